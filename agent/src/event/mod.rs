@@ -1,0 +1,271 @@
+//! The decoded event: the one language between the sources (kernel, later log and pcap) and the pipeline.
+//!
+//! The pipeline knows time, randomness and processes only through what stands here, so the same events give the same
+//! spans. Payload is borrowed from the source's buffer: whoever needs it longer copies it.
+
+mod process;
+
+use std::{net::SocketAddr, ops::Sub};
+
+pub use process::{ProcessFacts, ProcessKey};
+
+/// Kernel time: nanoseconds of CLOCK_MONOTONIC. Wall time is this plus the offset of the last [`Event::Clock`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// This time plus `nanos`, saturating.
+    #[must_use]
+    pub const fn plus(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// Nanoseconds since `earlier`, 0 when `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Sub for Timestamp {
+    type Output = u64;
+    fn sub(self, earlier: Self) -> u64 {
+        self.since(earlier)
+    }
+}
+
+/// A connection is its socket cookie, which the kernel never uses twice while it runs. Never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// A socket before it has a cookie (connect in progress): the address of its `struct sock`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
+/// Seen from the traced process: `Out` is what it sends, `In` what it receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    Out = 0,
+    In = 1,
+}
+
+impl Direction {
+    pub const BOTH: [Self; 2] = [Self::Out, Self::In];
+
+    /// The other direction.
+    #[must_use]
+    pub const fn reverse(self) -> Self {
+        match self {
+            Self::Out => Self::In,
+            Self::In => Self::Out,
+        }
+    }
+
+    /// 0 for `Out`, 1 for `In`: the order of every `[T; 2]` in this crate.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The thread that made a call; both numbers are of the initial pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Thread {
+    /// Thread group: what people call the process id.
+    pub pid: u32,
+    pub tid: u32,
+}
+
+/// What a thread took in last: the connection and the position of the *last byte* of its last TCP receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LastInput {
+    pub connection: ConnectionId,
+    /// Position in direction `In` of that connection.
+    pub position: u64,
+}
+
+/// Why the bytes of a call were not captured although the call was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Withheld {
+    /// The task uses io_uring: the saved registers may belong to an unrelated system call.
+    IoUring = 1,
+    /// A 32-bit task or system call: the registers follow another convention.
+    Task32 = 2,
+    /// An upper-layer protocol (kTLS) is on the socket.
+    UpperLayer = 3,
+    /// The system call is not one of the socket reads and writes (e.g. sendmmsg).
+    Syscall = 4,
+    /// sendfile or splice: the bytes never pass user memory.
+    Splice = 5,
+    /// MSG_OOB, MSG_ERRQUEUE, MSG_TRUNC.
+    Flags = 6,
+    /// Reading user memory failed (page not present, lockdown).
+    Fault = 7,
+}
+
+impl Withheld {
+    pub const ALL: [Self; 7] = [
+        Self::IoUring,
+        Self::Task32,
+        Self::UpperLayer,
+        Self::Syscall,
+        Self::Splice,
+        Self::Flags,
+        Self::Fault,
+    ];
+
+    /// The value of the `reason` label in the metrics and in `doctor`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Task32 => "task_32bit",
+            Self::UpperLayer => "upper_layer_protocol",
+            Self::Syscall => "syscall",
+            Self::Splice => "splice",
+            Self::Flags => "flags",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// Everything that can enter the pipeline.
+#[derive(Debug, Clone)]
+pub enum Event<'a> {
+    /// Wall-clock offset: Unix nanoseconds = `Timestamp` + `unix_offset`. First event of every source; may repeat.
+    Clock {
+        at: Timestamp,
+        unix_offset: u64,
+    },
+    /// The key of all span and trace ids of this run.
+    RunKey([u8; 16]),
+    /// A process is selected, or a selected one executed another program: `facts.pid` speaks as this from now on.
+    Process {
+        at: Timestamp,
+        facts: Box<ProcessFacts>,
+    },
+    /// A selected process was forked (a new process, not a thread); facts for the child follow when they differ.
+    Fork {
+        at: Timestamp,
+        parent: u32,
+        child: u32,
+    },
+    /// The last thread of a selected process is gone.
+    Exit {
+        at: Timestamp,
+        pid: u32,
+    },
+    Connecting(Connecting),
+    Connected {
+        at: Timestamp,
+        socket: SocketId,
+        connection: ConnectionId,
+    },
+    ConnectFailed {
+        at: Timestamp,
+        socket: SocketId,
+        /// Positive errno; 0 when the program itself closed the socket before an answer came.
+        errno: u16,
+    },
+    Opened(Opened),
+    Transfer(Transfer<'a>),
+    /// No more bytes will come in `direction` after `position`: FIN sent (`Out`) or FIN read (`In`).
+    HalfClosed {
+        at: Timestamp,
+        connection: ConnectionId,
+        direction: Direction,
+        position: u64,
+    },
+    Closed(Closed),
+    /// Event time has reached `at` (every 100 ms, also when nothing else happens). All events older than `at` minus
+    /// the source's reordering (a few ms) have been delivered.
+    Tick {
+        at: Timestamp,
+    },
+    /// The source ends: whatever waits is finished as it stands.
+    Shutdown {
+        at: Timestamp,
+    },
+}
+
+/// A selected process has begun to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connecting {
+    pub at: Timestamp,
+    pub socket: SocketId,
+    pub thread: Thread,
+    pub peer: SocketAddr,
+    pub last_input: Option<LastInput>,
+}
+
+/// First sight of a connection by a selected process; comes before its first [`Transfer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    pub at: Timestamp,
+    pub connection: ConnectionId,
+    pub thread: Thread,
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    /// Inode of the network namespace.
+    pub network_namespace: u32,
+    /// Absolute TCP sequence number of position 0, by [`Direction::index`].
+    pub first_sequence: [u32; 2],
+    /// Whether position 0 is the connection's very first byte in that direction.
+    pub from_start: [bool; 2],
+}
+
+/// One system call moved `length` bytes; they lie at `position .. position + length` of `direction`.
+#[derive(Debug, Clone, Copy)]
+pub struct Transfer<'a> {
+    pub at: Timestamp,
+    pub connection: ConnectionId,
+    pub direction: Direction,
+    /// Bytes of this direction before this call, since first sight.
+    pub position: u64,
+    pub length: u32,
+    pub thread: Thread,
+    /// The first bytes of the call, at `position`.
+    pub head: &'a [u8],
+    /// The last bytes of the call, at `position + length - tail.len()`; empty when `head` is everything.
+    pub tail: &'a [u8],
+    /// Set when no byte was captured, and why.
+    pub withheld: Option<Withheld>,
+    /// On sends: what the thread had taken in last.
+    pub last_input: Option<LastInput>,
+    /// Bytes of this connection and direction lost so far because the ring was full.
+    pub dropped: u64,
+    /// Events of this process lost so far, all connections together.
+    pub process_drops: u64,
+}
+
+/// The end of a connection, with the kernel's own counts since first sight, by [`Direction::index`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    pub at: Timestamp,
+    pub connection: ConnectionId,
+    /// Positive errno of the socket (ECONNRESET …), 0 for an ordinary close.
+    pub errno: u16,
+    /// Bytes of the stream by sequence numbers, without the FIN.
+    pub observed: [u64; 2],
+    /// Bytes whose event found no room in the ring.
+    pub dropped: [u64; 2],
+    /// Bytes for which no event was made on purpose (skip, opaque).
+    pub skipped: [u64; 2],
+}
+
+/// What the pipeline asks of its source in return. A source that cannot (log, pcap) ignores it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feedback {
+    /// No event is needed for bytes before `until`. The call that holds byte `until - 1` or later makes one again.
+    SkipUntil {
+        connection: ConnectionId,
+        direction: Direction,
+        until: u64,
+    },
+    /// Nothing here parses: no more events; stay transparent for causality (an *opaque* connection).
+    Opaque {
+        connection: ConnectionId,
+    },
+}

@@ -1,0 +1,2 @@
+//! The command `wirespan`.
+fn main() {}

@@ -1,0 +1,106 @@
+//! Protocols: what a connection's bytes mean. One folder per protocol; all of them tell of *exchanges* (a request and
+//! its response) in the words of [`Message`], which is all that the trace layer knows of a protocol.
+
+pub mod http1;
+
+use crate::event::{Direction, Feedback, LastInput, Thread, Timestamp};
+
+/// Number of an exchange on its connection, from 0, in the order of the requests.
+pub type Ordinal = u64;
+
+/// Where and by whom the first byte of a request or response was read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub at: Timestamp,
+    pub thread: Thread,
+    /// Position of the message's first byte in its direction.
+    pub position: u64,
+    /// What the thread had taken in last; `None` for messages that were received.
+    pub last_input: Option<LastInput>,
+}
+
+/// What a parser says of one connection. For each exchange: `Request`, `RequestHead`?, `Response`*, `End`; exchanges may
+/// overlap (pipelining), the calls of one exchange come in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// The first byte of a request. `direction` `Out`: this process is the client; `In`: it is the server.
+    Request { ordinal: Ordinal, direction: Direction, origin: Origin },
+    /// The request's head is complete (or given up: `head.incomplete`).
+    RequestHead { ordinal: Ordinal, head: Box<RequestHead> },
+    /// The first byte of a response. `interim` when it is a 1xx other than 101; then another one follows.
+    Response { ordinal: Ordinal, origin: Origin, head: Box<ResponseHead> },
+    /// Both messages of the exchange are over.
+    End { ordinal: Ordinal, at: Timestamp, end: Box<ExchangeEnd> },
+}
+
+/// The head of an HTTP request. Text is lossy UTF-8 of what was on the wire, not yet redacted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestHead {
+    pub method: String,
+    /// The request target as sent: origin-form, absolute-form, authority-form or `*`.
+    pub target: String,
+    /// Minor version: 0 or 1.
+    pub version_minor: u8,
+    pub host: Option<String>,
+    pub user_agent: Option<String>,
+    /// The only `traceparent`; `None` also when the header stands there twice (W3C: then it is invalid).
+    pub traceparent: Option<String>,
+    /// All `tracestate` fields joined by a comma.
+    pub tracestate: Option<String>,
+    /// The first 16 bytes of the request (zero-filled), by which both ends of a connection recognise each other.
+    pub prefix: [u8; 16],
+    /// Bytes of the head on the wire, when its end was seen.
+    pub head_size: Option<u64>,
+    /// The head did not fit the capture limit or a gap fell into it; fields after that are missing.
+    pub incomplete: bool,
+}
+
+/// The head of an HTTP response.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ResponseHead {
+    pub status: u16,
+    pub version_minor: u8,
+    pub head_size: Option<u64>,
+    pub incomplete: bool,
+    /// 1xx other than 101.
+    pub interim: bool,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Both messages were seen to their ends.
+    Complete,
+    /// CONNECT accepted or 101: the exchange ends with the response head and the connection is opaque from there.
+    Upgraded,
+    /// The connection ended before the response was complete. `Some(errno)` when by an error such as ECONNRESET.
+    ConnectionClosed(Option<u16>),
+    /// The client went away before the response was complete (seen from the server: reset or close while answering).
+    ClientAborted(Option<u16>),
+    /// Bytes were lost or withheld so that the end of the exchange is not known exactly.
+    Lost,
+    /// The agent stopped or evicted the connection while the exchange was open.
+    Unfinished,
+}
+
+/// The end of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExchangeEnd {
+    pub outcome: Outcome,
+    /// Payload bytes of the request as on the wire (chunk framing excluded); `None` when it could not be known.
+    pub request_body: Option<u64>,
+    pub response_body: Option<u64>,
+    /// Time at which the last byte of the request was moved.
+    pub request_end: Option<Timestamp>,
+    /// Bytes that the parser needed and did not get (truncated, dropped, unseen) in this exchange.
+    pub missing: u64,
+    /// Short names of what happened: `truncated`, `gap`, `overlap`, `withheld`, `late_join` (sorted, unique).
+    pub incomplete: Vec<&'static str>,
+}
+
+/// What one connection gives its caller, appended by each call.
+#[derive(Debug, Default)]
+pub struct Output {
+    pub messages: Vec<Message>,
+    pub feedback: Vec<Feedback>,
+}

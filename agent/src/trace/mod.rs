@@ -1,0 +1,3 @@
+//! Spans: from exchanges to spans with parents.
+
+pub mod span;

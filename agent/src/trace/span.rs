@@ -1,0 +1,138 @@
+//! The finished span: typed fields of one HTTP exchange (or failed connect), from which each exporter makes what it needs.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::event::ProcessFacts;
+
+/// W3C / OTLP trace id. All zeros is invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceId(pub [u8; 16]);
+
+/// W3C / OTLP span id. All zeros is invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanId(pub [u8; 8]);
+
+/// OTLP span kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpanKind {
+    Server,
+    Client,
+}
+
+/// How the parent of a span is known: the value of `wirespan.parent.evidence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// An incoming `traceparent`, or one that the program itself put on its outgoing request.
+    Header,
+    /// Both ends of one connection on this host.
+    Flow,
+    /// Start side and end side agree.
+    TwoSided,
+}
+
+impl Evidence {
+    /// The attribute's value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Flow => "flow",
+            Self::TwoSided => "two-sided",
+        }
+    }
+}
+
+/// The parent of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parent {
+    pub span: SpanId,
+    pub evidence: Evidence,
+    /// The parent is outside this agent's sight (it came by header).
+    pub remote: bool,
+}
+
+/// A relation that is not parenthood (a parent that was found too late).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    pub trace: TraceId,
+    pub span: SpanId,
+    pub evidence: Evidence,
+}
+
+/// OTLP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    Unset,
+    Error,
+}
+
+/// What the span tells of; every text is already redacted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    pub trace: TraceId,
+    pub id: SpanId,
+    pub parent: Option<Parent>,
+    pub links: Vec<Link>,
+    /// W3C trace flags (bit 0: sampled).
+    pub flags: u8,
+    pub trace_state: String,
+    pub kind: SpanKind,
+    /// Low-cardinality name per semantic conventions: the method (`HTTP` when unknown), `connect` for a failed connect.
+    pub name: String,
+    /// Unix nanoseconds: first byte of the request.
+    pub start: u64,
+    /// Unix nanoseconds: last byte of the response.
+    pub end: u64,
+    pub status: Status,
+    /// `error.type`.
+    pub error: Option<String>,
+    /// Unix nanoseconds: first byte of the (first) response.
+    pub first_response_byte: Option<u64>,
+    /// `None` for a connect that failed.
+    pub http: Option<Http>,
+    /// This process's end of the connection.
+    pub local: Option<SocketAddr>,
+    /// The other end.
+    pub peer: SocketAddr,
+    pub thread_id: u32,
+    /// `wirespan.incomplete`: what was missing, e.g. `truncated`, `gap`. Empty for a span made from complete data.
+    pub incomplete: Vec<&'static str>,
+    /// Bytes that were needed and not had.
+    pub missing_bytes: u64,
+    /// The span was exported before its parent could be known.
+    pub parent_unknown: bool,
+    pub process: Arc<ProcessFacts>,
+}
+
+/// What the trace layer gives to the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Traced {
+    /// A finished span, exactly once.
+    Span(Box<Span>),
+    /// A request that has been open for a second: what is known so far, `end` is the time of this notice. For people only.
+    Open(Box<Span>),
+}
+
+/// The HTTP part of a span, in the words of the semantic conventions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Http {
+    /// A known method, or `_OTHER`.
+    pub method: &'static str,
+    /// `http.request.method_original`, only with `_OTHER`.
+    pub method_original: Option<String>,
+    pub path: Option<String>,
+    pub query: Option<String>,
+    /// `url.full` on client spans.
+    pub full_url: Option<String>,
+    pub scheme: &'static str,
+    pub status: Option<u16>,
+    /// "1.0" or "1.1".
+    pub version: &'static str,
+    pub server_address: Option<String>,
+    pub server_port: Option<u16>,
+    pub client_address: Option<String>,
+    pub client_port: Option<u16>,
+    pub user_agent: Option<String>,
+    pub request_body_size: Option<u64>,
+    pub response_body_size: Option<u64>,
+}
