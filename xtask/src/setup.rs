@@ -1,0 +1,4 @@
+//! setup
+pub(crate) fn run() -> anyhow::Result<()> {
+    Ok(())
+}
