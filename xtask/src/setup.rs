@@ -1,4 +1,0 @@
-//! setup
-pub(crate) fn run() -> anyhow::Result<()> {
-    Ok(())
-}
