@@ -1,1 +1,36 @@
-fn main() {}
+//! Every chore of wirespan: `cargo xtask --help` lists them. CI runs what a person runs.
+
+mod build;
+mod setup;
+mod sh;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The chores of wirespan", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what building and testing need; does nothing when all is there
+    Setup,
+    /// Run the end-to-end tests, or any command, under another kernel
+    Vm(vm::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().chore {
+        Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Chore::Vm(arguments) => vm::run(&arguments),
+    };
+    done.unwrap_or_else(|err| {
+        eprintln!("error: {err:#}");
+        ExitCode::FAILURE
+    })
+}
