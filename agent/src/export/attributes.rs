@@ -1,0 +1,142 @@
+//! Which attributes a span has, by OpenTelemetry's stable HTTP and network conventions: said once, for every encoding.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::trace::span::{Http, Span, Status};
+
+/// The version of the semantic conventions that the names below are from.
+pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+/// Name of the instrumentation scope.
+pub(crate) const SCOPE_NAME: &str = "wirespan";
+/// Version of the instrumentation scope: that of the agent.
+pub(crate) const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Name of the event at the first byte of the first response.
+pub(crate) const FIRST_BYTE_EVENT: &str = "http.response.first_byte";
+/// Attribute of spans with a parent and of links: how the relation is known.
+pub(crate) const EVIDENCE: &str = "wirespan.parent.evidence";
+
+/// OTLP span flags, bits 8 and 9 (opentelemetry-proto `SpanFlags`).
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+
+/// An encoding. Keys are names of semantic conventions, which need no escaping in any encoding.
+pub(crate) trait Sink {
+    fn text(&mut self, key: &'static str, value: &str);
+    fn integer(&mut self, key: &'static str, value: i64);
+    fn boolean(&mut self, key: &'static str, value: bool);
+    fn texts(&mut self, key: &'static str, values: &[&'static str]);
+    fn address(&mut self, key: &'static str, value: IpAddr);
+}
+
+/// Gives all attributes of `span` to `out`, in a fixed order.
+pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
+    match &span.http {
+        Some(http) => http_attributes(http, out),
+        None => {
+            // A connect that failed: the peer is all that is known of the server.
+            out.address("server.address", plain(span.peer.ip()));
+            out.integer("server.port", span.peer.port().into());
+        }
+    }
+    if let Some(error) = &span.error {
+        out.text("error.type", error);
+    }
+    network_attributes(span.local, span.peer, out);
+    out.integer("thread.id", span.thread_id.into());
+    wirespan_attributes(span, out);
+}
+
+fn http_attributes(http: &Http, out: &mut impl Sink) {
+    out.text("http.request.method", http.method);
+    optional_text("http.request.method_original", http.method_original.as_deref(), out);
+    optional_text("url.full", http.full_url.as_deref(), out);
+    optional_text("url.path", http.path.as_deref(), out);
+    optional_text("url.query", http.query.as_deref(), out);
+    out.text("url.scheme", http.scheme);
+    if let Some(status) = http.status {
+        out.integer("http.response.status_code", status.into());
+    }
+    optional_text("server.address", http.server_address.as_deref(), out);
+    optional_port("server.port", http.server_port, out);
+    optional_text("client.address", http.client_address.as_deref(), out);
+    optional_port("client.port", http.client_port, out);
+    out.text("network.protocol.name", "http");
+    out.text("network.protocol.version", http.version);
+    optional_text("user_agent.original", http.user_agent.as_deref(), out);
+    optional_size("http.request.body.size", http.request_body_size, out);
+    optional_size("http.response.body.size", http.response_body_size, out);
+}
+
+fn network_attributes(local: Option<SocketAddr>, peer: SocketAddr, out: &mut impl Sink) {
+    let peer_address = plain(peer.ip());
+    out.address("network.peer.address", peer_address);
+    out.integer("network.peer.port", peer.port().into());
+    if let Some(local) = local {
+        out.address("network.local.address", plain(local.ip()));
+        out.integer("network.local.port", local.port().into());
+    }
+    out.text("network.transport", "tcp");
+    out.text("network.type", if peer_address.is_ipv4() { "ipv4" } else { "ipv6" });
+}
+
+fn wirespan_attributes(span: &Span, out: &mut impl Sink) {
+    if let Some(parent) = &span.parent {
+        out.text(EVIDENCE, parent.evidence.name());
+    }
+    if span.parent_unknown {
+        out.boolean("wirespan.parent.unknown", true);
+    }
+    if !span.incomplete.is_empty() {
+        out.texts("wirespan.incomplete", &span.incomplete);
+    }
+    if span.missing_bytes > 0 {
+        out.integer("wirespan.missing.bytes", saturated(span.missing_bytes));
+    }
+}
+
+/// OTLP `Span.flags`: the W3C flags, and whether the parent is remote (said also where there is none: it is not).
+pub(crate) fn span_flags(span: &Span) -> u32 {
+    let remote = span.parent.is_some_and(|parent| parent.remote);
+    u32::from(span.flags) | HAS_IS_REMOTE | if remote { IS_REMOTE } else { 0 }
+}
+
+/// OTLP `Link.flags`: links point to spans of this agent; the W3C flags of the other trace are not known here.
+pub(crate) const LINK_FLAGS: u32 = HAS_IS_REMOTE;
+
+/// OTLP status message. Empty where the response's status code says it all (semantic conventions, "Status").
+pub(crate) fn status_message(span: &Span) -> &str {
+    let said_by_code = span.http.as_ref().is_some_and(|http| http.status.is_some_and(|code| code >= 400));
+    match (&span.error, span.status) {
+        (Some(error), Status::Error) if !said_by_code => error,
+        _ => "",
+    }
+}
+
+/// IPv4-mapped IPv6 addresses, as dual-stack sockets have them, are shown as what they are: IPv4.
+pub(crate) fn plain(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// OTLP integers are signed; nothing counted here comes near their end.
+pub(crate) fn saturated(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn optional_text(key: &'static str, value: Option<&str>, out: &mut impl Sink) {
+    if let Some(value) = value {
+        out.text(key, value);
+    }
+}
+
+fn optional_port(key: &'static str, value: Option<u16>, out: &mut impl Sink) {
+    if let Some(value) = value {
+        out.integer(key, value.into());
+    }
+}
+
+fn optional_size(key: &'static str, value: Option<u64>, out: &mut impl Sink) {
+    if let Some(value) = value {
+        out.integer(key, saturated(value));
+    }
+}
