@@ -127,7 +127,7 @@ impl Lines for SpanFile {
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         // Asked every time, since others (log rotation) may have truncated the file.
         let metadata = self.file.metadata()?;
-        let whole = metadata.is_file().then(|| metadata.len());
+        let whole = metadata.is_file().then_some(metadata.len());
         if self.torn {
             self.file.write_all(b"\n")?;
             self.torn = false;

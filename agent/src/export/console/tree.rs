@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, mem, time::Duration};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::trace::span::{Span, SpanId, TraceId};
 
@@ -185,7 +185,7 @@ impl Trace {
     /// Prints everything that is held, first what has a root, then orphans.
     fn print_all(&mut self, rows: &mut Vec<Row>) {
         self.print_heads(rows);
-        let ids: Vec<_> = self.held.iter().map(|span| span.id).collect();
+        let ids: FxHashSet<_> = self.held.iter().map(|span| span.id).collect();
         let orphans = self.held.iter().filter_map(|span| {
             let parent = span.parent?.span;
             (!ids.contains(&parent)).then_some((span.id, Place::Orphan(parent)))

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
 use crate::{
     export::{
         attributes::{
-            EVIDENCE, FIRST_BYTE_EVENT, LINK_FLAGS, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, Sink,
+            EVIDENCE, FIRST_BYTE_EVENT, Key, LINK_FLAGS, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, Sink,
             span_attributes, span_flags, status_message,
         },
         resource::{self, Cache, HostResource, Value},
@@ -105,7 +105,7 @@ fn convert_link(link: &Link) -> span::Link {
     span::Link {
         trace_id: link.trace.0.to_vec(),
         span_id: link.span.0.to_vec(),
-        attributes: vec![attribute(EVIDENCE, text(link.evidence.name()))],
+        attributes: vec![attribute(EVIDENCE.name, text(link.evidence.name()))],
         flags: LINK_FLAGS,
         ..span::Link::default()
     }
@@ -114,24 +114,24 @@ fn convert_link(link: &Link) -> span::Link {
 struct Attributes(Vec<KeyValue>);
 
 impl Sink for Attributes {
-    fn text(&mut self, key: &'static str, value: &str) {
-        self.0.push(attribute(key, text(value)));
+    fn text(&mut self, key: Key, value: &str) {
+        self.0.push(attribute(key.name, text(value)));
     }
 
-    fn integer(&mut self, key: &'static str, value: i64) {
-        self.0.push(attribute(key, any_value::Value::IntValue(value)));
+    fn integer(&mut self, key: Key, value: i64) {
+        self.0.push(attribute(key.name, any_value::Value::IntValue(value)));
     }
 
-    fn boolean(&mut self, key: &'static str, value: bool) {
-        self.0.push(attribute(key, any_value::Value::BoolValue(value)));
+    fn boolean(&mut self, key: Key, value: bool) {
+        self.0.push(attribute(key.name, any_value::Value::BoolValue(value)));
     }
 
-    fn texts(&mut self, key: &'static str, values: &[&'static str]) {
-        self.0.push(attribute(key, texts(values)));
+    fn texts(&mut self, key: Key, values: &[&'static str]) {
+        self.0.push(attribute(key.name, texts(values)));
     }
 
-    fn address(&mut self, key: &'static str, value: IpAddr) {
-        self.0.push(attribute(key, any_value::Value::StringValue(value.to_string())));
+    fn address(&mut self, key: Key, value: IpAddr) {
+        self.0.push(attribute(key.name, any_value::Value::StringValue(value.to_string())));
     }
 }
 
