@@ -70,12 +70,12 @@ pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
 }
 
 fn http_attributes(http: &Http, out: &mut impl Sink) {
-    out.text(key!("http.request.method"), http.method);
+    optional_text(key!("http.request.method"), known(http.method), out);
     optional_text(key!("http.request.method_original"), http.method_original.as_deref(), out);
     optional_text(key!("url.full"), http.full_url.as_deref(), out);
     optional_text(key!("url.path"), http.path.as_deref(), out);
     optional_text(key!("url.query"), http.query.as_deref(), out);
-    out.text(key!("url.scheme"), http.scheme);
+    optional_text(key!("url.scheme"), known(http.scheme), out);
     if let Some(status) = http.status {
         out.integer(key!("http.response.status_code"), status.into());
     }
@@ -84,7 +84,7 @@ fn http_attributes(http: &Http, out: &mut impl Sink) {
     optional_text(key!("client.address"), http.client_address.as_deref(), out);
     optional_port(key!("client.port"), http.client_port, out);
     out.text(key!("network.protocol.name"), "http");
-    out.text(key!("network.protocol.version"), http.version);
+    optional_text(key!("network.protocol.version"), known(http.version), out);
     optional_text(key!("user_agent.original"), http.user_agent.as_deref(), out);
     optional_size(key!("http.request.body.size"), http.request_body_size, out);
     optional_size(key!("http.response.body.size"), http.response_body_size, out);
@@ -143,6 +143,11 @@ pub(crate) fn plain(address: IpAddr) -> IpAddr {
 /// OTLP integers are signed; nothing counted here comes near their end.
 pub(crate) fn saturated(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Empty is how [`Http`] says that the head which would tell was not seen.
+fn known(text: &'static str) -> Option<&'static str> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn optional_text(key: Key, value: Option<&str>, out: &mut impl Sink) {

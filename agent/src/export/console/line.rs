@@ -71,8 +71,8 @@ fn method(span: &Span) -> String {
     let original = span.http.as_ref().and_then(|http| http.method_original.as_deref());
     match (original, &span.http) {
         (Some(original), _) => escaped(original),
-        (None, Some(http)) => http.method.to_owned(),
-        (None, None) => escaped(&span.name),
+        (None, Some(http)) if !http.method.is_empty() => http.method.to_owned(),
+        (None, _) => escaped(&span.name),
     }
 }
 

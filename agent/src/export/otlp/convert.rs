@@ -160,7 +160,10 @@ fn texts(values: &[impl AsRef<str>]) -> any_value::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{pipeline::samples, trace::span::Parent};
+    use crate::{
+        pipeline::samples,
+        trace::span::{Http, Parent},
+    };
 
     fn attributes(span: &Span) -> Vec<(String, String)> {
         convert(span)
@@ -246,6 +249,15 @@ mod tests {
     fn the_status_code_needs_no_message() {
         let status = convert(&samples::client_span()).status.unwrap();
         assert_eq!((status.message.as_str(), status.code()), ("", StatusCode::Error));
+    }
+
+    #[test]
+    fn what_was_not_seen_is_no_attribute() {
+        let mut span = samples::server_span();
+        span.http = Some(Http::default());
+        let all = attributes(&span);
+        assert_eq!(all[0], ("network.protocol.name".to_owned(), "http".to_owned()));
+        assert!(all.iter().all(|(_, value)| !value.is_empty()), "{all:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::{net::TcpListener as StdListener, path::Path};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::RootCertStore;
 use tokio::runtime::Handle;
 use tokio_rustls::{
     TlsAcceptor,
@@ -10,6 +11,7 @@ use tokio_rustls::{
         ServerConfig,
         crypto::ring,
         pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+        server::WebPkiClientVerifier,
     },
 };
 use tonic::Code;
@@ -305,33 +307,60 @@ async fn the_log_is_told_once_and_not_per_request() {
     assert_eq!(log.count("collector refused spans"), 1, "once a minute");
 }
 
-/// A certificate for 127.0.0.1 by an authority of our own, which is written to `authority` as PEM.
-fn acceptor(authority: &Path) -> TlsAcceptor {
-    let mut issuer = CertificateParams::default();
-    issuer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(issuer, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(authority, issuer.pem()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Arc::new(config).into()
+/// An authority of our own with the files and the server that it certifies.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { issuer: CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    /// Writes the authority's certificate as PEM.
+    fn write(&self, path: &Path) {
+        std::fs::write(path, self.issuer.pem()).unwrap();
+    }
+
+    /// A certificate for 127.0.0.1 and its key.
+    fn certify(&self) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        (parameters.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// A server; it wants a certificate of the client by this authority when `mutual`.
+    fn acceptor(&self, mutual: bool) -> TlsAcceptor {
+        let provider = Arc::new(ring::default_provider());
+        let mut authorities = RootCertStore::empty();
+        authorities.add(self.issuer.der().clone()).unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), Arc::clone(&provider))
+                .build()
+                .unwrap();
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder =
+            if mutual { builder.with_client_cert_verifier(verifier) } else { builder.with_no_client_auth() };
+        let (certificate, key) = self.certify();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Arc::new(config).into()
+    }
 }
 
 #[tokio::test]
 async fn https_trusts_the_authorities_of_the_file_and_no_others() {
     let directory = tempfile::tempdir().unwrap();
     let (ours, theirs) = (directory.path().join("ours.pem"), directory.path().join("theirs.pem"));
-    acceptor(&theirs);
+    let authority = Authority::new();
+    authority.write(&ours);
+    Authority::new().write(&theirs);
     for protocol in PROTOCOLS {
-        let collector = Collector::start_with([], Some(acceptor(&ours))).await;
+        let collector = Collector::start_with([], Some(authority.acceptor(false))).await;
         let mut otlp = settings(format!("https://{}", collector.address), protocol);
         otlp.certificate = Some(ours.clone());
         let summary = export(otlp.clone(), 3).await;
@@ -342,6 +371,28 @@ async fn https_trusts_the_authorities_of_the_file_and_no_others() {
         let result = client.send(client.body(vec![])).await;
         let Err(SendError::Retryable { reason, .. }) = result else { panic!("{result:?}") };
         assert!(reason.contains("certificate"), "{protocol:?}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_asks_for_a_certificate_gets_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name| directory.path().join(name);
+    let authority = Authority::new();
+    authority.write(&path("ca.pem"));
+    let (certificate, key) = authority.certify();
+    std::fs::write(path("client.pem"), certificate.pem()).unwrap();
+    std::fs::write(path("client.key"), key.serialize_pem()).unwrap();
+    for protocol in PROTOCOLS {
+        let collector = Collector::start_with([], Some(authority.acceptor(true))).await;
+        let mut otlp = settings(format!("https://{}", collector.address), protocol);
+        otlp.certificate = Some(path("ca.pem"));
+        let client = Client::new(&otlp).unwrap();
+        assert!(client.send(client.body(vec![])).await.is_err(), "{protocol:?}: without a certificate");
+        otlp.client_certificate = Some(path("client.pem"));
+        otlp.client_key = Some(path("client.key"));
+        let summary = export(otlp, 3).await;
+        assert_eq!((summary.exported, collector.spans()), (3, 3), "{protocol:?}");
     }
 }
 
