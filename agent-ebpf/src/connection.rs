@@ -1,8 +1,8 @@
 //! The life of a connection: cookie, first sight, position, half-close, end; and connects that fail.
 
 use agent_common::{
-    Closed, Connecting, Connection, Counter, FlowKey, HalfClosed, Header, LastInput, MISSING, Opened, Pending,
-    ProcessRecord, SocketRecord, conn_flags, kind,
+    Closed, Connecting, Connection, Counter, FlowKey, HalfClosed, Header, LastInput, MISSING, Opened,
+    Pending, ProcessRecord, SocketRecord, conn_flags, kind,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -76,7 +76,13 @@ pub fn find<C: EbpfContext>(
 
 /// First sight of a connection.
 #[inline(never)]
-fn open<C: EbpfContext>(ctx: &C, sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option<Traced>, Counter> {
+fn open<C: EbpfContext>(
+    ctx: &C,
+    sock: Sock,
+    cookie: u64,
+    length: u32,
+    direction: usize,
+) -> Result<Option<Traced>, Counter> {
     let caller = Caller::current();
     if !kernel::traceable(sock)? {
         return Ok(None);
@@ -158,7 +164,10 @@ fn open<C: EbpfContext>(ctx: &C, sock: Sock, cookie: u64, length: u32, direction
 /// count from the handshake; where it has none, the connection counts as older than the agent.
 #[inline(always)]
 fn from_start(sock: Sock, direction: usize, length: u32, copied: u32) -> u16 {
-    if offset!(bytes_received) == MISSING || offset!(bytes_sent) == MISSING || offset!(bytes_retrans) == MISSING {
+    if offset!(bytes_received) == MISSING
+        || offset!(bytes_sent) == MISSING
+        || offset!(bytes_retrans) == MISSING
+    {
         return 0;
     }
     let mut bits = 0;

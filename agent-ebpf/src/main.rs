@@ -15,12 +15,12 @@ mod process;
 mod ring;
 mod socket;
 
+use agent_common::Counter;
 use aya_ebpf::{
     EbpfContext,
     macros::{fexit, raw_tracepoint, sock_ops},
     programs::{FExitContext, RawTracePointContext, SockOpsContext},
 };
-use agent_common::Counter;
 
 use crate::{count::finish, socket::Call};
 

@@ -1,7 +1,8 @@
 //! All maps. Sizes are defaults; user space may override them at load (ARCHITECTURE.md has the table).
 
 use agent_common::{
-    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, FlowKey, LastInput, Offsets, Pending, Process, Tunables,
+    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, FlowKey, LastInput, Offsets, Pending, Process,
+    Tunables,
 };
 use aya_ebpf::{
     macros::map,

@@ -1,8 +1,6 @@
 //! Which processes are traced, kept in the kernel: fork inherits, exec and cgroup moves re-evaluate, exit forgets.
 
-use agent_common::{
-    CGROUP_RULES, Counter, ExeKey, Process, ProcessRecord, kind, policy, verdict,
-};
+use agent_common::{CGROUP_RULES, Counter, ExeKey, Process, ProcessRecord, kind, policy, verdict};
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_task};
 
 use crate::{
@@ -134,4 +132,3 @@ fn report(kind: u8, pid: u32, other: u32) -> Result<(), Counter> {
     let record = ProcessRecord { header: ring::header(kind, 0, 0), pid, other };
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropProcess) }
 }
-

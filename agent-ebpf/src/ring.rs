@@ -44,6 +44,8 @@ pub fn put<T>(record: &T) -> bool {
 #[inline(always)]
 pub fn put_bytes(record: *const u8, size: u64) -> bool {
     // SAFETY: the verifier checks that `size` bytes at `record` are readable.
-    let result = unsafe { bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast_mut().cast(), size, wake()) };
+    let result = unsafe {
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast_mut().cast(), size, wake())
+    };
     result == 0
 }

@@ -1,8 +1,8 @@
 //! What a send or a receive does: decide by process and connection first, then position, then bytes, then one record.
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, HalfClosed, Header, LastInput, MISSING, Process, TAIL_MAX, Transfer,
-    conn_flags, kind, transfer_flags,
+    CAPTURE_MAX, Connection, Control, Counter, HalfClosed, Header, LastInput, MISSING, Process, TAIL_MAX,
+    Transfer, conn_flags, kind, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
@@ -178,7 +178,8 @@ fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
     }
     // SAFETY: as above.
     unsafe { (*traced.state).flags = flags | conn_flags::FIN_READ };
-    let record = HalfClosed { header: ring::header(kind::HALF_CLOSED, IN as u8, 0), cookie: traced.cookie, position };
+    let record =
+        HalfClosed { header: ring::header(kind::HALF_CLOSED, IN as u8, 0), cookie: traced.cookie, position };
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
 }
 
