@@ -1,10 +1,10 @@
 //! The agent under a guard: started with a configuration of the test's, stopped with SIGTERM, its spans read back.
 
 use std::{
-    env, fs,
+    env,
     io::{Read as _, Write as _},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -87,22 +87,28 @@ impl Agent {
     ///
     /// # Errors
     /// When it breaks that promise.
-    pub fn stop(mut self) -> Result<Vec<SpanRow>> {
+    pub fn stop(self) -> Result<Vec<SpanRow>> {
+        let spans = self.finish()?;
+        if spans.exists() { span::read(&spans) } else { Ok(Vec::new()) }
+    }
+
+    /// As [`Agent::stop`], for more spans than a test wants to read: gives the file.
+    ///
+    /// # Errors
+    /// When it breaks that promise.
+    pub fn finish(mut self) -> Result<PathBuf> {
         let asked = Instant::now();
         self.process.signal(Signal::SIGTERM)?;
         let status = self.process.wait()?;
         ensure!(status.success(), "the agent ended with {status}: {}", self.log());
         ensure!(asked.elapsed() < Duration::from_secs(5), "the agent took {:?} to end", asked.elapsed());
-        if self.spans.exists() { span::read(&self.spans) } else { Ok(Vec::new()) }
+        Ok(self.spans.clone())
     }
 
-    /// The spans that are in the file so far; a line that is being written is left out.
+    /// The file that the spans go to.
     #[must_use]
-    pub fn spans(&self) -> Vec<SpanRow> {
-        let text = fs::read_to_string(&self.spans).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let copy = self.spans.with_extension("copy");
-        fs::write(&copy, whole).map(|()| span::read(&copy).unwrap_or_default()).unwrap_or_default()
+    pub fn spans_file(&self) -> &Path {
+        &self.spans
     }
 }
 
@@ -110,7 +116,7 @@ impl Agent {
 ///
 /// # Errors
 /// When there is no agent to run.
-pub fn command(config: &std::path::Path) -> Result<Launch<'static>> {
+pub fn command(config: &Path) -> Result<Launch<'static>> {
     let launch = Launch::new(machine::wirespan()?).arg("run").arg("--config").arg(config);
     Ok(match env::var("WIRESPAN_RUNG") {
         Ok(rung) if !rung.is_empty() => launch.arg("--rung").arg(rung),

@@ -2,9 +2,9 @@
 //! less. Needs root; a test that lacks something says `SKIPPED`.
 
 mod check;
+mod commands;
 mod connections;
 mod harm;
-mod http;
 mod matrix;
 mod messages;
 mod peers;

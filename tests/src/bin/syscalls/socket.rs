@@ -134,8 +134,8 @@ impl Socket {
             }),
             // SAFETY: as above.
             Mode::SendRecv | Mode::Peek => checked(unsafe { libc::send(fd, data, size, libc::MSG_NOSIGNAL) }),
-            // SAFETY: as above; a connected socket needs no address.
             Mode::SendTo => {
+                // SAFETY: as above; a connected socket needs no address.
                 checked(unsafe { libc::sendto(fd, data, size, libc::MSG_NOSIGNAL, ptr::null(), 0) })
             }
             Mode::SendMsg => {
