@@ -28,6 +28,31 @@ pub(crate) fn agent(profile: Profile) -> Result<PathBuf> {
     one(executables(&mut command)?, "wirespan")
 }
 
+/// The program that moves bytes by every system call, linked statically: it runs on any machine of this architecture.
+pub(crate) fn syscalls() -> Result<PathBuf> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let mut command = sh::cargo();
+    command.args([
+        "build",
+        "--release",
+        "--package",
+        "wirespan-tests",
+        "--bin",
+        "syscalls",
+        "--target",
+        TARGET,
+    ]);
+    command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    one(executables(&mut command)?, "syscalls")
+}
+
+/// The end-to-end tests' binary.
+pub(crate) fn end_to_end() -> Result<PathBuf> {
+    let mut command = sh::cargo();
+    command.args(["test", "--no-run", "--package", "wirespan-tests", "--test", "e2e"]);
+    one(executables(&mut command)?, "e2e")
+}
+
 /// What `cargo build` or `cargo test --no-run` made: names of targets and paths.
 pub(crate) fn executables(command: &mut Command) -> Result<Vec<(String, PathBuf)>> {
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());

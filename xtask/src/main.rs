@@ -3,6 +3,7 @@
 mod build;
 mod setup;
 mod sh;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ struct Arguments {
 enum Chore {
     /// Install what building and testing need; does nothing when all is there
     Setup,
+    /// Set up, then run every test: those of the crates, end to end here, end to end under other kernels
+    Test(test::Arguments),
     /// Run the end-to-end tests, or any command, under another kernel
     Vm(vm::Arguments),
 }
@@ -27,6 +30,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Chore::Test(arguments) => test::run(&arguments),
         Chore::Vm(arguments) => vm::run(&arguments),
     };
     done.unwrap_or_else(|err| {

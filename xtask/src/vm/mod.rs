@@ -4,6 +4,7 @@ mod guest;
 mod image;
 mod kernel;
 mod qemu;
+mod tests;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -11,16 +12,21 @@ use anyhow::{Context as _, Result};
 
 use self::{
     guest::Own,
-    kernel::{VERSIONS, Version},
+    kernel::Version,
     qemu::{Boot, Clock, Outcome},
 };
-use crate::{build, sh};
+use crate::{build, sh, test::Sum};
+
+pub(crate) use self::{kernel::VERSIONS, tests::Programs};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The kernel: 5.10, 6.1 or 6.12; without it, each in turn
     #[arg(long)]
     kernel: Option<String>,
+    /// The hook rung: raw_tp or fexit; without it, each that the kernel has in turn
+    #[arg(long)]
+    rung: Option<String>,
     /// Run this shell command instead of the tests; `wirespan` is on PATH
     #[arg(long)]
     shell_command: Option<String>,
@@ -30,6 +36,9 @@ pub(crate) struct Arguments {
     /// Build the agent without optimisation (faster to build)
     #[arg(long)]
     dev: bool,
+    /// Which tests to run, and other arguments for the test runner
+    #[arg(last = true)]
+    filter: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -37,24 +46,37 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(name) => vec![Version::named(name)?],
         None => VERSIONS.to_vec(),
     };
-    let agent = build::agent(if arguments.dev { build::Profile::Dev } else { build::Profile::Release })?;
-    let own = vec![(agent, "wirespan".to_owned())];
-    let mut code = ExitCode::SUCCESS;
+    let profile = if arguments.dev { build::Profile::Dev } else { build::Profile::Release };
+    let timeout = Duration::from_secs(arguments.timeout);
+    if let Some(command) = &arguments.shell_command {
+        return shell(&versions, profile, timeout, command);
+    }
+    let programs = tests::Programs::build(profile)?;
+    let mut sum = Sum::default();
     for version in versions {
-        let command = arguments.shell_command.clone().unwrap_or_default();
-        let machine = Machine {
-            version,
-            own: &own,
-            clock: Clock::Real,
-            timeout: Duration::from_secs(arguments.timeout),
-        };
-        let outcome = machine.run(&command, &mut |line| println!("{line}"))?;
-        eprintln!(
-            "vm: kernel {}: up after {:.1} s, exit status {}",
-            version.name,
-            outcome.boot.as_secs_f64(),
-            outcome.status
-        );
+        let rungs = arguments.rung.as_deref().map_or_else(|| version.rungs.to_vec(), |rung| vec![rung]);
+        for rung in rungs {
+            sum += programs.run(version, rung, timeout, &arguments.filter)?;
+        }
+    }
+    println!("{sum}");
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs a command line under each kernel.
+fn shell(
+    versions: &[Version],
+    profile: build::Profile,
+    timeout: Duration,
+    command: &str,
+) -> Result<ExitCode> {
+    let own = [(build::agent(profile)?, "wirespan".to_owned())];
+    let mut code = ExitCode::SUCCESS;
+    for &version in versions {
+        let machine = Machine { version, own: &own, clock: Clock::Real, timeout };
+        let outcome = machine.run(command, &mut |line| println!("{line}"))?;
+        let boot = outcome.boot.as_secs_f64();
+        eprintln!("vm: kernel {}: up after {boot:.1} s, exit status {}", version.name, outcome.status);
         if outcome.status != 0 {
             code = ExitCode::from(outcome.status);
         }
