@@ -63,6 +63,8 @@ impl Connection {
             Admission::Late { filled } => {
                 out.counters.calls_late += 1;
                 self.session.count_skipped(direction, filled);
+                let suppressed = &mut self.suppressed[direction.index()];
+                *suppressed = suppressed.saturating_sub(filled);
             }
         }
         if self.needs_tick() {
@@ -168,11 +170,12 @@ impl Connection {
         Ledger { directions: Direction::BOTH.map(account) }
     }
 
-    /// A jump inside a body costs nothing: no need to wait for what may fill it.
+    /// A jump inside a body costs nothing: no need to wait for what may fill it. One to the body's end does: its last call
+    /// tells when the message was over.
     fn pass_skippable_hole(&mut self, direction: Direction, call: &Call<'_>, out: &mut Output) {
         let sequencer = &self.sequencers[direction.index()];
         let hole = call.position.saturating_sub(sequencer.next());
-        if hole > 0 && sequencer.held_calls() == 0 && self.session.skippable(direction) >= hole {
+        if hole > 0 && sequencer.held_calls() == 0 && self.session.skippable(direction) > hole {
             self.give_up_hole(direction, hole, call.at, out);
         }
     }
@@ -269,7 +272,7 @@ impl Connection {
     fn advance_hole(&mut self, direction: Direction, out: &mut Output) -> bool {
         let sequencer = &self.sequencers[direction.index()];
         let Some(Blocked::Hole { length, since }) = sequencer.blocked() else { return false };
-        let known = self.session.skippable(direction) >= length || sequencer.dropped_explains(length);
+        let known = self.session.skippable(direction) > length || sequencer.dropped_explains(length);
         if length == 0 || !known {
             return false;
         }

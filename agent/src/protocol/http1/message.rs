@@ -24,6 +24,7 @@ impl Session {
         if front.is_empty() {
             return self.hole_in_head(direction, call, cx);
         }
+        let line = self.reader(direction).line;
         let mut buffer = std::mem::take(&mut self.reader(direction).buffer);
         let before = buffer.len();
         if before > 0 {
@@ -33,7 +34,11 @@ impl Session {
         let reader = self.reader(direction);
         let kept = reader.state == State::Head;
         match step {
-            Step::Wait => buffer.truncate(before),
+            Step::Wait => {
+                // Other bytes may come in this place first, when calls overlap.
+                buffer.truncate(before);
+                reader.line = line;
+            }
             _ if kept && before == 0 => buffer.extend_from_slice(front),
             _ if !kept => buffer.clear(),
             _ => {}
@@ -120,8 +125,7 @@ impl Session {
             Answered::Nothing => {
                 cx.out.counters.responses_without_request += 1;
                 self.reader(direction).state = State::Lost(Lost::Nothing);
-                self.pass(direction, call);
-                self.pairing.lose(cx);
+                self.pass(direction, call, cx);
                 Some(Step::Next)
             }
             Answered::Exchange(ordinal) => {
@@ -256,7 +260,8 @@ impl Session {
         if self.role(direction) == Role::Request {
             self.pairing.request_done(message, RequestState::Over, Some((at, body)), cx);
         } else if !self.reader(direction).interim {
-            self.pairing.response_done(message, at, body, cx);
+            let unread = self.reader(direction.reverse()).lost_at;
+            self.pairing.response_done(message, at, body, unread, cx);
         }
     }
 
@@ -324,13 +329,16 @@ impl Session {
     fn hole_in_chunks(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
         self.miss_needed(direction, call);
         self.lose_framing(direction, Lost::Chunked, cx);
+        self.pairing.lose(cx);
         Step::Next
     }
 
     /// Reads past a hole that had something needed in it.
     fn miss_needed(&mut self, direction: Direction, call: &mut Call<'_>) {
         let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
-        let missed = self.reader(direction).miss(call);
+        let reader = self.reader(direction);
+        reader.lost_at = reader.lost_at.max(Some(call.at));
+        let missed = reader.miss(call);
         self.blame(direction, flag, missed);
     }
 
@@ -346,6 +354,7 @@ impl Session {
         if let State::Lost(Lost::Head(body)) = self.reader(direction).state {
             self.cut_head_goes_on(direction, body, call, cx);
         }
+        self.pairing.lose(cx);
         Step::Next
     }
 
@@ -403,9 +412,13 @@ impl Session {
     ) {
         let at = call.at;
         let ends = call.ends_with(b"\r\n\r\n");
+        let last_chunk = call.ends_with(b"\r\n0\r\n\r\n");
         let no_body_follows = self.role(direction) == Role::Response && body == Some(EMPTY);
-        self.pass(direction, call);
+        self.pass(direction, call, cx);
         match body {
+            // The empty line may as well end the last chunk's trailers.
+            Some(Body::Chunked(_)) if last_chunk => self.message_over(direction, at, None, cx),
+            Some(Body::Chunked(_)) if ends => self.reader(direction).state = State::Lost(Lost::Chunked),
             Some(body) if ends => self.start_body(direction, Some(body), at, cx),
             Some(_) if no_body_follows && self.is_bodyless(direction) => {
                 self.message_over(direction, at, Some(0), cx);

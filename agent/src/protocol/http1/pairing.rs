@@ -3,7 +3,7 @@
 //! As long as nothing was lost the order says it, pipelining included. After a loss that may have hidden a message (and on
 //! a connection that was joined late) order says nothing, so pairing goes by time, assuming that the client does not pipeline:
 //! a response answers the only open request that is older than it. Two such requests prove loss or pipelining: then neither
-//! gets the response. A client that was seen to pipeline is not believed again until the connection was idle for a while.
+//! gets the response; nor does one after which the response direction moved bytes that were not understood. A client that was seen to pipeline is not believed again until the connection was idle for a while.
 
 use std::collections::VecDeque;
 
@@ -129,7 +129,14 @@ impl Pairing {
     }
 
     /// The exchange that a response answers whose first byte moved at `at`; ends what can have no response any more.
-    pub(super) fn answered_at(&mut self, at: Timestamp, cx: &mut Context<'_>) -> Option<Ordinal> {
+    /// `unread` is the last time at which its direction moved bytes that were not understood: a request from before then may
+    /// have had its response already.
+    pub(super) fn answered_at(
+        &mut self,
+        at: Timestamp,
+        unread: Option<Timestamp>,
+        cx: &mut Context<'_>,
+    ) -> Option<Ordinal> {
         let awaited = |exchange: &Exchange| exchange.response == ResponseState::Awaited;
         if self.exact {
             return self.exchanges.iter().find(|exchange| awaited(exchange)).map(|exchange| exchange.ordinal);
@@ -137,9 +144,10 @@ impl Pairing {
         let candidate =
             |exchange: &Exchange| awaited(exchange) && !exchange.unpairable && exchange.request_at <= at;
         let mut candidates = self.exchanges.iter().filter(|exchange| candidate(exchange));
-        let first = candidates.next()?.ordinal;
-        if candidates.next().is_none() {
-            return Some(first);
+        let first = candidates.next()?;
+        let alone = candidates.next().is_none() && unread.is_none_or(|unread| unread <= first.request_at);
+        if alone {
+            return Some(first.ordinal);
         }
         let mut index = 0;
         while let Some(exchange) = self.exchanges.get(index) {
@@ -169,13 +177,13 @@ impl Pairing {
         }
     }
 
-    /// The framing of the response being read was lost and another response starts: the former is over.
-    pub(super) fn end_begun(&mut self, cx: &mut Context<'_>) {
+    /// Another response starts: one that was begun and lost its framing is over. False when there is none.
+    pub(super) fn end_begun(&mut self, cx: &mut Context<'_>) -> bool {
         let begun = |exchange: &Exchange| exchange.response == ResponseState::Begun;
-        if let Some(index) = self.exchanges.iter().position(begun) {
-            let at = self.exchanges[index].response_at;
-            self.end(index, Outcome::Lost, at, cx);
-        }
+        let Some(index) = self.exchanges.iter().position(begun) else { return false };
+        let at = self.exchanges[index].response_at;
+        self.end(index, Outcome::Lost, at, cx);
+        true
     }
 
     /// The request was read to its end (`Over`) or cannot be (`Lost`).
@@ -194,24 +202,28 @@ impl Pairing {
         }
     }
 
-    /// The final response was read to its end.
+    /// The final response was read to its end. `unread` is the last time at which the request direction moved bytes that
+    /// were not understood.
     pub(super) fn response_done(
         &mut self,
         ordinal: Option<Ordinal>,
         at: Timestamp,
         body: Option<u64>,
+        unread: Option<Timestamp>,
         cx: &mut Context<'_>,
     ) {
         let Some(exchange) = self.get(ordinal) else { return };
         exchange.response = ResponseState::Over;
         exchange.response_at = at;
         exchange.response_body = body;
-        let others_open =
-            self.exchanges.iter().any(|other| Some(other.ordinal) != ordinal && other.request_at < at);
+        let request_at = exchange.request_at;
         if self.exact {
-            self.pipelined |= others_open;
+            let open = |other: &Exchange| Some(other.ordinal) != ordinal && other.request_at < at;
+            self.pipelined |= self.exchanges.iter().any(open);
         } else {
-            self.exact = !self.needs_idle && !others_open;
+            // Alone, and since its start no other request can have passed: from here order says it again.
+            let nothing_hidden = unread.is_none_or(|unread| unread <= request_at);
+            self.exact = !self.needs_idle && self.exchanges.len() == 1 && nothing_hidden;
         }
         self.settle(ordinal, cx);
     }

@@ -191,8 +191,7 @@ impl Session {
     fn lost(&mut self, direction: Direction, lost: Lost, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
         let role = self.role(direction);
         if let Some(found) = proven(call, role) {
-            if role == Role::Response {
-                self.pairing.end_begun(cx);
+            if role == Role::Response && self.pairing.end_begun(cx) {
                 self.pairing.lose(cx);
             }
             let empty = if found == Role::Response { 0 } else { empty_lines(call.front()) };
@@ -207,7 +206,7 @@ impl Session {
                 let alone = call.whole && call.length == 5 && call.ends_with(b"0\r\n\r\n");
                 let over = alone || call.ends_with(b"\r\n0\r\n\r\n");
                 let at = call.at;
-                self.pass(direction, call);
+                self.pass(direction, call, cx);
                 if over {
                     self.message_over(direction, at, None, cx);
                 }
@@ -226,7 +225,7 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Step {
         self.reader(direction).state = State::Lost(Lost::Nothing);
-        self.pass(direction, call);
+        self.pass(direction, call, cx);
         self.unknown_calls += 1;
         if at_start || self.turned {
             self.turned = false;
@@ -235,9 +234,6 @@ impl Session {
                 None => cx.out.counters.unknown_starts += 1,
                 Some(_) => cx.out.counters.parse_failures += 1,
             }
-        }
-        if at_start {
-            self.pairing.lose(cx);
         }
         let limits = cx.limits;
         let (starts, calls) = match self.client {
@@ -253,8 +249,9 @@ impl Session {
         Step::Opaque
     }
 
-    /// Reads past the rest of a call of which nothing is needed but what was withheld.
-    pub(super) fn pass(&mut self, direction: Direction, call: &mut Call<'_>) {
+    /// Reads past the rest of a call of which nothing can be said; a message may start in it.
+    pub(super) fn pass(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) {
+        self.pairing.lose(cx);
         let reader = self.reader(direction);
         reader.lost_at = reader.lost_at.max(Some(call.at));
         if call.withheld.is_some() {
@@ -282,7 +279,8 @@ impl Session {
 
     /// Which exchange the response in `direction` belongs to, whose first byte moved at `at`.
     pub(super) fn answered(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Answered {
-        let Some(ordinal) = self.pairing.answered_at(at, cx) else {
+        let unread = self.reader(direction).lost_at;
+        let Some(ordinal) = self.pairing.answered_at(at, unread, cx) else {
             let may_come = self.pairing.is_exact() || cx.other_waits;
             return if may_come && cx.may_wait { Answered::Wait } else { Answered::Nothing };
         };

@@ -30,7 +30,7 @@ fn calls_of_two_threads_in_any_order() {
     it.position[0] = request.len() as u64;
     it.receive(OK);
     assert_eq!(it.exchanges(), ["GET /abc 200 Complete"]);
-    assert_eq!(it.out.counters.calls_held, 3);
+    assert_eq!(it.out.counters.calls_held, 4);
     assert_eq!(it.close(0).directions[0].unseen, 0);
 }
 

@@ -11,12 +11,19 @@ use crate::{
 };
 
 /// One exchange as bytes; every path and status occurs once, so that a wrong pairing shows.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Sample {
     request: Vec<u8>,
     response: Vec<u8>,
     path: String,
     status: u16,
+}
+
+impl std::fmt::Debug for Sample {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = String::from_utf8_lossy;
+        write!(f, "{:?} -> {:?}", text(&self.request), text(&self.response))
+    }
 }
 
 fn body(length: usize, chunked: bool) -> (String, String) {
@@ -130,6 +137,9 @@ fn sides() -> impl Strategy<Value = Direction> {
 /// No exchange says anything that the samples do not.
 fn is_true(it: &Conversation, samples: &[Sample]) -> Result<(), TestCaseError> {
     for line in it.exchanges() {
+        if line.starts_with(' ') {
+            continue; // its head was never complete
+        }
         let mut words = line.split(' ');
         let (Some(_method), Some(path)) = (words.next(), words.next()) else { continue };
         let sample = samples.iter().find(|sample| sample.path == path);
@@ -143,7 +153,7 @@ fn is_true(it: &Conversation, samples: &[Sample]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_cut_gives_the_same_messages(
