@@ -1,5 +1,6 @@
 //! Every chore of wirespan: `cargo xtask --help` lists them. CI runs what a person runs.
 
+mod bench;
 mod build;
 mod ci;
 mod demo;
@@ -27,6 +28,9 @@ enum Chore {
     Demo(demo::Arguments),
     /// Set up, then run every test: those of the crates, end to end here, end to end under other kernels
     Test(test::Arguments),
+    /// Measure what the agent costs
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// The gate: format, clippy, documentation, every test
     Ci,
     /// Run the end-to-end tests, or any command, under another kernel
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Test(arguments) => test::run(&arguments),
+        Chore::Bench(bench) => bench::run(&bench),
         Chore::Ci => ci::run(),
         Chore::Vm(arguments) => vm::run(&arguments),
     };

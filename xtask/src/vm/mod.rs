@@ -84,6 +84,18 @@ fn shell(
     Ok(code)
 }
 
+/// Runs a command in the guest whose time is a count of instructions; gives its exit status.
+pub(crate) fn measure(
+    kernel: &str,
+    own: &[Own],
+    command: &str,
+    timeout: Duration,
+    show: &mut dyn FnMut(&str),
+) -> Result<u8> {
+    let machine = Machine { version: Version::named(kernel)?, own, clock: Clock::Instructions, timeout };
+    Ok(machine.run(command, show)?.status)
+}
+
 /// An emulated machine that runs one command.
 struct Machine<'a> {
     version: Version,
