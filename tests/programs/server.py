@@ -6,6 +6,8 @@ import sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body go out in two writes: the second must not wait for the first one's acknowledgement.
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         parts = self.path.split("?")[0].split("/")

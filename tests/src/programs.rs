@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    cgroup::Cgroup,
     machine,
     process::{Launch, Process},
     stage::{self, Stage},
@@ -43,15 +44,24 @@ impl Service {
     /// # Errors
     /// When it cannot be compiled or started.
     pub fn start(self, stage: &Stage) -> Result<Running> {
+        self.start_as(stage, &stage.cgroup, None)
+    }
+
+    /// Starts it in this cgroup, with `OTEL_SERVICE_NAME` in its environment if a name is given.
+    ///
+    /// # Errors
+    /// When it cannot be compiled or started.
+    pub fn start_as(self, stage: &Stage, cgroup: &Cgroup, name: Option<&str>) -> Result<Running> {
         let port = stage::port();
         let launch = match self {
             Self::Python => script(stage, "server.py", include_str!("../programs/server.py"))?,
             Self::Wsgi => script(stage, "wsgi.py", include_str!("../programs/wsgi.py"))?,
             Self::Node => script(stage, "server.js", include_str!("../programs/server.js"))?,
             Self::Java => java("Server", include_str!("../programs/Server.java"))?,
-            Self::Go => Launch::new(go("go-server", include_str!("../programs/go-server/main.go"))?),
+            Self::Go => Launch::new(go_server()?),
         };
-        let mut process = launch.arg(port.to_string()).inside(&stage.cgroup).start(stage.dir())?;
+        let launch = name.into_iter().fold(launch, |launch, name| launch.env("OTEL_SERVICE_NAME", name));
+        let mut process = launch.arg(port.to_string()).inside(cgroup).start(stage.dir())?;
         process.says("listening")?;
         Ok(Running { port, process })
     }
@@ -72,6 +82,14 @@ pub(crate) fn script(stage: &Stage, name: &str, text: &str) -> Result<Launch<'st
     Ok(Launch::new(interpreter).arg(path))
 }
 
+/// The Go service, compiled.
+///
+/// # Errors
+/// When Go cannot compile it.
+pub fn go_server() -> Result<PathBuf> {
+    go("go-server", include_str!("../programs/go-server/main.go"))
+}
+
 /// A compiled Java class.
 pub(crate) fn java(class: &str, text: &str) -> Result<Launch<'static>> {
     let dir = compiled(class, text, &|source, to| {
@@ -82,8 +100,11 @@ pub(crate) fn java(class: &str, text: &str) -> Result<Launch<'static>> {
     Ok(Launch::new("java").args(["-XX:+UseSerialGC", "-Xshare:auto", "-cp"]).arg(dir).arg(class))
 }
 
-/// A compiled Go program.
+/// A compiled Go program; `WIRESPAN_PROGRAMS` names a directory that holds it where there is no Go.
 pub(crate) fn go(name: &str, text: &str) -> Result<PathBuf> {
+    if let Some(dir) = env::var_os("WIRESPAN_PROGRAMS") {
+        return Ok(Path::new(&dir).join(name));
+    }
     let dir = compiled(name, text, &|source, to| {
         fs::write(source.join("main.go"), text)?;
         fs::write(source.join("go.mod"), format!("module {name}\n\ngo 1.19\n"))?;

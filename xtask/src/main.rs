@@ -1,6 +1,9 @@
 //! Every chore of wirespan: `cargo xtask --help` lists them. CI runs what a person runs.
 
+mod bench;
 mod build;
+mod ci;
+mod demo;
 mod setup;
 mod sh;
 mod test;
@@ -21,8 +24,15 @@ struct Arguments {
 enum Chore {
     /// Install what building and testing need; does nothing when all is there
     Setup,
+    /// Set up, start three services that call each other, and print their traces live
+    Demo(demo::Arguments),
     /// Set up, then run every test: those of the crates, end to end here, end to end under other kernels
     Test(test::Arguments),
+    /// Measure what the agent costs
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// The gate: format, clippy, documentation, every test
+    Ci,
     /// Run the end-to-end tests, or any command, under another kernel
     Vm(vm::Arguments),
 }
@@ -30,7 +40,10 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Test(arguments) => test::run(&arguments),
+        Chore::Bench(bench) => bench::run(&bench),
+        Chore::Ci => ci::run(),
         Chore::Vm(arguments) => vm::run(&arguments),
     };
     done.unwrap_or_else(|err| {

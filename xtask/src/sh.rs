@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -66,6 +66,29 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Whether this process is root.
+pub(crate) fn is_root() -> bool {
+    output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+/// Runs this chore again as root, with the agent that was built as the user; gives its exit code.
+pub(crate) fn again_as_root(agent: &Path) -> Result<ExitCode> {
+    if which("sudo").is_none() {
+        bail!("only root may trace: run it as root, or install sudo");
+    }
+    let mut command = Command::new("sudo");
+    command.arg("env");
+    for (name, value) in [("WIRESPAN_BIN", agent.to_owned()), ("CARGO_TARGET_DIR", target())] {
+        command.arg(format!("{name}={}", value.display()));
+    }
+    if let Ok(path) = std::env::var("PATH") {
+        command.arg(format!("PATH={path}"));
+    }
+    command.arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
+    let status = command.status().context("cannot run sudo")?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 fn shown(command: &Command) -> String {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{build, setup, sh, vm};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
     /// Leave out the runs under other kernels
     #[arg(long)]

@@ -31,11 +31,22 @@ pub(crate) fn assert_exactly(rows: &[SpanRow], kind: Kind, expected: &[Exchange]
     let invented: Vec<_> = difference(&found, &expected);
     assert!(
         missing.is_empty() && invented.is_empty(),
-        "{kind:?}: {} expected, {} found\nmissing: {missing:#?}\ninvented: {invented:#?}\nspans: {}",
+        "{kind:?}: {} expected, {} found\nmissing:{}\ninvented:{}\nspans:{}",
         expected.len(),
         found.len(),
+        lines(&missing),
+        lines(&invented),
         brief(rows)
     );
+}
+
+/// Some exchanges as lines, for messages.
+fn lines(exchanges: &[Exchange]) -> String {
+    let line =
+        |e: &Exchange| format!("\n  {} {} {} ({}, {})", e.method, e.path, e.status, e.sent, e.received);
+    let more = exchanges.len().saturating_sub(10);
+    let shown: String = exchanges.iter().take(10).map(line).collect();
+    if more > 0 { format!("{shown}\n  … and {more} more") } else { shown }
 }
 
 /// What of sorted `a` is not in sorted `b`, counting repetitions.
@@ -53,7 +64,7 @@ fn difference(a: &[Exchange], b: &[Exchange]) -> Vec<Exchange> {
 
 /// The rows as short lines, for messages.
 pub(crate) fn brief(rows: &[SpanRow]) -> String {
-    let lines = rows.iter().take(60).map(|row| {
+    let lines = rows.iter().take(30).map(|row| {
         format!(
             "\n  {:?} {} {} {} {:?} parent {} evidence {:?} error {:?} incomplete {:?} pid {}",
             row.kind,

@@ -4,7 +4,7 @@ mod guest;
 mod image;
 mod kernel;
 mod qemu;
-mod tests;
+mod suite;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -17,7 +17,7 @@ use self::{
 };
 use crate::{build, sh, test::Sum};
 
-pub(crate) use self::{kernel::VERSIONS, tests::Programs};
+pub(crate) use self::{kernel::VERSIONS, suite::Programs};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(command) = &arguments.shell_command {
         return shell(&versions, profile, timeout, command);
     }
-    let programs = tests::Programs::build(profile)?;
+    let programs = Programs::build(profile)?;
     let mut sum = Sum::default();
     for version in versions {
         let rungs = arguments.rung.as_deref().map_or_else(|| version.rungs.to_vec(), |rung| vec![rung]);
@@ -82,6 +82,18 @@ fn shell(
         }
     }
     Ok(code)
+}
+
+/// Runs a command in the guest whose time is a count of instructions; gives its exit status.
+pub(crate) fn measure(
+    kernel: &str,
+    own: &[Own],
+    command: &str,
+    timeout: Duration,
+    show: &mut dyn FnMut(&str),
+) -> Result<u8> {
+    let machine = Machine { version: Version::named(kernel)?, own, clock: Clock::Instructions, timeout };
+    Ok(machine.run(command, show)?.status)
 }
 
 /// An emulated machine that runs one command.

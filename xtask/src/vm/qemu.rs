@@ -36,10 +36,9 @@ pub(super) struct Boot<'a> {
     pub(super) deadline: Duration,
 }
 
-/// The guest's output and the exit status of its command.
+/// How the guest's command ended.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    pub(super) lines: Vec<String>,
     pub(super) status: u8,
     /// From the start of qemu to the first line of the guest's output.
     pub(super) boot: Duration,
@@ -50,7 +49,6 @@ impl Boot<'_> {
     pub(super) fn run(&self, show: &mut dyn FnMut(&str)) -> Result<Outcome> {
         let started = Instant::now();
         let guest = Guest::start(self)?;
-        let mut lines: Vec<String> = Vec::new();
         let mut boot = None;
         let lost = loop {
             let left = self.deadline.saturating_sub(started.elapsed());
@@ -60,10 +58,9 @@ impl Boot<'_> {
                     if let Some(status) = line.strip_prefix(EXIT_MARKER) {
                         let status =
                             status.trim().parse().context("the guest's exit status is not a number")?;
-                        return Ok(Outcome { lines, status, boot: boot.unwrap_or_default() });
+                        return Ok(Outcome { status, boot: boot.unwrap_or_default() });
                     }
                     show(&line);
-                    lines.push(line);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     break format!("nothing more came within {} s", self.deadline.as_secs());
