@@ -1,1 +1,3 @@
-//! TODO skeleton
+//! Where events come from.
+
+pub mod kernel;

@@ -1,0 +1,3 @@
+//! Events from the running kernel.
+
+pub mod sock_diag;
