@@ -67,7 +67,7 @@ impl Framing {
         for item in value.split(|byte| *byte == b',') {
             match parse_length(trim(item)) {
                 Some(length) if self.length.is_none_or(|before| before == length) => {
-                    self.length = Some(length)
+                    self.length = Some(length);
                 }
                 _ => self.length_invalid = true,
             }
