@@ -39,6 +39,7 @@ counters! {
     CallSend = "wirespan_bpf_calls_total", "send", "calls of each BPF program";
     CallReceive = "wirespan_bpf_calls_total", "receive", "calls of each BPF program";
     CallState = "wirespan_bpf_calls_total", "socket_state", "calls of each BPF program";
+    CallDestroy = "wirespan_bpf_calls_total", "socket_destroy", "calls of each BPF program";
     CallSockOps = "wirespan_bpf_calls_total", "sock_ops", "calls of each BPF program";
     CallFork = "wirespan_bpf_calls_total", "process_fork", "calls of each BPF program";
     CallExec = "wirespan_bpf_calls_total", "process_exec", "calls of each BPF program";
