@@ -2,7 +2,7 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{CAPTURE_MAX, Connection, Counter, IOVECS, Opened, TAIL_MAX, Transfer};
+use agent_common::{CAPTURE_MAX, Connection, Counter, FlowKey, IOVECS, Opened, TAIL_MAX, Transfer};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
@@ -24,6 +24,7 @@ pub struct Scratch {
     /// First sight of a connection: too much for the stack.
     pub opened: Opened,
     pub connection: Connection,
+    pub flow: FlowKey,
 }
 
 /// How far the walk over the iovecs has come.

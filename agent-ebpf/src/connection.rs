@@ -1,8 +1,8 @@
 //! The life of a connection: cookie, first sight, position, half-close, end; and connects that fail.
 
 use agent_common::{
-    Closed, Connecting, Connection, Counter, FlowKey, HalfClosed, Header, LastInput, MISSING, Opened,
-    Pending, ProcessRecord, SocketRecord, conn_flags, kind,
+    Closed, Connecting, Connection, Counter, FlowKey, HalfClosed, Header, LastInput, MISSING, Pending,
+    ProcessRecord, SocketRecord, conn_flags, kind,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -13,7 +13,7 @@ use aya_ebpf::{
 use crate::{
     context::Caller,
     count::add,
-    kernel::{self, AF_INET, Sock},
+    kernel::{self, Sock},
     maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, PENDING, SCRATCH, SWITCHES, offset, tunable},
     ring,
     socket::{IN, OUT},
@@ -31,6 +31,8 @@ const FIN_WAIT1: i32 = 4;
 const CLOSE: i32 = 7;
 const LAST_ACK: i32 = 9;
 const LISTEN: i32 = 10;
+
+const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, padding: 0 };
 
 /// So that `base` is never reached from below by a late call.
 const EPOCH: u64 = 1 << 32;
@@ -90,10 +92,14 @@ fn open<C: EbpfContext>(
     if cookie == 0 {
         return Err(Counter::NoCookie);
     }
+    let scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    let (record, state, flow) =
+        unsafe { (&mut (*scratch).opened, &mut (*scratch).connection, &mut (*scratch).flow) };
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let flow = kernel::flow(sock, family)?;
+    kernel::flow_into(sock, family, flow)?;
     // SAFETY: values are plain numbers.
-    let own = unsafe { OWN_FLOWS.get(flow) }.is_some();
+    let own = unsafe { OWN_FLOWS.get(&*flow) }.is_some();
     let mut out = kernel::write_seq(sock)?;
     let mut copied = kernel::copied_seq(sock)?;
     if kernel::fin_consumed(sock, copied)? {
@@ -104,50 +110,32 @@ fn open<C: EbpfContext>(
     } else {
         copied = copied.wrapping_sub(length);
     }
-    let base = [EPOCH | u64::from(out), EPOCH | u64::from(copied)];
-    let scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
-    let (record, state) = unsafe { (&raw mut (*scratch).opened, &raw mut (*scratch).connection) };
-    // SAFETY: as above.
-    unsafe {
-        *state = Connection {
-            next: base,
-            base,
-            dropped: [0; 2],
-            skipped: [0; 2],
-            carried: LastInput { cookie: 0, position: 0 },
-            flags: if own { conn_flags::OWN } else { 0 },
-            errno: 0,
-        };
-    }
+    state.next = [EPOCH | u64::from(out), EPOCH | u64::from(copied)];
+    state.base = state.next;
+    state.dropped = [0; 2];
+    state.skipped = [0; 2];
+    state.carried = LastInput { cookie: 0, position: 0 };
+    state.flags = if own { conn_flags::OWN } else { 0 };
+    state.errno = 0;
     if !own {
-        let from_start = from_start(sock, direction, length, copied);
-        let network_namespace = kernel::network_namespace(sock)?;
-        // SAFETY: as above.
-        let put = unsafe {
-            *record = Opened {
-                header: ring::header(kind::OPENED, direction as u8, 0),
-                cookie,
-                pid: caller.pid,
-                tid: caller.tid,
-                network_namespace,
-                family,
-                local_port: flow.local_port,
-                peer_port: flow.peer_port,
-                from_start,
-                first_sequence: [out, copied],
-                local: flow.local,
-                peer: flow.peer,
-                padding: 0,
-            };
-            ring::put(&*record)
-        };
-        if !put {
+        record.header = ring::header(kind::OPENED, direction as u8, 0);
+        record.cookie = cookie;
+        record.pid = caller.pid;
+        record.tid = caller.tid;
+        record.network_namespace = kernel::network_namespace(sock)?;
+        record.family = family;
+        record.local_port = flow.local_port;
+        record.peer_port = flow.peer_port;
+        record.from_start = from_start(sock, direction, length, copied);
+        record.first_sequence = [out, copied];
+        record.local = flow.local;
+        record.peer = flow.peer;
+        record.padding = 0;
+        if !ring::put(record) {
             return Err(Counter::DropOpened);
         }
     }
-    // SAFETY: as above.
-    if CONNECTIONS.insert(cookie, unsafe { &*state }, 0).is_err() {
+    if CONNECTIONS.insert(cookie, &*state, 0).is_err() {
         return Err(Counter::ConnectionsFull);
     }
     aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, caller.pid);
@@ -277,7 +265,8 @@ fn connecting(sock: Sock) -> Result<(), Counter> {
         return Ok(());
     }
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let flow = kernel::flow(sock, family)?;
+    let mut flow = NO_FLOW;
+    kernel::flow_into(sock, family, &mut flow)?;
     let last = caller.last_input();
     let record = Connecting {
         header: ring::header(kind::CONNECTING, 0, 0),
@@ -331,7 +320,8 @@ fn socket_record(header: Header, sock: Sock) -> Result<(), Counter> {
 #[inline(always)]
 fn remember_own(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let ours = kernel::flow(sock, if family == AF_INET { AF_INET } else { family })?;
+    let mut ours = NO_FLOW;
+    kernel::flow_into(sock, family, &mut ours)?;
     let theirs = FlowKey {
         local: ours.peer,
         peer: ours.local,

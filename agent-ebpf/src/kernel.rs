@@ -86,25 +86,25 @@ pub fn error(sock: Sock) -> u32 {
 
 /// Both ends of a socket. IPv4 addresses stand in IPv4-mapped form.
 #[inline(always)]
-pub fn flow(sock: Sock, family: u16) -> Result<FlowKey, Counter> {
+pub fn flow_into(sock: Sock, family: u16, flow: &mut FlowKey) -> Result<(), Counter> {
     let peer_port: u16 = read(sock, offset!(sock_dport))?;
-    let local_port: u16 = read(sock, offset!(sock_num))?;
-    let mut flow =
-        FlowKey { local: [0; 16], peer: [0; 16], local_port, peer_port: u16::from_be(peer_port), padding: 0 };
+    flow.local_port = read(sock, offset!(sock_num))?;
+    flow.peer_port = u16::from_be(peer_port);
+    flow.padding = 0;
     if family == AF_INET6 {
         flow.local = read(sock, offset!(sock_v6_rcv_saddr))?;
         flow.peer = read(sock, offset!(sock_v6_daddr))?;
-        return Ok(flow);
+        return Ok(());
     }
-    flow.local = mapped(read(sock, offset!(sock_rcv_saddr))?);
-    flow.peer = mapped(read(sock, offset!(sock_daddr))?);
-    Ok(flow)
+    map(&mut flow.local, read(sock, offset!(sock_rcv_saddr))?);
+    map(&mut flow.peer, read(sock, offset!(sock_daddr))?);
+    Ok(())
 }
 
 /// `::ffff:a.b.c.d`
 #[inline(always)]
-fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+fn map(address: &mut [u8; 16], v4: [u8; 4]) {
+    *address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]];
 }
 
 /// Inode of the socket's network namespace.

@@ -6,13 +6,22 @@ compile_error!(
     "wirespan reads system call registers of x86-64 Linux; other architectures are not supported yet"
 );
 
-pub mod command;
-pub mod config;
 pub mod event;
-pub mod export;
-pub mod pipeline;
-pub mod process;
-pub mod protocol;
+
 pub mod source;
+
+pub mod process;
+
 pub mod stream;
+
+pub mod protocol;
+
 pub mod trace;
+
+pub mod pipeline;
+
+pub mod export;
+
+pub mod config;
+
+pub mod command;

@@ -1,1 +1,1 @@
-//! TODO skeleton
+//! placeholder until the next commit

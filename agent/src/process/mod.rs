@@ -1,1 +1,23 @@
-//! TODO skeleton
+//! Processes: which of them are traced, and who they are.
+//!
+//! [`rules`] says what the user asked for, [`table`] keeps who matches as processes fork, execute, listen and exit,
+//! [`facts`] reads what is told of a process in its OpenTelemetry resource. All of them read /proc through
+//! [`ProcRoot`], so that tests give them a directory of their own.
+
+mod arguments;
+pub mod attributes;
+mod cgroup;
+mod container;
+pub mod facts;
+pub mod listeners;
+mod proc_root;
+pub mod rules;
+mod service;
+pub mod table;
+
+#[cfg(test)]
+mod fake;
+
+pub use proc_root::{ProcError, ProcRoot};
+pub use rules::{Candidate, Decision, Glob, Rule, RuleError, Selection};
+pub use table::{Change, Table};

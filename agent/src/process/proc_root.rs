@@ -1,0 +1,219 @@
+//! Bounded reads below /proc. A process that is gone is an ordinary answer here (`Ok(None)`), never an error.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use procfs::{FromRead, process::Stat};
+
+use super::cgroup::Cgroups;
+
+/// Bytes of a command line that rules look at. The kernel allows 2 MiB; what comes later is not matched.
+pub const MAX_COMMAND_LINE: u64 = 128 * 1024;
+/// Bytes of an environment in which OTEL_* variables are looked for.
+pub const MAX_ENVIRONMENT: u64 = 256 * 1024;
+/// Bytes of /proc/PID/cgroup, status and mountinfo that are read.
+pub const MAX_TABLE: u64 = 1024 * 1024;
+/// File descriptors of one process that are searched for listening sockets.
+pub const MAX_DESCRIPTORS: usize = 65_536;
+
+/// A file of /proc could not be read although its process exists.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {source}; run as root with the host's /proc mounted")]
+pub struct ProcError {
+    pub path: String,
+    pub source: io::Error,
+}
+
+/// The directory where procfs is mounted: /proc, or what a test put in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcRoot(PathBuf);
+
+impl Default for ProcRoot {
+    fn default() -> Self {
+        Self(PathBuf::from("/proc"))
+    }
+}
+
+/// What /proc/PID/stat says that matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) parent: u32,
+    /// Clock ticks after boot.
+    pub(crate) start_time: u64,
+    /// Where the kernel put code and stack at exec. Address space randomisation makes them new with each exec, so a child
+    /// that has its parent's was forked and has not executed anything.
+    pub(crate) image: (u64, u64),
+}
+
+impl ProcRoot {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self, pid: u32, name: &str) -> PathBuf {
+        self.0.join(pid.to_string()).join(name)
+    }
+
+    /// All process ids, ascending. Threads are not listed.
+    ///
+    /// # Errors
+    /// When the directory itself cannot be read.
+    pub fn pids(&self) -> Result<Vec<u32>, ProcError> {
+        let entries = fs::read_dir(&self.0).map_err(|e| error(&self.0, e))?;
+        let mut pids: Vec<u32> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    /// Parent and start time; `None` for a process that is gone or a zombie.
+    pub(crate) fn life(&self, pid: u32) -> Result<Option<Life>, ProcError> {
+        let path = self.file(pid, "stat");
+        let Some(bytes) = read_bounded(&path, MAX_TABLE)? else { return Ok(None) };
+        let Ok(stat) = Stat::from_read(bytes.as_slice()) else { return Ok(None) };
+        if matches!(stat.state, 'Z' | 'X' | 'x') {
+            return Ok(None);
+        }
+        Ok(Some(Life {
+            parent: u32::try_from(stat.ppid).unwrap_or(0),
+            start_time: stat.starttime,
+            image: (stat.startcode, stat.startstack),
+        }))
+    }
+
+    /// Path of the executable without " (deleted)"; `None` when the process is gone or is a kernel thread.
+    pub(crate) fn executable(&self, pid: u32) -> Result<Option<String>, ProcError> {
+        let Some(target) = self.link(pid, "exe")? else { return Ok(None) };
+        let path = target.strip_suffix(" (deleted)").unwrap_or(&target);
+        Ok(Some(path.to_owned()))
+    }
+
+    /// The arguments, at most [`MAX_COMMAND_LINE`] bytes of them; empty when the process is gone.
+    pub(crate) fn arguments(&self, pid: u32) -> Result<Vec<String>, ProcError> {
+        let bytes = read_bounded(&self.file(pid, "cmdline"), MAX_COMMAND_LINE)?.unwrap_or_default();
+        let bytes = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
+        if bytes.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(bytes.split(|b| *b == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect())
+    }
+
+    /// Values of the named variables in the environment the process was started with. Not permitted to look, or
+    /// gone: nothing found.
+    pub(crate) fn environment<const N: usize>(&self, pid: u32, names: [&str; N]) -> [Option<String>; N] {
+        let bytes = read_bounded(&self.file(pid, "environ"), MAX_ENVIRONMENT).ok().flatten().unwrap_or_default();
+        names.map(|name| {
+            bytes.split(|b| *b == 0).find_map(|entry| {
+                let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+                Some(String::from_utf8_lossy(value).into_owned())
+            })
+        })
+    }
+
+    /// The cgroups of the process; none of them when it is gone.
+    pub(crate) fn cgroups(&self, pid: u32) -> Result<Cgroups, ProcError> {
+        Ok(self.text(pid, "cgroup")?.map(|text| Cgroups::parse(&text)).unwrap_or_default())
+    }
+
+    /// Effective user id.
+    pub(crate) fn user(&self, pid: u32) -> Result<Option<u32>, ProcError> {
+        let Some(status) = self.text(pid, "status")? else { return Ok(None) };
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        Ok(ids.and_then(|ids| ids.split_ascii_whitespace().nth(1)?.parse().ok()))
+    }
+
+    pub(crate) fn mount_table(&self, pid: u32) -> Result<Option<String>, ProcError> {
+        self.text(pid, "mountinfo")
+    }
+
+    /// Where cgroup hierarchies are mounted for the agent, longest path first, so that the first prefix is the right one.
+    pub(crate) fn cgroup_mounts(&self) -> Vec<String> {
+        let bytes = read_bounded(&self.0.join("self/mountinfo"), MAX_TABLE).ok().flatten().unwrap_or_default();
+        super::cgroup::mounts(&String::from_utf8_lossy(&bytes))
+    }
+
+    /// Identity of a namespace (`net`, `mnt`): its inode.
+    pub(crate) fn namespace(&self, pid: u32, kind: &str) -> Result<Option<u64>, ProcError> {
+        Ok(self.link(pid, &format!("ns/{kind}"))?.and_then(|target| bracketed(&target)))
+    }
+
+    /// The namespace of the reader itself.
+    pub(crate) fn own_namespace(&self, kind: &str) -> Option<u64> {
+        bracketed(fs::read_link(self.0.join("self/ns").join(kind)).ok()?.to_str()?)
+    }
+
+    /// Inodes of the sockets that the process has open, and whether [`MAX_DESCRIPTORS`] cut the search.
+    pub(crate) fn sockets(&self, pid: u32) -> Result<(Vec<u64>, bool), ProcError> {
+        let path = self.file(pid, "fd");
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if is_gone(&e) => return Ok((Vec::new(), false)),
+            Err(e) => return Err(error(&path, e)),
+        };
+        let mut inodes = Vec::new();
+        for (count, entry) in entries.flatten().enumerate() {
+            if count == MAX_DESCRIPTORS {
+                return Ok((inodes, true));
+            }
+            let Ok(target) = fs::read_link(entry.path()) else { continue };
+            let Some(socket) = target.to_str().filter(|t| t.starts_with("socket:")) else { continue };
+            inodes.extend(bracketed(socket));
+        }
+        Ok((inodes, false))
+    }
+
+    /// An open /proc/PID/net file, to be read line by line; `None` when the process is gone or the protocol is off.
+    pub(crate) fn net_table(&self, pid: u32, name: &str) -> Result<Option<File>, ProcError> {
+        let path = self.file(pid, "net").join(name);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if is_gone(&e) => Ok(None),
+            Err(e) => Err(error(&path, e)),
+        }
+    }
+
+    fn link(&self, pid: u32, name: &str) -> Result<Option<String>, ProcError> {
+        let path = self.file(pid, name);
+        match fs::read_link(&path) {
+            Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
+            Err(e) if is_gone(&e) => Ok(None),
+            Err(e) => Err(error(&path, e)),
+        }
+    }
+
+    fn text(&self, pid: u32, name: &str) -> Result<Option<String>, ProcError> {
+        let bytes = read_bounded(&self.file(pid, name), MAX_TABLE)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}
+
+fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ProcError> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(e) if is_gone(&e) => Ok(None),
+        Err(e) => Err(error(path, e)),
+    }
+}
+
+/// A process may vanish before the open (ENOENT) or between open and read (ESRCH).
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn error(path: &Path, source: io::Error) -> ProcError {
+    ProcError { path: path.display().to_string(), source }
+}
+
+/// The number in `socket:[123]` or `net:[123]`.
+fn bracketed(text: &str) -> Option<u64> {
+    text.split_once('[')?.1.strip_suffix(']')?.parse().ok()
+}

@@ -1,0 +1,452 @@
+//! Rules: what the user asked to trace, and whether a process is that.
+
+use std::{cell::OnceCell, fmt, sync::Arc};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use super::{
+    ProcError, ProcRoot,
+    cgroup::{self, Cgroups},
+    listeners::ListeningSockets,
+};
+
+/// Bytes of one pattern.
+pub const MAX_PATTERN: usize = 4096;
+
+/// Why a rule or a pattern cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    #[error("a rule needs at least one of exe, cmdline, port, pid, cgroup")]
+    Empty,
+    #[error("an empty pattern matches nothing; write * to match everything")]
+    EmptyPattern,
+    #[error("a pattern of {0} bytes is too long; the limit is {MAX_PATTERN}")]
+    LongPattern(usize),
+    #[error("\"{pattern}\" is not a glob: {reason}; put a backslash before * ? [ {{ that mean themselves")]
+    Glob { pattern: String, reason: String },
+    #[error("port 0 is no port to listen on; give one between 1 and 65535")]
+    PortZero,
+    #[error("pid 0 is no process; give the pid that ps shows")]
+    PidZero,
+    #[error("\"{0}\" is not an absolute cgroup path; write it as in /proc/PID/cgroup, like /system.slice/nginx.service")]
+    RelativeCgroup(String),
+}
+
+/// A pattern for a whole text: `*` any characters (`/` too), `?` one, `[ab]` one of, `{a,b}` either; case matters.
+#[derive(Clone)]
+pub struct Glob {
+    pattern: Arc<str>,
+    matcher: GlobMatcher,
+}
+
+impl Glob {
+    /// # Errors
+    /// When the pattern is empty, longer than [`MAX_PATTERN`] or has no sense.
+    pub fn new(pattern: &str) -> Result<Self, RuleError> {
+        if pattern.is_empty() {
+            return Err(RuleError::EmptyPattern);
+        }
+        if pattern.len() > MAX_PATTERN {
+            return Err(RuleError::LongPattern(pattern.len()));
+        }
+        let glob = GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build();
+        let glob = glob
+            .map_err(|error| RuleError::Glob { pattern: pattern.to_owned(), reason: error.kind().to_string() })?;
+        Ok(Self { pattern: pattern.into(), matcher: glob.compile_matcher() })
+    }
+
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.matcher.is_match(text)
+    }
+
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// The one text it matches, when it has no wildcard.
+    #[must_use]
+    pub fn exact(&self) -> Option<&str> {
+        (!self.pattern.contains(['*', '?', '[', '{', '\\'])).then_some(&*self.pattern)
+    }
+}
+
+impl PartialEq for Glob {
+    fn eq(&self, other: &Self) -> bool {
+        self.pattern == other.pattern
+    }
+}
+
+impl fmt::Debug for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Glob({:?})", self.pattern)
+    }
+}
+
+/// One rule: all fields that are given must match.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rule {
+    /// The executable's path.
+    pub exe: Option<Glob>,
+    /// The arguments joined by spaces, the program's name first.
+    pub cmdline: Option<Glob>,
+    /// The process holds a TCP socket that listens on it.
+    pub port: Option<u16>,
+    pub pid: Option<u32>,
+    /// The process is in this cgroup or below. Relative to the cgroup mount, or a path below the mount point.
+    pub cgroup: Option<String>,
+    /// Names what the rule selects; it is no condition.
+    pub service: Option<Arc<str>>,
+}
+
+impl Rule {
+    /// # Errors
+    /// When the rule has no condition or one that no process can meet.
+    pub fn check(&self) -> Result<(), RuleError> {
+        let Self { exe, cmdline, port, pid, cgroup, service: _ } = self;
+        if exe.is_none() && cmdline.is_none() && port.is_none() && pid.is_none() && cgroup.is_none() {
+            return Err(RuleError::Empty);
+        }
+        if *port == Some(0) {
+            return Err(RuleError::PortZero);
+        }
+        if *pid == Some(0) {
+            return Err(RuleError::PidZero);
+        }
+        match cgroup {
+            Some(path) if !path.starts_with('/') => Err(RuleError::RelativeCgroup(path.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Cheap conditions first: nothing is read of a process that an earlier one has turned down.
+    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, ProcError> {
+        if self.pid.is_some_and(|pid| pid != candidate.pid) {
+            return Ok(false);
+        }
+        if let Some(glob) = &self.exe
+            && !candidate.executable()?.is_some_and(|path| glob.matches(path))
+        {
+            return Ok(false);
+        }
+        if let Some(glob) = &self.cmdline
+            && !glob.matches(candidate.command_line()?)
+        {
+            return Ok(false);
+        }
+        if let Some(path) = &self.cgroup
+            && !candidate.cgroups()?.is_within(path)
+        {
+            return Ok(false);
+        }
+        match self.port {
+            Some(port) => candidate.listens_on(port),
+            None => Ok(true),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { exe, cmdline, port, pid, cgroup, service } = self;
+        let conditions = [
+            exe.as_ref().map(|glob| format!("exe {}", glob.pattern())),
+            cmdline.as_ref().map(|glob| format!("cmdline {}", glob.pattern())),
+            port.map(|port| format!("port {port}")),
+            pid.map(|pid| format!("pid {pid}")),
+            cgroup.as_ref().map(|path| format!("cgroup {path}")),
+        ];
+        f.write_str(&conditions.into_iter().flatten().collect::<Vec<_>>().join(" and "))?;
+        service.as_ref().map_or(Ok(()), |service| write!(f, ", as service {service}"))
+    }
+}
+
+/// What is traced: every process that a rule of `select` matches and none of `exclude`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selection {
+    pub select: Vec<Rule>,
+    pub exclude: Vec<Rule>,
+}
+
+/// What the rules say of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// `service` is that of the first matching rule that has one.
+    Selected { service: Option<Arc<str>> },
+    /// A rule of `exclude` matches.
+    Excluded,
+    /// No rule matches.
+    No,
+}
+
+impl Selection {
+    /// # Errors
+    /// When /proc refuses to tell what a rule needs to know.
+    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, ProcError> {
+        for rule in &self.exclude {
+            if rule.matches(candidate)? {
+                return Ok(Decision::Excluded);
+            }
+        }
+        let mut selected = false;
+        for rule in &self.select {
+            // After the first match only a name is still wanted.
+            if (!selected || rule.service.is_some()) && rule.matches(candidate)? {
+                selected = true;
+                if rule.service.is_some() {
+                    return Ok(Decision::Selected { service: rule.service.clone() });
+                }
+            }
+        }
+        Ok(if selected { Decision::Selected { service: None } } else { Decision::No })
+    }
+
+    /// Whether a process can become selected or excluded by listening.
+    #[must_use]
+    pub fn needs_listen(&self) -> bool {
+        self.rules().any(|rule| rule.port.is_some())
+    }
+
+    /// Whether moving a process to another cgroup can change its selection.
+    #[must_use]
+    pub fn needs_cgroup(&self) -> bool {
+        self.rules().any(|rule| rule.cgroup.is_some())
+    }
+
+    /// Whether command lines are read.
+    #[must_use]
+    pub fn needs_cmdline(&self) -> bool {
+        self.rules().any(|rule| rule.cmdline.is_some())
+    }
+
+    /// The executables that `select` names without a wildcard.
+    pub fn exact_exes(&self) -> impl Iterator<Item = &str> {
+        self.select.iter().filter_map(|rule| rule.exe.as_ref()?.exact())
+    }
+
+    /// Whether every rule looks at the executable and at nothing else.
+    #[must_use]
+    pub fn only_executables(&self) -> bool {
+        self.rules().all(|rule| {
+            rule.exe.is_some()
+                && rule.cmdline.is_none()
+                && rule.port.is_none()
+                && rule.pid.is_none()
+                && rule.cgroup.is_none()
+        })
+    }
+
+    /// What the executable alone decides; only meaningful with [`Selection::only_executables`].
+    #[must_use]
+    pub fn decide_executable(&self, path: &str) -> bool {
+        let matches = |rule: &Rule| rule.exe.as_ref().is_some_and(|glob| glob.matches(path));
+        !self.exclude.iter().any(matches) && self.select.iter().any(matches)
+    }
+
+    /// The cgroups whose processes are selected whatever else they are, when nothing is excluded: the kernel may select
+    /// them by itself.
+    pub fn plain_cgroups(&self) -> impl Iterator<Item = &str> {
+        let usable = self.exclude.is_empty();
+        self.select
+            .iter()
+            .filter(move |rule| usable && rule.exe.is_none() && rule.cmdline.is_none())
+            .filter(|rule| rule.port.is_none() && rule.pid.is_none())
+            .filter_map(|rule| rule.cgroup.as_deref())
+    }
+
+    /// Makes cgroup paths that were given below a mount point relative to it.
+    pub(super) fn resolve_cgroups(&mut self, mounts: &[String]) {
+        for path in self.select.iter_mut().chain(&mut self.exclude).filter_map(|rule| rule.cgroup.as_mut()) {
+            *path = cgroup::relative(path, mounts);
+        }
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.select.iter().chain(&self.exclude)
+    }
+}
+
+/// A process that rules look at. What they ask for is read when first asked, once.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    proc: &'a ProcRoot,
+    sockets: &'a ListeningSockets,
+    pid: u32,
+    executable: OnceCell<Option<String>>,
+    command_line: OnceCell<String>,
+    cgroups: OnceCell<Cgroups>,
+}
+
+impl<'a> Candidate<'a> {
+    #[must_use]
+    pub fn new(proc: &'a ProcRoot, sockets: &'a ListeningSockets, pid: u32) -> Self {
+        Self {
+            proc,
+            sockets,
+            pid,
+            executable: OnceCell::new(),
+            command_line: OnceCell::new(),
+            cgroups: OnceCell::new(),
+        }
+    }
+
+    fn executable(&self) -> Result<Option<&str>, ProcError> {
+        let path = once(&self.executable, || self.proc.executable(self.pid))?;
+        Ok(path.as_deref())
+    }
+
+    fn command_line(&self) -> Result<&str, ProcError> {
+        let text = once(&self.command_line, || Ok(self.proc.arguments(self.pid)?.join(" ")))?;
+        Ok(text)
+    }
+
+    pub(super) fn cgroups(&self) -> Result<&Cgroups, ProcError> {
+        once(&self.cgroups, || self.proc.cgroups(self.pid))
+    }
+
+    fn listens_on(&self, port: u16) -> Result<bool, ProcError> {
+        self.sockets.listens_on(self.proc, self.pid, port)
+    }
+}
+
+fn once<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T, ProcError>) -> Result<&T, ProcError> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => {
+            let value = read()?;
+            Ok(cell.get_or_init(|| value))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::process::fake::{FakeProc, FakeProcess};
+
+    fn glob(pattern: &str) -> Option<Glob> {
+        Some(Glob::new(pattern).unwrap())
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("/usr/sbin/nginx", "/usr/sbin/nginx", true),
+            ("/usr/sbin/nginx", "/usr/sbin/nginx2", false),
+            ("nginx", "/usr/sbin/nginx", false),
+            ("*/sshd", "/usr/sbin/sshd", true),
+            ("*sshd", "sshd", true),
+            ("*/sshd", "/usr/sbin/sshd-session", false),
+            ("/usr/*", "/usr/lib/jvm/bin/java", true),
+            ("*/python3*", "/usr/bin/python3.11", true),
+            ("/opt/?/run", "/opt/a/run", true),
+            ("/opt/{a,b}/run", "/opt/b/run", true),
+            ("/opt/[ab]/run", "/opt/c/run", false),
+            ("*orders.jar*", "java -Xmx1g -jar /srv/orders.jar --x\ny", true),
+            ("*", "", true),
+            ("*", "a\nb", true),
+            (r"/opt/\*", "/opt/*", true),
+            (r"/opt/\*", "/opt/x", false),
+            ("/Opt/*", "/opt/x", false),
+            ("*/.hidden/*", "/a/.hidden/b", true),
+            ("*é*", "caffé", true),
+        ] {
+            assert_eq!(Glob::new(pattern).unwrap().matches(text), expected, "{pattern} {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_glob_or_rule_is_refused() {
+        for pattern in ["", "[a", "{a", "a}", r"a\", "[z-a]", &"a".repeat(MAX_PATTERN + 1)] {
+            assert!(Glob::new(pattern).is_err(), "{pattern}");
+        }
+        for (rule, expected) in [
+            (Rule::default(), Err(RuleError::Empty)),
+            (Rule { service: Some("x".into()), ..Rule::default() }, Err(RuleError::Empty)),
+            (Rule { port: Some(0), ..Rule::default() }, Err(RuleError::PortZero)),
+            (Rule { pid: Some(0), ..Rule::default() }, Err(RuleError::PidZero)),
+            (
+                Rule { cgroup: Some("a".to_owned()), ..Rule::default() },
+                Err(RuleError::RelativeCgroup("a".to_owned())),
+            ),
+            (Rule { port: Some(80), ..Rule::default() }, Ok(())),
+        ] {
+            assert_eq!(rule.check(), expected);
+        }
+    }
+
+    #[test]
+    fn decisions() {
+        let proc = FakeProc::new();
+        let java = FakeProcess {
+            pid: 7,
+            exe: "/usr/bin/java",
+            cmdline: &["java", "-jar", "/srv/orders.jar"],
+            cgroup: "0::/system.slice/legacy.service\n",
+            sockets: &[5, 6],
+            ..FakeProcess::default()
+        };
+        proc.add(&java);
+        proc.listen(7, 8080, 6);
+        proc.listen(7, 9090, 44);
+
+        let exe = |pattern| Rule { exe: glob(pattern), ..Rule::default() };
+        let port = |port| Rule { port: Some(port), ..Rule::default() };
+        let orders = Rule { cmdline: glob("*orders.jar*"), service: Some("orders".into()), ..Rule::default() };
+        let unit = Rule { cgroup: Some("/system.slice".to_owned()), ..Rule::default() };
+        let selected = |service: Option<&str>| Decision::Selected { service: service.map(Into::into) };
+        for (select, exclude, expected) in [
+            (vec![exe("*/java")], vec![], selected(None)),
+            (vec![exe("*/python")], vec![], Decision::No),
+            (vec![port(8080)], vec![], selected(None)),
+            // Somebody else's socket.
+            (vec![port(9090)], vec![], Decision::No),
+            (vec![orders.clone()], vec![], selected(Some("orders"))),
+            (vec![exe("*/java"), orders.clone()], vec![], selected(Some("orders"))),
+            (vec![unit], vec![], selected(None)),
+            (vec![Rule { pid: Some(7), ..Rule::default() }], vec![], selected(None)),
+            (vec![Rule { pid: Some(8), ..Rule::default() }], vec![], Decision::No),
+            // All fields of one rule.
+            (vec![Rule { port: Some(81), ..exe("*/java") }], vec![], Decision::No),
+            (vec![Rule { port: Some(8080), ..exe("*/java") }], vec![], selected(None)),
+            (vec![exe("*")], vec![exe("*/java")], Decision::Excluded),
+            (vec![], vec![exe("*/java")], Decision::Excluded),
+            (vec![exe("*")], vec![port(8080)], Decision::Excluded),
+            (vec![exe("*")], vec![port(81)], selected(None)),
+            (vec![], vec![], Decision::No),
+        ] {
+            let selection = Selection { select, exclude };
+            let sockets = ListeningSockets::default();
+            let candidate = Candidate::new(proc.root(), &sockets, 7);
+            assert_eq!(selection.decide(&candidate).unwrap(), expected, "{selection:?}");
+        }
+    }
+
+    #[test]
+    fn what_rules_need_to_know() {
+        let selection = Selection {
+            select: vec![
+                Rule { exe: glob("/usr/sbin/nginx"), ..Rule::default() },
+                Rule { exe: glob("*/java"), ..Rule::default() },
+            ],
+            exclude: vec![Rule { port: Some(22), ..Rule::default() }],
+        };
+        assert!(selection.needs_listen() && !selection.needs_cgroup() && !selection.needs_cmdline());
+        assert_eq!(selection.exact_exes().collect::<Vec<_>>(), ["/usr/sbin/nginx"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_pattern_is_answered(pattern in ".{0,40}", text in ".{0,40}") {
+            if let Ok(glob) = Glob::new(&pattern) {
+                if let Some(exact) = glob.exact() {
+                    prop_assert!(glob.matches(exact));
+                }
+                glob.matches(&text);
+            }
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The table of known processes: who is selected, as processes fork, execute, listen and exit.
+//!
+//! A process is judged by the rules when it executes a program and, for rules with a port, when it listens; a fork inherits.
+//! [`Table::scan`] finds what lived before the agent and, repeated, what an event was lost of. A process that was forked
+//! by a selected one and has executed nothing since counts as selected also when it is found by a scan: pids and ports
+//! then name a server with all its workers.
+//!
+//! Bounded: [`Limits`]. What finds no room is not traced and is counted.
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, BuildHasherDefault},
+    sync::Arc,
+};
+
+use rustc_hash::{FxHashMap, FxHasher};
+
+use super::{
+    Candidate, Decision, ProcError, ProcRoot, Selection, facts, listeners::ListeningSockets, proc_root::Life,
+};
+use crate::event::ProcessFacts;
+
+/// How much the table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Processes whose decision is remembered, selected or not; about 64 bytes each.
+    pub known: usize,
+    /// Selected processes; each holds its facts, at most about 10 KiB and typically 500 bytes.
+    pub selected: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { known: 65_536, selected: 8192 }
+    }
+}
+
+/// What becomes of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It is traced from now on.
+    Select { facts: Box<ProcessFacts> },
+    /// It stays traced and is somebody else now: it has executed another program, or a rule gave it another name.
+    Refresh { facts: Box<ProcessFacts> },
+    /// It is not traced any more, or gone.
+    Deselect { pid: u32 },
+}
+
+/// What happened since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Processes that became selected.
+    pub selected: u64,
+    /// Processes that stopped being selected, by exit too.
+    pub deselected: u64,
+    /// Processes that matched and were gone before their facts were read.
+    pub vanished: u64,
+    /// Processes that matched and found [`Limits::selected`] reached: not traced.
+    pub over_limit: u64,
+    /// Decisions that were not remembered because of [`Limits::known`]: made again by each scan.
+    pub forgotten: u64,
+    /// Processes that could not be judged because /proc refused.
+    pub unreadable: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    life: Life,
+    /// Hash of the cgroups at the decision; 0 when no rule asks for them.
+    cgroups: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Unselected,
+    Excluded,
+    Selected(Box<Selected>),
+}
+
+#[derive(Debug)]
+struct Selected {
+    facts: ProcessFacts,
+    /// Given by a rule, inherited by forks.
+    service: Option<Arc<str>>,
+    /// Selected whatever the rules say, as are its descendants.
+    pinned: bool,
+}
+
+/// Why a process is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// A program was executed, or the process is new to the table.
+    Exec,
+    /// A socket began to listen.
+    Listen,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Table {
+    proc: ProcRoot,
+    selection: Selection,
+    own_pid: u32,
+    limits: Limits,
+    known: FxHashMap<u32, Known>,
+    selected: usize,
+    counters: Counters,
+    last_error: Option<ProcError>,
+}
+
+impl Table {
+    /// An empty table; [`Table::scan`] fills it. `own_pid` is the agent's and never selected.
+    #[must_use]
+    pub fn new(mut selection: Selection, proc: ProcRoot, own_pid: u32, limits: Limits) -> Self {
+        if selection.needs_cgroup() {
+            selection.resolve_cgroups(&proc.cgroup_mounts());
+        }
+        Self {
+            proc,
+            selection,
+            own_pid,
+            limits,
+            known: FxHashMap::default(),
+            selected: 0,
+            counters: Counters::default(),
+            last_error: None,
+        }
+    }
+
+    #[must_use]
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The latest reason of [`Counters::unreadable`], once.
+    pub fn take_error(&mut self) -> Option<ProcError> {
+        self.last_error.take()
+    }
+
+    #[must_use]
+    pub fn is_selected(&self, pid: u32) -> bool {
+        self.selected_entry(pid).is_some()
+    }
+
+    /// The facts of all selected processes, in no order.
+    pub fn selected(&self) -> impl Iterator<Item = &ProcessFacts> {
+        self.known.values().filter_map(|known| match &known.state {
+            State::Selected(selected) => Some(&selected.facts),
+            _ => None,
+        })
+    }
+
+    #[must_use]
+    pub fn selected_count(&self) -> usize {
+        self.selected
+    }
+
+    /// Traces `pid` and whatever it forks and executes, whatever the rules say: the command of `wirespan trace -- CMD`.
+    pub fn pin(&mut self, pid: u32) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if pid == self.own_pid {
+            return changes;
+        }
+        self.guarded(|table| {
+            let Some(life) = table.proc.life(pid)? else { return Ok(()) };
+            table.settle(pid, life, Decision::Selected { service: None }, true, &mut changes)
+        });
+        changes
+    }
+
+    /// `pid` executed a program: the rules judge it anew.
+    pub fn on_exec(&mut self, pid: u32) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let sockets = ListeningSockets::default();
+        self.guarded(|table| table.judge(pid, Occasion::Exec, &sockets, &mut changes));
+        changes
+    }
+
+    /// A socket of `pid` began to listen. Its forks are selected along with it.
+    pub fn on_listen(&mut self, pid: u32) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if !self.selection.needs_listen() {
+            return changes;
+        }
+        let sockets = ListeningSockets::default();
+        self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, &mut changes));
+        self.select_forks(&sockets, &mut changes);
+        changes
+    }
+
+    /// `parent` forked the process `child`, which inherits.
+    pub fn on_fork(&mut self, parent: u32, child: u32) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if child != self.own_pid && self.is_selected(parent) {
+            self.guarded(|table| table.inherit(parent, child, &mut changes));
+        }
+        changes
+    }
+
+    /// The last thread of `pid` is gone. Ignored when the pid is already another, living process's.
+    pub fn on_exit(&mut self, pid: u32) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let Some(known) = self.known.get(&pid) else { return changes };
+        let lives_on = matches!(self.proc.life(pid), Ok(Some(now)) if now.start_time == known.life.start_time);
+        if !lives_on {
+            self.forget(pid, &mut changes);
+        }
+        changes
+    }
+
+    /// Looks at all processes: at start, and repeated as a safety net. A process that is known and has neither executed
+    /// a program nor (with cgroup rules) moved costs one or two small reads.
+    ///
+    /// # Errors
+    /// When the list of processes cannot be read. A single process that cannot be is counted.
+    pub fn scan(&mut self) -> Result<Vec<Change>, ProcError> {
+        let mut changes = Vec::new();
+        let pids = self.proc.pids()?;
+        let gone: Vec<u32> = self.known.keys().copied().filter(|pid| pids.binary_search(pid).is_err()).collect();
+        for pid in gone {
+            self.forget(pid, &mut changes);
+        }
+        let sockets = ListeningSockets::default();
+        for pid in pids {
+            self.guarded(|table| {
+                if table.is_undecided(pid, &mut changes)? {
+                    table.judge(pid, Occasion::Exec, &sockets, &mut changes)?;
+                }
+                Ok(())
+            });
+        }
+        self.select_forks(&sockets, &mut changes);
+        Ok(changes)
+    }
+
+    /// Whether the rules have to look at `pid`; forgets it when it is not the process that was known.
+    fn is_undecided(&mut self, pid: u32, changes: &mut Vec<Change>) -> Result<bool, ProcError> {
+        if pid == self.own_pid {
+            return Ok(false);
+        }
+        let Some(life) = self.proc.life(pid)? else {
+            self.forget(pid, changes);
+            return Ok(false);
+        };
+        let cgroups = self.cgroup_hash(pid)?;
+        let Some(known) = self.known.get(&pid) else { return Ok(true) };
+        if known.life.start_time != life.start_time {
+            self.forget(pid, changes);
+            return Ok(true);
+        }
+        Ok(known.life.image != life.image || known.cgroups != cgroups)
+    }
+
+    fn judge(
+        &mut self,
+        pid: u32,
+        occasion: Occasion,
+        sockets: &ListeningSockets,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), ProcError> {
+        if pid == self.own_pid {
+            return Ok(());
+        }
+        let Some(life) = self.proc.life(pid)? else { return Ok(()) };
+        if self.known.get(&pid).is_some_and(|known| known.life.start_time != life.start_time) {
+            self.forget(pid, changes);
+        }
+        let before = self.selected_entry(pid);
+        if let Some(Selected { pinned: true, service, .. }) = before {
+            if occasion == Occasion::Listen {
+                return Ok(());
+            }
+            let decision = Decision::Selected { service: service.clone() };
+            return self.settle(pid, life, decision, true, changes);
+        }
+        let decision = self.selection.decide(&Candidate::new(&self.proc, sockets, pid))?;
+        if let (Occasion::Listen, Some(before)) = (occasion, before) {
+            // Listening never takes away what was inherited, and says nothing of who the process is but its name.
+            let stays = match &decision {
+                Decision::Excluded => false,
+                Decision::No => true,
+                Decision::Selected { service } => *service == before.service,
+            };
+            if stays {
+                return Ok(());
+            }
+        }
+        self.settle(pid, life, decision, false, changes)
+    }
+
+    /// Makes the table say what was decided.
+    fn settle(
+        &mut self,
+        pid: u32,
+        life: Life,
+        decision: Decision,
+        pinned: bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), ProcError> {
+        let state = match decision {
+            Decision::No => State::Unselected,
+            Decision::Excluded => State::Excluded,
+            Decision::Selected { service } => {
+                let Some(facts) = facts::read(&self.proc, pid, service.as_deref())? else {
+                    self.counters.vanished += u64::from(self.proc.executable(pid)?.is_none());
+                    return Ok(());
+                };
+                State::Selected(Box::new(Selected { facts, service, pinned }))
+            }
+        };
+        let cgroups = self.cgroup_hash(pid)?;
+        self.remember(pid, Known { life, cgroups, state }, changes);
+        Ok(())
+    }
+
+    /// The child of a selected process is as its parent, but for its own identity.
+    fn inherit(&mut self, parent: u32, child: u32, changes: &mut Vec<Change>) -> Result<(), ProcError> {
+        let Some(life) = self.proc.life(child)? else { return Ok(()) };
+        if let Some(known) = self.known.get(&child)
+            && known.life.start_time == life.start_time
+            && (matches!(known.state, State::Selected(_)) || known.life.image != life.image)
+        {
+            // A scan or an exec was faster than the news of the fork and knows better.
+            return Ok(());
+        }
+        let Some(of_parent) = self.selected_entry(parent) else { return Ok(()) };
+        let facts = ProcessFacts {
+            pid: child,
+            start_time: life.start_time,
+            parent_pid: life.parent,
+            ..of_parent.facts.clone()
+        };
+        let selected = Selected { facts, service: of_parent.service.clone(), pinned: of_parent.pinned };
+        let cgroups = self.cgroup_hash(child)?;
+        self.remember(child, Known { life, cgroups, state: State::Selected(Box::new(selected)) }, changes);
+        Ok(())
+    }
+
+    /// Selects the living forks (and theirs) of what `changes` selects: forked before the parent was selected, and no
+    /// program executed since. An `exclude` rule that matches one keeps it out.
+    fn select_forks(&mut self, sockets: &ListeningSockets, changes: &mut Vec<Change>) {
+        let mut parents: VecDeque<u32> = changes.iter().filter_map(Change::selected_pid).collect();
+        if parents.is_empty() {
+            return;
+        }
+        let children = self.children();
+        while let Some(parent) = parents.pop_front() {
+            let Some(image) = self.known.get(&parent).map(|known| known.life.image) else { continue };
+            for &(child, life) in children.get(&parent).map_or(&[][..], Vec::as_slice) {
+                if life.image != image || child == self.own_pid || self.is_selected(child) {
+                    continue;
+                }
+                self.guarded(|table| {
+                    let decision = table.selection.decide(&Candidate::new(&table.proc, sockets, child))?;
+                    if decision != Decision::Excluded {
+                        table.known.remove(&child);
+                        table.inherit(parent, child, changes)?;
+                        parents.push_back(child);
+                    }
+                    Ok(())
+                });
+            }
+        }
+    }
+
+    fn children(&mut self) -> FxHashMap<u32, Vec<(u32, Life)>> {
+        let mut children: FxHashMap<u32, Vec<(u32, Life)>> = FxHashMap::default();
+        self.guarded(|table| {
+            for pid in table.proc.pids()? {
+                if let Ok(Some(life)) = table.proc.life(pid) {
+                    children.entry(life.parent).or_default().push((pid, life));
+                }
+            }
+            Ok(())
+        });
+        children
+    }
+
+    /// Stores the entry, within the limits, and says what changed by it.
+    fn remember(&mut self, pid: u32, known: Known, changes: &mut Vec<Change>) {
+        let was_selected = self.is_selected(pid);
+        let facts = match &known.state {
+            State::Selected(selected) => Some(Box::new(selected.facts.clone())),
+            _ => None,
+        };
+        if facts.is_some() && !was_selected && self.selected >= self.limits.selected {
+            self.counters.over_limit += 1;
+            return;
+        }
+        if self.known.len() >= self.limits.known && !self.known.contains_key(&pid) {
+            if facts.is_some() {
+                self.counters.over_limit += 1;
+            } else {
+                self.counters.forgotten += 1;
+            }
+            return;
+        }
+        self.known.insert(pid, known);
+        match (was_selected, facts) {
+            (false, Some(facts)) => {
+                self.selected += 1;
+                self.counters.selected += 1;
+                changes.push(Change::Select { facts });
+            }
+            (true, Some(facts)) => changes.push(Change::Refresh { facts }),
+            (true, None) => self.count_deselected(pid, changes),
+            (false, None) => {}
+        }
+    }
+
+    fn forget(&mut self, pid: u32, changes: &mut Vec<Change>) {
+        if let Some(Known { state: State::Selected(_), .. }) = self.known.remove(&pid) {
+            self.count_deselected(pid, changes);
+        }
+    }
+
+    fn count_deselected(&mut self, pid: u32, changes: &mut Vec<Change>) {
+        self.selected -= 1;
+        self.counters.deselected += 1;
+        changes.push(Change::Deselect { pid });
+    }
+
+    fn selected_entry(&self, pid: u32) -> Option<&Selected> {
+        match &self.known.get(&pid)?.state {
+            State::Selected(selected) => Some(selected),
+            _ => None,
+        }
+    }
+
+    fn cgroup_hash(&self, pid: u32) -> Result<u64, ProcError> {
+        if !self.selection.needs_cgroup() {
+            return Ok(0);
+        }
+        Ok(BuildHasherDefault::<FxHasher>::default().hash_one(self.proc.cgroups(pid)?))
+    }
+
+    /// One process that cannot be read must not hide the others.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<(), ProcError>) {
+        if let Err(error) = work(self) {
+            self.counters.unreadable += 1;
+            self.last_error = Some(error);
+        }
+    }
+}
+
+impl Change {
+    fn selected_pid(&self) -> Option<u32> {
+        match self {
+            Self::Select { facts } => Some(facts.pid),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+use std::process::{Child, Command};
+
+use super::*;
+use crate::process::{
+    Glob, Rule,
+    fake::{FakeProc, FakeProcess},
+};
+
+const OWN: u32 = 99;
+
+fn exe(pattern: &str) -> Rule {
+    Rule { exe: Some(Glob::new(pattern).unwrap()), ..Rule::default() }
+}
+
+fn port(port: u16) -> Rule {
+    Rule { port: Some(port), ..Rule::default() }
+}
+
+fn table(proc: &FakeProc, select: Vec<Rule>, exclude: Vec<Rule>) -> Table {
+    Table::new(Selection { select, exclude }, proc.root().clone(), OWN, Limits::default())
+}
+
+fn process(pid: u32, parent: u32, exe: &str, image: u64) -> FakeProcess<'_> {
+    FakeProcess { pid, parent, exe, image, ..FakeProcess::default() }
+}
+
+/// `+pid` selected, `~pid` refreshed, `-pid` deselected.
+fn seen(changes: &[Change]) -> String {
+    let one = |change: &Change| match change {
+        Change::Select { facts } => format!("+{}", facts.pid),
+        Change::Refresh { facts } => format!("~{}", facts.pid),
+        Change::Deselect { pid } => format!("-{pid}"),
+    };
+    changes.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_scan_selects_once_and_never_the_agent() {
+    let proc = FakeProc::new();
+    proc.add(&process(5, 1, "/bin/a", 1));
+    proc.add(&process(6, 1, "/bin/b", 2));
+    proc.add(&process(OWN, 1, "/bin/a", 3));
+    proc.add(&process(2, 0, "", 0));
+    let mut table = table(&proc, vec![exe("/bin/a")], vec![]);
+    assert_eq!(seen(&table.scan().unwrap()), "+5");
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    assert_eq!(seen(&table.on_exec(OWN)), "");
+    assert_eq!(seen(&table.pin(OWN)), "");
+    assert_eq!(table.selected().map(|facts| facts.pid).collect::<Vec<_>>(), [5]);
+
+    // A lost exit, a lost exec, a reused pid.
+    proc.remove(5);
+    proc.add(&process(6, 1, "/bin/a", 7));
+    assert_eq!(seen(&table.scan().unwrap()), "-5 +6");
+    proc.add(&FakeProcess { start_time: 11, ..process(6, 1, "/bin/a", 7) });
+    assert_eq!(seen(&table.scan().unwrap()), "-6 +6");
+    proc.add(&FakeProcess { state: 'Z', start_time: 11, ..process(6, 1, "/bin/a", 7) });
+    assert_eq!(seen(&table.scan().unwrap()), "-6");
+    assert_eq!(table.counters(), Counters { selected: 3, deselected: 3, ..Counters::default() });
+}
+
+#[test]
+fn exec_judges_anew() {
+    let proc = FakeProc::new();
+    let mut table = table(&proc, vec![exe("/bin/a"), exe("/bin/c*")], vec![exe("/bin/cx")]);
+    for (program, image, expected) in [
+        ("/bin/a", 1, "+5"),
+        ("/bin/c", 2, "~5"),
+        ("/bin/b", 3, "-5"),
+        ("/bin/b", 4, ""),
+        ("/bin/a", 5, "+5"),
+        ("/bin/cx", 6, "-5"),
+    ] {
+        proc.add(&process(5, 1, program, image));
+        assert_eq!(seen(&table.on_exec(5)), expected, "{program}");
+    }
+    proc.remove(5);
+    assert_eq!(seen(&table.on_exec(5)), "");
+}
+
+#[test]
+fn a_fork_inherits_until_exec() {
+    let proc = FakeProc::new();
+    proc.add(&process(5, 1, "/bin/a", 1));
+    let named = Rule { service: Some("shop".into()), ..exe("/bin/a") };
+    let mut table = table(&proc, vec![named], vec![]);
+    table.scan().unwrap();
+
+    proc.add(&FakeProcess { start_time: 20, ..process(6, 5, "/bin/a", 1) });
+    let changes = table.on_fork(5, 6);
+    let Some(Change::Select { facts }) = changes.first() else { panic!("{changes:?}") };
+    assert_eq!((facts.pid, facts.parent_pid, facts.start_time, &*facts.service_name), (6, 5, 20, "shop"));
+    assert_eq!(seen(&table.on_fork(5, 6)), "");
+    // Its parent is not selected.
+    assert_eq!(seen(&table.on_fork(1, 7)), "");
+    // It is gone before it is looked at.
+    assert_eq!(seen(&table.on_fork(6, 8)), "");
+
+    proc.add(&FakeProcess { start_time: 20, ..process(6, 5, "/bin/b", 2) });
+    assert_eq!(seen(&table.on_exec(6)), "-6");
+    // The news of the fork come after those of the exec.
+    assert_eq!(seen(&table.on_fork(5, 6)), "+6");
+}
+
+#[test]
+fn exit_of_the_living_is_ignored() {
+    let proc = FakeProc::new();
+    proc.add(&process(5, 1, "/bin/a", 1));
+    let mut table = table(&proc, vec![exe("*")], vec![]);
+    table.scan().unwrap();
+    assert_eq!(seen(&table.on_exit(5)), "");
+    proc.remove(5);
+    assert_eq!(seen(&table.on_exit(5)), "-5");
+    assert_eq!(seen(&table.on_exit(5)), "");
+    assert_eq!(table.selected_count(), 0);
+}
+
+#[test]
+fn a_pinned_process_and_its_descendants_stay_selected() {
+    let proc = FakeProc::new();
+    proc.add(&process(5, OWN, "/bin/wirespan", 1));
+    let mut table = table(&proc, vec![], vec![exe("/bin/b")]);
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    assert_eq!(seen(&table.pin(5)), "+5");
+    proc.add(&process(5, OWN, "/bin/a", 2));
+    assert_eq!(seen(&table.on_exec(5)), "~5");
+    proc.add(&process(6, 5, "/bin/a", 2));
+    assert_eq!(seen(&table.on_fork(5, 6)), "+6");
+    proc.add(&process(6, 5, "/bin/b", 3));
+    assert_eq!(seen(&table.on_exec(6)), "~6");
+    proc.add(&process(7, 6, "/bin/b", 3));
+    assert_eq!(seen(&table.on_fork(6, 7)), "+7");
+}
+
+#[test]
+fn listening_selects_the_process_and_its_forks() {
+    let proc = FakeProc::new();
+    let worker = |pid, parent, image, sockets| FakeProcess { sockets, ..process(pid, parent, "/bin/a", image) };
+    proc.add(&worker(5, 1, 1, &[40, 41]));
+    // Forked before; forked by that; forked, then another program; holds the socket although it is another program.
+    proc.add(&worker(6, 5, 1, &[]));
+    proc.add(&worker(7, 6, 1, &[]));
+    proc.add(&worker(8, 5, 2, &[]));
+    proc.add(&process(9, 1, "/bin/a", 1));
+    let mut table = table(&proc, vec![port(8080)], vec![]);
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    proc.listen(5, 80, 40);
+    assert_eq!(seen(&table.on_listen(5)), "");
+    proc.listen(5, 8080, 41);
+    assert_eq!(seen(&table.on_listen(5)), "+5 +6 +7");
+    assert_eq!(seen(&table.on_listen(5)), "");
+    // What does not match does not lose what it inherited.
+    assert_eq!(seen(&table.on_listen(6)), "");
+}
+
+#[test]
+fn a_scan_finds_workers_that_were_forked_before() {
+    let proc = FakeProc::new();
+    proc.add(&process(5, 1, "/usr/sbin/nginx", 1));
+    proc.add(&process(6, 5, "/usr/sbin/nginx", 1));
+    proc.add(&process(7, 5, "/usr/sbin/nginx", 2));
+    let pid = Rule { pid: Some(5), ..Rule::default() };
+    let mut table = table(&proc, vec![pid], vec![]);
+    assert_eq!(seen(&table.scan().unwrap()), "+5 +6");
+    assert_eq!(seen(&table.scan().unwrap()), "");
+}
+
+#[test]
+fn listening_can_exclude_and_name() {
+    let proc = FakeProc::new();
+    proc.add(&FakeProcess { sockets: &[40, 41], ..process(5, 1, "/bin/a", 1) });
+    let named = Rule { service: Some("web".into()), ..port(80) };
+    let mut table = table(&proc, vec![exe("/bin/a"), named], vec![port(22)]);
+    assert_eq!(seen(&table.scan().unwrap()), "+5");
+    proc.listen(5, 80, 40);
+    assert_eq!(seen(&table.on_listen(5)), "~5");
+    assert_eq!(table.selected().map(|facts| &*facts.service_name).collect::<Vec<_>>(), ["web"]);
+    proc.listen(5, 22, 41);
+    assert_eq!(seen(&table.on_listen(5)), "-5");
+}
+
+#[test]
+fn moving_between_cgroups_is_noticed() {
+    let proc = FakeProc::new();
+    let within = |cgroup| FakeProcess { cgroup, ..process(5, 1, "/bin/a", 1) };
+    proc.add(&within("0::/other\n"));
+    let rule = Rule { cgroup: Some("/sys/fs/cgroup/legacy.service".to_owned()), ..Rule::default() };
+    let mut table = table(&proc, vec![rule], vec![]);
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    proc.add(&within("0::/legacy.service/x\n"));
+    assert_eq!(seen(&table.scan().unwrap()), "+5");
+    proc.add(&within("0::/other\n"));
+    assert_eq!(seen(&table.scan().unwrap()), "-5");
+}
+
+#[test]
+fn limits_hold_and_are_counted() {
+    let proc = FakeProc::new();
+    for pid in 1..=6 {
+        proc.add(&process(pid, 0, if pid <= 3 { "/bin/b" } else { "/bin/a" }, u64::from(pid)));
+    }
+    let selection = Selection { select: vec![exe("/bin/a")], exclude: vec![] };
+    let limits = Limits { known: 100, selected: 2 };
+    let mut table = Table::new(selection.clone(), proc.root().clone(), OWN, limits);
+    assert_eq!(seen(&table.scan().unwrap()), "+4 +5");
+    assert_eq!(table.counters().over_limit, 1);
+    // Room again.
+    proc.remove(4);
+    assert_eq!(seen(&table.scan().unwrap()), "-4 +6");
+
+    let limits = Limits { known: 2, selected: 2 };
+    let mut table = Table::new(selection, proc.root().clone(), OWN, limits);
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    assert_eq!((table.counters().forgotten, table.counters().over_limit), (1, 2));
+}
+
+/// A child that is killed when the test ends, however it ends.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn new() -> Self {
+        Self(Command::new("/bin/sleep").arg("600").spawn().unwrap())
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn real_processes() {
+    let sleeper = Sleeper::new();
+    let pid = sleeper.0.id();
+    let program = ProcRoot::default().executable(pid).unwrap().unwrap();
+    let rule = Rule { pid: Some(pid), ..exe(&program) };
+    let selection = Selection { select: vec![rule], exclude: vec![] };
+    let mut table = Table::new(selection, ProcRoot::default(), std::process::id(), Limits::default());
+    assert_eq!(seen(&table.scan().unwrap()), format!("+{pid}"));
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    assert_eq!(seen(&table.on_exit(pid)), "");
+    drop(sleeper);
+    assert_eq!(seen(&table.on_exit(pid)), format!("-{pid}"));
+}
+
+#[test]
+fn a_real_exec_is_seen_without_its_event_and_a_real_fork_inherits() {
+    // A shell that forks a subshell and waits, then executes another program when told to.
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", "(read x; exit 0) <&0 & echo $!; read go; exec sleep 600"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = shell.id();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line).unwrap();
+    let subshell: u32 = line.trim().parse().unwrap();
+
+    let shell_program = ProcRoot::default().executable(pid).unwrap().unwrap();
+    let rule = Rule { pid: Some(pid), ..exe(&shell_program) };
+    let selection = Selection { select: vec![rule], exclude: vec![] };
+    let mut table = Table::new(selection, ProcRoot::default(), std::process::id(), Limits::default());
+    assert_eq!(seen(&table.scan().unwrap()), format!("+{pid} +{subshell}"));
+
+    // End of input: the subshell exits, the shell goes on to the exec.
+    drop(shell.stdin.take());
+    while table.is_selected(pid) {
+        table.scan().unwrap();
+    }
+    assert_eq!(ProcRoot::default().arguments(pid).unwrap(), ["sleep", "600"]);
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+}
