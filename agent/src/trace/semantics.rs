@@ -144,6 +144,10 @@ impl Semantics {
             url.push_str("REDACTED:REDACTED@");
         }
         url.push_str(&authority);
+        if !path.is_empty() && !path.starts_with('/') {
+            // A target that is none of RFC 9112's forms must not run into the host.
+            url.push('/');
+        }
         url.push_str(path);
         if let Some(query) = query {
             url.push('?');
