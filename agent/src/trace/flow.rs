@@ -311,7 +311,7 @@ impl Flows {
 
 /// `None` when the exchange was exported.
 fn flow_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> Option<FlowKey> {
-    let direction = exchange.direction();
+    let direction = exchange.kind.request_direction();
     Some(FlowKey {
         kind: exchange.kind,
         request: sequence(connection, direction, exchange.position),

@@ -7,6 +7,7 @@ use crate::{protocol::Outcome, trace::span::Evidence};
 fn a_keep_alive_proxy_under_concurrency() {
     let mut world = World::new();
     let proxy = thread(1, 0);
+    prove(&mut world);
     let clients: Vec<_> = (0..8).map(|_| world.open(proxy)).collect();
     let backends: Vec<_> = (0..8).map(|_| world.open(proxy)).collect();
     let mut pairs = Vec::new();
@@ -30,8 +31,8 @@ fn a_keep_alive_proxy_under_concurrency() {
         world.assert_child(call, request, Evidence::TwoSided);
         world.assert_root(request);
     }
-    assert_eq!(world.spans.len(), 320);
-    assert_eq!(world.tracer.counters().parents_two_sided, 160);
+    assert_eq!(world.spans.len(), 380);
+    assert_eq!(world.tracer.counters().parents_two_sided, 190);
     assert_eq!(world.tracer.counters().contradictions, 0);
 }
 
@@ -40,6 +41,13 @@ fn the_first_call_needs_no_history() {
     let mut world = World::new();
     let (server, call) = one_call(&mut world);
     world.assert_child(call, server, Evidence::TwoSided);
+}
+
+/// Process 1 shows enough calls to be believed when its requests overlap.
+fn prove(world: &mut World) {
+    for _ in 0..30 {
+        one_call(world);
+    }
 }
 
 /// Thread 1.0 serves one request with one call.
@@ -52,6 +60,32 @@ fn one_call(world: &mut World) -> (super::world::Exchange, super::world::Exchang
     world.answer(request, own);
     world.pass(super::world::SECOND);
     (request, call)
+}
+
+#[test]
+fn the_first_calls_under_concurrency_are_not_believed() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let (one, two) = (world.open(own), world.open(own));
+    let mut rounds = Vec::new();
+    for _ in 0..31 {
+        let request = world.read_request(one, own, "/");
+        let backend = world.open(own);
+        let other = world.read_request(two, own, "/other");
+        let call = world.write_request(backend, own, "/");
+        world.read_response(call, own);
+        world.answer(other, own);
+        world.answer(request, own);
+        rounds.push((call, other));
+    }
+    world.pass(super::world::SECOND);
+    for (call, _) in &rounds[..29] {
+        world.assert_root(*call);
+    }
+    for (call, other) in &rounds[29..] {
+        world.assert_child(*call, *other, Evidence::TwoSided);
+    }
+    assert_eq!(world.tracer.counters().orphans_unproven, 29);
 }
 
 #[test]
@@ -229,6 +263,7 @@ fn an_answered_request_triggers_nothing() {
 #[test]
 fn an_answer_uses_its_trigger_up() {
     let mut world = World::new();
+    prove(&mut world);
     let own = thread(1, 0);
     let (one, two, backend) = (world.open(own), world.open(own), world.open(own));
     let other = world.read_request(two, own, "/other");
@@ -263,6 +298,7 @@ fn a_call_older_than_the_request_is_not_its_child() {
 #[test]
 fn a_connect_lends_its_trigger_to_the_first_request_only() {
     let mut world = World::new();
+    prove(&mut world);
     let (own, other) = (thread(1, 0), thread(1, 1));
     let (one, two) = (world.open(own), world.open(own));
     let request = world.read_request(one, own, "/");
@@ -362,6 +398,7 @@ fn a_request_that_is_never_answered_gives_no_parent() {
 #[test]
 fn pipelined_requests_on_both_sides() {
     let mut world = World::new();
+    prove(&mut world);
     let own = thread(1, 0);
     let (client, backend) = (world.open(own), world.open(own));
     let first = world.read_request(client, own, "/1");

@@ -131,6 +131,28 @@ enum Delay {
     BeforeCall,
     /// A timer before the answer.
     BeforeAnswer,
+    /// A timer before either.
+    Both,
+    /// A timer before some.
+    Some,
+}
+
+impl Delay {
+    fn before_call(self, dice: &mut Dice) -> bool {
+        match self {
+            Self::Never | Self::BeforeAnswer => false,
+            Self::BeforeCall | Self::Both => true,
+            Self::Some => dice.roll(2) == 0,
+        }
+    }
+
+    fn before_answer(self, dice: &mut Dice) -> bool {
+        match self {
+            Self::Never | Self::BeforeCall => false,
+            Self::BeforeAnswer | Self::Both => true,
+            Self::Some => dice.roll(2) == 0,
+        }
+    }
 }
 
 /// One thread that serves many requests at once.
@@ -143,7 +165,7 @@ fn event_loop(seed: u64, clients: usize, steps: usize, delay: Delay) -> (usize, 
         match program.dice.roll(3) {
             0 => {
                 let Some(mut job) = program.accept(own) else { continue };
-                if delay == Delay::BeforeCall {
+                if delay.before_call(&mut program.dice) {
                     timers.push(job);
                 } else {
                     program.call(&mut job, own);
@@ -154,20 +176,23 @@ fn event_loop(seed: u64, clients: usize, steps: usize, delay: Delay) -> (usize, 
                 let place = program.dice.roll(waiting.len());
                 let mut job = waiting.swap_remove(place);
                 program.read_response(&mut job, own);
-                match (job.calls_left, delay) {
-                    (0, Delay::BeforeAnswer) => timers.push(job),
-                    (0, _) => program.answer(job, own),
-                    (_, Delay::BeforeCall) => timers.push(job),
-                    _ => {
-                        program.call(&mut job, own);
-                        waiting.push(job);
-                    }
+                let delayed = match job.calls_left {
+                    0 => delay.before_answer(&mut program.dice),
+                    _ => delay.before_call(&mut program.dice),
+                };
+                if delayed {
+                    timers.push(job);
+                } else if job.calls_left == 0 {
+                    program.answer(job, own);
+                } else {
+                    program.call(&mut job, own);
+                    waiting.push(job);
                 }
             }
             _ if !timers.is_empty() => {
                 let place = program.dice.roll(timers.len());
                 let mut job = timers.swap_remove(place);
-                if delay == Delay::BeforeCall {
+                if job.calls_left > 0 {
                     program.call(&mut job, own);
                     waiting.push(job);
                 } else {
@@ -186,20 +211,21 @@ proptest! {
     #[test]
     fn a_thread_pool_is_understood(seed in any::<u64>(), threads in 1_usize..32) {
         let (right, calls) = thread_pool(seed, threads, 3_000);
-        // What is open at the end has no parent, nor has a call of a request that is never answered.
-        prop_assert!(right * 100 >= calls * 80, "{right} of {calls}");
+        // The first 30 calls have none, nor has what is open at the end.
+        prop_assert!(right * 100 >= calls * 70, "{right} of {calls}");
     }
 
     #[test]
     fn an_event_loop_is_understood(seed in any::<u64>(), clients in 1_usize..64) {
         let (right, calls) = event_loop(seed, clients, 3_000, Delay::Never);
-        prop_assert!(right * 100 >= calls * 80, "{right} of {calls}");
+        prop_assert!(right * 100 >= calls * 70, "{right} of {calls}");
     }
 
     #[test]
     fn an_event_loop_with_timers_is_never_misunderstood(seed in any::<u64>(), clients in 1_usize..64) {
-        event_loop(seed, clients, 3_000, Delay::BeforeCall);
-        event_loop(seed, clients, 3_000, Delay::BeforeAnswer);
+        for delay in [Delay::BeforeCall, Delay::BeforeAnswer, Delay::Both, Delay::Some] {
+            event_loop(seed, clients, 1_000, delay);
+        }
     }
 }
 
