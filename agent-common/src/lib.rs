@@ -1,1 +1,23 @@
+//! What crosses the boundary between the BPF programs and the agent: records in the ring, values in maps, tunables.
+//!
+//! Only integers and arrays, with explicit padding and a size assertion each; never `bool`, `enum` or `Option`.
+
 #![no_std]
+
+mod counter;
+mod offsets;
+mod record;
+mod state;
+
+pub use counter::{COUNTERS, Counter};
+pub use offsets::{CGROUP_RULES, MISSING, Offsets, Tunables};
+pub use record::{
+    CAPTURE_MAX, Closed, Connecting, HalfClosed, Header, Opened, ProcessRecord, SocketRecord, TAIL_MAX,
+    Transfer, kind, transfer_flags,
+};
+pub use state::{
+    Connection, Control, ExeKey, FlowKey, LastInput, Pending, Process, conn_flags, policy, verdict,
+};
+
+/// Most iovecs that a call's capture looks at; what lies beyond them is truncated.
+pub const IOVECS: usize = 32;

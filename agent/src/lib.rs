@@ -2,15 +2,26 @@
 //! what stands above it.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-compile_error!("wirespan reads system call registers of x86-64 Linux; other architectures are not supported yet");
+compile_error!(
+    "wirespan reads system call registers of x86-64 Linux; other architectures are not supported yet"
+);
 
 pub mod event;
+
 pub mod source;
+
 pub mod process;
+
 pub mod stream;
+
 pub mod protocol;
+
 pub mod trace;
+
 pub mod pipeline;
+
 pub mod export;
+
 pub mod config;
+
 pub mod command;

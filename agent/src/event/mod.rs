@@ -259,13 +259,7 @@ pub struct Closed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feedback {
     /// No event is needed for bytes before `until`. The call that holds byte `until - 1` or later makes one again.
-    SkipUntil {
-        connection: ConnectionId,
-        direction: Direction,
-        until: u64,
-    },
+    SkipUntil { connection: ConnectionId, direction: Direction, until: u64 },
     /// Nothing here parses: no more events; stay transparent for causality (an *opaque* connection).
-    Opaque {
-        connection: ConnectionId,
-    },
+    Opaque { connection: ConnectionId },
 }

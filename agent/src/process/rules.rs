@@ -229,6 +229,36 @@ impl Selection {
         self.select.iter().filter_map(|rule| rule.exe.as_ref()?.exact())
     }
 
+    /// Whether every rule looks at the executable and at nothing else.
+    #[must_use]
+    pub fn only_executables(&self) -> bool {
+        self.rules().all(|rule| {
+            rule.exe.is_some()
+                && rule.cmdline.is_none()
+                && rule.port.is_none()
+                && rule.pid.is_none()
+                && rule.cgroup.is_none()
+        })
+    }
+
+    /// What the executable alone decides; only meaningful with [`Selection::only_executables`].
+    #[must_use]
+    pub fn decide_executable(&self, path: &str) -> bool {
+        let matches = |rule: &Rule| rule.exe.as_ref().is_some_and(|glob| glob.matches(path));
+        !self.exclude.iter().any(matches) && self.select.iter().any(matches)
+    }
+
+    /// The cgroups whose processes are selected whatever else they are, when nothing is excluded: the kernel may select
+    /// them by itself.
+    pub fn plain_cgroups(&self) -> impl Iterator<Item = &str> {
+        let usable = self.exclude.is_empty();
+        self.select
+            .iter()
+            .filter(move |rule| usable && rule.exe.is_none() && rule.cmdline.is_none())
+            .filter(|rule| rule.port.is_none() && rule.pid.is_none())
+            .filter_map(|rule| rule.cgroup.as_deref())
+    }
+
     /// Makes cgroup paths that were given below a mount point relative to it.
     pub(super) fn resolve_cgroups(&mut self, mounts: &[String]) {
         for path in self.select.iter_mut().chain(&mut self.exclude).filter_map(|rule| rule.cgroup.as_mut()) {

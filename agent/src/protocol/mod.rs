@@ -1,7 +1,12 @@
 //! Protocols: what a connection's bytes mean. One folder per protocol; all of them tell of *exchanges* (a request and
 //! its response) in the words of [`Message`], which is all that the trace layer knows of a protocol.
 
+mod connection;
 pub mod http1;
+mod limits;
+
+pub use connection::Connection;
+pub use limits::{Counters, Limits};
 
 use crate::event::{Direction, Feedback, LastInput, Thread, Timestamp};
 
@@ -94,7 +99,7 @@ pub struct ExchangeEnd {
     pub request_end: Option<Timestamp>,
     /// Bytes that the parser needed and did not get (truncated, dropped, unseen) in this exchange.
     pub missing: u64,
-    /// Short names of what happened: `truncated`, `gap`, `overlap`, `withheld`, `late_join` (sorted, unique).
+    /// Short names of what happened: `gap`, `late_join`, `malformed`, `overlap`, `truncated`, `withheld` (sorted, unique).
     pub incomplete: Vec<&'static str>,
 }
 
@@ -103,4 +108,6 @@ pub struct ExchangeEnd {
 pub struct Output {
     pub messages: Vec<Message>,
     pub feedback: Vec<Feedback>,
+    /// Running totals: the caller takes or reads them, no one resets them here.
+    pub counters: Counters,
 }

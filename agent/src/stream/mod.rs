@@ -1,1 +1,11 @@
-//! TODO skeleton
+//! Connections as byte streams: puts the calls of each direction into the order of their positions, says where bytes are
+//! missing, and keeps the loss ledger. Knows nothing of any protocol.
+
+mod call;
+mod ledger;
+mod sequence;
+
+pub(crate) use call::Call;
+pub(crate) use ledger::Tally;
+pub use ledger::{Account, Ledger};
+pub(crate) use sequence::{Admission, Blocked, Sequencer};

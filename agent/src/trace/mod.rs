@@ -1,3 +1,265 @@
 //! Spans: from exchanges to spans with parents.
+//!
+//! The [`Tracer`] is told every event and every message, in the order in which the kernel saw them, and gives out spans.
+//! It knows no clock and no randomness, and nothing that comes out of it depends on the order of a hash map: the same
+//! events give the same spans.
+//!
+//! A span's parent is, in this order: for a call, the `traceparent` that it carries itself, or the open request whose
+//! `traceparent` it forwards ([`context`]); the request on which both sides of causality agree ([`causality`]). For a
+//! request, the call at the other end of the connection ([`flow`]), unless the program that made that call sent a
+//! context of its own; then its `traceparent`. Without any of these it is a root.
 
+mod assembly;
+mod causality;
+mod connect;
+mod context;
+mod counters;
+mod deadlines;
+mod errors;
+mod exchange;
+mod flow;
+mod identifiers;
+mod lifetime;
+mod messages;
+mod parents;
+mod pass_through;
+mod process;
+mod redaction;
+mod semantics;
+mod settings;
 pub mod span;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, sync::Arc};
+
+pub use counters::{Counters, Sample};
+pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
+pub use settings::{Settings, TextLimits};
+
+use self::{
+    assembly::Assembly,
+    causality::Causality,
+    connect::Connects,
+    deadlines::Deadlines,
+    exchange::{Connection, Exchanges, Key},
+    flow::Flows,
+    identifiers::Identifiers,
+    pass_through::PassThrough,
+    process::Processes,
+    semantics::Semantics,
+    settings::nanos,
+    span::Traced,
+};
+use crate::{
+    event::{ConnectionId, Event, Opened, ProcessFacts, SocketId, Timestamp},
+    protocol::Message,
+};
+
+/// What is looked at once it has been open for long.
+#[derive(Debug, Clone, Copy)]
+enum Notice {
+    Exchange(Key),
+    Connect(SocketId, Timestamp),
+}
+
+/// What is forgotten a while after its end.
+#[derive(Debug, Clone, Copy)]
+enum Gone {
+    Connection(ConnectionId),
+    Process(u32),
+}
+
+/// Makes spans of messages. Single-threaded; every call costs a constant amount of work, apart from what it releases.
+#[derive(Debug)]
+pub struct Tracer {
+    settings: Settings,
+    semantics: Semantics,
+    identifiers: Identifiers,
+    unix_offset: u64,
+    /// The youngest event time seen.
+    now: Timestamp,
+    shutdown: bool,
+    exchanges: Exchanges,
+    processes: Processes,
+    causality: Causality,
+    flows: Flows,
+    pass_through: PassThrough,
+    connects: Connects,
+    assembly: Assembly,
+    notices: Deadlines<Notice>,
+    gone: Deadlines<Gone>,
+    /// Nanoseconds.
+    parent_wait: u64,
+    waiting_limit: u64,
+    counters: Counters,
+}
+
+impl Tracer {
+    /// A tracer that has seen nothing. The first events should be the clock and the run key.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            semantics: Semantics { limits: settings.text, redaction: settings.redaction.clone() },
+            identifiers: Identifiers::new(&[0; 16]),
+            unix_offset: 0,
+            now: Timestamp::default(),
+            shutdown: false,
+            exchanges: Exchanges::new(),
+            processes: Processes::new(settings.processes),
+            causality: Causality::default(),
+            flows: Flows::new(nanos(settings.flow_wait), settings.flow_keys),
+            pass_through: PassThrough::default(),
+            connects: Connects::new(settings.connects),
+            assembly: Assembly::new(),
+            notices: Deadlines::new(),
+            gone: Deadlines::new(),
+            parent_wait: nanos(settings.parent_wait),
+            waiting_limit: settings.waiting_spans as u64,
+            counters: Counters::default(),
+            settings,
+        }
+    }
+
+    /// Sees every event, before the parser does.
+    pub fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Clock { at, unix_offset } => {
+                self.unix_offset = *unix_offset;
+                self.advance(*at);
+            }
+            Event::RunKey(key) => self.identifiers = Identifiers::new(key),
+            Event::Process { at, facts } => {
+                self.advance(*at);
+                let kept = self.processes.facts(facts);
+                self.count_process(kept);
+            }
+            Event::Fork { at, parent, child } => {
+                self.advance(*at);
+                let kept = self.processes.fork(*parent, *child);
+                self.count_process(kept);
+            }
+            Event::Exit { at, pid } => {
+                self.advance(*at);
+                self.processes.exit(*pid);
+                self.forget_later(Gone::Process(*pid));
+            }
+            Event::Connecting(connecting) => {
+                self.advance(connecting.at);
+                self.connecting(connecting);
+            }
+            Event::Connected { at, socket, connection } => {
+                self.advance(*at);
+                self.connected(*socket, *connection);
+            }
+            Event::ConnectFailed { at, socket, errno } => {
+                self.advance(*at);
+                self.connect_failed(*at, *socket, *errno);
+            }
+            Event::Opened(opened) => {
+                self.advance(opened.at);
+                self.opened(opened);
+            }
+            Event::Transfer(transfer) => {
+                self.advance(transfer.at);
+                if self.processes.drops(transfer.thread.pid, transfer.process_drops) {
+                    self.counters.losses += 1;
+                }
+                if let Some(connection) = self.exchanges.connection_mut(transfer.connection) {
+                    let end = transfer.position.saturating_add(u64::from(transfer.length));
+                    let seen = &mut connection.seen[transfer.direction.index()];
+                    *seen = end.max(*seen);
+                }
+            }
+            Event::HalfClosed { at, .. } | Event::Tick { at } => self.advance(*at),
+            Event::Closed(closed) => {
+                self.advance(closed.at);
+                self.connects.take_lent(closed.connection);
+                self.forget_later(Gone::Connection(closed.connection));
+            }
+            Event::Shutdown { at } => {
+                self.advance(*at);
+                self.finish();
+            }
+        }
+    }
+
+    /// Takes what a parser says of a connection.
+    pub fn message(&mut self, connection: ConnectionId, message: Message) {
+        let key = |ordinal| Key { connection, ordinal };
+        match message {
+            Message::Request { ordinal, direction, origin } => self.request(key(ordinal), direction, origin),
+            Message::RequestHead { ordinal, head } => self.request_head(key(ordinal), *head),
+            Message::Response { ordinal, origin, head } => self.response(key(ordinal), origin, &head),
+            Message::End { ordinal, at, end } => self.end(key(ordinal), at, *end),
+        }
+    }
+
+    /// What is ready: finished spans and notices, in the order in which they became so.
+    pub fn drain(&mut self) -> impl Iterator<Item = Traced> + '_ {
+        self.assembly.ready.drain(..)
+    }
+
+    /// What was counted so far.
+    pub fn counters(&mut self) -> &Counters {
+        self.counters.contradictions = self.causality.contradictions;
+        self.counters.exchanges = self.exchanges.live as u64;
+        self.counters.connections = self.exchanges.connections() as u64;
+        &self.counters
+    }
+
+    /// Event time goes on.
+    fn advance(&mut self, at: Timestamp) {
+        if at <= self.now {
+            return;
+        }
+        self.now = at;
+        self.flows.expire(&mut self.exchanges, &mut self.counters, at);
+        self.decide_settled();
+        self.expire_waiting();
+        self.give_notices();
+        while let Some(gone) = self.gone.pop_due(at) {
+            match gone {
+                Gone::Process(pid) => self.processes.forget(pid),
+                Gone::Connection(id) => self.forget_connection(id),
+            }
+        }
+    }
+
+    /// There will be no further event: what waits goes as it stands, and so does what ends from now on.
+    fn finish(&mut self) {
+        self.shutdown = true;
+        self.flows.expire_all(&mut self.exchanges, &mut self.counters);
+        self.decide_settled();
+        self.expire_all_waiting();
+    }
+
+    fn count_process(&mut self, kept: bool) {
+        self.counters.refused_processes += u64::from(!kept);
+    }
+
+    fn facts_of(&mut self, pid: u32) -> Arc<ProcessFacts> {
+        let (facts, kept) = self.processes.facts_of(pid);
+        self.count_process(kept);
+        facts
+    }
+
+    fn opened(&mut self, opened: &Opened) {
+        let full = self.exchanges.connections() >= self.settings.connections
+            && self.exchanges.connection(opened.connection).is_none();
+        if full && let Some(id) = self.exchanges.least_needed() {
+            self.counters.evicted_connections += 1;
+            self.evict_connection(id);
+        }
+        let mut connection =
+            Connection::new(canonical(opened.local), canonical(opened.peer), opened.first_sequence);
+        connection.lent = self.connects.take_lent(opened.connection);
+        self.evict_connection(opened.connection);
+        self.exchanges.insert(opened.connection, connection);
+    }
+}
+
+/// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is an IPv4 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

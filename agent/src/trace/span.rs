@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::event::ProcessFacts;
+use crate::event::{ProcessFacts, Thread};
 
 /// W3C / OTLP trace id. All zeros is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,6 +102,41 @@ pub struct Span {
     /// The span was exported before its parent could be known.
     pub parent_unknown: bool,
     pub process: Arc<ProcessFacts>,
+}
+
+impl Span {
+    /// A span of which nothing is known yet but who acts and with whom.
+    pub(super) fn begin(
+        kind: SpanKind,
+        name: String,
+        peer: SocketAddr,
+        thread: Thread,
+        process: Arc<ProcessFacts>,
+    ) -> Self {
+        Self {
+            trace: TraceId([0; 16]),
+            id: SpanId([0; 8]),
+            parent: None,
+            links: Vec::new(),
+            flags: 0,
+            trace_state: String::new(),
+            kind,
+            name,
+            start: 0,
+            end: 0,
+            status: Status::Unset,
+            error: None,
+            first_response_byte: None,
+            http: None,
+            local: None,
+            peer,
+            thread_id: thread.tid,
+            incomplete: Vec::new(),
+            missing_bytes: 0,
+            parent_unknown: false,
+            process,
+        }
+    }
 }
 
 /// What the trace layer gives to the pipeline.

@@ -1,3 +1,28 @@
+<<<<<<< HEAD
 //! Events from the running kernel.
 
 pub mod sock_diag;
+=======
+//! The live source: loads the BPF programs, finds out which hooks this kernel has, attaches them, reads the ring.
+//!
+//! The only module of the agent with `unsafe`: aya wants a promise that the map values are plain data.
+
+pub mod btf;
+mod cgroup;
+mod decode;
+mod error;
+mod ladder;
+mod load;
+mod offsets;
+mod pod;
+mod reader;
+mod selftest;
+pub mod sock_diag;
+
+pub use cgroup::{CgroupRoot, cgroup_id, cgroup_root};
+pub use decode::{Notice, ProcessNotice, decode};
+pub use error::KernelError;
+pub use ladder::{HookReport, HookState, LadderReport, Rung};
+pub use load::{KernelSource, Settings};
+pub use reader::{Batch, Fill};
+>>>>>>> main

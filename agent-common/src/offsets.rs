@@ -1,0 +1,160 @@
+//! Constants of the running kernel and of this run, passed as read-only globals: the verifier sees them as constants, so a
+//! branch on an absent feature costs nothing and its helper is not even looked at.
+
+/// Value of an offset that the running kernel's BTF does not have.
+pub const MISSING: u32 = u32::MAX;
+
+/// Most cgroup rules that the kernel checks itself.
+pub const CGROUP_RULES: usize = 8;
+
+/// Byte offsets of kernel struct fields, from BTF. `MISSING` where the kernel has no such field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Offsets {
+    // struct sock (and its first member, struct sock_common)
+    pub sock_family: u32,
+    pub sock_num: u32,
+    pub sock_dport: u32,
+    pub sock_daddr: u32,
+    pub sock_rcv_saddr: u32,
+    pub sock_v6_daddr: u32,
+    pub sock_v6_rcv_saddr: u32,
+    pub sock_cookie: u32,
+    pub sock_net: u32,
+    pub sock_protocol: u32,
+    pub sock_flags: u32,
+    pub sock_err: u32,
+    /// Byte and mask of the one-bit field `sk_kern_sock`.
+    pub sock_kern_byte: u32,
+    pub sock_kern_mask: u32,
+    pub net_inum: u32,
+    // struct inet_connection_sock, struct tcp_sock
+    pub ulp_ops: u32,
+    pub write_seq: u32,
+    pub copied_seq: u32,
+    pub rcv_nxt: u32,
+    pub bytes_received: u32,
+    pub bytes_sent: u32,
+    pub bytes_retrans: u32,
+    // struct socket
+    pub socket_sk: u32,
+    // struct task_struct
+    pub task_flags: u32,
+    pub task_pid: u32,
+    pub task_tgid: u32,
+    pub task_stack: u32,
+    /// `thread_info.status` within task_struct.
+    pub task_status: u32,
+    pub task_io_uring: u32,
+    pub task_signal: u32,
+    pub signal_live: u32,
+    // struct linux_binprm, file, inode, super_block
+    pub binprm_file: u32,
+    pub file_inode: u32,
+    pub inode_ino: u32,
+    pub inode_sb: u32,
+    pub sb_dev: u32,
+}
+
+impl Offsets {
+    /// Before the loader has patched it.
+    pub const ZERO: Self = Self {
+        sock_family: 0,
+        sock_num: 0,
+        sock_dport: 0,
+        sock_daddr: 0,
+        sock_rcv_saddr: 0,
+        sock_v6_daddr: 0,
+        sock_v6_rcv_saddr: 0,
+        sock_cookie: 0,
+        sock_net: 0,
+        sock_protocol: 0,
+        sock_flags: 0,
+        sock_err: 0,
+        sock_kern_byte: 0,
+        sock_kern_mask: 0,
+        net_inum: 0,
+        ulp_ops: 0,
+        write_seq: 0,
+        copied_seq: 0,
+        rcv_nxt: 0,
+        bytes_received: 0,
+        bytes_sent: 0,
+        bytes_retrans: 0,
+        socket_sk: 0,
+        task_flags: 0,
+        task_pid: 0,
+        task_tgid: 0,
+        task_stack: 0,
+        task_status: 0,
+        task_io_uring: 0,
+        task_signal: 0,
+        signal_live: 0,
+        binprm_file: 0,
+        file_inode: 0,
+        inode_ino: 0,
+        inode_sb: 0,
+        sb_dev: 0,
+    };
+}
+
+const _: () = assert!(size_of::<Offsets>() == 36 * 4);
+
+/// What this run fixed before the programs were loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Tunables {
+    /// The agent's own process: never traced.
+    pub agent_pid: u32,
+    /// Most bytes copied from the start of a call.
+    pub capture_bytes: u32,
+    /// 1 when the helper bpf_task_pt_regs exists (5.15); else the registers are found from `task->stack`.
+    pub has_task_pt_regs: u32,
+    /// Size of a kernel stack (16 KiB on x86-64).
+    pub stack_size: u32,
+    /// fexit: slot of `flags` in the arguments of tcp_recvmsg, and of the return value.
+    pub recvmsg_flags_slot: u32,
+    pub recvmsg_return_slot: u32,
+    /// 1 when some rule selects by port: a process that starts to listen is reported.
+    pub report_listen: u32,
+    /// 1 when an executed file that is not in `EXES` is reported.
+    pub report_exec: u32,
+    /// Ring fill in bytes above which the reader is woken although it polls.
+    pub wake_threshold: u32,
+    /// Number of used entries in `cgroup_ids`.
+    pub cgroup_rules: u32,
+    /// Depth of each cgroup below the root of the hierarchy.
+    pub cgroup_levels: [u32; CGROUP_RULES],
+    pub cgroup_ids: [u64; CGROUP_RULES],
+}
+
+impl Tunables {
+    /// Before the loader has patched it.
+    pub const ZERO: Self = Self {
+        agent_pid: 0,
+        capture_bytes: 0,
+        has_task_pt_regs: 0,
+        stack_size: 0,
+        recvmsg_flags_slot: 0,
+        recvmsg_return_slot: 0,
+        report_listen: 0,
+        report_exec: 0,
+        wake_threshold: 0,
+        cgroup_rules: 0,
+        cgroup_levels: [0; CGROUP_RULES],
+        cgroup_ids: [0; CGROUP_RULES],
+    };
+}
+
+const _: () = assert!(size_of::<Tunables>() == 40 + 4 * CGROUP_RULES + 8 * CGROUP_RULES);
+
+#[cfg(feature = "user")]
+impl Offsets {
+    /// All fields missing.
+    #[must_use]
+    pub fn missing() -> Self {
+        bytemuck::cast([MISSING; size_of::<Self>() / 4])
+    }
+}

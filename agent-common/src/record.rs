@@ -1,0 +1,171 @@
+//! Records in the ring. Each starts with [`Header`]; a [`Transfer`] is followed by its captured bytes.
+
+/// Most bytes captured from the start of one call.
+pub const CAPTURE_MAX: usize = 4096;
+
+/// Most bytes captured from the end of one call.
+pub const TAIL_MAX: usize = 16;
+
+/// Values of [`Header::kind`].
+pub mod kind {
+    pub const TRANSFER: u8 = 1;
+    pub const OPENED: u8 = 2;
+    pub const HALF_CLOSED: u8 = 3;
+    pub const CLOSED: u8 = 4;
+    pub const CONNECTING: u8 = 5;
+    pub const CONNECTED: u8 = 6;
+    pub const CONNECT_FAILED: u8 = 7;
+    pub const FORK: u8 = 8;
+    pub const EXEC: u8 = 9;
+    pub const EXIT: u8 = 10;
+    pub const LISTEN: u8 = 11;
+    pub const CGROUP: u8 = 12;
+}
+
+/// Bits of `Transfer::flags`.
+pub mod transfer_flags {
+    /// The call also consumed the peer's FIN: the direction ends with it.
+    pub const FIN: u8 = 1;
+}
+
+/// First bytes of every record.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Header {
+    pub kind: u8,
+    /// 0 out, 1 in.
+    pub direction: u8,
+    /// Reason why no bytes were captured; 0 none.
+    pub withheld: u8,
+    pub flags: u8,
+    /// Bytes moved by the call (transfer), errno (closed, connect failed).
+    pub length: u32,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub at: u64,
+}
+
+const _: () = assert!(size_of::<Header>() == 16);
+
+/// One call that moved bytes, followed by `head + tail` bytes of payload.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Transfer {
+    pub header: Header,
+    pub cookie: u64,
+    pub position: u64,
+    /// Connection and position of the thread's last input; 0 none.
+    pub last_cookie: u64,
+    pub last_position: u64,
+    /// Bytes of this connection and direction lost so far.
+    pub dropped: u64,
+    /// Records of this process lost so far.
+    pub process_drops: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub head: u32,
+    pub tail: u32,
+}
+
+const _: () = assert!(size_of::<Transfer>() == 80);
+
+/// First sight of a connection.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Opened {
+    pub header: Header,
+    pub cookie: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub network_namespace: u32,
+    /// AF_INET (2) or AF_INET6 (10).
+    pub family: u16,
+    /// Host byte order.
+    pub local_port: u16,
+    /// Network byte order, as in struct sock_common.
+    pub peer_port: u16,
+    /// Bit 0: position 0 is the first byte out, bit 1: in.
+    pub from_start: u16,
+    /// Absolute sequence numbers of position 0, out and in.
+    pub first_sequence: [u32; 2],
+    /// IPv4 addresses use the first four bytes.
+    pub local: [u8; 16],
+    pub peer: [u8; 16],
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<Opened>() == 88);
+
+/// No more bytes in `header.direction` after `position`.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct HalfClosed {
+    pub header: Header,
+    pub cookie: u64,
+    pub position: u64,
+}
+
+const _: () = assert!(size_of::<HalfClosed>() == 32);
+
+/// The end of a connection, with the kernel's counts (out, in).
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Closed {
+    pub header: Header,
+    pub cookie: u64,
+    pub observed: [u64; 2],
+    pub dropped: [u64; 2],
+    pub skipped: [u64; 2],
+}
+
+const _: () = assert!(size_of::<Closed>() == 72);
+
+/// A selected process begins to connect.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Connecting {
+    pub header: Header,
+    /// Address of the struct sock.
+    pub socket: u64,
+    pub last_cookie: u64,
+    pub last_position: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub family: u16,
+    /// Network byte order.
+    pub peer_port: u16,
+    pub padding: u32,
+    pub peer: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Connecting>() == 72);
+
+/// A connect was answered (`cookie`) or failed (`header.length` is the errno).
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct SocketRecord {
+    pub header: Header,
+    pub socket: u64,
+    pub cookie: u64,
+}
+
+const _: () = assert!(size_of::<SocketRecord>() == 32);
+
+/// Fork, exec, exit, listen, cgroup change of a process.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct ProcessRecord {
+    pub header: Header,
+    pub pid: u32,
+    /// Fork: the child. Listen: the port. Exec: 1 when the kernel selected the process already.
+    pub other: u32,
+}
+
+const _: () = assert!(size_of::<ProcessRecord>() == 24);

@@ -1,0 +1,127 @@
+//! Keys and values of the maps.
+
+/// Values of [`Process::policy`].
+pub mod policy {
+    /// Selected by a rule.
+    pub const SELECTED: u32 = 1;
+    /// Selected whatever it executes (`trace -- CMD`, a pid rule).
+    pub const PINNED: u32 = 2;
+}
+
+/// Values of the map `EXES`.
+pub mod verdict {
+    /// A process that executes this file is selected.
+    pub const SELECT: u32 = 1;
+    /// No rule can match this file.
+    pub const IGNORE: u32 = 2;
+}
+
+/// Bits of [`Connection::flags`].
+pub mod conn_flags {
+    /// The FIN was sent: `out` is final.
+    pub const FIN_SENT: u32 = 1;
+    /// The FIN was read and reported.
+    pub const FIN_READ: u32 = 2;
+    /// Closed, but the record found no room: user space reads this entry.
+    pub const CLOSED: u32 = 4;
+    /// On an opaque connection: written since the last receive.
+    pub const WROTE: u32 = 8;
+    /// A connection of the agent's own exporter, seen from the collector: never traced.
+    pub const OWN: u32 = 16;
+}
+
+/// The connection and position of the last byte that a thread took in; cookie 0: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct LastInput {
+    pub cookie: u64,
+    pub position: u64,
+}
+
+const _: () = assert!(size_of::<LastInput>() == 16);
+
+/// A selected process.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Process {
+    pub policy: u32,
+    pub padding: u32,
+    /// Records of this process lost so far.
+    pub drops: u64,
+}
+
+const _: () = assert!(size_of::<Process>() == 16);
+
+/// A traced connection. Arrays are (out, in).
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Connection {
+    /// Sequence number after the last byte seen, unwrapped: the low 32 bits are the kernel's.
+    pub next: [u64; 2],
+    /// The same at first sight: position = sequence - base.
+    pub base: [u64; 2],
+    /// Bytes whose record found no room.
+    pub dropped: [u64; 2],
+    /// Bytes for which no record was made on purpose.
+    pub skipped: [u64; 2],
+    /// On an opaque connection: the last input that its last write had.
+    pub carried: LastInput,
+    pub flags: u32,
+    /// errno at the close.
+    pub errno: u32,
+}
+
+const _: () = assert!(size_of::<Connection>() == 88);
+
+/// What user space asks for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Control {
+    /// Calls that end at or before this position make no record (out, in).
+    pub skip_until: [u64; 2],
+    /// Not 0: no records at all.
+    pub opaque: u64,
+}
+
+const _: () = assert!(size_of::<Control>() == 24);
+
+/// A connect in progress.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Pending {
+    pub pid: u32,
+    /// 1: of the agent itself.
+    pub own: u32,
+}
+
+const _: () = assert!(size_of::<Pending>() == 8);
+
+/// An executable file: the kernel's device number and the inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct ExeKey {
+    pub inode: u64,
+    pub device: u64,
+}
+
+const _: () = assert!(size_of::<ExeKey>() == 16);
+
+/// A TCP flow as the *peer* of an agent's connection sees it (its local end first). Ports in host byte order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct FlowKey {
+    pub local: [u8; 16],
+    pub peer: [u8; 16],
+    pub local_port: u16,
+    pub peer_port: u16,
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 40);

@@ -1,0 +1,290 @@
+//! Copying the caller's bytes: the first L of a call and its last few, from at most 32 iovecs.
+
+use core::ptr::{read_volatile, write_volatile};
+
+use agent_common::{CAPTURE_MAX, Connection, Counter, FlowKey, IOVECS, Opened, TAIL_MAX, Transfer};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+
+use crate::{
+    context::{Syscall, Task, syscall},
+    maps::tunable,
+    socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, withheld},
+};
+
+const TAIL: u32 = TAIL_MAX as u32;
+
+/// A record with room for its payload. The payload has twice the room that it may fill, so that an offset and a size that
+/// are each within bounds are so together, which is all that the verifier can see.
+#[repr(C)]
+pub struct Scratch {
+    pub record: Transfer,
+    payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
+    vector: [[u64; 2]; IOVECS],
+    walk: Walk,
+    /// First sight of a connection: too much for the stack.
+    pub opened: Opened,
+    pub connection: Connection,
+    pub flow: FlowKey,
+}
+
+/// How far the walk over the iovecs has come.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Walk {
+    /// Bytes moved by the call, most bytes to copy, where the tail begins, iovecs to look at.
+    length: u32,
+    want: u32,
+    tail_from: u32,
+    used: u32,
+    /// Bytes walked over, bytes of head and tail copied so far.
+    walked: u32,
+    head: u32,
+    tail: u32,
+    fault: u32,
+}
+
+/// What was copied into the scratch.
+#[derive(Clone, Copy)]
+pub struct Captured {
+    pub head: u32,
+    pub tail: u32,
+    pub withheld: u8,
+}
+
+impl Captured {
+    #[inline(always)]
+    pub fn withheld(reason: u8) -> Self {
+        Self { head: 0, tail: 0, withheld: reason }
+    }
+}
+
+/// Where the caller's bytes lie.
+enum Source {
+    Buffer(u64),
+    Vector { address: u64, count: u64 },
+    Withheld(u8),
+}
+
+/// Copies the bytes of the current call, of which `length` were moved.
+#[inline(always)]
+pub fn capture(
+    scratch: *mut Scratch,
+    task: Task,
+    direction: usize,
+    length: u32,
+    flags: u32,
+) -> Result<Captured, Counter> {
+    let Some(call) = syscall(task)? else { return Ok(Captured::withheld(withheld::TASK_32)) };
+    match source(&call, direction, flags) {
+        Source::Withheld(reason) => Ok(Captured::withheld(reason)),
+        Source::Buffer(address) => Ok(copy_buffer(scratch, address, length)),
+        Source::Vector { address, count } => Ok(copy_vector(scratch, address, count, length)),
+    }
+}
+
+/// Finds the buffer by the system call's convention (arch/x86/entry/syscalls/syscall_64.tbl).
+#[inline(always)]
+fn source(call: &Syscall, direction: usize, flags: u32) -> Source {
+    let unreadable = MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE;
+    let mut flags = flags;
+    let found = if direction == OUT {
+        match call.number {
+            // write
+            1 => Source::Buffer(call.second),
+            // sendto
+            44 => {
+                flags |= call.fourth as u32;
+                Source::Buffer(call.second)
+            }
+            // writev, pwritev2
+            20 | 328 => Source::Vector { address: call.second, count: call.third },
+            // sendmsg
+            46 => {
+                flags |= call.third as u32;
+                message(call.second)
+            }
+            // sendfile, splice
+            40 | 275 => Source::Withheld(withheld::SPLICE),
+            _ => Source::Withheld(withheld::SYSCALL),
+        }
+    } else {
+        match call.number {
+            // read
+            0 => Source::Buffer(call.second),
+            // recvfrom
+            45 => {
+                flags |= call.fourth as u32;
+                Source::Buffer(call.second)
+            }
+            // readv, preadv2
+            19 | 327 => Source::Vector { address: call.second, count: call.third },
+            // recvmsg
+            47 => {
+                flags |= call.third as u32;
+                message(call.second)
+            }
+            // sendfile, splice
+            40 | 275 => Source::Withheld(withheld::SPLICE),
+            _ => Source::Withheld(withheld::SYSCALL),
+        }
+    };
+    // On sends MSG_TRUNC and MSG_PEEK mean nothing and are ignored by TCP, but the design's list holds to the letter.
+    if flags & unreadable != 0 {
+        return Source::Withheld(withheld::FLAGS);
+    }
+    found
+}
+
+/// `msg_iov` and `msg_iovlen` of a `struct user_msghdr`.
+#[inline(always)]
+fn message(address: u64) -> Source {
+    let mut vector = [0u64; 2];
+    // SAFETY: 16 bytes of stack; the helper checks the source.
+    let failed = unsafe { bpf_probe_read_user((&raw mut vector).cast(), 16, (address + 16) as *const _) };
+    if failed != 0 {
+        return Source::Withheld(withheld::FAULT);
+    }
+    Source::Vector { address: vector[0], count: vector[1] }
+}
+
+/// Most bytes to copy from the start.
+#[inline(always)]
+fn limit(length: u32) -> u32 {
+    let limit = tunable!(capture_bytes);
+    let limit = if limit > CAPTURE_MAX as u32 { CAPTURE_MAX as u32 } else { limit };
+    if length < limit { length } else { limit }
+}
+
+/// Copies `size` bytes to `offset` of the payload; both are bounded here once more, for the verifier.
+#[inline(always)]
+fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
+    let offset = bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(offset);
+    let size = bounded::<{ CAPTURE_MAX as u32 }>(size);
+    // SAFETY: offset + size <= 2 * CAPTURE_MAX + TAIL_MAX, the size of the payload being larger; the helper checks the source.
+    unsafe {
+        let target = (&raw mut (*scratch).payload).cast::<u8>().add(offset as usize);
+        bpf_probe_read_user(target.cast(), size, address as *const _) == 0
+    }
+}
+
+/// `value` or, when it is larger, `MOST`. In assembly, so that the register that is compared is the one that is used:
+/// the compiler likes to compare one copy and use another, and the verifier then knows nothing of the bound.
+#[inline(always)]
+fn bounded<const MOST: u32>(value: u32) -> u32 {
+    let mut bounded = u64::from(value);
+    // SAFETY: changes only its operand.
+    unsafe {
+        core::arch::asm!("if {v} <= {most} goto +1", "{v} = {most}", v = inout(reg) bounded, most = const MOST);
+    }
+    bounded as u32
+}
+
+#[inline(always)]
+fn copy_buffer(scratch: *mut Scratch, address: u64, length: u32) -> Captured {
+    let head = limit(length);
+    if !copy(scratch, 0, address, head) {
+        return Captured::withheld(withheld::FAULT);
+    }
+    let rest = length - head;
+    if rest == 0 {
+        return Captured { head, tail: 0, withheld: 0 };
+    }
+    let tail = if rest > TAIL_MAX as u32 { TAIL_MAX as u32 } else { rest };
+    let from = address + u64::from(length) - u64::from(tail);
+    if !copy(scratch, head, from, bounded::<TAIL>(tail)) {
+        return Captured { head, tail: 0, withheld: 0 };
+    }
+    Captured { head, tail, withheld: 0 }
+}
+
+#[inline(always)]
+fn copy_vector(scratch: *mut Scratch, address: u64, count: u64, length: u32) -> Captured {
+    let used = if count > IOVECS as u64 { IOVECS as u32 } else { count as u32 };
+    let size = bounded::<{ (IOVECS * 16) as u32 }>(used * 16);
+    // SAFETY: the vector has room for IOVECS entries; the helper checks the source.
+    let failed =
+        unsafe { bpf_probe_read_user((&raw mut (*scratch).vector).cast(), size, address as *const _) };
+    if failed != 0 {
+        return Captured::withheld(withheld::FAULT);
+    }
+    // SAFETY: only the address is taken.
+    let walk = unsafe { &raw mut (*scratch).walk };
+    let want = limit(length);
+    // SAFETY: the per-CPU scratch of this direction.
+    unsafe {
+        write_volatile(
+            walk,
+            Walk {
+                length,
+                want,
+                tail_from: tail_start(want, length),
+                used,
+                walked: 0,
+                head: 0,
+                tail: 0,
+                fault: 0,
+            },
+        )
+    };
+    let mut index = 0usize;
+    while index < IOVECS {
+        if !step(scratch, walk, index) {
+            break;
+        }
+        index += 1;
+    }
+    // SAFETY: as above.
+    let end = unsafe { read_volatile(walk) };
+    if end.fault != 0 {
+        let withheld = if end.head == 0 { withheld::FAULT } else { 0 };
+        return Captured { head: end.head, tail: 0, withheld };
+    }
+    // A tail that is not complete (more iovecs than we look at, or a fault) would lie at the wrong position.
+    let tail = if end.tail == end.length - end.tail_from { end.tail } else { 0 };
+    Captured { head: end.head, tail, withheld: 0 }
+}
+
+/// Takes one iovec; false when there is nothing more to do. All that changes lives in the scratch and not in registers:
+/// what the verifier loads from a map it knows nothing of, so that the paths through one step join again before the next.
+#[inline(always)]
+fn step(scratch: *mut Scratch, walk: *mut Walk, index: usize) -> bool {
+    // SAFETY: the per-CPU scratch of this direction; index < IOVECS.
+    let (mut now, [base, room]) = unsafe {
+        (read_volatile(walk), read_volatile((&raw const (*scratch).vector).cast::<[u64; 2]>().add(index)))
+    };
+    if index as u32 >= now.used || now.walked >= now.length {
+        return false;
+    }
+    let left = now.length - now.walked;
+    let piece = if room > u64::from(left) { left } else { room as u32 };
+    if now.head < now.want {
+        let missing = now.want - now.head;
+        let take = if piece > missing { missing } else { piece };
+        if take != 0 && !copy(scratch, now.head, base, take) {
+            now.fault = 1;
+            // SAFETY: as above.
+            unsafe { write_volatile(walk, now) };
+            return false;
+        }
+        now.head += take;
+    }
+    let end = now.walked + piece;
+    if end > now.tail_from && now.tail_from < now.length {
+        let skip = if now.tail_from > now.walked { now.tail_from - now.walked } else { 0 };
+        let take = bounded::<TAIL>(piece - skip);
+        if copy(scratch, now.want + bounded::<TAIL>(now.tail), base + u64::from(skip), take) {
+            now.tail += take;
+        }
+    }
+    now.walked = end;
+    // SAFETY: as above.
+    unsafe { write_volatile(walk, now) };
+    true
+}
+
+/// Offset within the call where its captured tail begins; `length` when the head is everything.
+#[inline(always)]
+fn tail_start(head: u32, length: u32) -> u32 {
+    let rest = length - head;
+    if rest > TAIL_MAX as u32 { length - TAIL_MAX as u32 } else { length - rest }
+}

@@ -1,0 +1,414 @@
+//! The life of a connection: cookie, first sight, position, half-close, end; and connects that fail.
+
+use agent_common::{
+    Closed, Connecting, Connection, Counter, FlowKey, HalfClosed, Header, LastInput, MISSING, Pending,
+    ProcessRecord, SocketRecord, conn_flags, kind,
+};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::bpf_get_socket_cookie,
+    programs::{RawTracePointContext, SockOpsContext},
+};
+
+use crate::{
+    context::Caller,
+    count::add,
+    kernel::{self, Sock},
+    maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, PENDING, SCRATCH, SWITCHES, offset, tunable},
+    ring,
+    socket::{IN, OUT},
+};
+
+// enum sock_ops callbacks (include/uapi/linux/bpf.h)
+const TCP_CONNECT_CB: u32 = 3;
+const ACTIVE_ESTABLISHED_CB: u32 = 4;
+const PASSIVE_ESTABLISHED_CB: u32 = 5;
+
+// TCP states (include/net/tcp_states.h)
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const FIN_WAIT1: i32 = 4;
+const CLOSE: i32 = 7;
+const LAST_ACK: i32 = 9;
+const LISTEN: i32 = 10;
+
+const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, padding: 0 };
+
+/// So that `base` is never reached from below by a late call.
+const EPOCH: u64 = 1 << 32;
+
+/// A connection's entry in CONNECTIONS. It may be removed by the close while a call uses it: the kernel keeps the memory
+/// until the program ends, and a preallocated entry reused meanwhile is one connection's counters off by one call.
+#[derive(Clone, Copy)]
+pub struct Traced {
+    pub cookie: u64,
+    pub state: *mut Connection,
+}
+
+/// Makes the cookie of a new socket, for every process: at passive establishment nobody knows yet who will accept.
+#[inline(always)]
+pub fn make_cookie(ctx: &SockOpsContext) {
+    match ctx.op() {
+        TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB | PASSIVE_ESTABLISHED_CB => {}
+        _ => return,
+    }
+    add(Counter::CallSockOps, 1);
+    // SAFETY: the helper takes the sock_ops context.
+    let _cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+}
+
+/// The traced connection of a socket; made at first sight. `None`: not one to trace.
+#[inline(always)]
+pub fn find<C: EbpfContext>(
+    ctx: &C,
+    sock: Sock,
+    length: u32,
+    direction: usize,
+) -> Result<Option<Traced>, Counter> {
+    let cookie = kernel::cookie(sock)?;
+    if cookie != 0
+        && let Some(state) = CONNECTIONS.get_ptr_mut(cookie)
+    {
+        // SAFETY: see `Traced`.
+        let flags = unsafe { (*state).flags };
+        return Ok(if flags & conn_flags::OWN == 0 { Some(Traced { cookie, state }) } else { None });
+    }
+    open(ctx, sock, cookie, length, direction)
+}
+
+/// First sight of a connection.
+#[inline(never)]
+fn open<C: EbpfContext>(
+    ctx: &C,
+    sock: Sock,
+    cookie: u64,
+    length: u32,
+    direction: usize,
+) -> Result<Option<Traced>, Counter> {
+    let caller = Caller::current();
+    if !kernel::traceable(sock)? {
+        return Ok(None);
+    }
+    if cookie == 0 {
+        return Err(Counter::NoCookie);
+    }
+    let scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    let (record, state, flow) =
+        unsafe { (&mut (*scratch).opened, &mut (*scratch).connection, &mut (*scratch).flow) };
+    let family: u16 = kernel::read(sock, offset!(sock_family))?;
+    kernel::flow_into(sock, family, flow)?;
+    // SAFETY: values are plain numbers.
+    let own = unsafe { OWN_FLOWS.get(&*flow) }.is_some();
+    let mut out = kernel::write_seq(sock)?;
+    let mut copied = kernel::copied_seq(sock)?;
+    if kernel::fin_consumed(sock, copied)? {
+        copied = copied.wrapping_sub(1);
+    }
+    if direction == OUT {
+        out = out.wrapping_sub(length);
+    } else {
+        copied = copied.wrapping_sub(length);
+    }
+    state.next = [EPOCH | u64::from(out), EPOCH | u64::from(copied)];
+    state.base = state.next;
+    state.dropped = [0; 2];
+    state.skipped = [0; 2];
+    state.carried = LastInput { cookie: 0, position: 0 };
+    state.flags = if own { conn_flags::OWN } else { 0 };
+    state.errno = 0;
+    if !own {
+        record.header = ring::header(kind::OPENED, direction as u8, 0);
+        record.cookie = cookie;
+        record.pid = caller.pid;
+        record.tid = caller.tid;
+        record.network_namespace = kernel::network_namespace(sock)?;
+        record.family = family;
+        record.local_port = flow.local_port;
+        record.peer_port = flow.peer_port;
+        record.from_start = from_start(sock, direction, length, copied);
+        record.first_sequence = [out, copied];
+        record.local = flow.local;
+        record.peer = flow.peer;
+        record.padding = 0;
+        if !ring::put(record) {
+            return Err(Counter::DropOpened);
+        }
+    }
+    if CONNECTIONS.insert(cookie, &*state, 0).is_err() {
+        return Err(Counter::ConnectionsFull);
+    }
+    aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, caller.pid);
+    if own {
+        return Ok(None);
+    }
+    match CONNECTIONS.get_ptr_mut(cookie) {
+        Some(state) => Ok(Some(Traced { cookie, state })),
+        None => Err(Counter::ConnectionsFull),
+    }
+}
+
+/// Bit 0: nothing was sent before this call, bit 1: nothing was received. By the kernel's RFC 4898 counters, which
+/// count from the handshake; where it has none, the connection counts as older than the agent.
+#[inline(always)]
+fn from_start(sock: Sock, direction: usize, length: u32, copied: u32) -> u16 {
+    if offset!(bytes_received) == MISSING
+        || offset!(bytes_sent) == MISSING
+        || offset!(bytes_retrans) == MISSING
+    {
+        return 0;
+    }
+    let mut bits = 0;
+    let received = kernel::read::<u64>(sock, offset!(bytes_received)).unwrap_or(u64::MAX);
+    let next = kernel::read::<u32>(sock, offset!(rcv_nxt)).unwrap_or(0);
+    // A FIN counts in rcv_nxt but not in bytes_received.
+    let first = next.wrapping_sub(received as u32);
+    if first == copied || first == copied.wrapping_add(1) {
+        bits |= 2;
+    }
+    let sent = kernel::read::<u64>(sock, offset!(bytes_sent)).unwrap_or(u64::MAX);
+    let again = kernel::read::<u64>(sock, offset!(bytes_retrans)).unwrap_or(0);
+    let this_call = if direction == OUT { u64::from(length) } else { 0 };
+    if sent.wrapping_sub(again) <= this_call {
+        bits |= 1;
+    }
+    bits
+}
+
+/// Moves a direction to sequence number `sequence` and returns its position (bytes since first sight).
+#[inline(always)]
+pub fn advance(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
+    // SAFETY: see `Traced`; one aligned word is stored, two threads on one socket at worst store the older one last.
+    unsafe {
+        let known = (*state).next[direction];
+        let moved = sequence.wrapping_sub(known as u32) as i32;
+        let now = known.wrapping_add(i64::from(moved) as u64);
+        if moved > 0 {
+            (*state).next[direction] = now;
+        }
+        now.wrapping_sub((*state).base[direction])
+    }
+}
+
+/// Whether a call of `length` bytes that ended at `sequence` did not start where the last one ended.
+#[inline(always)]
+pub fn jumps(state: *mut Connection, direction: usize, sequence: u32, length: u32) -> bool {
+    // SAFETY: see `Traced`.
+    let known = unsafe { (*state).next[direction] } as u32;
+    known.wrapping_add(length) != sequence
+}
+
+/// An opaque connection is written: what its answer will carry. Two writes with different inputs: nothing.
+#[inline(always)]
+pub fn carry(state: *mut Connection, input: LastInput) {
+    // SAFETY: see `Traced`.
+    unsafe {
+        let same = (*state).carried.cookie == input.cookie && (*state).carried.position == input.position;
+        if (*state).flags & conn_flags::WROTE == 0 {
+            (*state).carried = input;
+            (*state).flags |= conn_flags::WROTE;
+        } else if !same {
+            (*state).carried = LastInput { cookie: 0, position: 0 };
+        }
+    }
+}
+
+/// An opaque connection is read: the input that its last write had.
+#[inline(always)]
+pub fn carried(state: *mut Connection) -> LastInput {
+    // SAFETY: see `Traced`.
+    unsafe {
+        (*state).flags &= !conn_flags::WROTE;
+        (*state).carried
+    }
+}
+
+/// Adds without losing what another CPU adds at the same time.
+#[inline(always)]
+pub fn atomic_add(slot: *mut u64, n: u64) {
+    // SAFETY: `slot` is an aligned word of a map value; BPF_XADD is in every kernel.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({slot} + 0) += {n}", slot = in(reg) slot, n = in(reg) n);
+    }
+}
+
+/// A TCP socket changes its state. May run in softirq: `current` is only meaningful where the state says so.
+#[inline(always)]
+pub fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i32) -> Result<(), Counter> {
+    match (old, new) {
+        (_, SYN_SENT) => connecting(sock),
+        (SYN_SENT, ESTABLISHED) => connected(sock),
+        (SYN_SENT, CLOSE) => connect_failed(sock),
+        (_, LISTEN) => listening(sock),
+        (_, FIN_WAIT1 | LAST_ACK) => fin_sent(sock),
+        (_, CLOSE) => closed(ctx, sock),
+        _ => Ok(()),
+    }
+}
+
+/// In the context of connect(): the caller is the client.
+#[inline(always)]
+fn connecting(sock: Sock) -> Result<(), Counter> {
+    let caller = Caller::current();
+    let own = caller.pid == tunable!(agent_pid);
+    if !own && caller.process().is_none() {
+        return Ok(());
+    }
+    if !kernel::traceable(sock)? {
+        return Ok(());
+    }
+    let pending = Pending { pid: caller.pid, own: u32::from(own) };
+    if PENDING.insert(sock, pending, 0).is_err() {
+        return Err(Counter::PendingFull);
+    }
+    if own {
+        return Ok(());
+    }
+    let family: u16 = kernel::read(sock, offset!(sock_family))?;
+    let mut flow = NO_FLOW;
+    kernel::flow_into(sock, family, &mut flow)?;
+    let last = caller.last_input();
+    let record = Connecting {
+        header: ring::header(kind::CONNECTING, 0, 0),
+        socket: sock,
+        last_cookie: last.cookie,
+        last_position: last.position,
+        pid: caller.pid,
+        tid: caller.tid,
+        family,
+        peer_port: flow.peer_port,
+        padding: 0,
+        peer: flow.peer,
+    };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
+}
+
+#[inline(always)]
+fn connected(sock: Sock) -> Result<(), Counter> {
+    let Some(pending) = pending(sock) else { return Ok(()) };
+    if pending.own != 0 {
+        return remember_own(sock);
+    }
+    socket_record(Header { ..ring::header(kind::CONNECTED, 0, 0) }, sock)
+}
+
+#[inline(always)]
+fn connect_failed(sock: Sock) -> Result<(), Counter> {
+    let Some(pending) = pending(sock) else { return Ok(()) };
+    if pending.own != 0 {
+        return Ok(());
+    }
+    socket_record(ring::header(kind::CONNECT_FAILED, 0, kernel::error(sock)), sock)
+}
+
+/// Takes the connect in progress of a socket.
+#[inline(always)]
+fn pending(sock: Sock) -> Option<Pending> {
+    // SAFETY: the entry is copied at once.
+    let pending = unsafe { PENDING.get(sock) }.copied()?;
+    let _gone = PENDING.remove(sock);
+    Some(pending)
+}
+
+#[inline(always)]
+fn socket_record(header: Header, sock: Sock) -> Result<(), Counter> {
+    let record = SocketRecord { header, socket: sock, cookie: kernel::cookie(sock)? };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
+}
+
+/// A connection of the agent is established: its peer, if traced, must leave it alone.
+#[inline(always)]
+fn remember_own(sock: Sock) -> Result<(), Counter> {
+    let family: u16 = kernel::read(sock, offset!(sock_family))?;
+    let mut ours = NO_FLOW;
+    kernel::flow_into(sock, family, &mut ours)?;
+    let theirs = FlowKey {
+        local: ours.peer,
+        peer: ours.local,
+        local_port: ours.peer_port,
+        peer_port: ours.local_port,
+        padding: 0,
+    };
+    OWN_FLOWS.insert(theirs, 1, 0).map_err(|_| Counter::PendingFull)
+}
+
+/// In the context of listen(): a rule may select by port.
+#[inline(always)]
+fn listening(sock: Sock) -> Result<(), Counter> {
+    if tunable!(report_listen) == 0 {
+        return Ok(());
+    }
+    let caller = Caller::current();
+    if caller.process().is_some() || !kernel::traceable(sock)? {
+        return Ok(());
+    }
+    let port: u16 = kernel::read(sock, offset!(sock_num))?;
+    let record =
+        ProcessRecord { header: ring::header(kind::LISTEN, 0, 0), pid: caller.pid, other: u32::from(port) };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropProcess) }
+}
+
+/// The state changes before the FIN is queued (tcp_close_state, then tcp_send_fin): `write_seq` is still without it.
+#[inline(always)]
+fn fin_sent(sock: Sock) -> Result<(), Counter> {
+    let Some(traced) = known(sock)? else { return Ok(()) };
+    let position = advance(traced.state, OUT, kernel::write_seq(sock)?);
+    // SAFETY: see `Traced`.
+    unsafe { (*traced.state).flags |= conn_flags::FIN_SENT };
+    let record =
+        HalfClosed { header: ring::header(kind::HALF_CLOSED, OUT as u8, 0), cookie: traced.cookie, position };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
+}
+
+/// The entry of a connection that is already traced.
+#[inline(always)]
+fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
+    let cookie = kernel::cookie(sock)?;
+    if cookie == 0 {
+        return Ok(None);
+    }
+    Ok(CONNECTIONS.get_ptr_mut(cookie).map(|state| Traced { cookie, state }))
+}
+
+/// The end: the kernel's own counts, then the entry goes.
+#[inline(always)]
+fn closed(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
+    let Some(traced) = known(sock)? else { return Ok(()) };
+    let state = traced.state;
+    // SAFETY: see `Traced`.
+    let flags = unsafe { (*state).flags };
+    if flags & conn_flags::FIN_SENT == 0 {
+        advance(state, OUT, kernel::write_seq(sock)?);
+    }
+    let copied = kernel::copied_seq(sock)?;
+    let fin = kernel::fin_consumed(sock, copied)?;
+    advance(state, IN, if fin { copied.wrapping_sub(1) } else { copied });
+    let errno = kernel::error(sock);
+    // SAFETY: see `Traced`.
+    let record = unsafe {
+        (*state).errno = errno;
+        Closed {
+            header: ring::header(kind::CLOSED, 0, errno),
+            cookie: traced.cookie,
+            observed: [
+                (*state).next[OUT].wrapping_sub((*state).base[OUT]),
+                (*state).next[IN].wrapping_sub((*state).base[IN]),
+            ],
+            dropped: (*state).dropped,
+            skipped: (*state).skipped,
+        }
+    };
+    if flags & conn_flags::OWN == 0 && !ring::put(&record) {
+        // SAFETY: see `Traced`. User space finds the entry when it sees the counter rise.
+        unsafe { (*state).flags = flags | conn_flags::CLOSED };
+        return Err(Counter::DropClosed);
+    }
+    let _gone = CONNECTIONS.remove(traced.cookie);
+    if let Some(&posted) = SWITCHES.get(1)
+        && posted != 0
+    {
+        let _gone = CONTROLS.remove(traced.cookie);
+    }
+    aya_log_ebpf::debug!(ctx, "connection {} closed, errno {}", traced.cookie, errno);
+    Ok(())
+}

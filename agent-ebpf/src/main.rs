@@ -1,0 +1,118 @@
+//! The BPF programs of wirespan: one thin entry per hook and nothing else. What a hook does stands in the file of its concern.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(unsafe_code, reason = "BPF programs read kernel memory through helpers and share maps")]
+
+mod capture;
+mod connection;
+mod context;
+mod count;
+mod kernel;
+mod maps;
+mod process;
+mod ring;
+mod socket;
+
+use agent_common::Counter;
+use aya_ebpf::{
+    EbpfContext,
+    macros::{fexit, raw_tracepoint, sock_ops},
+    programs::{FExitContext, RawTracePointContext, SockOpsContext},
+};
+
+use crate::{count::finish, socket::Call};
+
+/// Linux 6.3 and later: after every send on any socket.
+#[raw_tracepoint(tracepoint = "sock_send_length")]
+pub fn sock_send_length(ctx: RawTracePointContext) -> i32 {
+    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: 0 };
+    finish(Counter::CallSend, socket::try_send(&ctx, &call))
+}
+
+/// Linux 6.3 and later: after every receive on any socket.
+#[raw_tracepoint(tracepoint = "sock_recv_length")]
+pub fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
+    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: ctx.arg(2) };
+    finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
+}
+
+/// Before 6.3: `int tcp_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)`.
+#[fexit]
+pub fn tcp_sendmsg(ctx: FExitContext) -> i32 {
+    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(3)), flags: 0 };
+    finish(Counter::CallSend, socket::try_send(&ctx, &call))
+}
+
+/// Before 6.3: `int tcp_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`; the slots come from BTF.
+#[fexit]
+pub fn tcp_recvmsg(ctx: FExitContext) -> i32 {
+    let (flags, result) = socket::recvmsg_slots(&ctx);
+    let call = Call { socket: ctx.arg(0), result, flags };
+    finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
+}
+
+/// Before 6.3: `int tcp_sendpage(struct sock *sk, struct page *page, int offset, size_t size, int flags)`: sendfile, splice.
+#[fexit]
+pub fn tcp_sendpage(ctx: FExitContext) -> i32 {
+    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(5)), flags: 0 };
+    finish(Counter::CallSend, socket::try_send(&ctx, &call))
+}
+
+/// Before 6.3: `ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len, unsigned int flags)`.
+#[fexit]
+pub fn tcp_splice_read(ctx: FExitContext) -> i32 {
+    let Ok(socket) = kernel::socket_of(ctx.arg(0)) else { return 0 };
+    let call = Call { socket, result: ctx.arg::<i64>(5), flags: 0 };
+    finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
+}
+
+/// Every change of a TCP state: connects, half-closes, ends, listening.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    finish(Counter::CallState, connection::try_state(&ctx, ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+}
+
+/// Makes the socket cookie at connect and at established; returns 1 and never writes `reply`.
+#[sock_ops]
+pub fn sock_cookie(ctx: SockOpsContext) -> u32 {
+    connection::make_cookie(&ctx);
+    1
+}
+
+/// A new process or thread.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
+    finish(Counter::CallFork, process::try_fork(ctx.arg(1)))
+}
+
+/// A process has executed another program.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    finish(Counter::CallExec, process::try_exec(ctx.arg(2)))
+}
+
+/// A thread ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
+    let _: *mut core::ffi::c_void = ctx.as_ptr();
+    finish(Counter::CallExit, process::try_exit())
+}
+
+/// A process was moved to another cgroup: `(dst_cgrp, path, task, threadgroup)`.
+#[raw_tracepoint(tracepoint = "cgroup_attach_task")]
+pub fn cgroup_attach_task(ctx: RawTracePointContext) -> i32 {
+    finish(Counter::CallCgroup, process::try_cgroup(ctx.arg(2)))
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // No panic path survives: the verifier refuses a program that has one.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,82 @@
+//! All maps. Sizes are defaults; user space may override them at load (ARCHITECTURE.md has the table).
+
+use agent_common::{
+    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, FlowKey, LastInput, Offsets, Pending, Process,
+    Tunables,
+};
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+
+use crate::capture::Scratch;
+
+/// Field offsets of the running kernel, patched at load.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::ZERO;
+
+/// Settings of this run, patched at load.
+#[unsafe(no_mangle)]
+pub static TUNABLES: Tunables = Tunables::ZERO;
+
+/// Every record, of all CPUs: one ring keeps the order of a thread pool's events.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// Selected processes by tgid.
+#[map]
+pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
+
+/// Last input of each thread of a selected process, by tid.
+#[map]
+pub static THREADS: HashMap<u32, LastInput> = HashMap::with_max_entries(65_536, 0);
+
+/// Traced connections by socket cookie.
+#[map]
+pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65_536, 0);
+
+/// What user space asks for a connection, by socket cookie. Only user space writes values.
+#[map]
+pub static CONTROLS: HashMap<u64, Control> = HashMap::with_max_entries(65_536, 0);
+
+/// Connects in progress, by address of the struct sock.
+#[map]
+pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(16_384, 0);
+
+/// The agent's own connections as their peer sees them.
+#[map]
+pub static OWN_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1_024, 0);
+
+/// Executable files about which user space has decided.
+#[map]
+pub static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
+
+/// Slot 0: the reader sleeps in epoll. Slot 1: entries ever posted to `CONTROLS`, 0 spares the look-up.
+#[map]
+pub static SWITCHES: Array<u32> = Array::with_max_entries(2, 0);
+
+/// Counters by `Counter`.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
+
+/// Room to assemble a record: slot 0 for sends, 1 for receives, so that one cannot preempt the other in the middle.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// A field's offset in the running kernel.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a static of plain integers; volatile because the loader patches it after compilation.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) }
+    };
+}
+
+/// A setting of this run.
+macro_rules! tunable {
+    ($field:ident) => {
+        // SAFETY: as for `offset!`.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::TUNABLES.$field) }
+    };
+}
+
+pub(crate) use {offset, tunable};

@@ -1,0 +1,51 @@
+//! Putting records into the ring, and when to wake the reader.
+
+use agent_common::Header;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_output};
+
+use crate::maps::{EVENTS, SWITCHES, tunable};
+
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+const BPF_RB_AVAIL_DATA: u64 = 0;
+
+/// Slot of `SWITCHES`: the reader sleeps until woken.
+const READER_SLEEPS: u32 = 0;
+
+/// No wake-up while the reader polls and the ring is far from full; else wake it.
+#[inline(always)]
+fn wake() -> u64 {
+    if let Some(&sleeps) = SWITCHES.get(READER_SLEEPS)
+        && sleeps != 0
+    {
+        return BPF_RB_FORCE_WAKEUP;
+    }
+    if EVENTS.query(BPF_RB_AVAIL_DATA) > u64::from(tunable!(wake_threshold)) {
+        return BPF_RB_FORCE_WAKEUP;
+    }
+    BPF_RB_NO_WAKEUP
+}
+
+/// The common start of a record.
+#[inline(always)]
+pub fn header(kind: u8, direction: u8, length: u32) -> Header {
+    // SAFETY: takes no argument.
+    let at = unsafe { bpf_ktime_get_ns() };
+    Header { kind, direction, withheld: 0, flags: 0, length, at }
+}
+
+/// Copies a record of fixed size; false when the ring is full.
+#[inline(always)]
+pub fn put<T>(record: &T) -> bool {
+    put_bytes(core::ptr::from_ref(record).cast(), size_of::<T>() as u64)
+}
+
+/// Copies `size` bytes; false when the ring is full.
+#[inline(always)]
+pub fn put_bytes(record: *const u8, size: u64) -> bool {
+    // SAFETY: the verifier checks that `size` bytes at `record` are readable.
+    let result = unsafe {
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast_mut().cast(), size, wake())
+    };
+    result == 0
+}

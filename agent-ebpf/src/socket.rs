@@ -1,0 +1,250 @@
+//! What a send or a receive does: decide by process and connection first, then position, then bytes, then one record.
+
+use agent_common::{
+    CAPTURE_MAX, Connection, Control, Counter, HalfClosed, Header, LastInput, MISSING, Process, TAIL_MAX,
+    Transfer, conn_flags, kind, transfer_flags,
+};
+use aya_ebpf::{EbpfContext, programs::FExitContext};
+
+use crate::{
+    capture::{self, Scratch},
+    connection::{self, Traced},
+    context::{Caller, Trust, trust},
+    count::add,
+    kernel::{self, Sock},
+    maps::{CONTROLS, SCRATCH, SWITCHES, offset, tunable},
+    ring,
+};
+
+/// A send or receive that has just returned.
+pub struct Call {
+    pub socket: Sock,
+    /// Bytes, or a negative errno.
+    pub result: i64,
+    /// Receives: the flags of the call.
+    pub flags: u32,
+}
+
+pub const OUT: usize = 0;
+pub const IN: usize = 1;
+
+pub const MSG_OOB: u32 = 0x1;
+pub const MSG_PEEK: u32 = 0x2;
+pub const MSG_TRUNC: u32 = 0x20;
+pub const MSG_ERRQUEUE: u32 = 0x2000;
+
+/// Values of `Header::withheld` (user space: `event::Withheld`).
+pub mod withheld {
+    pub const IO_URING: u8 = 1;
+    pub const TASK_32: u8 = 2;
+    pub const UPPER_LAYER: u8 = 3;
+    pub const SYSCALL: u8 = 4;
+    pub const SPLICE: u8 = 5;
+    pub const FLAGS: u8 = 6;
+    pub const FAULT: u8 = 7;
+}
+
+/// Slot of `SWITCHES`: something was posted to `CONTROLS`.
+const CONTROLS_POSTED: u32 = 1;
+
+/// Flags and result of tcp_recvmsg, whose argument list changed in 5.19.
+#[inline(always)]
+pub fn recvmsg_slots(ctx: &FExitContext) -> (u32, i64) {
+    let flags = if tunable!(recvmsg_flags_slot) == 4 { ctx.arg::<u32>(4) } else { ctx.arg::<u32>(3) };
+    let result = if tunable!(recvmsg_return_slot) == 6 { ctx.arg::<i32>(6) } else { ctx.arg::<i32>(5) };
+    (flags, i64::from(result))
+}
+
+/// After a send.
+#[inline(always)]
+pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
+    if call.result <= 0 {
+        return Ok(());
+    }
+    let caller = Caller::current();
+    let Some(process) = caller.process() else { return Ok(()) };
+    let length = call.result as u32;
+    let Some(traced) = connection::find(ctx, call.socket, length, OUT)? else { return Ok(()) };
+    let sequence = kernel::write_seq(call.socket)?;
+    let end = connection::advance(traced.state, OUT, sequence);
+    let position = end.wrapping_sub(u64::from(length));
+    let last = caller.last_input();
+    let control = control(traced.cookie);
+    if let Some(control) = control
+        && control.opaque != 0
+    {
+        connection::carry(traced.state, last);
+        return skip(traced.state, OUT, length, Counter::SkipOpaque);
+    }
+    if let Some(control) = control
+        && end <= control.skip_until[OUT]
+    {
+        return skip(traced.state, OUT, length, Counter::SkipBody);
+    }
+    let (reason, task) = match trust()? {
+        Trust::Yes(task) => (0, Some(task)),
+        Trust::IoUring => (withheld::IO_URING, None),
+        Trust::Compat => (withheld::TASK_32, None),
+    };
+    let last = if reason == withheld::IO_URING { LastInput { cookie: 0, position: 0 } } else { last };
+    let header = Header { withheld: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
+    let event = Event { header, traced, position, caller, process, last, call_flags: 0, task };
+    emit(call.socket, &event)
+}
+
+/// After a receive.
+#[inline(always)]
+pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
+    if call.result < 0 || call.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return Ok(());
+    }
+    let caller = Caller::current();
+    let Some(process) = caller.process() else { return Ok(()) };
+    let length = call.result as u32;
+    let Some(traced) = connection::find(ctx, call.socket, length, IN)? else { return Ok(()) };
+    let mut copied = kernel::copied_seq(call.socket)?;
+    let mut fin = 0;
+    if connection::jumps(traced.state, IN, copied, length) || length == 0 {
+        if kernel::fin_consumed(call.socket, copied)? {
+            copied = copied.wrapping_sub(1);
+            fin = transfer_flags::FIN;
+        }
+    }
+    let end = connection::advance(traced.state, IN, copied);
+    if length == 0 {
+        return if fin == 0 { Ok(()) } else { half_closed(&traced, end) };
+    }
+    let position = end.wrapping_sub(u64::from(length));
+    let (reason, task) = match trust()? {
+        Trust::Yes(task) => (0, Some(task)),
+        Trust::IoUring => (withheld::IO_URING, None),
+        Trust::Compat => (withheld::TASK_32, None),
+    };
+    let control = control(traced.cookie);
+    let opaque = matches!(control, Some(control) if control.opaque != 0);
+    let input = if reason == withheld::IO_URING {
+        LastInput { cookie: 0, position: 0 }
+    } else if opaque {
+        connection::carried(traced.state)
+    } else {
+        LastInput { cookie: traced.cookie, position: end.wrapping_sub(1) }
+    };
+    caller.set_last_input(input);
+    if opaque {
+        return skip(traced.state, IN, length, Counter::SkipOpaque);
+    }
+    if let Some(control) = control
+        && end <= control.skip_until[IN]
+        && fin == 0
+    {
+        return skip(traced.state, IN, length, Counter::SkipBody);
+    }
+    if fin != 0 {
+        // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+        unsafe { (*traced.state).flags |= conn_flags::FIN_READ };
+    }
+    let header = Header { withheld: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
+    let none = LastInput { cookie: 0, position: 0 };
+    let event = Event { header, traced, position, caller, process, last: none, call_flags: call.flags, task };
+    emit(call.socket, &event)
+}
+
+/// What user space asks for this connection; not even looked up while it never asked for any.
+#[inline(always)]
+fn control(cookie: u64) -> Option<Control> {
+    let posted = SWITCHES.get(CONTROLS_POSTED)?;
+    if *posted == 0 {
+        return None;
+    }
+    // SAFETY: only user space writes values, whole; a torn read could at worst skip or send one event too many.
+    unsafe { CONTROLS.get(cookie) }.copied()
+}
+
+/// No record for this call.
+#[inline(always)]
+fn skip(state: *mut Connection, direction: usize, length: u32, why: Counter) -> Result<(), Counter> {
+    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    connection::atomic_add(unsafe { &raw mut (*state).skipped[direction] }, u64::from(length));
+    Err(why)
+}
+
+/// The reader has consumed the peer's FIN with a call of its own.
+#[inline(always)]
+fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
+    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    let flags = unsafe { (*traced.state).flags };
+    if flags & conn_flags::FIN_READ != 0 {
+        return Ok(());
+    }
+    // SAFETY: as above.
+    unsafe { (*traced.state).flags = flags | conn_flags::FIN_READ };
+    let record =
+        HalfClosed { header: ring::header(kind::HALF_CLOSED, IN as u8, 0), cookie: traced.cookie, position };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
+}
+
+/// Everything a record says about a call.
+struct Event {
+    header: Header,
+    traced: Traced,
+    position: u64,
+    caller: Caller,
+    process: *mut Process,
+    last: LastInput,
+    call_flags: u32,
+    task: Option<crate::context::Task>,
+}
+
+/// Captures what may be captured and puts the record into the ring.
+#[inline(always)]
+fn emit(sock: Sock, event: &Event) -> Result<(), Counter> {
+    let direction = usize::from(event.header.direction) & 1;
+    let scratch: *mut Scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
+    let captured = match event.task {
+        None => capture::Captured::withheld(event.header.withheld),
+        Some(_) if upper_layer(sock)? => capture::Captured::withheld(withheld::UPPER_LAYER),
+        Some(task) => capture::capture(scratch, task, direction, event.header.length, event.call_flags)?,
+    };
+    let length = event.header.length;
+    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
+    let (dropped, drops) = unsafe { ((*event.traced.state).dropped[direction], (*event.process).drops) };
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    let record = unsafe { &mut (*scratch).record };
+    *record = Transfer {
+        header: Header { withheld: captured.withheld, ..event.header },
+        cookie: event.traced.cookie,
+        position: event.position,
+        last_cookie: event.last.cookie,
+        last_position: event.last.position,
+        dropped,
+        process_drops: drops,
+        pid: event.caller.pid,
+        tid: event.caller.tid,
+        head: captured.head,
+        tail: captured.tail,
+    };
+    let payload = u64::from(captured.head) + u64::from(captured.tail);
+    let bound = (CAPTURE_MAX + TAIL_MAX) as u64;
+    let payload = if payload > bound { bound } else { payload };
+    if ring::put_bytes(scratch.cast(), size_of::<Transfer>() as u64 + payload) {
+        add(Counter::Events, 1);
+        add(Counter::Bytes, payload);
+        return Ok(());
+    }
+    // SAFETY: as above.
+    unsafe {
+        connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(length));
+        connection::atomic_add(&raw mut (*event.process).drops, 1);
+    }
+    Err(Counter::DropTransfer)
+}
+
+/// kTLS and others: the bytes at the system call are not those of the stream.
+#[inline(always)]
+fn upper_layer(sock: Sock) -> Result<bool, Counter> {
+    if offset!(ulp_ops) == MISSING {
+        return Ok(false);
+    }
+    let ops: u64 = kernel::read(sock, offset!(ulp_ops))?;
+    Ok(ops != 0)
+}

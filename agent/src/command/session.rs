@@ -1,0 +1,343 @@
+//! A tracing session: kernel source, process table and engine in one thread, spans out to the exporters. `run` and
+//! `trace` differ only in what they select and where the spans go.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use nix::time::{ClockId, clock_gettime};
+
+use super::{cookies::Cookies, exe_cache::ExeCache, telemetry::Telemetry};
+use crate::{
+    event::{Event, Timestamp},
+    export::Sender,
+    pipeline::{self, Engine, queue::Batcher},
+    process::{Change, ProcRoot, Selection, Table, table},
+    source::kernel::{self, KernelSource, Notice, ProcessNotice},
+};
+
+/// Event time is told to the pipeline this often (DESIGN: a tick is an event).
+const TICK: u64 = 100_000_000;
+
+/// The clock's offset to wall time is read anew this often.
+const CLOCK: u64 = 10_000_000_000;
+
+/// All processes are looked at again this often: a safety net for lost process events.
+const SCAN: u64 = 5_000_000_000;
+
+/// Numbers for the metrics are published this often.
+const PUBLISH: u64 = 200_000_000;
+
+/// Most times that the start looks for processes that were forked while it selected their parents.
+const START_SCANS: usize = 4;
+
+/// What a session is told.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Options {
+    pub(super) selection: Selection,
+    pub(super) kernel: kernel::Settings,
+    pub(super) engine: pipeline::Settings,
+}
+
+/// See the module.
+pub(super) struct Session {
+    source: KernelSource,
+    table: Table,
+    engine: Engine,
+    batcher: Batcher,
+    sender: Sender,
+    cookies: Cookies,
+    exes: ExeCache,
+    telemetry: Arc<Telemetry>,
+    /// Changes of the kernel's process map that wait until the ring is not borrowed.
+    orders: Vec<Order>,
+    due: Due,
+    unreported_closes: u64,
+}
+
+/// A change of the kernel's process map.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Select { pid: u32 },
+    Deselect { pid: u32 },
+}
+
+/// When what is due next.
+#[derive(Debug, Default)]
+struct Due {
+    tick: u64,
+    clock: u64,
+    scan: u64,
+    publish: u64,
+}
+
+impl Session {
+    /// Loads the programs, finds the processes that match and their connections; after this they are traced.
+    pub(super) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
+        options.kernel.report_listen = options.selection.needs_listen();
+        let source = KernelSource::start(&options.kernel)?;
+        let exes = ExeCache::new(&options.selection);
+        let table =
+            Table::new(options.selection, ProcRoot::default(), std::process::id(), table::Limits::default());
+        let mut session = Self {
+            source,
+            table,
+            engine: Engine::new(options.engine),
+            batcher: Batcher::new(),
+            sender,
+            cookies: Cookies::default(),
+            exes,
+            telemetry,
+            orders: Vec::new(),
+            due: Due::default(),
+            unreported_closes: 0,
+        };
+        session.engine.feed(&clock()?);
+        session.engine.feed(&Event::RunKey(run_key()?));
+        session.exes.prefill(&mut session.source);
+        for _ in 0..START_SCANS {
+            if session.scan()? == 0 {
+                break;
+            }
+        }
+        Ok(session)
+    }
+
+    /// The hook ladder that was found.
+    pub(super) const fn source(&self) -> &KernelSource {
+        &self.source
+    }
+
+    /// Processes selected now.
+    pub(super) fn selected(&self) -> usize {
+        self.table.selected_count()
+    }
+
+    /// Traces `pid` and all that it forks and executes.
+    pub(super) fn pin(&mut self, pid: u32) -> Result<()> {
+        let at = now()?;
+        let changes = self.table.pin(pid);
+        for change in &changes {
+            announce(&mut self.engine, at, change);
+        }
+        self.cookies.assign(pid);
+        self.source.select(pid, true)?;
+        Ok(())
+    }
+
+    /// Reads events until `stop` is set, then finishes: everything that waits goes out as it stands.
+    pub(super) fn run(&mut self, stop: &AtomicBool) -> Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            self.round()?;
+            self.source.wait(Duration::from_nanos(TICK));
+        }
+        self.finish()
+    }
+
+    fn round(&mut self) -> Result<()> {
+        let before = now()?;
+        let caught_up = self.drain(before);
+        self.obey();
+        let at = if caught_up { before } else { now()? };
+        if at.0 >= self.due.clock {
+            self.due.clock = at.0 + CLOCK;
+            self.engine.feed(&clock()?);
+        }
+        if caught_up && before.0 >= self.due.tick {
+            self.due.tick = before.0 + TICK;
+            self.engine.feed(&Event::Tick { at: before });
+        }
+        if at.0 >= self.due.scan {
+            self.due.scan = at.0 + SCAN;
+            self.scan()?;
+            self.exes.prefill(&mut self.source);
+        }
+        self.hand_on(at);
+        if at.0 >= self.due.publish {
+            self.due.publish = at.0 + PUBLISH;
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// Takes a round of events from the ring; true when it was emptied.
+    fn drain(&mut self, before: Timestamp) -> bool {
+        let Self { source, table, engine, orders, exes, batcher, sender, .. } = self;
+        let batch = source.drain(&mut |notice| match notice {
+            Notice::Event(event) => engine.feed(&event),
+            Notice::Last(event, end) => {
+                engine.feed(&event);
+                engine.feed(&end);
+            }
+            Notice::Process { at, notice } => process(table, engine, exes, orders, at, notice),
+        });
+        for traced in engine.drain() {
+            if let Some(batch) = batcher.push(traced, before) {
+                sender.send(&batch);
+            }
+        }
+        batch.caught_up
+    }
+
+    /// Carries out what could not be done while the ring was borrowed.
+    fn obey(&mut self) {
+        for order in std::mem::take(&mut self.orders) {
+            let outcome = match order {
+                Order::Select { pid } => {
+                    self.cookies.assign(pid);
+                    self.source.select(pid, false)
+                }
+                Order::Deselect { pid } => self.source.deselect(pid),
+            };
+            if let Err(error) = outcome {
+                tracing::warn!("a change of the selection was not carried out: {error}");
+            }
+        }
+        for feedback in self.engine.drain_feedback() {
+            if let Err(error) = self.source.apply(&feedback) {
+                tracing::debug!("the kernel did not take a request to skip: {error}");
+                self.telemetry.count_refused_feedback();
+            }
+        }
+        self.exes.flush(&mut self.source);
+    }
+
+    /// Looks at all processes; how many changes there were.
+    fn scan(&mut self) -> Result<usize> {
+        let at = now()?;
+        let changes = self.table.scan().context("cannot list processes")?;
+        for change in &changes {
+            announce(&mut self.engine, at, change);
+            self.orders.extend(order(change));
+        }
+        if let Some(error) = self.table.take_error() {
+            tracing::debug!("a process could not be judged: {error}");
+        }
+        self.obey();
+        Ok(changes.len())
+    }
+
+    fn hand_on(&mut self, at: Timestamp) {
+        for traced in self.engine.drain() {
+            if let Some(batch) = self.batcher.push(traced, at) {
+                self.sender.send(&batch);
+            }
+        }
+        if let Some(batch) = self.batcher.tick(at) {
+            self.sender.send(&batch);
+        }
+    }
+
+    fn publish(&mut self) {
+        let counters = self.source.counters();
+        let unreported =
+            counters.iter().find(|(c, _)| *c == agent_common::Counter::DropClosed).map_or(0, |(_, n)| *n);
+        if unreported > self.unreported_closes {
+            self.unreported_closes = unreported;
+            if let Ok(at) = now() {
+                for event in self.source.sweep_closed(at) {
+                    self.engine.feed(&event);
+                }
+            }
+        }
+        self.telemetry.publish(&counters, &self.source, &mut self.engine, &self.table);
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let at = now()?;
+        while !self.drain(at) {}
+        self.obey();
+        self.publish();
+        self.engine.feed(&Event::Shutdown { at: now()? });
+        self.hand_on(at);
+        if let Some(batch) = self.batcher.take() {
+            self.sender.send(&batch);
+        }
+        self.publish();
+        Ok(())
+    }
+}
+
+/// A process event from the kernel: the table judges, the engine is told, the kernel's map follows.
+fn process(
+    table: &mut Table,
+    engine: &mut Engine,
+    exes: &mut ExeCache,
+    orders: &mut Vec<Order>,
+    at: Timestamp,
+    notice: ProcessNotice,
+) {
+    let changes = match notice {
+        ProcessNotice::Fork { parent, child } => {
+            engine.feed(&Event::Fork { at, parent, child });
+            table.on_fork(parent, child)
+        }
+        ProcessNotice::Exec { pid, selected } => {
+            let changes = table.on_exec(pid);
+            exes.learn(pid, table.is_selected(pid));
+            if selected && !table.is_selected(pid) {
+                orders.push(Order::Deselect { pid });
+            }
+            changes
+        }
+        ProcessNotice::Exit { pid } => {
+            engine.feed(&Event::Exit { at, pid });
+            table.on_exit(pid)
+        }
+        ProcessNotice::Listen { pid, .. } => table.on_listen(pid),
+        ProcessNotice::CgroupMoved { pid } => table.on_exec(pid),
+    };
+    for change in &changes {
+        announce(engine, at, change);
+        orders.extend(order(change));
+    }
+}
+
+/// Tells the engine who a process is.
+fn announce(engine: &mut Engine, at: Timestamp, change: &Change) {
+    match change {
+        Change::Select { facts } | Change::Refresh { facts } => {
+            engine.feed(&Event::Process { at, facts: facts.clone() });
+        }
+        Change::Deselect { .. } => {}
+    }
+}
+
+fn order(change: &Change) -> Option<Order> {
+    match change {
+        Change::Select { facts } => Some(Order::Select { pid: facts.pid }),
+        Change::Refresh { .. } => None,
+        Change::Deselect { pid } => Some(Order::Deselect { pid: *pid }),
+    }
+}
+
+/// CLOCK_MONOTONIC, which is what bpf_ktime_get_ns reads.
+pub(super) fn now() -> Result<Timestamp> {
+    nanoseconds(ClockId::CLOCK_MONOTONIC).map(Timestamp)
+}
+
+fn nanoseconds(clock: ClockId) -> Result<u64> {
+    let time = clock_gettime(clock).context("cannot read the clock")?;
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    Ok(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0))
+}
+
+fn clock() -> Result<Event<'static>> {
+    let at = now()?;
+    let unix = nanoseconds(ClockId::CLOCK_REALTIME)?;
+    Ok(Event::Clock { at, unix_offset: unix.saturating_sub(at.0) })
+}
+
+/// Random at start, so that ids of different runs differ.
+fn run_key() -> Result<[u8; 16]> {
+    use std::io::Read as _;
+    let mut key = [0; 16];
+    let mut random = std::fs::File::open("/dev/urandom").context("cannot open /dev/urandom for the run's key")?;
+    random.read_exact(&mut key).context("cannot read /dev/urandom for the run's key")?;
+    Ok(key)
+}

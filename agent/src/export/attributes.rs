@@ -1,0 +1,169 @@
+//! Which attributes a span has, by OpenTelemetry's stable HTTP and network conventions: said once, for every encoding.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::trace::span::{Http, Span, Status};
+
+/// The version of the semantic conventions that the names below are from.
+pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+/// Name of the instrumentation scope.
+pub(crate) const SCOPE_NAME: &str = "wirespan";
+/// Version of the instrumentation scope: that of the agent.
+pub(crate) const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Name of the event at the first byte of the first response.
+pub(crate) const FIRST_BYTE_EVENT: &str = "http.response.first_byte";
+
+/// OTLP span flags, bits 8 and 9 (opentelemetry-proto `SpanFlags`).
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+
+/// The name of an attribute, also as the beginning of its JSON, put together by the compiler: the JSON writer is hot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    /// Up to the value of a text attribute, with its opening quote.
+    pub(crate) json_text: &'static str,
+    /// Up to the value of an integer attribute, with its opening quote.
+    pub(crate) json_integer: &'static str,
+}
+
+/// A [`Key`]. Names of the semantic conventions need no escaping.
+macro_rules! key {
+    ($name:literal) => {
+        Key {
+            name: $name,
+            json_text: concat!(r#"{"key":""#, $name, r#"","value":{"stringValue":""#),
+            json_integer: concat!(r#"{"key":""#, $name, r#"","value":{"intValue":""#),
+        }
+    };
+}
+
+/// Attribute of spans with a parent and of links: how the relation is known.
+pub(crate) const EVIDENCE: Key = key!("wirespan.parent.evidence");
+
+/// An encoding.
+pub(crate) trait Sink {
+    fn text(&mut self, key: Key, value: &str);
+    fn integer(&mut self, key: Key, value: i64);
+    fn boolean(&mut self, key: Key, value: bool);
+    fn texts(&mut self, key: Key, values: &[&'static str]);
+    fn address(&mut self, key: Key, value: IpAddr);
+}
+
+/// Gives all attributes of `span` to `out`, in a fixed order.
+pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
+    match &span.http {
+        Some(http) => http_attributes(http, out),
+        None => {
+            // A connect that failed: the peer is all that is known of the server.
+            out.address(key!("server.address"), plain(span.peer.ip()));
+            out.integer(key!("server.port"), span.peer.port().into());
+        }
+    }
+    if let Some(error) = &span.error {
+        out.text(key!("error.type"), error);
+    }
+    network_attributes(span.local, span.peer, out);
+    out.integer(key!("thread.id"), span.thread_id.into());
+    wirespan_attributes(span, out);
+}
+
+fn http_attributes(http: &Http, out: &mut impl Sink) {
+    optional_text(key!("http.request.method"), known(http.method), out);
+    optional_text(key!("http.request.method_original"), http.method_original.as_deref(), out);
+    optional_text(key!("url.full"), http.full_url.as_deref(), out);
+    optional_text(key!("url.path"), http.path.as_deref(), out);
+    optional_text(key!("url.query"), http.query.as_deref(), out);
+    optional_text(key!("url.scheme"), known(http.scheme), out);
+    if let Some(status) = http.status {
+        out.integer(key!("http.response.status_code"), status.into());
+    }
+    optional_text(key!("server.address"), http.server_address.as_deref(), out);
+    optional_port(key!("server.port"), http.server_port, out);
+    optional_text(key!("client.address"), http.client_address.as_deref(), out);
+    optional_port(key!("client.port"), http.client_port, out);
+    out.text(key!("network.protocol.name"), "http");
+    optional_text(key!("network.protocol.version"), known(http.version), out);
+    optional_text(key!("user_agent.original"), http.user_agent.as_deref(), out);
+    optional_size(key!("http.request.body.size"), http.request_body_size, out);
+    optional_size(key!("http.response.body.size"), http.response_body_size, out);
+}
+
+fn network_attributes(local: Option<SocketAddr>, peer: SocketAddr, out: &mut impl Sink) {
+    let peer_address = plain(peer.ip());
+    out.address(key!("network.peer.address"), peer_address);
+    out.integer(key!("network.peer.port"), peer.port().into());
+    if let Some(local) = local {
+        out.address(key!("network.local.address"), plain(local.ip()));
+        out.integer(key!("network.local.port"), local.port().into());
+    }
+    out.text(key!("network.transport"), "tcp");
+    out.text(key!("network.type"), if peer_address.is_ipv4() { "ipv4" } else { "ipv6" });
+}
+
+fn wirespan_attributes(span: &Span, out: &mut impl Sink) {
+    if let Some(parent) = &span.parent {
+        out.text(EVIDENCE, parent.evidence.name());
+    }
+    if span.parent_unknown {
+        out.boolean(key!("wirespan.parent.unknown"), true);
+    }
+    if !span.incomplete.is_empty() {
+        out.texts(key!("wirespan.incomplete"), &span.incomplete);
+    }
+    if span.missing_bytes > 0 {
+        out.integer(key!("wirespan.missing.bytes"), saturated(span.missing_bytes));
+    }
+}
+
+/// OTLP `Span.flags`: the W3C flags, and whether the parent is remote (said also where there is none: it is not).
+pub(crate) fn span_flags(span: &Span) -> u32 {
+    let remote = span.parent.is_some_and(|parent| parent.remote);
+    u32::from(span.flags) | HAS_IS_REMOTE | if remote { IS_REMOTE } else { 0 }
+}
+
+/// OTLP `Link.flags`: links point to spans of this agent; the W3C flags of the other trace are not known here.
+pub(crate) const LINK_FLAGS: u32 = HAS_IS_REMOTE;
+
+/// OTLP status message. Empty where the response's status code says it all (semantic conventions, "Status").
+pub(crate) fn status_message(span: &Span) -> &str {
+    let said_by_code = span.http.as_ref().is_some_and(|http| http.status.is_some_and(|code| code >= 400));
+    match (&span.error, span.status) {
+        (Some(error), Status::Error) if !said_by_code => error,
+        _ => "",
+    }
+}
+
+/// IPv4-mapped IPv6 addresses, as dual-stack sockets have them, are shown as what they are: IPv4.
+pub(crate) fn plain(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// OTLP integers are signed; nothing counted here comes near their end.
+pub(crate) fn saturated(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Empty is how [`Http`] says that the head which would tell was not seen.
+fn known(text: &'static str) -> Option<&'static str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn optional_text(key: Key, value: Option<&str>, out: &mut impl Sink) {
+    if let Some(value) = value {
+        out.text(key, value);
+    }
+}
+
+fn optional_port(key: Key, value: Option<u16>, out: &mut impl Sink) {
+    if let Some(value) = value {
+        out.integer(key, value.into());
+    }
+}
+
+fn optional_size(key: Key, value: Option<u64>, out: &mut impl Sink) {
+    if let Some(value) = value {
+        out.integer(key, saturated(value));
+    }
+}

@@ -1,0 +1,99 @@
+//! What the pipeline counts: events, bytes, what was withheld and by whom, and the ledger's totals.
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    event::{Event, Withheld},
+    stream::Ledger,
+};
+
+/// Most processes for which withheld calls are counted apart; the others share one count (pid 0).
+const WITHHELD_KEYS: usize = 1024;
+
+/// Whose calls, and why their bytes were not captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WithheldKey {
+    pub reason: Withheld,
+    /// 0: all processes beyond the bound.
+    pub pid: u32,
+}
+
+/// Sums over all closed connections and both directions, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LedgerTotals {
+    pub observed: u64,
+    pub parsed: u64,
+    pub skipped: u64,
+    pub truncated: u64,
+    pub dropped: u64,
+    pub unseen: u64,
+    /// Directions of connections whose account did not balance: must stay 0.
+    pub violations: u64,
+}
+
+impl LedgerTotals {
+    /// Adds one connection.
+    pub fn add(&mut self, ledger: &Ledger) {
+        for account in &ledger.directions {
+            self.observed += account.observed;
+            self.parsed += account.parsed;
+            self.skipped += account.skipped;
+            self.truncated += account.truncated;
+            self.dropped += account.dropped;
+            self.unseen += account.unseen;
+            self.violations += u64::from(account.violation);
+        }
+    }
+}
+
+/// Counts of what went through the pipeline.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    pub transfers: u64,
+    /// Bytes that the transfers moved, and those of them that were captured.
+    pub moved_bytes: u64,
+    pub captured_bytes: u64,
+    pub opened: u64,
+    pub closed: u64,
+    pub other_events: u64,
+    /// Transfers of connections that were evicted or never opened.
+    pub stray_transfers: u64,
+    /// Connections forgotten because there were too many.
+    pub evicted: u64,
+    pub ledger: LedgerTotals,
+    withheld: FxHashMap<WithheldKey, u64>,
+}
+
+impl Tally {
+    /// Counts one event.
+    pub(super) fn count(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Transfer(transfer) => {
+                self.transfers += 1;
+                self.moved_bytes += u64::from(transfer.length);
+                self.captured_bytes += (transfer.head.len() + transfer.tail.len()) as u64;
+                if let Some(reason) = transfer.withheld {
+                    self.count_withheld(reason, transfer.thread.pid);
+                }
+            }
+            Event::Opened(_) => self.opened += 1,
+            Event::Closed(_) => self.closed += 1,
+            _ => self.other_events += 1,
+        }
+    }
+
+    /// Withheld calls by reason and process, sorted.
+    #[must_use]
+    pub fn withheld(&self) -> Vec<(WithheldKey, u64)> {
+        let mut all: Vec<_> = self.withheld.iter().map(|(key, count)| (*key, *count)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    fn count_withheld(&mut self, reason: Withheld, pid: u32) {
+        let key = WithheldKey { reason, pid };
+        let full = self.withheld.len() >= WITHHELD_KEYS && !self.withheld.contains_key(&key);
+        let key = if full { WithheldKey { reason, pid: 0 } } else { key };
+        *self.withheld.entry(key).or_default() += 1;
+    }
+}

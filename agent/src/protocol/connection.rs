@@ -1,0 +1,373 @@
+//! One traced connection: puts its calls into order, lets the protocol read them, bounds what waits, balances the ledger.
+
+use super::{
+    Limits, Output,
+    http1::{Context, Fed, Session},
+};
+use crate::{
+    event::{Closed, ConnectionId, Direction, Feedback, Opened, Timestamp, Transfer},
+    stream::{Account, Admission, Blocked, Call, Ledger, Sequencer},
+};
+
+/// One traced connection. Calls may come in any order: positions decide, and what cannot be read yet is held for at most
+/// [`Limits::hold_nanos`] of event time.
+#[derive(Debug)]
+pub struct Connection {
+    id: ConnectionId,
+    limits: Limits,
+    sequencers: [Sequencer; 2],
+    session: Session,
+    /// Nothing is read any more.
+    opaque: bool,
+    /// Bytes of holes where the source was asked to make no event.
+    suppressed: [u64; 2],
+    last_activity: Timestamp,
+}
+
+impl Connection {
+    /// A connection of which nothing was read yet.
+    #[must_use]
+    pub fn new(opened: &Opened, limits: &Limits) -> Self {
+        Self {
+            id: opened.connection,
+            limits: *limits,
+            sequencers: Default::default(),
+            session: Session::new(opened.from_start),
+            opaque: false,
+            suppressed: [0; 2],
+            last_activity: opened.at,
+        }
+    }
+
+    /// One call moved bytes.
+    pub fn transfer(&mut self, transfer: &Transfer<'_>, out: &mut Output) {
+        if transfer.length == 0 {
+            return;
+        }
+        self.last_activity = self.last_activity.max(transfer.at);
+        let direction = transfer.direction;
+        let sequencer = &mut self.sequencers[direction.index()];
+        sequencer.note_dropped(transfer.dropped);
+        let call = Call::new(transfer);
+        if self.opaque {
+            let position = call.position.max(sequencer.next());
+            let unread = call.end().saturating_sub(position);
+            self.session.count_skipped(direction, unread);
+            sequencer.consumed(call.end());
+            return;
+        }
+        self.pass_skippable_hole(direction, &call, out);
+        match self.sequencers[direction.index()].admit(call) {
+            Admission::Next(mut call) => self.read_now(direction, &mut call, out),
+            Admission::Later(call) => self.hold(direction, &call, out),
+            Admission::Late { filled } => {
+                out.counters.calls_late += 1;
+                self.session.count_skipped(direction, filled);
+                let suppressed = &mut self.suppressed[direction.index()];
+                *suppressed = suppressed.saturating_sub(filled);
+            }
+        }
+        if self.needs_tick() {
+            self.settle(out);
+        }
+    }
+
+    /// A FIN passed in `direction`, after `position`.
+    pub fn half_closed(&mut self, at: Timestamp, direction: Direction, position: u64, out: &mut Output) {
+        self.last_activity = self.last_activity.max(at);
+        if self.opaque {
+            return;
+        }
+        self.sequencers[direction.index()].finish(position, at);
+        self.settle(out);
+    }
+
+    /// The connection is gone: ends its exchanges and balances its ledger.
+    pub fn closed(&mut self, closed: &Closed, out: &mut Output) -> Ledger {
+        for direction in Direction::BOTH {
+            self.sequencers[direction.index()].note_dropped(closed.dropped[direction.index()]);
+        }
+        self.expire(None, out);
+        if !self.opaque {
+            for direction in Direction::BOTH {
+                let next = self.sequencers[direction.index()].next();
+                let rest = closed.observed[direction.index()].saturating_sub(next);
+                if rest > 0 {
+                    self.give_up_hole(direction, rest, closed.at, out);
+                }
+            }
+        }
+        if !self.opaque {
+            self.with_session(Direction::Out, false, out, |session, cx| {
+                session.closed(closed.errno, closed.at, cx)
+            });
+        }
+        let account = |direction: Direction| {
+            let index = direction.index();
+            Account::balance(
+                self.session.tally(direction),
+                closed.observed[index],
+                closed.dropped[index],
+                closed.skipped[index],
+            )
+        };
+        let ledger = Ledger { directions: Direction::BOTH.map(account) };
+        let violations = ledger.directions.iter().filter(|account| account.violation).count();
+        out.counters.ledger_violations += violations as u64;
+        ledger
+    }
+
+    /// Event time has reached `at`. Needed only while [`Connection::needs_tick`].
+    pub fn tick(&mut self, at: Timestamp, out: &mut Output) {
+        if self.needs_tick() {
+            self.expire(Some(at), out);
+        }
+    }
+
+    /// Whether something is held that time may release.
+    #[must_use]
+    pub fn needs_tick(&self) -> bool {
+        self.sequencers.iter().any(Sequencer::waits)
+    }
+
+    /// The agent stops or needs the memory: open exchanges end as unfinished.
+    pub fn finish(&mut self, at: Timestamp, out: &mut Output) {
+        self.expire(None, out);
+        if !self.opaque {
+            self.with_session(Direction::Out, false, out, |session, cx| session.finish(at, cx));
+        }
+    }
+
+    /// Time of the last call.
+    #[must_use]
+    pub const fn last_activity(&self) -> Timestamp {
+        self.last_activity
+    }
+
+    /// Captured bytes kept: of incomplete heads and of held calls.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.session.buffered() + self.sequencers.iter().map(Sequencer::held_bytes).sum::<usize>()
+    }
+
+    /// Whether nothing is read of this connection any more.
+    #[must_use]
+    pub const fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+
+    /// The ledger up to the last byte read; what the kernel skipped on request is estimated until the close.
+    #[must_use]
+    pub fn snapshot(&self) -> Ledger {
+        let account = |direction: Direction| {
+            let sequencer = &self.sequencers[direction.index()];
+            let tally = self.session.tally(direction);
+            let suppressed = self.suppressed[direction.index()];
+            let known = tally.parsed + tally.skipped + tally.truncated + suppressed;
+            let dropped = sequencer.dropped().min(sequencer.next().saturating_sub(known));
+            Account::balance(tally, sequencer.next(), dropped, suppressed)
+        };
+        Ledger { directions: Direction::BOTH.map(account) }
+    }
+
+    /// A jump inside a body costs nothing: no need to wait for what may fill it. One to the body's end does: its last call
+    /// tells when the message was over.
+    fn pass_skippable_hole(&mut self, direction: Direction, call: &Call<'_>, out: &mut Output) {
+        let sequencer = &self.sequencers[direction.index()];
+        let hole = call.position.saturating_sub(sequencer.next());
+        if hole > 0 && sequencer.held_calls() == 0 && self.session.skippable(direction) > hole {
+            self.give_up_hole(direction, hole, call.at, out);
+        }
+    }
+
+    /// Reads a call without a copy; holds what is left of it if the reader must wait.
+    fn read_now(&mut self, direction: Direction, call: &mut Call<'_>, out: &mut Output) {
+        out.counters.overlaps += u64::from(call.overlap);
+        let fed = self.with_session(direction, true, out, |session, cx| session.feed(direction, call, cx));
+        let sequencer = &mut self.sequencers[direction.index()];
+        sequencer.consumed(call.position);
+        match fed {
+            Fed::Done => {}
+            Fed::Wait => self.hold(direction, call, out),
+            Fed::Opaque => {
+                let rest = call.length;
+                self.session.count_skipped(direction, rest);
+                self.sequencers[direction.index()].consumed(call.end());
+                self.give_up(out);
+            }
+        }
+    }
+
+    fn hold(&mut self, direction: Direction, call: &Call<'_>, out: &mut Output) {
+        out.counters.calls_held += 1;
+        self.sequencers[direction.index()].hold(call);
+        self.settle(out);
+        while self.over_limit() {
+            out.counters.held_overflow += 1;
+            let Some(direction) = self.first_blocked(None) else { break };
+            self.force(direction, out);
+            self.settle(out);
+        }
+    }
+
+    fn over_limit(&self) -> bool {
+        let calls = self.sequencers.iter().any(|sequencer| sequencer.held_calls() > self.limits.held_calls);
+        let bytes = self.sequencers.iter().map(Sequencer::held_bytes).sum::<usize>();
+        calls || bytes > self.limits.held_bytes
+    }
+
+    /// Reads whatever can be read, in both directions, until nothing moves.
+    fn settle(&mut self, out: &mut Output) {
+        let mut moved = true;
+        while moved && !self.opaque {
+            moved = false;
+            for direction in Direction::BOTH {
+                while self.advance(direction, true, out) {
+                    moved = true;
+                }
+            }
+        }
+    }
+
+    /// Reads the next held thing of a direction; false when there is none that can be read.
+    fn advance(&mut self, direction: Direction, may_wait: bool, out: &mut Output) -> bool {
+        let index = direction.index();
+        if self.opaque {
+            return false;
+        }
+        let Some(mut call) = self.sequencers[index].front() else {
+            return self.advance_hole(direction, out) || self.advance_fin(direction, out);
+        };
+        if call.length == 0 {
+            // Its positions have passed while it was held.
+            out.counters.calls_late += 1;
+            self.sequencers[index].front_consumed(0);
+            return true;
+        }
+        let start = call.position;
+        out.counters.overlaps += u64::from(call.overlap);
+        let mut cx = Context {
+            connection: self.id,
+            limits: &self.limits,
+            out,
+            may_wait,
+            other_waits: self.sequencers[direction.reverse().index()].held_calls() > 0,
+        };
+        let fed = self.session.feed(direction, &mut call, &mut cx);
+        let (position, rest) = (call.position, call.length);
+        self.sequencers[index].front_consumed(position);
+        match fed {
+            Fed::Done => true,
+            Fed::Wait => position > start,
+            Fed::Opaque => {
+                self.session.count_skipped(direction, rest);
+                self.sequencers[index].front_consumed(position + rest);
+                self.give_up(out);
+                false
+            }
+        }
+    }
+
+    /// Gives up the hole before the next held call at once when its bytes are not needed or known to be dropped.
+    fn advance_hole(&mut self, direction: Direction, out: &mut Output) -> bool {
+        let sequencer = &self.sequencers[direction.index()];
+        let Some(Blocked::Hole { length, since }) = sequencer.blocked() else { return false };
+        let known = self.session.skippable(direction) > length || sequencer.dropped_explains(length);
+        if length == 0 || !known {
+            return false;
+        }
+        self.give_up_hole(direction, length, since, out);
+        true
+    }
+
+    fn advance_fin(&mut self, direction: Direction, out: &mut Output) -> bool {
+        let Some(at) = self.sequencers[direction.index()].take_fin() else { return false };
+        self.with_session(direction, true, out, |session, cx| session.half_closed(direction, at, cx));
+        true
+    }
+
+    /// Releases what has waited long enough at `now`; everything when `now` is `None`.
+    fn expire(&mut self, now: Option<Timestamp>, out: &mut Output) {
+        self.settle(out);
+        while let Some(direction) = self.first_blocked(now) {
+            self.force(direction, out);
+            self.settle(out);
+        }
+    }
+
+    /// The direction to be released first: a hole before a reader, since filling it may be what the reader waits for.
+    fn first_blocked(&self, now: Option<Timestamp>) -> Option<Direction> {
+        if self.opaque {
+            return None;
+        }
+        let due = |since: Timestamp| now.is_none_or(|now| now.since(since) >= self.limits.hold_nanos);
+        let blocked = |hole: bool| {
+            Direction::BOTH.into_iter().find(|direction| match self.sequencers[direction.index()].blocked() {
+                Some(Blocked::Hole { since, .. }) => hole && due(since),
+                Some(Blocked::Reader { since }) => !hole && due(since),
+                None => false,
+            })
+        };
+        blocked(true).or_else(|| blocked(false))
+    }
+
+    /// Releases the first held thing of a direction; always reads or gives up at least one byte or a FIN.
+    fn force(&mut self, direction: Direction, out: &mut Output) {
+        match self.sequencers[direction.index()].blocked() {
+            Some(Blocked::Hole { length, since }) => {
+                self.give_up_hole(direction, length, since, out);
+                self.advance_fin(direction, out);
+            }
+            Some(Blocked::Reader { .. }) => {
+                self.advance(direction, false, out);
+            }
+            None => {}
+        }
+    }
+
+    fn give_up_hole(&mut self, direction: Direction, length: u64, at: Timestamp, out: &mut Output) {
+        if length == 0 {
+            return;
+        }
+        let index = direction.index();
+        let skipped = self.session.skippable(direction).min(length);
+        let dropped = self.sequencers[index].skip_hole(length);
+        self.suppressed[index] += skipped.min(length - dropped);
+        out.counters.gap_bytes_dropped += dropped;
+        out.counters.gap_bytes_unseen += length - dropped;
+        self.with_session(direction, true, out, |session, cx| session.gap(direction, length, at, cx));
+    }
+
+    /// Nothing is read any more: tells the source once, lets go of everything.
+    fn give_up(&mut self, out: &mut Output) {
+        if self.opaque {
+            return;
+        }
+        self.opaque = true;
+        out.feedback.push(Feedback::Opaque { connection: self.id });
+        for direction in Direction::BOTH {
+            let unread = self.sequencers[direction.index()].abandon();
+            self.session.count_skipped(direction, unread);
+        }
+    }
+
+    fn with_session<T>(
+        &mut self,
+        direction: Direction,
+        may_wait: bool,
+        out: &mut Output,
+        run: impl FnOnce(&mut Session, &mut Context<'_>) -> T,
+    ) -> T {
+        let mut cx = Context {
+            connection: self.id,
+            limits: &self.limits,
+            out,
+            may_wait,
+            other_waits: self.sequencers[direction.reverse().index()].held_calls() > 0,
+        };
+        run(&mut self.session, &mut cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What was not captured, dropped, or passed unseen: exchanges say so, and the next ones are whole again.
+
+use super::conversation::Conversation;
+use crate::event::{Direction, Withheld};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const NEXT: &str = "GET /next HTTP/1.1\r\n\r\n";
+const WHOLE: &str = "GET /next 200 Complete";
+
+/// A conversation of which each call captures its first `head` and last `tail` bytes.
+fn capturing(head: usize, tail: usize) -> Conversation {
+    let mut it = Conversation::new();
+    it.capture = (head, tail);
+    it
+}
+
+#[test]
+fn a_request_head_larger_than_the_capture() {
+    let mut it = capturing(64, 8);
+    let cookie = "c".repeat(200);
+    it.receive(format!("GET /a HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n")).send(OK);
+    assert_eq!(it.told(), [">0 In", ">0 GET /a cut", "<0 200", "=0 Complete ?/2 truncated"]);
+    it.receive(NEXT).send(OK);
+    assert_eq!(it.exchanges()[1], WHOLE);
+    assert!(it.close(0).directions[1].truncated > 100);
+}
+
+#[test]
+fn a_request_head_larger_than_the_capture_with_known_length() {
+    let mut it = capturing(64, 8);
+    let cookie = "c".repeat(200);
+    it.receive(format!("POST /a HTTP/1.1\r\nContent-Length: 5\r\nCookie: {cookie}\r\n\r\n"))
+        .receive("GET /")
+        .send(OK);
+    assert_eq!(it.ends(), ["=0 Complete 5/2 truncated"]);
+    it.receive(NEXT).send(OK);
+    assert_eq!(it.exchanges()[1], WHOLE);
+}
+
+#[test]
+fn a_request_line_larger_than_the_capture() {
+    let mut it = capturing(64, 8);
+    let path = "p".repeat(200);
+    it.receive(format!("GET /{path} HTTP/1.1\r\n\r\n")).send(OK).receive(NEXT).send(OK);
+    assert_eq!(it.exchanges(), [format!("GET /{} 200 Complete", "p".repeat(59)), WHOLE.to_owned()]);
+}
+
+#[test]
+fn a_response_head_larger_than_the_capture() {
+    let cookie = "c".repeat(200);
+    for (fields, ends) in [
+        ("Content-Length: 2\r\n", "=0 Complete 0/2 truncated"),
+        // Its length may stand in what is missing: it is over when the next one starts.
+        ("", "=0 Lost 0/? truncated"),
+    ] {
+        let mut it = capturing(64, 8);
+        it.receive("GET /a HTTP/1.1\r\n\r\n");
+        it.send(format!("HTTP/1.1 200 OK\r\n{fields}Set-Cookie: {cookie}\r\n\r\n")).send("ok");
+        it.receive(NEXT).send(OK);
+        assert_eq!(it.ends()[0], ends);
+        assert_eq!(it.exchanges()[1], WHOLE);
+    }
+}
+
+#[test]
+fn a_chunk_header_that_was_not_captured() {
+    let mut it = capturing(64, 8);
+    let chunk = "x".repeat(100);
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    it.receive("GET /a HTTP/1.1\r\n\r\n");
+    it.send(head)
+        .send(format!("64\r\n{chunk}\r\n64\r\n{chunk}\r\n"))
+        .send(format!("64\r\n{chunk}\r\n0\r\n\r\n"));
+    assert_eq!(it.ends(), ["=0 Complete 0/? truncated"]);
+    it.receive(NEXT).send(OK);
+    assert_eq!(it.exchanges()[1], WHOLE);
+    // The same with the last chunk in a call of its own.
+    it.receive("GET /a HTTP/1.1\r\n\r\n");
+    it.send(head).send(format!("64\r\n{chunk}\r\n64\r\n{chunk}\r\n")).send("0\r\n\r\n");
+    assert_eq!(it.ends()[2], "=2 Complete 0/? truncated");
+    // One large chunk needs nothing of the middle.
+    it.receive("GET /a HTTP/1.1\r\n\r\n");
+    it.send(format!("{head}64\r\n{chunk}\r\n0\r\n\r\n"));
+    assert_eq!(it.ends()[3], "=3 Complete 0/100");
+}
+
+#[test]
+fn bodies_need_no_bytes() {
+    let mut it = Conversation::new();
+    it.receive("GET /file HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    it.withheld(Direction::Out, 5000, Withheld::Splice);
+    assert_eq!(it.ends(), ["=0 Complete 0/5000"]);
+    it.receive("GET /file HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    it.drop(Direction::Out, [0; 4000]).withheld(Direction::Out, 1000, Withheld::Splice);
+    assert_eq!(it.ends()[1], "=1 Complete 0/5000");
+    // A body that passed without any event: its end has no time.
+    it.receive("GET /file HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    it.unseen(Direction::Out, 5000).receive(NEXT).send(OK).tick(200);
+    assert_eq!(it.ends()[2], "=2 Complete 0/5000 gap");
+    assert_eq!(it.exchanges()[3], WHOLE);
+    let account = it.close(0).directions[0];
+    assert_eq!((account.dropped, account.unseen, account.truncated), (4000, 5000, 0));
+}
+
+#[test]
+fn withheld_messages_are_lost_and_say_why() {
+    let mut it = Conversation::new();
+    it.receive("GET /a HTTP/1.1\r\n\r\n")
+        .withheld(Direction::Out, 100, Withheld::IoUring)
+        .receive(NEXT)
+        .send(OK);
+    assert_eq!(it.ends(), ["=0 Lost 0/? withheld", "=1 Complete 0/2"]);
+    assert_eq!(it.close(0).directions[0].truncated, 100);
+}
+
+#[test]
+fn a_dropped_request() {
+    let mut it = Conversation::new();
+    it.receive("GET /a HTTP/1.1\r\n\r\n").send(OK);
+    it.drop(Direction::In, "GET /lost HTTP/1.1\r\n\r\n").send("HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n");
+    it.receive(NEXT).send(OK);
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete", WHOLE]);
+    assert_eq!(it.out.counters.responses_without_request, 1);
+}
+
+#[test]
+fn a_dropped_response() {
+    let mut it = Conversation::new();
+    it.receive("GET /a HTTP/1.1\r\n\r\n").drop(Direction::Out, "HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n");
+    it.receive("GET /b HTTP/1.1\r\n\r\n").send(OK);
+    it.receive(NEXT).send(OK);
+    // Which of the two the response answers cannot be known.
+    assert_eq!(it.exchanges(), ["GET /a Lost", "GET /b Lost", WHOLE]);
+}
+
+#[test]
+fn a_hole_in_a_head() {
+    let mut it = Conversation::new();
+    it.receive("GET /a HTTP/1.1\r\nHost: h\r\n")
+        .drop(Direction::In, "Cookie: x\r\n")
+        .receive("More: y\r\n\r\n");
+    it.send(OK).receive(NEXT).send(OK);
+    assert_eq!(it.ends(), ["=0 Complete ?/2 gap", "=1 Complete 0/2"]);
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete", WHOLE]);
+}
+
+#[test]
+fn after_loss_a_pipelining_client_is_believed_only_when_idle() {
+    let mut it = Conversation::new();
+    it.receive("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n").send(OK).send(OK);
+    it.drop(Direction::In, "GET /3 HTTP/1.1\r\n\r\nGET /4 HTTP/1.1\r\n\r\n");
+    it.receive("GET /5 HTTP/1.1\r\n\r\n").send(OK).send(OK).send(OK);
+    it.tick(200).receive(NEXT).send(OK);
+    assert_eq!(it.exchanges(), ["GET /1 200 Complete", "GET /2 200 Complete", "GET /5 Lost", WHOLE]);
+}
+
+#[test]
+fn malformed_framing_is_no_loss_of_bytes() {
+    let mut it = Conversation::new();
+    it.receive("POST /a HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde");
+    it.send("HTTP/1.1 400 x\r\nContent-Length: 0\r\n\r\n").receive(NEXT).send(OK);
+    assert_eq!(it.ends()[0], "=0 Complete ?/0 malformed");
+    assert_eq!(it.exchanges()[1], WHOLE);
+}

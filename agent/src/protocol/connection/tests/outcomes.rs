@@ -1,0 +1,140 @@
+//! How exchanges end when the connection does not go on, and which connections are given up.
+
+use super::conversation::Conversation;
+use crate::{
+    event::{Direction, Timestamp, Withheld},
+    protocol::{Limits, Message},
+};
+
+const GET: &str = "GET / HTTP/1.1\r\n\r\n";
+const PART: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
+const RESET: u16 = 104;
+
+#[test]
+fn cut_off_exchanges() {
+    let server = Direction::In;
+    let client = Direction::Out;
+    for (direction, response, fin, errno, end) in [
+        (server, PART, None, RESET, "=0 ClientAborted(Some(104)) 0/?"),
+        (server, "", None, RESET, "=0 ClientAborted(Some(104)) 0/?"),
+        (server, PART, Some(Direction::In), 0, "=0 ClientAborted(None) 0/?"),
+        (server, PART, None, 0, "=0 ConnectionClosed(None) 0/?"),
+        (server, "", None, 0, "=0 ConnectionClosed(None) 0/?"),
+        (server, PART, Some(Direction::Out), 0, "=0 ConnectionClosed(None) 0/?"),
+        (client, PART, None, RESET, "=0 ConnectionClosed(Some(104)) 0/?"),
+        (client, "", None, RESET, "=0 ConnectionClosed(Some(104)) 0/?"),
+        (client, "", Some(Direction::In), 0, "=0 ConnectionClosed(None) 0/?"),
+        (client, PART, None, 0, "=0 ConnectionClosed(None) 0/?"),
+        (client, "HTTP/1.1 20", None, 0, "=0 ConnectionClosed(None) 0/?"),
+        (client, "HTTP/1.1 200 OK\r\n\r\nabc", None, RESET, "=0 ConnectionClosed(Some(104)) 0/?"),
+    ] {
+        let mut it = Conversation::new();
+        it.call(direction, GET);
+        if !response.is_empty() {
+            it.call(direction.reverse(), response);
+        }
+        if let Some(fin) = fin {
+            it.fin(fin);
+        }
+        it.close(errno);
+        assert_eq!(it.ends(), [end], "{direction:?} {response:?} {fin:?} {errno}");
+    }
+}
+
+#[test]
+fn a_request_that_is_cut_off_is_told_once() {
+    let mut it = Conversation::new();
+    it.receive("POST /up HTTP/1.1\r\nHost: h\r\nContent-Le");
+    it.close(RESET);
+    assert_eq!(it.told(), [">0 In", ">0 POST /up cut", "=0 ClientAborted(Some(104)) ?/? truncated"]);
+    let mut it = Conversation::new();
+    it.receive("GET /not/a/compl");
+    it.close(RESET);
+    assert_eq!(it.told(), [""; 0]);
+}
+
+#[test]
+fn finish_leaves_open_exchanges_unfinished() {
+    let mut it = Conversation::new();
+    it.receive(GET).send(PART);
+    it.connection.finish(Timestamp(99), &mut it.out);
+    assert_eq!(it.ends(), ["=0 Unfinished 0/?"]);
+    let Some(Message::End { at, .. }) = it.out.messages.last() else { panic!("an end") };
+    assert_eq!(*at, Timestamp(99));
+    it.close(0);
+    assert_eq!(it.ends().len(), 1);
+}
+
+#[test]
+fn other_protocols_are_given_up_soon() {
+    let mut it = Conversation::new();
+    it.send(b"\x16\x03\x01\x02\x00\x01").receive(b"\x16\x03\x03\x00\x7a").send(b"\x14\x03\x03");
+    assert!(it.opaque(), "TLS");
+    let mut it = Conversation::new();
+    it.send("220 mail ESMTP\r\n").receive("EHLO x\r\n").send("250 ok\r\n");
+    assert!(it.opaque(), "the server speaks first");
+    let mut it = Conversation::new();
+    it.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0").receive("\0\0\0\x04\0").send("\0\0\0\x04\x01");
+    assert!(it.opaque(), "HTTP/2");
+    let mut it = Conversation::new();
+    for _ in 0..16 {
+        assert!(!it.opaque());
+        it.send("a stream of one direction");
+    }
+    assert!(it.opaque());
+    it.send("GET / HTTP/1.1\r\n\r\n").send("more");
+    assert_eq!((it.told().len(), it.out.feedback.len()), (0, 1));
+    let ledger = it.close(0);
+    assert_eq!(ledger.directions[0].skipped + ledger.directions[0].parsed, ledger.directions[0].observed);
+    assert_eq!(it.out.counters.connections_given_up, 1);
+}
+
+#[test]
+fn a_first_garbage_does_not_hide_http() {
+    let mut it = Conversation::new();
+    it.receive("\0\0garbage\r\n").receive(GET).send("HTTP/1.1 204 x\r\n\r\n");
+    assert_eq!(it.exchanges(), ["GET / 204 Complete"]);
+}
+
+#[test]
+fn a_late_join_takes_only_what_is_proven() {
+    let mut it = Conversation::with(Limits::default(), [false; 2]);
+    it.send("the rest of a body").receive("abc").send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n!");
+    it.receive(GET).send("HTTP/1.1 204 x\r\n\r\n");
+    assert_eq!(it.told(), [">0 In", ">0 GET /", "<0 204", "=0 Complete 0/0"]);
+    // The response to a request from before must not answer the first one that was seen.
+    let mut it = Conversation::with(Limits::default(), [false; 2]);
+    it.receive("HTTP/1.1 500 x\r\nContent-Length: 1\r\n\r\n!").send(GET).receive("HTTP/1.1 204 x\r\n\r\n");
+    assert_eq!(it.exchanges(), ["GET / 204 Complete"]);
+    let mut it = Conversation::with(Limits::default(), [false; 2]);
+    it.receive(GET).withheld(Direction::Out, 100, Withheld::IoUring);
+    it.close(0);
+    assert_eq!(it.ends(), ["=0 Lost 0/? late_join withheld"]);
+}
+
+#[test]
+fn a_response_without_a_request_is_ignored() {
+    let mut it = Conversation::new();
+    it.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    assert!(it.connection.needs_tick());
+    it.close(0);
+    assert_eq!(it.told(), [""; 0]);
+    assert_eq!(it.out.counters.responses_without_request, 1);
+}
+
+#[test]
+fn too_many_pending_requests_start_the_pairing_anew() {
+    let mut it = Conversation::with(Limits { pending_requests: 4, ..Limits::default() }, [true; 2]);
+    for _ in 0..6 {
+        it.receive(GET);
+    }
+    for _ in 0..6 {
+        it.send("HTTP/1.1 204 x\r\n\r\n");
+    }
+    assert!(it.out.counters.pending_overflow > 0);
+    it.tick(200);
+    it.receive(GET).send("HTTP/1.1 205 x\r\nContent-Length: 0\r\n\r\n");
+    let exchanges = it.exchanges();
+    assert!(exchanges[..6].iter().all(|exchange| exchange == "GET / Lost"), "{exchanges:?}");
+    assert_eq!(exchanges[6], "GET / 205 Complete");
+}

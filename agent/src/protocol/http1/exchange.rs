@@ -1,0 +1,164 @@
+//! One request and its response, as far as they are known.
+
+use crate::{
+    event::Timestamp,
+    protocol::{ExchangeEnd, Ordinal, Outcome},
+};
+
+/// What happened to an exchange, by [`Flags::NAMES`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Flags(u8);
+
+impl Flags {
+    pub(super) const GAP: Self = Self(1);
+    pub(super) const LATE_JOIN: Self = Self(2);
+    pub(super) const MALFORMED: Self = Self(4);
+    pub(super) const OVERLAP: Self = Self(8);
+    pub(super) const TRUNCATED: Self = Self(16);
+    pub(super) const WITHHELD: Self = Self(32);
+    /// In the order of the bits, which is that of the alphabet.
+    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "overlap", "truncated", "withheld"];
+
+    pub(super) const fn add(&mut self, flag: Self) {
+        self.0 |= flag.0;
+    }
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn names(self) -> Vec<&'static str> {
+        let set = |(bit, name): (usize, &&'static str)| (self.0 & 1 << bit != 0).then_some(*name);
+        Self::NAMES.iter().enumerate().filter_map(set).collect()
+    }
+}
+
+/// How far the request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestState {
+    Open,
+    Over,
+    /// Its end cannot be told any more.
+    Lost,
+}
+
+/// How far the final response is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResponseState {
+    Awaited,
+    Begun,
+    Over,
+}
+
+/// Methods that change how a response is framed (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Head,
+    Connect,
+    Other,
+}
+
+impl Method {
+    pub(super) fn new(method: &str) -> Self {
+        match method {
+            "HEAD" => Self::Head,
+            "CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub ordinal: Ordinal,
+    pub method: Method,
+    /// The `RequestHead` message was made.
+    pub head_done: bool,
+    /// The request has an `Upgrade` field.
+    pub upgrade: bool,
+    /// The request waits for 100 (Continue) and none came.
+    pub expects_continue: bool,
+    /// Nothing may be paired with it: it is not certain which response is its own.
+    pub unpairable: bool,
+    pub request: RequestState,
+    pub request_at: Timestamp,
+    pub request_end: Option<Timestamp>,
+    pub request_body: Option<u64>,
+    pub response: ResponseState,
+    /// Time of the last call that moved bytes of it, once begun.
+    pub response_at: Timestamp,
+    pub response_body: Option<u64>,
+    /// Bytes that were needed and not had.
+    pub missing: u64,
+    pub flags: Flags,
+}
+
+impl Exchange {
+    pub(super) fn new(ordinal: Ordinal, request_at: Timestamp) -> Self {
+        Self {
+            ordinal,
+            method: Method::Other,
+            head_done: false,
+            upgrade: false,
+            expects_continue: false,
+            unpairable: false,
+            request: RequestState::Open,
+            request_at,
+            request_end: None,
+            request_body: None,
+            response: ResponseState::Awaited,
+            response_at: request_at,
+            response_body: None,
+            missing: 0,
+            flags: Flags::default(),
+        }
+    }
+
+    /// The last time at which a byte of it was seen.
+    pub(super) fn last_at(&self) -> Timestamp {
+        match self.response {
+            ResponseState::Awaited => self.request_end.unwrap_or(self.request_at),
+            _ => self.response_at,
+        }
+    }
+
+    /// The request may turn the connection into a tunnel: bytes after it may not be HTTP.
+    pub(super) fn may_become_tunnel(&self) -> bool {
+        (self.method == Method::Connect || self.upgrade) && self.response != ResponseState::Over
+    }
+
+    pub(super) fn end(&self, outcome: Outcome) -> Box<ExchangeEnd> {
+        Box::new(ExchangeEnd {
+            outcome,
+            request_body: self.request_body,
+            response_body: self.response_body,
+            request_end: self.request_end,
+            missing: self.missing,
+            incomplete: self.flags.names(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_match_their_bits() {
+        let mut flags = Flags::default();
+        for (flag, name) in [
+            (Flags::WITHHELD, "withheld"),
+            (Flags::GAP, "gap"),
+            (Flags::LATE_JOIN, "late_join"),
+            (Flags::MALFORMED, "malformed"),
+            (Flags::OVERLAP, "overlap"),
+            (Flags::TRUNCATED, "truncated"),
+        ] {
+            let mut one = Flags::default();
+            one.add(flag);
+            assert_eq!(one.names(), [name]);
+            flags.add(flag);
+        }
+        assert!(flags.names().is_sorted() && flags.names().len() == 6);
+    }
+}

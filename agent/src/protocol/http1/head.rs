@@ -1,0 +1,270 @@
+//! The fields of a head: the few that matter, and what they say about the body. One lenient scan for whole and for cut
+//! heads, of any number of fields, so that the same bytes mean the same however they came.
+
+use memchr::memchr;
+
+use super::{
+    body::{Body, Chunked},
+    line::{FirstLine, is_token},
+};
+use crate::protocol::RequestHead;
+
+/// What a head says about its message's body and connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Framing {
+    length: Option<u64>,
+    length_invalid: bool,
+    coding: Option<Coding>,
+    /// The request asks to leave HTTP/1.
+    pub upgrade: bool,
+    /// The request waits for 100 (Continue) before its body.
+    pub expects_continue: bool,
+}
+
+/// The last transfer coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Chunked,
+    Other,
+}
+
+impl Framing {
+    /// The body of a request (RFC 9112, section 6.3); `None` when that cannot be told.
+    pub(super) const fn request_body(&self) -> Option<Body> {
+        match self.coding {
+            Some(Coding::Chunked) => Some(Body::Chunked(Chunked::new())),
+            Some(Coding::Other) => None,
+            None if self.length_invalid => None,
+            None => Some(Body::Length { remaining: self.length_or_zero() }),
+        }
+    }
+
+    /// The body of a response that may have one.
+    pub(super) const fn response_body(&self) -> Option<Body> {
+        match (self.coding, self.length) {
+            (Some(Coding::Chunked), _) => Some(Body::Chunked(Chunked::new())),
+            (Some(Coding::Other), _) => Some(Body::UntilClose),
+            (None, _) if self.length_invalid => None,
+            (None, Some(remaining)) => Some(Body::Length { remaining }),
+            (None, None) => Some(Body::UntilClose),
+        }
+    }
+
+    /// Whether a field of this (perhaps cut) head gives the body's length: without one nothing follows from a cut head.
+    pub(super) const fn is_stated(&self) -> bool {
+        self.length.is_some() || self.coding.is_some()
+    }
+
+    const fn length_or_zero(&self) -> u64 {
+        match self.length {
+            Some(length) => length,
+            None => 0,
+        }
+    }
+
+    /// `Content-Length`, repeated or as a list, must always say the same (RFC 9110, section 8.6).
+    fn content_length(&mut self, value: &[u8]) {
+        for item in value.split(|byte| *byte == b',') {
+            match parse_length(trim(item)) {
+                Some(length) if self.length.is_none_or(|before| before == length) => {
+                    self.length = Some(length)
+                }
+                _ => self.length_invalid = true,
+            }
+        }
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) {
+        let last = value.rsplit(|byte| *byte == b',').map(trim).find(|item| !item.is_empty());
+        if let Some(last) = last {
+            let chunked = last.eq_ignore_ascii_case(b"chunked");
+            self.coding = Some(if chunked { Coding::Chunked } else { Coding::Other });
+        }
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        match name.len() {
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
+            _ => {}
+        }
+    }
+}
+
+/// Reads a request's head; `head` begins with the request line, complete lines follow.
+pub(super) fn request(head: &[u8], line: &FirstLine) -> (RequestHead, Framing) {
+    let mut framing = Framing::default();
+    let mut request = RequestHead {
+        method: text(line.request.method(head)),
+        target: text(line.request.target(head)),
+        version_minor: line.request.minor,
+        ..RequestHead::default()
+    };
+    let prefix = head.len().min(request.prefix.len());
+    request.prefix[..prefix].copy_from_slice(&head[..prefix]);
+    let mut traceparents = 0_u32;
+    for (name, value) in (Fields { rest: head.get(line.length()..).unwrap_or_default() }) {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => keep_first(&mut request.host, value),
+            10 if name.eq_ignore_ascii_case(b"user-agent") => keep_first(&mut request.user_agent, value),
+            10 if name.eq_ignore_ascii_case(b"tracestate") => append(&mut request.tracestate, value),
+            11 if name.eq_ignore_ascii_case(b"traceparent") => {
+                traceparents += 1;
+                keep_first(&mut request.traceparent, value);
+            }
+            _ => framing.field(name, value),
+        }
+    }
+    if traceparents > 1 {
+        request.traceparent = None;
+    }
+    (request, framing)
+}
+
+/// Reads the fields of a response's head that frame its body.
+pub(super) fn response(head: &[u8], line: &FirstLine) -> Framing {
+    let mut framing = Framing::default();
+    for (name, value) in (Fields { rest: head.get(line.length()..).unwrap_or_default() }) {
+        framing.field(name, value);
+    }
+    framing
+}
+
+/// The complete fields of a head; a folded one (RFC 9112, section 5.2) is one field. What is no field is passed over.
+struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut end = memchr(b'\n', self.rest)? + 1;
+            while matches!(self.rest.get(end), Some(b' ' | b'\t')) {
+                end += memchr(b'\n', &self.rest[end..])? + 1;
+            }
+            let (line, rest) = self.rest.split_at(end);
+            self.rest = rest;
+            let Some(colon) = memchr(b':', line) else { continue };
+            // Old peers put spaces before the colon.
+            let name = line[..colon].trim_ascii_end();
+            if !name.is_empty() && name.iter().all(|byte| is_token(*byte)) {
+                return Some((name, trim(&line[colon + 1..])));
+            }
+        }
+    }
+}
+
+const fn trim(bytes: &[u8]) -> &[u8] {
+    bytes.trim_ascii()
+}
+
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    if all_digits { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+}
+
+/// Lossy text; the line ends of a folded value become spaces.
+fn text(value: &[u8]) -> String {
+    let mut text = match std::str::from_utf8(value) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(value).into_owned(),
+    };
+    if memchr(b'\n', value).is_some() {
+        text = text
+            .split(['\r', '\n'])
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+    }
+    text
+}
+
+fn keep_first(field: &mut Option<String>, value: &[u8]) {
+    if field.is_none() {
+        *field = Some(text(value));
+    }
+}
+
+fn append(field: &mut Option<String>, value: &[u8]) {
+    match field {
+        None => *field = Some(text(value)),
+        Some(before) if !value.is_empty() => {
+            if !before.is_empty() {
+                before.push(',');
+            }
+            before.push_str(&text(value));
+        }
+        Some(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::line::Role, *};
+
+    fn read(head: &[u8]) -> (RequestHead, Framing) {
+        let mut line = FirstLine::new(Role::Request);
+        line.advance(head);
+        request(head, &line)
+    }
+
+    #[test]
+    fn the_fields_that_matter() {
+        let (head, framing) = read(
+            b"POST /x HTTP/1.1\r\nHost: a\r\nUSER-agent :  u a \r\ntracestate: a=1\r\nTraceparent: 00-t\r\n\
+              tracestate:b=2,c=3\r\nContent-Length: 7\r\nnonsense\r\nbad name: x\r\nHost: b\r\n\r\n",
+        );
+        assert_eq!((head.method.as_str(), head.target.as_str(), head.version_minor), ("POST", "/x", 1));
+        assert_eq!(head.host.as_deref(), Some("a"));
+        assert_eq!(head.user_agent.as_deref(), Some("u a"));
+        assert_eq!(head.traceparent.as_deref(), Some("00-t"));
+        assert_eq!(head.tracestate.as_deref(), Some("a=1,b=2,c=3"));
+        assert_eq!(&head.prefix, b"POST /x HTTP/1.1");
+        assert_eq!(framing.request_body(), Some(Body::Length { remaining: 7 }));
+    }
+
+    #[test]
+    fn a_repeated_traceparent_is_none_and_a_folded_value_is_one() {
+        let (head, _) = read(
+            b"GET / HTTP/1.1\r\ntraceparent: a\r\ntraceparent: a\r\nUser-Agent: x\r\n  y\r\n\tz\r\n\r\n",
+        );
+        assert_eq!((head.traceparent, head.user_agent.as_deref()), (None, Some("x y z")));
+    }
+
+    #[test]
+    fn framing_of_requests_and_responses() {
+        let length = |remaining| Some(Body::Length { remaining });
+        let chunked = Some(Body::Chunked(Chunked::new()));
+        let until_close = Some(Body::UntilClose);
+        for (fields, request, response) in [
+            ("", length(0), until_close),
+            ("Content-Length: 5\r\n", length(5), length(5)),
+            ("Content-Length: 5, 5\r\nContent-Length:5\r\n", length(5), length(5)),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", None, None),
+            ("Content-Length: -5\r\n", None, None),
+            ("Content-Length: 99999999999999999999\r\n", None, None),
+            ("Content-Length:\r\n", None, None),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", chunked, chunked),
+            ("Transfer-Encoding: gzip, Chunked\r\n", chunked, chunked),
+            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", chunked, chunked),
+            ("Transfer-Encoding: gzip\r\n", None, until_close),
+        ] {
+            let (_, framing) = read(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes());
+            assert_eq!((framing.request_body(), framing.response_body()), (request, response), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_head_gives_its_complete_lines() {
+        let (head, framing) = read(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: cu");
+        assert_eq!((head.host.as_deref(), head.user_agent), (Some("a"), None));
+        assert!(!framing.is_stated());
+    }
+}

@@ -1,0 +1,387 @@
+//! Recognises the first line of a message, byte by byte if need be: it alone proves that a message starts here.
+
+use memchr::memchr;
+
+/// A method longer than this is none (the longest registered one has 17 bytes).
+const METHOD_BYTES: usize = 64;
+
+/// How far a first line has been recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    More,
+    Done,
+    Bad,
+}
+
+/// What the first bytes of a message are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recognised {
+    /// Not enough bytes to say.
+    More,
+    Request,
+    Response,
+    Neither,
+}
+
+/// Which first lines are possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Request,
+    Response,
+    Unknown,
+}
+
+/// Matches a request line, a status line, or whichever it turns out to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FirstLine {
+    pub request: RequestLine,
+    pub status: StatusLine,
+}
+
+impl FirstLine {
+    pub(super) fn new(role: Role) -> Self {
+        let mut line = Self { request: RequestLine::default(), status: StatusLine::default() };
+        match role {
+            Role::Request => line.status.state = StatusState::Bad,
+            Role::Response => line.request.state = RequestState::Bad,
+            Role::Unknown => {}
+        }
+        line
+    }
+
+    /// Goes on where the last call ended; `head` is the message from its first byte.
+    pub(super) fn advance(&mut self, head: &[u8]) -> Recognised {
+        match (self.request.advance(head), self.status.advance(head)) {
+            (Progress::Done, _) => Recognised::Request,
+            (_, Progress::Done) => Recognised::Response,
+            (Progress::Bad, Progress::Bad) => Recognised::Neither,
+            _ => Recognised::More,
+        }
+    }
+
+    /// Length of the recognised line with its line end.
+    pub(super) const fn length(&self) -> usize {
+        match self.request.state {
+            RequestState::Done => self.request.at,
+            _ => self.status.at,
+        }
+    }
+}
+
+/// `method SP request-target SP HTTP-version CRLF` (RFC 9112, section 3).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RequestLine {
+    state: RequestState,
+    at: usize,
+    method_end: usize,
+    target_end: usize,
+    pub minor: u8,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum RequestState {
+    #[default]
+    Method,
+    Target,
+    Version,
+    LineEnd,
+    Done,
+    Bad,
+}
+
+impl RequestLine {
+    pub(super) fn advance(&mut self, head: &[u8]) -> Progress {
+        loop {
+            let rest = &head[self.at..];
+            self.state = match self.state {
+                RequestState::Method => match rest.iter().position(|byte| !is_token(*byte)) {
+                    None if head.len() > METHOD_BYTES => RequestState::Bad,
+                    None => {
+                        self.at = head.len();
+                        return Progress::More;
+                    }
+                    Some(count) => {
+                        self.method_end = self.at + count;
+                        self.at = self.method_end + 1;
+                        let length_fits = (1..=METHOD_BYTES).contains(&self.method_end);
+                        if rest[count] == b' ' && length_fits {
+                            RequestState::Target
+                        } else {
+                            RequestState::Bad
+                        }
+                    }
+                },
+                RequestState::Target => match rest.iter().position(|byte| !is_target(*byte)) {
+                    None => {
+                        self.at = head.len();
+                        return Progress::More;
+                    }
+                    Some(count) => {
+                        self.target_end = self.at + count;
+                        self.at = self.target_end + 1;
+                        let empty = self.target_end == self.method_end + 1;
+                        if rest[count] == b' ' && !empty { RequestState::Version } else { RequestState::Bad }
+                    }
+                },
+                RequestState::Version => match version(rest) {
+                    Err(progress @ Progress::More) => return progress,
+                    Err(_) => RequestState::Bad,
+                    Ok(minor) => {
+                        self.minor = minor;
+                        self.at += VERSION_BYTES;
+                        RequestState::LineEnd
+                    }
+                },
+                RequestState::LineEnd => match rest {
+                    [] | [b'\r'] => return Progress::More,
+                    [b'\n', ..] => {
+                        self.at += 1;
+                        RequestState::Done
+                    }
+                    [b'\r', b'\n', ..] => {
+                        self.at += 2;
+                        RequestState::Done
+                    }
+                    _ => RequestState::Bad,
+                },
+                RequestState::Done => return Progress::Done,
+                RequestState::Bad => return Progress::Bad,
+            };
+        }
+    }
+
+    pub(super) fn method<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        head.get(..self.method_end).unwrap_or_default()
+    }
+
+    /// The target, or what there is of it when the line was cut in it.
+    pub(super) fn target<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        let end = if self.state == RequestState::Target { head.len() } else { self.target_end };
+        head.get(self.method_end + 1..end).unwrap_or_default()
+    }
+
+    /// Whether a line that was cut by missing bytes is still surely a request line: an upper-case method and the start of a
+    /// target of at least `bytes` bytes that looks like a path or URL.
+    pub(super) fn cut_is_plausible(&self, head: &[u8], bytes: usize) -> bool {
+        let known_shape =
+            matches!(self.state, RequestState::Target | RequestState::Version | RequestState::LineEnd);
+        let method = self.method(head);
+        let target = self.target(head);
+        known_shape
+            && method.len() >= 3
+            && method.iter().all(u8::is_ascii_uppercase)
+            && target.len() >= bytes.max(1)
+            && (target.starts_with(b"/") || target.starts_with(b"http"))
+    }
+}
+
+/// `HTTP-version SP status-code [ SP reason-phrase ] CRLF` (RFC 9112, section 4).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StatusLine {
+    state: StatusState,
+    at: usize,
+    pub minor: u8,
+    pub status: u16,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum StatusState {
+    #[default]
+    Version,
+    Reason,
+    Done,
+    Bad,
+}
+
+impl StatusLine {
+    /// "HTTP/1.1 200" and the byte after it.
+    const FIXED: usize = VERSION_BYTES + 5;
+
+    pub(super) fn advance(&mut self, head: &[u8]) -> Progress {
+        loop {
+            self.state = match self.state {
+                StatusState::Version => match self.fixed(head) {
+                    Progress::More => return Progress::More,
+                    Progress::Done => StatusState::Reason,
+                    Progress::Bad => StatusState::Bad,
+                },
+                StatusState::Reason => match memchr(b'\n', &head[self.at..]) {
+                    Some(count) => {
+                        self.at += count + 1;
+                        StatusState::Done
+                    }
+                    None => {
+                        self.at = head.len();
+                        return Progress::More;
+                    }
+                },
+                StatusState::Done => return Progress::Done,
+                StatusState::Bad => return Progress::Bad,
+            };
+        }
+    }
+
+    fn fixed(&mut self, head: &[u8]) -> Progress {
+        match version(head) {
+            Err(progress) => return progress,
+            Ok(minor) => self.minor = minor,
+        }
+        let mut status = 0;
+        for (index, byte) in head.iter().enumerate().take(Self::FIXED).skip(VERSION_BYTES) {
+            let fits = match index - VERSION_BYTES {
+                0 => *byte == b' ',
+                1 => (b'1'..=b'9').contains(byte),
+                2 | 3 => byte.is_ascii_digit(),
+                _ => matches!(byte, b' ' | b'\r' | b'\n'),
+            };
+            if !fits {
+                return Progress::Bad;
+            }
+            if byte.is_ascii_digit() {
+                status = status * 10 + u16::from(*byte - b'0');
+            }
+        }
+        if head.len() < Self::FIXED {
+            return Progress::More;
+        }
+        self.status = status;
+        self.at = Self::FIXED - 1;
+        Progress::Done
+    }
+
+    /// Whether version and status are known although the line was cut after them.
+    pub(super) fn cut_is_known(&self) -> bool {
+        self.state == StatusState::Reason
+    }
+}
+
+const VERSION_BYTES: usize = 8;
+
+/// The minor version of `HTTP/1.0` or `HTTP/1.1` at the start of `bytes`.
+fn version(bytes: &[u8]) -> Result<u8, Progress> {
+    const NAME: &[u8] = b"HTTP/1.";
+    let count = bytes.len().min(NAME.len());
+    if bytes[..count] != NAME[..count] {
+        return Err(Progress::Bad);
+    }
+    match bytes.get(NAME.len()) {
+        None => Err(Progress::More),
+        Some(b'0') => Ok(0),
+        Some(b'1') => Ok(1),
+        Some(_) => Err(Progress::Bad),
+    }
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let mark = matches!(
+            byte as u8,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        );
+        table[byte] = mark || (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
+
+/// `tchar` of RFC 9110, section 5.6.2.
+pub(super) const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+/// Visible ASCII, and the raw UTF-8 that some clients send.
+const fn is_target(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7f
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &[(&[u8], Recognised)] = &[
+        (b"GET / HTTP/1.1\r\n", Recognised::Request),
+        (b"GET / HTTP/1.0\n", Recognised::Request),
+        (b"OPTIONS * HTTP/1.1\r\n", Recognised::Request),
+        (b"CONNECT a.example:443 HTTP/1.1\r\n", Recognised::Request),
+        (b"GET http://a.example/?q=1 HTTP/1.1\r\n", Recognised::Request),
+        (b"x-any.method! /\xc3\xa9 HTTP/1.1\r\n", Recognised::Request),
+        (b"HTTP/1.1 200 OK\r\n", Recognised::Response),
+        (b"HTTP/1.0 404\r\n", Recognised::Response),
+        (b"HTTP/1.1 999 \n", Recognised::Response),
+        (b"GET / HTTP/1.1\r", Recognised::More),
+        (b"GET", Recognised::More),
+        (b"HTT", Recognised::More),
+        (b"HTTP/1.1 20", Recognised::More),
+        (b"HTTP/1.1 200 O", Recognised::More),
+        (b"PRI * HTTP/2.0\r\n", Recognised::Neither),
+        (b"GET / HTTP/1.2\r\n", Recognised::Neither),
+        (b"GET  / HTTP/1.1\r\n", Recognised::Neither),
+        (b"GET / HTTP/1.1 \r\n", Recognised::Neither),
+        (b"GET /a b HTTP/1.1\r\n", Recognised::Neither),
+        (b"GET /\r\n", Recognised::Neither),
+        (b" GET / HTTP/1.1\r\n", Recognised::Neither),
+        (b"GET / HTTP/1.1\rX", Recognised::Neither),
+        (b"HTTP/1.1 2000\r\n", Recognised::Neither),
+        (b"HTTP/1.1 020 x\r\n", Recognised::Neither),
+        (b"HTTP/2 200\r\n", Recognised::Neither),
+        (b"\x16\x03\x01\x02\x00", Recognised::Neither),
+        (b"220 mail.example ESMTP\r\n", Recognised::Neither),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", Recognised::Neither),
+        (b"*1\r\n$4\r\nPING\r\n", Recognised::Neither),
+    ];
+
+    #[test]
+    fn first_lines_at_once_and_byte_by_byte() {
+        for (bytes, expected) in LINES {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(FirstLine::new(Role::Unknown).advance(bytes), *expected, "{text:?} at once");
+            let mut line = FirstLine::new(Role::Unknown);
+            let mut last = Recognised::More;
+            for end in 1..=bytes.len() {
+                last = line.advance(&bytes[..end]);
+            }
+            assert_eq!(last, *expected, "{text:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn a_role_excludes_the_other_line() {
+        assert_eq!(FirstLine::new(Role::Response).advance(b"GET / HTTP/1.1\r\n"), Recognised::Neither);
+        assert_eq!(FirstLine::new(Role::Request).advance(b"HTTP/1.1 200 OK\r\n"), Recognised::Neither);
+    }
+
+    #[test]
+    fn an_endless_method_is_given_up() {
+        assert_eq!(FirstLine::new(Role::Unknown).advance(&[b'A'; 65]), Recognised::Neither);
+        assert_eq!(FirstLine::new(Role::Unknown).advance(&[b'A'; 64]), Recognised::More);
+    }
+
+    #[test]
+    fn parts_of_a_line() {
+        let head = b"POST /a?b HTTP/1.0\r\nx";
+        let mut line = FirstLine::new(Role::Unknown);
+        assert_eq!(line.advance(head), Recognised::Request);
+        assert_eq!((line.request.method(head), line.request.target(head)), (&b"POST"[..], &b"/a?b"[..]));
+        assert_eq!((line.length(), line.request.minor), (20, 0));
+        let mut line = FirstLine::new(Role::Unknown);
+        let head = b"GET /a/long/tar";
+        line.advance(head);
+        assert_eq!(line.request.target(head), b"/a/long/tar");
+        assert!(line.request.cut_is_plausible(head, 4) && !line.request.cut_is_plausible(head, 32));
+    }
+}

@@ -1,0 +1,489 @@
+//! Reading one message of a [`Session`]: its head, which may be split, too large or cut, and its body.
+
+use super::{
+    body::{BlankLine, Body},
+    exchange::{Flags, Method, RequestState, ResponseState},
+    head::{self, Framing},
+    line::{Recognised, Role},
+    reader::{Lost, State, proven},
+    session::{Answered, Context, Session, Step},
+};
+use crate::{
+    event::{Direction, Timestamp},
+    protocol::{Message, ResponseHead},
+    stream::Call,
+};
+
+/// A request line that was cut in its target counts only with this many bytes of it, unless HTTP was seen before.
+const CUT_TARGET_BYTES: usize = 32;
+
+impl Session {
+    /// In a head: at its first byte, or after bytes that are in the reader's buffer.
+    pub(super) fn head(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+        let front = call.front();
+        if front.is_empty() {
+            return self.hole_in_head(direction, call, cx);
+        }
+        let line = self.reader(direction).line;
+        let mut buffer = std::mem::take(&mut self.reader(direction).buffer);
+        let before = buffer.len();
+        if before > 0 {
+            buffer.extend_from_slice(front);
+        }
+        let step = self.head_bytes(direction, if before > 0 { &buffer } else { front }, before, call, cx);
+        let reader = self.reader(direction);
+        let kept = reader.state == State::Head;
+        match step {
+            Step::Wait => {
+                // Other bytes may come in this place first, when calls overlap.
+                buffer.truncate(before);
+                reader.line = line;
+            }
+            _ if kept && before == 0 => buffer.extend_from_slice(front),
+            _ if !kept => buffer.clear(),
+            _ => {}
+        }
+        if kept {
+            reader.buffer = buffer;
+        } else {
+            reader.release(buffer);
+        }
+        if kept && step == Step::Next && self.reader(direction).buffer.len() > cx.limits.head_bytes {
+            return self.head_too_large(direction, call, cx);
+        }
+        step
+    }
+
+    /// `view` is the head so far, of which the first `before` bytes came with earlier calls.
+    fn head_bytes(
+        &mut self,
+        direction: Direction,
+        view: &[u8],
+        before: usize,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        if !self.reader(direction).line_done {
+            match self.reader(direction).line.advance(view) {
+                Recognised::More => {
+                    self.reader(direction).parse(call, view.len() - before);
+                    return Step::Next;
+                }
+                Recognised::Neither => return self.unknown(direction, true, call, cx),
+                Recognised::Request => {
+                    if self.role(direction) == Role::Response {
+                        return self.unknown(direction, true, call, cx);
+                    }
+                    self.request_starts(direction, cx);
+                }
+                Recognised::Response => {
+                    if let Some(step) = self.response_starts(direction, call, cx) {
+                        return step;
+                    }
+                }
+            }
+        }
+        let reader = self.reader(direction);
+        let found = reader.blank.find(&view[reader.searched..]);
+        let Some(count) = found else {
+            reader.searched = view.len();
+            reader.parse(call, view.len() - before);
+            return Step::Next;
+        };
+        let end = reader.searched + count;
+        reader.parse(call, end - before);
+        self.head_complete(direction, &view[..end], call.at, cx)
+    }
+
+    /// The request line is complete, or surely is one.
+    fn request_starts(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        self.client = Some(direction);
+        self.recognised();
+        let around = self.surroundings(direction);
+        let origin = self.reader(direction).origin;
+        let ordinal = self.pairing.start(direction, origin, around, cx);
+        let reader = self.reader(direction);
+        reader.message = Some(ordinal);
+        reader.line_done = true;
+        reader.searched = reader.line.length();
+        reader.blank = BlankLine::new();
+    }
+
+    /// The status line is complete: finds its exchange. A step, if the response cannot be read now or ever.
+    fn response_starts(
+        &mut self,
+        direction: Direction,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Option<Step> {
+        if self.role(direction) == Role::Request {
+            return Some(self.unknown(direction, true, call, cx));
+        }
+        let at = self.reader(direction).origin.at;
+        match self.answered(direction, at, cx) {
+            Answered::Wait => Some(Step::Wait),
+            Answered::Nothing => {
+                cx.out.counters.responses_without_request += 1;
+                self.reader(direction).state = State::Lost(Lost::Nothing);
+                self.pass(direction, call, cx);
+                Some(Step::Next)
+            }
+            Answered::Exchange(ordinal) => {
+                self.recognised();
+                let reader = self.reader(direction);
+                reader.message = Some(ordinal);
+                reader.line_done = true;
+                reader.searched = reader.line.length();
+                reader.blank = BlankLine::new();
+                None
+            }
+        }
+    }
+
+    fn head_complete(
+        &mut self,
+        direction: Direction,
+        head: &[u8],
+        at: Timestamp,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let size = Some(head.len() as u64);
+        if self.role(direction) == Role::Request {
+            let framing = self.emit_request_head(direction, head, size, cx);
+            self.start_body(direction, framing.request_body(), at, cx);
+            return Step::Next;
+        }
+        let (framing, upgraded) = self.emit_response_head(direction, head, size, cx);
+        if upgraded {
+            return self.upgrade(direction, at, cx);
+        }
+        let body = if self.is_bodyless(direction) { Some(EMPTY) } else { framing.response_body() };
+        self.start_body(direction, body, at, cx);
+        Step::Next
+    }
+
+    /// Whether the response being read has no body whatever its fields say (RFC 9112, section 6.3, rule 1).
+    fn is_bodyless(&mut self, direction: Direction) -> bool {
+        let reader = self.reader(direction);
+        let (status, message) = (reader.line.status.status, reader.message);
+        let head = self.pairing.get(message).is_some_and(|exchange| exchange.method == Method::Head);
+        head || matches!(status, 100..200 | 204 | 304)
+    }
+
+    /// `size` is the head's, `None` when `head` is only its beginning.
+    fn emit_request_head(
+        &mut self,
+        direction: Direction,
+        head: &[u8],
+        size: Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Framing {
+        let reader = self.reader(direction);
+        let message = reader.message;
+        let (mut request, framing) = head::request(head, &reader.line);
+        request.head_size = size;
+        request.incomplete = size.is_none();
+        cx.out.counters.heads_incomplete += u64::from(size.is_none());
+        if let Some(exchange) = self.pairing.get(message) {
+            exchange.head_done = true;
+            exchange.method = Method::new(&request.method);
+            exchange.upgrade = framing.upgrade;
+            exchange.expects_continue = framing.expects_continue;
+            cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: Box::new(request) });
+        }
+        framing
+    }
+
+    /// Says also whether the connection is a tunnel from here.
+    fn emit_response_head(
+        &mut self,
+        direction: Direction,
+        head: &[u8],
+        size: Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> (Framing, bool) {
+        let reader = self.reader(direction);
+        let (message, origin, status) = (reader.message, reader.origin, reader.line.status);
+        let framing = head::response(head, &reader.line);
+        reader.interim = matches!(status.status, 100 | 102..200);
+        let interim = reader.interim;
+        cx.out.counters.heads_incomplete += u64::from(size.is_none());
+        let Some(exchange) = self.pairing.get(message) else { return (framing, false) };
+        if interim {
+            exchange.expects_continue = false;
+        } else {
+            exchange.response = ResponseState::Begun;
+            exchange.response_at = origin.at;
+        }
+        let head = ResponseHead {
+            status: status.status,
+            version_minor: status.minor,
+            head_size: size,
+            incomplete: size.is_none(),
+            interim,
+        };
+        cx.out.messages.push(Message::Response { ordinal: exchange.ordinal, origin, head: Box::new(head) });
+        let connected = exchange.method == Method::Connect && matches!(status.status, 200..300);
+        (framing, connected || status.status == 101)
+    }
+
+    fn upgrade(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Step {
+        let message = self.reader(direction).message;
+        self.pairing.upgrade(message, at, cx);
+        cx.out.counters.connections_upgraded += 1;
+        Step::Opaque
+    }
+
+    /// The head is read; `None` when its body cannot be told.
+    fn start_body(&mut self, direction: Direction, body: Option<Body>, at: Timestamp, cx: &mut Context<'_>) {
+        match body {
+            Some(EMPTY) => self.message_over(direction, at, Some(0), cx),
+            Some(body) => self.reader(direction).state = State::Body(body),
+            None => {
+                self.blame(direction, Flags::MALFORMED, 0);
+                self.lose_framing(direction, Lost::Nothing, cx);
+            }
+        }
+    }
+
+    /// The message's last byte moved at `at`; `body` is its payload in bytes, if known.
+    pub(super) fn message_over(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        body: Option<u64>,
+        cx: &mut Context<'_>,
+    ) {
+        let reader = self.reader(direction);
+        reader.state = State::Start;
+        let message = reader.message.take();
+        if self.role(direction) == Role::Request {
+            self.pairing.request_done(message, RequestState::Over, Some((at, body)), cx);
+        } else if !self.reader(direction).interim {
+            let unread = self.reader(direction.reverse()).lost_at;
+            self.pairing.response_done(message, at, body, unread, cx);
+        }
+    }
+
+    pub(super) fn body(
+        &mut self,
+        direction: Direction,
+        mut body: Body,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        if self.body_was_given_up(direction, call, cx) {
+            return Step::Next;
+        }
+        let reader = self.reader(direction);
+        let count = body.skippable().min(call.length);
+        if count > 0 {
+            reader.skip(call, count);
+            reader.payload += count;
+            body.skip(count);
+        } else if let Body::Chunked(chunked) = &mut body {
+            let front = call.front();
+            if front.is_empty() {
+                return self.hole_in_chunks(direction, call, cx);
+            }
+            let Ok(count) = chunked.framing(front) else {
+                self.blame(direction, Flags::MALFORMED, 0);
+                self.lose_framing(direction, Lost::Nothing, cx);
+                return Step::Next;
+            };
+            reader.parse(call, count);
+        }
+        reader.state = State::Body(body);
+        let over = match body {
+            Body::Length { remaining } => remaining == 0,
+            Body::Chunked(chunked) => chunked.is_done(),
+            Body::UntilClose => false,
+        };
+        if over {
+            let payload = reader.payload;
+            self.message_over(direction, call.at, Some(payload), cx);
+        }
+        Step::Next
+    }
+
+    /// A client that waited for 100 (Continue) and got a final response may never send the body (RFC 9110, section 10.1.1).
+    fn body_was_given_up(&mut self, direction: Direction, call: &Call<'_>, cx: &mut Context<'_>) -> bool {
+        let reader = self.reader(direction);
+        let message = reader.message;
+        if reader.payload > 0 || self.role(direction) != Role::Request {
+            return false;
+        }
+        let answered = self
+            .pairing
+            .get(message)
+            .is_some_and(|exchange| exchange.expects_continue && exchange.response == ResponseState::Over);
+        if !answered || proven(call, Role::Request).is_none() {
+            return false;
+        }
+        self.pairing.request_done(message, RequestState::Lost, None, cx);
+        self.reader(direction).state = State::Start;
+        true
+    }
+
+    /// The framing of a chunk lies in bytes that were not captured.
+    fn hole_in_chunks(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+        self.miss_needed(direction, call);
+        self.lose_framing(direction, Lost::Chunked, cx);
+        self.pairing.lose(cx);
+        Step::Next
+    }
+
+    /// Reads past a hole that had something needed in it.
+    fn miss_needed(&mut self, direction: Direction, call: &mut Call<'_>) {
+        let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
+        let reader = self.reader(direction);
+        reader.lost_at = reader.lost_at.max(Some(call.at));
+        let missed = reader.miss(call);
+        self.blame(direction, flag, missed);
+    }
+
+    /// A part of a head was not captured.
+    fn hole_in_head(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+        if !self.reader(direction).line_done
+            && let Some(step) = self.cut_line(direction, call, cx)
+        {
+            return step;
+        }
+        self.miss_needed(direction, call);
+        self.cut_head(direction, Lost::Head(None), cx);
+        if let State::Lost(Lost::Head(body)) = self.reader(direction).state {
+            self.cut_head_goes_on(direction, body, call, cx);
+        }
+        self.pairing.lose(cx);
+        Step::Next
+    }
+
+    /// The first line itself was cut: goes on if it surely is one.
+    fn cut_line(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Option<Step> {
+        let role = self.role(direction);
+        let reader = self.reader(direction);
+        let target_bytes = if role == Role::Request { 1 } else { CUT_TARGET_BYTES };
+        let is_request = reader.line.request.cut_is_plausible(&reader.buffer, target_bytes);
+        if role != Role::Response && is_request {
+            // Every version since 1.0 is read as 1.1 when it is not there to be read.
+            reader.line.request.minor = 1;
+            self.request_starts(direction, cx);
+            return None;
+        }
+        if role == Role::Response && reader.line.status.cut_is_known() {
+            return self.response_starts(direction, call, cx);
+        }
+        self.miss_needed(direction, call);
+        let buffer = std::mem::take(&mut self.reader(direction).buffer);
+        self.reader(direction).release(buffer);
+        Some(self.unknown(direction, true, call, cx))
+    }
+
+    /// The buffered beginning of a head is all there will be: says what it says, and goes on by `lost`.
+    pub(super) fn cut_head(&mut self, direction: Direction, lost: Lost, cx: &mut Context<'_>) {
+        let buffer = std::mem::take(&mut self.reader(direction).buffer);
+        let known =
+            if self.reader(direction).line_done { self.emit_cut_head(direction, &buffer, cx) } else { None };
+        self.reader(direction).release(buffer);
+        let lost = if lost == Lost::Head(None) { Lost::Head(known) } else { lost };
+        self.lose_framing(direction, lost, cx);
+    }
+
+    /// Makes the message of an incomplete head; returns the body that it surely announces.
+    fn emit_cut_head(&mut self, direction: Direction, head: &[u8], cx: &mut Context<'_>) -> Option<Body> {
+        if self.role(direction) == Role::Request {
+            let framing = self.emit_request_head(direction, head, None, cx);
+            return if framing.is_stated() { framing.request_body() } else { None };
+        }
+        let (framing, _) = self.emit_response_head(direction, head, None, cx);
+        if self.is_bodyless(direction) {
+            return Some(EMPTY);
+        }
+        if framing.is_stated() { framing.response_body() } else { None }
+    }
+
+    /// After a hole in a head: a call that ends with an empty line ends the head.
+    pub(super) fn cut_head_goes_on(
+        &mut self,
+        direction: Direction,
+        body: Option<Body>,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) {
+        let at = call.at;
+        let ends = call.ends_with(b"\r\n\r\n");
+        let last_chunk = call.ends_with(b"\r\n0\r\n\r\n");
+        let no_body_follows = self.role(direction) == Role::Response && body == Some(EMPTY);
+        self.pass(direction, call, cx);
+        match body {
+            // The empty line may as well end the last chunk's trailers.
+            Some(Body::Chunked(_)) if last_chunk => self.message_over(direction, at, None, cx),
+            Some(Body::Chunked(_)) if ends => self.reader(direction).state = State::Lost(Lost::Chunked),
+            Some(body) if ends => self.start_body(direction, Some(body), at, cx),
+            Some(_) if no_body_follows && self.is_bodyless(direction) => {
+                self.message_over(direction, at, Some(0), cx);
+            }
+            None if ends => self.reader(direction).state = State::Lost(Lost::Nothing),
+            _ => {}
+        }
+    }
+
+    fn head_too_large(&mut self, direction: Direction, call: &Call<'_>, cx: &mut Context<'_>) -> Step {
+        cx.out.counters.heads_too_large += 1;
+        if !self.reader(direction).line_done {
+            let buffer = std::mem::take(&mut self.reader(direction).buffer);
+            self.reader(direction).release(buffer);
+            let mut rest = *call;
+            return self.unknown(direction, true, &mut rest, cx);
+        }
+        self.blame(direction, Flags::TRUNCATED, 0);
+        let buffer = std::mem::take(&mut self.reader(direction).buffer);
+        let known = self.emit_cut_head(direction, &buffer, cx);
+        let reader = self.reader(direction);
+        reader.release(buffer);
+        reader.state = State::HeadRest(known);
+        Step::Next
+    }
+
+    /// In a head whose fields are not kept any more: every byte is seen, so its end is exact.
+    pub(super) fn head_rest(
+        &mut self,
+        direction: Direction,
+        body: Option<Body>,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let front = call.front();
+        if front.is_empty() {
+            self.miss_needed(direction, call);
+            self.lose_framing(direction, Lost::Head(body), cx);
+            self.cut_head_goes_on(direction, body, call, cx);
+            return Step::Next;
+        }
+        let reader = self.reader(direction);
+        let found = reader.blank.find(front);
+        reader.parse(call, found.unwrap_or(front.len()));
+        match (found, body) {
+            (None, _) => {}
+            (Some(_), Some(body)) => self.start_body(direction, Some(body), call.at, cx),
+            (Some(_), None) => self.lose_framing(direction, Lost::Nothing, cx),
+        }
+        Step::Next
+    }
+
+    /// The request's head will not be complete before its response, or ever.
+    pub(super) fn give_up_request_head(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        let reader = self.reader(direction);
+        if reader.state != State::Head || !reader.line_done {
+            return;
+        }
+        self.blame(direction, Flags::TRUNCATED, 0);
+        let buffer = std::mem::take(&mut self.reader(direction).buffer);
+        let known = self.emit_cut_head(direction, &buffer, cx);
+        let reader = self.reader(direction);
+        reader.release(buffer);
+        reader.state = State::HeadRest(known);
+    }
+}
+
+const EMPTY: Body = Body::Length { remaining: 0 };

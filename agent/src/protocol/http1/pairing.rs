@@ -1,0 +1,285 @@
+//! Which response answers which request, and when an exchange is over.
+//!
+//! As long as nothing was lost the order says it, pipelining included. After a loss that may have hidden a message (and on
+//! a connection that was joined late) order says nothing, so pairing goes by time, assuming that the client does not pipeline:
+//! a response answers the only open request that is older than it. Two such requests prove loss or pipelining: then neither
+//! gets the response; nor does one after which the response direction moved bytes that were not understood. A client that was seen to pipeline is not believed again until the connection was idle for a while.
+
+use std::collections::VecDeque;
+
+use super::{
+    exchange::{Exchange, Flags, RequestState, ResponseState},
+    session::Context,
+};
+use crate::{
+    event::{Direction, Timestamp},
+    protocol::{Message, Ordinal, Origin, Outcome},
+};
+
+/// What a request's start says about the exchanges before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surroundings {
+    /// Nanoseconds for which no byte moved in either direction before it.
+    pub idle: u64,
+    /// The response that is being read has lost its framing.
+    pub response_lost: bool,
+    /// Last time at which bytes passed in the response direction that were not understood.
+    pub lost_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pairing {
+    exchanges: VecDeque<Exchange>,
+    next_ordinal: Ordinal,
+    /// Every request and response so far is known: order is exact.
+    exact: bool,
+    /// The client sent a request before an earlier one was answered.
+    pipelined: bool,
+    /// Nothing is paired until the connection was idle.
+    needs_idle: bool,
+    late_join: bool,
+}
+
+impl Pairing {
+    pub(super) const fn new(late_join: bool) -> Self {
+        Self {
+            exchanges: VecDeque::new(),
+            next_ordinal: 0,
+            exact: !late_join,
+            pipelined: false,
+            needs_idle: false,
+            late_join,
+        }
+    }
+
+    pub(super) const fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    fn index(&self, ordinal: Ordinal) -> Option<usize> {
+        if self.exchanges.front()?.ordinal == ordinal {
+            return Some(0);
+        }
+        self.exchanges.binary_search_by_key(&ordinal, |exchange| exchange.ordinal).ok()
+    }
+
+    pub(super) fn get(&mut self, ordinal: Option<Ordinal>) -> Option<&mut Exchange> {
+        let index = self.index(ordinal?)?;
+        self.exchanges.get_mut(index)
+    }
+
+    /// The exchange whose response is or should be coming.
+    pub(super) fn answering(&mut self) -> Option<&mut Exchange> {
+        self.exchanges.iter_mut().find(|exchange| exchange.response != ResponseState::Over)
+    }
+
+    /// Whether the bytes after the last request may belong to a tunnel, which only its response can tell.
+    pub(super) fn awaits_tunnel(&self) -> bool {
+        self.exchanges.back().is_some_and(Exchange::may_become_tunnel)
+    }
+
+    /// A request starts.
+    pub(super) fn start(
+        &mut self,
+        direction: Direction,
+        origin: Origin,
+        around: Surroundings,
+        cx: &mut Context<'_>,
+    ) -> Ordinal {
+        if self.needs_idle && around.idle >= cx.limits.hold_nanos {
+            self.needs_idle = false;
+            self.end_all_lost(cx);
+        }
+        self.end_superseded(around, cx);
+        if self.exchanges.len() >= cx.limits.pending_requests {
+            cx.out.counters.pending_overflow += 1;
+            self.pipelined = true;
+            self.end_all_lost(cx);
+            self.lose(cx);
+        }
+        let ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
+        let mut exchange = Exchange::new(ordinal, origin.at);
+        exchange.unpairable = self.needs_idle;
+        self.exchanges.push_back(exchange);
+        cx.out.messages.push(Message::Request { ordinal, direction, origin });
+        ordinal
+    }
+
+    /// Ends the exchanges that must be over because another one starts.
+    fn end_superseded(&mut self, around: Surroundings, cx: &mut Context<'_>) {
+        let mut index = 0;
+        while let Some(exchange) = self.exchanges.get(index) {
+            let passed_unread = around.lost_at.filter(|lost_at| *lost_at > exchange.request_at);
+            match exchange.response {
+                ResponseState::Over => self.end(index, Outcome::Complete, exchange.response_at, cx),
+                ResponseState::Begun if around.response_lost => {
+                    self.end(index, Outcome::Lost, exchange.response_at, cx);
+                }
+                ResponseState::Awaited if exchange.unpairable => {
+                    self.end(index, Outcome::Lost, exchange.last_at(), cx);
+                }
+                ResponseState::Awaited if !self.exact || around.response_lost => match passed_unread {
+                    Some(lost_at) => self.end(index, Outcome::Lost, lost_at, cx),
+                    None => index += 1,
+                },
+                _ => index += 1,
+            }
+        }
+    }
+
+    /// The exchange that a response answers whose first byte moved at `at`; ends what can have no response any more.
+    /// `unread` is the last time at which its direction moved bytes that were not understood: a request from before then may
+    /// have had its response already.
+    pub(super) fn answered_at(
+        &mut self,
+        at: Timestamp,
+        unread: Option<Timestamp>,
+        cx: &mut Context<'_>,
+    ) -> Option<Ordinal> {
+        let awaited = |exchange: &Exchange| exchange.response == ResponseState::Awaited;
+        if self.exact {
+            return self.exchanges.iter().find(|exchange| awaited(exchange)).map(|exchange| exchange.ordinal);
+        }
+        let candidate =
+            |exchange: &Exchange| awaited(exchange) && !exchange.unpairable && exchange.request_at <= at;
+        let mut candidates = self.exchanges.iter().filter(|exchange| candidate(exchange));
+        let first = candidates.next()?;
+        let alone = candidates.next().is_none() && unread.is_none_or(|unread| unread <= first.request_at);
+        if alone {
+            return Some(first.ordinal);
+        }
+        let mut index = 0;
+        while let Some(exchange) = self.exchanges.get(index) {
+            if candidate(exchange) {
+                self.end(index, Outcome::Lost, exchange.last_at(), cx);
+            } else {
+                index += 1;
+            }
+        }
+        None
+    }
+
+    /// Bytes were lost that may have held a message.
+    pub(super) fn lose(&mut self, cx: &mut Context<'_>) {
+        self.exact = false;
+        if !self.pipelined {
+            return;
+        }
+        self.needs_idle = true;
+        let mut index = 0;
+        while let Some(exchange) = self.exchanges.get(index) {
+            if exchange.response == ResponseState::Awaited {
+                self.end(index, Outcome::Lost, exchange.last_at(), cx);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Another response starts: one that was begun and lost its framing is over. False when there is none.
+    pub(super) fn end_begun(&mut self, cx: &mut Context<'_>) -> bool {
+        let begun = |exchange: &Exchange| exchange.response == ResponseState::Begun;
+        let Some(index) = self.exchanges.iter().position(begun) else { return false };
+        let at = self.exchanges[index].response_at;
+        self.end(index, Outcome::Lost, at, cx);
+        true
+    }
+
+    /// The request was read to its end (`Over`) or cannot be (`Lost`).
+    pub(super) fn request_done(
+        &mut self,
+        ordinal: Option<Ordinal>,
+        state: RequestState,
+        end: Option<(Timestamp, Option<u64>)>,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(exchange) = self.get(ordinal) {
+            exchange.request = state;
+            exchange.request_end = end.map(|(at, _)| at);
+            exchange.request_body = end.and_then(|(_, body)| body);
+            self.settle(ordinal, cx);
+        }
+    }
+
+    /// The final response was read to its end. `unread` is the last time at which the request direction moved bytes that
+    /// were not understood.
+    pub(super) fn response_done(
+        &mut self,
+        ordinal: Option<Ordinal>,
+        at: Timestamp,
+        body: Option<u64>,
+        unread: Option<Timestamp>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(exchange) = self.get(ordinal) else { return };
+        exchange.response = ResponseState::Over;
+        exchange.response_at = at;
+        exchange.response_body = body;
+        let request_at = exchange.request_at;
+        if self.exact {
+            let open = |other: &Exchange| Some(other.ordinal) != ordinal && other.request_at < at;
+            self.pipelined |= self.exchanges.iter().any(open);
+        } else {
+            // Alone, and since its start no other request can have passed: from here order says it again.
+            let nothing_hidden = unread.is_none_or(|unread| unread <= request_at);
+            self.exact = !self.needs_idle && self.exchanges.len() == 1 && nothing_hidden;
+        }
+        self.settle(ordinal, cx);
+    }
+
+    /// Ends the exchange if both of its messages are over.
+    fn settle(&mut self, ordinal: Option<Ordinal>, cx: &mut Context<'_>) {
+        let Some(index) = ordinal.and_then(|ordinal| self.index(ordinal)) else { return };
+        let exchange = &self.exchanges[index];
+        if exchange.response == ResponseState::Over && exchange.request != RequestState::Open {
+            self.end(index, Outcome::Complete, exchange.response_at, cx);
+        }
+    }
+
+    /// The connection is a tunnel from here: `ordinal` made it one, no other exchange can go on.
+    pub(super) fn upgrade(&mut self, ordinal: Option<Ordinal>, at: Timestamp, cx: &mut Context<'_>) {
+        if let Some(exchange) = self.get(ordinal) {
+            exchange.response_at = at;
+            exchange.response_body = Some(0);
+        }
+        if let Some(index) = ordinal.and_then(|ordinal| self.index(ordinal)) {
+            self.end(index, Outcome::Upgraded, at, cx);
+        }
+        self.end_all_lost(cx);
+    }
+
+    /// Ends every exchange, each by what `outcome` says of it: `None` when its end is not known.
+    pub(super) fn end_all(
+        &mut self,
+        at: Timestamp,
+        cx: &mut Context<'_>,
+        outcome: impl Fn(&Exchange) -> Option<Outcome>,
+    ) {
+        while let Some(exchange) = self.exchanges.front() {
+            if exchange.response == ResponseState::Over {
+                self.end(0, Outcome::Complete, exchange.response_at, cx);
+                continue;
+            }
+            match outcome(exchange) {
+                Some(outcome) => self.end(0, outcome, at, cx),
+                None => self.end(0, Outcome::Lost, exchange.last_at(), cx),
+            }
+        }
+    }
+
+    /// Ends every exchange: none of them can be followed any more.
+    pub(super) fn end_all_lost(&mut self, cx: &mut Context<'_>) {
+        self.end_all(Timestamp::default(), cx, |_| None);
+    }
+
+    fn end(&mut self, index: usize, outcome: Outcome, at: Timestamp, cx: &mut Context<'_>) {
+        let Some(mut exchange) = self.exchanges.remove(index) else { return };
+        let lost = outcome == Outcome::Lost;
+        cx.out.counters.exchanges_lost += u64::from(lost);
+        if self.late_join && exchange.ordinal == 0 && (lost || !exchange.flags.is_empty()) {
+            exchange.flags.add(Flags::LATE_JOIN);
+        }
+        cx.out.messages.push(Message::End { ordinal: exchange.ordinal, at, end: exchange.end(outcome) });
+    }
+}

@@ -1,0 +1,151 @@
+//! What is known of one direction: where in a message its next byte lies.
+
+use super::{
+    body::{BlankLine, Body},
+    line::{FirstLine, Recognised, Role},
+};
+use crate::{
+    event::{Thread, Timestamp},
+    protocol::{Ordinal, Origin},
+    stream::{Call, Tally},
+};
+
+/// Where the next byte lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// At the first byte of a message.
+    Start,
+    /// In a head.
+    Head,
+    /// In a head that outgrew the limit: its fields are not kept, its end is still looked for.
+    HeadRest(Option<Body>),
+    Body(Body),
+    /// Bytes were missing: looking for the next message.
+    Lost(Lost),
+}
+
+/// What a lost message's end may be known by, besides the start of the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    Nothing,
+    /// A call that ends with the last chunk.
+    Chunked,
+    /// A call that ends with an empty line ends the head; then comes this body, if it is known.
+    Head(Option<Body>),
+}
+
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub state: State,
+    /// The first line of the head being read, and whether it was recognised.
+    pub line: FirstLine,
+    pub line_done: bool,
+    /// The end of the head: bytes of the head that were searched.
+    pub blank: BlankLine,
+    pub searched: usize,
+    /// The head so far, when it comes in several calls.
+    pub buffer: Vec<u8>,
+    /// First byte of the message being read.
+    pub origin: Origin,
+    /// The exchange that the message belongs to.
+    pub message: Option<Ordinal>,
+    /// The message is an interim response.
+    pub interim: bool,
+    /// Payload bytes of the body so far.
+    pub payload: u64,
+    /// The position up to which the source was asked to make no events.
+    pub skip_until: u64,
+    /// Last time at which bytes passed that were not understood.
+    pub lost_at: Option<Timestamp>,
+    /// Time of the last call.
+    pub last_at: Timestamp,
+    pub tally: Tally,
+}
+
+impl Reader {
+    /// At the first byte of a stream, or anywhere in it.
+    pub(super) fn new(from_start: bool) -> Self {
+        Self {
+            state: if from_start { State::Start } else { State::Lost(Lost::Nothing) },
+            line: FirstLine::new(Role::Unknown),
+            line_done: false,
+            blank: BlankLine::new(),
+            searched: 0,
+            buffer: Vec::new(),
+            origin: Origin {
+                at: Timestamp::default(),
+                thread: Thread { pid: 0, tid: 0 },
+                position: 0,
+                last_input: None,
+            },
+            message: None,
+            interim: false,
+            payload: 0,
+            skip_until: 0,
+            lost_at: None,
+            last_at: Timestamp::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// A message may start at the call's next byte.
+    pub(super) fn begin(&mut self, role: Role, call: &Call<'_>) {
+        self.state = State::Head;
+        self.line = FirstLine::new(role);
+        self.line_done = false;
+        self.buffer.clear();
+        self.message = None;
+        self.interim = false;
+        self.payload = 0;
+        self.origin =
+            Origin { at: call.at, thread: call.thread, position: call.position, last_input: call.last_input };
+    }
+
+    /// Reads past captured bytes that were understood.
+    pub(super) fn parse(&mut self, call: &mut Call<'_>, count: usize) {
+        self.tally.parsed += count as u64;
+        call.advance(count as u64);
+    }
+
+    /// Reads past bytes that are not needed.
+    pub(super) fn skip(&mut self, call: &mut Call<'_>, count: u64) {
+        let count = count.min(call.length);
+        self.tally.skipped += count;
+        call.advance(count);
+    }
+
+    /// Reads past bytes that are needed and were not captured; returns how many.
+    pub(super) fn miss(&mut self, call: &mut Call<'_>) -> u64 {
+        let hole = call.hole();
+        self.tally.truncated += hole;
+        call.advance(hole);
+        hole
+    }
+
+    /// Lets go of the buffer, keeping a small one for the next head.
+    pub(super) fn release(&mut self, mut buffer: Vec<u8>) {
+        const KEPT: usize = 4096;
+        buffer.clear();
+        buffer.shrink_to(KEPT);
+        self.buffer = buffer;
+    }
+}
+
+/// Length of the empty lines at the front, which a server ignores before a request line (RFC 9112, section 2.2).
+pub(super) fn empty_lines(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len())
+}
+
+/// Whether the call, of which nothing was read yet, surely starts with a message: its first line is complete in it.
+pub(super) fn proven(call: &Call<'_>, role: Role) -> Option<Role> {
+    if !call.whole {
+        return None;
+    }
+    let front = call.front();
+    let front = if role == Role::Response { front } else { &front[empty_lines(front)..] };
+    match FirstLine::new(role).advance(front) {
+        Recognised::Request => Some(Role::Request),
+        Recognised::Response => Some(Role::Response),
+        Recognised::More | Recognised::Neither => None,
+    }
+}

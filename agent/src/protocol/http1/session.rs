@@ -1,0 +1,446 @@
+//! The two directions of one connection together: who is the client, which message a byte belongs to, what a hole means.
+//! Heads and bodies themselves are in `message.rs`.
+
+use super::{
+    body::Body,
+    exchange::{Flags, RequestState, ResponseState},
+    line::Role,
+    pairing::{Pairing, Surroundings},
+    reader::{Lost, Reader, State, empty_lines, proven},
+};
+use crate::{
+    event::{ConnectionId, Direction, Feedback, Timestamp},
+    protocol::{Limits, Ordinal, Outcome, Output},
+    stream::{Call, Tally},
+};
+
+/// What every step may use.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub connection: ConnectionId,
+    pub limits: &'a Limits,
+    pub out: &'a mut Output,
+    /// The call may be held until the other direction has moved on. Without this a reader always goes on.
+    pub may_wait: bool,
+    /// Something of the other direction is held.
+    pub other_waits: bool,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fed {
+    Done,
+    /// The call's rest must be offered again when the other direction has moved on.
+    Wait,
+    /// Nothing more will be read of this connection.
+    Opaque,
+}
+
+/// What a step leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Next,
+    Wait,
+    Opaque,
+}
+
+/// Which exchange a response belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    Exchange(Ordinal),
+    Wait,
+    /// Its request was not seen.
+    Nothing,
+}
+
+/// The HTTP/1 reading of one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The direction of the requests, once one was seen.
+    pub(super) client: Option<Direction>,
+    pub(super) readers: [Reader; 2],
+    pub(super) pairing: Pairing,
+    late_join: bool,
+    unknown_starts: u32,
+    unknown_calls: u32,
+    /// The direction and time of the last call.
+    last_direction: Option<Direction>,
+    last_at: Timestamp,
+    /// The call being read goes the other way than the one before.
+    turned: bool,
+    /// The client will send nothing more.
+    client_finished: bool,
+}
+
+impl Session {
+    pub(crate) fn new(from_start: [bool; 2]) -> Self {
+        let late_join = from_start != [true; 2];
+        Self {
+            client: None,
+            readers: from_start.map(Reader::new),
+            pairing: Pairing::new(late_join),
+            late_join,
+            unknown_starts: 0,
+            unknown_calls: 0,
+            last_direction: None,
+            last_at: Timestamp::default(),
+            turned: false,
+            client_finished: false,
+        }
+    }
+
+    pub(crate) const fn tally(&self, direction: Direction) -> Tally {
+        self.readers[direction.index()].tally
+    }
+
+    /// Counts bytes that nobody reads.
+    pub(crate) const fn count_skipped(&mut self, direction: Direction, bytes: u64) {
+        self.readers[direction.index()].tally.skipped += bytes;
+    }
+
+    /// Bytes kept of heads that are not complete.
+    pub(crate) fn buffered(&self) -> usize {
+        self.readers.iter().map(|reader| reader.buffer.len()).sum()
+    }
+
+    /// How many bytes from the next one on need not be seen.
+    pub(crate) const fn skippable(&self, direction: Direction) -> u64 {
+        match &self.readers[direction.index()].state {
+            State::Body(body) => body.skippable(),
+            _ => 0,
+        }
+    }
+
+    pub(super) const fn reader(&mut self, direction: Direction) -> &mut Reader {
+        &mut self.readers[direction.index()]
+    }
+
+    pub(super) fn role(&self, direction: Direction) -> Role {
+        match self.client {
+            None => Role::Unknown,
+            Some(client) if client == direction => Role::Request,
+            Some(_) => Role::Response,
+        }
+    }
+
+    /// Reads a call, in the order of positions; after [`Fed::Wait`] `call` is what is left of it.
+    pub(crate) fn feed(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Fed {
+        self.turned = self.last_direction != Some(direction);
+        self.last_direction = Some(direction);
+        if call.overlap {
+            self.blame(direction, Flags::OVERLAP, 0);
+        }
+        let fed = loop {
+            if call.length == 0 {
+                break Fed::Done;
+            }
+            match self.step(direction, call, cx) {
+                Step::Next => {}
+                Step::Wait => break Fed::Wait,
+                Step::Opaque => break Fed::Opaque,
+            }
+        };
+        self.last_at = self.last_at.max(call.at);
+        let reader = self.reader(direction);
+        reader.last_at = reader.last_at.max(call.at);
+        let message = reader.message;
+        if self.role(direction) == Role::Response
+            && let Some(exchange) = self.pairing.get(message)
+        {
+            exchange.response_at = exchange.response_at.max(call.at);
+        }
+        if fed == Fed::Done {
+            self.ask_to_skip(direction, call.position, cx);
+        }
+        fed
+    }
+
+    fn step(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+        match self.reader(direction).state {
+            State::Start => self.start(direction, call, cx),
+            State::Head => self.head(direction, call, cx),
+            State::HeadRest(body) => self.head_rest(direction, body, call, cx),
+            State::Body(body) => self.body(direction, body, call, cx),
+            State::Lost(lost) => self.lost(direction, lost, call, cx),
+        }
+    }
+
+    /// At the first byte of a message.
+    fn start(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+        let role = self.role(direction);
+        if role == Role::Request && cx.may_wait && self.pairing.awaits_tunnel() {
+            return Step::Wait;
+        }
+        let front = call.front();
+        if front.is_empty() {
+            let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
+            let missed = self.reader(direction).miss(call);
+            self.blame(direction, flag, missed);
+            return self.unknown(direction, true, call, cx);
+        }
+        let empty = if role == Role::Response { 0 } else { empty_lines(front) };
+        let reader = self.reader(direction);
+        reader.parse(call, empty);
+        if call.length > 0 && empty < front.len() {
+            reader.begin(role, call);
+        }
+        Step::Next
+    }
+
+    /// In bytes of which nothing is known but where calls begin and end.
+    fn lost(&mut self, direction: Direction, lost: Lost, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+        let role = self.role(direction);
+        if let Some(found) = proven(call, role) {
+            if role == Role::Response && self.pairing.end_begun(cx) {
+                self.pairing.lose(cx);
+            }
+            let empty = if found == Role::Response { 0 } else { empty_lines(call.front()) };
+            let reader = self.reader(direction);
+            reader.parse(call, empty);
+            reader.begin(role, call);
+            return Step::Next;
+        }
+        match lost {
+            Lost::Nothing => return self.unknown(direction, false, call, cx),
+            Lost::Chunked => {
+                let alone = call.whole && call.length == 5 && call.ends_with(b"0\r\n\r\n");
+                let over = alone || call.ends_with(b"\r\n0\r\n\r\n");
+                let at = call.at;
+                self.pass(direction, call, cx);
+                if over {
+                    self.message_over(direction, at, None, cx);
+                }
+            }
+            Lost::Head(body) => self.cut_head_goes_on(direction, body, call, cx),
+        }
+        Step::Next
+    }
+
+    /// Nothing is known of these bytes and no message starts here; too many of them and the connection is given up.
+    pub(super) fn unknown(
+        &mut self,
+        direction: Direction,
+        at_start: bool,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        self.reader(direction).state = State::Lost(Lost::Nothing);
+        self.pass(direction, call, cx);
+        self.unknown_calls += 1;
+        if at_start || self.turned {
+            self.turned = false;
+            self.unknown_starts += 1;
+            match self.client {
+                None => cx.out.counters.unknown_starts += 1,
+                Some(_) => cx.out.counters.parse_failures += 1,
+            }
+        }
+        let limits = cx.limits;
+        let (starts, calls) = match self.client {
+            Some(_) => (limits.unknown_starts_late, u32::MAX),
+            None if self.late_join => (limits.unknown_starts_late, limits.unknown_calls_late),
+            None => (limits.unknown_starts, limits.unknown_calls),
+        };
+        if self.unknown_starts < starts && self.unknown_calls < calls {
+            return Step::Next;
+        }
+        self.pairing.end_all_lost(cx);
+        cx.out.counters.connections_given_up += 1;
+        Step::Opaque
+    }
+
+    /// Reads past the rest of a call of which nothing can be said; a message may start in it.
+    pub(super) fn pass(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) {
+        self.pairing.lose(cx);
+        let reader = self.reader(direction);
+        reader.lost_at = reader.lost_at.max(Some(call.at));
+        if call.withheld.is_some() {
+            let missed = reader.miss(call);
+            self.blame(direction, Flags::WITHHELD, missed);
+        }
+        self.reader(direction).skip(call, u64::MAX);
+    }
+
+    /// A message starts that parses: the connection is worth reading.
+    pub(super) const fn recognised(&mut self) {
+        self.unknown_starts = 0;
+        self.unknown_calls = 0;
+    }
+
+    /// What a request that begins in `direction` must know of its surroundings.
+    pub(super) fn surroundings(&self, direction: Direction) -> Surroundings {
+        let response = &self.readers[direction.reverse().index()];
+        Surroundings {
+            idle: self.readers[direction.index()].origin.at.since(self.last_at),
+            response_lost: matches!(response.state, State::Lost(_)),
+            lost_at: response.lost_at,
+        }
+    }
+
+    /// Which exchange the response in `direction` belongs to, whose first byte moved at `at`.
+    pub(super) fn answered(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Answered {
+        let unread = self.reader(direction).lost_at;
+        let Some(ordinal) = self.pairing.answered_at(at, unread, cx) else {
+            let may_come = self.pairing.is_exact() || cx.other_waits;
+            return if may_come && cx.may_wait { Answered::Wait } else { Answered::Nothing };
+        };
+        let head_done = self.pairing.get(Some(ordinal)).is_some_and(|exchange| exchange.head_done);
+        if !head_done {
+            if cx.may_wait {
+                return Answered::Wait;
+            }
+            self.give_up_request_head(direction.reverse(), cx);
+        }
+        Answered::Exchange(ordinal)
+    }
+
+    /// Marks the exchange that bytes of this direction belong to.
+    pub(super) fn blame(&mut self, direction: Direction, flag: Flags, missing: u64) {
+        let message = self.readers[direction.index()].message;
+        let answering = self.role(direction) == Role::Response && self.pairing.get(message).is_none();
+        let exchange = if answering { self.pairing.answering() } else { self.pairing.get(message) };
+        if let Some(exchange) = exchange {
+            exchange.flags.add(flag);
+            exchange.missing += missing;
+        }
+    }
+
+    /// The end of the message cannot be told from its bytes any more.
+    pub(super) fn lose_framing(&mut self, direction: Direction, lost: Lost, cx: &mut Context<'_>) {
+        cx.out.counters.framing_lost += 1;
+        let reader = self.reader(direction);
+        reader.state = State::Lost(lost);
+        let message = reader.message;
+        if self.role(direction) == Role::Request {
+            self.pairing.request_done(message, RequestState::Lost, None, cx);
+        }
+    }
+
+    /// `length` bytes at the next position will never come; `at` is when that was seen.
+    pub(crate) fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>) {
+        let reader = self.reader(direction);
+        if let State::Body(mut body) = reader.state {
+            let inside = length.min(body.skippable());
+            body.skip(inside);
+            reader.payload += inside;
+            reader.state = State::Body(body);
+            let last_at = reader.last_at;
+            let over = body == (Body::Length { remaining: 0 });
+            if inside == length && !over {
+                cx.out.counters.gaps_in_bodies += 1;
+                return;
+            }
+            if over {
+                // The call that moved the last byte is not known.
+                self.blame(direction, Flags::GAP, 0);
+                let payload = self.reader(direction).payload;
+                self.message_over(direction, last_at, Some(payload), cx);
+                if inside == length {
+                    cx.out.counters.gaps_in_bodies += 1;
+                    return;
+                }
+            }
+        }
+        cx.out.counters.gaps += 1;
+        self.blame(direction, Flags::GAP, length);
+        match self.reader(direction).state {
+            State::Head => self.cut_head(direction, Lost::Nothing, cx),
+            State::Body(Body::Chunked(_)) => self.lose_framing(direction, Lost::Chunked, cx),
+            State::HeadRest(_) | State::Lost(Lost::Head(_)) => {
+                self.lose_framing(direction, Lost::Nothing, cx)
+            }
+            State::Lost(Lost::Chunked) => {}
+            _ => self.reader(direction).state = State::Lost(Lost::Nothing),
+        }
+        let reader = self.reader(direction);
+        reader.lost_at = reader.lost_at.max(Some(at));
+        self.pairing.lose(cx);
+    }
+
+    /// No bytes follow in `direction`.
+    pub(crate) fn half_closed(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {
+        match self.role(direction) {
+            Role::Unknown => {}
+            Role::Request => {
+                self.client_finished = true;
+                self.give_up_request_head(direction, cx);
+                let message = self.reader(direction).message;
+                if self.reader(direction).state != State::Start {
+                    self.pairing.request_done(message, RequestState::Lost, None, cx);
+                }
+            }
+            Role::Response => {
+                self.finish_until_close(direction, at, cx);
+                let message = self.reader(direction).message;
+                let lost = matches!(self.reader(direction).state, State::Lost(_));
+                let outcome = self.cut_off(None);
+                self.pairing.end_all(at, cx, |exchange| {
+                    let unread = lost && (exchange.response == ResponseState::Begun || message.is_none());
+                    (!unread && !exchange.unpairable).then_some(outcome)
+                });
+            }
+        }
+    }
+
+    /// The connection is closed, with `errno` when by an error.
+    pub(crate) fn closed(&mut self, errno: u16, at: Timestamp, cx: &mut Context<'_>) {
+        let errno = (errno != 0).then_some(errno);
+        let Some(client) = self.client else { return };
+        self.give_up_request_head(client, cx);
+        let response = client.reverse();
+        if errno.is_none() {
+            self.finish_until_close(response, at, cx);
+        }
+        let outcome = self.cut_off(errno);
+        let reader = self.reader(response);
+        let lost = matches!(reader.state, State::Lost(_));
+        let lost_at = reader.lost_at;
+        self.pairing.end_all(at, cx, |exchange| {
+            let passed_unread = lost_at.is_some_and(|lost_at| lost_at > exchange.request_at);
+            let unread = lost && (exchange.response == ResponseState::Begun || passed_unread);
+            (!unread && !exchange.unpairable).then_some(outcome)
+        });
+    }
+
+    /// How an exchange ends whose response was not complete when the connection ended. Seen from the server an error or an
+    /// earlier FIN says that the client went away.
+    fn cut_off(&self, errno: Option<u16>) -> Outcome {
+        let aborted = self.client == Some(Direction::In) && (errno.is_some() || self.client_finished);
+        if aborted { Outcome::ClientAborted(errno) } else { Outcome::ConnectionClosed(errno) }
+    }
+
+    /// The agent stops to look: what is open stays unfinished.
+    pub(crate) fn finish(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        if let Some(client) = self.client {
+            self.give_up_request_head(client, cx);
+        }
+        self.pairing.end_all(at, cx, |_| Some(Outcome::Unfinished));
+    }
+
+    /// A response without length ends with its direction.
+    fn finish_until_close(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {
+        let reader = self.reader(direction);
+        if reader.state == State::Body(Body::UntilClose) {
+            let payload = reader.payload;
+            self.message_over(direction, at, Some(payload), cx);
+        }
+    }
+
+    /// Asks the source for no events while a long body passes.
+    fn ask_to_skip(&mut self, direction: Direction, position: u64, cx: &mut Context<'_>) {
+        let reader = &mut self.readers[direction.index()];
+        let State::Body(body) = reader.state else { return };
+        let (left, long) = match body {
+            Body::UntilClose => (u64::MAX, reader.payload > cx.limits.skip_bytes),
+            _ => (body.skippable(), body.skippable() > cx.limits.skip_bytes),
+        };
+        let end = position.saturating_add(left);
+        if !long || reader.skip_until == end {
+            return;
+        }
+        reader.skip_until = end;
+        // One less, so that the call with the body's last byte makes an event: its time ends the span.
+        let until = if end == u64::MAX { end } else { end - 1 };
+        cx.out.feedback.push(Feedback::SkipUntil { connection: cx.connection, direction, until });
+    }
+}

@@ -1,0 +1,261 @@
+//! From a record in the ring to an event. The bytes come from our own programs, but nothing here trusts them.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use agent_common::{
+    Closed as RawClosed, Connecting as RawConnecting, HalfClosed, Header, Opened as RawOpened, ProcessRecord,
+    SocketRecord, Transfer as RawTransfer, kind, transfer_flags,
+};
+
+use crate::event::{
+    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, SocketId, Thread, Timestamp,
+    Transfer, Withheld,
+};
+
+/// What the ring gives.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// For the pipeline as it is.
+    Event(Event<'a>),
+    /// A transfer that also ended its direction.
+    Last(Event<'a>, Event<'static>),
+    /// For the process table, which makes an event of it.
+    Process { at: Timestamp, notice: ProcessNotice },
+}
+
+/// What happened to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessNotice {
+    /// A selected process has a new child; the kernel has selected it too.
+    Fork {
+        parent: u32,
+        child: u32,
+    },
+    /// Some process executed a file; `selected`: the kernel has already decided that it is traced.
+    Exec {
+        pid: u32,
+        selected: bool,
+    },
+    Exit {
+        pid: u32,
+    },
+    /// A process that is not selected listens on `port`.
+    Listen {
+        pid: u32,
+        port: u16,
+    },
+    /// A process was moved to another cgroup.
+    CgroupMoved {
+        pid: u32,
+    },
+}
+
+/// Decodes one record; `None` when it is not one (counted by the caller).
+#[must_use]
+pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
+    let header: Header = read(record)?;
+    let at = Timestamp(header.at);
+    let event = match header.kind {
+        kind::TRANSFER => return transfer(record, at),
+        kind::OPENED => Event::Opened(opened(&read(record)?, at)?),
+        kind::HALF_CLOSED => {
+            let raw: HalfClosed = read(record)?;
+            let direction = direction(header.direction)?;
+            Event::HalfClosed { at, connection: connection(raw.cookie)?, direction, position: raw.position }
+        }
+        kind::CLOSED => {
+            let raw: RawClosed = read(record)?;
+            Event::Closed(Closed {
+                at,
+                connection: connection(raw.cookie)?,
+                errno: errno(&header),
+                observed: raw.observed,
+                dropped: raw.dropped,
+                skipped: raw.skipped,
+            })
+        }
+        kind::CONNECTING => Event::Connecting(connecting(&read(record)?, at)),
+        kind::CONNECTED => {
+            let raw: SocketRecord = read(record)?;
+            Event::Connected { at, socket: SocketId(raw.socket), connection: connection(raw.cookie)? }
+        }
+        kind::CONNECT_FAILED => {
+            let raw: SocketRecord = read(record)?;
+            Event::ConnectFailed { at, socket: SocketId(raw.socket), errno: errno(&header) }
+        }
+        _ => return Some(Notice::Process { at, notice: process(header.kind, &read(record)?)? }),
+    };
+    Some(Notice::Event(event))
+}
+
+/// The `T` at the start of the record, which the ring aligns to 8 bytes.
+fn read<T: bytemuck::Pod>(record: &[u8]) -> Option<T> {
+    Some(bytemuck::pod_read_unaligned(record.get(..size_of::<T>())?))
+}
+
+fn errno(header: &Header) -> u16 {
+    u16::try_from(header.length).unwrap_or(u16::MAX)
+}
+
+fn connection(cookie: u64) -> Option<ConnectionId> {
+    (cookie != 0).then_some(ConnectionId(cookie))
+}
+
+fn direction(raw: u8) -> Option<Direction> {
+    match raw {
+        0 => Some(Direction::Out),
+        1 => Some(Direction::In),
+        _ => None,
+    }
+}
+
+fn last_input(cookie: u64, position: u64) -> Option<LastInput> {
+    Some(LastInput { connection: connection(cookie)?, position })
+}
+
+fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
+    let raw: RawTransfer = read(record)?;
+    let payload = &record[size_of::<RawTransfer>()..];
+    let head = payload.get(..raw.head as usize)?;
+    let tail = payload.get(raw.head as usize..)?.get(..raw.tail as usize)?;
+    if head.len() + tail.len() > raw.header.length as usize {
+        return None;
+    }
+    let direction = direction(raw.header.direction)?;
+    let connection = connection(raw.cookie)?;
+    let event = Event::Transfer(Transfer {
+        at,
+        connection,
+        direction,
+        position: raw.position,
+        length: raw.header.length,
+        thread: Thread { pid: raw.pid, tid: raw.tid },
+        head,
+        tail,
+        withheld: withheld(raw.header.withheld)?,
+        last_input: last_input(raw.last_cookie, raw.last_position),
+        dropped: raw.dropped,
+        process_drops: raw.process_drops,
+    });
+    if raw.header.flags & transfer_flags::FIN == 0 {
+        return Some(Notice::Event(event));
+    }
+    let position = raw.position + u64::from(raw.header.length);
+    Some(Notice::Last(event, Event::HalfClosed { at, connection, direction, position }))
+}
+
+/// `Some(None)`: bytes were captured. `None`: not a reason that exists.
+fn withheld(raw: u8) -> Option<Option<Withheld>> {
+    if raw == 0 {
+        return Some(None);
+    }
+    Withheld::ALL.into_iter().find(|w| *w as u8 == raw).map(Some)
+}
+
+fn opened(raw: &RawOpened, at: Timestamp) -> Option<Opened> {
+    Some(Opened {
+        at,
+        connection: connection(raw.cookie)?,
+        thread: Thread { pid: raw.pid, tid: raw.tid },
+        local: address(raw.local, raw.local_port),
+        peer: address(raw.peer, raw.peer_port),
+        network_namespace: raw.network_namespace,
+        first_sequence: raw.first_sequence,
+        from_start: [raw.from_start & 1 != 0, raw.from_start & 2 != 0],
+    })
+}
+
+fn connecting(raw: &RawConnecting, at: Timestamp) -> Connecting {
+    Connecting {
+        at,
+        socket: SocketId(raw.socket),
+        thread: Thread { pid: raw.pid, tid: raw.tid },
+        peer: address(raw.peer, raw.peer_port),
+        last_input: last_input(raw.last_cookie, raw.last_position),
+    }
+}
+
+/// The programs give every address as IPv6, IPv4 in mapped form.
+fn address(octets: [u8; 16], port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(octets)).to_canonical(), port)
+}
+
+fn process(kind: u8, raw: &ProcessRecord) -> Option<ProcessNotice> {
+    Some(match kind {
+        kind::FORK => ProcessNotice::Fork { parent: raw.pid, child: raw.other },
+        kind::EXEC => ProcessNotice::Exec { pid: raw.pid, selected: raw.other != 0 },
+        kind::EXIT => ProcessNotice::Exit { pid: raw.pid },
+        kind::LISTEN => ProcessNotice::Listen { pid: raw.pid, port: u16::try_from(raw.other).ok()? },
+        kind::CGROUP => ProcessNotice::CgroupMoved { pid: raw.pid },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn raw_transfer(length: u32, head: u32, tail: u32) -> RawTransfer {
+        RawTransfer {
+            header: Header { kind: kind::TRANSFER, direction: 1, withheld: 0, flags: 0, length, at: 7 },
+            cookie: 3,
+            position: 10,
+            last_cookie: 0,
+            last_position: 0,
+            dropped: 0,
+            process_drops: 0,
+            pid: 1,
+            tid: 2,
+            head,
+            tail,
+        }
+    }
+
+    #[test]
+    fn a_transfer_keeps_its_bytes() {
+        let mut record = bytemuck::bytes_of(&raw_transfer(100, 3, 2)).to_vec();
+        record.extend(b"abcyz\0\0\0");
+        let Some(Notice::Event(Event::Transfer(t))) = decode(&record) else { panic!("not decoded") };
+        assert_eq!((t.head, t.tail, t.length, t.direction), (&b"abc"[..], &b"yz"[..], 100, Direction::In));
+        assert_eq!(t.last_input, None);
+    }
+
+    #[test]
+    fn a_transfer_with_a_fin_also_ends_its_direction() {
+        let mut raw = raw_transfer(5, 5, 0);
+        raw.header.flags = transfer_flags::FIN;
+        let mut record = bytemuck::bytes_of(&raw).to_vec();
+        record.extend(b"hello");
+        let Some(Notice::Last(_, Event::HalfClosed { position, .. })) = decode(&record) else {
+            panic!("no end")
+        };
+        assert_eq!(position, 15);
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused() {
+        for (length, head, tail) in [(2, 3, 0), (100, 200, 0), (100, 4, 4)] {
+            let mut record = bytemuck::bytes_of(&raw_transfer(length, head, tail)).to_vec();
+            record.extend(b"abcd");
+            assert!(decode(&record).is_none(), "{length} {head} {tail}");
+        }
+    }
+
+    #[test]
+    fn ipv4_addresses_are_shown_as_such() {
+        let mut octets = [0; 16];
+        octets[10] = 0xff;
+        octets[11] = 0xff;
+        octets[12..].copy_from_slice(&[127, 0, 0, 1]);
+        assert_eq!(address(octets, 80).to_string(), "127.0.0.1:80");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_decoded(record in proptest::collection::vec(any::<u8>(), 0..200)) {
+            drop(decode(&record));
+        }
+    }
+}

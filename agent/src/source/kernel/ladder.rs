@@ -1,0 +1,154 @@
+//! The hook ladder: which hooks the agent wants, on which rungs, and what this kernel said to each. `doctor` prints it.
+
+use std::{fmt, str::FromStr};
+
+use super::btf::Btf;
+
+/// A way to see sends and receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// raw_tp `sock_send_length` / `sock_recv_length` (Linux 6.3).
+    RawTracepoint,
+    /// fexit of `tcp_sendmsg` / `tcp_recvmsg`, `tcp_sendpage`, `tcp_splice_read` (Linux 5.5).
+    Fexit,
+}
+
+impl Rung {
+    /// Best first.
+    pub const ALL: [Self; 2] = [Self::RawTracepoint, Self::Fexit];
+
+    /// What `--rung` takes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RawTracepoint => "raw_tp",
+            Self::Fexit => "fexit",
+        }
+    }
+
+    /// The hooks of this rung: BPF program and kernel hook. The last field: tracing works without it.
+    pub(super) const fn hooks(self) -> &'static [Hook] {
+        match self {
+            Self::RawTracepoint => RAW_TRACEPOINTS,
+            Self::Fexit => FEXITS,
+        }
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Rung {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|rung| rung.name() == name)
+            .ok_or_else(|| format!("unknown rung {name:?}: it is one of raw_tp, fexit"))
+    }
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hook {
+    pub(super) program: &'static str,
+    /// Raw tracepoint or function.
+    pub(super) target: &'static str,
+    /// What is lost without it; `None`: tracing needs it.
+    pub(super) without: Option<&'static str>,
+}
+
+impl Hook {
+    const fn needed(program: &'static str, target: &'static str) -> Self {
+        Self { program, target, without: None }
+    }
+
+    const fn optional(program: &'static str, target: &'static str, without: &'static str) -> Self {
+        Self { program, target, without: Some(without) }
+    }
+}
+
+const RAW_TRACEPOINTS: &[Hook] = &[
+    Hook::needed("sock_send_length", "sock_send_length"),
+    Hook::needed("sock_recv_length", "sock_recv_length"),
+];
+
+const FEXITS: &[Hook] = &[
+    Hook::needed("tcp_sendmsg", "tcp_sendmsg"),
+    Hook::needed("tcp_recvmsg", "tcp_recvmsg"),
+    Hook::optional("tcp_sendpage", "tcp_sendpage", "removed in 6.5, where sendfile passes tcp_sendmsg"),
+    Hook::optional("tcp_splice_read", "tcp_splice_read", "bytes spliced from sockets are unseen"),
+];
+
+/// The raw tracepoints that every rung shares.
+pub(super) const SHARED: &[Hook] = &[
+    Hook::needed("inet_sock_set_state", "inet_sock_set_state"),
+    Hook::needed("sched_process_fork", "sched_process_fork"),
+    Hook::needed("sched_process_exec", "sched_process_exec"),
+    Hook::needed("sched_process_exit", "sched_process_exit"),
+    Hook::optional(
+        "cgroup_attach_task",
+        "cgroup_attach_task",
+        "a process moved into a selected cgroup is found by the next scan of /proc",
+    ),
+];
+
+/// What became of one hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookState {
+    Attached,
+    /// Not tried: a better rung serves.
+    NotNeeded,
+    /// The kernel said no.
+    Refused(String),
+}
+
+/// One hook in the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookReport {
+    pub hook: String,
+    /// `raw_tp`, `fexit`, `sock_ops`.
+    pub rung: &'static str,
+    pub state: HookState,
+    /// What is lost without it.
+    pub without: Option<&'static str>,
+}
+
+/// What was found and chosen at start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LadderReport {
+    pub rung: Option<&'static str>,
+    pub hooks: Vec<HookReport>,
+    /// Why a rung above the chosen one was not taken.
+    pub rejected: Vec<(&'static str, String)>,
+}
+
+/// Whether the kernel has what a rung hooks, by its type information; `Err` says what is missing.
+pub(super) fn available(btf: &Btf, rung: Rung) -> Result<(), String> {
+    for hook in rung.hooks().iter().filter(|h| h.without.is_none()) {
+        let there = match rung {
+            Rung::RawTracepoint => btf.has_typedef(&format!("btf_trace_{}", hook.target)),
+            Rung::Fexit => btf.parameters(hook.target).is_some(),
+        };
+        if !there {
+            return Err(match rung {
+                Rung::RawTracepoint => {
+                    format!("this kernel has no tracepoint {} (it came with 6.3)", hook.target)
+                }
+                Rung::Fexit => format!("this kernel has no function {} to hook", hook.target),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Where tcp_recvmsg has its flags and fexit its return value: `(flags, result)`.
+pub(super) fn recvmsg_slots(btf: &Btf) -> (u32, u32) {
+    let Some(parameters) = btf.parameters("tcp_recvmsg") else { return (0, 0) };
+    let flags = parameters.iter().position(|p| p == "flags").unwrap_or(0);
+    (u32::try_from(flags).unwrap_or(0), u32::try_from(parameters.len()).unwrap_or(0))
+}

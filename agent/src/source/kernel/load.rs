@@ -1,0 +1,496 @@
+//! Loading the BPF object, taking the best rung that passes its self-test, attaching everything else.
+
+use std::{fs::File, process};
+
+use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, Process, Tunables, policy};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
+    programs::{CgroupAttachMode, FExit, ProgramError, RawTracePoint, SockOps},
+};
+use aya_log::EbpfLogger;
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+
+use super::{
+    KernelError,
+    btf::Btf,
+    cgroup::{CgroupRoot, cgroup_id, cgroup_root},
+    ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
+    offsets::offsets,
+    pod::Plain,
+    selftest,
+};
+use crate::event::{ConnectionId, Feedback};
+
+/// The object that `build.rs` made of agent-ebpf.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan-bpf"));
+
+/// x86-64 kernels have stacks of four pages (THREAD_SIZE_ORDER 2).
+const STACK_SIZE: u32 = 16 * 1024;
+
+/// What the kernel side is told at start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Only this rung; `None`: the best that works.
+    pub rung: Option<Rung>,
+    /// Size of the ring in bytes: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Most bytes copied from the start of a call, at most 4096.
+    pub capture_bytes: u32,
+    /// Most connections traced at a time.
+    pub connections: u32,
+    /// Some rule selects by port.
+    pub report_listen: bool,
+    /// Some rule selects by executable or command line.
+    pub report_exec: bool,
+    /// cgroups whose processes the kernel selects by itself at exec (at most 8).
+    pub cgroups: Vec<String>,
+    /// Print what the programs log.
+    pub verbose: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rung: None,
+            ring_bytes: 8 << 20,
+            capture_bytes: 4096,
+            connections: 65_536,
+            report_listen: false,
+            report_exec: true,
+            cgroups: Vec::new(),
+            verbose: false,
+        }
+    }
+}
+
+/// Where the programs' own diagnostics go.
+type Logger = EbpfLogger<TracingLog>;
+
+/// The programs, attached. Dropping it detaches and frees everything, as does the death of the process.
+pub struct KernelSource {
+    pub(super) ring: RingBuf<MapData>,
+    pub(super) switches: Array<MapData, u32>,
+    pub(super) logger: Option<Logger>,
+    pub(super) quiet_rounds: u32,
+    pub(super) undecodable: u64,
+    pub(super) connections: HashMap<MapData, u64, Plain<agent_common::Connection>>,
+    processes: HashMap<MapData, u32, Plain<Process>>,
+    controls: HashMap<MapData, u64, Plain<Control>>,
+    exes: HashMap<MapData, Plain<ExeKey>, u32>,
+    counters: PerCpuArray<MapData, u64>,
+    controls_posted: bool,
+    ring_bytes: u32,
+    report: LadderReport,
+    /// Holds programs and links; dropped last.
+    _ebpf: Ebpf,
+}
+
+impl KernelSource {
+    /// Loads and attaches. Needs root or the capabilities that the error names.
+    pub fn start(settings: &Settings) -> Result<Self, KernelError> {
+        if OBJECT.is_empty() {
+            return Err(KernelError::Stub);
+        }
+        // Before 5.11 map memory counts against RLIMIT_MEMLOCK; failing to raise it shows as a clear error below.
+        let _refused = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+        let btf = Btf::of_kernel()?;
+        let root = cgroup_root()?;
+        let candidates = candidates(&btf, settings.rung)?;
+        let mut ebpf = load(&btf, &root, settings)?;
+        let mut source = Self {
+            ring: map(&mut ebpf, "EVENTS", RingBuf::try_from)?,
+            switches: map(&mut ebpf, "SWITCHES", Array::try_from)?,
+            logger: logger(&mut ebpf, settings.verbose),
+            quiet_rounds: 0,
+            undecodable: 0,
+            processes: map(&mut ebpf, "PROCESSES", HashMap::try_from)?,
+            connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
+            controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
+            exes: map(&mut ebpf, "EXES", HashMap::try_from)?,
+            counters: map(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
+            controls_posted: false,
+            ring_bytes: settings.ring_bytes,
+            report: LadderReport { rejected: candidates.rejected, ..LadderReport::default() },
+            _ebpf: ebpf,
+        };
+        source.attach_cookies(&root)?;
+        source.climb(&candidates.rungs)?;
+        for hook in SHARED {
+            source.attach_shared(hook)?;
+        }
+        Ok(source)
+    }
+
+    /// Which hooks are on which rung, and why.
+    #[must_use]
+    pub const fn report(&self) -> &LadderReport {
+        &self.report
+    }
+
+    /// From now on the process is traced; `pinned`: also after it executes something else.
+    pub fn select(&mut self, pid: u32, pinned: bool) -> Result<(), KernelError> {
+        let policy = if pinned { policy::PINNED } else { policy::SELECTED };
+        let value = Plain(Process { policy, padding: 0, drops: 0 });
+        // A process that is selected already keeps its drop count.
+        match self.processes.insert(pid, value, BPF_NOEXIST) {
+            Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::EEXIST) => Ok(()),
+            other => other.map_err(|error| used("PROCESSES", &error)),
+        }
+    }
+
+    /// From now on the process is not traced.
+    pub fn deselect(&mut self, pid: u32) -> Result<(), KernelError> {
+        ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))
+    }
+
+    /// Remembers for every later exec of this file whether it selects.
+    pub fn decide_exe(&mut self, key: ExeKey, verdict: u32) -> Result<(), KernelError> {
+        self.exes.insert(Plain(key), verdict, 0).map_err(|error| used("EXES", &error))
+    }
+
+    /// Passes the pipeline's wish to the kernel.
+    pub fn apply(&mut self, feedback: &Feedback) -> Result<(), KernelError> {
+        let (ConnectionId(cookie), change): (_, &dyn Fn(&mut Control)) = match feedback {
+            Feedback::Opaque { connection } => (*connection, &|control| control.opaque = 1),
+            Feedback::SkipUntil { connection, direction, until } => {
+                (*connection, &move |control| control.skip_until[direction.index()] = *until)
+            }
+        };
+        let mut control =
+            self.controls.get(&cookie, 0).map_or(Control { skip_until: [0; 2], opaque: 0 }, |Plain(c)| c);
+        change(&mut control);
+        self.controls.insert(cookie, Plain(control), 0).map_err(|error| used("CONTROLS", &error))?;
+        if !self.controls_posted {
+            self.switches.set(1, 1, 0).map_err(|error| used("SWITCHES", &error))?;
+            self.controls_posted = true;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was asked for a connection that the kernel no longer has.
+    pub fn forget(&mut self, ConnectionId(cookie): ConnectionId) {
+        if self.controls_posted {
+            drop(self.controls.remove(&cookie));
+        }
+    }
+
+    /// The programs' counters, summed over CPUs.
+    pub fn counters(&self) -> Vec<(Counter, u64)> {
+        let sum = |counter: Counter| -> u64 {
+            self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
+        };
+        Counter::ALL.iter().map(|&counter| (counter, sum(counter))).collect()
+    }
+
+    /// Size of the ring in bytes.
+    #[must_use]
+    pub const fn ring_bytes(&self) -> u32 {
+        self.ring_bytes
+    }
+
+    /// sock_ops at the root of the hierarchy: cookies for every new socket.
+    fn attach_cookies(&mut self, root: &CgroupRoot) -> Result<(), KernelError> {
+        const HOOK: &str = "sock_cookie";
+        let refused = |error: &dyn std::error::Error| KernelError::Hook { hook: HOOK, reason: chain(error) };
+        let cgroup = File::open(&root.0)
+            .map_err(|source| KernelError::Io { path: root.0.display().to_string(), source })?;
+        let program = self._ebpf.program_mut(HOOK).ok_or(KernelError::Stub)?;
+        let program: &mut SockOps = program.try_into().map_err(|error: ProgramError| refused(&error))?;
+        program.load().map_err(|error| refused(&error))?;
+        program.attach(cgroup, CgroupAttachMode::Single).map_err(|error| refused(&error))?;
+        self.report.hooks.push(HookReport {
+            hook: "sock_ops (socket cookies)".to_owned(),
+            rung: "sock_ops",
+            state: HookState::Attached,
+            without: None,
+        });
+        Ok(())
+    }
+
+    /// Takes the first rung whose hooks attach and whose self-test passes.
+    fn climb(&mut self, rungs: &[Rung]) -> Result<(), KernelError> {
+        for &rung in rungs {
+            match self.try_rung(rung) {
+                Ok(()) => {
+                    self.report.rung = Some(rung.name());
+                    return Ok(());
+                }
+                Err(reason) => {
+                    self.detach(rung);
+                    self.report.rejected.push((rung.name(), reason));
+                }
+            }
+        }
+        let reasons: Vec<String> =
+            self.report.rejected.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
+        Err(KernelError::NoRung(reasons.join("; ")))
+    }
+
+    fn try_rung(&mut self, rung: Rung) -> Result<(), String> {
+        self.report.hooks.retain(|hook| hook.rung == "sock_ops");
+        for hook in rung.hooks() {
+            let outcome = match rung {
+                Rung::RawTracepoint => attach_raw(&mut self._ebpf, hook),
+                Rung::Fexit => attach_fexit(&mut self._ebpf, hook),
+            };
+            self.note(hook, rung.name(), &outcome);
+            if let (Err(reason), None) = (outcome, hook.without) {
+                return Err(format!("{}: {reason}", hook.target));
+            }
+        }
+        self.selftest()
+    }
+
+    /// Traces an exchange of the agent with itself through every system call that must be seen.
+    fn selftest(&mut self) -> Result<(), String> {
+        let me = process::id();
+        self.select(me, false).map_err(|error| error.to_string())?;
+        let outcome = selftest::run(self);
+        let cleaned = self.deselect(me).map_err(|error| error.to_string());
+        let cookies: Vec<u64> = self.connections.keys().filter_map(Result::ok).collect();
+        for cookie in cookies {
+            drop(self.connections.remove(&cookie));
+        }
+        while self.ring.next().is_some() {}
+        self.reset_counters();
+        outcome.and(cleaned)
+    }
+
+    fn reset_counters(&mut self) {
+        let Ok(cpus) = aya::util::nr_cpus() else { return };
+        for counter in Counter::ALL {
+            if let Ok(zero) = PerCpuValues::try_from(vec![0; cpus]) {
+                drop(self.counters.set(*counter as u32, zero, 0));
+            }
+        }
+    }
+
+    /// Detaches and unloads the programs of a rung that failed.
+    fn detach(&mut self, rung: Rung) {
+        for hook in rung.hooks() {
+            match self._ebpf.program_mut(hook.program) {
+                Some(aya::programs::Program::RawTracePoint(program)) => drop(program.unload()),
+                Some(aya::programs::Program::FExit(program)) => drop(program.unload()),
+                _ => {}
+            }
+        }
+    }
+
+    fn attach_shared(&mut self, hook: &'static Hook) -> Result<(), KernelError> {
+        let outcome = attach_raw(&mut self._ebpf, hook);
+        self.note(hook, "raw_tp", &outcome);
+        match (outcome, hook.without) {
+            (Err(reason), None) => Err(KernelError::Hook { hook: hook.target, reason }),
+            _ => Ok(()),
+        }
+    }
+
+    fn note(&mut self, hook: &Hook, rung: &'static str, outcome: &Result<(), String>) {
+        let state = outcome.clone().map_or_else(HookState::Refused, |()| HookState::Attached);
+        self.report.hooks.push(HookReport {
+            hook: hook.target.to_owned(),
+            rung,
+            state,
+            without: hook.without,
+        });
+    }
+}
+
+const BPF_NOEXIST: u64 = 1;
+
+/// Hands what aya-log reads from the programs (the `log` crate's records) to tracing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TracingLog;
+
+impl log::Log for TracingLog {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        tracing::info!(target: "wirespan::bpf", "{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+impl std::fmt::Debug for KernelSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KernelSource").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
+/// The rungs to try, best first, and those that this kernel cannot have.
+struct Candidates {
+    rungs: Vec<Rung>,
+    rejected: Vec<(&'static str, String)>,
+}
+
+fn candidates(btf: &Btf, forced: Option<Rung>) -> Result<Candidates, KernelError> {
+    let mut found = Candidates { rungs: Vec::new(), rejected: Vec::new() };
+    for rung in Rung::ALL.into_iter().filter(|&rung| forced.is_none_or(|wanted| wanted == rung)) {
+        match ladder::available(btf, rung) {
+            Ok(()) => found.rungs.push(rung),
+            Err(reason) => found.rejected.push((rung.name(), reason)),
+        }
+    }
+    if found.rungs.is_empty() {
+        let reasons: Vec<String> =
+            found.rejected.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
+        return Err(KernelError::NoRung(reasons.join("; ")));
+    }
+    Ok(found)
+}
+
+fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<Ebpf, KernelError> {
+    let offsets = offsets(btf)?;
+    let tunables = tunables(btf, root, settings);
+    let log_level: u8 = if settings.verbose { aya_log_level() } else { 0 };
+    EbpfLoader::new()
+        .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
+        .override_global("TUNABLES", bytemuck::bytes_of(&tunables), true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries("EVENTS", settings.ring_bytes)
+        .map_max_entries("CONNECTIONS", settings.connections)
+        .map_max_entries("CONTROLS", settings.connections)
+        .load(OBJECT)
+        .map_err(|error| {
+            let text = chain(&error);
+            if text.contains("Operation not permitted")
+                || text.contains("os error 1)")
+                || text.contains("os error 13)")
+            {
+                return KernelError::Permission(text);
+            }
+            KernelError::Load(text)
+        })
+}
+
+/// `Level::Debug` of aya-log: everything that the programs say.
+const fn aya_log_level() -> u8 {
+    4
+}
+
+fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
+    let helpers = ["bpf_task_pt_regs", "bpf_get_current_task_btf"];
+    let (recvmsg_flags_slot, recvmsg_return_slot) = ladder::recvmsg_slots(btf);
+    let mut tunables = Tunables {
+        agent_pid: process::id(),
+        capture_bytes: settings.capture_bytes.min(CAPTURE_MAX as u32),
+        has_task_pt_regs: u32::from(helpers.iter().all(|helper| btf.parameters(helper).is_some())),
+        stack_size: STACK_SIZE,
+        recvmsg_flags_slot,
+        recvmsg_return_slot,
+        report_listen: u32::from(settings.report_listen),
+        report_exec: u32::from(settings.report_exec),
+        wake_threshold: settings.ring_bytes / 4,
+        ..Tunables::ZERO
+    };
+    let cgroups = settings.cgroups.iter().filter_map(|path| cgroup_id(root, path));
+    for (index, (level, id)) in cgroups.take(CGROUP_RULES).enumerate() {
+        tunables.cgroup_levels[index] = level;
+        tunables.cgroup_ids[index] = id;
+        tunables.cgroup_rules += 1;
+    }
+    tunables
+}
+
+fn map<T, E: std::error::Error>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    convert: impl FnOnce(aya::maps::Map) -> Result<T, E>,
+) -> Result<T, KernelError> {
+    let map = ebpf.take_map(name).ok_or(KernelError::Stub)?;
+    convert(map).map_err(|error| used(name, &error))
+}
+
+fn logger(ebpf: &mut Ebpf, verbose: bool) -> Option<Logger> {
+    if !verbose {
+        return None;
+    }
+    EbpfLogger::init_with_logger(ebpf, TracingLog)
+        .inspect_err(|error| tracing::warn!("the programs' log cannot be read: {error}"))
+        .ok()
+}
+
+fn attach_raw(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
+    let program = ebpf.program_mut(hook.program).ok_or("the program is not in this build")?;
+    let program: &mut RawTracePoint = program.try_into().map_err(|error: ProgramError| chain(&error))?;
+    program.load().map_err(|error| refusal(&error))?;
+    program.attach(hook.target).map_err(|error| refusal(&error))?;
+    Ok(())
+}
+
+fn attach_fexit(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
+    let types = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
+    let program = ebpf.program_mut(hook.program).ok_or("the program is not in this build")?;
+    let program: &mut FExit = program.try_into().map_err(|error: ProgramError| chain(&error))?;
+    program.load(hook.target, &types).map_err(|error| refusal(&error))?;
+    program.attach().map_err(|error| refusal(&error))?;
+    Ok(())
+}
+
+/// The error with its causes; of a verifier log only the end, where the reason stands. `RUST_LOG=debug` shows all.
+fn refusal(error: &ProgramError) -> String {
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        tracing::debug!("verifier log:\n{log}");
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let end = &lines[lines.len().saturating_sub(6)..];
+        return format!("{io_error}: {}", end.join(" | "));
+    }
+    chain(error)
+}
+
+/// An error and all that caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn used(map: &'static str, error: &dyn std::error::Error) -> KernelError {
+    KernelError::Map { map, reason: chain(error) }
+}
+
+fn is(error: &std::io::Error, errno: i32) -> bool {
+    error.raw_os_error() == Some(errno)
+}
+
+fn ignore_missing(outcome: Result<(), aya::maps::MapError>) -> Result<(), aya::maps::MapError> {
+    match outcome {
+        Err(aya::maps::MapError::KeyNotFound | aya::maps::MapError::ElementNotFound) => Ok(()),
+        Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs root and BPF; says so when it has neither.
+    #[test]
+    fn the_programs_load_and_pass_their_self_test() {
+        match KernelSource::start(&Settings::default()) {
+            Ok(source) => {
+                let report = source.report();
+                assert!(report.rung.is_some(), "{report:?}");
+                let refused: Vec<_> =
+                    report.hooks.iter().filter(|hook| hook.state != HookState::Attached).collect();
+                println!("{report:?}");
+                assert!(refused.iter().all(|hook| hook.without.is_some()), "{refused:?}");
+            }
+            Err(error @ (KernelError::Permission(_) | KernelError::Stub)) => eprintln!("SKIPPED: {error}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The table of kernel fields that the BPF programs read, and what is lost where the running kernel lacks one.
+
+use agent_common::{MISSING, Offsets};
+use thiserror::Error;
+
+use super::btf::{Btf, Field};
+
+/// A field without which nothing can be traced.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "this kernel's type information has no field {0}; wirespan does not know this kernel: please report its version"
+)]
+pub struct MissingField(pub String);
+
+/// Fills in every offset. Optional fields stay [`MISSING`].
+pub(super) fn offsets(btf: &Btf) -> Result<Offsets, MissingField> {
+    let find = |name: &str, path: &[&str]| -> Result<Field, MissingField> {
+        btf.field(name, path).ok_or_else(|| MissingField(format!("{name}.{}", path.join("."))))
+    };
+    let byte = |name: &str, path: &[&str]| find(name, path).map(Field::byte);
+    let optional = |name: &str, path: &[&str]| btf.field(name, path).map_or(MISSING, Field::byte);
+    let kern = find("sock", &["sk_kern_sock"])?;
+    Ok(Offsets {
+        sock_family: byte("sock_common", &["skc_family"])?,
+        sock_num: byte("sock_common", &["skc_num"])?,
+        sock_dport: byte("sock_common", &["skc_dport"])?,
+        sock_daddr: byte("sock_common", &["skc_daddr"])?,
+        sock_rcv_saddr: byte("sock_common", &["skc_rcv_saddr"])?,
+        sock_v6_daddr: byte("sock_common", &["skc_v6_daddr"])?,
+        sock_v6_rcv_saddr: byte("sock_common", &["skc_v6_rcv_saddr"])?,
+        sock_cookie: byte("sock_common", &["skc_cookie"])?,
+        sock_net: byte("sock_common", &["skc_net"])?,
+        sock_protocol: byte("sock", &["sk_protocol"])?,
+        sock_flags: byte("sock_common", &["skc_flags"])?,
+        sock_err: byte("sock", &["sk_err"])?,
+        sock_kern_byte: kern.byte(),
+        sock_kern_mask: 1 << (kern.bit % 8),
+        net_inum: byte("net", &["ns", "inum"])?,
+        ulp_ops: optional("inet_connection_sock", &["icsk_ulp_ops"]),
+        write_seq: byte("tcp_sock", &["write_seq"])?,
+        copied_seq: byte("tcp_sock", &["copied_seq"])?,
+        rcv_nxt: byte("tcp_sock", &["rcv_nxt"])?,
+        bytes_received: optional("tcp_sock", &["bytes_received"]),
+        bytes_sent: optional("tcp_sock", &["bytes_sent"]),
+        bytes_retrans: optional("tcp_sock", &["bytes_retrans"]),
+        socket_sk: byte("socket", &["sk"])?,
+        task_flags: byte("task_struct", &["flags"])?,
+        task_pid: byte("task_struct", &["pid"])?,
+        task_tgid: byte("task_struct", &["tgid"])?,
+        task_stack: byte("task_struct", &["stack"])?,
+        task_status: byte("task_struct", &["thread_info", "status"])?,
+        task_io_uring: optional("task_struct", &["io_uring"]),
+        task_signal: byte("task_struct", &["signal"])?,
+        signal_live: byte("signal_struct", &["live"])?,
+        binprm_file: byte("linux_binprm", &["file"])?,
+        file_inode: byte("file", &["f_inode"])?,
+        inode_ino: byte("inode", &["i_ino"])?,
+        inode_sb: byte("inode", &["i_sb"])?,
+        sb_dev: byte("super_block", &["s_dev"])?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_every_field() {
+        let Ok(btf) = Btf::of_kernel() else {
+            eprintln!("SKIPPED: this kernel has no BTF");
+            return;
+        };
+        let offsets = offsets(&btf).expect("every required field");
+        assert_ne!(offsets.bytes_received, MISSING);
+        assert!(offsets.sock_kern_mask.is_power_of_two());
+    }
+}

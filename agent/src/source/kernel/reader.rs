@@ -1,0 +1,112 @@
+//! Reading the ring: a timer while busy, epoll when idle. While the reader polls, the programs wake nobody.
+
+use std::{os::fd::AsFd as _, thread, time::Duration};
+
+use agent_common::conn_flags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{KernelSource, Notice, decode, pod::Plain};
+use crate::event::{Closed, ConnectionId, Event, Timestamp};
+
+/// While events come: how long they may gather. 300,000 events/s of 200 bytes fill 120 KB of the ring in this time.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
+/// Rounds without an event after which the reader goes to sleep in epoll.
+const QUIET_ROUNDS: u32 = 5;
+
+/// Most records taken in one round, so that ticks and signals are looked at in between.
+const ROUND: usize = 8192;
+
+/// Slot of the map SWITCHES that tells the programs to wake the reader.
+const READER_SLEEPS: u32 = 0;
+
+/// What one round brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    pub records: usize,
+    /// The ring was empty at the end: all that happened before this round has been delivered.
+    pub caught_up: bool,
+}
+
+/// The ring at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    pub used: u64,
+    pub size: u64,
+}
+
+impl KernelSource {
+    /// Delivers what is in the ring, at most a round of it.
+    pub fn drain(&mut self, sink: &mut dyn FnMut(Notice<'_>)) -> Batch {
+        let mut records = 0;
+        while records < ROUND {
+            let Some(item) = self.ring.next() else {
+                return self.drained(records);
+            };
+            records += 1;
+            match decode(&item) {
+                Some(notice) => sink(notice),
+                None => self.undecodable += 1,
+            }
+        }
+        Batch { records, caught_up: false }
+    }
+
+    fn drained(&mut self, records: usize) -> Batch {
+        self.quiet_rounds = if records == 0 { self.quiet_rounds.saturating_add(1) } else { 0 };
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+        Batch { records, caught_up: true }
+    }
+
+    /// Waits for events: a short pause while busy, else until the programs wake us or `most` has passed.
+    pub fn wait(&mut self, most: Duration) {
+        if self.quiet_rounds < QUIET_ROUNDS {
+            thread::sleep(BUSY_PAUSE.min(most));
+            return;
+        }
+        // From here on a record wakes us; one that came before is seen by poll itself, which looks into the ring.
+        if self.switches.set(READER_SLEEPS, 1, 0).is_err() {
+            thread::sleep(BUSY_PAUSE);
+            return;
+        }
+        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::from(100u8));
+        let mut ready = [PollFd::new(self.ring.as_fd(), PollFlags::POLLIN)];
+        // EINTR and a timeout are the same to us: look again.
+        let _ready = poll(&mut ready, timeout);
+        drop(self.switches.set(READER_SLEEPS, 0, 0));
+    }
+
+    /// Connections whose end found no room in the ring: read from the map instead, then removed. Called when the
+    /// counter of such ends has risen.
+    pub fn sweep_closed(&mut self, at: Timestamp) -> Vec<Event<'static>> {
+        let ended: Vec<(u64, agent_common::Connection)> = self
+            .connections
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, Plain(state))| state.flags & conn_flags::CLOSED != 0)
+            .map(|(cookie, Plain(state))| (cookie, state))
+            .collect();
+        ended
+            .into_iter()
+            .map(|(cookie, state)| {
+                drop(self.connections.remove(&cookie));
+                Event::Closed(Closed {
+                    at,
+                    connection: ConnectionId(cookie),
+                    errno: u16::try_from(state.errno).unwrap_or(u16::MAX),
+                    observed: [0, 1].map(|d| state.next[d].wrapping_sub(state.base[d])),
+                    dropped: state.dropped,
+                    skipped: state.skipped,
+                })
+            })
+            .collect()
+    }
+
+    /// Records that could not be decoded: must stay 0.
+    #[must_use]
+    pub const fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+}

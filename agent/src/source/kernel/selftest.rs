@@ -1,0 +1,87 @@
+//! Does a rung see what it must? The agent talks to itself over loopback, once with every system call that moves bytes
+//! through a socket, and compares what the programs reported with what was sent.
+
+use std::{
+    io::{IoSlice, IoSliceMut, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::fd::{AsRawFd as _, RawFd},
+};
+
+use nix::sys::socket::{MsgFlags, recv, recvmsg, send, sendmsg};
+
+use super::{KernelSource, Notice};
+use crate::event::{Direction, Event};
+
+/// One call: its name and what it sends. All payloads differ, so that no call can pass for another.
+const CALLS: [(&str, &[u8]); 4] = [
+    ("write/read", b"wirespan self-test: write"),
+    ("writev/readv", b"wirespan self-test: vectors"),
+    ("sendto/recvfrom", b"wirespan self-test: sendto!"),
+    ("sendmsg/recvmsg", b"wirespan self-test: a message"),
+];
+
+/// Runs the exchange. The caller has selected the agent's own process and cleans up after it.
+pub(super) fn run(source: &mut KernelSource) -> Result<(), String> {
+    exchange().map_err(|error| format!("the self-test on loopback failed: {error}"))?;
+    let mut seen = [Vec::new(), Vec::new()];
+    source.drain(&mut |notice| {
+        if let Notice::Event(Event::Transfer(t)) | Notice::Last(Event::Transfer(t), _) = notice {
+            seen[t.direction.index()].push((t.length as usize, t.head.to_vec(), t.withheld));
+        }
+    });
+    for direction in Direction::BOTH {
+        let seen = &seen[direction.index()];
+        for (index, (name, payload)) in CALLS.iter().enumerate() {
+            let side = name.split('/').nth(direction.index()).unwrap_or(name);
+            let Some((length, head, withheld)) = seen.get(index) else {
+                return Err(format!(
+                    "self-test: {side} was not seen ({} of {} calls were)",
+                    seen.len(),
+                    CALLS.len()
+                ));
+            };
+            if *length != payload.len() || head != payload {
+                return Err(format!(
+                    "self-test: {side} moved {} bytes, seen were {length} with {} captured ({withheld:?})",
+                    payload.len(),
+                    head.len()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn exchange() -> std::io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let (mut server, _) = listener.accept()?;
+    for (index, (_, payload)) in CALLS.iter().enumerate() {
+        let mut buffer = vec![0; payload.len()];
+        match index {
+            0 => {
+                client.write_all(payload)?;
+                server.read_exact(&mut buffer)?;
+            }
+            1 => {
+                let (left, right) = payload.split_at(5);
+                client.write_vectored(&[IoSlice::new(left), IoSlice::new(right)])?;
+                let (left, right) = buffer.split_at_mut(7);
+                server.read_vectored(&mut [IoSliceMut::new(left), IoSliceMut::new(right)])?;
+            }
+            2 => {
+                send(client.as_raw_fd(), payload, MsgFlags::empty())?;
+                recv(server.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            }
+            _ => messages(client.as_raw_fd(), server.as_raw_fd(), payload, &mut buffer)?,
+        }
+    }
+    Ok(())
+}
+
+fn messages(client: RawFd, server: RawFd, payload: &[u8], buffer: &mut [u8]) -> std::io::Result<()> {
+    sendmsg::<()>(client, &[IoSlice::new(payload)], &[], MsgFlags::empty(), None)?;
+    let mut vector = [IoSliceMut::new(buffer)];
+    recvmsg::<()>(server, &mut vector, None, MsgFlags::empty())?;
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! One system call's bytes as a cursor: captured bytes at the front, perhaps a hole, captured bytes at the end.
+
+use crate::event::{LastInput, Thread, Timestamp, Transfer, Withheld};
+
+/// The part of a call that is still to be read. INVARIANT: `head.len() + tail.len() <= length`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub at: Timestamp,
+    pub thread: Thread,
+    pub last_input: Option<LastInput>,
+    pub withheld: Option<Withheld>,
+    /// Position of the next byte.
+    pub position: u64,
+    /// Bytes left.
+    pub length: u64,
+    head: &'a [u8],
+    tail: &'a [u8],
+    /// Nothing was read or cut from the front: `position` is where the call began.
+    pub whole: bool,
+    /// Other calls claim some of the same positions: two threads were on the socket.
+    pub overlap: bool,
+}
+
+impl<'a> Call<'a> {
+    /// The whole call. Captured bytes beyond the call's length are ignored.
+    pub(crate) fn new(transfer: &Transfer<'a>) -> Self {
+        let length = transfer.length as usize;
+        let head = transfer.head.get(..length).unwrap_or(transfer.head);
+        let room = length - head.len();
+        let tail = &transfer.tail[transfer.tail.len().saturating_sub(room)..];
+        Self {
+            at: transfer.at,
+            thread: transfer.thread,
+            last_input: transfer.last_input,
+            withheld: transfer.withheld,
+            position: transfer.position,
+            length: u64::from(transfer.length),
+            head,
+            tail,
+            whole: true,
+            overlap: false,
+        }
+    }
+
+    /// Position after the last byte.
+    pub(crate) const fn end(&self) -> u64 {
+        self.position.saturating_add(self.length)
+    }
+
+    /// The captured bytes at `position`; empty when the byte there was not captured.
+    pub(crate) const fn front(&self) -> &'a [u8] {
+        if !self.head.is_empty() {
+            self.head
+        } else if self.tail.len() as u64 == self.length {
+            self.tail
+        } else {
+            &[]
+        }
+    }
+
+    /// How many bytes at `position` were not captured.
+    pub(crate) const fn hole(&self) -> u64 {
+        if self.head.is_empty() { self.length - self.tail.len() as u64 } else { 0 }
+    }
+
+    /// Bytes left that were captured.
+    pub(crate) const fn captured(&self) -> u64 {
+        (self.head.len() + self.tail.len()) as u64
+    }
+
+    /// Reads past `count` bytes, at most to the call's end.
+    pub(crate) fn advance(&mut self, count: u64) {
+        let count = count.min(self.length);
+        if count == 0 {
+            return;
+        }
+        let of_head = usize::try_from(count).map_or(self.head.len(), |count| count.min(self.head.len()));
+        self.head = &self.head[of_head..];
+        self.length -= count;
+        self.position += count;
+        self.whole = false;
+        if let Ok(length) = usize::try_from(self.length) {
+            self.tail = &self.tail[self.tail.len().saturating_sub(length)..];
+        }
+    }
+
+    /// Whether the last bytes of the call were captured and are `pattern`.
+    pub(crate) fn ends_with(&self, pattern: &[u8]) -> bool {
+        if self.tail.len() >= pattern.len() {
+            return self.tail.ends_with(pattern);
+        }
+        let contiguous = self.captured() == self.length;
+        contiguous
+            && pattern.ends_with(self.tail)
+            && self.head.ends_with(&pattern[..pattern.len() - self.tail.len()])
+    }
+
+    /// The captured bytes in front of the hole and behind it, for whoever must keep them.
+    pub(crate) const fn captures(&self) -> (&'a [u8], &'a [u8]) {
+        (self.head, self.tail)
+    }
+
+    /// A call from captured bytes that were kept. `head` and `tail` are those of [`Call::captures`].
+    pub(crate) const fn with_captures<'b>(self, head: &'b [u8], tail: &'b [u8]) -> Call<'b> {
+        Call {
+            at: self.at,
+            thread: self.thread,
+            last_input: self.last_input,
+            withheld: self.withheld,
+            position: self.position,
+            length: self.length,
+            head,
+            tail,
+            whole: self.whole,
+            overlap: self.overlap,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ConnectionId, Direction};
+
+    fn transfer<'a>(length: u32, head: &'a [u8], tail: &'a [u8]) -> Transfer<'a> {
+        Transfer {
+            at: Timestamp(1),
+            connection: ConnectionId(1),
+            direction: Direction::In,
+            position: 100,
+            length,
+            thread: Thread { pid: 1, tid: 1 },
+            head,
+            tail,
+            withheld: None,
+            last_input: None,
+            dropped: 0,
+            process_drops: 0,
+        }
+    }
+
+    #[test]
+    fn reads_head_then_hole_then_tail() {
+        let mut call = Call::new(&transfer(10, b"abc", b"yz"));
+        assert_eq!((call.front(), call.hole(), call.whole), (&b"abc"[..], 0, true));
+        call.advance(3);
+        assert_eq!((call.front(), call.hole(), call.whole), (&b""[..], 5, false));
+        call.advance(4);
+        assert_eq!((call.front(), call.hole(), call.position), (&b""[..], 1, 107));
+        call.advance(1);
+        assert_eq!(call.front(), b"yz");
+        call.advance(1);
+        assert_eq!(call.front(), b"z");
+        call.advance(7);
+        assert_eq!((call.length, call.position, call.front()), (0, 110, &b""[..]));
+    }
+
+    #[test]
+    fn the_end_of_a_call_is_known_only_where_captured() {
+        assert!(Call::new(&transfer(10, b"abc", b"\r\n")).ends_with(b"\r\n"));
+        assert!(!Call::new(&transfer(10, b"a\r\n", b"")).ends_with(b"\r\n"));
+        assert!(Call::new(&transfer(3, b"a\r\n", b"")).ends_with(b"\r\n"));
+        assert!(
+            Call::new(&transfer(4, b"a\r", b"\n\r")).ends_with(b"\r\n\r"),
+            "contiguous across head and tail"
+        );
+        assert!(!Call::new(&transfer(5, b"a\r", b"\n\r")).ends_with(b"\r\n\r"), "a hole between them");
+    }
+
+    #[test]
+    fn more_captured_than_moved_is_cut() {
+        let call = Call::new(&transfer(4, b"abcdef", b"xyz"));
+        assert_eq!((call.front(), call.captured()), (&b"abcd"[..], 4));
+        let call = Call::new(&transfer(4, b"abc", b"xyz"));
+        assert_eq!(call.captured(), 4);
+        assert!(call.ends_with(b"cz"));
+    }
+}

@@ -1,0 +1,318 @@
+//! One direction's calls in the order of their positions, whatever order they were logged in. Calls that cannot be read
+//! yet (a hole before them, or the reader waits for the other direction) are copied and held; the owner bounds them.
+
+use std::{collections::VecDeque, ops::Range};
+
+use super::Call;
+use crate::event::Timestamp;
+
+/// Holes that are remembered so that a call which comes too late for one is told from an overlap.
+const REMEMBERED_GAPS: usize = 8;
+
+/// What to do with a call that has just been logged.
+#[derive(Debug)]
+pub(crate) enum Admission<'a> {
+    /// It is next: read it now, then call [`Sequencer::consumed`].
+    Next(Call<'a>),
+    /// It begins later than the next byte or others wait before it: hold it.
+    Later(Call<'a>),
+    /// Its positions have passed; `filled` of its bytes lie in a hole that was given up before.
+    Late { filled: u64 },
+}
+
+/// Why nothing can be read although something is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// `length` bytes before the next held call (or before the FIN) were not seen yet.
+    Hole { length: u64, since: Timestamp },
+    /// The next held call is in order; its reader waits.
+    Reader { since: Timestamp },
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Positions and facts; its captured bytes are in `bytes`.
+    call: Call<'static>,
+    bytes: Box<[u8]>,
+    /// Where the head ends and the tail begins in `bytes`.
+    split: usize,
+    /// Bytes of the call that were read before it was held again.
+    read: u64,
+}
+
+impl Held {
+    fn new(call: &Call<'_>) -> Self {
+        let (head, tail) = call.captures();
+        let bytes = [head, tail].concat().into_boxed_slice();
+        Self { call: call.with_captures(&[], &[]), bytes, split: head.len(), read: 0 }
+    }
+
+    fn view(&self) -> Call<'_> {
+        let (head, tail) = self.bytes.split_at(self.split);
+        self.call.with_captures(head, tail)
+    }
+}
+
+/// The order of one direction.
+#[derive(Debug, Default)]
+pub(crate) struct Sequencer {
+    /// Position of the next byte to read.
+    next: u64,
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    fin: Option<(u64, Timestamp)>,
+    /// The kernel's running count of bytes whose event was dropped, and how many of them were found to be a hole.
+    dropped: u64,
+    attributed: u64,
+    gaps: Vec<Range<u64>>,
+}
+
+impl Sequencer {
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The kernel's running count of dropped bytes, as last heard.
+    pub(crate) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    pub(crate) fn note_dropped(&mut self, dropped: u64) {
+        self.dropped = self.dropped.max(dropped);
+    }
+
+    /// Captured bytes held.
+    pub(crate) const fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    pub(crate) fn held_calls(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether a call or a FIN waits.
+    pub(crate) fn waits(&self) -> bool {
+        !self.held.is_empty() || self.fin.is_some()
+    }
+
+    /// Places a call that was just logged.
+    pub(crate) fn admit<'a>(&mut self, mut call: Call<'a>) -> Admission<'a> {
+        if call.end() <= self.next {
+            return Admission::Late { filled: self.fill(call.position..call.end()) };
+        }
+        if !self.held.is_empty() || call.position > self.next {
+            return Admission::Later(call);
+        }
+        self.cut(&mut call, 0);
+        Admission::Next(call)
+    }
+
+    /// Cuts what was read already from the front of a call; more than `read` bytes means that calls overlap.
+    fn cut(&self, call: &mut Call<'_>, read: u64) {
+        let passed = self.next.saturating_sub(call.position);
+        call.overlap = passed > read;
+        call.advance(passed);
+    }
+
+    /// Everything before `position` is read or given up.
+    pub(crate) fn consumed(&mut self, position: u64) {
+        self.next = self.next.max(position);
+    }
+
+    /// Keeps a copy of the call, in the order of positions; calls come almost sorted.
+    pub(crate) fn hold(&mut self, call: &Call<'_>) {
+        let held = Held::new(call);
+        self.held_bytes += held.bytes.len();
+        let mut index = self.held.len();
+        while index > 0 && self.held[index - 1].call.position > call.position {
+            index -= 1;
+        }
+        self.held.insert(index, held);
+    }
+
+    /// The next held call if it is in order; what was read of it before is cut.
+    pub(crate) fn front(&self) -> Option<Call<'_>> {
+        let held = self.held.front()?;
+        let mut call = held.view();
+        if call.position > self.next {
+            return None;
+        }
+        self.cut(&mut call, held.read);
+        Some(call)
+    }
+
+    /// The next held call was read up to `position`; it goes when nothing of it is left.
+    pub(crate) fn front_consumed(&mut self, position: u64) {
+        self.consumed(position);
+        let Some(held) = self.held.front_mut() else { return };
+        held.read = self.next.saturating_sub(held.call.position);
+        if held.call.end() <= self.next {
+            self.held_bytes -= held.bytes.len();
+            self.held.pop_front();
+        }
+        if self.held.is_empty() {
+            self.held.shrink_to(16);
+        }
+    }
+
+    /// The FIN of this direction was logged: nothing follows after `position`.
+    pub(crate) const fn finish(&mut self, position: u64, at: Timestamp) {
+        self.fin = Some((position, at));
+    }
+
+    /// Takes the FIN when everything before it is read.
+    pub(crate) fn take_fin(&mut self) -> Option<Timestamp> {
+        let (position, at) = self.fin?;
+        if !self.held.is_empty() || position > self.next {
+            return None;
+        }
+        self.fin = None;
+        Some(at)
+    }
+
+    /// Why the next held thing cannot be read; `None` when nothing is held.
+    pub(crate) fn blocked(&self) -> Option<Blocked> {
+        if let Some(held) = self.held.front() {
+            let since = held.call.at;
+            return Some(match held.call.position.checked_sub(self.next) {
+                Some(length) if length > 0 => Blocked::Hole { length, since },
+                _ => Blocked::Reader { since },
+            });
+        }
+        let (position, since) = self.fin?;
+        Some(Blocked::Hole { length: position.saturating_sub(self.next), since })
+    }
+
+    /// Whether the kernel's drop counter alone explains a hole of `length` bytes.
+    pub(crate) const fn dropped_explains(&self, length: u64) -> bool {
+        self.dropped.saturating_sub(self.attributed) >= length
+    }
+
+    /// Gives up `length` bytes at the next position; returns how many of them the kernel says it dropped.
+    pub(crate) fn skip_hole(&mut self, length: u64) -> u64 {
+        let dropped = length.min(self.dropped.saturating_sub(self.attributed));
+        self.attributed += dropped;
+        if self.gaps.len() == REMEMBERED_GAPS {
+            self.gaps.remove(0);
+        }
+        let end = self.next.saturating_add(length);
+        self.gaps.push(self.next..end);
+        self.next = end;
+        dropped
+    }
+
+    /// Takes `range` out of the remembered gaps; returns its bytes, 0 when it is not inside one.
+    fn fill(&mut self, range: Range<u64>) -> u64 {
+        let inside = |gap: &Range<u64>| gap.start <= range.start && range.end <= gap.end;
+        let Some(index) = self.gaps.iter().position(inside) else { return 0 };
+        let gap = self.gaps.swap_remove(index);
+        for rest in [gap.start..range.start, range.end..gap.end] {
+            if !rest.is_empty() && self.gaps.len() < REMEMBERED_GAPS {
+                self.gaps.push(rest);
+            }
+        }
+        range.end - range.start
+    }
+
+    /// Lets go of everything held; returns the bytes of calls that no one had read, each position counted once.
+    pub(crate) fn abandon(&mut self) -> u64 {
+        let mut bytes = 0;
+        for held in std::mem::take(&mut self.held) {
+            let start = held.call.position.max(self.next);
+            bytes += held.call.end().saturating_sub(start);
+            self.next = self.next.max(held.call.end());
+        }
+        self.held_bytes = 0;
+        self.fin = None;
+        self.gaps = Vec::new();
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ConnectionId, Direction, Thread, Transfer};
+
+    fn call(position: u64, bytes: &[u8]) -> Call<'_> {
+        Call::new(&Transfer {
+            at: Timestamp(position),
+            connection: ConnectionId(1),
+            direction: Direction::In,
+            position,
+            length: u32::try_from(bytes.len()).unwrap(),
+            thread: Thread { pid: 1, tid: 1 },
+            head: bytes,
+            tail: &[],
+            withheld: None,
+            last_input: None,
+            dropped: 0,
+            process_drops: 0,
+        })
+    }
+
+    fn read(sequencer: &mut Sequencer) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Some(call) = sequencer.front() {
+            bytes.extend_from_slice(call.front());
+            let end = call.end();
+            sequencer.front_consumed(end);
+        }
+        bytes
+    }
+
+    #[test]
+    fn order_is_by_position() {
+        let mut sequencer = Sequencer::default();
+        for (position, bytes) in [(4, &b"ef"[..]), (2, b"cd"), (6, b"g")] {
+            let Admission::Later(call) = sequencer.admit(call(position, bytes)) else { panic!("a jump") };
+            sequencer.hold(&call);
+        }
+        assert_eq!(sequencer.blocked(), Some(Blocked::Hole { length: 2, since: Timestamp(2) }));
+        assert_eq!(read(&mut sequencer), b"");
+        let Admission::Later(first) = sequencer.admit(call(0, b"ab")) else { panic!("others wait") };
+        sequencer.hold(&first);
+        assert_eq!(read(&mut sequencer), b"abcdefg");
+        assert_eq!((sequencer.next(), sequencer.held_bytes(), sequencer.waits()), (7, 0, false));
+    }
+
+    #[test]
+    fn an_overlap_is_flagged_and_read_once() {
+        let mut sequencer = Sequencer::default();
+        sequencer.consumed(3);
+        let Admission::Next(cut) = sequencer.admit(call(1, b"bcde")) else { panic!("in order") };
+        assert_eq!((cut.front(), cut.position, cut.overlap, cut.whole), (&b"de"[..], 3, true, false));
+        assert!(matches!(sequencer.admit(call(0, b"abc")), Admission::Late { filled: 0 }));
+    }
+
+    #[test]
+    fn a_call_that_is_read_in_two_steps_is_no_overlap() {
+        let mut sequencer = Sequencer::default();
+        sequencer.hold(&call(0, b"abcd"));
+        sequencer.front_consumed(2);
+        let rest = sequencer.front().unwrap();
+        assert_eq!((rest.front(), rest.overlap, rest.whole), (&b"cd"[..], false, false));
+    }
+
+    #[test]
+    fn a_late_call_fills_its_gap_once() {
+        let mut sequencer = Sequencer::default();
+        sequencer.note_dropped(3);
+        assert!(sequencer.dropped_explains(3) && !sequencer.dropped_explains(4));
+        assert_eq!(sequencer.skip_hole(5), 3);
+        assert!(matches!(sequencer.admit(call(1, b"bc")), Admission::Late { filled: 2 }));
+        assert!(matches!(sequencer.admit(call(1, b"bc")), Admission::Late { filled: 0 }));
+        assert!(matches!(sequencer.admit(call(0, b"a")), Admission::Late { filled: 1 }));
+    }
+
+    #[test]
+    fn a_fin_waits_for_the_bytes_before_it() {
+        let mut sequencer = Sequencer::default();
+        sequencer.finish(2, Timestamp(9));
+        assert_eq!(sequencer.take_fin(), None);
+        assert_eq!(sequencer.blocked(), Some(Blocked::Hole { length: 2, since: Timestamp(9) }));
+        sequencer.consumed(2);
+        assert_eq!(sequencer.take_fin(), Some(Timestamp(9)));
+        assert!(!sequencer.waits());
+    }
+}

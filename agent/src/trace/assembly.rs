@@ -1,0 +1,299 @@
+//! Assembly: a span is given out when its exchange has ended and its chain to the root is known, because the trace id is
+//! the root's. What waits is bounded in number and in event time.
+
+use super::{
+    Tracer,
+    deadlines::Deadlines,
+    exchange::{Context, Exchange, Incoming, Key, Live, Parentage},
+    span::{Evidence, Link, Parent, Span, SpanKind, Traced},
+};
+use crate::event::Timestamp;
+
+/// Unresolved spans that are followed upwards when one of them has waited for too long.
+const CHAIN: usize = 1_000;
+/// W3C trace flags of a trace that begins here: sampled.
+pub(super) const ROOT_FLAGS: u8 = 1;
+
+/// Why a span does not wait any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    Wait,
+    Bound,
+    Shutdown,
+}
+
+/// The spans that wait, and those that are ready.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    waiting: Deadlines<Key>,
+    pub(super) ready: Vec<Traced>,
+}
+
+impl Assembly {
+    pub(super) const fn new() -> Self {
+        Self { waiting: Deadlines::new(), ready: Vec::new() }
+    }
+}
+
+impl Tracer {
+    /// The parent of a span is known, or known to be none.
+    pub(super) fn decide(&mut self, key: Key, parentage: Parentage) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let fixed_early = std::mem::take(&mut exchange.fixed_early);
+        if exchange.context.is_some() {
+            if let (true, Parentage::Exchange { of, evidence, .. }) = (fixed_early, parentage) {
+                self.relate(key, of, evidence);
+            }
+            return;
+        }
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let mut parentage = parentage;
+        let context = match &parentage {
+            Parentage::Undecided => return,
+            Parentage::Root { .. } => Some(self.root_context(key, exchange)),
+            Parentage::Header => exchange.live.as_deref().and_then(header_context),
+            Parentage::Exchange { of, .. } => match self.exchanges.get(*of) {
+                Some(parent) => parent.context.clone(),
+                None => {
+                    self.counters.orphans_forgotten += 1;
+                    parentage = Parentage::Root { unknown: true };
+                    Some(self.root_context(key, exchange))
+                }
+            },
+        };
+        if context.is_none()
+            && let Parentage::Exchange { of, .. } = &parentage
+            && let Some(parent) = self.exchanges.live_mut(*of)
+        {
+            parent.children.push(key);
+        }
+        self.count_parent(&parentage);
+        if let Some(live) = self.exchanges.live_mut(key) {
+            live.parentage = parentage;
+        }
+        if let Some(context) = context {
+            self.resolve(key, context);
+        }
+    }
+
+    fn count_parent(&mut self, parentage: &Parentage) {
+        match parentage {
+            Parentage::Undecided | Parentage::Root { .. } => {}
+            Parentage::Header => self.counters.parents_header += 1,
+            Parentage::Exchange { evidence, .. } => match evidence {
+                Evidence::Header => self.counters.parents_pass_through += 1,
+                Evidence::Flow => self.counters.parents_flow += 1,
+                Evidence::TwoSided => self.counters.parents_two_sided += 1,
+            },
+        }
+    }
+
+    /// An exchange has ended: its span goes when its chain is known, else it waits.
+    pub(super) fn finish_or_wait(&mut self, key: Key) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let known = exchange.context.is_some();
+        let Some(live) = exchange.live.as_deref_mut() else { return };
+        if known {
+            self.export(key);
+            return;
+        }
+        if self.shutdown {
+            self.expire_span(key, Expiry::Shutdown);
+            return;
+        }
+        live.waiting = true;
+        self.counters.waiting += 1;
+        self.assembly.waiting.push(self.now.plus(self.parent_wait), key);
+        let exchanges = &self.exchanges;
+        self.assembly.waiting.compact(|key| exchanges.get(*key).is_some_and(|waiting| !waiting.exported()));
+        while self.counters.waiting > self.waiting_limit {
+            let Some(oldest) = self.assembly.waiting.pop() else { break };
+            self.expire_span(oldest, Expiry::Bound);
+        }
+    }
+
+    /// Gives out what has waited long enough.
+    pub(super) fn expire_waiting(&mut self) {
+        while let Some(key) = self.assembly.waiting.pop_due(self.now) {
+            self.expire_span(key, Expiry::Wait);
+        }
+    }
+
+    /// Gives out everything that waits.
+    pub(super) fn expire_all_waiting(&mut self) {
+        while let Some(key) = self.assembly.waiting.pop() {
+            self.expire_span(key, Expiry::Shutdown);
+        }
+    }
+
+    /// Fixes the trace of a span that waits for its chain: the topmost span whose parent is not known becomes a root.
+    pub(super) fn expire_span(&mut self, key: Key, reason: Expiry) {
+        if self.exchanges.get(key).is_none_or(|exchange| exchange.context.is_some()) {
+            return;
+        }
+        match reason {
+            Expiry::Wait => self.counters.expired_wait += 1,
+            Expiry::Bound => self.counters.expired_bound += 1,
+            Expiry::Shutdown => self.counters.expired_shutdown += 1,
+        }
+        let top = self.topmost(key);
+        self.settle_as_it_stands(top);
+        // Only a chain that is too long, or hostile sequence numbers that made a ring of it, leave it open.
+        if self.exchanges.get(key).is_some_and(|exchange| exchange.context.is_none()) {
+            self.settle_as_it_stands(key);
+        }
+    }
+
+    /// A notice of an exchange that is still open, with what is known.
+    pub(super) fn open_span(&self, key: Key) -> Option<Box<Span>> {
+        let exchange = self.exchanges.get(key)?;
+        let live = exchange.live.as_deref()?;
+        let mut span = live.span.clone();
+        let context = exchange.context.clone().unwrap_or_else(|| self.root_context(key, exchange));
+        identify(&mut span, exchange, &context, &live.parentage, live.incoming.as_deref());
+        span.start = self.unix(exchange.at);
+        span.end = self.unix(self.now);
+        span.first_response_byte = live.first_response.map(|at| self.unix(at));
+        Some(span)
+    }
+
+    fn topmost(&self, key: Key) -> Key {
+        let mut top = key;
+        for _ in 0..CHAIN {
+            let live = self.exchanges.get(top).and_then(|exchange| exchange.live.as_deref());
+            let Some(Parentage::Exchange { of, .. }) = live.map(|live| &live.parentage) else { break };
+            if self.exchanges.get(*of).is_none_or(|parent| parent.context.is_some()) {
+                break;
+            }
+            top = *of;
+        }
+        top
+    }
+
+    fn settle_as_it_stands(&mut self, key: Key) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let header = match (exchange.kind, exchange.live.as_deref()) {
+            (SpanKind::Server, Some(live)) => header_context(live),
+            _ => None,
+        };
+        let (parentage, context) = match header {
+            Some(context) => (Parentage::Header, context),
+            None => (Parentage::Root { unknown: true }, self.root_context(key, exchange)),
+        };
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.fixed_early = true;
+            if let Some(live) = exchange.live.as_deref_mut() {
+                live.parentage = parentage;
+            }
+        }
+        self.resolve(key, context);
+    }
+
+    fn root_context(&self, key: Key, exchange: &Exchange) -> Context {
+        let trace = self.identifiers.trace(key.connection, exchange.direction(), exchange.position);
+        Context { trace, flags: ROOT_FLAGS, state: None }
+    }
+
+    /// The chain of a span is known, and with it that of everything below.
+    fn resolve(&mut self, key: Key, context: Context) {
+        // Stays empty, and unallocated, for the span without waiting children.
+        let mut family = Vec::new();
+        let mut next = 0;
+        let mut current = Some(key);
+        while let Some(key) = current {
+            self.resolve_one(key, &context, &mut family);
+            current = family.get(next).copied();
+            next += 1;
+        }
+    }
+
+    /// Resolves one span and adds the spans that waited for it.
+    fn resolve_one(&mut self, key: Key, context: &Context, family: &mut Vec<Key>) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        if exchange.context.is_some() {
+            return;
+        }
+        exchange.context = Some(context.clone());
+        let Some(live) = exchange.live.as_deref_mut() else { return };
+        family.append(&mut live.children);
+        if live.ended.is_some() {
+            self.export(key);
+        }
+    }
+
+    /// Gives out a span that has ended and whose chain is known.
+    fn export(&mut self, key: Key) {
+        let Some(live) = self.exchanges.take_live(key) else { return };
+        let Live { mut span, parentage, incoming, relations, waiting, .. } = *live;
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let Some(context) = &exchange.context else { return };
+        identify(&mut span, exchange, context, &parentage, incoming.as_deref());
+        for (other, evidence) in &relations {
+            // Of two related spans the one that goes later has the link.
+            let Some(other) = self.exchanges.get(*other) else { continue };
+            if let (true, Some(context)) = (other.exported(), &other.context) {
+                span.links.push(Link { trace: context.trace, span: other.id, evidence: *evidence });
+                self.counters.late_links += 1;
+            }
+        }
+        if waiting {
+            self.counters.waiting -= 1;
+        }
+        self.counters.spans += 1;
+        self.assembly.ready.push(Traced::Span(span));
+    }
+
+    /// A parent found after the child's trace was fixed.
+    fn relate(&mut self, child: Key, parent: Key, evidence: Evidence) {
+        let mut either_waits = false;
+        for (one, other) in [(child, parent), (parent, child)] {
+            if let Some(live) = self.exchanges.live_mut(one) {
+                live.relations.push((other, evidence));
+                either_waits = true;
+            }
+        }
+        if !either_waits {
+            self.counters.late_lost += 1;
+        }
+    }
+
+    /// Wall-clock time of an event.
+    pub(super) const fn unix(&self, at: Timestamp) -> u64 {
+        at.0.saturating_add(self.unix_offset)
+    }
+}
+
+fn header_context(live: &Live) -> Option<Context> {
+    let incoming = live.incoming.as_deref()?;
+    Some(Context {
+        trace: incoming.parent.trace,
+        flags: incoming.parent.flags,
+        state: incoming.state.clone(),
+    })
+}
+
+/// Writes ids, parent and context into a span.
+fn identify(
+    span: &mut Span,
+    exchange: &Exchange,
+    context: &Context,
+    parentage: &Parentage,
+    incoming: Option<&Incoming>,
+) {
+    span.trace = context.trace;
+    span.flags = context.flags;
+    span.trace_state = context.state.as_deref().unwrap_or_default().to_owned();
+    span.id = exchange.id;
+    span.parent = match parentage {
+        Parentage::Undecided | Parentage::Root { .. } => None,
+        Parentage::Header => incoming.map(|incoming| Parent {
+            span: incoming.parent.span,
+            evidence: Evidence::Header,
+            remote: true,
+        }),
+        Parentage::Exchange { id, evidence, .. } => {
+            Some(Parent { span: *id, evidence: *evidence, remote: false })
+        }
+    };
+    span.parent_unknown = matches!(parentage, Parentage::Root { unknown: true });
+}

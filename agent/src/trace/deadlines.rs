@@ -1,0 +1,82 @@
+//! A queue of things to look at when event time has reached a moment.
+//!
+//! Deadlines are pushed with a fixed distance from "now", and "now" never goes back, so the queue is ordered by itself
+//! and needs no heap. An entry whose matter settled earlier stays until its moment, or until [`Deadlines::compact`]
+//! finds that the queue has doubled.
+
+use std::collections::VecDeque;
+
+use crate::event::Timestamp;
+
+/// Below this length a queue is never compacted.
+const COMPACT_FROM: usize = 4_096;
+
+#[derive(Debug)]
+pub(super) struct Deadlines<T> {
+    queue: VecDeque<(Timestamp, T)>,
+    compact_at: usize,
+}
+
+impl<T: Copy> Deadlines<T> {
+    pub(super) const fn new() -> Self {
+        Self { queue: VecDeque::new(), compact_at: COMPACT_FROM }
+    }
+
+    pub(super) fn push(&mut self, due: Timestamp, item: T) {
+        self.queue.push_back((due, item));
+    }
+
+    /// The first item, when its moment has come.
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<T> {
+        let (due, _) = self.queue.front()?;
+        if *due > now {
+            return None;
+        }
+        self.pop()
+    }
+
+    /// The first item, due or not.
+    pub(super) fn pop(&mut self) -> Option<T> {
+        self.queue.pop_front().map(|(_, item)| item)
+    }
+
+    /// Forgets what `still_open` denies, when the queue has doubled since it was last looked through.
+    pub(super) fn compact(&mut self, mut still_open: impl FnMut(&T) -> bool) {
+        if self.queue.len() < self.compact_at {
+            return;
+        }
+        self.queue.retain(|(_, item)| still_open(item));
+        self.compact_at = (self.queue.len() * 2).max(COMPACT_FROM);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_items_when_their_moment_has_come() {
+        let mut deadlines = Deadlines::new();
+        deadlines.push(Timestamp(10), 'a');
+        deadlines.push(Timestamp(20), 'b');
+        assert_eq!(deadlines.pop_due(Timestamp(9)), None);
+        assert_eq!(deadlines.pop_due(Timestamp(10)), Some('a'));
+        assert_eq!(deadlines.pop_due(Timestamp(19)), None);
+        assert_eq!(deadlines.pop(), Some('b'));
+        assert_eq!(deadlines.pop(), None);
+    }
+
+    #[test]
+    fn forgets_settled_items_only_when_it_has_grown() {
+        let mut deadlines = Deadlines::new();
+        for number in 0..COMPACT_FROM - 1 {
+            deadlines.push(Timestamp(1), number);
+            deadlines.compact(|_| false);
+        }
+        assert_eq!(deadlines.queue.len(), COMPACT_FROM - 1);
+        deadlines.push(Timestamp(1), COMPACT_FROM);
+        deadlines.compact(|number| *number == COMPACT_FROM);
+        assert_eq!(deadlines.pop(), Some(COMPACT_FROM));
+        assert_eq!(deadlines.pop(), None);
+    }
+}

@@ -1,0 +1,315 @@
+//! The exchanges that are open, that wait, or that were exported a moment ago, by connection.
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    causality::{Sides, Trigger, Verdict},
+    context::TraceParent,
+    flow::{Flow, Partner},
+    span::{Evidence, Span, SpanId, SpanKind, TraceId},
+};
+use crate::{
+    event::{ConnectionId, Direction, Timestamp},
+    protocol::Ordinal,
+};
+
+/// Names an exchange: its connection and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) connection: ConnectionId,
+    pub(super) ordinal: Ordinal,
+}
+
+/// What a span hands down to its children.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Context {
+    pub(super) trace: TraceId,
+    pub(super) flags: u8,
+    pub(super) state: Option<Arc<str>>,
+}
+
+/// A valid `traceparent` with its `tracestate`, from the request's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Incoming {
+    pub(super) parent: TraceParent,
+    pub(super) state: Option<Arc<str>>,
+}
+
+/// What is known of a span's parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Parentage {
+    Undecided,
+    /// There is none. `unknown`: it was not waited for any longer.
+    Root {
+        unknown: bool,
+    },
+    /// What the header says, out of our sight.
+    Header,
+    /// Another exchange that we have seen.
+    Exchange {
+        of: Key,
+        id: SpanId,
+        evidence: Evidence,
+    },
+}
+
+/// One request with its response. What is needed after its span was exported stands here, the rest in [`Live`].
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) ordinal: Ordinal,
+    pub(super) kind: SpanKind,
+    pub(super) id: SpanId,
+    /// First byte of the request.
+    pub(super) at: Timestamp,
+    /// Position of that byte in the request's direction.
+    pub(super) position: u64,
+    /// Bytes received from this position on belong to this exchange, until another one's begin. `u64::MAX`: not known yet.
+    pub(super) input_from: u64,
+    /// The process that read or wrote the first byte.
+    pub(super) pid: u32,
+    /// Set when the chain to the root is known.
+    pub(super) context: Option<Context>,
+    /// The context was fixed before the parent was known.
+    pub(super) fixed_early: bool,
+    /// Client: the open request whose `traceparent` this one forwards.
+    pub(super) passes_on: Option<Key>,
+    pub(super) sides: Sides,
+    /// `None` once the span was exported.
+    pub(super) live: Option<Box<Live>>,
+}
+
+impl Exchange {
+    /// The direction of its request.
+    pub(super) const fn direction(&self) -> Direction {
+        match self.kind {
+            SpanKind::Server => Direction::In,
+            SpanKind::Client => Direction::Out,
+        }
+    }
+
+    pub(super) const fn exported(&self) -> bool {
+        self.live.is_none()
+    }
+
+    /// Neither exported nor at its end.
+    pub(super) fn open(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.ended.is_none())
+    }
+}
+
+/// The part of an exchange that goes when its span is exported.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) span: Box<Span>,
+    pub(super) status: Option<u16>,
+    pub(super) first_response: Option<Timestamp>,
+    /// Last byte, when both messages are over.
+    pub(super) ended: Option<Timestamp>,
+    /// The head was read, or will not come any more.
+    pub(super) head_seen: bool,
+    pub(super) incoming: Option<Box<Incoming>>,
+    pub(super) parentage: Parentage,
+    /// Bytes that had gone the other way when the request began.
+    pub(super) other_position: u64,
+    /// Server: the other end of the connection.
+    pub(super) partner: Partner,
+    /// Client: the request at the other end, when it waits for this one's head.
+    pub(super) partner_request: Option<Key>,
+    /// Client: what causality found.
+    pub(super) verdict: Option<Verdict>,
+    /// Server: calls whose verdict waits for the answer.
+    pub(super) calls: Vec<Key>,
+    /// Spans that wait for this one's context.
+    pub(super) children: Vec<Key>,
+    /// Spans related to this one too late to be parent or child.
+    pub(super) relations: Vec<(Key, Evidence)>,
+    /// Counted among the waiting spans.
+    pub(super) waiting: bool,
+}
+
+impl Live {
+    pub(super) fn new(span: Box<Span>, other_position: u64, partner: Partner) -> Self {
+        Self {
+            span,
+            status: None,
+            first_response: None,
+            ended: None,
+            head_seen: false,
+            incoming: None,
+            parentage: Parentage::Undecided,
+            other_position,
+            partner,
+            partner_request: None,
+            verdict: None,
+            calls: Vec::new(),
+            children: Vec::new(),
+            relations: Vec::new(),
+            waiting: false,
+        }
+    }
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    /// Absolute sequence numbers of position 0, by direction.
+    pub(super) first_sequence: [u32; 2],
+    /// End of the last transfer seen, by direction.
+    pub(super) seen: [u64; 2],
+    pub(super) flow: Flow,
+    /// What its connect lends to the first request, which may be no trigger at all.
+    pub(super) lent: Option<Trigger>,
+    /// In the order of their ordinals.
+    pub(super) exchanges: VecDeque<Exchange>,
+    /// How many of them are not exported.
+    pub(super) live: usize,
+    /// Something happened since the last search for room.
+    touched: bool,
+}
+
+impl Connection {
+    pub(super) fn new(local: SocketAddr, peer: SocketAddr, first_sequence: [u32; 2]) -> Self {
+        Self {
+            local,
+            peer,
+            first_sequence,
+            seen: [0; 2],
+            flow: Flow::default(),
+            lent: None,
+            exchanges: VecDeque::new(),
+            live: 0,
+            touched: true,
+        }
+    }
+
+    pub(super) fn get(&self, ordinal: Ordinal) -> Option<&Exchange> {
+        self.index(ordinal).and_then(|index| self.exchanges.get(index))
+    }
+
+    pub(super) fn get_mut(&mut self, ordinal: Ordinal) -> Option<&mut Exchange> {
+        self.index(ordinal).and_then(|index| self.exchanges.get_mut(index))
+    }
+
+    /// The exchange that the byte at this position of direction `In` belongs to.
+    pub(super) fn by_input(&self, position: u64) -> Option<&Exchange> {
+        self.exchanges.iter().rev().find(|exchange| exchange.input_from <= position)
+    }
+
+    /// The exchange of this kind whose request begins at this position.
+    pub(super) fn by_request(&self, kind: SpanKind, position: u64) -> Option<&Exchange> {
+        self.exchanges.iter().rev().find(|exchange| exchange.kind == kind && exchange.position == position)
+    }
+
+    /// Ordinals usually have no holes, so the place is known; else it is searched.
+    fn index(&self, ordinal: Ordinal) -> Option<usize> {
+        let first = self.exchanges.front()?.ordinal;
+        let guess = usize::try_from(ordinal.checked_sub(first)?).ok()?;
+        match self.exchanges.get(guess) {
+            Some(exchange) if exchange.ordinal == ordinal => Some(guess),
+            _ => self.exchanges.binary_search_by_key(&ordinal, |exchange| exchange.ordinal).ok(),
+        }
+    }
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Exchanges {
+    connections: FxHashMap<ConnectionId, Connection>,
+    /// All connections in the order of their opening, for the search for one to forget; may name some that are gone.
+    order: VecDeque<ConnectionId>,
+    /// Exchanges of all connections that are not exported.
+    pub(super) live: usize,
+}
+
+impl Exchanges {
+    pub(super) fn new() -> Self {
+        Self { connections: FxHashMap::default(), order: VecDeque::new(), live: 0 }
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub(super) fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(&id)
+    }
+
+    pub(super) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(&id)?;
+        connection.touched = true;
+        Some(connection)
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Exchange> {
+        self.connections.get(&key.connection)?.get(key.ordinal)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Exchange> {
+        self.connections.get_mut(&key.connection)?.get_mut(key.ordinal)
+    }
+
+    /// The live part of an exchange, unless it was exported.
+    pub(super) fn live_mut(&mut self, key: Key) -> Option<&mut Live> {
+        self.get_mut(key)?.live.as_deref_mut()
+    }
+
+    pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
+        if self.connections.insert(id, connection).is_none() {
+            self.order.push_back(id);
+        }
+        if self.order.len() > self.connections.len() * 2 + 1_024 {
+            let connections = &self.connections;
+            self.order.retain(|id| connections.contains_key(id));
+        }
+    }
+
+    /// Adds an exchange to its connection and forgets exported ones beyond `recent`.
+    pub(super) fn push(&mut self, id: ConnectionId, exchange: Exchange, recent: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.exchanges.push_back(exchange);
+        connection.live += 1;
+        self.live += 1;
+        while connection.exchanges.len() > recent
+            && connection.exchanges.front().is_some_and(Exchange::exported)
+        {
+            connection.exchanges.pop_front();
+        }
+    }
+
+    /// Takes the live part of an exchange: from now on it counts as exported.
+    pub(super) fn take_live(&mut self, key: Key) -> Option<Box<Live>> {
+        let connection = self.connections.get_mut(&key.connection)?;
+        let live = connection.get_mut(key.ordinal)?.live.take()?;
+        connection.live -= 1;
+        self.live -= 1;
+        Some(live)
+    }
+
+    /// Forgets a connection. Its exchanges should have been exported.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        self.live -= connection.live;
+        Some(connection)
+    }
+
+    /// A connection on which nothing happened since it was asked about last, else the one that was opened first: the
+    /// second-chance rule, so that connections whose end was never seen do not stay for ever.
+    pub(super) fn least_needed(&mut self) -> Option<ConnectionId> {
+        const CHANCES: usize = 16;
+        let mut asked = 0;
+        while let Some(id) = self.order.pop_front() {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            asked += 1;
+            if !connection.touched || asked > CHANCES {
+                return Some(id);
+            }
+            connection.touched = false;
+            self.order.push_back(id);
+        }
+        None
+    }
+}

@@ -1,0 +1,335 @@
+//! Both ends of one connection on this host: joined once per connection, from then on positions map.
+//!
+//! Two ends belong together when one sent and the other received a request that begins at the same absolute TCP sequence
+//! number, while the other direction stood at the same absolute number, and whose first 16 bytes are the same. That
+//! survives NAT and network namespaces. Which end speaks first is open: a receive may be logged before its own send.
+//!
+//! A server's end waits for a partner until events [`Settings::flow_wait`](super::Settings) younger than its first
+//! request have been read. A client's end has nothing to wait for, its parent comes from within its process; it stays
+//! recognisable until its first response has been there for that long, because a busy server may read late.
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    counters::Counters,
+    deadlines::Deadlines,
+    exchange::{Connection, Exchange, Exchanges, Key},
+    span::SpanKind,
+};
+use crate::event::{ConnectionId, Direction, Timestamp};
+
+/// Requests of one connection by which it may be recognised. One is enough unless the agent came late.
+const KEYS_PER_CONNECTION: usize = 8;
+
+/// What is known of the other end of a connection.
+#[derive(Debug)]
+pub(super) enum Flow {
+    Unknown {
+        /// What it is registered under.
+        keys: Vec<FlowKey>,
+        /// A deadline is set.
+        timed: bool,
+    },
+    /// `offset`: position of a request at the other end minus that at this end, wrapping.
+    Joined { partner: ConnectionId, offset: u64 },
+    /// Not traced here.
+    Remote,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self::Unknown { keys: Vec::new(), timed: false }
+    }
+}
+
+/// The other end of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Partner {
+    Pending,
+    Absent,
+    Exchange(Key),
+}
+
+/// What both ends see alike of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FlowKey {
+    kind: SpanKind,
+    /// Absolute sequence number of the request's first byte.
+    request: u32,
+    /// Absolute sequence number of the next byte of the other direction at that moment.
+    other: u32,
+    prefix: [u8; 16],
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// For a partner of this connection.
+    Connection(ConnectionId),
+    /// For the other end of this request, on a joined connection.
+    Request(Key),
+}
+
+/// Joins connections.
+#[derive(Debug)]
+pub(super) struct Flows {
+    /// The first exchange that is recognisable under each key.
+    registered: FxHashMap<FlowKey, Key>,
+    deadlines: Deadlines<Wait>,
+    /// Requests whose [`Partner`] is no longer pending, for the caller to decide on.
+    settled: Vec<Key>,
+    /// Nanoseconds.
+    wait: u64,
+    limit: usize,
+}
+
+impl Flows {
+    pub(super) fn new(wait: u64, limit: usize) -> Self {
+        Self {
+            registered: FxHashMap::default(),
+            deadlines: Deadlines::new(),
+            settled: Vec::new(),
+            wait,
+            limit,
+        }
+    }
+
+    /// What can be said of a request's other end before it was looked for.
+    pub(super) const fn at_start(flow: &Flow, kind: SpanKind) -> Partner {
+        match (flow, kind) {
+            (_, SpanKind::Client) | (Flow::Remote, SpanKind::Server) => Partner::Absent,
+            (Flow::Unknown { .. } | Flow::Joined { .. }, SpanKind::Server) => Partner::Pending,
+        }
+    }
+
+    /// Takes the requests whose other end has become known, or known to be absent.
+    pub(super) fn take_settled(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// The first byte of a request on a connection that may be joined already.
+    pub(super) fn request(
+        &mut self,
+        exchanges: &mut Exchanges,
+        counters: &mut Counters,
+        key: Key,
+        now: Timestamp,
+    ) {
+        let Some(connection) = exchanges.connection(key.connection) else { return };
+        let Flow::Joined { partner, offset } = connection.flow else { return };
+        let Some(exchange) = connection.get(key.ordinal) else { return };
+        match exchange.kind {
+            SpanKind::Server => self.pair(exchanges, counters, key, now),
+            SpanKind::Client => {
+                let position = exchange.position.wrapping_add(offset);
+                let server = exchanges
+                    .connection(partner)
+                    .and_then(|connection| connection.by_request(SpanKind::Server, position))
+                    .map(|server| Key { connection: partner, ordinal: server.ordinal });
+                if let Some(server) = server {
+                    self.settle(exchanges, server, Partner::Exchange(key));
+                }
+            }
+        }
+    }
+
+    /// The head of a request: on a connection whose other end is not known, look for it.
+    pub(super) fn head(
+        &mut self,
+        exchanges: &mut Exchanges,
+        counters: &mut Counters,
+        key: Key,
+        prefix: [u8; 16],
+        now: Timestamp,
+    ) {
+        let Some(connection) = exchanges.connection(key.connection) else { return };
+        if !matches!(connection.flow, Flow::Unknown { .. }) {
+            return;
+        }
+        let Some(exchange) = connection.get(key.ordinal) else { return };
+        let kind = exchange.kind;
+        let Some(own) = flow_key(connection, exchange, prefix) else { return };
+        let opposite = match kind {
+            SpanKind::Server => FlowKey { kind: SpanKind::Client, ..own },
+            SpanKind::Client => FlowKey { kind: SpanKind::Server, ..own },
+        };
+        if let Some(other) = self.registered.get(&opposite).copied()
+            && other.connection != key.connection
+            && exchanges.get(other).is_some()
+        {
+            match kind {
+                SpanKind::Server => self.join(exchanges, counters, other, key, now),
+                SpanKind::Client => self.join(exchanges, counters, key, other, now),
+            }
+            return;
+        }
+        self.register(exchanges, counters, own, key);
+        if kind == SpanKind::Server {
+            self.set_deadline(exchanges, key.connection, now);
+        }
+    }
+
+    /// A response has come: if the server is traced here, its end shows within the wait.
+    pub(super) fn response(&mut self, exchanges: &mut Exchanges, id: ConnectionId, now: Timestamp) {
+        self.set_deadline(exchanges, id, now);
+    }
+
+    /// Gives up what has waited long enough.
+    pub(super) fn expire(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, now: Timestamp) {
+        while let Some(wait) = self.deadlines.pop_due(now) {
+            self.give_up(exchanges, counters, wait);
+        }
+    }
+
+    /// Gives up everything: there will be no further event.
+    pub(super) fn expire_all(&mut self, exchanges: &mut Exchanges, counters: &mut Counters) {
+        while let Some(wait) = self.deadlines.pop() {
+            self.give_up(exchanges, counters, wait);
+        }
+    }
+
+    /// The connection is no longer remembered.
+    pub(super) fn forget(&mut self, connection: &Connection) {
+        self.unregister(&connection.flow);
+    }
+
+    fn register(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, own: FlowKey, key: Key) {
+        if self.registered.len() >= self.limit {
+            counters.flow_keys_refused += 1;
+            return;
+        }
+        let Some(connection) = exchanges.connection_mut(key.connection) else { return };
+        let Flow::Unknown { keys, .. } = &mut connection.flow else { return };
+        if keys.len() < KEYS_PER_CONNECTION && !self.registered.contains_key(&own) {
+            keys.push(own);
+            self.registered.insert(own, key);
+        }
+    }
+
+    fn unregister(&mut self, flow: &Flow) {
+        if let Flow::Unknown { keys, .. } = flow {
+            for key in keys {
+                self.registered.remove(key);
+            }
+        }
+    }
+
+    fn set_deadline(&mut self, exchanges: &mut Exchanges, id: ConnectionId, now: Timestamp) {
+        let Some(connection) = exchanges.connection_mut(id) else { return };
+        if let Flow::Unknown { timed, .. } = &mut connection.flow
+            && !*timed
+        {
+            *timed = true;
+            self.deadlines.push(now.plus(self.wait), Wait::Connection(id));
+        }
+    }
+
+    fn give_up(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, wait: Wait) {
+        match wait {
+            Wait::Connection(id) => {
+                let Some(connection) = exchanges.connection_mut(id) else { return };
+                if !matches!(connection.flow, Flow::Unknown { .. }) {
+                    return;
+                }
+                let flow = std::mem::replace(&mut connection.flow, Flow::Remote);
+                self.unregister(&flow);
+                counters.flows_remote += 1;
+                for key in pending_requests(exchanges, id) {
+                    self.settle(exchanges, key, Partner::Absent);
+                }
+            }
+            Wait::Request(key) => {
+                let pending = exchanges.live_mut(key).is_some_and(|live| live.partner == Partner::Pending);
+                if pending {
+                    counters.flows_missing += 1;
+                    self.settle(exchanges, key, Partner::Absent);
+                }
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        exchanges: &mut Exchanges,
+        counters: &mut Counters,
+        client: Key,
+        server: Key,
+        now: Timestamp,
+    ) {
+        let position = |key| exchanges.get(key).map(|exchange| exchange.position);
+        let (Some(sent), Some(received)) = (position(client), position(server)) else { return };
+        counters.flows_joined += 1;
+        for (own, partner, offset) in
+            [(client, server, received.wrapping_sub(sent)), (server, client, sent.wrapping_sub(received))]
+        {
+            if let Some(connection) = exchanges.connection_mut(own.connection) {
+                let joined = Flow::Joined { partner: partner.connection, offset };
+                let flow = std::mem::replace(&mut connection.flow, joined);
+                self.unregister(&flow);
+            }
+        }
+        for key in pending_requests(exchanges, server.connection) {
+            self.pair(exchanges, counters, key, now);
+        }
+    }
+
+    /// Looks for the other end of a request on a joined connection.
+    fn pair(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, key: Key, now: Timestamp) {
+        let Some(connection) = exchanges.connection(key.connection) else { return };
+        let Flow::Joined { partner, offset } = connection.flow else { return };
+        let Some(position) = connection.get(key.ordinal).map(|exchange| exchange.position) else { return };
+        let position = position.wrapping_add(offset);
+        let client = exchanges.connection(partner);
+        let found = client.and_then(|client| client.by_request(SpanKind::Client, position));
+        if let Some(found) = found {
+            let found = Key { connection: partner, ordinal: found.ordinal };
+            self.settle(exchanges, key, Partner::Exchange(found));
+        } else if client
+            .is_none_or(|client| client.exchanges.back().is_some_and(|last| last.position > position))
+        {
+            counters.flows_missing += 1;
+            self.settle(exchanges, key, Partner::Absent);
+        } else {
+            self.deadlines.push(now.plus(self.wait), Wait::Request(key));
+        }
+    }
+
+    fn settle(&mut self, exchanges: &mut Exchanges, key: Key, partner: Partner) {
+        if let Some(live) = exchanges.live_mut(key)
+            && live.partner == Partner::Pending
+        {
+            live.partner = partner;
+            self.settled.push(key);
+        }
+    }
+}
+
+/// `None` when the exchange was exported.
+fn flow_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> Option<FlowKey> {
+    let direction = exchange.direction();
+    Some(FlowKey {
+        kind: exchange.kind,
+        request: sequence(connection, direction, exchange.position),
+        other: sequence(connection, direction.reverse(), exchange.live.as_ref()?.other_position),
+        prefix,
+    })
+}
+
+/// The absolute TCP sequence number of a position.
+#[expect(clippy::cast_possible_truncation, reason = "sequence numbers are 32 bits wide and wrap")]
+const fn sequence(connection: &Connection, direction: Direction, position: u64) -> u32 {
+    connection.first_sequence[direction.index()].wrapping_add(position as u32)
+}
+
+/// The requests received on this connection whose other end is not known yet.
+fn pending_requests(exchanges: &Exchanges, id: ConnectionId) -> Vec<Key> {
+    let Some(connection) = exchanges.connection(id) else { return Vec::new() };
+    connection
+        .exchanges
+        .iter()
+        .filter(|exchange| {
+            exchange.kind == SpanKind::Server
+                && exchange.live.as_ref().is_some_and(|live| live.partner == Partner::Pending)
+        })
+        .map(|exchange| Key { connection: id, ordinal: exchange.ordinal })
+        .collect()
+}

@@ -1,0 +1,122 @@
+//! What ends without an end of its own: connections that are forgotten, exchanges that make room, notices of what is open
+//! for long.
+
+use super::{
+    Gone, Notice, Tracer,
+    assembly::Expiry,
+    exchange::{Exchange, Key},
+    settings::nanos,
+    span::Traced,
+};
+use crate::{
+    event::{ConnectionId, SocketId, Timestamp},
+    protocol::{ExchangeEnd, Outcome},
+};
+
+impl Tracer {
+    pub(super) fn forget_later(&mut self, gone: Gone) {
+        self.gone.push(self.now.plus(nanos(self.settings.linger)), gone);
+    }
+
+    /// A connection closed a while ago; it stays while spans of it wait.
+    pub(super) fn forget_connection(&mut self, id: ConnectionId) {
+        self.end_open(id);
+        match self.exchanges.connection(id) {
+            Some(connection) if connection.live > 0 => self.forget_later(Gone::Connection(id)),
+            Some(_) => self.remove_connection(id),
+            None => {}
+        }
+    }
+
+    /// Forgets a connection at once; its spans go as they stand.
+    pub(super) fn evict_connection(&mut self, id: ConnectionId) {
+        self.end_open(id);
+        for key in self.keys(id, |exchange| !exchange.exported()) {
+            self.expire_span(key, Expiry::Bound);
+        }
+        self.remove_connection(id);
+    }
+
+    /// Ends the oldest exchange of a connection that has too many.
+    pub(super) fn make_room(&mut self, id: ConnectionId) {
+        let limit = self.settings.exchanges_per_connection;
+        let full = self.exchanges.connection(id).is_some_and(|connection| connection.live >= limit);
+        if !full {
+            return;
+        }
+        let Some(oldest) = self.keys(id, |exchange| !exchange.exported()).first().copied() else { return };
+        self.counters.evicted_exchanges += 1;
+        self.end_unfinished(oldest);
+        self.expire_span(oldest, Expiry::Bound);
+    }
+
+    pub(super) fn notice_exchange(&mut self, key: Key) {
+        let Some(after) = self.settings.open_notice else { return };
+        self.notices.push(self.now.plus(nanos(after)), Notice::Exchange(key));
+        self.compact_notices();
+    }
+
+    pub(super) fn notice_connect(&mut self, socket: SocketId, at: Timestamp) {
+        let Some(after) = self.settings.open_notice else { return };
+        self.notices.push(self.now.plus(nanos(after)), Notice::Connect(socket, at));
+        self.compact_notices();
+    }
+
+    /// Announces what has been open for long, once.
+    pub(super) fn give_notices(&mut self) {
+        while let Some(notice) = self.notices.pop_due(self.now) {
+            let span = match notice {
+                Notice::Exchange(key) => {
+                    self.exchanges.get(key).is_some_and(Exchange::open).then(|| self.open_span(key)).flatten()
+                }
+                Notice::Connect(socket, at) => self.open_connect(socket, at),
+            };
+            if let Some(span) = span {
+                self.counters.open_notices += 1;
+                self.assembly.ready.push(Traced::Open(span));
+            }
+        }
+    }
+
+    fn compact_notices(&mut self) {
+        let (exchanges, connects) = (&self.exchanges, &self.connects);
+        self.notices.compact(|notice| match notice {
+            Notice::Exchange(key) => exchanges.get(*key).is_some_and(Exchange::open),
+            Notice::Connect(socket, at) => connects.in_progress(*socket, *at),
+        });
+    }
+
+    fn end_open(&mut self, id: ConnectionId) {
+        for key in self.keys(id, Exchange::open) {
+            self.end_unfinished(key);
+        }
+    }
+
+    fn end_unfinished(&mut self, key: Key) {
+        let end = ExchangeEnd {
+            outcome: Outcome::Unfinished,
+            request_body: None,
+            response_body: None,
+            request_end: None,
+            missing: 0,
+            incomplete: Vec::new(),
+        };
+        self.end(key, self.now, end);
+    }
+
+    fn keys(&self, id: ConnectionId, wanted: impl Fn(&Exchange) -> bool) -> Vec<Key> {
+        let Some(connection) = self.exchanges.connection(id) else { return Vec::new() };
+        connection
+            .exchanges
+            .iter()
+            .filter(|exchange| wanted(exchange))
+            .map(|exchange| Key { connection: id, ordinal: exchange.ordinal })
+            .collect()
+    }
+
+    fn remove_connection(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.exchanges.remove(id) {
+            self.flows.forget(&connection);
+        }
+    }
+}

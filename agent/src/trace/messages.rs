@@ -1,0 +1,198 @@
+//! Pairing: what each message does to the exchange that it belongs to.
+
+use std::sync::Arc;
+
+use super::{
+    Tracer,
+    causality::{Causality, Sides, Trigger},
+    context,
+    counters::Counters,
+    exchange::{Exchange, Incoming, Key, Live},
+    flow::{Flows, Partner},
+    semantics,
+    span::{Span, SpanKind},
+};
+use crate::{
+    event::{Direction, Timestamp},
+    protocol::{ExchangeEnd, Origin, Outcome, RequestHead, ResponseHead},
+};
+
+impl Tracer {
+    /// The first byte of a request.
+    pub(super) fn request(&mut self, key: Key, direction: Direction, origin: Origin) {
+        if self.exchanges.live >= self.settings.exchanges {
+            self.counters.refused_exchanges += 1;
+            return;
+        }
+        self.make_room(key.connection);
+        let process = self.facts_of(origin.thread.pid);
+        let kind = match direction {
+            Direction::In => SpanKind::Server,
+            Direction::Out => SpanKind::Client,
+        };
+        let epoch = self.processes.get(origin.thread.pid).map_or(0, |process| process.epoch);
+        let Some(connection) = self.exchanges.connection_mut(key.connection) else {
+            self.counters.refused_messages += 1;
+            return;
+        };
+        let last = connection.exchanges.back();
+        if last.is_some_and(|last| last.ordinal >= key.ordinal) {
+            self.counters.refused_messages += 1;
+            return;
+        }
+        let input_from = match kind {
+            SpanKind::Server => origin.position,
+            // What comes next is this call's response, unless an earlier one is still awaited.
+            SpanKind::Client if last.is_none_or(|last| !last.open()) => {
+                connection.seen[Direction::In.index()]
+            }
+            SpanKind::Client => u64::MAX,
+        };
+        let mut span = Span::begin(kind, semantics::unknown_name(), connection.peer, origin.thread, process);
+        span.local = Some(connection.local);
+        span.http = Some(semantics::unknown_http());
+        let other_position = connection.seen[direction.reverse().index()];
+        let partner = Flows::at_start(&connection.flow, kind);
+        let lent = if kind == SpanKind::Client { connection.lent.take() } else { None };
+        let exchange = Exchange {
+            ordinal: key.ordinal,
+            kind,
+            id: self.identifiers.span(key.connection, direction, origin.position),
+            at: origin.at,
+            position: origin.position,
+            input_from,
+            pid: origin.thread.pid,
+            context: None,
+            fixed_early: false,
+            passes_on: None,
+            sides: Sides::new(epoch),
+            live: Some(Box::new(Live::new(Box::new(span), other_position, partner))),
+        };
+        self.exchanges.push(key.connection, exchange, self.settings.recent_exchanges);
+        if kind == SpanKind::Client {
+            let trigger = match lent {
+                Some(lent) => lent.lent(&self.exchanges, &self.processes),
+                None => Trigger::of(&self.exchanges, &self.processes, origin.last_input),
+            };
+            self.start_side(key, trigger);
+        }
+        self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
+        self.decide_settled();
+        self.notice_exchange(key);
+    }
+
+    /// The head of a request.
+    pub(super) fn request_head(&mut self, key: Key, mut head: RequestHead) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let (kind, pid) = (exchange.kind, exchange.pid);
+        let Some(live) = exchange.live.as_deref_mut() else { return };
+        if live.ended.is_some() || live.head_seen {
+            return;
+        }
+        live.head_seen = true;
+        let incoming = incoming(&mut head, &mut self.counters);
+        let prefix = head.prefix;
+        self.semantics.request(&mut live.span, head, &mut self.counters);
+        if let Some(incoming) = incoming {
+            let parent = incoming.parent;
+            match kind {
+                SpanKind::Server => self.pass_through.open(pid, parent, key),
+                SpanKind::Client => exchange.passes_on = self.pass_through.only(pid, parent),
+            }
+            live.incoming = Some(Box::new(incoming));
+        }
+        let partner_request = live.partner_request.take();
+        self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
+        self.decide_settled();
+        self.try_decide(key);
+        if let Some(request) = partner_request {
+            self.try_decide(request);
+        }
+    }
+
+    /// The first byte of a response.
+    pub(super) fn response(&mut self, key: Key, origin: Origin, head: &ResponseHead) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let kind = exchange.kind;
+        let Some(live) = exchange.live.as_deref_mut() else { return };
+        let first = live.first_response.is_none();
+        if first {
+            live.first_response = Some(origin.at);
+        }
+        if !head.interim {
+            live.status = Some(head.status).filter(|status| *status != 0);
+        }
+        match kind {
+            SpanKind::Client => {
+                if first {
+                    exchange.input_from = origin.position;
+                    self.flows.response(&mut self.exchanges, key.connection, self.now);
+                }
+            }
+            SpanKind::Server if head.interim => {}
+            SpanKind::Server => {
+                let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
+                if self.causality.answer(exchanges, processes, key, origin.last_input) {
+                    self.judge_calls(key, true);
+                }
+            }
+        }
+    }
+
+    /// Both messages of an exchange are over.
+    pub(super) fn end(&mut self, key: Key, at: Timestamp, end: ExchangeEnd) {
+        let unix_offset = self.unix_offset;
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);
+        if end.outcome == Outcome::Upgraded {
+            // What flows from here on is no message of this exchange.
+            exchange.sides.trigger_nothing();
+        }
+        let Some(live) = exchange.live.as_deref_mut() else { return };
+        if live.ended.is_some() {
+            return;
+        }
+        let at = at.max(start);
+        live.ended = Some(at);
+        live.span.start = start.0.saturating_add(unix_offset);
+        live.span.end = at.0.saturating_add(unix_offset);
+        live.span.first_response_byte = live.first_response.map(|first| first.0.saturating_add(unix_offset));
+        semantics::conclude(&mut live.span, live.status, end);
+        if !live.head_seen {
+            // The head will not come any more, and without it the other end cannot be recognised.
+            live.head_seen = true;
+            live.partner = match live.partner {
+                Partner::Pending => Partner::Absent,
+                known => known,
+            };
+        }
+        let partner_request = live.partner_request.take();
+        if kind == SpanKind::Server {
+            if let Some(incoming) = live.incoming.as_deref() {
+                self.pass_through.close(pid, incoming.parent, key);
+            }
+            if Causality::unanswered(&mut self.exchanges, key) {
+                self.judge_calls(key, false);
+            }
+        }
+        self.try_decide(key);
+        self.finish_or_wait(key);
+        if let Some(request) = partner_request {
+            self.try_decide(request);
+        }
+    }
+}
+
+/// Reads the trace context of a request's head.
+fn incoming(head: &mut RequestHead, counters: &mut Counters) -> Option<Incoming> {
+    let value = head.traceparent.take()?;
+    let Some(parent) = context::trace_parent(&value) else {
+        counters.invalid_traceparents += 1;
+        return None;
+    };
+    let sent = head.tracestate.take();
+    let state = sent.as_deref().and_then(context::trace_state).filter(|state| !state.is_empty());
+    let complete = sent.as_deref().map(|sent| sent.trim_matches([' ', '\t'])).filter(|sent| !sent.is_empty());
+    counters.invalid_tracestates += u64::from(state != complete);
+    Some(Incoming { parent, state: state.map(Arc::from) })
+}

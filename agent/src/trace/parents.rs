@@ -1,0 +1,156 @@
+//! Decisions: which of the things that can name a span's parent does, and when enough is known to say so.
+
+use super::{
+    Tracer,
+    causality::{Causality, Orphan, Start, Trigger, Verdict},
+    exchange::{Key, Parentage},
+    flow::Partner,
+    span::{Evidence, SpanKind},
+};
+
+impl Tracer {
+    /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
+    pub(super) fn start_side(&mut self, key: Key, trigger: Trigger) {
+        let mut verdict = match Causality::call(&mut self.exchanges, &mut self.processes, key, trigger) {
+            Start::Decided(verdict) => Some(verdict),
+            Start::Waits(request) => {
+                let limit = self.settings.calls_per_request;
+                match self.exchanges.live_mut(request) {
+                    Some(live) if live.calls.len() < limit => {
+                        live.calls.push(key);
+                        None
+                    }
+                    Some(_) => Some(Verdict::Orphan(Orphan::Bound)),
+                    None => Some(Verdict::Orphan(Orphan::StartOnly)),
+                }
+            }
+        };
+        if let Some(live) = self.exchanges.live_mut(key) {
+            live.verdict = verdict.take();
+        }
+    }
+
+    /// A request is answered, or never will be: the verdicts on its calls fall.
+    pub(super) fn judge_calls(&mut self, key: Key, answered: bool) {
+        let Some(live) = self.exchanges.live_mut(key) else { return };
+        for call in std::mem::take(&mut live.calls) {
+            let verdict = Causality::verdict(&self.exchanges, &self.processes, call, answered);
+            match self.exchanges.live_mut(call) {
+                Some(live) => {
+                    live.verdict = Some(verdict);
+                    self.try_decide(call);
+                }
+                None => self.decide_late(call, verdict),
+            }
+        }
+    }
+
+    /// A verdict on a call that was given out already, because it had waited for too long or knew its parent otherwise.
+    fn decide_late(&mut self, call: Key, verdict: Verdict) {
+        let unknown = self.exchanges.get(call).is_some_and(|call| call.fixed_early);
+        if let (true, Verdict::Agreed(request)) = (unknown, verdict) {
+            self.decide_child(call, request, Evidence::TwoSided);
+        }
+    }
+
+    /// Decides on the requests whose other end has become known, or known to be absent.
+    pub(super) fn decide_settled(&mut self) {
+        for key in self.flows.take_settled() {
+            self.try_decide(key);
+        }
+    }
+
+    /// Decides on a span's parent as soon as everything that could say more has spoken.
+    pub(super) fn try_decide(&mut self, key: Key) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let kind = exchange.kind;
+        let Some(live) = exchange.live.as_deref() else { return };
+        let decided = live.parentage != Parentage::Undecided && !exchange.fixed_early;
+        if !live.head_seen || decided {
+            return;
+        }
+        match kind {
+            SpanKind::Client => self.try_decide_call(key),
+            SpanKind::Server => self.try_decide_request(key),
+        }
+    }
+
+    fn try_decide_call(&mut self, key: Key) {
+        let Some(call) = self.exchanges.get(key) else { return };
+        let Some(live) = call.live.as_deref() else { return };
+        let own_context = live.incoming.is_some();
+        match (call.passes_on, own_context, live.verdict) {
+            (Some(request), _, _) => {
+                self.decide_child(key, request, Evidence::Header);
+            }
+            (None, true, _) => {
+                self.decide(key, Parentage::Header);
+            }
+            (None, false, Some(Verdict::Agreed(request))) => {
+                self.decide_child(key, request, Evidence::TwoSided);
+            }
+            (None, false, Some(Verdict::Orphan(reason))) => {
+                self.count_orphan(reason);
+                self.decide(key, Parentage::Root { unknown: false });
+            }
+            (None, false, None) => {}
+        }
+    }
+
+    fn try_decide_request(&mut self, key: Key) {
+        let Some(live) = self.exchanges.live_mut(key) else { return };
+        let has_context = live.incoming.is_some();
+        let partner = match live.partner {
+            Partner::Pending => return,
+            Partner::Absent => None,
+            Partner::Exchange(call) => self.exchanges.get(call).map(|exchange| (call, exchange)),
+        };
+        let by_flow = match partner {
+            None => None,
+            Some((call, _)) if !has_context => Some(call),
+            // Whose context it is shows in the call's head: its program's own, or one that it passes on.
+            Some((call, sent)) if sent.live.as_deref().is_some_and(|live| !live.head_seen) => {
+                self.await_head(call, key);
+                return;
+            }
+            Some((call, sent)) => sent.passes_on.map(|_| call),
+        };
+        if let Some(call) = by_flow {
+            self.decide_child(key, call, Evidence::Flow);
+        } else if has_context {
+            self.decide(key, Parentage::Header);
+        } else {
+            self.counters.roots_remote += 1;
+            self.decide(key, Parentage::Root { unknown: false });
+        }
+    }
+
+    fn await_head(&mut self, call: Key, request: Key) {
+        if let Some(live) = self.exchanges.live_mut(call) {
+            live.partner_request = Some(request);
+        }
+    }
+
+    fn decide_child(&mut self, child: Key, parent: Key, evidence: Evidence) {
+        let id = self.exchanges.get(parent).map(|parent| parent.id);
+        match id {
+            Some(id) => self.decide(child, Parentage::Exchange { of: parent, id, evidence }),
+            None => {
+                self.counters.orphans_forgotten += 1;
+                self.decide(child, Parentage::Root { unknown: true });
+            }
+        }
+    }
+
+    fn count_orphan(&mut self, reason: Orphan) {
+        let counter = match reason {
+            Orphan::None => &mut self.counters.orphans_none,
+            Orphan::StartOnly => &mut self.counters.orphans_start_only,
+            Orphan::Unanswered => &mut self.counters.orphans_unanswered,
+            Orphan::Contradiction => &mut self.counters.orphans_contradiction,
+            Orphan::Loss => &mut self.counters.orphans_loss,
+            Orphan::Bound => &mut self.counters.orphans_bound,
+        };
+        *counter += 1;
+    }
+}

@@ -1,0 +1,70 @@
+//! Pass-through: a proxy forwards the `traceparent` that it received. A call that carries the context of exactly one open
+//! request of its process was caused by that request; if there are more, it is the program's own word and no more.
+
+use rustc_hash::FxHashMap;
+
+use super::{context::TraceParent, exchange::Key};
+
+/// The open requests with a context, by process and context. Flags do not matter: a proxy may change them.
+#[derive(Debug, Default)]
+pub(super) struct PassThrough {
+    open: FxHashMap<(u32, [u8; 16], [u8; 8]), Vec<Key>>,
+}
+
+impl PassThrough {
+    /// A request with this context is open in the process.
+    pub(super) fn open(&mut self, pid: u32, context: TraceParent, request: Key) {
+        self.open.entry(name(pid, context)).or_default().push(request);
+    }
+
+    /// It is over.
+    pub(super) fn close(&mut self, pid: u32, context: TraceParent, request: Key) {
+        let name = name(pid, context);
+        let Some(requests) = self.open.get_mut(&name) else { return };
+        requests.retain(|open| *open != request);
+        if requests.is_empty() {
+            self.open.remove(&name);
+        }
+    }
+
+    /// The only open request of the process that has this context.
+    pub(super) fn only(&self, pid: u32, context: TraceParent) -> Option<Key> {
+        match self.open.get(&name(pid, context))?.as_slice() {
+            [request] => Some(*request),
+            _ => None,
+        }
+    }
+}
+
+const fn name(pid: u32, context: TraceParent) -> (u32, [u8; 16], [u8; 8]) {
+    (pid, context.trace.0, context.span.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::ConnectionId,
+        trace::span::{SpanId, TraceId},
+    };
+
+    #[test]
+    fn only_one_open_request_of_the_same_process() {
+        let context = TraceParent { trace: TraceId([1; 16]), span: SpanId([2; 8]), flags: 1 };
+        let (one, two) = (
+            Key { connection: ConnectionId(1), ordinal: 0 },
+            Key { connection: ConnectionId(2), ordinal: 0 },
+        );
+        let mut passes = PassThrough::default();
+        assert_eq!(passes.only(7, context), None);
+        passes.open(7, context, one);
+        assert_eq!(passes.only(7, TraceParent { flags: 0, ..context }), Some(one));
+        assert_eq!(passes.only(8, context), None);
+        passes.open(7, context, two);
+        assert_eq!(passes.only(7, context), None);
+        passes.close(7, context, one);
+        assert_eq!(passes.only(7, context), Some(two));
+        passes.close(7, context, two);
+        assert!(passes.open.is_empty());
+    }
+}

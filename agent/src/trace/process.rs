@@ -1,0 +1,194 @@
+//! The traced processes as spans see them: facts, what was lost, and how far the process is believed.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::causality::Belief;
+use crate::event::ProcessFacts;
+
+/// `service.name` of a process of which nothing is known (semantic conventions of the resource).
+const UNKNOWN_SERVICE: &str = "unknown_service";
+
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) facts: Arc<ProcessFacts>,
+    pub(super) belief: Belief,
+    /// Rises with every loss of events and with exec: what began in an earlier epoch is not joined to what came after.
+    pub(super) epoch: u32,
+    /// The last `process_drops` seen.
+    drops: Option<u64>,
+    exited: bool,
+}
+
+impl Process {
+    fn new(facts: Arc<ProcessFacts>) -> Self {
+        Self { facts, belief: Belief::default(), epoch: 0, drops: None, exited: false }
+    }
+}
+
+/// The processes by pid (initial pid namespace), bounded.
+#[derive(Debug)]
+pub(super) struct Processes {
+    by_pid: FxHashMap<u32, Process>,
+    limit: usize,
+}
+
+impl Processes {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { by_pid: FxHashMap::default(), limit }
+    }
+
+    /// A process was selected or executed a program. `false` when there is no room.
+    pub(super) fn facts(&mut self, facts: &ProcessFacts) -> bool {
+        let facts = Arc::new(facts.clone());
+        match self.by_pid.get_mut(&facts.pid) {
+            Some(known) => {
+                let same_program =
+                    known.facts.executable == facts.executable && known.facts.key() == facts.key();
+                let first_facts = known.facts.executable.is_empty();
+                if !same_program && !first_facts {
+                    known.belief = Belief::default();
+                    known.epoch += 1;
+                }
+                if known.facts.start_time != facts.start_time {
+                    known.drops = None;
+                }
+                known.facts = facts;
+                known.exited = false;
+                true
+            }
+            None => self.insert(Process::new(facts)),
+        }
+    }
+
+    /// The child is its parent's program, but earns its own belief. `false` when there is no room.
+    pub(super) fn fork(&mut self, parent: u32, child: u32) -> bool {
+        let facts = match self.by_pid.get(&parent) {
+            // The child's start time is not known here; its own facts, when they follow, have it.
+            Some(known) => {
+                ProcessFacts { pid: child, parent_pid: parent, start_time: 0, ..known.facts.as_ref().clone() }
+            }
+            None => ProcessFacts { parent_pid: parent, ..placeholder(child) },
+        };
+        self.by_pid.remove(&child);
+        self.insert(Process::new(Arc::new(facts)))
+    }
+
+    /// The process is gone; it stays known until [`Processes::forget`].
+    pub(super) fn exit(&mut self, pid: u32) {
+        if let Some(process) = self.by_pid.get_mut(&pid) {
+            process.exited = true;
+        }
+    }
+
+    /// Forgets a process that has exited, unless its pid is in use again.
+    pub(super) fn forget(&mut self, pid: u32) {
+        if self.by_pid.get(&pid).is_some_and(|process| process.exited) {
+            self.by_pid.remove(&pid);
+        }
+    }
+
+    /// Notes the running count of lost events; `true` when it has risen.
+    pub(super) fn drops(&mut self, pid: u32, drops: u64) -> bool {
+        let Some(process) = self.by_pid.get_mut(&pid) else { return false };
+        let risen = process.drops.is_some_and(|before| drops > before);
+        process.drops = Some(drops);
+        process.epoch += u32::from(risen);
+        risen
+    }
+
+    /// The facts of a process, placeholders when it is not known. The second value is `false` when there is no room for it.
+    pub(super) fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, bool) {
+        if let Some(process) = self.by_pid.get(&pid) {
+            return (Arc::clone(&process.facts), true);
+        }
+        let facts = Arc::new(placeholder(pid));
+        let kept = self.insert(Process::new(Arc::clone(&facts)));
+        (facts, kept)
+    }
+
+    pub(super) fn get(&self, pid: u32) -> Option<&Process> {
+        self.by_pid.get(&pid)
+    }
+
+    pub(super) fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
+        self.by_pid.get_mut(&pid)
+    }
+
+    fn insert(&mut self, process: Process) -> bool {
+        if self.by_pid.len() >= self.limit {
+            return false;
+        }
+        self.by_pid.insert(process.facts.pid, process);
+        true
+    }
+}
+
+fn placeholder(pid: u32) -> ProcessFacts {
+    ProcessFacts { pid, service_name: UNKNOWN_SERVICE.into(), ..ProcessFacts::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(pid: u32, start_time: u64, executable: &str) -> ProcessFacts {
+        ProcessFacts { pid, start_time, executable: executable.into(), ..ProcessFacts::default() }
+    }
+
+    #[test]
+    fn drops_count_when_they_rise() {
+        let mut processes = Processes::new(10);
+        assert!(!processes.drops(1, 5), "unknown");
+        processes.facts(&facts(1, 7, "/a"));
+        assert!(!processes.drops(1, 5), "the first number is the base");
+        assert!(!processes.drops(1, 5));
+        assert!(processes.drops(1, 6));
+        assert_eq!(processes.get(1).unwrap().epoch, 1);
+    }
+
+    #[test]
+    fn exec_starts_belief_and_epoch_anew_and_refined_facts_do_not() {
+        let mut processes = Processes::new(10);
+        processes.facts(&facts(1, 7, "/a"));
+        processes.facts(&facts(1, 7, "/a"));
+        assert_eq!(processes.get(1).unwrap().epoch, 0);
+        processes.facts(&facts(1, 7, "/b"));
+        assert_eq!(processes.get(1).unwrap().epoch, 1);
+    }
+
+    #[test]
+    fn a_child_is_its_parents_program() {
+        let mut processes = Processes::new(10);
+        processes.facts(&facts(1, 7, "/a"));
+        processes.fork(1, 2);
+        let child = &processes.get(2).unwrap().facts;
+        assert_eq!((child.pid, child.parent_pid, &*child.executable), (2, 1, "/a"));
+    }
+
+    #[test]
+    fn a_pid_in_use_again_is_not_forgotten() {
+        let mut processes = Processes::new(10);
+        processes.facts(&facts(1, 7, "/a"));
+        processes.exit(1);
+        processes.facts(&facts(1, 9, "/a"));
+        processes.forget(1);
+        assert_eq!(processes.get(1).unwrap().facts.start_time, 9);
+        processes.exit(1);
+        processes.forget(1);
+        assert!(processes.get(1).is_none());
+    }
+
+    #[test]
+    fn unknown_processes_get_placeholders_within_the_bound() {
+        let mut processes = Processes::new(1);
+        let (facts, kept) = processes.facts_of(5);
+        assert!(kept);
+        assert_eq!((&*facts.service_name, facts.pid), ("unknown_service", 5));
+        let (facts, kept) = processes.facts_of(6);
+        assert!(!kept);
+        assert_eq!(facts.pid, 6);
+        assert!(processes.get(6).is_none());
+    }
+}

@@ -1,0 +1,308 @@
+//! The stable HTTP semantic conventions: what a request's head, a response's status and an end mean for a span
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, request targets by RFC 9112 section 3.2).
+
+use std::{borrow::Cow, net::SocketAddr};
+
+use super::{
+    counters::Counters,
+    errors,
+    redaction::{self, Redaction},
+    settings::TextLimits,
+    span::{Http, Span, SpanKind, Status},
+};
+use crate::protocol::{ExchangeEnd, Outcome, RequestHead};
+
+/// `http.request.method` of a method outside [`KNOWN_METHODS`].
+const OTHER_METHOD: &str = "_OTHER";
+/// The span's name where the method is not known.
+const UNKNOWN_NAME: &str = "HTTP";
+/// RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
+const KNOWN_METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
+const HTTP: &str = "http";
+const HTTPS: &str = "https";
+
+/// Turns heads into the words of the conventions.
+#[derive(Debug)]
+pub(super) struct Semantics {
+    pub(super) limits: TextLimits,
+    pub(super) redaction: Redaction,
+}
+
+/// The span's name before anything is known of the request.
+pub(super) fn unknown_name() -> String {
+    UNKNOWN_NAME.to_owned()
+}
+
+/// The HTTP part of a span of which no head was seen.
+pub(super) fn unknown_http() -> Http {
+    Http { method: OTHER_METHOD, scheme: HTTP, version: version(1), ..Http::default() }
+}
+
+impl Semantics {
+    /// Fills a span from the head of its request.
+    pub(super) fn request(&self, span: &mut Span, head: RequestHead, counters: &mut Counters) {
+        let known = KNOWN_METHODS.iter().find(|known| **known == head.method);
+        let method = known.copied().unwrap_or(OTHER_METHOD);
+        span.name = known.map_or(UNKNOWN_NAME, |known| known).to_owned();
+
+        let host = head.host.as_deref().map(str::trim).filter(|host| !host.is_empty());
+        let target = Target::parse(&head.method, &head.target);
+        let authority = target.authority.or(host).map(without_userinfo);
+        let (server_address, server_port) = self.server(span, target.scheme, authority, counters);
+        let path = target.path.map(|path| self.path(path, counters));
+        let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
+        let full_url = match span.kind {
+            SpanKind::Client => self.full_url(&target, host, span.peer, path.as_deref(), query.as_deref()),
+            SpanKind::Server => None,
+        };
+        let (client_address, client_port) = match span.kind {
+            SpanKind::Server => (Some(span.peer.ip().to_string()), Some(span.peer.port())),
+            SpanKind::Client => (None, None),
+        };
+        span.http = Some(Http {
+            method,
+            method_original: known
+                .is_none()
+                .then(|| limited(head.method, self.limits.method, counters))
+                .filter(|method| !method.is_empty()),
+            path,
+            query,
+            full_url,
+            scheme: target.scheme,
+            status: None,
+            version: version(head.version_minor),
+            server_address,
+            server_port,
+            client_address,
+            client_port,
+            user_agent: head.user_agent.map(|agent| limited(agent, self.limits.user_agent, counters)),
+            request_body_size: None,
+            response_body_size: None,
+        });
+    }
+
+    /// `server.address` and `server.port`: of the URI, else of the connection's own end that serves.
+    fn server(
+        &self,
+        span: &Span,
+        scheme: &str,
+        authority: Option<&str>,
+        counters: &mut Counters,
+    ) -> (Option<String>, Option<u16>) {
+        if let Some(authority) = authority {
+            let (host, port) = host_and_port(authority);
+            if !host.is_empty() {
+                let default = if scheme == HTTPS { 443 } else { 80 };
+                let host = limited(host.to_owned(), self.limits.host, counters);
+                return (Some(host), Some(port.unwrap_or(default)));
+            }
+        }
+        let address = match span.kind {
+            SpanKind::Server => span.local,
+            SpanKind::Client => Some(span.peer),
+        };
+        (address.map(|address| address.ip().to_string()), address.map(|address| address.port()))
+    }
+
+    fn path(&self, path: &str, counters: &mut Counters) -> String {
+        self.redacted(redaction::userinfo(path), self.limits.path, counters)
+    }
+
+    fn query(&self, query: &str, counters: &mut Counters) -> String {
+        self.redacted(self.redaction.query(query), self.limits.query, counters)
+    }
+
+    fn redacted(&self, text: Cow<'_, str>, limit: usize, counters: &mut Counters) -> String {
+        counters.redactions += u64::from(matches!(text, Cow::Owned(_)));
+        limited(text.into_owned(), limit, counters)
+    }
+
+    /// `url.full`, put together from parts that are redacted and limited already.
+    fn full_url(
+        &self,
+        target: &Target<'_>,
+        host: Option<&str>,
+        peer: SocketAddr,
+        path: Option<&str>,
+        query: Option<&str>,
+    ) -> Option<String> {
+        if target.form == Form::Authority {
+            // CONNECT names a host to tunnel to, no resource.
+            return None;
+        }
+        let userinfo = target.authority.is_some_and(|authority| authority.contains('@'));
+        let authority = match target.authority.or(host).map(without_userinfo) {
+            Some(authority) => Cow::Borrowed(cut(authority, self.limits.host + ":65535".len())),
+            None => Cow::Owned(peer.to_string()),
+        };
+        let path = if target.form == Form::Asterisk { "" } else { path.unwrap_or_default() };
+        let mut url = String::with_capacity(64 + path.len() + query.map_or(0, str::len));
+        url.push_str(target.written_scheme.unwrap_or(HTTP));
+        url.push_str("://");
+        if userinfo {
+            url.push_str("REDACTED:REDACTED@");
+        }
+        url.push_str(&authority);
+        url.push_str(path);
+        if let Some(query) = query {
+            url.push('?');
+            url.push_str(query);
+        }
+        Some(url)
+    }
+}
+
+/// Writes the end of an exchange into its span: sizes, status, `error.type`, what was missing.
+pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: ExchangeEnd) {
+    span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
+    span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
+    span.missing_bytes = end.missing;
+    span.incomplete = end.incomplete;
+    let reason = match end.outcome {
+        Outcome::Unfinished => Some("unfinished"),
+        Outcome::Lost if span.incomplete.is_empty() => Some("lost"),
+        _ => None,
+    };
+    if let Some(reason) = reason
+        && let Err(place) = span.incomplete.binary_search(&reason)
+    {
+        span.incomplete.insert(place, reason);
+    }
+    if let Some(http) = &mut span.http {
+        http.status = status;
+        http.request_body_size = end.request_body;
+        http.response_body_size = end.response_body;
+    }
+}
+
+/// A server's 5xx is an error, and a client's 4xx and 5xx.
+fn error_by_status(kind: SpanKind, status: Option<u16>) -> Option<String> {
+    let first_error = match kind {
+        SpanKind::Server => 500,
+        SpanKind::Client => 400,
+    };
+    status.filter(|status| *status >= first_error).map(|status| status.to_string())
+}
+
+fn error_by_outcome(outcome: Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Complete | Outcome::Upgraded | Outcome::Lost | Outcome::Unfinished => None,
+        Outcome::ConnectionClosed(None) => Some("connection_closed".to_owned()),
+        Outcome::ConnectionClosed(Some(errno)) => Some(errors::error_type(errno).into_owned()),
+        Outcome::ClientAborted(_) => Some("client_aborted".to_owned()),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `/path?query`, or what does not look like any form.
+    Origin,
+    /// `http://host/path?query`.
+    Absolute,
+    /// `host:port`, of CONNECT.
+    Authority,
+    /// `*`, of OPTIONS.
+    Asterisk,
+}
+
+/// The parts of a request target.
+#[derive(Debug, Clone, Copy)]
+struct Target<'a> {
+    form: Form,
+    scheme: &'static str,
+    /// The scheme as the client wrote it.
+    written_scheme: Option<&'a str>,
+    authority: Option<&'a str>,
+    path: Option<&'a str>,
+    query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn parse(method: &str, target: &'a str) -> Self {
+        let none = Self {
+            form: Form::Origin,
+            scheme: HTTP,
+            written_scheme: None,
+            authority: None,
+            path: None,
+            query: None,
+        };
+        if method == "CONNECT" && !target.starts_with('/') {
+            return Self {
+                form: Form::Authority,
+                authority: Some(target).filter(|target| !target.is_empty()),
+                ..none
+            };
+        }
+        if target == "*" {
+            return Self { form: Form::Asterisk, path: Some(target), ..none };
+        }
+        let Some((scheme, rest)) = absolute(target) else {
+            let (path, query) = path_and_query(target);
+            return Self { path: Some(path).filter(|path| !path.is_empty()), query, ..none };
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (path, query) = path_and_query(&rest[end..]);
+        Self {
+            form: Form::Absolute,
+            scheme: if scheme.eq_ignore_ascii_case(HTTPS) { HTTPS } else { HTTP },
+            written_scheme: Some(scheme),
+            authority: Some(&rest[..end]).filter(|authority| !authority.is_empty()),
+            // An empty path means the root (RFC 9110 section 4.2.3).
+            path: Some(if path.is_empty() { "/" } else { path }),
+            query,
+        }
+    }
+}
+
+/// Splits `scheme://rest` (RFC 3986 section 3.1).
+fn absolute(target: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = target.split_once("://")?;
+    let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    valid.then_some((scheme, rest))
+}
+
+fn path_and_query(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (text, None),
+    }
+}
+
+fn without_userinfo(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Splits an authority; the brackets of an IPv6 address go.
+fn host_and_port(authority: &str) -> (&str, Option<u16>) {
+    if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') => (host, port.parse().ok()),
+        _ => (authority, None),
+    }
+}
+
+const fn version(minor: u8) -> &'static str {
+    if minor == 0 { "1.0" } else { "1.1" }
+}
+
+/// The longest start of `text` that has at most `limit` bytes and ends at a character.
+fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+fn limited(mut text: String, limit: usize, counters: &mut Counters) -> String {
+    if text.len() > limit {
+        counters.texts_cut += 1;
+        text.truncate(text.floor_char_boundary(limit));
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "semantics_tests.rs"]
+mod tests;

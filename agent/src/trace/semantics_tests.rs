@@ -1,0 +1,1 @@
+//! Tables of request targets, statuses and outcomes.

@@ -1,0 +1,159 @@
+//! The agent under a guard: started with a configuration of the test's, stopped with SIGTERM, its spans read back.
+
+use std::{
+    env,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::{
+    machine,
+    process::{Launch, Process},
+    span::{self, SpanRow},
+    stage::{self, Stage},
+};
+
+/// A `wirespan run` that has said `ready`.
+#[derive(Debug)]
+pub struct Agent {
+    process: Process,
+    spans: PathBuf,
+    metrics: u16,
+}
+
+impl Agent {
+    /// Starts it for everything in the stage's cgroup and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready; the error holds what it said.
+    pub fn start(stage: &Stage) -> Result<Self> {
+        Self::with_select(stage, &stage.select())
+    }
+
+    /// Starts it with another `select` (and whatever else `text` holds of the configuration, save `export` and `metrics`).
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn with_select(stage: &Stage, text: &str) -> Result<Self> {
+        let metrics = stage::port();
+        let spans = stage.dir().join(format!("spans-{metrics}.jsonl"));
+        let export = format!("export: {{ file: {{ path: \"{}\" }} }}\n", spans.display());
+        let listen = format!("metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n");
+        let config = stage.file(&format!("agent-{metrics}.yaml"), &format!("{text}{export}{listen}"))?;
+        let mut process = command(&config)?.start(stage.dir())?;
+        process.says("ready")?;
+        Ok(Self { process, spans, metrics })
+    }
+
+    /// The agent's process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it wrote to standard error.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// Ends it at once, as the kernel's memory killer would.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait().map(drop)
+    }
+
+    /// Its self-metrics as Prometheus text.
+    ///
+    /// # Errors
+    /// When its listener does not answer.
+    pub fn metrics(&self) -> Result<Metrics> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics)).context("no metrics listener")?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).context("the metrics do not end")?;
+        Ok(Metrics(text))
+    }
+
+    /// Stops it with SIGTERM: it must drain, exit with 0, within the 5 s that it promises. Gives every span it exported.
+    ///
+    /// # Errors
+    /// When it breaks that promise.
+    pub fn stop(self) -> Result<Vec<SpanRow>> {
+        let spans = self.finish()?;
+        if spans.exists() { span::read(&spans) } else { Ok(Vec::new()) }
+    }
+
+    /// As [`Agent::stop`], for more spans than a test wants to read: gives the file.
+    ///
+    /// # Errors
+    /// When it breaks that promise.
+    pub fn finish(mut self) -> Result<PathBuf> {
+        let asked = Instant::now();
+        self.process.signal(Signal::SIGTERM)?;
+        let status = self.process.wait()?;
+        ensure!(status.success(), "the agent ended with {status}: {}", self.log());
+        ensure!(asked.elapsed() < Duration::from_secs(5), "the agent took {:?} to end", asked.elapsed());
+        Ok(self.spans.clone())
+    }
+
+    /// The file that the spans go to.
+    #[must_use]
+    pub fn spans_file(&self) -> &Path {
+        &self.spans
+    }
+}
+
+/// The command `wirespan run --config FILE`, on the rung that `WIRESPAN_RUNG` names.
+///
+/// # Errors
+/// When there is no agent to run.
+pub fn command(config: &Path) -> Result<Launch<'static>> {
+    let launch = Launch::new(machine::wirespan()?).arg("run").arg("--config").arg(config);
+    Ok(match env::var("WIRESPAN_RUNG") {
+        Ok(rung) if !rung.is_empty() => launch.arg("--rung").arg(rung),
+        _ => launch,
+    })
+}
+
+/// Self-metrics in Prometheus text.
+#[derive(Debug, Clone)]
+pub struct Metrics(String);
+
+impl Metrics {
+    /// The sum of a metric over the label sets that contain all of `labels` (e.g. `reason="ring"`).
+    #[must_use]
+    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| {
+                let (key, value) = line.rsplit_once(' ')?;
+                let (metric, set) = key.split_once('{').unwrap_or((key, ""));
+                let matches = metric == name && labels.iter().all(|label| set.contains(label));
+                matches.then(|| value.parse::<f64>().ok())?
+            })
+            .sum()
+    }
+
+    /// Every line whose metric counts something lost (`dropped` or `drop` in its name) and is not 0.
+    #[must_use]
+    pub fn losses(&self) -> Vec<String> {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
+        let counts = |line: &&str| line.split(['{', ' ']).next().is_some_and(|name| name.contains("drop"));
+        lines.filter(counts).filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect()
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}

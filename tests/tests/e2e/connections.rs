@@ -1,0 +1,184 @@
+//! Which connections and processes are traced: older than the agent, of other namespaces, refused, not selected.
+
+use anyhow::Result;
+use wirespan_tests::{
+    agent::Agent,
+    machine,
+    nginx::Nginx,
+    process::{Launch, Process},
+    programs::Service,
+    span::{Kind, SpanRow},
+    stage::{self, Namespace, Stage},
+};
+
+use crate::{
+    check::{brief, the},
+    peers::{Place, eof, send, touch, until, wait},
+};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const END: &str = "\r\n\r\n";
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+#[test]
+fn a_connection_older_than_the_agent_is_traced() -> Result<()> {
+    let Some(stage) = Stage::shared("older", &["/usr/bin/python3"]) else { return Ok(()) };
+    let (used, ready) = (stage.dir().join("used"), stage.dir().join("ready"));
+    let place = Place::local(&stage);
+    let server =
+        place.listen(&[vec![until(END), send(OK), until(END), send(OK), until(END), send(OK), eof()]])?;
+    let client = place.connect(&[vec![
+        send(&get("/before")),
+        until(OK),
+        touch(&used),
+        wait(&ready),
+        send(&get("/first")),
+        until(OK),
+        send(&get("/second")),
+        until(OK),
+    ]])?;
+    wirespan_tests::wait::until("the first exchange", || used.exists().then_some(()))?;
+    let agent = Agent::start(&stage)?;
+    stage.file("ready", "")?;
+    client.finish()?;
+    server.finish()?;
+    let rows = agent.stop()?;
+    for kind in [Kind::Server, Kind::Client] {
+        for path in ["/first", "/second"] {
+            let row = the(&rows, kind, path);
+            assert_eq!((row.status_code(), row.sizes()), (200, (0, 2)), "{}", brief(&rows));
+            assert_eq!(row.attribute("network.peer.address"), "127.0.0.1");
+        }
+    }
+    assert_eq!(rows.len(), 4, "{}", brief(&rows));
+    Ok(())
+}
+
+#[test]
+fn a_connection_between_namespaces_is_joined_by_its_flow() -> Result<()> {
+    let Some(stage) = Stage::shared("namespaces", &["/usr/bin/python3", "ip"]) else { return Ok(()) };
+    let (left, right) = (Namespace::create()?, Namespace::create()?);
+    let (_, address) = left.connect(&right)?;
+    let agent = Agent::start(&stage)?;
+    let server = Place { namespace: Some(right.name()), address: &address, ..Place::local(&stage) };
+    let client =
+        Place { namespace: Some(left.name()), ..Place { port: server.port, ..Place::local(&stage) } };
+    let client = Place { address: &address, ..client };
+    let listener = server.listen(&[vec![until(END), send(OK), eof()]])?;
+    client.connect(&[vec![send(&get("/across")), until(OK)]])?.finish()?;
+    listener.finish()?;
+    let rows = agent.stop()?;
+    let (server, client) = (the(&rows, Kind::Server, "/across"), the(&rows, Kind::Client, "/across"));
+    assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
+    assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "flow"));
+    assert_eq!(client.attribute("network.peer.address"), address);
+    Ok(())
+}
+
+/// The connects that failed, to this port.
+#[track_caller]
+fn failed_connect(rows: &[SpanRow], port: u16) {
+    let port = port.to_string();
+    let failed: Vec<_> = rows.iter().filter(|row| row.attribute("network.peer.port") == port).collect();
+    assert_eq!(failed.len(), 1, "{}", brief(rows));
+    assert_eq!((failed[0].kind, failed[0].status), (Kind::Client, 2), "{}", brief(rows));
+    assert!(!failed[0].attribute("error.type").is_empty(), "{}", brief(rows));
+}
+
+#[test]
+fn a_refused_connect_is_a_client_span() -> Result<()> {
+    let Some(stage) = Stage::shared("refused", &["curl"]) else { return Ok(()) };
+    let agent = Agent::start(&stage)?;
+    let port = stage::port();
+    let mut curl = curl(&stage, true, port)?;
+    assert!(!curl.wait()?.success());
+    let rows = agent.stop()?;
+    failed_connect(&rows, port);
+    assert_eq!(rows.len(), 1, "{}", brief(&rows));
+    Ok(())
+}
+
+#[test]
+fn a_connect_that_is_given_up_is_a_client_span() -> Result<()> {
+    let Some(stage) = Stage::shared("timeout", &["curl", "ip"]) else { return Ok(()) };
+    let (left, right) = (Namespace::create()?, Namespace::create()?);
+    let (address, _) = left.connect(&right)?;
+    // Nobody has this address, so the handshake gets no answer.
+    let (network, _) = address.rsplit_once('.').expect("an IPv4 address has dots");
+    let nobody = format!("{network}.99");
+    let agent = Agent::start(&stage)?;
+    let port = stage::port();
+    let curl =
+        Launch::new("curl").args(["-s", "--connect-timeout", "1", &format!("http://{nobody}:{port}/")]);
+    let mut curl = curl.namespace(Some(left.name())).inside(&stage.cgroup).start(stage.dir())?;
+    assert!(!curl.wait()?.success());
+    failed_connect(&agent.stop()?, port);
+    Ok(())
+}
+
+/// One request, from inside the selected cgroup or not.
+fn curl(stage: &Stage, selected: bool, port: u16) -> Result<Process> {
+    let launch = Launch::new("curl").args(["-q", "-sS", &format!("http://127.0.0.1:{port}/hello/curl")]);
+    let launch = if selected { launch.inside(&stage.cgroup) } else { launch };
+    launch.start(stage.dir())
+}
+
+#[test]
+fn only_selected_processes_are_traced() -> Result<()> {
+    let Some(stage) = Stage::shared("selected", &["nginx", "curl"]) else { return Ok(()) };
+    let selected = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let other = wirespan_tests::cgroup::Cgroup::create("other")?;
+    let unselected = Nginx::start(Some(&other), stage.dir(), "")?;
+    let agent = Agent::start(&stage)?;
+    curl(&stage, false, selected.port)?.finish()?;
+    curl(&stage, true, unselected.port)?.finish()?;
+    curl(&stage, false, unselected.port)?.finish()?;
+    let rows = agent.stop()?;
+    assert_eq!(rows.len(), 2, "{}", brief(&rows));
+    let server = the(&rows, Kind::Server, "/hello/curl");
+    assert!(selected.workers().contains(&server.pid()), "{}", brief(&rows));
+    let client = the(&rows, Kind::Client, "/hello/curl");
+    assert_eq!(client.attribute("server.port"), unselected.port.to_string(), "{}", brief(&rows));
+    Ok(())
+}
+
+/// Each rule of the configuration that names a server by something else than its cgroup.
+#[test]
+fn a_server_is_selected_by_each_sort_of_rule() -> Result<()> {
+    let Some(stage) = Stage::shared("rules", &["/usr/bin/python3", "curl"]) else { return Ok(()) };
+    let server = Service::Python.start(&stage)?;
+    let exe = std::fs::read_link(format!("/proc/{}/exe", server.process.pid()))?;
+    let rules = [
+        format!("port: {}", server.port),
+        format!("pid: {}", server.process.pid()),
+        format!("cmdline: \"*server.py {}*\"", server.port),
+        format!("exe: \"{}\", cgroup: \"{}\"", exe.display(), stage.cgroup.path()),
+    ];
+    for rule in rules {
+        let agent = Agent::with_select(&stage, &format!("select: [ {{ {rule}, service: chosen }} ]\n"))?;
+        curl(&stage, false, server.port)?.finish()?;
+        let rows = agent.stop()?;
+        let row = the(&rows, Kind::Server, "/hello/curl");
+        assert_eq!((row.service(), row.pid()), ("chosen", server.process.pid()), "{rule}: {}", brief(&rows));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_starts_after_the_agent_is_found_by_its_port() -> Result<()> {
+    let Some(stage) = Stage::shared("later", &["/usr/bin/python3", "curl"]) else { return Ok(()) };
+    let port = stage::port();
+    let agent = Agent::with_select(&stage, &format!("select: [ {{ port: {port} }} ]\n"))?;
+    let script = stage.file("later.py", include_str!("../../programs/server.py"))?;
+    let mut server = Launch::new(machine::python()).arg(script).arg(port.to_string()).start(stage.dir())?;
+    server.says("listening")?;
+    for _ in 0..3 {
+        curl(&stage, false, port)?.finish()?;
+    }
+    let rows = agent.stop()?;
+    assert_eq!(rows.iter().filter(|row| row.kind == Kind::Server).count(), 3, "{}", brief(&rows));
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Do no harm: under full speed nothing is lost, a killed agent leaves nothing behind, an agent in trouble says so in one
+//! sentence and the traced programs do not notice.
+
+use std::{collections::BTreeSet, net::TcpListener, path::Path, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use wirespan_tests::{
+    agent::{self, Agent},
+    machine,
+    nginx::Nginx,
+    process::{Launch, Process},
+    stage::{self, Stage},
+    wait,
+};
+
+/// wrk with 64 connections, from outside the selected cgroup.
+fn wrk(stage: &Stage, port: u16, seconds: u32) -> Result<Process> {
+    let duration = format!("-d{seconds}s");
+    let url = format!("http://127.0.0.1:{port}/hello/wrk");
+    Launch::new("wrk").args(["-t1", "-c64", &duration, &url]).start(stage.dir())
+}
+
+/// Seconds of load: an emulated machine makes few requests in many seconds anyway.
+fn seconds() -> u32 {
+    std::env::var("WIRESPAN_LOAD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+}
+
+#[track_caller]
+fn assert_unharmed(report: &str) {
+    assert!(report.contains("Requests/sec"), "{report}");
+    assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
+}
+
+#[test]
+fn at_full_speed_every_request_is_a_span() -> Result<()> {
+    let Some(stage) = Stage::alone("full-speed", &["nginx", "wrk"]) else { return Ok(()) };
+    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let before = nginx.requests()?;
+    let agent = Agent::start(&stage)?;
+    let report = wrk(&stage, nginx.port, seconds())?.finish()?;
+    assert_unharmed(&report);
+    // The question itself is a request that both count.
+    let requests = nginx.requests()? - before;
+    let metrics = settled(&agent)?;
+    let file = agent.finish()?;
+    let spans = count(&file, "\"spanId\"")?;
+    assert_eq!(metrics.losses(), Vec::<String>::new(), "{requests} requests, {spans} spans");
+    assert_eq!(spans, requests, "{report}");
+    Ok(())
+}
+
+/// The metrics once they stand still: what was captured has been worked off.
+fn settled(agent: &Agent) -> Result<agent::Metrics> {
+    let mut last = String::new();
+    wait::until("the agent's counters to stand still", || {
+        let metrics = agent.metrics().ok()?;
+        let spans = metrics.sum("wirespan_spans_total", &[]).to_string();
+        let still = spans == last;
+        last = spans;
+        still.then_some(metrics)
+    })
+}
+
+/// How often a text occurs in a file of any size.
+fn count(file: &Path, text: &str) -> Result<u64> {
+    let script = r#"grep -oF -e "$0" "$1" | wc -l"#;
+    let output = Command::new("sh").args(["-c", script, text]).arg(file).output()?;
+    String::from_utf8(output.stdout)?.trim().parse().context("wc prints a number")
+}
+
+/// The ids of every BPF program and link in the kernel.
+fn loaded() -> Result<BTreeSet<String>> {
+    let mut ids = BTreeSet::new();
+    for kind in ["prog", "link"] {
+        let output = Command::new("bpftool").args([kind, "show"]).output().context("cannot run bpftool")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+        ids.extend(lines.filter_map(|line| Some(format!("{kind} {}", line.split(':').next()?))));
+    }
+    Ok(ids)
+}
+
+#[test]
+fn a_killed_agent_leaves_nothing_and_fails_no_request() -> Result<()> {
+    let Some(stage) = Stage::alone("killed", &["nginx", "wrk", "bpftool"]) else { return Ok(()) };
+    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let before = loaded()?;
+    let mut agent = Agent::start(&stage)?;
+    assert!(loaded()?.len() > before.len(), "the agent has loaded programs");
+    let load = wrk(&stage, nginx.port, seconds().min(6))?;
+    wait::until("spans under load", || {
+        std::fs::metadata(agent.spans_file()).is_ok_and(|file| file.len() > 0).then_some(())
+    })?;
+    agent.kill()?;
+    assert_unharmed(&load.finish()?);
+    wait::until("the kernel to drop the agent's programs", || {
+        loaded().is_ok_and(|now| now.is_subset(&before)).then_some(())
+    })
+    .with_context(|| format!("left behind: {:?}", loaded().unwrap_or_default().difference(&before)))
+}
+
+/// Runs the agent with a configuration with which it cannot start; gives what it said.
+fn refused(stage: &Stage, config: &str, prefix: &[&str]) -> Result<String> {
+    let file = stage.file("refused.yaml", config)?;
+    // The agent must be readable for whoever it runs as.
+    let words = ["run".into(), "--config".into(), file.into_os_string()];
+    let binary = machine::wirespan()?;
+    let launch = match prefix {
+        [] => Launch::new(binary),
+        [program, rest @ ..] => Launch::new(program).args(rest).arg(binary),
+    };
+    let mut process = launch.args(words).start(stage.dir())?;
+    let status = process.wait()?;
+    ensure!(!status.success(), "it started: {}", process.stderr());
+    Ok(process.stderr())
+}
+
+/// A message for a person: short, and not the trace of a crash.
+#[track_caller]
+fn assert_clear(message: &str, words: &[&str]) {
+    let lower = message.to_lowercase();
+    assert!(words.iter().any(|word| lower.contains(word)), "{message:?} names none of {words:?}");
+    for trace in ["panicked", "backtrace", "src/"] {
+        assert!(!lower.contains(trace), "{message}");
+    }
+    assert!(message.lines().count() <= 6, "{message}");
+}
+
+fn config(stage: &Stage, rest: &str) -> String {
+    format!("{}{rest}", stage.select())
+}
+
+const CONSOLE: &str = "export: { console: {} }\n";
+
+#[test]
+fn without_root_it_says_so() -> Result<()> {
+    let Some(stage) = Stage::shared("no-root", &["setpriv"]) else { return Ok(()) };
+    // The build directory need not be open to everybody, the temporary directory is.
+    let copy = stage.dir().join("wirespan");
+    std::fs::copy(machine::wirespan()?, &copy)?;
+    let file = stage.file("config.yaml", &config(&stage, CONSOLE))?;
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--no-new-privs"];
+    let launch = Launch::new("setpriv").args(nobody).arg(copy).arg("run").arg("--config").arg(file);
+    let mut process = launch.start(stage.dir())?;
+    assert!(!process.wait()?.success());
+    assert_clear(&process.stderr(), &["root", "cap_"]);
+    Ok(())
+}
+
+#[test]
+fn without_btf_it_says_so() -> Result<()> {
+    let Some(stage) = Stage::shared("no-btf", &["unshare", "mount"]) else { return Ok(()) };
+    let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
+    let message = refused(&stage, &config(&stage, CONSOLE), &["unshare", "-m", "sh", "-c", hide, "sh"])?;
+    assert_clear(&message, &["btf"]);
+    Ok(())
+}
+
+#[test]
+fn a_taken_port_is_named() -> Result<()> {
+    let Some(stage) = Stage::shared("port-taken", &[]) else { return Ok(()) };
+    let holder = TcpListener::bind("127.0.0.1:0")?;
+    let address = holder.local_addr()?.to_string();
+    let message =
+        refused(&stage, &config(&stage, &format!("{CONSOLE}metrics: {{ listen: \"{address}\" }}\n")), &[])?;
+    assert_clear(&message, &[&address]);
+    Ok(())
+}
+
+#[test]
+fn an_error_in_the_configuration_has_file_and_line() -> Result<()> {
+    let Some(stage) = Stage::shared("config", &[]) else { return Ok(()) };
+    let cases = [
+        ("select: []\n", "select"),
+        ("slect: [ { port: 1 } ]\n", "slect"),
+        ("select: [ { port: high } ]\n", "port"),
+        ("select: [ { port: 70000 } ]\n", "port"),
+    ];
+    for (text, word) in cases {
+        let message = refused(&stage, &format!("{text}{CONSOLE}"), &[])?;
+        assert_clear(&message, &[word]);
+        assert!(message.contains("refused.yaml"), "{message}");
+    }
+    Ok(())
+}
+
+/// An agent in trouble keeps out of the way: requests succeed, it says what is wrong, it ends when asked.
+fn in_trouble(stage: &Stage, export: &str, words: &[&str]) -> Result<()> {
+    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let file = stage.file("trouble.yaml", &config(stage, export))?;
+    let mut agent = agent::command(&file)?.start(stage.dir())?;
+    agent.says("ready")?;
+    let url = format!("http://127.0.0.1:{}/hello/[1-300]", nginx.port);
+    let curl = Launch::new("curl").args(["-q", "-sS", "-f", "-o", "/dev/null", &url]).start(stage.dir())?;
+    curl.finish()?;
+    wait::until(&format!("the agent to say one of {words:?}"), || {
+        let said = agent.stderr().to_lowercase();
+        words.iter().any(|word| said.contains(word)).then_some(())
+    })
+    .with_context(|| agent.stderr())?;
+    agent.signal(nix::sys::signal::Signal::SIGTERM)?;
+    let asked = std::time::Instant::now();
+    let status = agent.wait()?;
+    ensure!(status.success() && asked.elapsed().as_secs() < 5, "{status} after {:?}", asked.elapsed());
+    let said = agent.stderr();
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(said.lines().count() < 40, "it says it again and again: {said}");
+    Ok(())
+}
+
+#[test]
+fn a_dead_collector_is_reported() -> Result<()> {
+    for protocol in ["grpc", "http/protobuf"] {
+        let Some(stage) = Stage::shared("collector", &["nginx", "curl"]) else { return Ok(()) };
+        let endpoint = format!("http://127.0.0.1:{}", stage::port());
+        let export = format!("export: {{ otlp: {{ endpoint: \"{endpoint}\", protocol: {protocol} }} }}\n");
+        in_trouble(&stage, &export, &["refused", "collector", "connect"])?;
+    }
+    Ok(())
+}
+
+/// A file system of one page, unmounted when dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(stage: &Stage) -> Result<Self> {
+        let dir = stage.dir().join("disk");
+        std::fs::create_dir(&dir)?;
+        let mount = ["-t", "tmpfs", "-o", "size=16k", "none"];
+        ensure!(Command::new("mount").args(mount).arg(&dir).status()?.success(), "mount failed");
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_reported() -> Result<()> {
+    let Some(stage) = Stage::shared("full-disk", &["nginx", "curl", "mount"]) else { return Ok(()) };
+    let disk = SmallDisk::mount(&stage)?;
+    let export = format!("export: {{ file: {{ path: \"{}/spans.jsonl\" }} }}\n", disk.0.display());
+    in_trouble(&stage, &export, &["space", "full"])
+}

@@ -1,0 +1,12 @@
+//! Real programs, a real kernel, the real agent: what was asked and answered must be what the spans say, no more and no
+//! less. Needs root; a test that lacks something says `SKIPPED`.
+
+mod check;
+mod commands;
+mod connections;
+mod harm;
+mod matrix;
+mod messages;
+mod peers;
+mod syscalls;
+mod traces;

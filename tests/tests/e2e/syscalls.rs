@@ -1,0 +1,128 @@
+//! Every way in which user code moves bytes through a TCP socket, in a static program, IPv4 and IPv6.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use wirespan_tests::{
+    agent::Agent,
+    clients::{Exchange, Request},
+    process::Launch,
+    span::{Kind, SpanRow},
+    stage::{self, Stage},
+};
+
+use crate::check::{assert_exactly, brief, exchanges};
+
+/// The program, statically linked when `cargo xtask test` has built it so.
+fn program() -> PathBuf {
+    std::env::var_os("WIRESPAN_SYSCALLS").map_or_else(|| env!("CARGO_BIN_EXE_syscalls").into(), PathBuf::from)
+}
+
+fn requests(mode: &str) -> Vec<Request> {
+    // A byte per call is slow; the others get bodies that fill socket buffers.
+    let large: u64 = if mode == "bytes" { 2_000 } else { 300_000 };
+    let request = |method, path: String, size| Request { method, path, size };
+    let mut list = Vec::new();
+    for round in 0..3 {
+        list.push(request("GET", format!("/hello/{mode}-{round}"), 0));
+        list.push(request("POST", format!("/echo/small/{mode}-{round}"), 10));
+        list.push(request("GET", format!("/bytes/{large}/{mode}-{round}"), 0));
+        list.push(request("POST", format!("/echo/large/{mode}-{round}"), large));
+        list.push(request("GET", format!("/missing/{mode}-{round}"), 0));
+    }
+    list
+}
+
+/// Runs the requests between two processes of this mode. `None` when the machine cannot.
+fn run(mode: &str, host: &str) -> Result<Option<(Vec<SpanRow>, Vec<Exchange>)>> {
+    let Some(stage) = Stage::shared(mode, &[]) else { return Ok(None) };
+    let address = format!("{host}:{}", stage::port());
+    let server = Launch::new(program()).args(["server", mode, &address]).inside(&stage.cgroup);
+    let mut server = server.start(stage.dir())?;
+    server.says("listening")?;
+    let agent = Agent::start(&stage)?;
+    let list: String = requests(mode)
+        .iter()
+        .map(|request| format!("{} {} {}\n", request.method, request.path, request.size))
+        .collect();
+    let client = Launch::new(program()).args(["client", mode, &address]).stdin(list).inside(&stage.cgroup);
+    let reports = client.start(stage.dir())?.finish()?;
+    let expected = reports.lines().map(report).collect();
+    Ok(Some((agent.stop()?, expected)))
+}
+
+fn report(line: &str) -> Exchange {
+    let words: Vec<_> = line.split(' ').collect();
+    let number = |index: usize| words[index].parse().expect("the program reports numbers");
+    Exchange {
+        method: words[0].to_owned(),
+        path: words[1].to_owned(),
+        status: words[2].parse().expect("a status is a number"),
+        sent: number(3),
+        received: number(4),
+    }
+}
+
+fn exact(mode: &str) -> Result<()> {
+    let Some((rows, expected)) = run(mode, "127.0.0.1")? else { return Ok(()) };
+    assert_exactly(&rows, Kind::Server, &expected);
+    assert_exactly(&rows, Kind::Client, &expected);
+    Ok(())
+}
+
+/// What may not be read gives no span, or one with nothing made up.
+fn unreadable(mode: &str) -> Result<()> {
+    let Some((rows, expected)) = run(mode, "127.0.0.1")? else { return Ok(()) };
+    for kind in [Kind::Server, Kind::Client] {
+        for found in exchanges(&rows, kind) {
+            assert!(expected.contains(&found), "{kind:?} {found:?} was never made: {}", brief(&rows));
+        }
+    }
+    Ok(())
+}
+
+macro_rules! exact {
+    ($($test:ident $mode:literal)*) => { $(
+        #[test]
+        fn $test() -> Result<()> {
+            exact($mode)
+        }
+    )* };
+}
+
+exact! {
+    read_and_write "read-write"
+    readv_and_writev "readv-writev"
+    more_iovecs_than_are_looked_at "many-iovecs"
+    send_and_recv "send-recv"
+    sendto_and_recvfrom "sendto-recvfrom"
+    sendmsg_and_recvmsg "sendmsg-recvmsg"
+    sendmmsg_and_recvmmsg "sendmmsg-recvmmsg"
+    bodies_by_sendfile "sendfile"
+    bodies_by_splice "splice"
+    peeked_bytes_are_counted_once "peek"
+    bodies_thrown_away "trunc"
+    partial_writes_and_eagain "partial"
+    one_byte_per_call "bytes"
+}
+
+#[test]
+fn a_32_bit_call_is_not_misread() -> Result<()> {
+    unreadable("int80")
+}
+
+#[test]
+fn a_task_with_io_uring_is_not_misread() -> Result<()> {
+    unreadable("io-uring")
+}
+
+#[test]
+fn ipv6() -> Result<()> {
+    let Some((rows, expected)) = run("sendmsg-recvmsg", "[::1]")? else { return Ok(()) };
+    assert_exactly(&rows, Kind::Server, &expected);
+    assert_exactly(&rows, Kind::Client, &expected);
+    for row in &rows {
+        assert_eq!(row.attribute("network.peer.address"), "::1", "{}", brief(&rows));
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! The benchmark in the VM whose time is a count of instructions: the same on every run, however busy the host.
+
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use wirespan_tests::{
+    agent::Agent,
+    nginx::Nginx,
+    programs::{self, Service},
+    stage::Stage,
+};
+
+use super::{
+    Arguments,
+    load::{Load, Run},
+};
+use crate::{build, setup, sh, vm};
+
+/// What the strongest existing eBPF tracer costs in the same machine (Debian 6.12): requests/s off and on, the server's CPU
+/// µs per request off and on, its agent's CPU µs per request.
+const REFERENCE: [(&str, [f64; 5]); 4] = [
+    ("nginx", [4_940.0, 1_420.0, 91.0, 229.0, 385.0]),
+    ("go", [2_750.0, 790.0, 253.0, 750.0, 340.0]),
+    ("python", [992.0, 670.0, 895.0, 1_058.0, 343.0]),
+    ("node", [2_280.0, 180.0, 302.0, 5_200.0, 380.0]),
+];
+
+/// How a line with numbers for the host begins.
+const MARK: &str = "bench-run:";
+
+/// Boots the VM, runs the benchmark in it and compares.
+pub(super) fn host(arguments: &Arguments) -> Result<ExitCode> {
+    setup::run()?;
+    let mut own = vec![
+        (build::agent(build::Profile::Release)?, "wirespan".to_owned()),
+        (std::env::current_exe()?, "xtask".to_owned()),
+        (programs::go_server()?, "go-server".to_owned()),
+    ];
+    if let Some(node) = sh::which("node") {
+        own.push((node, "node".to_owned()));
+    }
+    let command = format!(
+        "export WIRESPAN_BIN=/usr/bin/wirespan WIRESPAN_PROGRAMS=/usr/bin CARGO_TARGET_DIR=/tmp\n\
+         xtask bench in-guest --seconds {}\n",
+        arguments.seconds
+    );
+    println!("bench: kernel {}, one emulated processor, an instruction every 4 ns", arguments.kernel);
+    let mut found = BTreeMap::new();
+    let status =
+        vm::measure(&arguments.kernel, &own, &command, Duration::from_secs(1200), &mut |line| match line
+            .strip_prefix(MARK)
+            .map(parse)
+        {
+            Some(Some((name, numbers))) => drop(found.insert(name, numbers)),
+            _ => println!("    {line}"),
+        })?;
+    if status != 0 {
+        bail!("the benchmark failed in the guest");
+    }
+    table(&found);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse(rest: &str) -> Option<(String, [f64; 5])> {
+    let mut words = rest.split_whitespace();
+    let name = words.next()?.to_owned();
+    let numbers: Vec<f64> = words.map_while(|word| word.parse().ok()).collect();
+    Some((name, numbers.try_into().ok()?))
+}
+
+fn table(found: &BTreeMap<String, [f64; 5]>) {
+    println!(
+        "\n{:8} {:>18} {:>24} {:>10} {:>24}",
+        "server", "req/s off → on", "server µs/request", "agent µs", "added µs, of the other's"
+    );
+    for (name, other) in REFERENCE {
+        let Some(own) = found.get(name) else { continue };
+        let added = |numbers: &[f64; 5]| numbers[3] - numbers[2] + numbers[4];
+        println!(
+            "{name:8} {:>8.0} → {:>7.0} {:>11.0} → {:>10.0} {:>10.1} {:>14.1} {:>8.1}%",
+            own[0],
+            own[1],
+            own[2],
+            own[3],
+            own[4],
+            added(own),
+            100.0 * added(own) / added(&other)
+        );
+    }
+}
+
+/// Inside the guest: each server without and with the agent.
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let load = Load { connections: 8, seconds: arguments.seconds };
+    for (name, _) in REFERENCE {
+        let Some(stage) = Stage::alone(name, &["nginx", "wrk", "/usr/bin/python3", "node"]) else {
+            bail!("the guest lacks a program")
+        };
+        let (off, on) = match name {
+            "nginx" => {
+                let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+                off_and_on(&stage, load, nginx.port, &nginx.workers())?
+            }
+            "go" => service(&stage, load, Service::Go)?,
+            "python" => service(&stage, load, Service::Python)?,
+            _ => service(&stage, load, Service::Node)?,
+        };
+        println!(
+            "{MARK} {name} {} {} {} {} {}",
+            off.per_second, on.per_second, off.server_cpu, on.server_cpu, on.agent_cpu
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn service(stage: &Stage, load: Load, service: Service) -> Result<(Run, Run)> {
+    let running = service.start(stage)?;
+    off_and_on(stage, load, running.port, &[running.process.pid()])
+}
+
+fn off_and_on(stage: &Stage, load: Load, port: u16, server: &[u32]) -> Result<(Run, Run)> {
+    Load { seconds: 1, ..load }.run(stage.dir(), port, server, None).context("warming up")?;
+    let off = load.run(stage.dir(), port, server, None)?;
+    let agent = Agent::start(stage)?;
+    let on = load.run(stage.dir(), port, server, Some(agent.pid()))?;
+    std::fs::remove_file(agent.finish()?).ok();
+    Ok((off, on))
+}

@@ -1,0 +1,66 @@
+//! `cargo xtask bench overhead`: what the agent costs the traced program, the machine, and a program it does not trace.
+
+mod guest;
+mod kernel;
+mod load;
+mod native;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// nginx and wrk with the agent off and on
+    Overhead(Arguments),
+    /// What `overhead --vm` runs inside the guest
+    #[command(hide = true)]
+    InGuest(Arguments),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Arguments {
+    /// In the VM that counts instructions, for nginx, Go, Python and Node
+    #[arg(long)]
+    vm: bool,
+    /// The kernel of the VM
+    #[arg(long, default_value = "6.12")]
+    kernel: String,
+    /// Pairs of runs, off and on
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Seconds of load per run
+    #[arg(long, default_value_t = 5)]
+    seconds: u32,
+}
+
+pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
+    match bench {
+        Bench::Overhead(arguments) if arguments.vm => guest::host(arguments),
+        Bench::Overhead(arguments) => native::run(arguments),
+        Bench::InGuest(arguments) => guest::run(arguments),
+    }
+}
+
+/// The middle value; 0 of nothing.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        length if length % 2 == 1 => sorted[length / 2],
+        length => f64::midpoint(sorted[length / 2 - 1], sorted[length / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "the numbers are exact")]
+    fn the_median_is_in_the_middle() {
+        assert_eq!([median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0]), median(&[])], [2.0, 2.5, 0.0]);
+    }
+}

@@ -1,0 +1,28 @@
+//! `cargo xtask ci`: the gate. Format, lints and documentation first, because they are quick to fail; then every test.
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::{setup, sh, test};
+
+/// The crates of this host; agent-ebpf is another target's and is only formatted.
+const HOST: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
+
+pub(crate) fn run() -> Result<ExitCode> {
+    let started = Instant::now();
+    setup::run()?;
+    step("format", &["fmt", "--all", "--", "--check"])?;
+    step("clippy", &[&["clippy"], &HOST[..], &["--all-targets", "--", "-D", "warnings"]].concat())?;
+    step("documentation", &[&["doc"], &HOST[..], &["--no-deps", "--document-private-items"]].concat())?;
+    let code = test::run(&test::Arguments::default())?;
+    println!("ci: {} s", started.elapsed().as_secs());
+    Ok(code)
+}
+
+fn step(name: &str, arguments: &[&str]) -> Result<()> {
+    println!("ci: {name}");
+    let mut command = sh::cargo();
+    command.args(arguments).env("RUSTDOCFLAGS", "-D warnings");
+    sh::run(&mut command).with_context(|| format!("the {name} step"))
+}

@@ -1,0 +1,141 @@
+//! `cargo xtask vm`: the end-to-end tests, or any command, under Debian's kernels in an emulated machine.
+
+mod guest;
+mod image;
+mod kernel;
+mod qemu;
+mod suite;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+
+use self::{
+    guest::Own,
+    kernel::Version,
+    qemu::{Boot, Clock, Outcome},
+};
+use crate::{build, sh, test::Sum};
+
+pub(crate) use self::{kernel::VERSIONS, suite::Programs};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The kernel: 5.10, 6.1 or 6.12; without it, each in turn
+    #[arg(long)]
+    kernel: Option<String>,
+    /// The hook rung: raw_tp or fexit; without it, each that the kernel has in turn
+    #[arg(long)]
+    rung: Option<String>,
+    /// Run this shell command instead of the tests; `wirespan` is on PATH
+    #[arg(long)]
+    shell_command: Option<String>,
+    /// Seconds until the guest is given up
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+    /// Build the agent without optimisation (faster to build)
+    #[arg(long)]
+    dev: bool,
+    /// Which tests to run, and other arguments for the test runner
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let versions = match &arguments.kernel {
+        Some(name) => vec![Version::named(name)?],
+        None => VERSIONS.to_vec(),
+    };
+    let profile = if arguments.dev { build::Profile::Dev } else { build::Profile::Release };
+    let timeout = Duration::from_secs(arguments.timeout);
+    if let Some(command) = &arguments.shell_command {
+        return shell(&versions, profile, timeout, command);
+    }
+    let programs = Programs::build(profile)?;
+    let mut sum = Sum::default();
+    for version in versions {
+        let rungs = arguments.rung.as_deref().map_or_else(|| version.rungs.to_vec(), |rung| vec![rung]);
+        for rung in rungs {
+            sum += programs.run(version, rung, timeout, &arguments.filter)?;
+        }
+    }
+    println!("{sum}");
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs a command line under each kernel.
+fn shell(
+    versions: &[Version],
+    profile: build::Profile,
+    timeout: Duration,
+    command: &str,
+) -> Result<ExitCode> {
+    let own = [(build::agent(profile)?, "wirespan".to_owned())];
+    let mut code = ExitCode::SUCCESS;
+    for &version in versions {
+        let machine = Machine { version, own: &own, clock: Clock::Real, timeout };
+        let outcome = machine.run(command, &mut |line| println!("{line}"))?;
+        let boot = outcome.boot.as_secs_f64();
+        eprintln!("vm: kernel {}: up after {boot:.1} s, exit status {}", version.name, outcome.status);
+        if outcome.status != 0 {
+            code = ExitCode::from(outcome.status);
+        }
+    }
+    Ok(code)
+}
+
+/// Runs a command in the guest whose time is a count of instructions; gives its exit status.
+pub(crate) fn measure(
+    kernel: &str,
+    own: &[Own],
+    command: &str,
+    timeout: Duration,
+    show: &mut dyn FnMut(&str),
+) -> Result<u8> {
+    let machine = Machine { version: Version::named(kernel)?, own, clock: Clock::Instructions, timeout };
+    Ok(machine.run(command, show)?.status)
+}
+
+/// An emulated machine that runs one command.
+struct Machine<'a> {
+    version: Version,
+    own: &'a [Own],
+    clock: Clock,
+    timeout: Duration,
+}
+
+impl Machine<'_> {
+    fn run(&self, command: &str, show: &mut dyn FnMut(&str)) -> Result<Outcome> {
+        let kernel = self.version.fetch()?;
+        let files = Files::new(self.version.name);
+        guest::write(&files.initramfs, &kernel, self.own, command)?;
+        let boot = Boot {
+            kernel: &kernel.image,
+            initramfs: &files.initramfs,
+            log: &files.log,
+            clock: self.clock,
+            deadline: self.timeout,
+        };
+        boot.run(show).with_context(|| format!("kernel {}", self.version.name))
+    }
+}
+
+/// The files of one boot; the large one goes when the boot ends.
+struct Files {
+    initramfs: PathBuf,
+    log: PathBuf,
+}
+
+impl Files {
+    fn new(kernel: &str) -> Self {
+        let name = format!("{kernel}-{}", std::process::id());
+        let dir = sh::target().join("vm");
+        Self { initramfs: dir.join(format!("{name}.cpio")), log: dir.join(format!("{kernel}.log")) }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.initramfs);
+    }
+}

@@ -1,0 +1,60 @@
+//! The end-to-end tests inside a guest.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Result, bail};
+
+use super::{Machine, guest::Own, kernel::Version, qemu::Clock};
+use crate::{
+    build,
+    test::{Sum, result_of},
+};
+
+/// What a guest needs to run the tests.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    own: Vec<Own>,
+}
+
+impl Programs {
+    pub(crate) fn build(profile: build::Profile) -> Result<Self> {
+        let built: [(PathBuf, &str); 3] = [
+            (build::agent(profile)?, "wirespan"),
+            (build::syscalls()?, "syscalls"),
+            (build::end_to_end()?, "e2e"),
+        ];
+        Ok(Self { own: built.map(|(path, name)| (path, name.to_owned())).into() })
+    }
+
+    /// Boots the kernel and runs the tests with this rung forced.
+    pub(crate) fn run(
+        &self,
+        version: Version,
+        rung: &str,
+        timeout: Duration,
+        filter: &[String],
+    ) -> Result<Sum> {
+        println!("vm: kernel {}, rung {rung}", version.name);
+        let words: String = filter.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''"))).collect();
+        let command = format!(
+            "export WIRESPAN_BIN=/usr/bin/wirespan WIRESPAN_SYSCALLS=/usr/bin/syscalls WIRESPAN_RUNG={rung}\n\
+             export WIRESPAN_LOAD_SECONDS=3 RUST_BACKTRACE=0\n\
+             e2e --test-threads=2{words}\n"
+        );
+        let machine = Machine { version, own: &self.own, clock: Clock::Real, timeout };
+        let mut sum = Sum::default();
+        let outcome = machine.run(&command, &mut |line| {
+            // What a guest lacks by design (Node, Java, Go) is no news.
+            if !line.starts_with("SKIPPED: ") {
+                println!("    {line}");
+            }
+            sum += result_of(line);
+        })?;
+        let boot = outcome.boot.as_secs_f64();
+        println!("vm: kernel {}, rung {rung}: up after {boot:.1} s, {sum}", version.name);
+        if outcome.status != 0 && sum.failed == 0 {
+            bail!("the test runner ended with {} under kernel {}", outcome.status, version.name);
+        }
+        Ok(sum)
+    }
+}
