@@ -1,8 +1,3 @@
-<<<<<<< HEAD
-//! Events from the running kernel.
-
-pub mod sock_diag;
-=======
 //! The live source: loads the BPF programs, finds out which hooks this kernel has, attaches them, reads the ring.
 //!
 //! The only module of the agent with `unsafe`: aya wants a promise that the map values are plain data.
@@ -25,4 +20,3 @@ pub use error::KernelError;
 pub use ladder::{HookReport, HookState, LadderReport, Rung};
 pub use load::{KernelSource, Settings};
 pub use reader::{Batch, Fill};
->>>>>>> main
