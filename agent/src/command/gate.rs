@@ -38,7 +38,9 @@ impl Gated {
             .spawn()
             .context("cannot start a child process for the command")?;
         let mut gated = Self { child };
-        match waitpid(gated.pid(), Some(WaitPidFlag::WUNTRACED)).context("cannot wait for the child process")? {
+        match waitpid(gated.pid(), Some(WaitPidFlag::WUNTRACED))
+            .context("cannot wait for the child process")?
+        {
             WaitStatus::Stopped(..) => Ok(gated),
             other => {
                 drop(gated.child.kill());

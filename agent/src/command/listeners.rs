@@ -11,20 +11,26 @@ use crate::process::{
 
 /// Prints the listening processes and how to choose one.
 pub(super) fn print() -> Result<()> {
-    let processes = listening_processes(&ProcRoot::default()).context("cannot list the processes that listen")?;
+    let processes =
+        listening_processes(&ProcRoot::default()).context("cannot list the processes that listen")?;
     if processes.is_empty() {
-        println!("No process listens on TCP here. Trace one by --pid, --exe, --cmdline or --cgroup, or start it: -- CMD");
+        println!(
+            "No process listens on TCP here. Trace one by --pid, --exe, --cmdline or --cgroup, or start it: -- CMD"
+        );
         return Ok(());
     }
     print!("{}", table(&processes));
-    println!("Choose: wirespan trace --port N | --pid N | --exe GLOB | --cmdline GLOB | --cgroup PATH, or start one: -- CMD");
+    println!(
+        "Choose: wirespan trace --port N | --pid N | --exe GLOB | --cmdline GLOB | --cgroup PATH, or start one: -- CMD"
+    );
     Ok(())
 }
 
 fn table(processes: &[ListeningProcess]) -> String {
     let service = width(processes.iter().map(|p| p.service_name.as_ref()), "SERVICE");
     let executable = width(processes.iter().map(|p| p.executable.as_ref()), "EXECUTABLE");
-    let mut text = format!("{:>8}  {:service$}  {:executable$}  LISTENS ON\n", "PID", "SERVICE", "EXECUTABLE");
+    let mut text =
+        format!("{:>8}  {:service$}  {:executable$}  LISTENS ON\n", "PID", "SERVICE", "EXECUTABLE");
     for process in processes {
         let addresses: Vec<String> = process.addresses.iter().map(ToString::to_string).collect();
         let workers = match process.workers {
@@ -62,7 +68,8 @@ mod tests {
             workers: usize::from(pid == 7),
         };
         let text = table(&[process(7, "a"), process(12_345, "a-longer-name")]);
-        let columns: Vec<_> = text.lines().map(|line| line.find("/usr").or(line.find("EXECUTABLE"))).collect();
+        let columns: Vec<_> =
+            text.lines().map(|line| line.find("/usr").or(line.find("EXECUTABLE"))).collect();
         assert!(columns.windows(2).all(|pair| pair[0] == pair[1]), "{text}");
         assert!(text.contains("(1 workers)"), "{text}");
     }

@@ -65,8 +65,13 @@ impl Tracing {
             // The receiver is gone only when the process is ending anyway.
             drop(report_end.send(session.run(&stop)));
         };
-        thread::Builder::new().name("session".to_owned()).spawn(body).context("cannot start the session's thread")?;
-        started.recv().map_err(|_| anyhow!("the session's thread ended before it began: this is a defect"))??;
+        thread::Builder::new()
+            .name("session".to_owned())
+            .spawn(body)
+            .context("cannot start the session's thread")?;
+        started
+            .recv()
+            .map_err(|_| anyhow!("the session's thread ended before it began: this is a defect"))??;
         Ok(Self { runtime, exporters, telemetry, stop, ended })
     }
 

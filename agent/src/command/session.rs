@@ -332,7 +332,8 @@ fn clock() -> Result<Event<'static>> {
 fn run_key() -> Result<[u8; 16]> {
     use std::io::Read as _;
     let mut key = [0; 16];
-    let mut random = std::fs::File::open("/dev/urandom").context("cannot open /dev/urandom for the run's key")?;
+    let mut random =
+        std::fs::File::open("/dev/urandom").context("cannot open /dev/urandom for the run's key")?;
     random.read_exact(&mut key).context("cannot read /dev/urandom for the run's key")?;
     Ok(key)
 }

@@ -70,7 +70,12 @@ impl Telemetry {
             }
         }
         if let Some(bytes) = resident() {
-            out.gauge("wirespan_memory_resident_bytes", "resident memory of the agent, ring included", &[], bytes as f64);
+            out.gauge(
+                "wirespan_memory_resident_bytes",
+                "resident memory of the agent, ring included",
+                &[],
+                bytes as f64,
+            );
         }
     }
 }
@@ -89,7 +94,11 @@ fn kernel(samples: &mut Vec<Sample>, counters: &[(Counter, u64)]) {
 
 fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
     let mut gauge = |name, help, value| samples.push(Sample { name, help, labels: Vec::new(), value });
-    gauge("wirespan_ring_fill_bytes", "most bytes found in the ring at once since the last publication", fill.used);
+    gauge(
+        "wirespan_ring_fill_bytes",
+        "most bytes found in the ring at once since the last publication",
+        fill.used,
+    );
     gauge("wirespan_ring_size_bytes", "size of the ring", fill.size);
     gauge("wirespan_ring_undecodable_records_total", "records that are none: must stay 0", undecodable);
 }
@@ -97,15 +106,38 @@ fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
 fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
     let tally = engine.tally().clone();
     let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
-    for (kind, value) in
-        [("transfer", tally.transfers), ("opened", tally.opened), ("closed", tally.closed), ("other", tally.other_events)]
-    {
-        add("wirespan_events_total", "events that entered the pipeline", vec![("kind", kind.to_owned())], value);
+    for (kind, value) in [
+        ("transfer", tally.transfers),
+        ("opened", tally.opened),
+        ("closed", tally.closed),
+        ("other", tally.other_events),
+    ] {
+        add(
+            "wirespan_events_total",
+            "events that entered the pipeline",
+            vec![("kind", kind.to_owned())],
+            value,
+        );
     }
     add("wirespan_moved_bytes_total", "bytes that the traced calls moved", Vec::new(), tally.moved_bytes);
-    add("wirespan_captured_bytes_total", "bytes of them that were captured", Vec::new(), tally.captured_bytes);
-    add("wirespan_stray_transfers_total", "transfers of connections that are not known", Vec::new(), tally.stray_transfers);
-    add("wirespan_connections_evicted_total", "connections forgotten because there were too many", Vec::new(), tally.evicted);
+    add(
+        "wirespan_captured_bytes_total",
+        "bytes of them that were captured",
+        Vec::new(),
+        tally.captured_bytes,
+    );
+    add(
+        "wirespan_stray_transfers_total",
+        "transfers of connections that are not known",
+        Vec::new(),
+        tally.stray_transfers,
+    );
+    add(
+        "wirespan_connections_evicted_total",
+        "connections forgotten because there were too many",
+        Vec::new(),
+        tally.evicted,
+    );
     add("wirespan_connections", "connections open now", Vec::new(), engine.connections() as u64);
     for (key, value) in tally.withheld() {
         let labels = vec![("reason", key.reason.name().to_owned()), ("pid", key.pid.to_string())];
@@ -122,7 +154,12 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
     }
     for sample in engine.trace_counters().samples() {
         let labels = sample.label.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
-        samples.push(Sample { name: sample.name, help: "see ARCHITECTURE.md, Counters", labels, value: sample.value });
+        samples.push(Sample {
+            name: sample.name,
+            help: "see ARCHITECTURE.md, Counters",
+            labels,
+            value: sample.value,
+        });
     }
 }
 

@@ -149,7 +149,9 @@ impl TraceArgs {
         let mut select = Vec::new();
         for &pid in &self.pid {
             if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
-                bail!("there is no process {pid}; `wirespan trace` without a selector lists those that listen");
+                bail!(
+                    "there is no process {pid}; `wirespan trace` without a selector lists those that listen"
+                );
             }
             select.push(Rule { pid: Some(pid), ..Rule::default() });
         }
@@ -181,7 +183,8 @@ impl TraceArgs {
 
 /// `nginx` means `*/nginx`: at a shell nobody types the path.
 fn executable(text: &str) -> Result<Glob> {
-    let pattern = if text.contains('/') || text.starts_with('*') { text.to_owned() } else { format!("*/{text}") };
+    let pattern =
+        if text.contains('/') || text.starts_with('*') { text.to_owned() } else { format!("*/{text}") };
     Ok(Glob::new(&pattern)?)
 }
 
@@ -206,7 +209,9 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        for (text, milliseconds) in [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("3", 3_000)] {
+        for (text, milliseconds) in
+            [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("3", 3_000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
         for text in ["", "s", "10 s", "-1s", "1d", "99999999999999999999s"] {
