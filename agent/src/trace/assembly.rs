@@ -39,15 +39,11 @@ impl Assembly {
 impl Tracer {
     /// The parent of a span is known, or known to be none.
     pub(super) fn decide(&mut self, key: Key, parentage: Parentage) {
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        let fixed_early = std::mem::take(&mut exchange.fixed_early);
+        let Some(exchange) = self.exchanges.get(key) else { return };
         if exchange.context.is_some() {
-            if let (true, Parentage::Exchange { of, evidence, .. }) = (fixed_early, parentage) {
-                self.relate(key, of, evidence);
-            }
+            self.decide_late(key, parentage);
             return;
         }
-        let Some(exchange) = self.exchanges.get(key) else { return };
         let mut parentage = parentage;
         let context = match &parentage {
             Parentage::Undecided => return,
@@ -74,6 +70,15 @@ impl Tracer {
         }
         if let Some(context) = context {
             self.resolve(key, context);
+        }
+    }
+
+    /// The parent of a span whose trace is fixed is a relation, and only where it was not known then.
+    fn decide_late(&mut self, key: Key, parentage: Parentage) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let fixed_early = std::mem::take(&mut exchange.fixed_early);
+        if let (true, Parentage::Exchange { of, evidence, .. }) = (fixed_early, parentage) {
+            self.relate(key, of, evidence);
         }
     }
 

@@ -40,13 +40,13 @@ impl Tracer {
                     live.verdict = Some(verdict);
                     self.try_decide(call);
                 }
-                None => self.decide_late(call, verdict),
+                None => self.judge_late(call, verdict),
             }
         }
     }
 
     /// A verdict on a call that was given out already, because it had waited for too long or knew its parent otherwise.
-    fn decide_late(&mut self, call: Key, verdict: Verdict) {
+    fn judge_late(&mut self, call: Key, verdict: Verdict) {
         let unknown = self.exchanges.get(call).is_some_and(|call| call.fixed_early);
         if let (true, Verdict::Agreed(request)) = (unknown, verdict) {
             self.decide_child(call, request, Evidence::TwoSided);

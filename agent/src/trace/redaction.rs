@@ -69,7 +69,7 @@ impl Default for Redaction {
 }
 
 impl Redaction {
-    /// Redacts the values of these query parameters, whatever the case of their names.
+    /// Redacts the values of these query parameters, whatever the case of their names. A name has at most 128 bytes.
     pub fn new<Name: AsRef<str>>(names: impl IntoIterator<Item = Name>) -> Self {
         let names: FxHashSet<Box<[u8]>> =
             names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into_bytes().into()).collect();

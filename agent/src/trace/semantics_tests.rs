@@ -201,6 +201,13 @@ fn texts_are_cut_at_a_character() {
 
 proptest::proptest! {
     #[test]
+    fn addresses_read_as_usual(four in proptest::prelude::any::<[u8; 4]>(), six in proptest::prelude::any::<[u8; 16]>()) {
+        for address in [IpAddr::from(four), IpAddr::from(six)] {
+            proptest::prop_assert_eq!(address_text(address), address.to_string());
+        }
+    }
+
+    #[test]
     fn hostile_heads_do_no_harm(method in ".{0,12}", target in ".{0,80}", host in proptest::option::of(".{0,40}")) {
         for kind in [SpanKind::Server, SpanKind::Client] {
             let _ = http(kind, head(&method, &target, host.as_deref()));
