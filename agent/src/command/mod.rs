@@ -1,11 +1,13 @@
 //! The commands: what a person types, and how the layers below are put together for it.
 
 mod cli;
+mod config;
 mod cookies;
 mod doctor;
 mod exe_cache;
 mod gate;
 mod listeners;
+mod run;
 mod runtime;
 mod session;
 mod telemetry;

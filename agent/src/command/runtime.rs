@@ -25,11 +25,36 @@ use crate::export::{self, Exporters, HostResource};
 /// How long the exporters may drain: with the session's own end this stays below the 5 s that `run` promises.
 const DRAIN: Duration = Duration::from_millis(3500);
 
-/// A session in its thread, with its exporters.
-pub(super) struct Tracing {
+/// What is known before anything runs.
+pub(super) struct Setup {
+    pub(super) host: HostResource,
+    pub(super) export: export::Settings,
+}
+
+/// Exporters that run and wait for spans.
+pub(super) struct Prepared {
     pub(super) runtime: Runtime,
     pub(super) exporters: Exporters,
     pub(super) telemetry: Arc<Telemetry>,
+}
+
+impl Setup {
+    /// Starts the exporters on a runtime of their own.
+    pub(super) fn start(&self) -> Result<Prepared> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot start the threads of the exporters")?;
+        let exporters = Exporters::start(&self.export, &self.host, runtime.handle())?;
+        Ok(Prepared { runtime, exporters, telemetry: Arc::new(Telemetry::default()) })
+    }
+}
+
+/// A session in its thread, with its exporters.
+pub(super) struct Tracing {
+    runtime: Runtime,
+    exporters: Exporters,
     stop: Arc<AtomicBool>,
     /// Tells when the session's thread has ended, with its outcome.
     ended: oneshot::Receiver<Result<()>>,
@@ -39,22 +64,14 @@ pub(super) struct Tracing {
 pub(super) type Prepare = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
 
 impl Tracing {
-    /// Starts exporters, loads the programs and runs the session in a thread of its own. Returns when tracing has begun.
-    pub(super) fn start(options: Options, export: &export::Settings, prepare: Prepare) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .context("cannot start the threads of the exporters")?;
-        let host = HostResource::detect(|name| std::env::var(name).ok());
-        let exporters = Exporters::start(export, &host, runtime.handle())?;
-        let telemetry = Arc::new(Telemetry::default());
+    /// Loads the programs and runs the session in a thread of its own. Returns when tracing has begun.
+    pub(super) fn start(prepared: Prepared, options: Options, prepare: Prepare) -> Result<Self> {
+        let Prepared { runtime, exporters, telemetry } = prepared;
         let stop = Arc::new(AtomicBool::new(false));
         let (report_start, started) = std::sync::mpsc::channel();
         let (report_end, ended) = oneshot::channel();
-        let of_thread = (exporters.sender(), Arc::clone(&telemetry), Arc::clone(&stop));
+        let (sender, stopped) = (exporters.sender(), Arc::clone(&stop));
         let body = move || {
-            let (sender, telemetry, stop) = of_thread;
             let mut session = match Session::start(options, sender, telemetry)
                 .and_then(|mut session| prepare(&mut session).map(|()| session))
             {
@@ -63,7 +80,7 @@ impl Tracing {
             };
             drop(report_start.send(Ok(())));
             // The receiver is gone only when the process is ending anyway.
-            drop(report_end.send(session.run(&stop)));
+            drop(report_end.send(session.run(&stopped)));
         };
         thread::Builder::new()
             .name("session".to_owned())
@@ -72,12 +89,12 @@ impl Tracing {
         started
             .recv()
             .map_err(|_| anyhow!("the session's thread ended before it began: this is a defect"))??;
-        Ok(Self { runtime, exporters, telemetry, stop, ended })
+        Ok(Self { runtime, exporters, stop, ended })
     }
 
     /// Waits for `end` (or for the session to fail), then stops, drains and says what was exported.
     pub(super) fn until<T>(self, end: impl Future<Output = T>) -> Result<T> {
-        let Self { runtime, exporters, stop, mut ended, telemetry } = self;
+        let Self { runtime, exporters, stop, mut ended } = self;
         let outcome = runtime.block_on(async {
             tokio::select! {
                 result = &mut ended => Err(failed(result)),
@@ -94,7 +111,6 @@ impl Tracing {
         if summary.exporters.iter().any(|exporter| exporter.dropped_total() > 0) {
             tracing::warn!("{summary}");
         }
-        drop(telemetry);
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();
         session?;

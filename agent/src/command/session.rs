@@ -80,6 +80,7 @@ impl Session {
     /// Loads the programs, finds the processes that match and their connections; after this they are traced.
     pub(super) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
         options.kernel.report_listen = options.selection.needs_listen();
+        options.kernel.cgroups = options.selection.plain_cgroups().map(str::to_owned).collect();
         let source = KernelSource::start(&options.kernel)?;
         let exes = ExeCache::new(&options.selection);
         let table =
@@ -106,6 +107,11 @@ impl Session {
             }
         }
         Ok(session)
+    }
+
+    /// The rung in use.
+    pub(super) fn rung(&self) -> &'static str {
+        self.source.report().rung.unwrap_or("none")
     }
 
     /// Processes selected now.

@@ -156,7 +156,7 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         let labels = sample.label.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         samples.push(Sample {
             name: sample.name,
-            help: "see ARCHITECTURE.md, Counters",
+            help: "counted by the trace layer (ARCHITECTURE.md, Counters)",
             labels,
             value: sample.value,
         });

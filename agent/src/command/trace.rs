@@ -9,12 +9,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     gate::Gated,
     listeners,
-    runtime::{Signals, Tracing},
+    runtime::{Setup, Signals, Tracing},
     session::{Options, Session},
 };
 use crate::{
     export::{
-        self,
+        self, HostResource,
         console::{ConsoleFormat, ConsoleSettings},
     },
     process::{Glob, Rule, Selection},
@@ -88,7 +88,11 @@ pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
         }
         Ok(())
     };
-    let tracing = match Tracing::start(options, &args.export(), Box::new(prepare)) {
+    let setup = Setup { host: HostResource::detect(|name| std::env::var(name).ok()), export: args.export() };
+    let prepared = setup.start()?;
+    let mut signals = Signals::catch(&prepared.runtime)?;
+    let closed = prepared.exporters.output_closed();
+    let tracing = match Tracing::start(prepared, options, Box::new(prepare)) {
         Ok(tracing) => tracing,
         Err(error) => {
             if let Some(gated) = &gated {
@@ -97,8 +101,6 @@ pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
             return Err(error);
         }
     };
-    let mut signals = Signals::catch(&tracing.runtime)?;
-    let closed = tracing.exporters.output_closed();
     let deadline = args.time.map(|time| Instant::now() + time);
     match gated {
         Some(gated) => {
