@@ -112,7 +112,9 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     }
     let end = connection::advance(traced.state, IN, copied);
     if length == 0 {
-        return if fin == 0 { Ok(()) } else { half_closed(&traced, end) };
+        let outcome = if fin == 0 { Ok(()) } else { half_closed(&traced, end) };
+        connection::drained(ctx, call.socket, &traced)?;
+        return outcome;
     }
     let position = end.wrapping_sub(u64::from(length));
     let (reason, task) = match trust()? {
@@ -131,7 +133,9 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     };
     caller.set_last_input(input);
     if opaque {
-        return skip(traced.state, IN, length, Counter::SkipOpaque);
+        let outcome = skip(traced.state, IN, length, Counter::SkipOpaque);
+        connection::drained(ctx, call.socket, &traced)?;
+        return outcome;
     }
     if let Some(control) = control
         && end <= control.skip_until[IN]
@@ -146,7 +150,9 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     let header = Header { withheld: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
     let none = LastInput { cookie: 0, position: 0 };
     let event = Event { header, traced, position, caller, process, last: none, call_flags: call.flags, task };
-    emit(call.socket, &event)
+    let outcome = emit(call.socket, &event);
+    connection::drained(ctx, call.socket, &traced)?;
+    outcome
 }
 
 /// What user space asks for this connection; not even looked up while it never asked for any.

@@ -1,10 +1,13 @@
 //! The command line and its exit statuses: 0 it worked, 1 it failed (the message says what to do), 2 wrong usage.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::doctor;
+use super::{
+    doctor, gate,
+    trace::{self, TraceArgs},
+};
 use crate::source::kernel::Rung;
 
 /// Traces programs that nobody instrumented: HTTP requests become OpenTelemetry spans, straight from the kernel.
@@ -22,6 +25,14 @@ pub struct Cli {
 enum Command {
     /// Say whether this machine can be traced, by which hooks, and what stands in the way.
     Doctor(DoctorArgs),
+    /// Show the traces of processes on the terminal as they happen.
+    Trace(TraceArgs),
+    /// What `trace -- CMD` starts: waits until it is traced, then becomes the command.
+    #[command(name = gate::NAME, hide = true)]
+    ExecGate {
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -44,6 +55,8 @@ pub fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     let outcome = match cli.command {
         Command::Doctor(args) => doctor::doctor(args.json, args.rung, &args.metrics).map(exit),
+        Command::Trace(args) => trace::trace(args, cli.verbose).map(status),
+        Command::ExecGate { command } => gate::pass(&command).map(status),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("wirespan: {error:#}");
@@ -53,6 +66,11 @@ pub fn main() -> ExitCode {
 
 fn exit(works: bool) -> ExitCode {
     if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A status that is not one of ours (a command's) as it is.
+fn status(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
 /// RUST_LOG decides; without it warnings, or everything of ours with `--verbose`.

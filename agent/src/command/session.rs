@@ -94,7 +94,7 @@ impl Session {
             exes,
             telemetry,
             orders: Vec::new(),
-            due: Due::default(),
+            due: Due { scan: now()?.0 + SCAN, ..Due::default() },
             unreported_closes: 0,
         };
         session.engine.feed(&clock()?);
@@ -106,11 +106,6 @@ impl Session {
             }
         }
         Ok(session)
-    }
-
-    /// The hook ladder that was found.
-    pub(super) const fn source(&self) -> &KernelSource {
-        &self.source
     }
 
     /// Processes selected now.
@@ -245,7 +240,7 @@ impl Session {
                 }
             }
         }
-        self.telemetry.publish(&counters, &self.source, &mut self.engine, &self.table);
+        self.telemetry.publish(&counters, &mut self.source, &mut self.engine, &self.table);
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -17,8 +17,19 @@ const REDACTED: &str = "REDACTED";
 
 /// A name is a secret's when one of these is in it, letters and digits alone compared: `--db-password`, `API_KEY`.
 const SECRET_WORDS: [&str; 13] = [
-    "password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "credential",
-    "authorization", "cookie", "signature", "authkey",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "credential",
+    "authorization",
+    "cookie",
+    "signature",
+    "authkey",
 ];
 /// A name is a secret's when it ends with one of these as a word of its own: `--pass`, `db.pwd`.
 const SECRET_ENDINGS: [&str; 4] = ["pass", "pwd", "auth", "pw"];
@@ -144,29 +155,31 @@ mod tests {
             (&["app", "--password=hunter2&x;y"][..], &["app", "--password=REDACTED"][..]),
             (&["app", "--token", "abc", "--port", "80"], &["app", "--token", "REDACTED", "--port", "80"]),
             (&["app", "--password", "--verbose"], &["app", "--password", "--verbose"]),
-            (&["java", "-Dspring.datasource.password=s3", "-jar", "a.jar"], &[
-                "java",
-                "-Dspring.datasource.password=REDACTED",
-                "-jar",
-                "a.jar",
-            ]),
-            (&["env", "API_KEY=k", "AWS_SECRET_ACCESS_KEY=x", "PORT=1"], &[
-                "env",
-                "API_KEY=REDACTED",
-                "AWS_SECRET_ACCESS_KEY=REDACTED",
-                "PORT=1",
-            ]),
-            (&["app", "postgres://joe:pw@db:5432/shop?sslmode=on"], &[
-                "app",
-                "postgres://REDACTED:REDACTED@db:5432/shop?sslmode=on",
-            ]),
+            (
+                &["java", "-Dspring.datasource.password=s3", "-jar", "a.jar"],
+                &["java", "-Dspring.datasource.password=REDACTED", "-jar", "a.jar"],
+            ),
+            (
+                &["env", "API_KEY=k", "AWS_SECRET_ACCESS_KEY=x", "PORT=1"],
+                &["env", "API_KEY=REDACTED", "AWS_SECRET_ACCESS_KEY=REDACTED", "PORT=1"],
+            ),
+            (
+                &["app", "postgres://joe:pw@db:5432/shop?sslmode=on"],
+                &["app", "postgres://REDACTED:REDACTED@db:5432/shop?sslmode=on"],
+            ),
             (&["app", "redis://tok@r", "http://plain/"], &["app", "redis://REDACTED@r", "http://plain/"]),
-            (&["curl", "http://h/p?a=1&access_token=t&b=2#x"], &["curl", "http://h/p?a=1&access_token=REDACTED&b=2#x"]),
+            (
+                &["curl", "http://h/p?a=1&access_token=t&b=2#x"],
+                &["curl", "http://h/p?a=1&access_token=REDACTED&b=2#x"],
+            ),
             (&["curl", "-H", "Authorization: Bearer abc"], &["curl", "-H", "Authorization: REDACTED"]),
             (&["curl", "-H", "Accept: text/html"], &["curl", "-H", "Accept: text/html"]),
             (&["curl", "-u", "joe:pw"], &["curl", "-u", "REDACTED"]),
             (&["runas", "-u", "joe"], &["runas", "-u", "joe"]),
-            (&["app", "Server=db;Uid=joe;Pwd=x;Pooling=true"], &["app", "Server=db;Uid=joe;Pwd=REDACTED;Pooling=true"]),
+            (
+                &["app", "Server=db;Uid=joe;Pwd=x;Pooling=true"],
+                &["app", "Server=db;Uid=joe;Pwd=REDACTED;Pooling=true"],
+            ),
             (&["app", "--author=joe", "--bypass", "x"], &["app", "--author=joe", "--bypass", "x"]),
             (&["nginx: worker process"], &["nginx: worker process"]),
         ] {

@@ -65,10 +65,10 @@ mod tests {
             ("", vec![]),
             (" , ", vec![]),
             ("a=b", vec![("a", "b")]),
-            ("service.namespace=shop, deployment.environment.name=prod ", vec![
-                ("service.namespace", "shop"),
-                ("deployment.environment.name", "prod"),
-            ]),
+            (
+                "service.namespace=shop, deployment.environment.name=prod ",
+                vec![("service.namespace", "shop"), ("deployment.environment.name", "prod")],
+            ),
             ("a=x%2Cy%3Dz%20%C3%A9", vec![("a", "x,y=z é")]),
             ("a=b=c", vec![("a", "b=c")]),
             ("a=1,b=2,a=3", vec![("a", "3"), ("b", "2")]),

@@ -14,7 +14,8 @@ impl Cgroups {
         let mut cgroups = Self::default();
         for line in text.lines() {
             let mut fields = line.splitn(3, ':');
-            let (Some(id), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            let (Some(id), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
+            else {
                 continue;
             };
             let path = path.strip_suffix(" (deleted)").unwrap_or(path).to_owned();
@@ -39,9 +40,8 @@ impl Cgroups {
     /// Whether the process is in `path` or anywhere below.
     pub(crate) fn is_within(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
-        self.identity().any(|own| {
-            own.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        self.identity()
+            .any(|own| own.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 }
 

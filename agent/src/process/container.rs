@@ -38,9 +38,9 @@ pub(crate) fn from_mounts(mountinfo: &str) -> Option<&str> {
             return None;
         }
         let mut components = root.rsplit('/');
-        components.find_map(|component| {
-            is_id(component).then_some(component)
-        }).filter(|_| root.contains("/containers/") || root.contains("/overlay-containers/"))
+        components
+            .find_map(|component| is_id(component).then_some(component))
+            .filter(|_| root.contains("/containers/") || root.contains("/overlay-containers/"))
     })
 }
 
@@ -60,25 +60,56 @@ mod tests {
         let pod = "pod0d5a1c1e_29d3_4b0c_8a3e_1f0a7a4c9d11";
         for (line, expected) in [
             // Docker, version 1 with cgroupfs; with systemd; version 2 with systemd; with cgroupfs.
-            (format!("12:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/system.slice/containerd.service"), true),
-            (format!("1:name=systemd:/system.slice/docker-{ID}.scope\n0::/system.slice/docker-{ID}.scope"), true),
+            (
+                format!(
+                    "12:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/system.slice/containerd.service"
+                ),
+                true,
+            ),
+            (
+                format!("1:name=systemd:/system.slice/docker-{ID}.scope\n0::/system.slice/docker-{ID}.scope"),
+                true,
+            ),
             (format!("0::/system.slice/docker-{ID}.scope"), true),
             (format!("0::/docker/{ID}"), true),
             // Version 1 without systemd's hierarchy.
             (format!("12:memory:/docker/{ID}\n3:cpu:/docker/{ID}"), true),
             // Kubernetes with containerd: systemd driver, cgroupfs driver, and containerd's colon form.
-            (format!("0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-{pod}.slice/cri-containerd-{ID}.scope"), true),
-            (format!("11:pids:/kubepods/besteffort/{pod}/{ID}\n1:name=systemd:/kubepods/besteffort/{pod}/{ID}"), true),
-            (format!("1:name=systemd:/system.slice/containerd.service/kubepods-burstable-{pod}.slice:cri-containerd:{ID}"), true),
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-{pod}.slice/cri-containerd-{ID}.scope"
+                ),
+                true,
+            ),
+            (
+                format!(
+                    "11:pids:/kubepods/besteffort/{pod}/{ID}\n1:name=systemd:/kubepods/besteffort/{pod}/{ID}"
+                ),
+                true,
+            ),
+            (
+                format!(
+                    "1:name=systemd:/system.slice/containerd.service/kubepods-burstable-{pod}.slice:cri-containerd:{ID}"
+                ),
+                true,
+            ),
             // kind: nested below a Docker container.
-            (format!("0::/docker/{POD}/kubelet.slice/kubelet-kubepods.slice/cri-containerd-{ID}.scope"), true),
+            (
+                format!("0::/docker/{POD}/kubelet.slice/kubelet-kubepods.slice/cri-containerd-{ID}.scope"),
+                true,
+            ),
             // CRI-O and its monitor.
             (format!("0::/kubepods.slice/kubepods-{pod}.slice/crio-{ID}.scope"), true),
             (format!("0::/kubepods.slice/kubepods-{pod}.slice/crio-{ID}.scope/container"), true),
             (format!("0::/kubepods.slice/kubepods-{pod}.slice/crio-conmon-{ID}.scope"), false),
             // Podman, root and rootless, and its monitor.
             (format!("0::/machine.slice/libpod-{ID}.scope/container"), true),
-            (format!("0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"), true),
+            (
+                format!(
+                    "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"
+                ),
+                true,
+            ),
             (format!("0::/machine.slice/libpod-conmon-{ID}.scope"), false),
             // Amazon ECS.
             (format!("9:memory:/ecs/8d5f0a4e4b7c4d1f/{ID}\n0::/"), true),
@@ -97,18 +128,26 @@ mod tests {
 
     #[test]
     fn mounts_of_real_containers() {
-        let line = |root: String, point: &str| format!("714 710 259:1 {root} {point} rw,relatime - ext4 /dev/nvme0n1p1 rw");
+        let line = |root: String, point: &str| {
+            format!("714 710 259:1 {root} {point} rw,relatime - ext4 /dev/nvme0n1p1 rw")
+        };
         for (table, expected) in [
             (line(format!("/var/lib/docker/containers/{ID}/hostname"), "/etc/hostname"), true),
             (line(format!("/containers/storage/overlay-containers/{ID}/userdata/hosts"), "/etc/hosts"), true),
             // Somebody else's file, seen by a host process.
-            (line(format!("/var/lib/docker/containers/{ID}/mounts/shm"), "/var/lib/docker/containers/x"), false),
+            (
+                line(format!("/var/lib/docker/containers/{ID}/mounts/shm"), "/var/lib/docker/containers/x"),
+                false,
+            ),
             // A pod's sandbox.
             (line(format!("/var/lib/containerd/sandboxes/{POD}/resolv.conf"), "/etc/resolv.conf"), false),
             (
                 line("/var/lib/kubelet/pods/0d5a/etc-hosts".to_owned(), "/etc/hosts")
                     + "\n"
-                    + &line(format!("/containers/storage/overlay-containers/{POD}/userdata/resolv.conf"), "/etc/resolv.conf"),
+                    + &line(
+                        format!("/containers/storage/overlay-containers/{POD}/userdata/resolv.conf"),
+                        "/etc/resolv.conf",
+                    ),
                 false,
             ),
             ("garbage".to_owned(), false),

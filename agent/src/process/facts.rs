@@ -1,10 +1,6 @@
 //! Reads the facts of one process for its OpenTelemetry resource, once per selection or exec.
 
-use super::{
-    ProcError, ProcRoot, arguments, attributes,
-    cgroup::Cgroups,
-    container, service,
-};
+use super::{ProcError, ProcRoot, arguments, attributes, cgroup::Cgroups, container, service};
 use crate::event::ProcessFacts;
 
 const SERVICE_NAME: &str = "service.name";
@@ -16,7 +12,11 @@ const SERVICE_NAME: &str = "service.name";
 ///
 /// # Errors
 /// When /proc refuses (no permission).
-pub fn read(proc: &ProcRoot, pid: u32, rule_service: Option<&str>) -> Result<Option<ProcessFacts>, ProcError> {
+pub fn read(
+    proc: &ProcRoot,
+    pid: u32,
+    rule_service: Option<&str>,
+) -> Result<Option<ProcessFacts>, ProcError> {
     let Some(life) = proc.life(pid)? else { return Ok(None) };
     let Some(executable) = proc.executable(pid)? else { return Ok(None) };
     let Some(user_id) = proc.user(pid)? else { return Ok(None) };
@@ -116,17 +116,20 @@ mod tests {
             user: 1000,
             ..FakeProcess::default()
         });
-        assert_eq!(read(proc.root(), 7, None).unwrap(), Some(ProcessFacts {
-            pid: 7,
-            start_time: 99,
-            parent_pid: 3,
-            executable: "/srv/app".into(),
-            command_args: ["app", "--token", "REDACTED", ""].map(str::to_owned).to_vec(),
-            service_name: "app".into(),
-            resource_attributes: vec![("a".to_owned(), "b c".to_owned())],
-            container_id: Some(id.into()),
-            user_id: 1000,
-        }));
+        assert_eq!(
+            read(proc.root(), 7, None).unwrap(),
+            Some(ProcessFacts {
+                pid: 7,
+                start_time: 99,
+                parent_pid: 3,
+                executable: "/srv/app".into(),
+                command_args: ["app", "--token", "REDACTED", ""].map(str::to_owned).to_vec(),
+                service_name: "app".into(),
+                resource_attributes: vec![("a".to_owned(), "b c".to_owned())],
+                container_id: Some(id.into()),
+                user_id: 1000,
+            })
+        );
     }
 
     #[test]
@@ -140,25 +143,38 @@ mod tests {
         assert_eq!(read(proc.root(), 9, None).unwrap(), None);
     }
 
+    /// A child that is killed when the test ends, however it ends.
+    struct Killed(std::process::Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     #[test]
     fn a_real_process() {
-        let mut child = std::process::Command::new("/bin/sleep")
-            .arg("600")
-            .env("OTEL_SERVICE_NAME", "nap")
-            .spawn()
-            .unwrap();
-        let facts = read(&ProcRoot::default(), child.id(), None).unwrap().unwrap();
+        let proc = ProcRoot::default();
+        let mut sleep = std::process::Command::new("/bin/sleep");
+        let mut child = Killed(sleep.arg("600").env("OTEL_SERVICE_NAME", "nap").spawn().unwrap());
+        let pid = child.0.id();
+        // The spawning thread goes on while the kernel still sets up the arguments of the new program.
+        while proc.arguments(pid).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        let facts = read(&proc, pid, None).unwrap().unwrap();
         assert_eq!(facts.parent_pid, std::process::id());
         assert_eq!(facts.command_args, ["/bin/sleep", "600"]);
         assert_eq!(&*facts.service_name, "nap");
         assert!(facts.executable.starts_with('/') && facts.start_time > 0);
-        child.kill().unwrap();
-        // Not yet waited for: a zombie.
-        let zombie = || read(&ProcRoot::default(), child.id(), None).unwrap();
-        while zombie().is_some() {
+
+        // A zombie first, then nothing.
+        child.0.kill().unwrap();
+        while read(&proc, pid, None).unwrap().is_some() {
             std::thread::yield_now();
         }
-        child.wait().unwrap();
-        assert_eq!(read(&ProcRoot::default(), child.id(), None).unwrap(), None);
+        child.0.wait().unwrap();
+        assert_eq!(read(&proc, pid, None).unwrap(), None);
     }
 }

@@ -70,7 +70,9 @@ impl FakeProc {
         let zeros = "0 ".repeat(40);
         // Fields 5 to 21 stand between the parent and the start time (proc_pid_stat(5)).
         let before_start = "0 ".repeat(17);
-        let stat = format!("{pid} (a (b) c) {state} {parent} {before_start}{start_time} 0 0 0 {image} 0 {image} {zeros}\n");
+        let stat = format!(
+            "{pid} (a (b) c) {state} {parent} {before_start}{start_time} 0 0 0 {image} 0 {image} {zeros}\n"
+        );
         write(&directory, "stat", &stat);
         write(&directory, "status", &format!("Name:\tx\nUid:\t0\t{}\t0\t0\n", process.user));
         let cmdline: String = process.cmdline.iter().map(|argument| format!("{argument}\0")).collect();

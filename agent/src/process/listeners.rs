@@ -179,7 +179,10 @@ mod tests {
                 "   2: 0100007F:1F90 0100007F:A0B4 01 00000000:00000000 00:00000000 00000000  1000        0 4712 1 0",
                 None,
             ),
-            ("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode", None),
+            (
+                "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
+                None,
+            ),
             ("", None),
         ] {
             let expected = expected.map(|(inode, address)| (inode, address.parse().unwrap()));
@@ -207,14 +210,21 @@ mod tests {
         proc.add(&nginx(10, 1, &[7, 8]));
         proc.add(&nginx(11, 10, &[7, 8, 99]));
         proc.add(&nginx(12, 10, &[7]));
-        proc.add(&FakeProcess { pid: 20, parent: 10, exe: "/usr/bin/api", sockets: &[30], ..FakeProcess::default() });
+        proc.add(&FakeProcess {
+            pid: 20,
+            parent: 10,
+            exe: "/usr/bin/api",
+            sockets: &[30],
+            ..FakeProcess::default()
+        });
         proc.add(&FakeProcess { pid: 21, sockets: &[99], ..FakeProcess::default() });
         proc.listen(10, 8080, 7);
         proc.listen(10, 80, 8);
         proc.listen(10, 443, 30);
 
         let found = listening_processes(proc.root()).unwrap();
-        let seen: Vec<_> = found.iter().map(|p| (p.pid, &*p.service_name, p.addresses.len(), p.workers)).collect();
+        let seen: Vec<_> =
+            found.iter().map(|p| (p.pid, &*p.service_name, p.addresses.len(), p.workers)).collect();
         assert_eq!(seen, [(10, "nginx", 2, 2), (20, "api", 1, 0)]);
         assert_eq!(found[0].addresses[0].port(), 80);
     }

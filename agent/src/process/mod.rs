@@ -10,7 +10,7 @@ mod cgroup;
 mod container;
 pub mod facts;
 pub mod listeners;
-mod proc_root;
+pub mod proc_root;
 pub mod rules;
 mod service;
 pub mod table;

@@ -109,7 +109,8 @@ impl ProcRoot {
     /// Values of the named variables in the environment the process was started with. Not permitted to look, or
     /// gone: nothing found.
     pub(crate) fn environment<const N: usize>(&self, pid: u32, names: [&str; N]) -> [Option<String>; N] {
-        let bytes = read_bounded(&self.file(pid, "environ"), MAX_ENVIRONMENT).ok().flatten().unwrap_or_default();
+        let bytes =
+            read_bounded(&self.file(pid, "environ"), MAX_ENVIRONMENT).ok().flatten().unwrap_or_default();
         names.map(|name| {
             bytes.split(|b| *b == 0).find_map(|entry| {
                 let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
@@ -136,7 +137,8 @@ impl ProcRoot {
 
     /// Where cgroup hierarchies are mounted for the agent, longest path first, so that the first prefix is the right one.
     pub(crate) fn cgroup_mounts(&self) -> Vec<String> {
-        let bytes = read_bounded(&self.0.join("self/mountinfo"), MAX_TABLE).ok().flatten().unwrap_or_default();
+        let bytes =
+            read_bounded(&self.0.join("self/mountinfo"), MAX_TABLE).ok().flatten().unwrap_or_default();
         super::cgroup::mounts(&String::from_utf8_lossy(&bytes))
     }
 

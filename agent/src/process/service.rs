@@ -21,7 +21,13 @@ struct Interpreter {
 }
 
 const INTERPRETERS: &[Interpreter] = &[
-    Interpreter { names: &["python", "pypy"], valued: &["-W", "-X"], program: &["-m"], verbs: &[], code: &["-c"] },
+    Interpreter {
+        names: &["python", "pypy"],
+        valued: &["-W", "-X"],
+        program: &["-m"],
+        verbs: &[],
+        code: &["-c"],
+    },
     Interpreter {
         names: &["node", "nodejs", "bun", "deno"],
         valued: &["-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions"],
@@ -32,17 +38,44 @@ const INTERPRETERS: &[Interpreter] = &[
     Interpreter {
         names: &["java"],
         valued: &[
-            "-cp", "-classpath", "--class-path", "-p", "--module-path", "--add-modules", "--add-opens",
-            "--add-exports", "--add-reads", "--patch-module", "--upgrade-module-path",
+            "-cp",
+            "-classpath",
+            "--class-path",
+            "-p",
+            "--module-path",
+            "--add-modules",
+            "--add-opens",
+            "--add-exports",
+            "--add-reads",
+            "--patch-module",
+            "--upgrade-module-path",
         ],
         program: &["-jar", "-m", "--module"],
         verbs: &[],
         code: &[],
     },
-    Interpreter { names: &["ruby"], valued: &["-I", "-r", "-C", "-E"], program: &[], verbs: &[], code: &["-e"] },
-    Interpreter { names: &["php"], valued: &["-d", "-c", "-z"], program: &["-f"], verbs: &[], code: &["-r", "-S", "-B", "-R"] },
+    Interpreter {
+        names: &["ruby"],
+        valued: &["-I", "-r", "-C", "-E"],
+        program: &[],
+        verbs: &[],
+        code: &["-e"],
+    },
+    Interpreter {
+        names: &["php"],
+        valued: &["-d", "-c", "-z"],
+        program: &["-f"],
+        verbs: &[],
+        code: &["-r", "-S", "-B", "-R"],
+    },
     Interpreter { names: &["perl"], valued: &["-I"], program: &[], verbs: &[], code: &["-e", "-E"] },
-    Interpreter { names: &["sh", "bash", "dash", "ksh", "zsh"], valued: &["-o", "-O"], program: &[], verbs: &[], code: &["-c", "-s"] },
+    Interpreter {
+        names: &["sh", "bash", "dash", "ksh", "zsh"],
+        valued: &["-o", "-O"],
+        program: &[],
+        verbs: &[],
+        code: &["-c", "-s"],
+    },
     Interpreter { names: &["dotnet"], valued: &[], program: &[], verbs: &["exec"], code: &[] },
 ];
 
@@ -127,7 +160,10 @@ fn unescape(unit: &str) -> String {
     let mut pieces = unit.split("\\x");
     let mut result = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        let code = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(u8::is_ascii_graphic);
+        let code = piece
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .filter(u8::is_ascii_graphic);
         match code {
             Some(code) => {
                 result.push(char::from(code));

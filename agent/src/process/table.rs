@@ -207,7 +207,8 @@ impl Table {
     pub fn on_exit(&mut self, pid: u32) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(known) = self.known.get(&pid) else { return changes };
-        let lives_on = matches!(self.proc.life(pid), Ok(Some(now)) if now.start_time == known.life.start_time);
+        let lives_on =
+            matches!(self.proc.life(pid), Ok(Some(now)) if now.start_time == known.life.start_time);
         if !lives_on {
             self.forget(pid, &mut changes);
         }
@@ -222,7 +223,8 @@ impl Table {
     pub fn scan(&mut self) -> Result<Vec<Change>, ProcError> {
         let mut changes = Vec::new();
         let pids = self.proc.pids()?;
-        let gone: Vec<u32> = self.known.keys().copied().filter(|pid| pids.binary_search(pid).is_err()).collect();
+        let gone: Vec<u32> =
+            self.known.keys().copied().filter(|pid| pids.binary_search(pid).is_err()).collect();
         for pid in gone {
             self.forget(pid, &mut changes);
         }

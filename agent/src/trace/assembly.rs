@@ -5,6 +5,7 @@ use super::{
     Tracer,
     deadlines::Deadlines,
     exchange::{Context, Exchange, Incoming, Key, Live, Parentage},
+    semantics,
     span::{Evidence, Link, Parent, Span, SpanKind, Traced},
 };
 use crate::event::Timestamp;
@@ -149,6 +150,7 @@ impl Tracer {
         let exchange = self.exchanges.get(key)?;
         let live = exchange.live.as_deref()?;
         let mut span = live.span.clone();
+        span.http.get_or_insert_with(semantics::unknown_http);
         let context = exchange.context.clone().unwrap_or_else(|| self.root_context(key, exchange));
         identify(&mut span, exchange, &context, &live.parentage, live.incoming.as_deref());
         span.start = self.unix(exchange.at);
@@ -190,7 +192,8 @@ impl Tracer {
     }
 
     fn root_context(&self, key: Key, exchange: &Exchange) -> Context {
-        let trace = self.identifiers.trace(key.connection, exchange.direction(), exchange.position);
+        let trace =
+            self.identifiers.trace(key.connection, exchange.kind.request_direction(), exchange.position);
         Context { trace, flags: ROOT_FLAGS, state: None }
     }
 

@@ -156,6 +156,9 @@ fn decode(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
 
 /// `text` with the userinfo of every URL in it replaced (RFC 3986 section 3.2.1).
 pub(super) fn userinfo(text: &str) -> Cow<'_, str> {
+    if !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
     let mut redacted = String::new();
     let mut copied = 0;
     let mut from = 0;

@@ -144,6 +144,10 @@ impl Semantics {
             url.push_str("REDACTED:REDACTED@");
         }
         url.push_str(&authority);
+        if !path.is_empty() && !path.starts_with('/') {
+            // A target that is none of RFC 9112's forms must not run into the host.
+            url.push('/');
+        }
         url.push_str(path);
         if let Some(query) = query {
             url.push('?');
@@ -258,6 +262,9 @@ impl<'a> Target<'a> {
 
 /// Splits `scheme://rest` (RFC 3986 section 3.1).
 fn absolute(target: &str) -> Option<(&str, &str)> {
+    if target.starts_with('/') {
+        return None;
+    }
     let (scheme, rest) = target.split_once("://")?;
     let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));

@@ -1,4 +1,7 @@
-use std::process::{Child, Command};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
 
 use super::*;
 use crate::process::{
@@ -135,7 +138,8 @@ fn a_pinned_process_and_its_descendants_stay_selected() {
 #[test]
 fn listening_selects_the_process_and_its_forks() {
     let proc = FakeProc::new();
-    let worker = |pid, parent, image, sockets| FakeProcess { sockets, ..process(pid, parent, "/bin/a", image) };
+    let worker =
+        |pid, parent, image, sockets| FakeProcess { sockets, ..process(pid, parent, "/bin/a", image) };
     proc.add(&worker(5, 1, 1, &[40, 41]));
     // Forked before; forked by that; forked, then another program; holds the socket although it is another program.
     proc.add(&worker(6, 5, 1, &[]));
@@ -215,15 +219,9 @@ fn limits_hold_and_are_counted() {
 }
 
 /// A child that is killed when the test ends, however it ends.
-struct Sleeper(Child);
+struct Killed(Child);
 
-impl Sleeper {
-    fn new() -> Self {
-        Self(Command::new("/bin/sleep").arg("600").spawn().unwrap())
-    }
-}
-
-impl Drop for Sleeper {
+impl Drop for Killed {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -232,14 +230,13 @@ impl Drop for Sleeper {
 
 #[test]
 fn real_processes() {
-    let sleeper = Sleeper::new();
+    let sleeper = Killed(Command::new("/bin/sleep").arg("600").spawn().unwrap());
     let pid = sleeper.0.id();
     let program = ProcRoot::default().executable(pid).unwrap().unwrap();
     let rule = Rule { pid: Some(pid), ..exe(&program) };
     let selection = Selection { select: vec![rule], exclude: vec![] };
     let mut table = Table::new(selection, ProcRoot::default(), std::process::id(), Limits::default());
     assert_eq!(seen(&table.scan().unwrap()), format!("+{pid}"));
-    assert_eq!(seen(&table.scan().unwrap()), "");
     assert_eq!(seen(&table.on_exit(pid)), "");
     drop(sleeper);
     assert_eq!(seen(&table.on_exit(pid)), format!("-{pid}"));
@@ -247,30 +244,33 @@ fn real_processes() {
 
 #[test]
 fn a_real_exec_is_seen_without_its_event_and_a_real_fork_inherits() {
-    // A shell that forks a subshell and waits, then executes another program when told to.
-    let mut shell = Command::new("/bin/sh")
-        .args(["-c", "(read x; exit 0) <&0 & echo $!; read go; exec sleep 600"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = shell.id();
+    // A shell forks a subshell that waits for input, and executes another program when its own input ends.
+    let mut shell = Killed(
+        Command::new("/bin/sh")
+            .args(["-c", "exec 3<&0; (read x <&3) & echo $!; read go; exec sleep 600"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let pid = shell.0.id();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line).unwrap();
+    BufReader::new(shell.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let subshell: u32 = line.trim().parse().unwrap();
 
-    let shell_program = ProcRoot::default().executable(pid).unwrap().unwrap();
-    let rule = Rule { pid: Some(pid), ..exe(&shell_program) };
+    let program = ProcRoot::default().executable(pid).unwrap().unwrap();
+    let rule = Rule { pid: Some(pid), ..exe(&program) };
     let selection = Selection { select: vec![rule], exclude: vec![] };
     let mut table = Table::new(selection, ProcRoot::default(), std::process::id(), Limits::default());
     assert_eq!(seen(&table.scan().unwrap()), format!("+{pid} +{subshell}"));
+    assert_eq!(seen(&table.scan().unwrap()), "");
 
-    // End of input: the subshell exits, the shell goes on to the exec.
-    drop(shell.stdin.take());
+    // End of input: the subshell exits, the shell goes on to its exec.
+    drop(shell.0.stdin.take());
     while table.is_selected(pid) {
         table.scan().unwrap();
     }
-    assert_eq!(ProcRoot::default().arguments(pid).unwrap(), ["sleep", "600"]);
-    shell.kill().unwrap();
-    shell.wait().unwrap();
+    while ProcRoot::default().arguments(pid).unwrap() != ["sleep", "600"] {
+        std::thread::yield_now();
+    }
 }
