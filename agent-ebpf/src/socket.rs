@@ -50,9 +50,28 @@ const CONTROLS_POSTED: u32 = 1;
 /// Flags and result of tcp_recvmsg, whose argument list changed in 5.19.
 #[inline(always)]
 pub fn recvmsg_slots(ctx: &FExitContext) -> (u32, i64) {
-    let flags = if tunable!(recvmsg_flags_slot) == 4 { ctx.arg::<u32>(4) } else { ctx.arg::<u32>(3) };
-    let result = if tunable!(recvmsg_return_slot) == 6 { ctx.arg::<i32>(6) } else { ctx.arg::<i32>(5) };
-    (flags, i64::from(result))
+    let flags = if tunable!(recvmsg_flags_slot) == 4 { slot::<4>(ctx) } else { slot::<3>(ctx) };
+    let result = if tunable!(recvmsg_return_slot) == 6 { slot::<6>(ctx) } else { slot::<5>(ctx) };
+    (flags as u32, i64::from(result as i32))
+}
+
+/// One slot of the arguments, read by an instruction of its own: the compiler makes of two plain (even volatile) reads on
+/// two branches one read at a computed offset, which the verifier refuses ("dereference of modified ctx ptr").
+#[inline(always)]
+fn slot<const INDEX: usize>(ctx: &FExitContext) -> u64 {
+    let value: u64;
+    // SAFETY: the context of an fexit program is an array of 64-bit slots, which this only reads; user space has the index
+    // from BTF, and a branch on an index that the function lacks is dead code to the verifier.
+    unsafe {
+        core::arch::asm!(
+            "{value} = *(u64 *)({ctx} + {offset})",
+            value = out(reg) value,
+            ctx = in(reg) ctx.as_ptr(),
+            offset = const INDEX * 8,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    value
 }
 
 /// After a send.
