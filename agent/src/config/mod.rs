@@ -1,1 +1,196 @@
-//! placeholder until the next commit
+//! Configuration: one YAML file and the standard environment variables become one typed, validated [`Config`].
+//!
+//! The file says what is selected and which exporters run; the `OTEL_EXPORTER_OTLP_*` variables fill in what it leaves out
+//! of `export.otlp`. Nothing is guessed: an unknown key, a wrong type or an impossible value is an error that names
+//! file, line, column and what was expected there.
+
+mod endpoint;
+mod error;
+mod quantity;
+mod read;
+mod yaml;
+
+use std::{fs::File, io::Read, net::SocketAddr, path::Path, time::Duration};
+
+pub use error::ConfigError;
+
+use crate::{
+    export::{self, HostResource, otlp::settings::InvalidVariable},
+    process::Selection,
+    trace::{Redaction, SENSITIVE_QUERY_NAMES},
+};
+
+/// Bytes of a configuration file.
+pub const MAX_FILE: u64 = 1024 * 1024;
+/// Least and most of `capture.bytes`.
+pub const CAPTURE_BYTES: std::ops::RangeInclusive<u64> = 256..=agent_common::CAPTURE_MAX as u64;
+/// Least and most of `capture.ring_bytes`, which is a power of two.
+pub const RING_BYTES: std::ops::RangeInclusive<u64> = 256 * 1024..=1024 * 1024 * 1024;
+/// Least and most of `limits.connections`.
+pub const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_048_576;
+/// Least and most of `limits.waiting_spans`.
+pub const WAITING_SPANS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+/// Least and most of `limits.queue_spans`.
+pub const QUEUE_SPANS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+/// Most of `limits.parent_wait`.
+pub const MAX_PARENT_WAIT: Duration = Duration::from_secs(600);
+/// Most of `export.otlp.timeout`.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What `wirespan config default` prints: every key with its default and meaning. It parses.
+const EXAMPLE: &str = include_str!("default.yaml");
+
+/// Everything that a run of the agent can be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which processes are traced. `select` is never empty.
+    pub selection: Selection,
+    /// At least one exporter.
+    pub export: export::Settings,
+    /// Attributes of every resource, over those of the agent's OTEL_RESOURCE_ATTRIBUTES.
+    pub resource: Vec<(String, String)>,
+    /// Where the agent serves its own metrics; not at all when `None`.
+    pub metrics: Option<SocketAddr>,
+    pub capture: Capture,
+    pub limits: Limits,
+    /// `redaction.query_parameters`: names besides the built-in ones; see [`Config::redaction`].
+    pub query_parameters: Vec<String>,
+    /// Level of the agent's own log; `None`: the command line decides.
+    pub log: Option<LogLevel>,
+}
+
+/// What the kernel copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capture {
+    /// Most bytes copied from the start of one call, [`CAPTURE_BYTES`]. Default 4096.
+    pub bytes: u32,
+    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. Default 8 MiB.
+    pub ring_bytes: u32,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { bytes: 4096, ring_bytes: 8 << 20 }
+    }
+}
+
+/// Ceilings. What each costs when it is met is counted by the layer that keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections traced at once, [`CONNECTIONS`]. Default 65,536.
+    pub connections: u32,
+    /// Finished spans that may wait for their parent, [`WAITING_SPANS`]. Default 50,000.
+    pub waiting_spans: usize,
+    /// How long a finished span waits for its parent, at most [`MAX_PARENT_WAIT`]. Default 30 s.
+    pub parent_wait: Duration,
+    /// Spans that may wait for each exporter, [`QUEUE_SPANS`]. Default 32,768.
+    pub queue_spans: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 65_536,
+            waiting_spans: 50_000,
+            parent_wait: Duration::from_secs(30),
+            queue_spans: crate::pipeline::queue::DEFAULT_CAPACITY,
+        }
+    }
+}
+
+/// Level of the agent's log, the least talkative first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// As written in the file and understood by `tracing`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// The first that is wrong with it.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let unreadable = |source| ConfigError::unreadable(&file, source);
+        let mut bytes = Vec::new();
+        // One byte more than allowed tells a large file; its size on disk would not tell a pipe's.
+        File::open(path)
+            .map_err(unreadable)?
+            .take(MAX_FILE + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(ConfigError::TooLarge { file });
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            ConfigError::NotUtf8 { file: file.clone(), line }
+        })?;
+        Self::parse(&file, text)
+    }
+
+    /// Validates a text; `name` stands for the file in errors.
+    ///
+    /// # Errors
+    /// The first that is wrong with it.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        yaml::parse(text).and_then(|root| read::config(&root)).map_err(|problem| ConfigError::Invalid {
+            file: name.to_owned(),
+            line: problem.at.line,
+            column: problem.at.column,
+            message: problem.message,
+        })
+    }
+
+    /// A commented file with every key, which is itself valid.
+    #[must_use]
+    pub const fn example() -> &'static str {
+        EXAMPLE
+    }
+
+    /// Fills in what the file leaves out of `export.otlp`. Returns the variables that were ignored, to be logged.
+    pub fn apply_environment(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Vec<InvalidVariable> {
+        self.export.otlp.as_mut().map(|otlp| otlp.apply_environment(lookup)).unwrap_or_default()
+    }
+
+    /// What all exported resources share: what is detected of this host, the agent's OTEL_RESOURCE_ATTRIBUTES, and over
+    /// them `resource` of the file.
+    #[must_use]
+    pub fn host_resource(&self, lookup: impl Fn(&str) -> Option<String>) -> HostResource {
+        let mut host = HostResource::detect(lookup);
+        host.attributes.retain(|(key, _)| self.resource.iter().all(|(own, _)| own != key));
+        host.attributes.extend(self.resource.iter().cloned());
+        host
+    }
+
+    /// What is replaced in URLs: the values of the built-in query parameters and of the file's.
+    #[must_use]
+    pub fn redaction(&self) -> Redaction {
+        let more = self.query_parameters.iter().map(String::as_str);
+        Redaction::new(SENSITIVE_QUERY_NAMES.iter().copied().chain(more))
+    }
+}
+
+#[cfg(test)]
+mod tests;

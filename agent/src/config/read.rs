@@ -1,0 +1,295 @@
+//! The tree of a configuration file becomes a [`Config`]: one function per section, each naming the keys it knows.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    CAPTURE_BYTES, CONNECTIONS, Capture, Config, Limits, LogLevel, MAX_PARENT_WAIT, MAX_TIMEOUT, QUEUE_SPANS,
+    RING_BYTES, WAITING_SPANS, endpoint,
+    error::Problem,
+    quantity,
+    yaml::{Entry, Fields, Node},
+};
+use crate::{
+    export::{
+        self,
+        console::{ConsoleFormat, ConsoleSettings},
+        file::FileSettings,
+        otlp::settings::{Compression, Endpoint, Header, OtlpSettings, Protocol},
+    },
+    process::{Glob, Rule, Selection},
+};
+
+pub(super) fn config(root: &Node) -> Result<Config, Problem> {
+    let root = Entry::new("", root);
+    if root.is_nothing() {
+        return Err(root.problem("the file is empty; `wirespan config default` prints one to start from"));
+    }
+    let sections = root.fields(&[
+        "select",
+        "exclude",
+        "export",
+        "metrics",
+        "capture",
+        "limits",
+        "redaction",
+        "resource",
+        "log",
+    ])?;
+    let selection = selection(&root, &sections)?;
+    let limits = sections.read("limits", limits)?.unwrap_or_default();
+    let no_export = || root.problem("no export; add one, for example `export: { console: {} }`");
+    let export = export(sections.get("export").ok_or_else(no_export)?, &limits)?;
+    Ok(Config {
+        selection,
+        export,
+        resource: sections.read("resource", resource)?.unwrap_or_default(),
+        metrics: sections.read("metrics", metrics)?,
+        capture: sections.read("capture", capture)?.unwrap_or_default(),
+        limits,
+        query_parameters: sections.read("redaction", query_parameters)?.unwrap_or_default(),
+        log: sections.read("log", log_level)?,
+    })
+}
+
+fn selection(root: &Entry<'_>, sections: &Fields<'_>) -> Result<Selection, Problem> {
+    const NONE: &str = "nothing is selected; add a rule, for example `select: [ { exe: \"*/nginx\" } ]`";
+    let section = sections.get("select").ok_or_else(|| root.problem(NONE))?;
+    let select = rules(section, true)?;
+    if select.is_empty() {
+        return Err(section.problem(NONE));
+    }
+    let exclude = sections.read("exclude", |section| rules(section, false))?.unwrap_or_default();
+    Ok(Selection { select, exclude })
+}
+
+fn rules(section: Entry<'_>, may_name: bool) -> Result<Vec<Rule>, Problem> {
+    section.list("a list of rules")?.map(|item| rule(item, may_name)).collect()
+}
+
+fn rule(item: Entry<'_>, may_name: bool) -> Result<Rule, Problem> {
+    let known = ["exe", "cmdline", "port", "pid", "cgroup", "service"];
+    // An excluded process has no service to name.
+    let known = if may_name { &known[..] } else { &known[..5] };
+    let fields = item.fields(known)?;
+    let rule = Rule {
+        exe: fields.read("exe", |entry| glob(entry, "a glob on the executable's path"))?,
+        cmdline: fields.read("cmdline", |entry| glob(entry, "a glob on the command line"))?,
+        port: fields.read("port", |entry| narrow(entry, 1..=u64::from(u16::MAX)))?,
+        pid: fields.read("pid", |entry| narrow(entry, 1..=4_194_304))?,
+        cgroup: fields.read("cgroup", cgroup)?,
+        service: fields.read("service", |entry| Ok(Arc::from(entry.text("a service name")?)))?,
+    };
+    rule.check().map_err(|error| item.problem(error))?;
+    Ok(rule)
+}
+
+fn glob(entry: Entry<'_>, expected: &str) -> Result<Glob, Problem> {
+    Glob::new(entry.text(expected)?).map_err(|error| entry.problem(error))
+}
+
+fn cgroup(entry: Entry<'_>) -> Result<String, Problem> {
+    let expected = "a cgroup path that begins with /, as in /proc/PID/cgroup";
+    let path = entry.text(expected)?;
+    if path.starts_with('/') { Ok(path.to_owned()) } else { Err(entry.expected(expected)) }
+}
+
+fn export(section: Entry<'_>, limits: &Limits) -> Result<export::Settings, Problem> {
+    let fields = section.fields(&["otlp", "file", "console"])?;
+    let settings = export::Settings {
+        otlp: fields.read("otlp", |entry| otlp(entry, limits))?,
+        file: fields.read("file", |entry| file(entry, limits))?,
+        console: fields.read("console", |entry| console(entry, limits))?,
+    };
+    if settings == export::Settings::default() {
+        return Err(section.problem("no exporter; give at least one of otlp, file, console"));
+    }
+    Ok(settings)
+}
+
+fn otlp(section: Entry<'_>, limits: &Limits) -> Result<OtlpSettings, Problem> {
+    let mut settings = OtlpSettings { queue_entries: limits.queue_spans, ..OtlpSettings::default() };
+    if section.is_nothing() {
+        return Ok(settings);
+    }
+    let fields = section.fields(&[
+        "endpoint",
+        "protocol",
+        "headers",
+        "compression",
+        "timeout",
+        "certificate",
+        "client_certificate",
+        "client_key",
+    ])?;
+    settings.protocol =
+        fields.read("protocol", |entry| choice(entry, "grpc or http/protobuf", Protocol::parse))?;
+    let grpc = settings.protocol == Some(Protocol::Grpc);
+    settings.endpoint = fields.read("endpoint", |entry| {
+        let text = entry.word("a URL like http://127.0.0.1:4317")?;
+        // A text with @ may hold a password.
+        let found = if text.contains('@') { String::new() } else { format!(", found {text:?}") };
+        endpoint::check(text, grpc)
+            .map_err(|expected| entry.problem(format_args!("expected {expected}{found}")))?;
+        Ok(Endpoint::Base(text.to_owned()))
+    })?;
+    settings.headers = fields.read("headers", headers)?;
+    settings.compression =
+        fields.read("compression", |entry| choice(entry, "gzip or none", Compression::parse))?;
+    settings.timeout = fields.read("timeout", |entry| {
+        let timeout = duration(entry, MAX_TIMEOUT)?;
+        if timeout.is_zero() { Err(entry.expected("a timeout above 0")) } else { Ok(timeout) }
+    })?;
+    settings.certificate = fields.read("certificate", |entry| path(entry, "the path of a PEM file"))?;
+    let certificate = fields.get("client_certificate");
+    let key = fields.get("client_key");
+    if let (Some(alone), None) | (None, Some(alone)) = (certificate, key) {
+        return Err(alone.problem("client_certificate and client_key go together; give both"));
+    }
+    settings.client_certificate =
+        certificate.map(|entry| path(entry, "the path of a PEM file")).transpose()?;
+    settings.client_key = key.map(|entry| path(entry, "the path of a PEM file")).transpose()?;
+    Ok(settings)
+}
+
+/// Header names are tokens, values visible ASCII with spaces between (RFC 9110 section 5.5, 5.6.2).
+fn headers(section: Entry<'_>) -> Result<Vec<Header>, Problem> {
+    let pairs = section.pairs("a mapping of header names to values")?;
+    pairs
+        .map(|entry| {
+            let name = entry.name();
+            let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            if name.is_empty() || !name.bytes().all(is_token) {
+                return Err(entry.problem("this is no header name; use letters, digits and -"));
+            }
+            // The value may be a secret, so no message shows it.
+            let value =
+                entry.text("").map_err(|_| entry.problem("expected a header value in double quotes"))?;
+            if value.bytes().any(|b| !b.is_ascii_graphic() && b != b' ') {
+                return Err(entry.problem("a header value may hold printable ASCII only"));
+            }
+            Ok(Header { name: name.to_owned(), value: value.to_owned() })
+        })
+        .collect()
+}
+
+fn file(section: Entry<'_>, limits: &Limits) -> Result<FileSettings, Problem> {
+    let fields = section.fields(&["path"])?;
+    let entry =
+        fields.get("path").ok_or_else(|| section.problem("path is missing; say where spans are written"))?;
+    let path = path(entry, "the path of a file")?;
+    Ok(FileSettings { queue_entries: limits.queue_spans, ..FileSettings::new(path) })
+}
+
+fn console(section: Entry<'_>, limits: &Limits) -> Result<ConsoleSettings, Problem> {
+    let mut settings = ConsoleSettings { queue_entries: limits.queue_spans, ..ConsoleSettings::default() };
+    if section.is_nothing() {
+        return Ok(settings);
+    }
+    let fields = section.fields(&["format", "color"])?;
+    let format = |name: &str| match name {
+        "tree" => Some(ConsoleFormat::Tree),
+        "json" => Some(ConsoleFormat::Json),
+        _ => None,
+    };
+    if let Some(format) = fields.read("format", |entry| choice(entry, "tree or json", format))? {
+        settings.format = format;
+    }
+    settings.color = fields.read("color", |entry| entry.flag())?;
+    Ok(settings)
+}
+
+fn metrics(section: Entry<'_>) -> Result<SocketAddr, Problem> {
+    const EXPECTED: &str = "an address and port like 127.0.0.1:9464";
+    let fields = section.fields(&["listen"])?;
+    let entry = fields
+        .get("listen")
+        .ok_or_else(|| section.problem(format_args!("listen is missing; give {EXPECTED}")))?;
+    let address = entry.word(EXPECTED)?.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    address.ok_or_else(|| entry.expected(EXPECTED))
+}
+
+fn capture(section: Entry<'_>) -> Result<Capture, Problem> {
+    let fields = section.fields(&["bytes", "ring_bytes"])?;
+    let default = Capture::default();
+    Ok(Capture {
+        bytes: fields.read("bytes", |entry| narrow(entry, CAPTURE_BYTES))?.unwrap_or(default.bytes),
+        ring_bytes: fields.read("ring_bytes", ring_bytes)?.unwrap_or(default.ring_bytes),
+    })
+}
+
+/// The kernel's ring buffer map accepts powers of two only (kernel/bpf/ringbuf.c: ringbuf_map_alloc).
+fn ring_bytes(entry: Entry<'_>) -> Result<u32, Problem> {
+    let given = match entry.as_integer() {
+        Some(number) => u64::try_from(number).ok(),
+        None => quantity::bytes(entry.text("a size like 8MiB")?),
+    };
+    let fits = given.filter(|bytes| RING_BYTES.contains(bytes) && bytes.is_power_of_two());
+    fits.and_then(|bytes| u32::try_from(bytes).ok())
+        .ok_or_else(|| entry.expected("a power of two from 256KiB to 1GiB, like 8MiB"))
+}
+
+fn limits(section: Entry<'_>) -> Result<Limits, Problem> {
+    let fields = section.fields(&["connections", "waiting_spans", "parent_wait", "queue_spans"])?;
+    let default = Limits::default();
+    let connections = fields.read("connections", |entry| narrow(entry, CONNECTIONS))?;
+    let waiting_spans = fields.read("waiting_spans", |entry| narrow(entry, WAITING_SPANS))?;
+    let parent_wait = fields.read("parent_wait", |entry| duration(entry, MAX_PARENT_WAIT))?;
+    let queue_spans = fields.read("queue_spans", |entry| narrow(entry, QUEUE_SPANS))?;
+    Ok(Limits {
+        connections: connections.unwrap_or(default.connections),
+        waiting_spans: waiting_spans.unwrap_or(default.waiting_spans),
+        parent_wait: parent_wait.unwrap_or(default.parent_wait),
+        queue_spans: queue_spans.unwrap_or(default.queue_spans),
+    })
+}
+
+fn query_parameters(section: Entry<'_>) -> Result<Vec<String>, Problem> {
+    let fields = section.fields(&["query_parameters"])?;
+    let names = fields.read("query_parameters", |entry| {
+        let items = entry.list("a list of names of query parameters")?;
+        items.map(|item| Ok(item.text("the name of a query parameter")?.to_owned())).collect()
+    })?;
+    Ok(names.unwrap_or_default())
+}
+
+/// Resource attributes: texts, numbers and flags alike become text.
+fn resource(section: Entry<'_>) -> Result<Vec<(String, String)>, Problem> {
+    let pairs = section.pairs("a mapping of attribute names to values")?;
+    pairs
+        .map(|entry| {
+            if entry.name().is_empty() {
+                return Err(entry.problem("an attribute needs a name"));
+            }
+            if entry.name().starts_with("service.name") {
+                return Err(entry.problem("the service name is each process's own; give `service` in a rule"));
+            }
+            Ok((entry.name().to_owned(), entry.text("a text")?.to_owned()))
+        })
+        .collect()
+}
+
+fn log_level(entry: Entry<'_>) -> Result<LogLevel, Problem> {
+    choice(entry, "error, warn, info, debug or trace", |name| {
+        LogLevel::ALL.into_iter().find(|level| level.name() == name)
+    })
+}
+
+fn choice<T>(entry: Entry<'_>, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, Problem> {
+    parse(entry.word(expected)?).ok_or_else(|| entry.expected(expected))
+}
+
+fn path(entry: Entry<'_>, expected: &str) -> Result<PathBuf, Problem> {
+    Ok(PathBuf::from(entry.text(expected)?))
+}
+
+fn duration(entry: Entry<'_>, most: Duration) -> Result<Duration, Problem> {
+    let expected = format!("a duration of at most {} s, like 10s or 500ms", most.as_secs());
+    let given = quantity::duration(entry.word(&expected)?).filter(|duration| *duration <= most);
+    given.ok_or_else(|| entry.expected(expected))
+}
+
+/// A number in `range`, in a type that holds the whole range.
+fn narrow<T: TryFrom<u64>>(entry: Entry<'_>, range: std::ops::RangeInclusive<u64>) -> Result<T, Problem> {
+    let number = entry.integer(&range)?;
+    T::try_from(number).map_err(|_| entry.expected(format_args!("a number up to {}", range.end())))
+}
