@@ -43,7 +43,7 @@ fn table(processes: &[ListeningProcess]) -> Result<String> {
     for [a, b, c, d] in std::iter::once(&header).chain(&rows) {
         writeln!(text, "  {a:>pid$}  {b:service$}  {c:addresses$}  {d}")?;
     }
-    let port = example.addresses.first().map_or(0, |address| address.port());
+    let port = example.addresses.first().map_or(0, std::net::SocketAddr::port);
     writeln!(
         text,
         "\nfor example:  wirespan trace --pid {}   or   wirespan trace --port {port}",

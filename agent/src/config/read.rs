@@ -252,18 +252,22 @@ fn query_parameters(section: Entry<'_>) -> Result<Vec<String>, Problem> {
     Ok(names.unwrap_or_default())
 }
 
-/// Resource attributes: texts, numbers and flags alike become text.
+/// What is each process's own is refused, since it would never be used.
 fn resource(section: Entry<'_>) -> Result<Vec<(String, String)>, Problem> {
     let pairs = section.pairs("a mapping of attribute names to values")?;
     pairs
         .map(|entry| {
-            if entry.name().is_empty() {
+            let name = entry.name();
+            if name.is_empty() {
                 return Err(entry.problem("an attribute needs a name"));
             }
-            if entry.name().starts_with("service.name") {
-                return Err(entry.problem("the service name is each process's own; give `service` in a rule"));
+            if name == "service.name" {
+                return Err(entry.problem("each process has its own service name; give `service` in a rule"));
             }
-            Ok((entry.name().to_owned(), entry.text("a text")?.to_owned()))
+            if ["service.instance.", "process.", "telemetry."].iter().any(|own| name.starts_with(own)) {
+                return Err(entry.problem("this is told of each process by itself; leave it out"));
+            }
+            Ok((name.to_owned(), entry.text("a text")?.to_owned()))
         })
         .collect()
 }

@@ -85,7 +85,7 @@ export:
 capture: { bytes: 256, ring_bytes: 1MiB }
 limits: { connections: 10, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
 redaction: { query_parameters: [ Ticket ] }
-resource: { deployment.environment.name: prod, tier: "1" }
+resource: { deployment.environment.name: prod, tier: "1", service.namespace: shop }
 log: debug
 "#,
     );
@@ -115,7 +115,10 @@ log: debug
     };
     let attributes = config.host_resource(environment).attributes;
     let attributes: Vec<_> = attributes.iter().map(|(key, value)| (&**key, &**value)).collect();
-    assert_eq!(attributes, [("a", "b"), ("deployment.environment.name", "prod"), ("tier", "1")]);
+    assert_eq!(
+        attributes,
+        [("a", "b"), ("deployment.environment.name", "prod"), ("tier", "1"), ("service.namespace", "shop")]
+    );
 }
 
 #[test]
@@ -351,8 +354,13 @@ fn errors_of_values() {
         ("resource: [ a ]", "1:11: resource: expected a mapping of attribute names to values, found a list"),
         (
             "resource: { service.name: x }",
-            "1:27: service.name: the service name is each process's own; give `service` in a rule",
+            "1:27: service.name: each process has its own service name; give `service` in a rule",
         ),
+        (
+            "resource: { process.pid: x }",
+            "1:26: process.pid: this is told of each process by itself; leave it out",
+        ),
+        ("resource: { tier: 1 }", "1:19: tier: expected a text in double quotes, found 1"),
         ("log: loud", "1:6: log: expected error, warn, info, debug or trace, found \"loud\""),
     ] {
         // What the section does not give itself stands below it.
