@@ -11,7 +11,7 @@ macro_rules! counters {
             /// Every counter, in slot order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Metric name (without `wirespan_` and `_total`).
+            /// Metric name.
             #[must_use]
             pub const fn metric(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
@@ -36,30 +36,31 @@ macro_rules! counters {
 }
 
 counters! {
-    CallSend = "bpf_calls", "send", "calls of each BPF program";
-    CallReceive = "bpf_calls", "receive", "calls of each BPF program";
-    CallState = "bpf_calls", "socket_state", "calls of each BPF program";
-    CallSockOps = "bpf_calls", "sock_ops", "calls of each BPF program";
-    CallFork = "bpf_calls", "process_fork", "calls of each BPF program";
-    CallExec = "bpf_calls", "process_exec", "calls of each BPF program";
-    CallExit = "bpf_calls", "process_exit", "calls of each BPF program";
-    CallCgroup = "bpf_calls", "cgroup_attach", "calls of each BPF program";
-    Events = "kernel_events", "transfer", "records put into the ring";
-    Bytes = "kernel_captured_bytes", "transfer", "payload bytes copied into the ring";
-    SkipBody = "kernel_skipped_calls", "body", "calls without an event because nobody needs their bytes";
-    SkipOpaque = "kernel_skipped_calls", "opaque", "calls without an event because nobody needs their bytes";
-    DropTransfer = "kernel_drops", "ring_full_transfer", "records for which the ring had no room";
-    DropOpened = "kernel_drops", "ring_full_opened", "records for which the ring had no room";
-    DropClosed = "kernel_drops", "ring_full_closed", "records for which the ring had no room (read from the map later)";
-    DropHalfClosed = "kernel_drops", "ring_full_half_closed", "records for which the ring had no room";
-    DropConnect = "kernel_drops", "ring_full_connect", "records for which the ring had no room";
-    DropProcess = "kernel_drops", "ring_full_process", "records for which the ring had no room (the next scan of /proc makes up for it)";
-    NoCookie = "kernel_untraced_calls", "no_cookie", "calls on TCP sockets that could not be traced";
-    Mptcp = "kernel_untraced_calls", "mptcp", "calls on TCP sockets that could not be traced";
-    KernelSocket = "kernel_untraced_calls", "kernel_socket", "calls on TCP sockets that could not be traced";
-    ReadFailed = "kernel_untraced_calls", "read_failed", "calls on TCP sockets that could not be traced";
-    ConnectionsFull = "kernel_map_full", "connections", "a kernel map had no room for an entry";
-    ProcessesFull = "kernel_map_full", "processes", "a kernel map had no room for an entry";
-    ThreadsFull = "kernel_map_full", "threads", "a kernel map had no room for an entry";
-    PendingFull = "kernel_map_full", "pending", "a kernel map had no room for an entry";
+    CallSend = "wirespan_bpf_calls_total", "send", "calls of each BPF program";
+    CallReceive = "wirespan_bpf_calls_total", "receive", "calls of each BPF program";
+    CallState = "wirespan_bpf_calls_total", "socket_state", "calls of each BPF program";
+    CallDestroy = "wirespan_bpf_calls_total", "socket_destroy", "calls of each BPF program";
+    CallSockOps = "wirespan_bpf_calls_total", "sock_ops", "calls of each BPF program";
+    CallFork = "wirespan_bpf_calls_total", "process_fork", "calls of each BPF program";
+    CallExec = "wirespan_bpf_calls_total", "process_exec", "calls of each BPF program";
+    CallExit = "wirespan_bpf_calls_total", "process_exit", "calls of each BPF program";
+    CallCgroup = "wirespan_bpf_calls_total", "cgroup_attach", "calls of each BPF program";
+    Events = "wirespan_kernel_events_total", "transfer", "records put into the ring";
+    Bytes = "wirespan_kernel_captured_bytes_total", "transfer", "payload bytes copied into the ring";
+    SkipBody = "wirespan_kernel_skipped_calls_total", "body", "calls without an event because nobody needs their bytes";
+    SkipOpaque = "wirespan_kernel_skipped_calls_total", "opaque", "calls without an event because nobody needs their bytes";
+    DropTransfer = "wirespan_kernel_drops_total", "ring_full_transfer", "records for which the ring had no room";
+    DropOpened = "wirespan_kernel_drops_total", "ring_full_opened", "records for which the ring had no room";
+    DropClosed = "wirespan_kernel_drops_total", "ring_full_closed", "records for which the ring had no room (read from the map later)";
+    DropHalfClosed = "wirespan_kernel_drops_total", "ring_full_half_closed", "records for which the ring had no room";
+    DropConnect = "wirespan_kernel_drops_total", "ring_full_connect", "records for which the ring had no room";
+    DropProcess = "wirespan_kernel_drops_total", "ring_full_process", "records for which the ring had no room (the next scan of /proc makes up for it)";
+    NoCookie = "wirespan_kernel_untraced_calls_total", "no_cookie", "calls on TCP sockets that could not be traced";
+    Mptcp = "wirespan_kernel_untraced_calls_total", "mptcp", "calls on TCP sockets that could not be traced";
+    KernelSocket = "wirespan_kernel_untraced_calls_total", "kernel_socket", "calls on TCP sockets that could not be traced";
+    ReadFailed = "wirespan_kernel_untraced_calls_total", "read_failed", "calls on TCP sockets that could not be traced";
+    ConnectionsFull = "wirespan_kernel_map_full_total", "connections", "a kernel map had no room for an entry";
+    ProcessesFull = "wirespan_kernel_map_full_total", "processes", "a kernel map had no room for an entry";
+    ThreadsFull = "wirespan_kernel_map_full_total", "threads", "a kernel map had no room for an entry";
+    PendingFull = "wirespan_kernel_map_full_total", "pending", "a kernel map had no room for an entry";
 }

@@ -26,6 +26,9 @@ pub mod conn_flags {
     pub const CLOSED: u32 = 4;
     /// On an opaque connection: written since the last receive.
     pub const WROTE: u32 = 8;
+    /// The TCP state is CLOSE but bytes are still to be read: the record comes with the last of them or with the socket's
+    /// destruction.
+    pub const DRAINING: u32 = 32;
     /// A connection of the agent's own exporter, seen from the collector: never traced.
     pub const OWN: u32 = 16;
 }

@@ -370,23 +370,58 @@ fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
     Ok(CONNECTIONS.get_ptr_mut(cookie).map(|state| Traced { cookie, state }))
 }
 
-/// The end: the kernel's own counts, then the entry goes.
+/// The TCP state is CLOSE. Bytes that the program has not read yet are still readable (after a half-close by the program, or
+/// before a reset): then the end waits for the last read or for the socket's destruction.
 #[inline(always)]
 fn closed(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
     let Some(traced) = known(sock)? else { return Ok(()) };
     let state = traced.state;
+    let copied = kernel::copied_seq(sock)?;
     // SAFETY: see `Traced`.
-    let flags = unsafe { (*state).flags };
+    unsafe { (*state).errno = kernel::error(sock) };
+    if kernel::unread(sock, copied)? {
+        // SAFETY: see `Traced`.
+        unsafe { (*state).flags |= conn_flags::DRAINING };
+        return Ok(());
+    }
+    end(ctx, sock, &traced, copied)
+}
+
+/// `tcp_destroy_sock(sk)`: nobody can read any more.
+#[inline(always)]
+pub fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
+    let Some(traced) = known(sock)? else { return Ok(()) };
+    let copied = kernel::copied_seq(sock)?;
+    end(ctx, sock, &traced, copied)
+}
+
+/// After a receive on a connection whose TCP state is CLOSE already: was that the last byte?
+#[inline(always)]
+pub fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
+    // SAFETY: see `Traced`.
+    if unsafe { (*traced.state).flags } & conn_flags::DRAINING == 0 {
+        return Ok(());
+    }
+    let copied = kernel::copied_seq(sock)?;
+    if kernel::unread(sock, copied)? {
+        return Ok(());
+    }
+    end(ctx, sock, traced, copied)
+}
+
+/// The end: the kernel's own counts, then the entry goes.
+#[inline(always)]
+fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter> {
+    let state = traced.state;
+    // SAFETY: see `Traced`.
+    let (flags, errno) = unsafe { ((*state).flags, (*state).errno) };
     if flags & conn_flags::FIN_SENT == 0 {
         advance(state, OUT, kernel::write_seq(sock)?);
     }
-    let copied = kernel::copied_seq(sock)?;
     let fin = kernel::fin_consumed(sock, copied)?;
     advance(state, IN, if fin { copied.wrapping_sub(1) } else { copied });
-    let errno = kernel::error(sock);
     // SAFETY: see `Traced`.
     let record = unsafe {
-        (*state).errno = errno;
         Closed {
             header: ring::header(kind::CLOSED, 0, errno),
             cookie: traced.cookie,

@@ -79,6 +79,9 @@ pub enum Trust {
 #[derive(Clone, Copy)]
 pub struct Task(u64);
 
+/// Stands where no registers may be read.
+pub const NO_TASK: Task = Task(0);
+
 /// Looks at the current task.
 #[inline(always)]
 pub fn trust() -> Result<Trust, Counter> {

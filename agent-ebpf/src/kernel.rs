@@ -78,6 +78,15 @@ pub fn fin_consumed(sock: Sock, copied: u32) -> Result<bool, Counter> {
     Ok(next == copied)
 }
 
+/// Whether received bytes wait to be read. A FIN that was received and not read yet counts one in `rcv_nxt`.
+#[inline(always)]
+pub fn unread(sock: Sock, copied: u32) -> Result<bool, Counter> {
+    let flags: u64 = read(sock, offset!(sock_flags))?;
+    let next: u32 = read(sock, offset!(rcv_nxt))?;
+    let waiting = next.wrapping_sub(copied);
+    Ok(waiting > u32::from(flags & SOCK_DONE != 0))
+}
+
 /// The low 16 bits of `sk_err`: an errno.
 #[inline(always)]
 pub fn error(sock: Sock) -> u32 {

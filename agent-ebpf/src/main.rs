@@ -74,6 +74,12 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     finish(Counter::CallState, connection::try_state(&ctx, ctx.arg(0), ctx.arg(1), ctx.arg(2)))
 }
 
+/// A TCP socket is destroyed: `(struct sock *sk)`.
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
+    finish(Counter::CallDestroy, connection::try_destroy(&ctx, ctx.arg(0)))
+}
+
 /// Makes the socket cookie at connect and at established; returns 1 and never writes `reply`.
 #[sock_ops]
 pub fn sock_cookie(ctx: SockOpsContext) -> u32 {

@@ -9,7 +9,7 @@ use aya_ebpf::{EbpfContext, programs::FExitContext};
 use crate::{
     capture::{self, Scratch},
     connection::{self, Traced},
-    context::{Caller, Trust, trust},
+    context::{Caller, NO_TASK, Task, Trust, trust},
     count::add,
     kernel::{self, Sock},
     maps::{CONTROLS, SCRATCH, SWITCHES, offset, tunable},
@@ -50,9 +50,21 @@ const CONTROLS_POSTED: u32 = 1;
 /// Flags and result of tcp_recvmsg, whose argument list changed in 5.19.
 #[inline(always)]
 pub fn recvmsg_slots(ctx: &FExitContext) -> (u32, i64) {
-    let flags = if tunable!(recvmsg_flags_slot) == 4 { ctx.arg::<u32>(4) } else { ctx.arg::<u32>(3) };
-    let result = if tunable!(recvmsg_return_slot) == 6 { ctx.arg::<i32>(6) } else { ctx.arg::<i32>(5) };
-    (flags, i64::from(result))
+    let flags = if tunable!(recvmsg_flags_slot) == 4 { slot::<4>(ctx) } else { slot::<3>(ctx) };
+    let result = if tunable!(recvmsg_return_slot) == 6 { slot::<6>(ctx) } else { slot::<5>(ctx) };
+    (flags as u32, i64::from(result as i32))
+}
+
+/// One word of the context. In assembly: the compiler would choose between two addresses and load once, and the verifier
+/// refuses a load from a computed context address.
+#[inline(always)]
+fn slot<const N: usize>(ctx: &FExitContext) -> u64 {
+    let value: u64;
+    // SAFETY: a load from the context at a constant offset, which the verifier checks against the function's type.
+    unsafe {
+        core::arch::asm!("{value} = *(u64 *)({ctx} + {offset})", value = out(reg) value, ctx = in(reg) ctx.as_ptr(), offset = const N * 8);
+    }
+    value
 }
 
 /// After a send.
@@ -70,21 +82,17 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     let position = end.wrapping_sub(u64::from(length));
     let last = caller.last_input();
     let control = control(traced.cookie);
-    if let Some(control) = control
-        && control.opaque != 0
-    {
+    if control.opaque != 0 {
         connection::carry(traced.state, last);
         return skip(traced.state, OUT, length, Counter::SkipOpaque);
     }
-    if let Some(control) = control
-        && end <= control.skip_until[OUT]
-    {
+    if end <= control.skip_until[OUT] {
         return skip(traced.state, OUT, length, Counter::SkipBody);
     }
     let (reason, task) = match trust()? {
-        Trust::Yes(task) => (0, Some(task)),
-        Trust::IoUring => (withheld::IO_URING, None),
-        Trust::Compat => (withheld::TASK_32, None),
+        Trust::Yes(task) => (0, task),
+        Trust::IoUring => (withheld::IO_URING, NO_TASK),
+        Trust::Compat => (withheld::TASK_32, NO_TASK),
     };
     let last = if reason == withheld::IO_URING { LastInput { cookie: 0, position: 0 } } else { last };
     let header = Header { withheld: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
@@ -112,16 +120,18 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     }
     let end = connection::advance(traced.state, IN, copied);
     if length == 0 {
-        return if fin == 0 { Ok(()) } else { half_closed(&traced, end) };
+        let outcome = if fin == 0 { Ok(()) } else { half_closed(&traced, end) };
+        connection::drained(ctx, call.socket, &traced)?;
+        return outcome;
     }
     let position = end.wrapping_sub(u64::from(length));
     let (reason, task) = match trust()? {
-        Trust::Yes(task) => (0, Some(task)),
-        Trust::IoUring => (withheld::IO_URING, None),
-        Trust::Compat => (withheld::TASK_32, None),
+        Trust::Yes(task) => (0, task),
+        Trust::IoUring => (withheld::IO_URING, NO_TASK),
+        Trust::Compat => (withheld::TASK_32, NO_TASK),
     };
     let control = control(traced.cookie);
-    let opaque = matches!(control, Some(control) if control.opaque != 0);
+    let opaque = control.opaque != 0;
     let input = if reason == withheld::IO_URING {
         LastInput { cookie: 0, position: 0 }
     } else if opaque {
@@ -131,12 +141,11 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     };
     caller.set_last_input(input);
     if opaque {
-        return skip(traced.state, IN, length, Counter::SkipOpaque);
+        let outcome = skip(traced.state, IN, length, Counter::SkipOpaque);
+        connection::drained(ctx, call.socket, &traced)?;
+        return outcome;
     }
-    if let Some(control) = control
-        && end <= control.skip_until[IN]
-        && fin == 0
-    {
+    if end <= control.skip_until[IN] && fin == 0 {
         return skip(traced.state, IN, length, Counter::SkipBody);
     }
     if fin != 0 {
@@ -146,18 +155,25 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     let header = Header { withheld: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
     let none = LastInput { cookie: 0, position: 0 };
     let event = Event { header, traced, position, caller, process, last: none, call_flags: call.flags, task };
-    emit(call.socket, &event)
+    let outcome = emit(call.socket, &event);
+    connection::drained(ctx, call.socket, &traced)?;
+    outcome
 }
 
-/// What user space asks for this connection; not even looked up while it never asked for any.
+/// What user space asks for this connection; not even looked up while it never asked for any. No `Option`: before 5.12 the
+/// verifier refuses the copy of a payload that is not there.
 #[inline(always)]
-fn control(cookie: u64) -> Option<Control> {
-    let posted = SWITCHES.get(CONTROLS_POSTED)?;
+fn control(cookie: u64) -> Control {
+    let nothing = Control { skip_until: [0; 2], opaque: 0 };
+    let Some(posted) = SWITCHES.get(CONTROLS_POSTED) else { return nothing };
     if *posted == 0 {
-        return None;
+        return nothing;
     }
     // SAFETY: only user space writes values, whole; a torn read could at worst skip or send one event too many.
-    unsafe { CONTROLS.get(cookie) }.copied()
+    match unsafe { CONTROLS.get(cookie) } {
+        Some(control) => *control,
+        None => nothing,
+    }
 }
 
 /// No record for this call.
@@ -192,7 +208,7 @@ struct Event {
     process: *mut Process,
     last: LastInput,
     call_flags: u32,
-    task: Option<crate::context::Task>,
+    task: Task,
 }
 
 /// Captures what may be captured and puts the record into the ring.
@@ -200,10 +216,12 @@ struct Event {
 fn emit(sock: Sock, event: &Event) -> Result<(), Counter> {
     let direction = usize::from(event.header.direction) & 1;
     let scratch: *mut Scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
-    let captured = match event.task {
-        None => capture::Captured::withheld(event.header.withheld),
-        Some(_) if upper_layer(sock)? => capture::Captured::withheld(withheld::UPPER_LAYER),
-        Some(task) => capture::capture(scratch, task, direction, event.header.length, event.call_flags)?,
+    let captured = if event.header.withheld != 0 {
+        capture::Captured::withheld(event.header.withheld)
+    } else if upper_layer(sock)? {
+        capture::Captured::withheld(withheld::UPPER_LAYER)
+    } else {
+        capture::capture(scratch, event.task, direction, event.header.length, event.call_flags)?
     };
     let length = event.header.length;
     // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.

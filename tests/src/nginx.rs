@@ -73,6 +73,8 @@ impl Nginx {
         let started = Self { port, process };
         wait::until("nginx to listen", || TcpStream::connect(("127.0.0.1", port)).ok())
             .with_context(|| started.process.stderr())?;
+        // The master listens before it has a worker.
+        wait::until("nginx's worker", || started.workers().first().copied())?;
         Ok(started)
     }
 

@@ -1,11 +1,17 @@
 //! The command line and its exit statuses: 0 it worked, 1 it failed (the message says what to do), 2 wrong usage.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
-use super::doctor;
-use crate::source::kernel::Rung;
+use super::{
+    config, doctor, gate,
+    run::{self, RunArgs},
+    trace::{self, TraceArgs},
+};
+use crate::{config::LogLevel, source::kernel::Rung};
 
 /// Traces programs that nobody instrumented: HTTP requests become OpenTelemetry spans, straight from the kernel.
 #[derive(Debug, Parser)]
@@ -22,6 +28,27 @@ pub struct Cli {
 enum Command {
     /// Say whether this machine can be traced, by which hooks, and what stands in the way.
     Doctor(DoctorArgs),
+    /// Trace as the configuration says until stopped, and export the spans.
+    Run(RunArgs),
+    /// Look at configurations.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show the traces of processes on the terminal as they happen.
+    Trace(TraceArgs),
+    /// What `trace -- CMD` starts: waits until it is traced, then becomes the command.
+    #[command(name = gate::NAME, hide = true)]
+    ExecGate {
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say what a configuration would do, or what is wrong with it and where.
+    Check { file: PathBuf },
+    /// Print a configuration with every key, its default and its meaning.
+    Default,
 }
 
 #[derive(Debug, Args)]
@@ -40,25 +67,42 @@ struct DoctorArgs {
 /// Runs the command; the process exits with what it returns.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    log_to_stderr(cli.verbose);
-    let outcome = match cli.command {
-        Command::Doctor(args) => doctor::doctor(args.json, args.rung, &args.metrics).map(exit),
-    };
-    outcome.unwrap_or_else(|error| {
+    let Cli { verbose, command } = Cli::parse();
+    execute(command, verbose).unwrap_or_else(|error| {
         eprintln!("wirespan: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn execute(command: Command, verbose: bool) -> Result<ExitCode> {
+    if let Command::Run(args) = command {
+        let config = run::configuration(&args)?;
+        log_to_stderr(verbose, config.log.map_or("warn", LogLevel::name));
+        return run::run(&args, config, verbose).map(status);
+    }
+    log_to_stderr(verbose, "warn");
+    match command {
+        Command::Doctor(args) => doctor::doctor(args.json, args.rung, &args.metrics).map(exit),
+        Command::Trace(args) => trace::trace(args, verbose).map(status),
+        Command::ExecGate { command } => gate::pass(&command).map(status),
+        Command::Config(ConfigCommand::Check { file }) => config::check(&file).map(|()| ExitCode::SUCCESS),
+        Command::Config(ConfigCommand::Default) => config::default().map(|()| ExitCode::SUCCESS),
+        Command::Run(_) => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn exit(works: bool) -> ExitCode {
     if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// RUST_LOG decides; without it warnings, or everything of ours with `--verbose`.
-fn log_to_stderr(verbose: bool) {
-    let default = if verbose { "wirespan=debug" } else { "wirespan=warn" };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+/// A status that is not one of ours (a command's) as it is.
+fn status(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// RUST_LOG decides; without it the configuration's level, or everything of ours with `--verbose`.
+fn log_to_stderr(verbose: bool, level: &str) {
+    let default = if verbose { "wirespan=debug".to_owned() } else { format!("wirespan={level}") };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
 }

@@ -1,79 +1,65 @@
 //! `wirespan config check FILE` and `wirespan config default`.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{fmt::Write as _, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
+use super::stdout;
 use crate::config::Config;
 
 /// Validates the file together with this environment and prints what a run with it would do.
 ///
 /// # Errors
 /// What is wrong with the file, or with the endpoint that the environment adds to it.
-pub fn check(path: &Path) -> Result<()> {
+pub(super) fn check(path: &Path) -> Result<()> {
     let mut config = Config::from_file(path)?;
     let ignored = config.apply_environment(|name| std::env::var(name).ok());
     let text = summary(&config)?;
     for variable in ignored {
         eprintln!("wirespan: warning: {variable}");
     }
-    print(&text)
+    stdout::print(&format!("{} is valid; a run with it would\n{text}", path.display()))
 }
 
 /// Prints a commented configuration that is itself valid.
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub fn default() -> Result<()> {
-    print(Config::example())
-}
-
-/// A reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to stdout")
-        }
-        _ => Ok(()),
-    }
+pub(super) fn default() -> Result<()> {
+    stdout::print(Config::example())
 }
 
 fn summary(config: &Config) -> Result<String> {
     let mut text = String::new();
     for rule in &config.selection.select {
-        writeln!(text, "select   {rule}")?;
+        writeln!(text, "  select   {rule}")?;
     }
     for rule in &config.selection.exclude {
-        writeln!(text, "exclude  {rule}")?;
+        writeln!(text, "  exclude  {rule}")?;
     }
     if let Some(otlp) = &config.export.otlp {
         let target = otlp.target()?;
         let protocol = otlp.protocol();
-        writeln!(text, "export   otlp to {target} ({protocol:?}, {:?} compression)", otlp.compression())?;
+        writeln!(text, "  export   otlp to {target} ({protocol:?}, {:?} compression)", otlp.compression())?;
     }
     if let Some(file) = &config.export.file {
-        writeln!(text, "export   file {}", file.path.display())?;
+        writeln!(text, "  export   file {}", file.path.display())?;
     }
     if let Some(console) = &config.export.console {
-        writeln!(text, "export   console ({:?})", console.format)?;
+        writeln!(text, "  export   console ({:?})", console.format)?;
     }
     match config.metrics {
-        Some(address) => writeln!(text, "metrics  http://{address}/metrics")?,
-        None => writeln!(text, "metrics  not served")?,
+        Some(address) => writeln!(text, "  metrics  http://{address}/metrics")?,
+        None => writeln!(text, "  metrics  not served")?,
     }
     let capture = config.capture;
-    writeln!(text, "capture  {} bytes of a call, ring of {} bytes", capture.bytes, capture.ring_bytes)?;
+    writeln!(text, "  capture  {} bytes of a call, ring of {} bytes", capture.bytes, capture.ring_bytes)?;
     let limits = config.limits;
     writeln!(
         text,
-        "limits   {} connections, {} spans waiting up to {:?} for a parent, {} for each exporter",
+        "  limits   {} connections, {} spans waiting up to {:?} for a parent, {} for each exporter",
         limits.connections, limits.waiting_spans, limits.parent_wait, limits.queue_spans,
     )?;
-    writeln!(text, "the configuration is valid")?;
     Ok(text)
 }
 
@@ -86,13 +72,12 @@ mod tests {
         let config = Config::parse("c.yaml", Config::example()).unwrap();
         assert_eq!(
             summary(&config).unwrap(),
-            "select   exe /usr/sbin/nginx\n\
-             exclude  exe */sshd\n\
-             export   otlp to http://127.0.0.1:4317/ (Grpc, None compression)\n\
-             metrics  http://127.0.0.1:9464/metrics\n\
-             capture  4096 bytes of a call, ring of 8388608 bytes\n\
-             limits   65536 connections, 50000 spans waiting up to 30s for a parent, 32768 for each exporter\n\
-             the configuration is valid\n"
+            "  select   exe /usr/sbin/nginx\n\
+             \x20 exclude  exe */sshd\n\
+             \x20 export   otlp to http://127.0.0.1:4317/ (Grpc, None compression)\n\
+             \x20 metrics  http://127.0.0.1:9464/metrics\n\
+             \x20 capture  4096 bytes of a call, ring of 8388608 bytes\n\
+             \x20 limits   65536 connections, 50000 spans waiting up to 30s for a parent, 32768 for each exporter\n"
         );
     }
 

@@ -25,7 +25,11 @@ impl Cookies {
         }
         match sock_diag::dump(pid) {
             Ok(sockets) => {
-                tracing::debug!(pid, sockets = sockets.len(), "gave cookies to the sockets of a network namespace");
+                tracing::debug!(
+                    pid,
+                    sockets = sockets.sockets.len(),
+                    "gave cookies to the sockets of a network namespace"
+                );
                 if self.done.len() < NAMESPACES {
                     self.done.insert(namespace.ino());
                 }

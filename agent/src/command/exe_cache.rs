@@ -12,7 +12,8 @@ use crate::{process::Selection, source::kernel::KernelSource};
 const FILES: usize = 16_384;
 
 /// Where programs usually lie: looked through at start, so that also the first exec of each is decided in the kernel.
-const DIRECTORIES: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
+const DIRECTORIES: [&str; 6] =
+    ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
 /// Files about which the rules have been asked.
 #[derive(Debug)]

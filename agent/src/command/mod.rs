@@ -1,8 +1,17 @@
 //! The commands: what a person types, and how the layers below are put together for it.
 
 mod cli;
-pub mod config;
+mod config;
+mod cookies;
 mod doctor;
-pub mod listeners;
+mod exe_cache;
+mod gate;
+mod listeners;
+mod run;
+mod runtime;
+mod session;
+mod stdout;
+mod telemetry;
+mod trace;
 
 pub use cli::{Cli, main};

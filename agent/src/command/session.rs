@@ -80,6 +80,7 @@ impl Session {
     /// Loads the programs, finds the processes that match and their connections; after this they are traced.
     pub(super) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
         options.kernel.report_listen = options.selection.needs_listen();
+        options.kernel.cgroups = options.selection.plain_cgroups().map(str::to_owned).collect();
         let source = KernelSource::start(&options.kernel)?;
         let exes = ExeCache::new(&options.selection);
         let table =
@@ -94,7 +95,7 @@ impl Session {
             exes,
             telemetry,
             orders: Vec::new(),
-            due: Due::default(),
+            due: Due { scan: now()?.0 + SCAN, ..Due::default() },
             unreported_closes: 0,
         };
         session.engine.feed(&clock()?);
@@ -108,9 +109,9 @@ impl Session {
         Ok(session)
     }
 
-    /// The hook ladder that was found.
-    pub(super) const fn source(&self) -> &KernelSource {
-        &self.source
+    /// The rung in use.
+    pub(super) fn rung(&self) -> &'static str {
+        self.source.report().rung.unwrap_or("none")
     }
 
     /// Processes selected now.
@@ -245,7 +246,7 @@ impl Session {
                 }
             }
         }
-        self.telemetry.publish(&counters, &self.source, &mut self.engine, &self.table);
+        self.telemetry.publish(&counters, &mut self.source, &mut self.engine, &self.table);
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -337,7 +338,8 @@ fn clock() -> Result<Event<'static>> {
 fn run_key() -> Result<[u8; 16]> {
     use std::io::Read as _;
     let mut key = [0; 16];
-    let mut random = std::fs::File::open("/dev/urandom").context("cannot open /dev/urandom for the run's key")?;
+    let mut random =
+        std::fs::File::open("/dev/urandom").context("cannot open /dev/urandom for the run's key")?;
     random.read_exact(&mut key).context("cannot read /dev/urandom for the run's key")?;
     Ok(key)
 }

@@ -118,9 +118,10 @@ impl Exporters {
         Sender { feeds: self.feeds() }
     }
 
-    /// Waits until nobody reads standard output any more (`wirespan trace | head`): a reason to end.
-    pub async fn output_closed(&self) {
-        self.output_closed.notified().await;
+    /// Notified when nobody reads standard output any more (`wirespan trace | head`): a reason to end.
+    #[must_use]
+    pub fn output_closed(&self) -> Arc<Notify> {
+        Arc::clone(&self.output_closed)
     }
 
     /// Stops taking spans, drains within `deadline`, and counts what did not get out in time.

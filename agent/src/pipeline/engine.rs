@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// Counts of the trace layer.
-    pub fn trace_counters(&mut self) -> &trace::Counters {
+    pub fn trace_counters(&self) -> trace::Counters {
         self.tracer.counters()
     }
 

@@ -99,7 +99,7 @@ impl Connection {
         }
         if !self.opaque {
             self.with_session(Direction::Out, false, out, |session, cx| {
-                session.closed(closed.errno, closed.at, cx)
+                session.closed(closed.errno, closed.at, cx);
             });
         }
         let account = |direction: Direction| {

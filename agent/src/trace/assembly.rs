@@ -5,6 +5,7 @@ use super::{
     Tracer,
     deadlines::Deadlines,
     exchange::{Context, Exchange, Incoming, Key, Live, Parentage},
+    semantics,
     span::{Evidence, Link, Parent, Span, SpanKind, Traced},
 };
 use crate::event::Timestamp;
@@ -38,15 +39,11 @@ impl Assembly {
 impl Tracer {
     /// The parent of a span is known, or known to be none.
     pub(super) fn decide(&mut self, key: Key, parentage: Parentage) {
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        let fixed_early = std::mem::take(&mut exchange.fixed_early);
+        let Some(exchange) = self.exchanges.get(key) else { return };
         if exchange.context.is_some() {
-            if let (true, Parentage::Exchange { of, evidence, .. }) = (fixed_early, parentage) {
-                self.relate(key, of, evidence);
-            }
+            self.decide_late(key, parentage);
             return;
         }
-        let Some(exchange) = self.exchanges.get(key) else { return };
         let mut parentage = parentage;
         let context = match &parentage {
             Parentage::Undecided => return,
@@ -73,6 +70,15 @@ impl Tracer {
         }
         if let Some(context) = context {
             self.resolve(key, context);
+        }
+    }
+
+    /// The parent of a span whose trace is fixed is a relation, and only where it was not known then.
+    fn decide_late(&mut self, key: Key, parentage: Parentage) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let fixed_early = std::mem::take(&mut exchange.fixed_early);
+        if let (true, Parentage::Exchange { of, evidence, .. }) = (fixed_early, parentage) {
+            self.relate(key, of, evidence);
         }
     }
 
@@ -149,6 +155,7 @@ impl Tracer {
         let exchange = self.exchanges.get(key)?;
         let live = exchange.live.as_deref()?;
         let mut span = live.span.clone();
+        span.http.get_or_insert_with(semantics::unknown_http);
         let context = exchange.context.clone().unwrap_or_else(|| self.root_context(key, exchange));
         identify(&mut span, exchange, &context, &live.parentage, live.incoming.as_deref());
         span.start = self.unix(exchange.at);
@@ -190,7 +197,8 @@ impl Tracer {
     }
 
     fn root_context(&self, key: Key, exchange: &Exchange) -> Context {
-        let trace = self.identifiers.trace(key.connection, exchange.direction(), exchange.position);
+        let trace =
+            self.identifiers.trace(key.connection, exchange.kind.request_direction(), exchange.position);
         Context { trace, flags: ROOT_FLAGS, state: None }
     }
 

@@ -11,7 +11,7 @@ use super::{
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
 };
 use crate::{
-    event::{ConnectionId, Direction, Timestamp},
+    event::{ConnectionId, Timestamp},
     protocol::Ordinal,
 };
 
@@ -73,22 +73,14 @@ pub(super) struct Exchange {
     pub(super) context: Option<Context>,
     /// The context was fixed before the parent was known.
     pub(super) fixed_early: bool,
-    /// Client: the open request whose `traceparent` this one forwards.
-    pub(super) passes_on: Option<Key>,
+    /// Client: its `traceparent` is one that it forwards.
+    pub(super) passed_on: bool,
     pub(super) sides: Sides,
     /// `None` once the span was exported.
     pub(super) live: Option<Box<Live>>,
 }
 
 impl Exchange {
-    /// The direction of its request.
-    pub(super) const fn direction(&self) -> Direction {
-        match self.kind {
-            SpanKind::Server => Direction::In,
-            SpanKind::Client => Direction::Out,
-        }
-    }
-
     pub(super) const fn exported(&self) -> bool {
         self.live.is_none()
     }
@@ -117,6 +109,8 @@ pub(super) struct Live {
     pub(super) partner: Partner,
     /// Client: the request at the other end, when it waits for this one's head.
     pub(super) partner_request: Option<Key>,
+    /// Client: the open request whose `traceparent` this one forwards.
+    pub(super) passes_on: Option<Key>,
     /// Client: what causality found.
     pub(super) verdict: Option<Verdict>,
     /// Server: calls whose verdict waits for the answer.
@@ -142,6 +136,7 @@ impl Live {
             other_position,
             partner,
             partner_request: None,
+            passes_on: None,
             verdict: None,
             calls: Vec::new(),
             children: Vec::new(),

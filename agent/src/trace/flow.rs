@@ -192,6 +192,12 @@ impl Flows {
         self.unregister(&connection.flow);
     }
 
+    /// Requests under which connections may be recognised.
+    #[cfg(test)]
+    pub(super) fn registered(&self) -> usize {
+        self.registered.len()
+    }
+
     fn register(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, own: FlowKey, key: Key) {
         if self.registered.len() >= self.limit {
             counters.flow_keys_refused += 1;
@@ -305,7 +311,7 @@ impl Flows {
 
 /// `None` when the exchange was exported.
 fn flow_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> Option<FlowKey> {
-    let direction = exchange.direction();
+    let direction = exchange.kind.request_direction();
     Some(FlowKey {
         kind: exchange.kind,
         request: sequence(connection, direction, exchange.position),

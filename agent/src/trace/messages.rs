@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Tracer,
-    causality::{Causality, Sides, Trigger},
+    causality::{Belief, Causality, Sides, Trigger},
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
@@ -13,7 +13,7 @@ use super::{
     span::{Span, SpanKind},
 };
 use crate::{
-    event::{Direction, Timestamp},
+    event::{Direction, ProcessFacts, Timestamp},
     protocol::{ExchangeEnd, Origin, Outcome, RequestHead, ResponseHead},
 };
 
@@ -25,60 +25,73 @@ impl Tracer {
             return;
         }
         self.make_room(key.connection);
-        let process = self.facts_of(origin.thread.pid);
-        let kind = match direction {
-            Direction::In => SpanKind::Server,
-            Direction::Out => SpanKind::Client,
-        };
-        let epoch = self.processes.get(origin.thread.pid).map_or(0, |process| process.epoch);
-        let Some(connection) = self.exchanges.connection_mut(key.connection) else {
+        let Some(connection) = self.exchanges.connection(key.connection) else {
             self.counters.refused_messages += 1;
             return;
         };
-        let last = connection.exchanges.back();
-        if last.is_some_and(|last| last.ordinal >= key.ordinal) {
+        if connection.exchanges.back().is_some_and(|last| last.ordinal >= key.ordinal) {
             self.counters.refused_messages += 1;
             return;
         }
-        let input_from = match kind {
-            SpanKind::Server => origin.position,
-            // What comes next is this call's response, unless an earlier one is still awaited.
-            SpanKind::Client if last.is_none_or(|last| !last.open()) => {
-                connection.seen[Direction::In.index()]
+        let pid = origin.thread.pid;
+        let process = self.facts_of(pid);
+        match direction {
+            Direction::In => {
+                let belief = self.processes.get_mut(pid).map(|process| &mut process.belief);
+                belief.map(Belief::request_opened);
+                self.add_exchange(key, SpanKind::Server, origin, process);
             }
-            SpanKind::Client => u64::MAX,
-        };
-        let mut span = Span::begin(kind, semantics::unknown_name(), connection.peer, origin.thread, process);
-        span.local = Some(connection.local);
-        span.http = Some(semantics::unknown_http());
-        let other_position = connection.seen[direction.reverse().index()];
-        let partner = Flows::at_start(&connection.flow, kind);
-        let lent = if kind == SpanKind::Client { connection.lent.take() } else { None };
-        let exchange = Exchange {
-            ordinal: key.ordinal,
-            kind,
-            id: self.identifiers.span(key.connection, direction, origin.position),
-            at: origin.at,
-            position: origin.position,
-            input_from,
-            pid: origin.thread.pid,
-            context: None,
-            fixed_early: false,
-            passes_on: None,
-            sides: Sides::new(epoch),
-            live: Some(Box::new(Live::new(Box::new(span), other_position, partner))),
-        };
-        self.exchanges.push(key.connection, exchange, self.settings.recent_exchanges);
-        if kind == SpanKind::Client {
-            let trigger = match lent {
-                Some(lent) => lent.lent(&self.exchanges, &self.processes),
-                None => Trigger::of(&self.exchanges, &self.processes, origin.last_input),
-            };
-            self.start_side(key, trigger);
+            Direction::Out => {
+                self.add_exchange(key, SpanKind::Client, origin, process);
+                let lent = self
+                    .exchanges
+                    .connection_mut(key.connection)
+                    .and_then(|connection| connection.lent.take());
+                let trigger = match lent {
+                    Some(lent) => lent.lent(&self.exchanges, &self.processes),
+                    None => Trigger::of(&self.exchanges, &self.processes, origin.last_input),
+                };
+                self.start_side(key, trigger);
+            }
         }
         self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
         self.decide_settled();
         self.notice_exchange(key);
+    }
+
+    fn add_exchange(&mut self, key: Key, kind: SpanKind, origin: Origin, process: Arc<ProcessFacts>) {
+        let pid = origin.thread.pid;
+        let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
+        let direction = kind.request_direction();
+        let id = self.identifiers.span(key.connection, direction, origin.position);
+        let Some(connection) = self.exchanges.connection_mut(key.connection) else { return };
+        let last_open = connection.exchanges.back().is_some_and(Exchange::open);
+        let input_from = match kind {
+            SpanKind::Server => origin.position,
+            // An earlier response is still awaited: where this one's begins shows when it comes.
+            SpanKind::Client if last_open => u64::MAX,
+            SpanKind::Client => connection.seen[Direction::In.index()],
+        };
+        let mut span =
+            Box::new(Span::begin(kind, semantics::unknown_name(), connection.peer, origin.thread, process));
+        span.local = Some(connection.local);
+        let other_position = connection.seen[direction.reverse().index()];
+        let partner = Flows::at_start(&connection.flow, kind);
+        let exchange = Exchange {
+            ordinal: key.ordinal,
+            kind,
+            id,
+            at: origin.at,
+            position: origin.position,
+            input_from,
+            pid,
+            context: None,
+            fixed_early: false,
+            passed_on: false,
+            sides: Sides::new(epoch),
+            live: Some(Box::new(Live::new(span, other_position, partner))),
+        };
+        self.exchanges.push(key.connection, exchange, self.settings.recent_exchanges);
     }
 
     /// The head of a request.
@@ -97,7 +110,10 @@ impl Tracer {
             let parent = incoming.parent;
             match kind {
                 SpanKind::Server => self.pass_through.open(pid, parent, key),
-                SpanKind::Client => exchange.passes_on = self.pass_through.only(pid, parent),
+                SpanKind::Client => {
+                    live.passes_on = self.pass_through.only(pid, parent);
+                    exchange.passed_on = live.passes_on.is_some();
+                }
             }
             live.incoming = Some(Box::new(incoming));
         }
@@ -157,6 +173,7 @@ impl Tracer {
         live.span.start = start.0.saturating_add(unix_offset);
         live.span.end = at.0.saturating_add(unix_offset);
         live.span.first_response_byte = live.first_response.map(|first| first.0.saturating_add(unix_offset));
+        live.span.http.get_or_insert_with(semantics::unknown_http);
         semantics::conclude(&mut live.span, live.status, end);
         if !live.head_seen {
             // The head will not come any more, and without it the other end cannot be recognised.
@@ -171,7 +188,7 @@ impl Tracer {
             if let Some(incoming) = live.incoming.as_deref() {
                 self.pass_through.close(pid, incoming.parent, key);
             }
-            if Causality::unanswered(&mut self.exchanges, key) {
+            if Causality::unanswered(&mut self.exchanges, &mut self.processes, key) {
                 self.judge_calls(key, false);
             }
         }

@@ -5,8 +5,8 @@
 //! events give the same spans.
 //!
 //! A span's parent is, in this order: for a call, the `traceparent` that it carries itself, or the open request whose
-//! `traceparent` it forwards ([`context`]); the request on which both sides of causality agree ([`causality`]). For a
-//! request, the call at the other end of the connection ([`flow`]), unless the program that made that call sent a
+//! `traceparent` it forwards (`context`); the request on which both sides of causality agree (`causality`). For a
+//! request, the call at the other end of the connection (`flow`), unless the program that made that call sent a
 //! context of its own; then its `traceparent`. Without any of these it is a root.
 
 mod assembly;
@@ -200,12 +200,15 @@ impl Tracer {
         self.assembly.ready.drain(..)
     }
 
-    /// What was counted so far.
-    pub fn counters(&mut self) -> &Counters {
-        self.counters.contradictions = self.causality.contradictions;
-        self.counters.exchanges = self.exchanges.live as u64;
-        self.counters.connections = self.exchanges.connections() as u64;
-        &self.counters
+    /// What was counted so far, and how much is held right now.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            contradictions: self.causality.contradictions,
+            exchanges: self.exchanges.live as u64,
+            connections: self.exchanges.connections() as u64,
+            ..self.counters
+        }
     }
 
     /// Event time goes on.

@@ -40,13 +40,13 @@ impl Tracer {
                     live.verdict = Some(verdict);
                     self.try_decide(call);
                 }
-                None => self.decide_late(call, verdict),
+                None => self.judge_late(call, verdict),
             }
         }
     }
 
     /// A verdict on a call that was given out already, because it had waited for too long or knew its parent otherwise.
-    fn decide_late(&mut self, call: Key, verdict: Verdict) {
+    fn judge_late(&mut self, call: Key, verdict: Verdict) {
         let unknown = self.exchanges.get(call).is_some_and(|call| call.fixed_early);
         if let (true, Verdict::Agreed(request)) = (unknown, verdict) {
             self.decide_child(call, request, Evidence::TwoSided);
@@ -76,10 +76,9 @@ impl Tracer {
     }
 
     fn try_decide_call(&mut self, key: Key) {
-        let Some(call) = self.exchanges.get(key) else { return };
-        let Some(live) = call.live.as_deref() else { return };
+        let Some(live) = self.exchanges.live_mut(key) else { return };
         let own_context = live.incoming.is_some();
-        match (call.passes_on, own_context, live.verdict) {
+        match (live.passes_on, own_context, live.verdict) {
             (Some(request), _, _) => {
                 self.decide_child(key, request, Evidence::Header);
             }
@@ -113,7 +112,7 @@ impl Tracer {
                 self.await_head(call, key);
                 return;
             }
-            Some((call, sent)) => sent.passes_on.map(|_| call),
+            Some((call, sent)) => sent.passed_on.then_some(call),
         };
         if let Some(call) = by_flow {
             self.decide_child(key, call, Evidence::Flow);
@@ -148,6 +147,7 @@ impl Tracer {
             Orphan::StartOnly => &mut self.counters.orphans_start_only,
             Orphan::Unanswered => &mut self.counters.orphans_unanswered,
             Orphan::Contradiction => &mut self.counters.orphans_contradiction,
+            Orphan::Unproven => &mut self.counters.orphans_unproven,
             Orphan::Loss => &mut self.counters.orphans_loss,
             Orphan::Bound => &mut self.counters.orphans_bound,
         };

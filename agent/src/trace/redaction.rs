@@ -69,7 +69,7 @@ impl Default for Redaction {
 }
 
 impl Redaction {
-    /// Redacts the values of these query parameters, whatever the case of their names.
+    /// Redacts the values of these query parameters, whatever the case of their names. A name has at most 128 bytes.
     pub fn new<Name: AsRef<str>>(names: impl IntoIterator<Item = Name>) -> Self {
         let names: FxHashSet<Box<[u8]>> =
             names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into_bytes().into()).collect();
@@ -156,6 +156,9 @@ fn decode(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
 
 /// `text` with the userinfo of every URL in it replaced (RFC 3986 section 3.2.1).
 pub(super) fn userinfo(text: &str) -> Cow<'_, str> {
+    if !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
     let mut redacted = String::new();
     let mut copied = 0;
     let mut from = 0;

@@ -1,7 +1,10 @@
 //! The stable HTTP semantic conventions: what a request's head, a response's status and an end mean for a span
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, request targets by RFC 9112 section 3.2).
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
     counters::Counters,
@@ -57,7 +60,7 @@ impl Semantics {
             SpanKind::Server => None,
         };
         let (client_address, client_port) = match span.kind {
-            SpanKind::Server => (Some(span.peer.ip().to_string()), Some(span.peer.port())),
+            SpanKind::Server => (Some(address_text(span.peer.ip())), Some(span.peer.port())),
             SpanKind::Client => (None, None),
         };
         span.http = Some(Http {
@@ -102,7 +105,7 @@ impl Semantics {
             SpanKind::Server => span.local,
             SpanKind::Client => Some(span.peer),
         };
-        (address.map(|address| address.ip().to_string()), address.map(|address| address.port()))
+        (address.map(|address| address_text(address.ip())), address.map(|address| address.port()))
     }
 
     fn path(&self, path: &str, counters: &mut Counters) -> String {
@@ -144,6 +147,10 @@ impl Semantics {
             url.push_str("REDACTED:REDACTED@");
         }
         url.push_str(&authority);
+        if !path.is_empty() && !path.starts_with('/') {
+            // A target that is none of RFC 9112's forms must not run into the host.
+            url.push('/');
+        }
         url.push_str(path);
         if let Some(query) = query {
             url.push('?');
@@ -258,6 +265,9 @@ impl<'a> Target<'a> {
 
 /// Splits `scheme://rest` (RFC 3986 section 3.1).
 fn absolute(target: &str) -> Option<(&str, &str)> {
+    if target.starts_with('/') {
+        return None;
+    }
     let (scheme, rest) = target.split_once("://")?;
     let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
@@ -284,6 +294,25 @@ fn host_and_port(authority: &str) -> (&str, Option<u16>) {
         Some((host, port)) if !host.contains(':') => (host, port.parse().ok()),
         _ => (authority, None),
     }
+}
+
+/// The usual text of an address. For IPv4 without the formatter, which took a tenth of a span's whole cost.
+fn address_text(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        if octet >= 100 {
+            text.push(char::from(b'0' + octet / 100));
+        }
+        if octet >= 10 {
+            text.push(char::from(b'0' + octet / 10 % 10));
+        }
+        text.push(char::from(b'0' + octet % 10));
+    }
+    text
 }
 
 const fn version(minor: u8) -> &'static str {

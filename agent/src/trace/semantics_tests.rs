@@ -1,1 +1,216 @@
-//! Tables of request targets, statuses and outcomes.
+//! Tables of request heads and what the conventions make of them.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::*;
+use crate::{event::Thread, trace::settings::TextLimits};
+
+fn semantics() -> Semantics {
+    Semantics { limits: TextLimits::default(), redaction: Redaction::default() }
+}
+
+fn span(kind: SpanKind) -> Span {
+    let peer: SocketAddr = "203.0.113.9:4711".parse().unwrap();
+    let mut span = Span::begin(kind, unknown_name(), peer, Thread { pid: 1, tid: 1 }, Arc::default());
+    span.local = Some("192.0.2.1:8080".parse().unwrap());
+    span
+}
+
+fn head(method: &str, target: &str, host: Option<&str>) -> RequestHead {
+    RequestHead {
+        method: method.to_owned(),
+        target: target.to_owned(),
+        host: host.map(str::to_owned),
+        version_minor: 1,
+        ..RequestHead::default()
+    }
+}
+
+fn http(kind: SpanKind, head: RequestHead) -> (String, Http) {
+    let mut span = span(kind);
+    semantics().request(&mut span, head, &mut Counters::default());
+    (span.name, span.http.unwrap())
+}
+
+#[test]
+fn methods() {
+    for (sent, name, method, original) in [
+        ("GET", "GET", "GET", None),
+        ("QUERY", "QUERY", "QUERY", None),
+        ("PATCH", "PATCH", "PATCH", None),
+        ("get", "HTTP", "_OTHER", Some("get")),
+        ("PROPFIND", "HTTP", "_OTHER", Some("PROPFIND")),
+        ("", "HTTP", "_OTHER", None),
+    ] {
+        let (found, http) = http(SpanKind::Server, head(sent, "/", None));
+        assert_eq!(
+            (found.as_str(), http.method, http.method_original.as_deref()),
+            (name, method, original),
+            "{sent}"
+        );
+    }
+}
+
+/// Target, Host; path, query, server address, port, client's full URL.
+type Row = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    Option<&'static str>,
+    &'static str,
+    u16,
+    Option<&'static str>,
+);
+
+#[test]
+fn targets() {
+    let rows: [Row; 18] = [
+        ("GET", "x", Some("a"), Some("x"), None, "a", 80, Some("http://a/x")),
+        ("GET", "/", Some("a.example"), Some("/"), None, "a.example", 80, Some("http://a.example/")),
+        (
+            "GET",
+            "/x/y?q=1",
+            Some("a.example:81"),
+            Some("/x/y"),
+            Some("q=1"),
+            "a.example",
+            81,
+            Some("http://a.example:81/x/y?q=1"),
+        ),
+        ("GET", "/?", Some("a.example"), Some("/"), None, "a.example", 80, Some("http://a.example/")),
+        ("GET", "/a?b?c", Some("a"), Some("/a"), Some("b?c"), "a", 80, Some("http://a/a?b?c")),
+        (
+            "GET",
+            "/",
+            Some("[2001:db8::1]:81"),
+            Some("/"),
+            None,
+            "2001:db8::1",
+            81,
+            Some("http://[2001:db8::1]:81/"),
+        ),
+        (
+            "GET",
+            "/",
+            Some("[2001:db8::1]"),
+            Some("/"),
+            None,
+            "2001:db8::1",
+            80,
+            Some("http://[2001:db8::1]/"),
+        ),
+        ("GET", "/", Some("2001:db8::1"), Some("/"), None, "2001:db8::1", 80, Some("http://2001:db8::1/")),
+        ("GET", "/", Some("u:p@a"), Some("/"), None, "a", 80, Some("http://a/")),
+        ("GET", "/", Some("a:99999"), Some("/"), None, "a", 80, Some("http://a:99999/")),
+        (
+            "GET",
+            "/p?token=x&y=1",
+            Some("a"),
+            Some("/p"),
+            Some("token=REDACTED&y=1"),
+            "a",
+            80,
+            Some("http://a/p?token=REDACTED&y=1"),
+        ),
+        (
+            "GET",
+            "http://b.example:82/x?q=1",
+            Some("a"),
+            Some("/x"),
+            Some("q=1"),
+            "b.example",
+            82,
+            Some("http://b.example:82/x?q=1"),
+        ),
+        (
+            "GET",
+            "http://u:p@b/x?sig=1",
+            Some("a"),
+            Some("/x"),
+            Some("sig=REDACTED"),
+            "b",
+            80,
+            Some("http://REDACTED:REDACTED@b/x?sig=REDACTED"),
+        ),
+        ("GET", "HTTPS://b", None, Some("/"), None, "b", 443, Some("HTTPS://b/")),
+        (
+            "GET",
+            "/to/http://u:p@b/",
+            Some("a"),
+            Some("/to/http://REDACTED:REDACTED@b/"),
+            None,
+            "a",
+            80,
+            Some("http://a/to/http://REDACTED:REDACTED@b/"),
+        ),
+        ("OPTIONS", "*", Some("a:81"), Some("*"), None, "a", 81, Some("http://a:81")),
+        ("CONNECT", "b.example:443", Some("b.example:443"), None, None, "b.example", 443, None),
+        ("GET", "http://b?q=1", None, Some("/"), Some("q=1"), "b", 80, Some("http://b/?q=1")),
+    ];
+    for (method, target, host, path, query, address, port, full) in rows {
+        for kind in [SpanKind::Server, SpanKind::Client] {
+            let (_, http) = http(kind, head(method, target, host));
+            assert_eq!((http.path.as_deref(), http.query.as_deref()), (path, query), "{target}");
+            assert_eq!(http.server_address.as_deref(), Some(address), "{target} {host:?}");
+            assert_eq!(http.server_port, Some(port), "{target} {host:?}");
+            let expected = if kind == SpanKind::Client { full } else { None };
+            assert_eq!(http.full_url.as_deref(), expected, "{target} {host:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_host_the_addresses_of_the_connection_serve() {
+    let (_, server) = http(SpanKind::Server, head("GET", "/x", None));
+    assert_eq!((server.server_address.as_deref(), server.server_port), (Some("192.0.2.1"), Some(8_080)));
+    assert_eq!((server.client_address.as_deref(), server.client_port), (Some("203.0.113.9"), Some(4_711)));
+    let (_, client) = http(SpanKind::Client, head("GET", "/x", Some(" ")));
+    assert_eq!((client.server_address.as_deref(), client.server_port), (Some("203.0.113.9"), Some(4_711)));
+    assert_eq!((client.client_address, client.client_port), (None, None));
+    assert_eq!(client.full_url.as_deref(), Some("http://203.0.113.9:4711/x"));
+}
+
+#[test]
+fn versions_scheme_and_user_agent() {
+    let sent =
+        RequestHead { version_minor: 0, user_agent: Some("curl/8".to_owned()), ..head("GET", "/", None) };
+    let (_, http) = http(SpanKind::Server, sent);
+    assert_eq!((http.version, http.scheme, http.user_agent.as_deref()), ("1.0", "http", Some("curl/8")));
+}
+
+#[test]
+fn texts_are_cut_at_a_character() {
+    let mut counters = Counters::default();
+    let mut span = span(SpanKind::Client);
+    let long = "ä".repeat(3_000);
+    let sent = RequestHead {
+        user_agent: Some(long.clone()),
+        ..head(&long, &format!("/{long}?{long}"), Some(&format!("{long}:80")))
+    };
+    semantics().request(&mut span, sent, &mut counters);
+    let http = span.http.unwrap();
+    assert_eq!(http.path.map(|path| path.len()), Some(2_047), "a slash and whole characters of two bytes");
+    assert_eq!(http.query.map(|query| query.len()), Some(2_048));
+    assert_eq!(http.user_agent.map(|agent| agent.len()), Some(512));
+    assert_eq!(http.method_original.map(|method| method.len()), Some(64));
+    assert_eq!(http.server_address.map(|address| address.len()), Some(254));
+    assert!(http.full_url.is_some_and(|url| url.len() < 5_000));
+    assert_eq!(counters.texts_cut, 5);
+}
+
+proptest::proptest! {
+    #[test]
+    fn addresses_read_as_usual(four in proptest::prelude::any::<[u8; 4]>(), six in proptest::prelude::any::<[u8; 16]>()) {
+        for address in [IpAddr::from(four), IpAddr::from(six)] {
+            proptest::prop_assert_eq!(address_text(address), address.to_string());
+        }
+    }
+
+    #[test]
+    fn hostile_heads_do_no_harm(method in ".{0,12}", target in ".{0,80}", host in proptest::option::of(".{0,40}")) {
+        for kind in [SpanKind::Server, SpanKind::Client] {
+            let _ = http(kind, head(&method, &target, host.as_deref()));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::event::{ProcessFacts, Thread};
+use crate::event::{Direction, ProcessFacts, Thread};
 
 /// W3C / OTLP trace id. All zeros is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +17,17 @@ pub struct SpanId(pub [u8; 8]);
 pub enum SpanKind {
     Server,
     Client,
+}
+
+impl SpanKind {
+    /// The direction that the request takes, seen from the process whose span it is.
+    #[must_use]
+    pub const fn request_direction(self) -> Direction {
+        match self {
+            Self::Server => Direction::In,
+            Self::Client => Direction::Out,
+        }
+    }
 }
 
 /// How the parent of a span is known: the value of `wirespan.parent.evidence`.

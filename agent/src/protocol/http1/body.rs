@@ -1,6 +1,6 @@
 //! Where a message's body ends: content length, chunked coding (RFC 9112, section 7.1), or the end of the connection.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// The body that is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,11 +147,11 @@ impl BlankLine {
     /// The offset after the empty line, if it ends in `bytes`.
     pub(super) fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
-        while let Some(count) = memchr(b'\n', &bytes[at..]) {
-            let line = &bytes[at..at + count];
-            let blank = matches!((self.line, line), (Line::Nothing, [] | [b'\r']) | (Line::Cr, []));
+        for end in memchr_iter(b'\n', bytes) {
+            let blank =
+                matches!((self.line, &bytes[at..end]), (Line::Nothing, [] | [b'\r']) | (Line::Cr, []));
             self.line = Line::Nothing;
-            at += count + 1;
+            at = end + 1;
             if blank {
                 return Some(at);
             }

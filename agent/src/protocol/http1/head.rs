@@ -1,11 +1,11 @@
 //! The fields of a head: the few that matter, and what they say about the body. One lenient scan for whole and for cut
 //! heads, of any number of fields, so that the same bytes mean the same however they came.
 
-use memchr::memchr;
+use memchr::{Memchr, memchr, memchr_iter};
 
 use super::{
     body::{Body, Chunked},
-    line::{FirstLine, is_token},
+    line::FirstLine,
 };
 use crate::protocol::RequestHead;
 
@@ -67,7 +67,7 @@ impl Framing {
         for item in value.split(|byte| *byte == b',') {
             match parse_length(trim(item)) {
                 Some(length) if self.length.is_none_or(|before| before == length) => {
-                    self.length = Some(length)
+                    self.length = Some(length);
                 }
                 _ => self.length_invalid = true,
             }
@@ -107,7 +107,7 @@ pub(super) fn request(head: &[u8], line: &FirstLine) -> (RequestHead, Framing) {
     let prefix = head.len().min(request.prefix.len());
     request.prefix[..prefix].copy_from_slice(&head[..prefix]);
     let mut traceparents = 0_u32;
-    for (name, value) in (Fields { rest: head.get(line.length()..).unwrap_or_default() }) {
+    for (name, value) in Fields::new(head, line.length()) {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => keep_first(&mut request.host, value),
             10 if name.eq_ignore_ascii_case(b"user-agent") => keep_first(&mut request.user_agent, value),
@@ -128,15 +128,25 @@ pub(super) fn request(head: &[u8], line: &FirstLine) -> (RequestHead, Framing) {
 /// Reads the fields of a response's head that frame its body.
 pub(super) fn response(head: &[u8], line: &FirstLine) -> Framing {
     let mut framing = Framing::default();
-    for (name, value) in (Fields { rest: head.get(line.length()..).unwrap_or_default() }) {
+    for (name, value) in Fields::new(head, line.length()) {
         framing.field(name, value);
     }
     framing
 }
 
-/// The complete fields of a head; a folded one (RFC 9112, section 5.2) is one field. What is no field is passed over.
+/// The complete fields of a head that may matter; a folded one (RFC 9112, section 5.2) is one field. Names are not
+/// validated: one that equals a known name is valid.
 struct Fields<'a> {
-    rest: &'a [u8],
+    head: &'a [u8],
+    line_ends: Memchr<'a>,
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn new(head: &'a [u8], first_line: usize) -> Self {
+        let head = head.get(first_line..).unwrap_or_default();
+        Self { head, line_ends: memchr_iter(b'\n', head), at: 0 }
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {
@@ -144,18 +154,19 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let mut end = memchr(b'\n', self.rest)? + 1;
-            while matches!(self.rest.get(end), Some(b' ' | b'\t')) {
-                end += memchr(b'\n', &self.rest[end..])? + 1;
+            let mut end = self.line_ends.next()? + 1;
+            while matches!(self.head.get(end), Some(b' ' | b'\t')) {
+                end = self.line_ends.next()? + 1;
             }
-            let (line, rest) = self.rest.split_at(end);
-            self.rest = rest;
+            let line = &self.head[self.at..end];
+            self.at = end;
+            // Most fields are not ours: their first letter says so.
+            if !matches!(line[0] | 0x20, b'c' | b'e' | b'h' | b't' | b'u') {
+                continue;
+            }
             let Some(colon) = memchr(b':', line) else { continue };
             // Old peers put spaces before the colon.
-            let name = line[..colon].trim_ascii_end();
-            if !name.is_empty() && name.iter().all(|byte| is_token(*byte)) {
-                return Some((name, trim(&line[colon + 1..])));
-            }
+            return Some((line[..colon].trim_ascii_end(), trim(&line[colon + 1..])));
         }
     }
 }
@@ -169,37 +180,36 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
     if all_digits { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
 }
 
-/// Lossy text; the line ends of a folded value become spaces.
-fn text(value: &[u8]) -> String {
-    let mut text = match std::str::from_utf8(value) {
+fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
-        Err(_) => String::from_utf8_lossy(value).into_owned(),
-    };
-    if memchr(b'\n', value).is_some() {
-        text = text
-            .split(['\r', '\n'])
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ");
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
     }
-    text
+}
+
+/// Text of a field's value; the line ends of a folded one become spaces.
+fn unfolded(value: &[u8]) -> String {
+    if !value.contains(&b'\n') {
+        return text(value);
+    }
+    let value = text(value);
+    value.split(['\r', '\n']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn keep_first(field: &mut Option<String>, value: &[u8]) {
     if field.is_none() {
-        *field = Some(text(value));
+        *field = Some(unfolded(value));
     }
 }
 
 fn append(field: &mut Option<String>, value: &[u8]) {
     match field {
-        None => *field = Some(text(value)),
+        None => *field = Some(unfolded(value)),
         Some(before) if !value.is_empty() => {
             if !before.is_empty() {
                 before.push(',');
             }
-            before.push_str(&text(value));
+            before.push_str(&unfolded(value));
         }
         Some(_) => {}
     }

@@ -300,7 +300,7 @@ const TOKEN: [bool; 256] = {
 };
 
 /// `tchar` of RFC 9110, section 5.6.2.
-pub(super) const fn is_token(byte: u8) -> bool {
+const fn is_token(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 

@@ -395,7 +395,12 @@ impl Session {
             let framing = self.emit_request_head(direction, head, None, cx);
             return if framing.is_stated() { framing.request_body() } else { None };
         }
-        let (framing, _) = self.emit_response_head(direction, head, None, cx);
+        let (framing, upgraded) = self.emit_response_head(direction, head, None, cx);
+        if upgraded {
+            let at = self.reader(direction).origin.at;
+            self.upgrade(direction, at, cx);
+            self.tunnel = true;
+        }
         if self.is_bodyless(direction) {
             return Some(EMPTY);
         }

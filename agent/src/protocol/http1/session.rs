@@ -70,6 +70,8 @@ pub(crate) struct Session {
     turned: bool,
     /// The client will send nothing more.
     client_finished: bool,
+    /// The connection became a tunnel by a head that was cut: the next call is no HTTP.
+    pub(super) tunnel: bool,
 }
 
 impl Session {
@@ -86,6 +88,7 @@ impl Session {
             last_at: Timestamp::default(),
             turned: false,
             client_finished: false,
+            tunnel: false,
         }
     }
 
@@ -156,6 +159,9 @@ impl Session {
     }
 
     fn step(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+        if self.tunnel {
+            return Step::Opaque;
+        }
         match self.reader(direction).state {
             State::Start => self.start(direction, call, cx),
             State::Head => self.head(direction, call, cx),
@@ -347,7 +353,7 @@ impl Session {
             State::Head => self.cut_head(direction, Lost::Nothing, cx),
             State::Body(Body::Chunked(_)) => self.lose_framing(direction, Lost::Chunked, cx),
             State::HeadRest(_) | State::Lost(Lost::Head(_)) => {
-                self.lose_framing(direction, Lost::Nothing, cx)
+                self.lose_framing(direction, Lost::Nothing, cx);
             }
             State::Lost(Lost::Chunked) => {}
             _ => self.reader(direction).state = State::Lost(Lost::Nothing),

@@ -87,6 +87,7 @@ const FEXITS: &[Hook] = &[
 /// The raw tracepoints that every rung shares.
 pub(super) const SHARED: &[Hook] = &[
     Hook::needed("inet_sock_set_state", "inet_sock_set_state"),
+    Hook::needed("tcp_destroy_sock", "tcp_destroy_sock"),
     Hook::needed("sched_process_fork", "sched_process_fork"),
     Hook::needed("sched_process_exec", "sched_process_exec"),
     Hook::needed("sched_process_exit", "sched_process_exit"),

@@ -74,6 +74,9 @@ pub struct KernelSource {
     pub(super) logger: Option<Logger>,
     pub(super) quiet_rounds: u32,
     pub(super) undecodable: u64,
+    /// Bytes read since the ring was last empty, and the most of that since someone asked.
+    pub(super) round_bytes: u64,
+    pub(super) most_bytes: u64,
     pub(super) connections: HashMap<MapData, u64, Plain<agent_common::Connection>>,
     processes: HashMap<MapData, u32, Plain<Process>>,
     controls: HashMap<MapData, u64, Plain<Control>>,
@@ -104,6 +107,8 @@ impl KernelSource {
             logger: logger(&mut ebpf, settings.verbose),
             quiet_rounds: 0,
             undecodable: 0,
+            round_bytes: 0,
+            most_bytes: 0,
             processes: map(&mut ebpf, "PROCESSES", HashMap::try_from)?,
             connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,

@@ -17,6 +17,9 @@ const QUIET_ROUNDS: u32 = 5;
 /// Most records taken in one round, so that ticks and signals are looked at in between.
 const ROUND: usize = 8192;
 
+/// BPF_RINGBUF_HDR_SZ: what the kernel puts before each record.
+const RECORD_HEADER: u64 = 8;
+
 /// Slot of the map SWITCHES that tells the programs to wake the reader.
 const READER_SLEEPS: u32 = 0;
 
@@ -44,15 +47,23 @@ impl KernelSource {
                 return self.drained(records);
             };
             records += 1;
+            self.round_bytes += (item.len() as u64 + RECORD_HEADER).next_multiple_of(8);
             match decode(&item) {
                 Some(notice) => sink(notice),
                 None => self.undecodable += 1,
             }
         }
+        self.most_bytes = self.most_bytes.max(self.round_bytes);
         Batch { records, caught_up: false }
     }
 
+    /// The ring at its fullest since the last call.
+    pub fn fill(&mut self) -> Fill {
+        Fill { used: std::mem::take(&mut self.most_bytes), size: u64::from(self.ring_bytes()) }
+    }
+
     fn drained(&mut self, records: usize) -> Batch {
+        self.most_bytes = self.most_bytes.max(std::mem::take(&mut self.round_bytes));
         self.quiet_rounds = if records == 0 { self.quiet_rounds.saturating_add(1) } else { 0 };
         if let Some(logger) = &mut self.logger {
             logger.flush();

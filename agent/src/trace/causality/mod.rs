@@ -7,7 +7,8 @@
 //!   request of that call (a *continuation*).
 //! * End side: when a call's response is the trigger of an answer, that call is a child of the answered request.
 //!
-//! A call gets a parent when both sides agree and its process has not contradicted itself of late ([`Belief`]).
+//! A call gets a parent when both sides agree and its process has not contradicted itself of late; a process's first
+//! calls moreover only when no other request was open ([`Belief`]).
 //! A continuation confirms the start side of the calls it continues, it never decides. Everything else is an orphan.
 //! A request's own bytes trigger nothing once it is answered; an answer uses its trigger up; a call sent before the
 //! request was read cannot be its child. The verdict falls when the request of the start side is answered: no end side
@@ -44,14 +45,16 @@ pub(in crate::trace) struct Sides {
     previous: Option<Key>,
     /// Call: how many calls lie before it in that chain.
     depth: u8,
-    /// Call: the request whose answer its response triggered.
-    end: Option<Key>,
-    /// Call: one that continues it ended in the request of its start side.
+    /// Call: its response triggered an answer.
+    ended: bool,
+    /// Call: that answer, or that of a call that continues it, was the one of the request of its start side.
     confirmed: bool,
     /// Call: its sides differ.
     contradicted: bool,
     /// Call: something of its chain was lost.
     lost: bool,
+    /// Call: the request of its start side was the only one open when it was sent.
+    unambiguous: bool,
 }
 
 impl Sides {
@@ -85,6 +88,8 @@ pub(in crate::trace) enum Orphan {
     Unanswered,
     /// Its sides differ, or those of another of the last 400 calls of its process do.
     Contradiction,
+    /// Both sides agree, but other requests were open and the process has not shown enough calls to be believed.
+    Unproven,
     /// Events of the process were lost while it or the request of the start side was open.
     Loss,
     /// The request has too many calls.
@@ -159,22 +164,27 @@ impl Causality {
             Trigger::None | Trigger::Lost => (None, None, 0),
             Trigger::Message(trigger) => start_side(exchanges, trigger),
         };
-        let root_state = root.map(|root| exchanges.get(root).map(|root| root.sides));
+        let request = root.and_then(|root| exchanges.get(root));
+        let root_open = request.is_some_and(|request| !request.sides.answered);
+        let unambiguous = request
+            .and_then(|request| processes.get(request.pid))
+            .is_some_and(|process| process.belief.unambiguous());
         let Some(call) = exchanges.get_mut(key) else { return Start::Decided(Verdict::Orphan(Orphan::None)) };
         let number = processes.get_mut(call.pid).map(|process| process.belief.count_call());
         call.sides.number = number.unwrap_or(0);
         call.sides.root = root;
         call.sides.previous = previous;
         call.sides.depth = depth;
+        call.sides.unambiguous = unambiguous;
         call.sides.lost = trigger == Trigger::Lost || number.is_none();
         if call.sides.lost {
             return Start::Decided(Verdict::Orphan(Orphan::Loss));
         }
-        match (root, root_state.flatten()) {
-            (None, _) => Start::Decided(Verdict::Orphan(Orphan::None)),
-            (Some(root), Some(state)) if !state.answered => Start::Waits(root),
+        match root {
+            None => Start::Decided(Verdict::Orphan(Orphan::None)),
+            Some(root) if root_open => Start::Waits(root),
             // A continuation of an answered request, which no end side can confirm any more.
-            (Some(_), _) => Start::Decided(Verdict::Orphan(Orphan::StartOnly)),
+            Some(_) => Start::Decided(Verdict::Orphan(Orphan::StartOnly)),
         }
     }
 
@@ -191,8 +201,7 @@ impl Causality {
         if request.sides.answered {
             return false;
         }
-        request.sides.answered = true;
-        request.sides.over = true;
+        close(processes, request);
         let read_at = request.at;
         let request_lost = lost(processes, request);
         let Trigger::Message(trigger) = trigger else { return true };
@@ -204,7 +213,7 @@ impl Causality {
         if call.at <= read_at || request_lost {
             return true;
         }
-        call.sides.end = Some(key);
+        call.sides.ended = true;
         let previous = call.sides.previous;
         self.compare(exchanges, processes, trigger, key);
         self.confirm_chain(exchanges, processes, previous, key);
@@ -212,12 +221,18 @@ impl Causality {
     }
 
     /// The request ended without an answer: no end side can come.
-    pub(in crate::trace) fn unanswered(exchanges: &mut Exchanges, key: Key) -> bool {
+    /// `false` when it was answered before.
+    pub(in crate::trace) fn unanswered(
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+    ) -> bool {
         let Some(request) = exchanges.get_mut(key) else { return false };
-        let first = !request.sides.answered;
-        request.sides.answered = true;
-        request.sides.over = true;
-        first
+        if request.sides.answered {
+            return false;
+        }
+        close(processes, request);
+        true
     }
 
     /// The verdict on a call, now that the request of its start side is answered (or never will be: `answered` false).
@@ -240,9 +255,12 @@ impl Causality {
         if !answered {
             return Verdict::Orphan(Orphan::Unanswered);
         }
-        // A continuation confirms only where the call's own response answered nothing.
-        let agreed = sides.end.map_or(sides.confirmed, |end| end == root);
-        if agreed { Verdict::Agreed(root) } else { Verdict::Orphan(Orphan::StartOnly) }
+        let proven = processes.get(call.pid).is_some_and(|process| process.belief.proven());
+        match (sides.confirmed, sides.unambiguous || proven) {
+            (true, true) => Verdict::Agreed(root),
+            (true, false) => Verdict::Orphan(Orphan::Unproven),
+            (false, _) => Verdict::Orphan(Orphan::StartOnly),
+        }
     }
 
     /// The end side travels back along the continuations, up to a call that has an end side of its own.
@@ -257,7 +275,7 @@ impl Causality {
             let Some((key, call)) = next.and_then(|key| exchanges.get(key).map(|call| (key, call))) else {
                 return;
             };
-            if call.sides.end.is_some() {
+            if call.sides.ended {
                 return;
             }
             next = call.sides.previous;
@@ -288,6 +306,15 @@ fn start_side(exchanges: &Exchanges, trigger: Key) -> (Option<Key>, Option<Key>,
         Some(message) if message.kind == SpanKind::Server => (Some(trigger), None, 0),
         Some(message) if message.sides.depth >= CHAIN => (None, Some(trigger), message.sides.depth),
         Some(message) => (message.sides.root, Some(trigger), message.sides.depth + 1),
+    }
+}
+
+/// From now on the request triggers nothing.
+fn close(processes: &mut Processes, request: &mut Exchange) {
+    request.sides.answered = true;
+    request.sides.over = true;
+    if let Some(process) = processes.get_mut(request.pid) {
+        process.belief.request_closed();
     }
 }
 

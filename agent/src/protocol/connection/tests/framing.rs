@@ -8,8 +8,11 @@ use crate::{
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
+/// Name, requests, responses, ends.
+type Row = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
 /// Requests as the server receives them, responses as it sends them, and the exchanges that must come of it.
-const CONVERSATIONS: &[(&str, &[&str], &[&str], &[&str])] = &[
+const CONVERSATIONS: &[Row] = &[
     ("content length", &["POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"], &[OK], &["=0 Complete 3/2"]),
     ("no body", &["GET / HTTP/1.0\r\n\r\n"], &["HTTP/1.1 204 No Content\r\n\r\n"], &["=0 Complete 0/0"]),
     (

@@ -312,7 +312,7 @@ fn one_end_each(it: &Conversation) -> Result<(), TestCaseError> {
                 prop_assert!(open.contains(ordinal) && heads.insert(*ordinal));
             }
             Message::Response { ordinal, .. } => {
-                prop_assert!(open.contains(ordinal) && heads.contains(ordinal))
+                prop_assert!(open.contains(ordinal) && heads.contains(ordinal));
             }
             Message::End { ordinal, .. } => prop_assert!(open.remove(ordinal)),
         }

@@ -1,0 +1,86 @@
+//! `trace -- CMD`: the program is traced from its first system call. A child of ours stops itself before it executes the
+//! command (`wirespan exec-gate`, a hidden command); the agent selects the stopped process and lets it go on.
+
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, ExitStatus},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    sys::{
+        signal::{Signal, kill, raise},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+/// The hidden command's name.
+pub(super) const NAME: &str = "exec-gate";
+
+/// Exit status when the command cannot be executed, as shells have it.
+const NOT_FOUND: i32 = 127;
+
+/// A command that has not begun yet.
+pub(super) struct Gated {
+    child: Child,
+}
+
+impl Gated {
+    /// Starts the child; it waits stopped.
+    pub(super) fn start(command: &[OsString]) -> Result<Self> {
+        let own = std::env::current_exe().context("cannot find the agent's own executable")?;
+        let child = Command::new(own)
+            .arg(NAME)
+            .arg("--")
+            .args(command)
+            .spawn()
+            .context("cannot start a child process for the command")?;
+        let mut gated = Self { child };
+        match waitpid(gated.pid(), Some(WaitPidFlag::WUNTRACED))
+            .context("cannot wait for the child process")?
+        {
+            WaitStatus::Stopped(..) => Ok(gated),
+            other => {
+                drop(gated.child.kill());
+                bail!("the child process did not stop before the command: {other:?}")
+            }
+        }
+    }
+
+    /// Its process id, which the command keeps.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets the command begin.
+    pub(super) fn open(&self) -> Result<()> {
+        kill(self.pid(), Signal::SIGCONT).context("cannot continue the child process")
+    }
+
+    /// Passes a signal on; a command that is gone needs none.
+    pub(super) fn forward(&self, signal: i32) {
+        if let Ok(signal) = Signal::try_from(signal) {
+            let _gone = kill(self.pid(), signal);
+        }
+    }
+
+    /// Its exit status, when it has ended.
+    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot wait for the command")
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
+    }
+}
+
+/// The hidden command: stops, and when continued becomes the command. Returns only when that fails, with the status.
+pub(super) fn pass(command: &[OsString]) -> Result<i32> {
+    let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
+    raise(Signal::SIGSTOP).context("cannot stop before the command")?;
+    let error = Command::new(program).args(arguments).exec();
+    eprintln!("wirespan: cannot execute {}: {error}", program.display());
+    Ok(NOT_FOUND)
+}

@@ -1,0 +1,97 @@
+//! `wirespan run --config FILE`: the daemon.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{
+    runtime::{Setup, Signals, Tracing},
+    session::{Options, Session},
+};
+use crate::{
+    config::Config,
+    export::metrics::{MetricsServer, MetricsText},
+    pipeline, protocol,
+    source::kernel::{self, Rung},
+    trace,
+};
+
+/// Arguments of `wirespan run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The configuration; `wirespan config default` prints one with every key explained.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Use only this rung of hooks: raw_tp or fexit.
+    #[arg(long, value_name = "R")]
+    rung: Option<Rung>,
+}
+
+/// Reads the configuration: before the log is set up, since it may name the log's level.
+pub(super) fn configuration(args: &RunArgs) -> Result<Config> {
+    let mut config = Config::from_file(&args.config)?;
+    for variable in config.apply_environment(environment) {
+        eprintln!("wirespan: {variable}");
+    }
+    Ok(config)
+}
+
+/// Traces until SIGTERM or SIGINT, then drains.
+pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> {
+    let setup = Setup { host: config.host_resource(environment), export: config.export.clone() };
+    let metrics = config.metrics;
+    let options = options(args, config, verbose);
+    let prepared = setup.start()?;
+    // Before the programs are loaded: a port that is taken must not leave anything to clean up.
+    let telemetry = Arc::clone(&prepared.telemetry);
+    let sender = prepared.exporters.sender();
+    let collect = move |out: &mut MetricsText| {
+        telemetry.collect(out);
+        sender.collect(out);
+    };
+    let server = metrics
+        .map(|address| MetricsServer::start(address, Arc::new(collect), prepared.runtime.handle()))
+        .transpose()?;
+    let mut signals = Signals::catch(&prepared.runtime)?;
+    let tracing = Tracing::start(prepared, options, Box::new(ready))?;
+    tracing.until(async move { signals.next().await })?;
+    drop(server);
+    Ok(0)
+}
+
+/// The line that says that every hook is attached and the processes that match are known.
+fn ready(session: &mut Session) -> Result<()> {
+    let rung = session.rung();
+    let selected = session.selected();
+    eprintln!("wirespan ready: rung {rung}, {selected} processes selected");
+    Ok(())
+}
+
+fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
+    let trace = trace::Settings {
+        parent_wait: config.limits.parent_wait,
+        waiting_spans: config.limits.waiting_spans,
+        connections: config.limits.connections as usize,
+        redaction: config.redaction(),
+        ..trace::Settings::default()
+    };
+    let engine = pipeline::Settings {
+        trace,
+        limits: protocol::Limits::default(),
+        connections: config.limits.connections as usize,
+    };
+    let kernel = kernel::Settings {
+        rung: args.rung,
+        ring_bytes: config.capture.ring_bytes,
+        capture_bytes: config.capture.bytes,
+        connections: config.limits.connections,
+        verbose,
+        ..kernel::Settings::default()
+    };
+    Options { selection: config.selection, kernel, engine }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,153 @@
+//! What `run` and `trace` share around a session: exporters on a tokio runtime, the session's thread, signals, the end.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
+
+use super::{
+    session::{Options, Session},
+    telemetry::Telemetry,
+};
+use crate::export::{self, Exporters, HostResource};
+
+/// How long the exporters may drain: with the session's own end this stays below the 5 s that `run` promises.
+const DRAIN: Duration = Duration::from_millis(3500);
+
+/// What is known before anything runs.
+pub(super) struct Setup {
+    pub(super) host: HostResource,
+    pub(super) export: export::Settings,
+}
+
+/// Exporters that run and wait for spans.
+pub(super) struct Prepared {
+    pub(super) runtime: Runtime,
+    pub(super) exporters: Exporters,
+    pub(super) telemetry: Arc<Telemetry>,
+}
+
+impl Setup {
+    /// Starts the exporters on a runtime of their own.
+    pub(super) fn start(&self) -> Result<Prepared> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot start the threads of the exporters")?;
+        let exporters = Exporters::start(&self.export, &self.host, runtime.handle())?;
+        Ok(Prepared { runtime, exporters, telemetry: Arc::new(Telemetry::default()) })
+    }
+}
+
+/// A session in its thread, with its exporters.
+pub(super) struct Tracing {
+    runtime: Runtime,
+    exporters: Exporters,
+    stop: Arc<AtomicBool>,
+    /// Tells when the session's thread has ended, with its outcome.
+    ended: oneshot::Receiver<Result<()>>,
+}
+
+/// How the session is set up before it runs: pins processes, prints `ready`.
+pub(super) type Prepare = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
+
+impl Tracing {
+    /// Loads the programs and runs the session in a thread of its own. Returns when tracing has begun.
+    pub(super) fn start(prepared: Prepared, options: Options, prepare: Prepare) -> Result<Self> {
+        let Prepared { runtime, exporters, telemetry } = prepared;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (report_start, started) = std::sync::mpsc::channel();
+        let (report_end, ended) = oneshot::channel();
+        let (sender, stopped) = (exporters.sender(), Arc::clone(&stop));
+        let body = move || {
+            let mut session = match Session::start(options, sender, telemetry)
+                .and_then(|mut session| prepare(&mut session).map(|()| session))
+            {
+                Ok(session) => session,
+                Err(error) => return drop(report_start.send(Err(error))),
+            };
+            drop(report_start.send(Ok(())));
+            // The receiver is gone only when the process is ending anyway.
+            drop(report_end.send(session.run(&stopped)));
+        };
+        thread::Builder::new()
+            .name("session".to_owned())
+            .spawn(body)
+            .context("cannot start the session's thread")?;
+        started
+            .recv()
+            .map_err(|_| anyhow!("the session's thread ended before it began: this is a defect"))??;
+        Ok(Self { runtime, exporters, stop, ended })
+    }
+
+    /// Waits for `end` (or for the session to fail), then stops, drains and says what was exported.
+    pub(super) fn until<T>(self, end: impl Future<Output = T>) -> Result<T> {
+        let Self { runtime, exporters, stop, mut ended } = self;
+        let outcome = runtime.block_on(async {
+            tokio::select! {
+                result = &mut ended => Err(failed(result)),
+                value = end => Ok(value),
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+        let session = match outcome {
+            Ok(_) => runtime.block_on(ended).unwrap_or_else(|_| Err(died())),
+            Err(_) => Ok(()),
+        };
+        let summary = runtime.block_on(exporters.shutdown(DRAIN));
+        tracing::info!("{summary}");
+        if summary.exporters.iter().any(|exporter| exporter.dropped_total() > 0) {
+            tracing::warn!("{summary}");
+        }
+        // A name look-up that hangs must not hold up the end.
+        runtime.shutdown_background();
+        session?;
+        outcome
+    }
+}
+
+fn failed(result: Result<Result<()>, oneshot::error::RecvError>) -> anyhow::Error {
+    match result {
+        Ok(Err(error)) => error,
+        _ => died(),
+    }
+}
+
+fn died() -> anyhow::Error {
+    anyhow!("the session's thread ended unexpectedly: this is a defect")
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on these signals do not end the process by themselves. Needs the runtime's context.
+    pub(super) fn catch(runtime: &Runtime) -> Result<Self> {
+        let _context = runtime.enter();
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    /// The next of them, as its number.
+    pub(super) async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => libc::SIGTERM,
+            _ = self.interrupt.recv() => libc::SIGINT,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The agent's own numbers: the session publishes them, the metrics endpoint and the summary at the end read them.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use agent_common::Counter;
+
+use crate::{
+    export::metrics::MetricsText,
+    pipeline::{Engine, LedgerTotals},
+    process::Table,
+    source::kernel::{Fill, KernelSource},
+};
+
+/// One number, ready to be written.
+#[derive(Debug)]
+struct Sample {
+    name: &'static str,
+    help: &'static str,
+    labels: Vec<(&'static str, String)>,
+    value: u64,
+}
+
+/// The numbers of the last publication.
+#[derive(Debug, Default)]
+pub(super) struct Telemetry {
+    samples: Mutex<Vec<Sample>>,
+    refused_feedback: AtomicU64,
+}
+
+impl Telemetry {
+    /// A request to skip that the kernel did not take.
+    pub(super) fn count_refused_feedback(&self) {
+        self.refused_feedback.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Replaces what the endpoint shows.
+    pub(super) fn publish(
+        &self,
+        counters: &[(Counter, u64)],
+        source: &mut KernelSource,
+        engine: &mut Engine,
+        table: &Table,
+    ) {
+        let mut samples = Vec::with_capacity(160);
+        kernel(&mut samples, counters);
+        ring(&mut samples, source.fill(), source.undecodable());
+        pipeline(&mut samples, engine);
+        processes(&mut samples, table);
+        samples.push(Sample {
+            name: "wirespan_feedback_refused_total",
+            help: "requests to skip bytes that the kernel did not take",
+            labels: Vec::new(),
+            value: self.refused_feedback.load(Ordering::Relaxed),
+        });
+        *self.samples.lock().unwrap_or_else(PoisonError::into_inner) = samples;
+    }
+
+    /// Writes the last publication, and what is read at the moment.
+    pub(super) fn collect(&self, out: &mut MetricsText) {
+        for sample in self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let labels: Vec<(&'static str, &str)> =
+                sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            if sample.name.ends_with("_total") {
+                out.counter(sample.name, sample.help, &labels, sample.value);
+            } else {
+                out.gauge(sample.name, sample.help, &labels, sample.value as f64);
+            }
+        }
+        if let Some(bytes) = resident() {
+            out.gauge(
+                "wirespan_memory_resident_bytes",
+                "resident memory of the agent, ring included",
+                &[],
+                bytes as f64,
+            );
+        }
+    }
+}
+
+fn kernel(samples: &mut Vec<Sample>, counters: &[(Counter, u64)]) {
+    for (counter, value) in counters {
+        let label = if counter.metric() == "wirespan_bpf_calls_total" { "program" } else { "reason" };
+        samples.push(Sample {
+            name: counter.metric(),
+            help: counter.help(),
+            labels: vec![(label, counter.label().to_owned())],
+            value: *value,
+        });
+    }
+}
+
+fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
+    let mut gauge = |name, help, value| samples.push(Sample { name, help, labels: Vec::new(), value });
+    gauge(
+        "wirespan_ring_fill_bytes",
+        "most bytes found in the ring at once since the last publication",
+        fill.used,
+    );
+    gauge("wirespan_ring_size_bytes", "size of the ring", fill.size);
+    gauge("wirespan_ring_undecodable_records_total", "records that are none: must stay 0", undecodable);
+}
+
+fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
+    let tally = engine.tally().clone();
+    let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
+    for (kind, value) in [
+        ("transfer", tally.transfers),
+        ("opened", tally.opened),
+        ("closed", tally.closed),
+        ("other", tally.other_events),
+    ] {
+        add(
+            "wirespan_events_total",
+            "events that entered the pipeline",
+            vec![("kind", kind.to_owned())],
+            value,
+        );
+    }
+    add("wirespan_moved_bytes_total", "bytes that the traced calls moved", Vec::new(), tally.moved_bytes);
+    add(
+        "wirespan_captured_bytes_total",
+        "bytes of them that were captured",
+        Vec::new(),
+        tally.captured_bytes,
+    );
+    add(
+        "wirespan_stray_transfers_total",
+        "transfers of connections that are not known",
+        Vec::new(),
+        tally.stray_transfers,
+    );
+    add(
+        "wirespan_connections_evicted_total",
+        "connections forgotten because there were too many",
+        Vec::new(),
+        tally.evicted,
+    );
+    add("wirespan_connections", "connections open now", Vec::new(), engine.connections() as u64);
+    for (key, value) in tally.withheld() {
+        let labels = vec![("reason", key.reason.name().to_owned()), ("pid", key.pid.to_string())];
+        add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, value);
+    }
+    ledger(samples, &tally.ledger);
+    for (what, value) in engine.protocol_counters().list() {
+        samples.push(Sample {
+            name: "wirespan_protocol_total",
+            help: "what the parsers met: losses, ceilings, refusals",
+            labels: vec![("what", what.to_owned())],
+            value,
+        });
+    }
+    for sample in engine.trace_counters().samples() {
+        let labels = sample.label.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        samples.push(Sample {
+            name: sample.name,
+            help: "counted by the trace layer (ARCHITECTURE.md, Counters)",
+            labels,
+            value: sample.value,
+        });
+    }
+}
+
+fn ledger(samples: &mut Vec<Sample>, totals: &LedgerTotals) {
+    for (entry, value) in [
+        ("observed", totals.observed),
+        ("parsed", totals.parsed),
+        ("skipped", totals.skipped),
+        ("truncated", totals.truncated),
+        ("dropped", totals.dropped),
+        ("unseen", totals.unseen),
+    ] {
+        samples.push(Sample {
+            name: "wirespan_ledger_bytes_total",
+            help: "bytes of ended connections: observed = parsed + skipped + truncated + dropped + unseen",
+            labels: vec![("entry", entry.to_owned())],
+            value,
+        });
+    }
+    samples.push(Sample {
+        name: "wirespan_ledger_violations_total",
+        help: "directions of connections whose account did not balance: must stay 0",
+        labels: Vec::new(),
+        value: totals.violations,
+    });
+}
+
+fn processes(samples: &mut Vec<Sample>, table: &Table) {
+    let counters = table.counters();
+    let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
+    add("wirespan_processes_selected", "processes traced now", Vec::new(), table.selected_count() as u64);
+    for (what, value) in [
+        ("selected", counters.selected),
+        ("deselected", counters.deselected),
+        ("vanished", counters.vanished),
+        ("over_limit", counters.over_limit),
+        ("forgotten", counters.forgotten),
+        ("unreadable", counters.unreadable),
+    ] {
+        let labels = vec![("what", what.to_owned())];
+        add("wirespan_process_decisions_total", "decisions about processes", labels, value);
+    }
+}
+
+/// Resident bytes of this process (second field of /proc/self/statm, in pages).
+fn resident() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * procfs::page_size())
+}

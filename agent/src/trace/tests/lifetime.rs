@@ -1,0 +1,207 @@
+//! Connects, notices, limits and input that no sound source would give.
+
+use super::world::{MILLISECOND, SECOND, UNIX_OFFSET, World, address, complete, ended, ok, thread};
+use crate::{
+    event::{ConnectionId, Direction, Event, Timestamp},
+    protocol::{Message, Origin, Outcome},
+    trace::{
+        Settings,
+        span::{SpanKind, Status},
+    },
+};
+
+#[test]
+fn a_failed_connect_is_a_client_span() {
+    for (errno, error) in [
+        (111, "connection_refused"),
+        (110, "timeout"),
+        (104, "connection_reset"),
+        (113, "host_unreachable"),
+        (101, "network_unreachable"),
+        (0, "connect_cancelled"),
+        (13, "EACCES"),
+    ] {
+        let mut world = World::new();
+        let socket = world.connecting(thread(1, 0));
+        let start = world.now;
+        let at = world.step();
+        world.event(&Event::ConnectFailed { at, socket, errno });
+        let [span] = world.spans.as_slice() else { panic!("one span") };
+        assert_eq!(
+            (span.name.as_str(), span.kind, span.status),
+            ("connect", SpanKind::Client, Status::Error)
+        );
+        assert_eq!(span.error.as_deref(), Some(error));
+        assert_eq!((span.http.as_ref(), span.peer, span.local), (None, address(9_000), None));
+        assert_eq!((span.start, span.end), (UNIX_OFFSET + start, UNIX_OFFSET + at.0));
+        assert_eq!((span.parent, span.parent_unknown), (None, false));
+        assert_ne!(span.trace.0, [0; 16]);
+        assert_eq!(&*span.process.service_name, "service-1");
+    }
+}
+
+#[test]
+fn a_successful_connect_is_none() {
+    let mut world = World::new();
+    let connection = world.connect(thread(1, 0));
+    world.close(connection);
+    world.pass(5 * SECOND);
+    assert!(world.spans.is_empty());
+    assert_eq!(world.tracer.counters().connections, 0);
+}
+
+#[test]
+fn what_is_open_for_a_second_is_announced_once() {
+    let mut world = World::with(Settings::default());
+    let own = thread(1, 0);
+    let backend = world.open(own);
+    let quick = world.write_request(backend, own, "/quick");
+    world.read_response(quick, own);
+    let slow = world.write_request(backend, own, "/slow");
+    world.connecting(own);
+    world.pass(900 * MILLISECOND);
+    assert!(world.notices.is_empty());
+    world.pass(5 * SECOND);
+    let names: Vec<_> = world.notices.iter().map(|notice| notice.name.as_str()).collect();
+    assert_eq!(names, ["GET", "connect"]);
+    let notice = &world.notices[0];
+    assert_eq!(notice.id, world.id(slow));
+    assert_eq!(notice.http.as_ref().unwrap().path.as_deref(), Some("/slow"));
+    assert!(notice.end - notice.start >= SECOND);
+    world.read_response(slow, own);
+    assert_eq!(world.span(slow).trace, world.notices[0].trace);
+    assert_eq!(world.tracer.counters().open_notices, 2);
+}
+
+#[test]
+fn outcomes_are_errors_where_they_are() {
+    for (direction, status, outcome, error) in [
+        (Direction::In, Some(200), Outcome::Complete, None),
+        (Direction::In, Some(404), Outcome::Complete, None),
+        (Direction::Out, Some(404), Outcome::Complete, Some("404")),
+        (Direction::In, Some(503), Outcome::Complete, Some("503")),
+        (Direction::Out, Some(503), Outcome::Complete, Some("503")),
+        (Direction::Out, Some(101), Outcome::Upgraded, None),
+        (Direction::Out, None, Outcome::ConnectionClosed(None), Some("connection_closed")),
+        (Direction::Out, None, Outcome::ConnectionClosed(Some(104)), Some("connection_reset")),
+        (Direction::Out, Some(200), Outcome::ConnectionClosed(Some(110)), Some("timeout")),
+        (Direction::Out, Some(500), Outcome::ConnectionClosed(None), Some("500")),
+        (Direction::In, None, Outcome::ClientAborted(Some(104)), Some("client_aborted")),
+        (Direction::In, None, Outcome::Lost, None),
+        (Direction::In, None, Outcome::Unfinished, None),
+    ] {
+        let mut world = World::new();
+        let own = thread(1, 0);
+        let connection = world.open(own);
+        let exchange = match direction {
+            Direction::In => world.read_request(connection, own, "/"),
+            Direction::Out => world.write_request(connection, own, "/"),
+        };
+        if let Some(code) = status {
+            world.respond(exchange, own, super::world::status(code));
+        }
+        world.end(exchange, ended(outcome));
+        world.pass(SECOND);
+        let span = world.span(exchange);
+        assert_eq!(span.error.as_deref(), error, "{direction:?} {status:?} {outcome:?}");
+        assert_eq!(span.status == Status::Error, error.is_some());
+        assert_eq!(span.http.as_ref().unwrap().status, status);
+        assert_eq!(span.http.as_ref().unwrap().response_body_size, Some(2));
+    }
+}
+
+#[test]
+fn messages_of_unknown_connections_and_out_of_order_do_no_harm() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let origin = Origin { at: Timestamp(world.now), thread: own, position: 0, last_input: None };
+    let request = |ordinal| Message::Request { ordinal, direction: Direction::In, origin };
+    let end = |ordinal| Message::End { ordinal, at: Timestamp(0), end: Box::new(complete()) };
+    world.message(ConnectionId(99), request(0));
+    world.message(ConnectionId(99), end(0));
+    assert_eq!(world.tracer.counters().refused_messages, 1);
+    let connection = world.open(own);
+    world.message(connection, end(3));
+    world.message(connection, request(3));
+    world.message(connection, request(3));
+    world.message(connection, request(2));
+    assert_eq!(world.tracer.counters().refused_messages, 3);
+    world.message(connection, request(7));
+    world.message(connection, end(7));
+    world.message(connection, end(7));
+    world.message(connection, end(3));
+    world.pass(SECOND);
+    assert_eq!(world.spans.len(), 2);
+    for span in &world.spans {
+        assert!(span.end >= span.start);
+        assert_eq!((span.name.as_str(), span.http.as_ref().unwrap().method), ("HTTP", "_OTHER"));
+    }
+}
+
+#[test]
+fn limits_hold_and_are_counted() {
+    let mut world = World::with(Settings {
+        connections: 4,
+        exchanges: 20,
+        exchanges_per_connection: 3,
+        connects: 2,
+        processes: 6,
+        open_notice: None,
+        ..Settings::default()
+    });
+    let own = thread(1, 0);
+    let first = world.open(own);
+    for _ in 0..5 {
+        world.read_request(first, own, "/");
+    }
+    assert_eq!(world.tracer.counters().evicted_exchanges, 2);
+    assert_eq!(world.spans.len(), 2);
+    assert_eq!(world.tracer.counters().exchanges, 3);
+    for _ in 0..10 {
+        let connection = world.open(own);
+        world.read_request(connection, own, "/");
+    }
+    assert_eq!(world.tracer.counters().connections, 4);
+    assert_eq!(world.tracer.counters().evicted_connections, 7);
+    for _ in 0..3 {
+        world.connecting(thread(1, 0));
+        world.open(own);
+    }
+    assert_eq!(world.tracer.counters().refused_connects, 1);
+    for pid in 10..20 {
+        let connection = world.open(thread(pid, 0));
+        let exchange = world.read_request(connection, thread(pid, 0), "/");
+        world.answer(exchange, thread(pid, 0));
+    }
+    assert!(world.tracer.counters().refused_processes > 0);
+}
+
+#[test]
+fn exchanges_beyond_the_bound_make_no_span() {
+    let mut world = World::with(Settings { exchanges: 2, ..Settings::default() });
+    let own = thread(1, 0);
+    let exchanges: Vec<_> = (0..3)
+        .map(|_| {
+            let connection = world.open(own);
+            world.write_request(connection, own, "/")
+        })
+        .collect();
+    for exchange in &exchanges {
+        world.respond(*exchange, own, ok());
+        world.end(*exchange, complete());
+    }
+    assert_eq!(world.spans.len(), 2);
+    assert_eq!(world.tracer.counters().refused_exchanges, 1);
+}
+
+#[test]
+fn an_exchange_without_an_end_ends_with_its_connection() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let connection = world.open(own);
+    let exchange = world.read_request(connection, own, "/");
+    world.close(connection);
+    world.pass(10 * SECOND);
+    assert_eq!(world.span(exchange).incomplete, ["unfinished"]);
+    assert_eq!(world.tracer.counters().connections, 0);
+}
