@@ -5,7 +5,13 @@ use std::{fmt::Write as _, path::Path};
 use anyhow::Result;
 
 use super::stdout;
-use crate::config::Config;
+use crate::{
+    config::Config,
+    export::{
+        console::ConsoleFormat,
+        otlp::settings::{Compression, Protocol},
+    },
+};
 
 /// Validates the file together with this environment and prints what a run with it would do.
 ///
@@ -39,14 +45,25 @@ fn summary(config: &Config) -> Result<String> {
     }
     if let Some(otlp) = &config.export.otlp {
         let target = otlp.target()?;
-        let protocol = otlp.protocol();
-        writeln!(text, "  export   otlp to {target} ({protocol:?}, {:?} compression)", otlp.compression())?;
+        let protocol = match otlp.protocol() {
+            Protocol::Grpc => "grpc",
+            Protocol::HttpProtobuf => "http/protobuf",
+        };
+        let compression = match otlp.compression() {
+            Compression::None => "not compressed",
+            Compression::Gzip => "gzip",
+        };
+        writeln!(text, "  export   otlp to {target} ({protocol}, {compression})")?;
     }
     if let Some(file) = &config.export.file {
         writeln!(text, "  export   file {}", file.path.display())?;
     }
     if let Some(console) = &config.export.console {
-        writeln!(text, "  export   console ({:?})", console.format)?;
+        let format = match console.format {
+            ConsoleFormat::Tree => "tree",
+            ConsoleFormat::Json => "json",
+        };
+        writeln!(text, "  export   console ({format})")?;
     }
     match config.metrics {
         Some(address) => writeln!(text, "  metrics  http://{address}/metrics")?,
@@ -74,7 +91,7 @@ mod tests {
             summary(&config).unwrap(),
             "  select   exe /usr/sbin/nginx\n\
              \x20 exclude  exe */sshd\n\
-             \x20 export   otlp to http://127.0.0.1:4317/ (Grpc, None compression)\n\
+             \x20 export   otlp to http://127.0.0.1:4317/ (grpc, not compressed)\n\
              \x20 metrics  http://127.0.0.1:9464/metrics\n\
              \x20 capture  4096 bytes of a call, ring of 8388608 bytes\n\
              \x20 limits   65536 connections, 50000 spans waiting up to 30s for a parent, 32768 for each exporter\n"
