@@ -126,8 +126,15 @@ fn assert_clear(message: &str, words: &[&str]) {
     assert!(message.lines().count() <= 6, "{message}");
 }
 
+/// A configuration that is good but for what the test is about. The metrics' port is the test's own: another agent may
+/// run beside it.
 fn config(stage: &Stage, rest: &str) -> String {
-    format!("{}{rest}", stage.select())
+    let metrics = if rest.contains("metrics:") { String::new() } else { metrics() };
+    format!("{}{rest}{metrics}", stage.select())
+}
+
+fn metrics() -> String {
+    format!("metrics: {{ listen: \"127.0.0.1:{}\" }}\n", stage::port())
 }
 
 const CONSOLE: &str = "export: { console: {} }\n";
@@ -177,7 +184,7 @@ fn an_error_in_the_configuration_has_file_and_line() -> Result<()> {
         ("select: [ { port: 70000 } ]\n", "port"),
     ];
     for (text, word) in cases {
-        let message = refused(&stage, &format!("{text}{CONSOLE}"), &[])?;
+        let message = refused(&stage, &format!("{text}{CONSOLE}{}", metrics()), &[])?;
         assert_clear(&message, &[word]);
         assert!(message.contains("refused.yaml"), "{message}");
     }
