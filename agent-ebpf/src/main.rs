@@ -9,6 +9,7 @@ mod capture;
 mod connection;
 mod context;
 mod count;
+mod framing;
 mod kernel;
 mod maps;
 mod process;

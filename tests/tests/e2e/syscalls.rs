@@ -97,13 +97,18 @@ exact! {
     send_and_recv "send-recv"
     sendto_and_recvfrom "sendto-recvfrom"
     sendmsg_and_recvmsg "sendmsg-recvmsg"
-    sendmmsg_and_recvmmsg "sendmmsg-recvmmsg"
     bodies_by_sendfile "sendfile"
     bodies_by_splice "splice"
     peeked_bytes_are_counted_once "peek"
     bodies_thrown_away "trunc"
     partial_writes_and_eagain "partial"
     one_byte_per_call "bytes"
+}
+
+/// Of several messages in one call nobody can tell which one the kernel has just moved: lengths only.
+#[test]
+fn several_messages_in_one_call_are_not_misread() -> Result<()> {
+    unreadable("sendmmsg-recvmmsg")
 }
 
 #[test]
