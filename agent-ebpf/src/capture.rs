@@ -8,13 +8,11 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use crate::{
     context::{Syscall, Task, syscall},
     maps::tunable,
+    pieces::Pieces,
     socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, withheld},
 };
 
 const TAIL: u32 = TAIL_MAX as u32;
-
-/// Most pieces of a call that is captured whole: 128 KiB of a buffer, or every iovec that is looked at.
-pub const PIECES: usize = IOVECS;
 
 /// A record with room for its payload. The payload has twice the room that it may fill, so that an offset and a size that
 /// are each within bounds are so together, which is all that the verifier can see.
@@ -22,8 +20,9 @@ pub const PIECES: usize = IOVECS;
 pub struct Scratch {
     pub record: Transfer,
     pub payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
-    vector: [[u64; 2]; IOVECS],
+    pub vector: [[u64; 2]; IOVECS],
     walk: Walk,
+    pub pieces: Pieces,
     /// First sight of a connection: too much for the stack.
     pub opened: Opened,
     pub connection: Connection,
@@ -67,9 +66,9 @@ pub struct Source {
     /// Why they may not be read; 0: they may.
     pub withheld: u8,
     /// The address is that of an array of iovecs.
-    vector: bool,
-    address: u64,
-    count: u64,
+    pub vector: bool,
+    pub address: u64,
+    pub count: u64,
 }
 
 impl Source {
@@ -104,65 +103,6 @@ pub fn copy_call(scratch: *mut Scratch, source: &Source, length: u32) -> Capture
     } else {
         copy_buffer(scratch, source.address, length)
     }
-}
-
-/// One piece of a call that is captured whole.
-pub struct Piece {
-    /// Bytes of the call that it covers; 0: there are no more pieces.
-    pub length: u32,
-    pub captured: Captured,
-}
-
-/// Copies piece `index`, which begins `done` bytes into the call, with `left` bytes to go: the next `most` bytes of a
-/// buffer, or one iovec, of which the first `most` bytes.
-#[inline(always)]
-pub fn copy_piece(
-    scratch: *mut Scratch,
-    source: &Source,
-    index: usize,
-    done: u32,
-    left: u32,
-    most: u32,
-) -> Piece {
-    let (base, room) = if source.vector {
-        // SAFETY: index < PIECES = IOVECS; `copy_call` has read the iovecs into the scratch.
-        let [base, room] =
-            unsafe { read_volatile((&raw const (*scratch).vector).cast::<[u64; 2]>().add(index)) };
-        if index as u64 >= source.count {
-            return Piece { length: 0, captured: Captured::withheld(0) };
-        }
-        (base, room)
-    } else {
-        (source.address + u64::from(done), u64::from(most))
-    };
-    let length = if room > u64::from(left) { left } else { room as u32 };
-    let head = if length > most { most } else { length };
-    let head = bounded::<{ CAPTURE_MAX as u32 }>(head);
-    if !copy(scratch, 0, base, head) {
-        return Piece { length, captured: Captured::withheld(withheld::FAULT) };
-    }
-    Piece { length, captured: Captured { head, tail: 0, withheld: 0 } }
-}
-
-/// Moves on by `length` bytes of the call. The record's position is the memory of it: what the verifier loads from a map it
-/// knows nothing of, so that the paths through one piece join again before the next.
-#[inline(always)]
-pub fn advance(scratch: *mut Scratch, length: u32) -> u32 {
-    // SAFETY: the per-CPU scratch of this direction.
-    unsafe {
-        let done = &raw mut (*scratch).walk.walked;
-        let position = &raw mut (*scratch).record.position;
-        write_volatile(position, read_volatile(position) + u64::from(length));
-        write_volatile(done, read_volatile(done) + length);
-        read_volatile(done)
-    }
-}
-
-/// Forgets what the walk over a call has left.
-#[inline(always)]
-pub fn rewind(scratch: *mut Scratch) {
-    // SAFETY: the per-CPU scratch of this direction.
-    unsafe { write_volatile(&raw mut (*scratch).walk.walked, 0) };
 }
 
 /// Finds the buffer by the system call's convention (arch/x86/entry/syscalls/syscall_64.tbl).
@@ -224,7 +164,7 @@ fn limit(length: u32) -> u32 {
 
 /// Copies `size` bytes to `offset` of the payload; both are bounded here once more, for the verifier.
 #[inline(always)]
-fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
+pub fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
     let offset = bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(offset);
     let size = bounded::<{ CAPTURE_MAX as u32 }>(size);
     // SAFETY: offset + size <= 2 * CAPTURE_MAX + TAIL_MAX, the size of the payload being larger; the helper checks the source.

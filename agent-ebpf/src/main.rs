@@ -12,6 +12,7 @@ mod count;
 mod framing;
 mod kernel;
 mod maps;
+mod pieces;
 mod process;
 mod ring;
 mod socket;

@@ -7,14 +7,14 @@ use agent_common::{
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
 use crate::{
-    capture::{self, Captured, PIECES, Scratch, Source},
+    capture::{self, Captured, Scratch, Source},
     connection::{self, Traced},
     context::{Caller, NO_TASK, Task, Trust, trust},
     count::add,
     framing,
     kernel::{self, Sock},
     maps::{CONTROLS, SCRATCH, SWITCHES, offset, tunable},
-    ring,
+    pieces, ring,
 };
 
 /// A send or receive that has just returned.
@@ -300,39 +300,29 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
     Err(Counter::DropTransfer)
 }
 
-/// A long call whose framing lies between its data: one record per piece, so that no chunk's size is missed. At most
-/// `PIECES` pieces; what is beyond is truncated.
+/// A long call whose framing lies between its data: one record per piece, so that no chunk's size is missed. What is
+/// beyond the pieces is truncated.
 #[inline(always)]
 fn put_whole(
     scratch: *mut Scratch,
     event: &Event,
     source: &Source,
     length: u32,
-    piece: u32,
+    most: u32,
 ) -> Result<(), Counter> {
-    capture::rewind(scratch);
-    let mut outcome = Ok(());
-    let mut done = 0u32;
-    let mut index = 0usize;
-    while index < PIECES {
-        if done >= length {
-            break;
+    let direction = usize::from(event.header.direction) & 1;
+    let lost = pieces::put_all(scratch, direction as u32, source, length, most, event.header.flags);
+    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
+    unsafe {
+        if lost.records != 0 {
+            connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(lost.bytes));
+            connection::atomic_add(&raw mut (*event.process).drops, u64::from(lost.records));
         }
-        let found = capture::copy_piece(scratch, source, index, done, length - done, piece);
-        index += 1;
-        if found.length == 0 {
-            // An empty iovec, or no more of them.
-            continue;
-        }
-        if put(scratch, event, found.length, found.captured).is_err() {
-            outcome = Err(Counter::DropTransfer);
-        }
-        done = capture::advance(scratch, found.length);
     }
-    if done < length {
-        return put(scratch, event, length - done, Captured { head: 0, tail: 0, withheld: 0 });
+    if lost.rest != 0 {
+        return put(scratch, event, lost.rest, Captured { head: 0, tail: 0, withheld: 0 });
     }
-    outcome
+    Ok(())
 }
 
 /// kTLS and others: the bytes at the system call are not those of the stream.
