@@ -175,6 +175,11 @@ fn a_server_that_starts_after_the_agent_is_found_by_its_port() -> Result<()> {
     let script = stage.file("later.py", include_str!("../../programs/server.py"))?;
     let mut server = Launch::new(machine::python()).arg(script).arg(port.to_string()).start(stage.dir())?;
     server.says("listening")?;
+    // A port rule is looked at when the listen is seen, in user space: a request right after it may come first.
+    wirespan_tests::wait::until("the server to be selected", || {
+        let metrics = agent.metrics().ok()?;
+        (metrics.sum("wirespan_process_decisions_total", &["what=\"selected\""]) > 0.0).then_some(())
+    })?;
     for _ in 0..3 {
         curl(&stage, false, port)?.finish()?;
     }

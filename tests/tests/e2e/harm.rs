@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::TcpListener, path::Path, process::Command}
 
 use anyhow::{Context as _, Result, ensure};
 use wirespan_tests::{
-    agent::{self, Agent},
+    agent::{self, Agent, Metrics},
     machine,
     nginx::Nginx,
     process::{Launch, Process},
@@ -41,7 +41,7 @@ fn at_full_speed_every_request_is_a_span() -> Result<()> {
     assert_unharmed(&report);
     // The question itself is a request that both count.
     let requests = nginx.requests()? - before;
-    let metrics = settled(&agent)?;
+    let metrics = settled(&agent, requests)?;
     let file = agent.finish()?;
     let spans = count(&file, "\"spanId\"")?;
     assert_eq!(metrics.losses(), Vec::<String>::new(), "{requests} requests, {spans} spans");
@@ -49,15 +49,12 @@ fn at_full_speed_every_request_is_a_span() -> Result<()> {
     Ok(())
 }
 
-/// The metrics once they stand still: what was captured has been worked off.
-fn settled(agent: &Agent) -> Result<agent::Metrics> {
-    let mut last = String::new();
-    wait::until("the agent's counters to stand still", || {
+/// The metrics once so many spans are made or something is lost.
+fn settled(agent: &Agent, requests: u64) -> Result<Metrics> {
+    wait::until(&format!("{requests} spans"), || {
         let metrics = agent.metrics().ok()?;
-        let spans = metrics.sum("wirespan_spans_total", &[]).to_string();
-        let still = spans == last;
-        last = spans;
-        still.then_some(metrics)
+        let made = metrics.sum("wirespan_trace_spans_total", &[]) >= requests as f64;
+        (made || !metrics.losses().is_empty()).then_some(metrics)
     })
 }
 
