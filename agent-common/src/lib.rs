@@ -10,7 +10,7 @@ mod record;
 mod state;
 
 pub use counter::{COUNTERS, Counter};
-pub use offsets::{CGROUP_RULES, MISSING, Offsets, Tunables};
+pub use offsets::{CGROUP_RULES, MISSING, Offsets, PORT_RULES, Tunables};
 pub use record::{
     CAPTURE_MAX, Closed, Connecting, HalfClosed, Header, Opened, ProcessRecord, SocketRecord, TAIL_MAX,
     Transfer, kind, transfer_flags,

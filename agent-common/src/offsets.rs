@@ -7,6 +7,9 @@ pub const MISSING: u32 = u32::MAX;
 /// Most cgroup rules that the kernel checks itself.
 pub const CGROUP_RULES: usize = 8;
 
+/// Most port rules that the kernel checks itself.
+pub const PORT_RULES: usize = 8;
+
 /// Byte offsets of kernel struct fields, from BTF. `MISSING` where the kernel has no such field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -128,6 +131,8 @@ pub struct Tunables {
     /// Depth of each cgroup below the root of the hierarchy.
     pub cgroup_levels: [u32; CGROUP_RULES],
     pub cgroup_ids: [u64; CGROUP_RULES],
+    /// Ports whose listeners the kernel selects by itself; 0: unused.
+    pub ports: [u32; PORT_RULES],
 }
 
 impl Tunables {
@@ -145,10 +150,11 @@ impl Tunables {
         cgroup_rules: 0,
         cgroup_levels: [0; CGROUP_RULES],
         cgroup_ids: [0; CGROUP_RULES],
+        ports: [0; PORT_RULES],
     };
 }
 
-const _: () = assert!(size_of::<Tunables>() == 40 + 4 * CGROUP_RULES + 8 * CGROUP_RULES);
+const _: () = assert!(size_of::<Tunables>() == 40 + 12 * CGROUP_RULES + 4 * PORT_RULES);
 
 #[cfg(feature = "user")]
 impl Offsets {

@@ -29,6 +29,8 @@ pub mod conn_flags {
     /// The TCP state is CLOSE but bytes are still to be read: the record comes with the last of them or with the socket's
     /// destruction.
     pub const DRAINING: u32 = 32;
+    /// Out is framed by chunks: calls are captured whole. In: the bit after it.
+    pub const WHOLE_OUT: u32 = 64;
     /// A connection of the agent's own exporter, seen from the collector: never traced.
     pub const OWN: u32 = 16;
 }
@@ -88,9 +90,11 @@ pub struct Control {
     pub skip_until: [u64; 2],
     /// Not 0: no records at all.
     pub opaque: u64,
+    /// Bit 0 out, bit 1 in: calls are captured whole.
+    pub whole: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 24);
+const _: () = assert!(size_of::<Control>() == 32);
 
 /// A connect in progress.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use crate::{
     context::{Syscall, Task, syscall},
     maps::tunable,
+    pieces::Pieces,
     socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, withheld},
 };
 
@@ -18,9 +19,10 @@ const TAIL: u32 = TAIL_MAX as u32;
 #[repr(C)]
 pub struct Scratch {
     pub record: Transfer,
-    payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
-    vector: [[u64; 2]; IOVECS],
+    pub payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
+    pub vector: [[u64; 2]; IOVECS],
     walk: Walk,
+    pub pieces: Pieces,
     /// First sight of a connection: too much for the stack.
     pub opened: Opened,
     pub connection: Connection,
@@ -58,27 +60,48 @@ impl Captured {
     }
 }
 
-/// Where the caller's bytes lie.
-enum Source {
-    Buffer(u64),
-    Vector { address: u64, count: u64 },
-    Withheld(u8),
+/// Where the caller's bytes lie. One struct and no enum: before 5.12 the verifier refuses payloads that are not there.
+#[derive(Clone, Copy)]
+pub struct Source {
+    /// Why they may not be read; 0: they may.
+    pub withheld: u8,
+    /// The address is that of an array of iovecs.
+    pub vector: bool,
+    pub address: u64,
+    pub count: u64,
 }
 
-/// Copies the bytes of the current call, of which `length` were moved.
+impl Source {
+    #[inline(always)]
+    pub fn withheld(reason: u8) -> Self {
+        Self { withheld: reason, vector: false, address: 0, count: 0 }
+    }
+
+    #[inline(always)]
+    fn buffer(address: u64) -> Self {
+        Self { withheld: 0, vector: false, address, count: 0 }
+    }
+
+    #[inline(always)]
+    fn iovecs(address: u64, count: u64) -> Self {
+        Self { withheld: 0, vector: true, address, count }
+    }
+}
+
+/// Finds the bytes of the current call.
 #[inline(always)]
-pub fn capture(
-    scratch: *mut Scratch,
-    task: Task,
-    direction: usize,
-    length: u32,
-    flags: u32,
-) -> Result<Captured, Counter> {
-    let Some(call) = syscall(task)? else { return Ok(Captured::withheld(withheld::TASK_32)) };
-    match source(&call, direction, flags) {
-        Source::Withheld(reason) => Ok(Captured::withheld(reason)),
-        Source::Buffer(address) => Ok(copy_buffer(scratch, address, length)),
-        Source::Vector { address, count } => Ok(copy_vector(scratch, address, count, length)),
+pub fn locate(task: Task, direction: usize, flags: u32) -> Result<Source, Counter> {
+    let Some(call) = syscall(task)? else { return Ok(Source::withheld(withheld::TASK_32)) };
+    Ok(source(&call, direction, flags))
+}
+
+/// Copies the first bytes of the call, of which `length` were moved, and its last few.
+#[inline(always)]
+pub fn copy_call(scratch: *mut Scratch, source: &Source, length: u32) -> Captured {
+    if source.vector {
+        copy_vector(scratch, source.address, source.count, length)
+    } else {
+        copy_buffer(scratch, source.address, length)
     }
 }
 
@@ -87,50 +110,34 @@ pub fn capture(
 fn source(call: &Syscall, direction: usize, flags: u32) -> Source {
     let unreadable = MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE;
     let mut flags = flags;
-    let found = if direction == OUT {
-        match call.number {
-            // write
-            1 => Source::Buffer(call.second),
-            // sendto
-            44 => {
-                flags |= call.fourth as u32;
-                Source::Buffer(call.second)
-            }
-            // writev, pwritev2
-            20 | 328 => Source::Vector { address: call.second, count: call.third },
-            // sendmsg
-            46 => {
-                flags |= call.third as u32;
-                message(call.second)
-            }
-            // sendfile, splice
-            40 | 275 => Source::Withheld(withheld::SPLICE),
-            _ => Source::Withheld(withheld::SYSCALL),
+    let sends = direction == OUT;
+    let found = match (sends, call.number) {
+        // write; read
+        (true, 1) | (false, 0) => Source::buffer(call.second),
+        // sendto; recvfrom
+        (true, 44) | (false, 45) => {
+            flags |= call.fourth as u32;
+            Source::buffer(call.second)
         }
-    } else {
-        match call.number {
-            // read
-            0 => Source::Buffer(call.second),
-            // recvfrom
-            45 => {
-                flags |= call.fourth as u32;
-                Source::Buffer(call.second)
-            }
-            // readv, preadv2
-            19 | 327 => Source::Vector { address: call.second, count: call.third },
-            // recvmsg
-            47 => {
-                flags |= call.third as u32;
-                message(call.second)
-            }
-            // sendfile, splice
-            40 | 275 => Source::Withheld(withheld::SPLICE),
-            _ => Source::Withheld(withheld::SYSCALL),
+        // writev, pwritev2; readv, preadv2
+        (true, 20 | 328) | (false, 19 | 327) => Source::iovecs(call.second, call.third),
+        // sendmsg; recvmsg
+        (true, 46) | (false, 47) => {
+            flags |= call.third as u32;
+            message(call.second)
         }
+        // sendmmsg; recvmmsg, of one message: of several nobody can tell which one this is.
+        (true, 307) | (false, 299) if call.third == 1 => {
+            flags |= call.fourth as u32;
+            message(call.second)
+        }
+        // sendfile, splice
+        (_, 40 | 275) => Source::withheld(withheld::SPLICE),
+        _ => Source::withheld(withheld::SYSCALL),
     };
     // On sends MSG_TRUNC and MSG_PEEK mean nothing and are ignored by TCP, but the design's list holds to the letter.
     if flags & unreadable != 0 {
-        return Source::Withheld(withheld::FLAGS);
+        return Source::withheld(withheld::FLAGS);
     }
     found
 }
@@ -142,9 +149,9 @@ fn message(address: u64) -> Source {
     // SAFETY: 16 bytes of stack; the helper checks the source.
     let failed = unsafe { bpf_probe_read_user((&raw mut vector).cast(), 16, (address + 16) as *const _) };
     if failed != 0 {
-        return Source::Withheld(withheld::FAULT);
+        return Source::withheld(withheld::FAULT);
     }
-    Source::Vector { address: vector[0], count: vector[1] }
+    Source::iovecs(vector[0], vector[1])
 }
 
 /// Most bytes to copy from the start.
@@ -157,7 +164,7 @@ fn limit(length: u32) -> u32 {
 
 /// Copies `size` bytes to `offset` of the payload; both are bounded here once more, for the verifier.
 #[inline(always)]
-fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
+pub fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
     let offset = bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(offset);
     let size = bounded::<{ CAPTURE_MAX as u32 }>(size);
     // SAFETY: offset + size <= 2 * CAPTURE_MAX + TAIL_MAX, the size of the payload being larger; the helper checks the source.
@@ -170,7 +177,7 @@ fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
 /// `value` or, when it is larger, `MOST`. In assembly, so that the register that is compared is the one that is used:
 /// the compiler likes to compare one copy and use another, and the verifier then knows nothing of the bound.
 #[inline(always)]
-fn bounded<const MOST: u32>(value: u32) -> u32 {
+pub fn bounded<const MOST: u32>(value: u32) -> u32 {
     let mut bounded = u64::from(value);
     // SAFETY: changes only its operand.
     unsafe {

@@ -15,7 +15,7 @@ use crate::{
     count::add,
     kernel::{self, Sock},
     maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, PENDING, SCRATCH, SWITCHES, offset, tunable},
-    ring,
+    process, ring,
     socket::{IN, OUT},
 };
 
@@ -343,6 +343,7 @@ fn listening(sock: Sock) -> Result<(), Counter> {
         return Ok(());
     }
     let port: u16 = kernel::read(sock, offset!(sock_num))?;
+    process::select_listener(caller, u32::from(port));
     let record =
         ProcessRecord { header: ring::header(kind::LISTEN, 0, 0), pid: caller.pid, other: u32::from(port) };
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropProcess) }

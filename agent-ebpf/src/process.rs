@@ -1,6 +1,8 @@
 //! Which processes are traced, kept in the kernel: fork inherits, exec and cgroup moves re-evaluate, exit forgets.
 
-use agent_common::{CGROUP_RULES, Counter, ExeKey, Process, ProcessRecord, kind, policy, verdict};
+use agent_common::{
+    CGROUP_RULES, Counter, ExeKey, PORT_RULES, Process, ProcessRecord, kind, policy, verdict,
+};
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_task};
 
 use crate::{
@@ -95,6 +97,24 @@ fn in_selected_cgroup() -> bool {
         index += 1;
     }
     false
+}
+
+/// A process starts to listen on a port that a rule names and that nothing else decides about: from its first connection
+/// on it is traced.
+#[inline(always)]
+pub fn select_listener(caller: Caller, port: u32) {
+    let ports = tunable!(ports);
+    let mut index = 0;
+    while index < PORT_RULES {
+        if ports[index] == port {
+            let selected = Process { policy: policy::SELECTED, padding: 0, drops: 0 };
+            if PROCESSES.insert(caller.pid, selected, 0).is_err() {
+                crate::count::add(Counter::ProcessesFull, 1);
+            }
+            return;
+        }
+        index += 1;
+    }
 }
 
 /// `sched_process_exit(task)`, in the context of the thread that ends.

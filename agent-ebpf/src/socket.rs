@@ -7,13 +7,14 @@ use agent_common::{
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
 use crate::{
-    capture::{self, Scratch},
+    capture::{self, Captured, Scratch, Source},
     connection::{self, Traced},
     context::{Caller, NO_TASK, Task, Trust, trust},
     count::add,
+    framing,
     kernel::{self, Sock},
     maps::{CONTROLS, SCRATCH, SWITCHES, offset, tunable},
-    ring,
+    pieces, ring,
 };
 
 /// A send or receive that has just returned.
@@ -96,7 +97,8 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     };
     let last = if reason == withheld::IO_URING { LastInput { cookie: 0, position: 0 } } else { last };
     let header = Header { withheld: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
-    let event = Event { header, traced, position, caller, process, last, call_flags: 0, task };
+    let event =
+        Event { header, traced, position, caller, process, last, call_flags: 0, task, whole: control.whole };
     emit(call.socket, &event)
 }
 
@@ -154,7 +156,17 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     }
     let header = Header { withheld: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
     let none = LastInput { cookie: 0, position: 0 };
-    let event = Event { header, traced, position, caller, process, last: none, call_flags: call.flags, task };
+    let event = Event {
+        header,
+        traced,
+        position,
+        caller,
+        process,
+        last: none,
+        call_flags: call.flags,
+        task,
+        whole: control.whole,
+    };
     let outcome = emit(call.socket, &event);
     connection::drained(ctx, call.socket, &traced)?;
     outcome
@@ -164,7 +176,7 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
 /// verifier refuses the copy of a payload that is not there.
 #[inline(always)]
 fn control(cookie: u64) -> Control {
-    let nothing = Control { skip_until: [0; 2], opaque: 0 };
+    let nothing = Control { skip_until: [0; 2], opaque: 0, whole: 0 };
     let Some(posted) = SWITCHES.get(CONTROLS_POSTED) else { return nothing };
     if *posted == 0 {
         return nothing;
@@ -209,27 +221,44 @@ struct Event {
     last: LastInput,
     call_flags: u32,
     task: Task,
+    /// User space's word on which directions are framed by chunks.
+    whole: u64,
 }
 
-/// Captures what may be captured and puts the record into the ring.
+/// Captures what may be captured and puts one record into the ring, or several for a call that is captured whole.
 #[inline(always)]
 fn emit(sock: Sock, event: &Event) -> Result<(), Counter> {
     let direction = usize::from(event.header.direction) & 1;
     let scratch: *mut Scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
-    let captured = if event.header.withheld != 0 {
-        capture::Captured::withheld(event.header.withheld)
-    } else if upper_layer(sock)? {
-        capture::Captured::withheld(withheld::UPPER_LAYER)
-    } else {
-        capture::capture(scratch, event.task, direction, event.header.length, event.call_flags)?
-    };
     let length = event.header.length;
+    fill(scratch, event, direction);
+    let source = if event.header.withheld != 0 {
+        Source::withheld(event.header.withheld)
+    } else if upper_layer(sock)? {
+        Source::withheld(withheld::UPPER_LAYER)
+    } else {
+        capture::locate(event.task, direction, event.call_flags)?
+    };
+    if source.withheld != 0 {
+        return put(scratch, event, length, Captured::withheld(source.withheld));
+    }
+    let captured = capture::copy_call(scratch, &source, length);
+    let long = captured.withheld == 0 && length > captured.head;
+    if long && framing::is_chunked(scratch, captured.head, event.traced.state, direction, event.whole) {
+        return put_whole(scratch, event, &source, length, captured.head);
+    }
+    put(scratch, event, length, captured)
+}
+
+/// Everything of a record that does not depend on what was captured.
+#[inline(always)]
+fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
     // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
     let (dropped, drops) = unsafe { ((*event.traced.state).dropped[direction], (*event.process).drops) };
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     let record = unsafe { &mut (*scratch).record };
     *record = Transfer {
-        header: Header { withheld: captured.withheld, ..event.header },
+        header: event.header,
         cookie: event.traced.cookie,
         position: event.position,
         last_cookie: event.last.cookie,
@@ -238,23 +267,62 @@ fn emit(sock: Sock, event: &Event) -> Result<(), Counter> {
         process_drops: drops,
         pid: event.caller.pid,
         tid: event.caller.tid,
-        head: captured.head,
-        tail: captured.tail,
+        head: 0,
+        tail: 0,
     };
-    let payload = u64::from(captured.head) + u64::from(captured.tail);
-    let bound = (CAPTURE_MAX + TAIL_MAX) as u64;
-    let payload = if payload > bound { bound } else { payload };
-    if ring::put_bytes(scratch.cast(), size_of::<Transfer>() as u64 + payload) {
+}
+
+/// Puts the record, which covers `length` bytes from its position, with what was captured of them.
+#[inline(always)]
+fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) -> Result<(), Counter> {
+    // SAFETY: the per-CPU scratch of this direction.
+    let record = unsafe { &mut (*scratch).record };
+    // Only the record with the call's last byte ends the direction.
+    let last = record.position.wrapping_add(u64::from(length))
+        == event.position.wrapping_add(u64::from(event.header.length));
+    record.header.flags = if last { event.header.flags } else { 0 };
+    record.header.length = length;
+    record.header.withheld = captured.withheld;
+    record.head = captured.head;
+    record.tail = captured.tail;
+    let payload = capture::bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(captured.head + captured.tail);
+    if ring::put_bytes(scratch.cast(), size_of::<Transfer>() as u64 + u64::from(payload)) {
         add(Counter::Events, 1);
-        add(Counter::Bytes, payload);
+        add(Counter::Bytes, u64::from(payload));
         return Ok(());
     }
-    // SAFETY: as above.
+    let direction = usize::from(event.header.direction) & 1;
+    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
     unsafe {
         connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(length));
         connection::atomic_add(&raw mut (*event.process).drops, 1);
     }
     Err(Counter::DropTransfer)
+}
+
+/// A long call whose framing lies between its data: one record per piece, so that no chunk's size is missed. What is
+/// beyond the pieces is truncated.
+#[inline(always)]
+fn put_whole(
+    scratch: *mut Scratch,
+    event: &Event,
+    source: &Source,
+    length: u32,
+    most: u32,
+) -> Result<(), Counter> {
+    let direction = usize::from(event.header.direction) & 1;
+    let lost = pieces::put_all(scratch, direction as u32, source, length, most, event.header.flags);
+    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
+    unsafe {
+        if lost.records != 0 {
+            connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(lost.bytes));
+            connection::atomic_add(&raw mut (*event.process).drops, u64::from(lost.records));
+        }
+    }
+    if lost.rest != 0 {
+        return put(scratch, event, lost.rest, Captured { head: 0, tail: 0, withheld: 0 });
+    }
+    Ok(())
 }
 
 /// kTLS and others: the bytes at the system call are not those of the stream.

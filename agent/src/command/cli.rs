@@ -86,10 +86,7 @@ fn execute(command: Command, verbose: bool) -> Result<ExitCode> {
         Command::Trace(args) => trace::trace(args, verbose).map(status),
         Command::ExecGate { command } => gate::pass(&command).map(status),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file).map(|()| ExitCode::SUCCESS),
-        Command::Config(ConfigCommand::Default) => {
-            config::default();
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Config(ConfigCommand::Default) => config::default().map(|()| ExitCode::SUCCESS),
         Command::Run(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -10,6 +10,7 @@ mod listeners;
 mod run;
 mod runtime;
 mod session;
+mod stdout;
 mod telemetry;
 mod trace;
 

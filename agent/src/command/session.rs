@@ -81,6 +81,7 @@ impl Session {
     pub(super) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
         options.kernel.report_listen = options.selection.needs_listen();
         options.kernel.cgroups = options.selection.plain_cgroups().map(str::to_owned).collect();
+        options.kernel.ports = options.selection.plain_ports().collect();
         let source = KernelSource::start(&options.kernel)?;
         let exes = ExeCache::new(&options.selection);
         let table =

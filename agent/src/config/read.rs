@@ -125,8 +125,11 @@ fn otlp(section: Entry<'_>, limits: &Limits) -> Result<OtlpSettings, Problem> {
         fields.read("protocol", |entry| choice(entry, "grpc or http/protobuf", Protocol::parse))?;
     let grpc = settings.protocol == Some(Protocol::Grpc);
     settings.endpoint = fields.read("endpoint", |entry| {
-        let text = entry.text("a URL like http://127.0.0.1:4317")?;
-        endpoint::check(text, grpc).map_err(|expected| entry.expected(expected))?;
+        let text = entry.word("a URL like http://127.0.0.1:4317")?;
+        // A text with @ may hold a password.
+        let found = if text.contains('@') { String::new() } else { format!(", found {text:?}") };
+        endpoint::check(text, grpc)
+            .map_err(|expected| entry.problem(format_args!("expected {expected}{found}")))?;
         Ok(Endpoint::Base(text.to_owned()))
     })?;
     settings.headers = fields.read("headers", headers)?;
@@ -158,9 +161,10 @@ fn headers(section: Entry<'_>) -> Result<Vec<Header>, Problem> {
             if name.is_empty() || !name.bytes().all(is_token) {
                 return Err(entry.problem("this is no header name; use letters, digits and -"));
             }
-            let value = entry.text("a header value")?;
+            // The value may be a secret, so no message shows it.
+            let value =
+                entry.text("").map_err(|_| entry.problem("expected a header value in double quotes"))?;
             if value.bytes().any(|b| !b.is_ascii_graphic() && b != b' ') {
-                // The value may be a secret, so it is not shown.
                 return Err(entry.problem("a header value may hold printable ASCII only"));
             }
             Ok(Header { name: name.to_owned(), value: value.to_owned() })
@@ -200,7 +204,7 @@ fn metrics(section: Entry<'_>) -> Result<SocketAddr, Problem> {
     let entry = fields
         .get("listen")
         .ok_or_else(|| section.problem(format_args!("listen is missing; give {EXPECTED}")))?;
-    let address = entry.text(EXPECTED)?.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    let address = entry.word(EXPECTED)?.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
     address.ok_or_else(|| entry.expected(EXPECTED))
 }
 
@@ -248,18 +252,22 @@ fn query_parameters(section: Entry<'_>) -> Result<Vec<String>, Problem> {
     Ok(names.unwrap_or_default())
 }
 
-/// Resource attributes: texts, numbers and flags alike become text.
+/// What is each process's own is refused, since it would never be used.
 fn resource(section: Entry<'_>) -> Result<Vec<(String, String)>, Problem> {
     let pairs = section.pairs("a mapping of attribute names to values")?;
     pairs
         .map(|entry| {
-            if entry.name().is_empty() {
+            let name = entry.name();
+            if name.is_empty() {
                 return Err(entry.problem("an attribute needs a name"));
             }
-            if entry.name().starts_with("service.name") {
-                return Err(entry.problem("the service name is each process's own; give `service` in a rule"));
+            if name == "service.name" {
+                return Err(entry.problem("each process has its own service name; give `service` in a rule"));
             }
-            Ok((entry.name().to_owned(), entry.text("a text")?.to_owned()))
+            if ["service.instance.", "process.", "telemetry."].iter().any(|own| name.starts_with(own)) {
+                return Err(entry.problem("this is told of each process by itself; leave it out"));
+            }
+            Ok((name.to_owned(), entry.text("a text")?.to_owned()))
         })
         .collect()
 }
@@ -271,7 +279,7 @@ fn log_level(entry: Entry<'_>) -> Result<LogLevel, Problem> {
 }
 
 fn choice<T>(entry: Entry<'_>, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, Problem> {
-    parse(entry.text(expected)?).ok_or_else(|| entry.expected(expected))
+    parse(entry.word(expected)?).ok_or_else(|| entry.expected(expected))
 }
 
 fn path(entry: Entry<'_>, expected: &str) -> Result<PathBuf, Problem> {
@@ -280,7 +288,7 @@ fn path(entry: Entry<'_>, expected: &str) -> Result<PathBuf, Problem> {
 
 fn duration(entry: Entry<'_>, most: Duration) -> Result<Duration, Problem> {
     let expected = format!("a duration of at most {} s, like 10s or 500ms", most.as_secs());
-    let given = quantity::duration(entry.text(&expected)?).filter(|duration| *duration <= most);
+    let given = quantity::duration(entry.word(&expected)?).filter(|duration| *duration <= most);
     given.ok_or_else(|| entry.expected(expected))
 }
 

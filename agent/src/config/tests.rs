@@ -85,7 +85,7 @@ export:
 capture: { bytes: 256, ring_bytes: 1MiB }
 limits: { connections: 10, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
 redaction: { query_parameters: [ Ticket ] }
-resource: { deployment.environment.name: prod, tier: "1" }
+resource: { deployment.environment.name: prod, tier: "1", service.namespace: shop }
 log: debug
 "#,
     );
@@ -115,7 +115,10 @@ log: debug
     };
     let attributes = config.host_resource(environment).attributes;
     let attributes: Vec<_> = attributes.iter().map(|(key, value)| (&**key, &**value)).collect();
-    assert_eq!(attributes, [("a", "b"), ("deployment.environment.name", "prod"), ("tier", "1")]);
+    assert_eq!(
+        attributes,
+        [("a", "b"), ("deployment.environment.name", "prod"), ("tier", "1"), ("service.namespace", "shop")]
+    );
 }
 
 #[test]
@@ -199,9 +202,9 @@ fn errors_of_the_whole_file() {
 /// Each text stands in a valid file in place of its section; the line is counted from the section's own first line.
 #[test]
 fn errors_of_values() {
-    let mut wrong = Vec::new();
     const SELECT_HINT: &str =
         "nothing is selected; add a rule, for example `select: [ { exe: \"*/nginx\" } ]`";
+    let mut wrong = Vec::new();
     for (section, expected) in [
         (
             "sellect: []",
@@ -232,7 +235,7 @@ fn errors_of_values() {
         ("select:\n  - port: -1", "2:11: port: expected a number from 1 to 65535, found -1"),
         ("select:\n  - port: http", "2:11: port: expected a number from 1 to 65535, found \"http\""),
         ("select:\n  - port: 80.5", "2:11: port: expected a number from 1 to 65535, found 80.5"),
-        ("select:\n  - port:", "2:10: port: expected a number from 1 to 65535, found nothing"),
+        ("select:\n  - port:", "2:9: port: expected a number from 1 to 65535, found nothing"),
         ("select:\n  - pid: 0", "2:10: pid: expected a number from 1 to 4194304, found 0"),
         (
             "select:\n  - exe: \"[a\"",
@@ -271,6 +274,14 @@ fn errors_of_values() {
             "2:21: endpoint: expected a URL without a path, as the protocol is grpc, found \"http://c/x\"",
         ),
         (
+            "export:\n  otlp: { endpoint: \"http://joe:pw@c:1\" }",
+            "2:21: endpoint: expected a URL without user and password; credentials go into headers",
+        ),
+        (
+            "export:\n  otlp: { headers: { api-key: 123 } }",
+            "2:31: api-key: expected a header value in double quotes",
+        ),
+        (
             "export:\n  otlp: { protocol: http/json }",
             "2:21: protocol: expected grpc or http/protobuf, found \"http/json\"",
         ),
@@ -280,7 +291,7 @@ fn errors_of_values() {
         ),
         (
             "export:\n  otlp: { timeout: 10 }",
-            "2:20: timeout: expected a duration of at most 600 s, like 10s or 500ms in double quotes, found 10",
+            "2:20: timeout: expected a duration of at most 600 s, like 10s or 500ms, found 10",
         ),
         ("export:\n  otlp: { timeout: 0s }", "2:20: timeout: expected a timeout above 0, found \"0s\""),
         (
@@ -296,14 +307,14 @@ fn errors_of_values() {
             "2:23: client_key: client_certificate and client_key go together; give both",
         ),
         ("export:\n  file: {}", "2:9: file: path is missing; say where spans are written"),
-        ("export:\n  file:", "2:8: file: expected a mapping with path, found nothing"),
+        ("export:\n  file:", "2:7: file: expected a mapping with path, found nothing"),
         ("export:\n  file: /tmp/x", "2:9: file: expected a mapping with path, found \"/tmp/x\""),
         ("export:\n  console: { color: yes }", "2:21: color: expected true or false, found \"yes\""),
         ("export:\n  console: { format: xml }", "2:22: format: expected tree or json, found \"xml\""),
         ("metrics: {}", "1:10: metrics: listen is missing; give an address and port like 127.0.0.1:9464"),
         (
             "metrics: { listen: 9464 }",
-            "1:20: listen: expected an address and port like 127.0.0.1:9464 in double quotes, found 9464",
+            "1:20: listen: expected an address and port like 127.0.0.1:9464, found 9464",
         ),
         (
             "metrics: { listen: localhost:9464 }",
@@ -343,8 +354,13 @@ fn errors_of_values() {
         ("resource: [ a ]", "1:11: resource: expected a mapping of attribute names to values, found a list"),
         (
             "resource: { service.name: x }",
-            "1:27: service.name: the service name is each process's own; give `service` in a rule",
+            "1:27: service.name: each process has its own service name; give `service` in a rule",
         ),
+        (
+            "resource: { process.pid: x }",
+            "1:26: process.pid: this is told of each process by itself; leave it out",
+        ),
+        ("resource: { tier: 1 }", "1:19: tier: expected a text in double quotes, found 1"),
         ("log: loud", "1:6: log: expected error, warn, info, debug or trace, found \"loud\""),
     ] {
         // What the section does not give itself stands below it.

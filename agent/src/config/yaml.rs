@@ -98,14 +98,21 @@ impl<'a> Entry<'a> {
         matches!(self.node.value, Value::Nothing)
     }
 
+    /// A free text, not empty.
     pub(super) fn text(&self, expected: impl fmt::Display) -> Result<&'a str, Problem> {
         match &self.node.value {
-            Value::Text(text) if text.is_empty() => Err(self.expected(expected)),
-            Value::Text(text) => Ok(text),
             // A version or a number that is meant as a text.
             Value::Integer(_) | Value::Decimal(_) | Value::Flag(_) => {
                 Err(self.expected(format_args!("{expected} in double quotes")))
             }
+            _ => self.word(expected),
+        }
+    }
+
+    /// A text of a certain form, so never a number, not even a quoted one.
+    pub(super) fn word(&self, expected: impl fmt::Display) -> Result<&'a str, Problem> {
+        match &self.node.value {
+            Value::Text(text) if !text.is_empty() => Ok(text),
             _ => Err(self.expected(expected)),
         }
     }

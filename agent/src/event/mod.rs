@@ -260,6 +260,8 @@ pub struct Closed {
 pub enum Feedback {
     /// No event is needed for bytes before `until`. The call that holds byte `until - 1` or later makes one again.
     SkipUntil { connection: ConnectionId, direction: Direction, until: u64 },
+    /// Framing lies between the data of this direction (chunked): capture calls whole, as far as the source can.
+    CaptureWhole { connection: ConnectionId, direction: Direction },
     /// Nothing here parses: no more events; stay transparent for causality (an *opaque* connection).
     Opaque { connection: ConnectionId },
 }

@@ -39,7 +39,7 @@ pub(crate) fn from_mounts(mountinfo: &str) -> Option<&str> {
         }
         let mut components = root.rsplit('/');
         components
-            .find_map(|component| is_id(component).then_some(component))
+            .find(|component| is_id(component))
             .filter(|_| root.contains("/containers/") || root.contains("/overlay-containers/"))
     })
 }

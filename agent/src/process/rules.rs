@@ -259,6 +259,16 @@ impl Selection {
             .filter_map(|rule| rule.cgroup.as_deref())
     }
 
+    /// The same for ports.
+    pub fn plain_ports(&self) -> impl Iterator<Item = u16> {
+        let usable = self.exclude.is_empty();
+        self.select
+            .iter()
+            .filter(move |rule| usable && rule.exe.is_none() && rule.cmdline.is_none())
+            .filter(|rule| rule.cgroup.is_none() && rule.pid.is_none())
+            .filter_map(|rule| rule.port)
+    }
+
     /// Makes cgroup paths that were given below a mount point relative to it.
     pub(super) fn resolve_cgroups(&mut self, mounts: &[String]) {
         for path in self.select.iter_mut().chain(&mut self.exclude).filter_map(|rule| rule.cgroup.as_mut()) {

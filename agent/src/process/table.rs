@@ -324,14 +324,22 @@ impl Table {
     /// The child of a selected process is as its parent, but for its own identity.
     fn inherit(&mut self, parent: u32, child: u32, changes: &mut Vec<Change>) -> Result<(), ProcError> {
         let Some(life) = self.proc.life(child)? else { return Ok(()) };
+        let Some(of_parent) = self.selected_entry(parent) else { return Ok(()) };
         if let Some(known) = self.known.get(&child)
             && known.life.start_time == life.start_time
-            && (matches!(known.state, State::Selected(_)) || known.life.image != life.image)
         {
-            // A scan or an exec was faster than the news of the fork and knows better.
-            return Ok(());
+            let parent_image = self.known.get(&parent).map(|parent| parent.life.image);
+            let stays = match known.state {
+                State::Selected(_) => true,
+                // Judged before the news of its fork came: as another program than its parent's, that holds.
+                State::Excluded | State::Unselected => {
+                    !of_parent.pinned && parent_image != Some(known.life.image)
+                }
+            };
+            if stays {
+                return Ok(());
+            }
         }
-        let Some(of_parent) = self.selected_entry(parent) else { return Ok(()) };
         let facts = ProcessFacts {
             pid: child,
             start_time: life.start_time,

@@ -10,12 +10,7 @@ pub(crate) fn exchanges(rows: &[SpanRow], kind: Kind) -> Vec<Exchange> {
     let of_kind = rows.iter().filter(|row| row.kind == kind);
     let mut list: Vec<_> = of_kind
         .map(|row| {
-            let (sent, mut received) = row.sizes();
-            if !row.attributes.contains_key("http.response.body.size") {
-                // How much the chunks held cannot be told when their framing lies beyond what one call's capture holds:
-                // no number is right then, a wrong one never.
-                received = chunked_size(row.path()).unwrap_or(0);
-            }
+            let (sent, received) = row.sizes();
             let query = row.attribute("url.query");
             let path =
                 if query.is_empty() { row.path().to_owned() } else { format!("{}?{query}", row.path()) };
@@ -24,11 +19,6 @@ pub(crate) fn exchanges(rows: &[SpanRow], kind: Kind) -> Vec<Exchange> {
         .collect();
     list.sort();
     list
-}
-
-/// The size in the path of a request for a chunked body.
-fn chunked_size(path: &str) -> Option<u64> {
-    path.strip_prefix("/chunked/")?.split('/').next()?.parse().ok()
 }
 
 /// Exactly these exchanges, each once, none invented.
@@ -100,13 +90,10 @@ pub(crate) fn the<'a>(rows: &'a [SpanRow], kind: Kind, path: &str) -> &'a SpanRo
     found[0]
 }
 
-/// Spans that are whole: nothing was missing when they were made, save the framing of chunks whose sizes were not told.
+/// A span that is whole: nothing was missing when it was made.
 #[track_caller]
 pub(crate) fn assert_complete(rows: &[SpanRow]) {
-    let untold = |row: &SpanRow| {
-        chunked_size(row.path()).is_some() && !row.attributes.contains_key("http.response.body.size")
-    };
-    let whole = |row: &SpanRow| row.attribute("wirespan.incomplete").is_empty() || untold(row);
-    let incomplete: Vec<_> = rows.iter().filter(|row| !whole(row)).cloned().collect();
+    let incomplete: Vec<_> =
+        rows.iter().filter(|row| !row.attribute("wirespan.incomplete").is_empty()).cloned().collect();
     assert!(incomplete.is_empty(), "incomplete: {}", brief(&incomplete));
 }

@@ -101,8 +101,12 @@ fn a_fork_inherits_until_exec() {
 
     proc.add(&FakeProcess { start_time: 20, ..process(6, 5, "/bin/b", 2) });
     assert_eq!(seen(&table.on_exec(6)), "-6");
-    // The news of the fork come after those of the exec.
-    assert_eq!(seen(&table.on_fork(5, 6)), "+6");
+    // News of a fork that come late tell nothing of another program, ...
+    assert_eq!(seen(&table.on_fork(5, 6)), "");
+    // ... but of a child that a scan has seen without knowing its parent.
+    proc.add(&process(9, 5, "/bin/b", 1));
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    assert_eq!(seen(&table.on_fork(5, 9)), "+9");
 }
 
 #[test]
@@ -131,6 +135,10 @@ fn a_pinned_process_and_its_descendants_stay_selected() {
     assert_eq!(seen(&table.on_fork(5, 6)), "+6");
     proc.add(&process(6, 5, "/bin/b", 3));
     assert_eq!(seen(&table.on_exec(6)), "~6");
+    // Even when a scan has judged it before the news of its fork.
+    proc.add(&process(8, 6, "/bin/b", 4));
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    assert_eq!(seen(&table.on_fork(6, 8)), "+8");
     proc.add(&process(7, 6, "/bin/b", 3));
     assert_eq!(seen(&table.on_fork(6, 7)), "+7");
 }

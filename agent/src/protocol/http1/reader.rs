@@ -55,6 +55,8 @@ pub(super) struct Reader {
     pub payload: u64,
     /// The position up to which the source was asked to make no events.
     pub skip_until: u64,
+    /// The source was asked to capture calls of this direction whole.
+    pub whole: bool,
     /// Last time at which bytes passed that were not understood.
     pub lost_at: Option<Timestamp>,
     /// Time of the last call.
@@ -82,6 +84,7 @@ impl Reader {
             interim: false,
             payload: 0,
             skip_until: 0,
+            whole: false,
             lost_at: None,
             last_at: Timestamp::default(),
             tally: Tally::default(),

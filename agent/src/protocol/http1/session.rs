@@ -436,6 +436,10 @@ impl Session {
     fn ask_to_skip(&mut self, direction: Direction, position: u64, cx: &mut Context<'_>) {
         let reader = &mut self.readers[direction.index()];
         let State::Body(body) = reader.state else { return };
+        if matches!(body, Body::Chunked(_)) && !reader.whole {
+            reader.whole = true;
+            cx.out.feedback.push(Feedback::CaptureWhole { connection: cx.connection, direction });
+        }
         let (left, long) = match body {
             Body::UntilClose => (u64::MAX, reader.payload > cx.limits.skip_bytes),
             _ => (body.skippable(), body.skippable() > cx.limits.skip_bytes),

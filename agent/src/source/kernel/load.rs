@@ -45,6 +45,8 @@ pub struct Settings {
     pub report_exec: bool,
     /// cgroups whose processes the kernel selects by itself at exec (at most 8).
     pub cgroups: Vec<String>,
+    /// Ports whose listeners the kernel selects by itself (at most 8).
+    pub ports: Vec<u16>,
     /// Print what the programs log.
     pub verbose: bool,
 }
@@ -59,6 +61,7 @@ impl Default for Settings {
             report_listen: false,
             report_exec: true,
             cgroups: Vec::new(),
+            ports: Vec::new(),
             verbose: false,
         }
     }
@@ -158,12 +161,17 @@ impl KernelSource {
     pub fn apply(&mut self, feedback: &Feedback) -> Result<(), KernelError> {
         let (ConnectionId(cookie), change): (_, &dyn Fn(&mut Control)) = match feedback {
             Feedback::Opaque { connection } => (*connection, &|control| control.opaque = 1),
+            Feedback::CaptureWhole { connection, direction } => {
+                (*connection, &move |control| control.whole |= 1 << direction.index())
+            }
             Feedback::SkipUntil { connection, direction, until } => {
                 (*connection, &move |control| control.skip_until[direction.index()] = *until)
             }
         };
-        let mut control =
-            self.controls.get(&cookie, 0).map_or(Control { skip_until: [0; 2], opaque: 0 }, |Plain(c)| c);
+        let mut control = self
+            .controls
+            .get(&cookie, 0)
+            .map_or(Control { skip_until: [0; 2], opaque: 0, whole: 0 }, |Plain(c)| c);
         change(&mut control);
         self.controls.insert(cookie, Plain(control), 0).map_err(|error| used("CONTROLS", &error))?;
         if !self.controls_posted {
@@ -397,6 +405,9 @@ fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
         tunables.cgroup_levels[index] = level;
         tunables.cgroup_ids[index] = id;
         tunables.cgroup_rules += 1;
+    }
+    for (slot, port) in tunables.ports.iter_mut().zip(&settings.ports) {
+        *slot = u32::from(*port);
     }
     tunables
 }

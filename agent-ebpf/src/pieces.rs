@@ -1,0 +1,130 @@
+//! A call that is captured whole: one record per piece of a buffer, or per iovec.
+//!
+//! A piece is the work of a global function (`no_mangle`, numbers only), which the verifier looks at once by itself. Inlined
+//! into a loop it cost two seconds of verification at each start.
+
+use core::ptr::{read_volatile, write_volatile};
+
+use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer};
+
+use crate::{
+    capture::{Scratch, Source, bounded, copy},
+    count::add,
+    maps::SCRATCH,
+    ring,
+    socket::withheld,
+};
+
+/// Most pieces: 128 KiB of a buffer, or every iovec that is looked at.
+const PIECES: u32 = IOVECS as u32;
+
+/// How far a call has been put into the ring.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Pieces {
+    address: u64,
+    /// Iovecs in the scratch; 0: the address is that of a buffer.
+    count: u32,
+    length: u32,
+    /// Most bytes of one piece.
+    most: u32,
+    done: u32,
+    lost_bytes: u32,
+    lost_records: u32,
+    /// Flags of the record with the call's last byte.
+    flags: u32,
+    padding: u32,
+}
+
+/// What did not get into the ring.
+pub struct Lost {
+    pub records: u32,
+    pub bytes: u32,
+    /// Bytes of the call beyond the last piece.
+    pub rest: u32,
+}
+
+/// Puts the call whose first bytes are in the scratch, piece by piece. The record's position is moved along.
+#[inline(always)]
+pub fn put_all(scratch: *mut Scratch, slot: u32, source: &Source, length: u32, most: u32, flags: u8) -> Lost {
+    let used = if source.count > IOVECS as u64 { IOVECS as u32 } else { source.count as u32 };
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    let pieces = unsafe { &raw mut (*scratch).pieces };
+    let start = Pieces {
+        address: source.address,
+        count: if source.vector { used } else { 0 },
+        length,
+        most,
+        done: 0,
+        lost_bytes: 0,
+        lost_records: 0,
+        flags: u32::from(flags),
+        padding: 0,
+    };
+    // SAFETY: as above.
+    unsafe { write_volatile(pieces, start) };
+    let mut index = 0;
+    while index < PIECES {
+        if put_piece(slot, index) == 0 {
+            break;
+        }
+        index += 1;
+    }
+    // SAFETY: as above.
+    let end = unsafe { read_volatile(pieces) };
+    Lost { records: end.lost_records, bytes: end.lost_bytes, rest: end.length - end.done }
+}
+
+/// Puts piece `index`; 0 when the call is complete.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn put_piece(slot: u32, index: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
+    // SAFETY: the per-CPU scratch of this direction.
+    let pieces = unsafe { &raw mut (*scratch).pieces };
+    // SAFETY: as above.
+    let mut now = unsafe { read_volatile(pieces) };
+    if now.done >= now.length {
+        return 0;
+    }
+    let left = now.length - now.done;
+    let (base, room) = if now.count == 0 {
+        (now.address + u64::from(now.done), u64::from(now.most))
+    } else {
+        if index >= now.count {
+            return 0;
+        }
+        let index = bounded::<{ IOVECS as u32 - 1 }>(index) as usize;
+        // SAFETY: index < IOVECS; the iovecs have been read into the scratch.
+        let [base, room] =
+            unsafe { read_volatile((&raw const (*scratch).vector).cast::<[u64; 2]>().add(index)) };
+        (base, room)
+    };
+    let length = if room > u64::from(left) { left } else { room as u32 };
+    if length == 0 {
+        return 1;
+    }
+    let head = bounded::<{ CAPTURE_MAX as u32 }>(if length > now.most { now.most } else { length });
+    let copied = copy(scratch, 0, base, head);
+    let head = if copied { head } else { 0 };
+    // SAFETY: as above.
+    let record = unsafe { &mut (*scratch).record };
+    record.header.length = length;
+    record.header.withheld = if copied { 0 } else { withheld::FAULT };
+    record.header.flags = if length == left { now.flags as u8 } else { 0 };
+    record.head = head;
+    record.tail = 0;
+    if ring::put_bytes(scratch.cast(), size_of::<Transfer>() as u64 + u64::from(head)) {
+        add(Counter::Events, 1);
+        add(Counter::Bytes, u64::from(head));
+    } else {
+        add(Counter::DropTransfer, 1);
+        now.lost_records += 1;
+        now.lost_bytes += length;
+    }
+    record.position = record.position.wrapping_add(u64::from(length));
+    now.done += length;
+    // SAFETY: as above.
+    unsafe { write_volatile(pieces, now) };
+    1
+}
