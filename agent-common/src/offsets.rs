@@ -58,6 +58,11 @@ pub struct Offsets {
     pub inode_ino: u32,
     pub inode_sb: u32,
     pub sb_dev: u32,
+    // task_struct → css_set → cgroup, before 6.1; later kernels have a helper for it
+    pub task_cgroups: u32,
+    pub css_set_cgroup: u32,
+    pub cgroup_level: u32,
+    pub cgroup_ancestor_ids: u32,
 }
 
 impl Offsets {
@@ -99,10 +104,14 @@ impl Offsets {
         inode_ino: 0,
         inode_sb: 0,
         sb_dev: 0,
+        task_cgroups: 0,
+        css_set_cgroup: 0,
+        cgroup_level: 0,
+        cgroup_ancestor_ids: 0,
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 36 * 4);
+const _: () = assert!(size_of::<Offsets>() == 40 * 4);
 
 /// What this run fixed before the programs were loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -60,7 +60,7 @@ fn settled(agent: &Agent, requests: u64) -> Result<Metrics> {
 
 /// How often a text occurs in a file of any size.
 fn count(file: &Path, text: &str) -> Result<u64> {
-    let script = r#"grep -oF -e "$0" "$1" | wc -l"#;
+    let script = r#"grep -o -e "$0" "$1" | wc -l"#;
     let output = Command::new("sh").args(["-c", script, text]).arg(file).output()?;
     String::from_utf8(output.stdout)?.trim().parse().context("wc prints a number")
 }

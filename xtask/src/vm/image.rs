@@ -35,15 +35,15 @@ impl<W: Write> Image<W> {
     }
 
     pub(crate) fn directory(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.entry(path.as_ref(), 0o40_755, b"")
+        self.entry(path.as_ref(), 0o40_755, 0, b"")
     }
 
     pub(crate) fn file(&mut self, path: impl AsRef<Path>, mode: u32, content: &[u8]) -> Result<()> {
-        self.entry(path.as_ref(), 0o100_000 | mode, content)
+        self.entry(path.as_ref(), 0o100_000 | mode, 0, content)
     }
 
     pub(crate) fn symlink(&mut self, path: impl AsRef<Path>, to: &Path) -> Result<()> {
-        self.entry(path.as_ref(), 0o120_777, to.as_os_str().as_encoded_bytes())
+        self.entry(path.as_ref(), 0o120_777, 0, to.as_os_str().as_encoded_bytes())
     }
 
     /// A file of this machine under a path of the guest's.
@@ -52,8 +52,11 @@ impl<W: Write> Image<W> {
             return Ok(());
         }
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-        let mode = fs::metadata(from)?.permissions().mode() & 0o7777;
-        self.file(to, mode, &content)
+        let metadata = fs::metadata(from)?;
+        let mode = 0o100_000 | metadata.permissions().mode() & 0o7777;
+        // Python compiles its library anew when the times of source and compiled file do not agree.
+        let modified = u32::try_from(metadata.mtime()).unwrap_or(0);
+        self.entry(to.as_ref(), mode, modified, &content)
     }
 
     /// A program under a path of the guest's, with the libraries that it loads under their own.
@@ -105,12 +108,12 @@ impl<W: Write> Image<W> {
     /// Ends the archive.
     pub(crate) fn finish(mut self) -> Result<W> {
         self.present.clear();
-        self.write("TRAILER!!!", 0, b"")?;
+        self.write("TRAILER!!!", 0, 0, b"")?;
         self.out.flush()?;
         Ok(self.out)
     }
 
-    fn entry(&mut self, path: &Path, mode: u32, content: &[u8]) -> Result<()> {
+    fn entry(&mut self, path: &Path, mode: u32, modified: u32, content: &[u8]) -> Result<()> {
         let path = normal(path);
         if self.present.contains(&path) {
             return Ok(());
@@ -119,17 +122,17 @@ impl<W: Write> Image<W> {
             self.directory(parent)?;
         }
         let name = path.to_string_lossy();
-        self.write(name.trim_start_matches('/'), mode, content)?;
+        self.write(name.trim_start_matches('/'), mode, modified, content)?;
         self.present.insert(path);
         Ok(())
     }
 
     /// One entry: a header of thirteen 8-digit fields, the name, the content, each padded to 4 bytes.
-    fn write(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+    fn write(&mut self, name: &str, mode: u32, modified: u32, content: &[u8]) -> Result<()> {
         self.inode += 1;
         let size = u32::try_from(content.len()).context("a file of 4 GiB does not fit into an initramfs")?;
         let name_size = name.len() as u32 + 1;
-        let fields = [self.inode, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
+        let fields = [self.inode, mode, 0, 0, 1, modified, size, 0, 0, 0, 0, name_size, 0];
         self.out.write_all(b"070701")?;
         for field in fields {
             write!(self.out, "{field:08x}")?;

@@ -89,12 +89,14 @@ struct Guest {
 
 impl Guest {
     fn start(boot: &Boot<'_>) -> Result<Self> {
-        let mut command = Command::new("qemu-system-x86_64");
+        // The guest goes with this process, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args(["-machine", "q35", "-cpu", "max", "-m", "2048", "-no-reboot", "-nodefaults"]);
         command.args(["-display", "none", "-monitor", "none"]);
         match boot.clock {
-            // Multi-threaded emulation crashes some programs that carry uprobes.
-            Clock::Real => command.args(["-smp", "2", "-accel", "tcg,thread=single"]),
+            // Multi-threaded emulation crashes some programs that carry uprobes; nothing here places any.
+            Clock::Real => command.args(["-smp", "2", "-accel", "tcg,thread=multi"]),
             Clock::Instructions => command
                 .args(["-smp", "1", "-accel", "tcg,thread=single"])
                 .args(["-icount", "shift=2,sleep=off"]),
