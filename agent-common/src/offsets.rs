@@ -133,10 +133,9 @@ pub struct Tunables {
     pub report_listen: u32,
     /// 1 when an executed file that is not in `EXES` is reported.
     pub report_exec: u32,
-    /// Ring fill in bytes above which the reader is woken although it polls.
-    pub wake_threshold: u32,
     /// Number of used entries in `cgroup_ids`.
     pub cgroup_rules: u32,
+    pub padding: u32,
     /// Depth of each cgroup below the root of the hierarchy.
     pub cgroup_levels: [u32; CGROUP_RULES],
     pub cgroup_ids: [u64; CGROUP_RULES],
@@ -155,8 +154,8 @@ impl Tunables {
         recvmsg_return_slot: 0,
         report_listen: 0,
         report_exec: 0,
-        wake_threshold: 0,
         cgroup_rules: 0,
+        padding: 0,
         cgroup_levels: [0; CGROUP_RULES],
         cgroup_ids: [0; CGROUP_RULES],
         ports: [0; PORT_RULES],
