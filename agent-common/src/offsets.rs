@@ -58,6 +58,11 @@ pub struct Offsets {
     pub inode_ino: u32,
     pub inode_sb: u32,
     pub sb_dev: u32,
+    // task_struct → css_set → cgroup, before 6.1; later kernels have a helper for it
+    pub task_cgroups: u32,
+    pub css_set_cgroup: u32,
+    pub cgroup_level: u32,
+    pub cgroup_ancestor_ids: u32,
 }
 
 impl Offsets {
@@ -99,10 +104,14 @@ impl Offsets {
         inode_ino: 0,
         inode_sb: 0,
         sb_dev: 0,
+        task_cgroups: 0,
+        css_set_cgroup: 0,
+        cgroup_level: 0,
+        cgroup_ancestor_ids: 0,
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 36 * 4);
+const _: () = assert!(size_of::<Offsets>() == 40 * 4);
 
 /// What this run fixed before the programs were loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,10 +133,9 @@ pub struct Tunables {
     pub report_listen: u32,
     /// 1 when an executed file that is not in `EXES` is reported.
     pub report_exec: u32,
-    /// Ring fill in bytes above which the reader is woken although it polls.
-    pub wake_threshold: u32,
     /// Number of used entries in `cgroup_ids`.
     pub cgroup_rules: u32,
+    pub padding: u32,
     /// Depth of each cgroup below the root of the hierarchy.
     pub cgroup_levels: [u32; CGROUP_RULES],
     pub cgroup_ids: [u64; CGROUP_RULES],
@@ -146,8 +154,8 @@ impl Tunables {
         recvmsg_return_slot: 0,
         report_listen: 0,
         report_exec: 0,
-        wake_threshold: 0,
         cgroup_rules: 0,
+        padding: 0,
         cgroup_levels: [0; CGROUP_RULES],
         cgroup_ids: [0; CGROUP_RULES],
         ports: [0; PORT_RULES],

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
     context::{Syscall, Task, syscall},
-    maps::tunable,
+    maps::{SCRATCH, tunable},
     pieces::Pieces,
     socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, withheld},
 };
@@ -22,6 +22,7 @@ pub struct Scratch {
     pub payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
     pub vector: [[u64; 2]; IOVECS],
     walk: Walk,
+    source: Source,
     pub pieces: Pieces,
     /// First sight of a connection: too much for the stack.
     pub opened: Opened,
@@ -61,6 +62,7 @@ impl Captured {
 }
 
 /// Where the caller's bytes lie. One struct and no enum: before 5.12 the verifier refuses payloads that are not there.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Source {
     /// Why they may not be read; 0: they may.
@@ -97,12 +99,33 @@ pub fn locate(task: Task, direction: usize, flags: u32) -> Result<Source, Counte
 
 /// Copies the first bytes of the call, of which `length` were moved, and its last few.
 #[inline(always)]
-pub fn copy_call(scratch: *mut Scratch, source: &Source, length: u32) -> Captured {
-    if source.vector {
-        copy_vector(scratch, source.address, source.count, length)
+pub fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    unsafe { write_volatile(&raw mut (*scratch).source, *source) };
+    let packed = capture_call(slot, length);
+    Captured {
+        head: packed as u32 & 0xffff,
+        tail: (packed >> 16) as u32 & 0xff,
+        withheld: (packed >> 24) as u8,
+    }
+}
+
+/// As a global function (`no_mangle`, numbers only), which the verifier looks at once by itself and not once more for each
+/// way that leads here. Returns head, tail and reason in 16, 8 and 8 bits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn capture_call(slot: u32, length: u32) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(withheld::FAULT) << 24 };
+    // SAFETY: as above.
+    let source = unsafe { read_volatile(&raw const (*scratch).source) };
+    let captured = if source.vector {
+        copy_vector(scratch, slot, source.address, source.count, length)
     } else {
         copy_buffer(scratch, source.address, length)
-    }
+    };
+    u64::from(captured.head & 0xffff)
+        | u64::from(captured.tail & 0xff) << 16
+        | u64::from(captured.withheld) << 24
 }
 
 /// Finds the buffer by the system call's convention (arch/x86/entry/syscalls/syscall_64.tbl).
@@ -205,7 +228,7 @@ fn copy_buffer(scratch: *mut Scratch, address: u64, length: u32) -> Captured {
 }
 
 #[inline(always)]
-fn copy_vector(scratch: *mut Scratch, address: u64, count: u64, length: u32) -> Captured {
+fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, length: u32) -> Captured {
     let used = if count > IOVECS as u64 { IOVECS as u32 } else { count as u32 };
     let size = bounded::<{ (IOVECS * 16) as u32 }>(used * 16);
     // SAFETY: the vector has room for IOVECS entries; the helper checks the source.
@@ -235,7 +258,7 @@ fn copy_vector(scratch: *mut Scratch, address: u64, count: u64, length: u32) -> 
     };
     let mut index = 0usize;
     while index < IOVECS {
-        if !step(scratch, walk, index) {
+        if capture_step(slot, index as u32) == 0 {
             break;
         }
         index += 1;
@@ -251,16 +274,20 @@ fn copy_vector(scratch: *mut Scratch, address: u64, count: u64, length: u32) -> 
     Captured { head: end.head, tail, withheld: 0 }
 }
 
-/// Takes one iovec; false when there is nothing more to do. All that changes lives in the scratch and not in registers:
-/// what the verifier loads from a map it knows nothing of, so that the paths through one step join again before the next.
-#[inline(always)]
-fn step(scratch: *mut Scratch, walk: *mut Walk, index: usize) -> bool {
-    // SAFETY: the per-CPU scratch of this direction; index < IOVECS.
-    let (mut now, [base, room]) = unsafe {
-        (read_volatile(walk), read_volatile((&raw const (*scratch).vector).cast::<[u64; 2]>().add(index)))
+/// Takes one iovec; 0 when there is nothing more to do. A global function, for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
+    let at = bounded::<{ IOVECS as u32 - 1 }>(index) as usize;
+    // SAFETY: the per-CPU scratch of this direction; at < IOVECS.
+    let (walk, [base, room]) = unsafe {
+        (&raw mut (*scratch).walk, read_volatile((&raw const (*scratch).vector).cast::<[u64; 2]>().add(at)))
     };
-    if index as u32 >= now.used || now.walked >= now.length {
-        return false;
+    // SAFETY: as above.
+    let mut now = unsafe { read_volatile(walk) };
+    if index >= now.used || now.walked >= now.length {
+        return 0;
     }
     let left = now.length - now.walked;
     let piece = if room > u64::from(left) { left } else { room as u32 };
@@ -271,7 +298,7 @@ fn step(scratch: *mut Scratch, walk: *mut Walk, index: usize) -> bool {
             now.fault = 1;
             // SAFETY: as above.
             unsafe { write_volatile(walk, now) };
-            return false;
+            return 0;
         }
         now.head += take;
     }
@@ -286,7 +313,7 @@ fn step(scratch: *mut Scratch, walk: *mut Walk, index: usize) -> bool {
     now.walked = end;
     // SAFETY: as above.
     unsafe { write_volatile(walk, now) };
-    true
+    1
 }
 
 /// Offset within the call where its captured tail begins; `length` when the head is everything.

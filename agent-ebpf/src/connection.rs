@@ -117,6 +117,9 @@ fn open<C: EbpfContext>(
     state.carried = LastInput { cookie: 0, position: 0 };
     state.flags = if own { conn_flags::OWN } else { 0 };
     state.errno = 0;
+    if CONNECTIONS.insert(cookie, &*state, 0).is_err() {
+        return Err(Counter::ConnectionsFull);
+    }
     if !own {
         record.header = ring::header(kind::OPENED, direction as u8, 0);
         record.cookie = cookie;
@@ -132,11 +135,9 @@ fn open<C: EbpfContext>(
         record.peer = flow.peer;
         record.padding = 0;
         if !ring::put(record) {
+            let _gone = CONNECTIONS.remove(cookie);
             return Err(Counter::DropOpened);
         }
-    }
-    if CONNECTIONS.insert(cookie, &*state, 0).is_err() {
-        return Err(Counter::ConnectionsFull);
     }
     aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, caller.pid);
     if own {
@@ -161,7 +162,7 @@ fn from_start(sock: Sock, direction: usize, length: u32, copied: u32) -> u16 {
     let mut bits = 0;
     let received = kernel::read::<u64>(sock, offset!(bytes_received)).unwrap_or(u64::MAX);
     let next = kernel::read::<u32>(sock, offset!(rcv_nxt)).unwrap_or(0);
-    // A FIN counts in rcv_nxt but not in bytes_received.
+    // Some kernels count a received FIN in bytes_received, others do not.
     let first = next.wrapping_sub(received as u32);
     if first == copied || first == copied.wrapping_add(1) {
         bits |= 2;
@@ -353,9 +354,15 @@ fn listening(sock: Sock) -> Result<(), Counter> {
 #[inline(always)]
 fn fin_sent(sock: Sock) -> Result<(), Counter> {
     let Some(traced) = known(sock)? else { return Ok(()) };
+    // SAFETY: see `Traced`.
+    let flags = unsafe { (*traced.state).flags };
+    if flags & conn_flags::FIN_SENT != 0 {
+        // close() after shutdown(SHUT_WR) tells FIN_WAIT1 once more, and now the FIN counts in `write_seq`.
+        return Ok(());
+    }
     let position = advance(traced.state, OUT, kernel::write_seq(sock)?);
     // SAFETY: see `Traced`.
-    unsafe { (*traced.state).flags |= conn_flags::FIN_SENT };
+    unsafe { (*traced.state).flags = flags | conn_flags::FIN_SENT };
     let record =
         HalfClosed { header: ring::header(kind::HALF_CLOSED, OUT as u8, 0), cookie: traced.cookie, position };
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }

@@ -1,7 +1,7 @@
 //! Which processes are traced, kept in the kernel: fork inherits, exec and cgroup moves re-evaluate, exit forgets.
 
 use agent_common::{
-    CGROUP_RULES, Counter, ExeKey, PORT_RULES, Process, ProcessRecord, kind, policy, verdict,
+    CGROUP_RULES, Counter, ExeKey, MISSING, PORT_RULES, Process, ProcessRecord, kind, policy, verdict,
 };
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_task};
 
@@ -89,14 +89,37 @@ fn in_selected_cgroup() -> bool {
         if index as u32 >= rules {
             return false;
         }
-        // SAFETY: the helper takes a number.
-        let id = unsafe { bpf_get_current_ancestor_cgroup_id(levels[index] as i32) };
+        let id = ancestor(levels[index]);
         if id != 0 && id == ids[index] {
             return true;
         }
         index += 1;
     }
     false
+}
+
+/// Id of the current process's cgroup at a depth below the root; 0: it is not that deep. Tracing programs may ask the helper
+/// since 5.16; before 6.1 the ids stand in the cgroup itself (kernel/cgroup/cgroup.c, `ancestor_ids`).
+#[inline(always)]
+fn ancestor(level: u32) -> u64 {
+    if offset!(cgroup_ancestor_ids) == MISSING {
+        // SAFETY: the helper takes a number.
+        return unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
+    }
+    ancestor_in_memory(level).unwrap_or(0)
+}
+
+#[inline(always)]
+fn ancestor_in_memory(level: u32) -> Result<u64, Counter> {
+    // SAFETY: takes no argument.
+    let task = unsafe { bpf_get_current_task() };
+    let set: u64 = read(task, offset!(task_cgroups))?;
+    let cgroup: u64 = read(set, offset!(css_set_cgroup))?;
+    let depth: u32 = read(cgroup, offset!(cgroup_level))?;
+    if level > depth {
+        return Ok(0);
+    }
+    read(cgroup + u64::from(level) * 8, offset!(cgroup_ancestor_ids))
 }
 
 /// A process starts to listen on a port that a rule names and that nothing else decides about: from its first connection

@@ -3,24 +3,20 @@
 use agent_common::Header;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_output};
 
-use crate::maps::{EVENTS, SWITCHES, tunable};
+use crate::maps::{EVENTS, SWITCHES};
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
-const BPF_RB_AVAIL_DATA: u64 = 0;
 
 /// Slot of `SWITCHES`: the reader sleeps until woken.
 const READER_SLEEPS: u32 = 0;
 
-/// No wake-up while the reader polls and the ring is far from full; else wake it.
+/// No wake-up while the reader looks by itself every 2 ms.
 #[inline(always)]
 fn wake() -> u64 {
     if let Some(&sleeps) = SWITCHES.get(READER_SLEEPS)
         && sleeps != 0
     {
-        return BPF_RB_FORCE_WAKEUP;
-    }
-    if EVENTS.query(BPF_RB_AVAIL_DATA) > u64::from(tunable!(wake_threshold)) {
         return BPF_RB_FORCE_WAKEUP;
     }
     BPF_RB_NO_WAKEUP

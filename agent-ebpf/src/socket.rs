@@ -112,6 +112,19 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     let Some(process) = caller.process() else { return Ok(()) };
     let length = call.result as u32;
     let Some(traced) = connection::find(ctx, call.socket, length, IN)? else { return Ok(()) };
+    let outcome = receive(call, length, caller, process, &traced);
+    connection::drained(ctx, call.socket, &traced)?;
+    outcome
+}
+
+#[inline(always)]
+fn receive(
+    call: &Call,
+    length: u32,
+    caller: Caller,
+    process: *mut Process,
+    traced: &Traced,
+) -> Result<(), Counter> {
     let mut copied = kernel::copied_seq(call.socket)?;
     let mut fin = 0;
     if connection::jumps(traced.state, IN, copied, length) || length == 0 {
@@ -122,9 +135,7 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     }
     let end = connection::advance(traced.state, IN, copied);
     if length == 0 {
-        let outcome = if fin == 0 { Ok(()) } else { half_closed(&traced, end) };
-        connection::drained(ctx, call.socket, &traced)?;
-        return outcome;
+        return if fin == 0 { Ok(()) } else { half_closed(traced, end) };
     }
     let position = end.wrapping_sub(u64::from(length));
     let (reason, task) = match trust()? {
@@ -143,9 +154,7 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     };
     caller.set_last_input(input);
     if opaque {
-        let outcome = skip(traced.state, IN, length, Counter::SkipOpaque);
-        connection::drained(ctx, call.socket, &traced)?;
-        return outcome;
+        return skip(traced.state, IN, length, Counter::SkipOpaque);
     }
     if end <= control.skip_until[IN] && fin == 0 {
         return skip(traced.state, IN, length, Counter::SkipBody);
@@ -158,7 +167,7 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
     let none = LastInput { cookie: 0, position: 0 };
     let event = Event {
         header,
-        traced,
+        traced: *traced,
         position,
         caller,
         process,
@@ -167,9 +176,7 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
         task,
         whole: control.whole,
     };
-    let outcome = emit(call.socket, &event);
-    connection::drained(ctx, call.socket, &traced)?;
-    outcome
+    emit(call.socket, &event)
 }
 
 /// What user space asks for this connection; not even looked up while it never asked for any. No `Option`: before 5.12 the
@@ -242,7 +249,7 @@ fn emit(sock: Sock, event: &Event) -> Result<(), Counter> {
     if source.withheld != 0 {
         return put(scratch, event, length, Captured::withheld(source.withheld));
     }
-    let captured = capture::copy_call(scratch, &source, length);
+    let captured = capture::copy_call(scratch, &source, direction as u32, length);
     let long = captured.withheld == 0 && length > captured.head;
     if long && framing::is_chunked(scratch, captured.head, event.traced.state, direction, event.whole) {
         return put_whole(scratch, event, &source, length, captured.head);

@@ -1,6 +1,6 @@
 //! The command line and its exit statuses: 0 it worked, 1 it failed (the message says what to do), 2 wrong usage.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -104,5 +104,10 @@ fn status(code: i32) -> ExitCode {
 fn log_to_stderr(verbose: bool, level: &str) {
     let default = if verbose { "wirespan=debug".to_owned() } else { format!("wirespan={level}") };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .init();
 }

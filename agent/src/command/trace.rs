@@ -105,7 +105,7 @@ pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
     match gated {
         Some(gated) => {
             gated.open()?;
-            tracing.until(command_ended(gated, signals))?
+            tracing.until(command_ended(gated, signals, deadline))?
         }
         None => tracing.until(async move {
             tokio::select! {
@@ -118,8 +118,8 @@ pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
     }
 }
 
-/// Waits for the command and passes signals on to it; its status is ours.
-async fn command_ended(mut gated: Gated, mut signals: Signals) -> Result<i32> {
+/// Waits for the command and passes signals on to it; when the time is over it is asked to end. Its status is ours.
+async fn command_ended(mut gated: Gated, mut signals: Signals, mut deadline: Option<Instant>) -> Result<i32> {
     loop {
         if let Some(status) = gated.ended()? {
             sleep(SETTLE).await;
@@ -127,6 +127,10 @@ async fn command_ended(mut gated: Gated, mut signals: Signals) -> Result<i32> {
         }
         tokio::select! {
             signal = signals.next() => gated.forward(signal),
+            () = over(deadline) => {
+                gated.forward(libc::SIGTERM);
+                deadline = None;
+            }
             () = sleep(POLL) => {}
         }
     }

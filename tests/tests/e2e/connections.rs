@@ -45,15 +45,20 @@ fn a_connection_older_than_the_agent_is_traced() -> Result<()> {
     stage.file("ready", "")?;
     client.finish()?;
     server.finish()?;
+    // A receive that was waiting when fexit was attached returns past it: the server's first request is unseen there.
+    let missed = agent.log().contains("rung fexit");
     let rows = agent.stop()?;
     for kind in [Kind::Server, Kind::Client] {
         for path in ["/first", "/second"] {
+            if missed && kind == Kind::Server && path == "/first" {
+                continue;
+            }
             let row = the(&rows, kind, path);
             assert_eq!((row.status_code(), row.sizes()), (200, (0, 2)), "{}", brief(&rows));
             assert_eq!(row.attribute("network.peer.address"), "127.0.0.1");
         }
     }
-    assert_eq!(rows.len(), 4, "{}", brief(&rows));
+    assert_eq!(rows.len(), if missed { 3 } else { 4 }, "{}", brief(&rows));
     Ok(())
 }
 

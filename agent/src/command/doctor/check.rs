@@ -77,10 +77,16 @@ fn types() -> Check {
     }
 }
 
-/// CAP_BPF 39, CAP_PERFMON 38, CAP_NET_ADMIN 12, CAP_SYS_PTRACE 19, CAP_SYS_ADMIN 21 (include/uapi/linux/capability.h).
+/// Numbers of include/uapi/linux/capability.h.
 const NEEDED: [(u32, &str); 4] =
     [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE")];
 const SYS_ADMIN: u32 = 21;
+
+/// What is lost without them; the rest works.
+const WANTED: [(u32, &str); 2] = [
+    (SYS_ADMIN, "CAP_SYS_ADMIN: connections older than the agent in other network namespaces are not traced"),
+    (2, "CAP_DAC_READ_SEARCH: port rules do not find processes of other users"),
+];
 
 fn privileges() -> Check {
     let Some(effective) = effective_capabilities() else {
@@ -93,8 +99,12 @@ fn privileges() -> Check {
         .filter(|(bit, _)| !(has(*bit) || has(SYS_ADMIN) && *bit >= 38))
         .map(|(_, name)| *name)
         .collect();
-    if missing.is_empty() {
+    let lost: Vec<&str> = WANTED.iter().filter(|(bit, _)| !has(*bit)).map(|(_, what)| *what).collect();
+    if missing.is_empty() && lost.is_empty() {
         return Check::new("capabilities", Verdict::Yes, "all that are needed");
+    }
+    if missing.is_empty() {
+        return Check::new("capabilities", Verdict::Warning, &format!("without {}", lost.join("; without ")));
     }
     Check::new("capabilities", Verdict::No, &format!("missing {}; run as root", missing.join(", ")))
 }

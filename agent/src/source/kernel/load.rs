@@ -397,7 +397,6 @@ fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
         recvmsg_return_slot,
         report_listen: u32::from(settings.report_listen),
         report_exec: u32::from(settings.report_exec),
-        wake_threshold: settings.ring_bytes / 4,
         ..Tunables::ZERO
     };
     let cgroups = settings.cgroups.iter().filter_map(|path| cgroup_id(root, path));

@@ -57,6 +57,10 @@ pub(super) fn offsets(btf: &Btf) -> Result<Offsets, MissingField> {
         inode_ino: byte("inode", &["i_ino"])?,
         inode_sb: byte("inode", &["i_sb"])?,
         sb_dev: byte("super_block", &["s_dev"])?,
+        task_cgroups: optional("task_struct", &["cgroups"]),
+        css_set_cgroup: optional("css_set", &["dfl_cgrp"]),
+        cgroup_level: optional("cgroup", &["level"]),
+        cgroup_ancestor_ids: optional("cgroup", &["ancestor_ids"]),
     })
 }
 
