@@ -69,7 +69,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut sum = cargo_test(&mut command)?;
     if !arguments.no_vm {
         let programs = vm::Programs::build(build::Profile::Release)?;
-        let filter: Vec<_> = NOT_IN_GUESTS.iter().flat_map(|name| ["--skip".into(), (*name).into()]).collect();
+        let filter: Vec<_> =
+            NOT_IN_GUESTS.iter().flat_map(|name| ["--skip".into(), (*name).into()]).collect();
         for version in vm::VERSIONS {
             // The rung that the kernel takes by itself: each rung occurs, each kernel once.
             sum += programs.run(version, version.rungs[0], Duration::from_secs(600), &filter)?;
