@@ -144,10 +144,11 @@ pub fn select_listener(caller: Caller, port: u32) {
 #[inline(always)]
 pub fn try_exit() -> Result<(), Counter> {
     let caller = Caller::current();
+    // Also of a process that is not selected any more.
+    let _gone = THREADS.remove(caller.tid);
     if caller.process().is_none() {
         return Ok(());
     }
-    let _gone = THREADS.remove(caller.tid);
     // SAFETY: takes no argument.
     let task = unsafe { bpf_get_current_task() };
     let signal: u64 = read(task, offset!(task_signal))?;

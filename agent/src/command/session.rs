@@ -14,7 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::{cookies::Cookies, exe_cache::ExeCache, telemetry::Telemetry};
 use crate::{
-    event::{Event, Timestamp},
+    event::{ConnectionId, Event, Timestamp},
     export::Sender,
     pipeline::{self, Engine, queue::Batcher},
     process::{Change, ProcRoot, Selection, Table, table},
@@ -56,6 +56,8 @@ pub(super) struct Session {
     telemetry: Arc<Telemetry>,
     /// Changes of the kernel's process map that wait until the ring is not borrowed.
     orders: Vec<Order>,
+    /// Connections whose end was read in this round.
+    ended: Vec<ConnectionId>,
     due: Due,
     unreported_closes: u64,
 }
@@ -96,6 +98,7 @@ impl Session {
             exes,
             telemetry,
             orders: Vec::new(),
+            ended: Vec::new(),
             due: Due { scan: now()?.0 + SCAN, ..Due::default() },
             unreported_closes: 0,
         };
@@ -169,9 +172,14 @@ impl Session {
 
     /// Takes a round of events from the ring; true when it was emptied.
     fn drain(&mut self, before: Timestamp) -> bool {
-        let Self { source, table, engine, orders, exes, batcher, sender, .. } = self;
+        let Self { source, table, engine, orders, ended, exes, batcher, sender, .. } = self;
         let batch = source.drain(&mut |notice| match notice {
-            Notice::Event(event) => engine.feed(&event),
+            Notice::Event(event) => {
+                if let Event::Closed(closed) = &event {
+                    ended.push(closed.connection);
+                }
+                engine.feed(&event);
+            }
             Notice::Last(event, end) => {
                 engine.feed(&event);
                 engine.feed(&end);
@@ -205,6 +213,9 @@ impl Session {
                 tracing::debug!("the kernel did not take a request to skip: {error}");
                 self.telemetry.count_refused_feedback();
             }
+        }
+        for connection in self.ended.drain(..) {
+            self.source.forget(connection);
         }
         self.exes.flush(&mut self.source);
     }
@@ -243,6 +254,9 @@ impl Session {
             self.unreported_closes = unreported;
             if let Ok(at) = now() {
                 for event in self.source.sweep_closed(at) {
+                    if let Event::Closed(closed) = &event {
+                        self.ended.push(closed.connection);
+                    }
                     self.engine.feed(&event);
                 }
             }

@@ -265,3 +265,15 @@ pub enum Feedback {
     /// Nothing here parses: no more events; stay transparent for causality (an *opaque* connection).
     Opaque { connection: ConnectionId },
 }
+
+impl Feedback {
+    /// The connection that it is about.
+    #[must_use]
+    pub const fn connection(&self) -> ConnectionId {
+        match self {
+            Self::SkipUntil { connection, .. }
+            | Self::CaptureWhole { connection, .. }
+            | Self::Opaque { connection } => *connection,
+        }
+    }
+}

@@ -138,6 +138,9 @@ impl Engine {
     fn close(&mut self, closed: &Closed) {
         let Some(mut connection) = self.connections.remove(closed.connection) else { return };
         let ledger = connection.closed(closed, &mut self.output);
+        // Nothing can be skipped any more of what has ended.
+        self.feedback.retain(|feedback| feedback.connection() != closed.connection);
+        self.output.feedback.clear();
         if ledger.violation() {
             tracing::warn!(connection = closed.connection.0, ?ledger, "the loss ledger does not balance");
         }

@@ -11,6 +11,8 @@ use aya::{
 use aya_log::EbpfLogger;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
+use rustc_hash::FxHashSet;
+
 use super::{
     KernelError,
     btf::Btf,
@@ -85,7 +87,8 @@ pub struct KernelSource {
     controls: HashMap<MapData, u64, Plain<Control>>,
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
     counters: PerCpuArray<MapData, u64>,
-    controls_posted: bool,
+    /// Connections for which something was asked and whose end has not been read yet.
+    posted: FxHashSet<u64>,
     ring_bytes: u32,
     report: LadderReport,
     /// Holds programs and links; dropped last.
@@ -117,7 +120,7 @@ impl KernelSource {
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
             exes: map(&mut ebpf, "EXES", HashMap::try_from)?,
             counters: map(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
-            controls_posted: false,
+            posted: FxHashSet::default(),
             ring_bytes: settings.ring_bytes,
             report: LadderReport { rejected: candidates.rejected, ..LadderReport::default() },
             _ebpf: ebpf,
@@ -174,16 +177,18 @@ impl KernelSource {
             .map_or(Control { skip_until: [0; 2], opaque: 0, whole: 0 }, |Plain(c)| c);
         change(&mut control);
         self.controls.insert(cookie, Plain(control), 0).map_err(|error| used("CONTROLS", &error))?;
-        if !self.controls_posted {
+        if self.posted.is_empty() {
+            // From now on the programs look.
             self.switches.set(1, 1, 0).map_err(|error| used("SWITCHES", &error))?;
-            self.controls_posted = true;
         }
+        self.posted.insert(cookie);
         Ok(())
     }
 
-    /// Forgets what was asked for a connection that the kernel no longer has.
+    /// The end of a connection was read: what was asked for it goes, also when the kernel had ended it before it was asked.
     pub fn forget(&mut self, ConnectionId(cookie): ConnectionId) {
-        if self.controls_posted {
+        if self.posted.remove(&cookie) {
+            // Usually the programs have removed it at the close.
             drop(self.controls.remove(&cookie));
         }
     }
