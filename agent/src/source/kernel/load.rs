@@ -6,7 +6,7 @@ use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, Process,
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
-    programs::{CgroupAttachMode, FExit, ProgramError, RawTracePoint, SockOps},
+    programs::{CgroupAttachMode, ProgramError, SockOps},
 };
 use aya_log::EbpfLogger;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
@@ -15,6 +15,7 @@ use rustc_hash::FxHashSet;
 
 use super::{
     KernelError,
+    attach::{attach_fexit, attach_raw, chain},
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_id, cgroup_root},
     ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
@@ -432,49 +433,6 @@ fn logger(ebpf: &mut Ebpf, verbose: bool) -> Option<Logger> {
     EbpfLogger::init_with_logger(ebpf, TracingLog)
         .inspect_err(|error| tracing::warn!("the programs' log cannot be read: {error}"))
         .ok()
-}
-
-fn attach_raw(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
-    let program = ebpf.program_mut(hook.program).ok_or("the program is not in this build")?;
-    let program: &mut RawTracePoint = program.try_into().map_err(|error: ProgramError| chain(&error))?;
-    program.load().map_err(|error| refusal(&error))?;
-    program.attach(hook.target).map_err(|error| refusal(&error))?;
-    Ok(())
-}
-
-fn attach_fexit(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
-    let types = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
-    let program = ebpf.program_mut(hook.program).ok_or("the program is not in this build")?;
-    let program: &mut FExit = program.try_into().map_err(|error: ProgramError| chain(&error))?;
-    program.load(hook.target, &types).map_err(|error| refusal(&error))?;
-    program.attach().map_err(|error| refusal(&error))?;
-    Ok(())
-}
-
-/// The error with its causes; of a verifier log only the end, where the reason stands. `RUST_LOG=debug` shows all.
-fn refusal(error: &ProgramError) -> String {
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
-        let log = verifier_log.to_string();
-        tracing::debug!("verifier log:\n{log}");
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let end = &lines[lines.len().saturating_sub(6)..];
-        return format!("{io_error}: {}", end.join(" | "));
-    }
-    chain(error)
-}
-
-/// An error and all that caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn used(map: &'static str, error: &dyn std::error::Error) -> KernelError {

@@ -2,6 +2,7 @@
 //!
 //! The only module of the agent with `unsafe`: aya wants a promise that the map values are plain data.
 
+mod attach;
 pub mod btf;
 mod cgroup;
 mod decode;
