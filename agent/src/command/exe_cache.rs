@@ -21,27 +21,17 @@ pub(super) struct ExeCache {
     selection: Option<Selection>,
     told: FxHashMap<ExeKey, u32>,
     new: Vec<(ExeKey, u32)>,
-    prefilled: bool,
 }
 
 impl ExeCache {
     /// Only where a rule needs nothing but the executable; else the cache stays empty.
     pub(super) fn new(selection: &Selection) -> Self {
         let usable = selection.only_executables();
-        Self {
-            selection: usable.then(|| selection.clone()),
-            told: FxHashMap::default(),
-            new: Vec::new(),
-            prefilled: false,
-        }
+        Self { selection: usable.then(|| selection.clone()), told: FxHashMap::default(), new: Vec::new() }
     }
 
-    /// Decides about the usual directories and the paths that rules name, once.
+    /// At start: decides about the usual directories and the paths that rules name.
     pub(super) fn prefill(&mut self, source: &mut KernelSource) {
-        if self.prefilled {
-            return;
-        }
-        self.prefilled = true;
         let Some(selection) = self.selection.clone() else { return };
         let listed = DIRECTORIES.iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path());
         let named = selection.exact_exes().map(Path::new).map(Path::to_path_buf);

@@ -36,6 +36,9 @@ const PUBLISH: u64 = 200_000_000;
 /// Most times that the start looks for processes that were forked while it selected their parents.
 const START_SCANS: usize = 4;
 
+/// Most rounds of the ring that the end takes: 524,288 records, several times what the default ring holds.
+const LAST_ROUNDS: usize = 64;
+
 /// What a session is told.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Options {
@@ -160,7 +163,6 @@ impl Session {
         if at.0 >= self.due.scan {
             self.due.scan = at.0 + SCAN;
             self.scan()?;
-            self.exes.prefill(&mut self.source);
         }
         self.hand_on(at);
         if at.0 >= self.due.publish {
@@ -226,6 +228,10 @@ impl Session {
         let changes = self.table.scan().context("cannot list processes")?;
         for change in &changes {
             announce(&mut self.engine, at, change);
+            if let Change::Select { facts } = change {
+                // The kernel may hold another verdict on this inode, from a file that is gone.
+                self.exes.learn(facts.pid, true);
+            }
             self.orders.extend(order(change));
         }
         if let Some(error) = self.table.take_error() {
@@ -266,7 +272,12 @@ impl Session {
 
     fn finish(&mut self) -> Result<()> {
         let at = now()?;
-        while !self.drain(at) {}
+        // Under load the ring may never be empty; what comes after the stop is not waited for.
+        for _ in 0..LAST_ROUNDS {
+            if self.drain(at) {
+                break;
+            }
+        }
         self.obey();
         self.publish();
         self.engine.feed(&Event::Shutdown { at: now()? });
