@@ -1,13 +1,5 @@
 //! Keys and values of the maps.
 
-/// Values of [`Process::policy`].
-pub mod policy {
-    /// Selected by a rule.
-    pub const SELECTED: u32 = 1;
-    /// Selected whatever it executes (`trace -- CMD`, a pid rule).
-    pub const PINNED: u32 = 2;
-}
-
 /// Values of the map `EXES`.
 pub mod verdict {
     /// A process that executes this file is selected.
@@ -51,13 +43,11 @@ const _: () = assert!(size_of::<LastInput>() == 16);
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Process {
-    pub policy: u32,
-    pub padding: u32,
     /// Records of this process lost so far.
     pub drops: u64,
 }
 
-const _: () = assert!(size_of::<Process>() == 16);
+const _: () = assert!(size_of::<Process>() == 8);
 
 /// A traced connection. Arrays are (out, in).
 #[derive(Debug, Clone, Copy)]

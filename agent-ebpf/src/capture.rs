@@ -1,12 +1,15 @@
 //! Copying the caller's bytes: the first L of a call and its last few, from at most 32 iovecs.
 
-use core::ptr::{read_volatile, write_volatile};
+use core::{
+    mem::MaybeUninit,
+    ptr::{read_volatile, write_volatile},
+};
 
 use agent_common::{CAPTURE_MAX, Connection, Counter, FlowKey, IOVECS, Opened, TAIL_MAX, Transfer};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
-    context::{Syscall, Task, syscall},
+    context::Syscall,
     maps::{SCRATCH, tunable},
     pieces::Pieces,
     socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, withheld},
@@ -92,8 +95,11 @@ impl Source {
 
 /// Finds the bytes of the current call.
 #[inline(always)]
-pub fn locate(task: Task, direction: usize, flags: u32) -> Result<Source, Counter> {
-    let Some(call) = syscall(task)? else { return Ok(Source::withheld(withheld::TASK_32)) };
+pub fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
+    let call = Syscall::current()?;
+    if call.is_32_bit() {
+        return Ok(Source::withheld(withheld::TASK_32));
+    }
     Ok(source(&call, direction, flags))
 }
 
@@ -168,12 +174,14 @@ fn source(call: &Syscall, direction: usize, flags: u32) -> Source {
 /// `msg_iov` and `msg_iovlen` of a `struct user_msghdr`.
 #[inline(always)]
 fn message(address: u64) -> Source {
-    let mut vector = [0u64; 2];
+    let mut vector = MaybeUninit::<[u64; 2]>::uninit();
     // SAFETY: 16 bytes of stack; the helper checks the source.
-    let failed = unsafe { bpf_probe_read_user((&raw mut vector).cast(), 16, (address + 16) as *const _) };
+    let failed = unsafe { bpf_probe_read_user(vector.as_mut_ptr().cast(), 16, (address + 16) as *const _) };
     if failed != 0 {
         return Source::withheld(withheld::FAULT);
     }
+    // SAFETY: the helper has filled it.
+    let vector = unsafe { vector.assume_init() };
     Source::iovecs(vector[0], vector[1])
 }
 
@@ -258,7 +266,7 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
     };
     let mut index = 0usize;
     while index < IOVECS {
-        if capture_step(slot, index as u32) == 0 {
+        if index as u32 >= used || capture_step(slot, index as u32) == 0 {
             break;
         }
         index += 1;
@@ -286,9 +294,6 @@ pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     };
     // SAFETY: as above.
     let mut now = unsafe { read_volatile(walk) };
-    if index >= now.used || now.walked >= now.length {
-        return 0;
-    }
     let left = now.length - now.walked;
     let piece = if room > u64::from(left) { left } else { room as u32 };
     if now.head < now.want {
@@ -313,7 +318,7 @@ pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     now.walked = end;
     // SAFETY: as above.
     unsafe { write_volatile(walk, now) };
-    1
+    u32::from(end < now.length)
 }
 
 /// Offset within the call where its captured tail begins; `length` when the head is everything.

@@ -1,5 +1,7 @@
 //! The life of a connection: cookie, first sight, position, half-close, end; and connects that fail.
 
+use core::ptr::write_volatile;
+
 use agent_common::{
     Closed, Connecting, Connection, Counter, FlowKey, HalfClosed, Header, LastInput, MISSING, Pending,
     ProcessRecord, SocketRecord, conn_flags, kind,
@@ -11,12 +13,12 @@ use aya_ebpf::{
 };
 
 use crate::{
-    context::Caller,
+    context::{Caller, distrust},
     count::add,
     kernel::{self, Sock},
     maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, PENDING, SCRATCH, SWITCHES, offset, tunable},
     process, ring,
-    socket::{IN, OUT},
+    socket::{IN, NOTHING, OUT, withheld},
 };
 
 // enum sock_ops callbacks (include/uapi/linux/bpf.h)
@@ -65,7 +67,7 @@ pub fn find<C: EbpfContext>(
     length: u32,
     direction: usize,
 ) -> Result<Option<Traced>, Counter> {
-    let cookie = kernel::cookie(sock)?;
+    let cookie = kernel::field(sock, offset!(sock_cookie));
     if cookie != 0
         && let Some(state) = CONNECTIONS.get_ptr_mut(cookie)
     {
@@ -112,9 +114,14 @@ fn open<C: EbpfContext>(
     }
     state.next = [EPOCH | u64::from(out), EPOCH | u64::from(copied)];
     state.base = state.next;
-    state.dropped = [0; 2];
-    state.skipped = [0; 2];
-    state.carried = LastInput { cookie: 0, position: 0 };
+    forget_input(state);
+    for direction in [OUT, IN] {
+        // SAFETY: fields of this CPU's scratch. Volatile for the reason that `forget_input` gives.
+        unsafe {
+            write_volatile(&raw mut state.dropped[direction], 0);
+            write_volatile(&raw mut state.skipped[direction], 0);
+        }
+    }
     state.flags = if own { conn_flags::OWN } else { 0 };
     state.errno = 0;
     if CONNECTIONS.insert(cookie, &*state, 0).is_err() {
@@ -209,8 +216,19 @@ pub fn carry(state: *mut Connection, input: LastInput) {
             (*state).carried = input;
             (*state).flags |= conn_flags::WROTE;
         } else if !same {
-            (*state).carried = LastInput { cookie: 0, position: 0 };
+            forget_input(state);
         }
+    }
+}
+
+/// Nothing is carried. Word by word: of two zeros in a row the compiler makes a call of memset, and calls cost stack, of
+/// which there are 512 bytes in all.
+#[inline(always)]
+fn forget_input(state: *mut Connection) {
+    // SAFETY: see `Traced`.
+    unsafe {
+        write_volatile(&raw mut (*state).carried.cookie, 0);
+        write_volatile(&raw mut (*state).carried.position, 0);
     }
 }
 
@@ -268,7 +286,7 @@ fn connecting(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
     let mut flow = NO_FLOW;
     kernel::flow_into(sock, family, &mut flow)?;
-    let last = caller.last_input();
+    let last = if distrust()? == withheld::IO_URING { NOTHING } else { caller.last_input() };
     let record = Connecting {
         header: ring::header(kind::CONNECTING, 0, 0),
         socket: sock,

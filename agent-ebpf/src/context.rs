@@ -8,8 +8,9 @@ use aya_ebpf::helpers::{
 
 use crate::{
     count::add,
-    kernel::read,
+    kernel::{field, is_set, read},
     maps::{PROCESSES, THREADS, offset, tunable},
+    socket::withheld,
 };
 
 const NONE: LastInput = LastInput { cookie: 0, position: 0 };
@@ -67,52 +68,39 @@ impl Caller {
     }
 }
 
-/// Whether the thread's saved registers can be trusted to describe the current socket call.
-pub enum Trust {
-    Yes(Task),
-    /// io_uring or a worker: what would be copied is fiction, and the thread has no last input.
-    IoUring,
-    Compat,
+/// Whether the thread's saved registers describe the current socket call: 0 or the reason why they do not. With io_uring,
+/// or in a worker, what would be copied is fiction, and the thread has no last input.
+#[inline(always)]
+pub fn distrust() -> Result<u8, Counter> {
+    let (io_uring, flags, status) = if tunable!(has_task_pt_regs) != 0 { known_task() } else { task()? };
+    if io_uring || flags & WORKER_FLAGS != 0 {
+        return Ok(withheld::IO_URING);
+    }
+    Ok(if status & TS_COMPAT != 0 { withheld::TASK_32 } else { 0 })
 }
 
-/// `struct task_struct *` of the current thread.
-#[derive(Clone, Copy)]
-pub struct Task(u64);
-
-/// Stands where no registers may be read.
-pub const NO_TASK: Task = Task(0);
-
-/// Looks at the current task.
+/// Whether the current task has an io_uring, its `flags` and `thread_info.status`, by plain loads.
 #[inline(always)]
-pub fn trust() -> Result<Trust, Counter> {
+fn known_task() -> (bool, u32, u32) {
+    // SAFETY: the helper exists (probed); takes no argument.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let io_uring = offset!(task_io_uring) != MISSING && is_set(task, offset!(task_io_uring));
+    (io_uring, field(task, offset!(task_flags)), field(task, offset!(task_status)))
+}
+
+/// The same before 5.15.
+#[inline(always)]
+fn task() -> Result<(bool, u32, u32), Counter> {
     // SAFETY: takes no argument.
     let task = unsafe { bpf_get_current_task() };
-    if offset!(task_io_uring) != MISSING {
-        let io_uring: u64 = read(task, offset!(task_io_uring))?;
-        if io_uring != 0 {
-            return Ok(Trust::IoUring);
-        }
-    }
-    let flags: u32 = read(task, offset!(task_flags))?;
-    if flags & WORKER_FLAGS != 0 {
-        return Ok(Trust::IoUring);
-    }
-    let status: u32 = read(task, offset!(task_status))?;
-    if status & TS_COMPAT != 0 {
-        return Ok(Trust::Compat);
-    }
-    Ok(Trust::Yes(Task(task)))
+    let io_uring = offset!(task_io_uring) != MISSING && read::<u64>(task, offset!(task_io_uring))? != 0;
+    Ok((io_uring, read(task, offset!(task_flags))?, read(task, offset!(task_status))?))
 }
 
-/// The part of `struct pt_regs` (x86-64) from r10 to cs that tells the system call.
+/// The part of `struct pt_regs` (x86-64) from dx to cs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct SavedRegisters {
-    r10: u64,
-    r9: u64,
-    r8: u64,
-    ax: u64,
-    cx: u64,
     dx: u64,
     si: u64,
     di: u64,
@@ -121,8 +109,12 @@ struct SavedRegisters {
     cs: u64,
 }
 
-/// r15, r14, r13, r12, bp, bx, r11 come before r10.
-const R10: u64 = 7 * 8;
+// Offsets in `struct pt_regs` (x86-64, arch/x86/include/asm/ptrace.h).
+const R10: u32 = 7 * 8;
+const DX: u32 = 12 * 8;
+const SI: u32 = 13 * 8;
+const ORIG_AX: u32 = 15 * 8;
+const CS: u32 = 17 * 8;
 /// sizeof(struct pt_regs) without FRED's larger frame.
 const PT_REGS: u64 = 21 * 8;
 
@@ -133,21 +125,50 @@ pub struct Syscall {
     pub second: u64,
     pub third: u64,
     pub fourth: u64,
+    code_segment: u64,
 }
 
-/// The system call that the current thread is in; `None` when it is a 32-bit or x32 one.
-#[inline(always)]
-pub fn syscall(task: Task) -> Result<Option<Syscall>, Counter> {
-    let registers = if tunable!(has_task_pt_regs) != 0 {
-        // SAFETY: both helpers exist (probed), the second takes what the first returns.
-        unsafe { bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as u64 }
-    } else {
-        let stack: u64 = read(task.0, offset!(task_stack))?;
-        stack + u64::from(tunable!(stack_size)) - PT_REGS
-    };
-    let saved: SavedRegisters = read(registers + R10, 0)?;
-    if saved.cs & 0xffff != USER_CS || saved.orig_ax & X32 != 0 {
-        return Ok(None);
+impl Syscall {
+    /// The system call that the current thread is in.
+    #[inline(always)]
+    pub fn current() -> Result<Self, Counter> {
+        if tunable!(has_task_pt_regs) != 0 { Ok(Self::known()) } else { Self::saved() }
     }
-    Ok(Some(Syscall { number: saved.orig_ax, second: saved.si, third: saved.dx, fourth: saved.r10 }))
+
+    /// By plain loads. With FRED `cs` is a union, of which only the 16 bits may be read.
+    #[inline(always)]
+    fn known() -> Self {
+        // SAFETY: both helpers exist (probed), the second takes what the first returns.
+        let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf().cast()) } as u64;
+        Self {
+            number: field(registers, ORIG_AX),
+            second: field(registers, SI),
+            third: field(registers, DX),
+            fourth: field(registers, R10),
+            code_segment: u64::from(field::<u16>(registers, CS)),
+        }
+    }
+
+    /// Before 5.15: from the top of the kernel stack.
+    #[inline(always)]
+    fn saved() -> Result<Self, Counter> {
+        // SAFETY: takes no argument.
+        let task = unsafe { bpf_get_current_task() };
+        let stack: u64 = read(task, offset!(task_stack))?;
+        let registers = stack + u64::from(tunable!(stack_size)) - PT_REGS;
+        let saved: SavedRegisters = read(registers, DX)?;
+        Ok(Self {
+            number: saved.orig_ax,
+            second: saved.si,
+            third: saved.dx,
+            fourth: read(registers, R10)?,
+            code_segment: saved.cs & 0xffff,
+        })
+    }
+
+    /// A 32-bit or x32 one: its arguments mean something else.
+    #[inline(always)]
+    pub fn is_32_bit(&self) -> bool {
+        self.code_segment != USER_CS || self.number & X32 != 0
+    }
 }

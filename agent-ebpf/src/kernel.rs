@@ -1,7 +1,7 @@
 //! Reads of kernel structures by the offsets that user space took from BTF.
 
-use agent_common::{Counter, FlowKey};
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use agent_common::{Counter, FlowKey, MISSING};
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_skc_to_tcp_sock};
 
 use crate::maps::offset;
 
@@ -23,10 +23,62 @@ pub fn read<T>(base: u64, offset: u32) -> Result<T, Counter> {
     unsafe { bpf_probe_read_kernel(address) }.map_err(|_| Counter::ReadFailed)
 }
 
+/// A field of a structure whose type the verifier knows (an argument of a program that is checked against BTF, or what a
+/// helper returned as such): a plain load, where [`read`] calls a helper. The offset is a constant of a frozen map, so the
+/// verifier knows which field it is.
+#[inline(always)]
+pub fn field<T: Copy>(base: u64, offset: u32) -> T {
+    // SAFETY: the verifier refuses what is no field of the type; a load that faults gives 0.
+    unsafe { core::ptr::read_volatile((base + u64::from(offset)) as *const T) }
+}
+
+/// Whether a field that is a pointer is not null. In assembly: the compiler likes to compute with the value, and the
+/// verifier, to which it is a pointer, refuses that.
+#[inline(always)]
+pub fn is_set(base: u64, offset: u32) -> bool {
+    let pointer: u64 = field(base, offset);
+    let set: u64;
+    // SAFETY: changes only its output.
+    unsafe {
+        core::arch::asm!("{set} = 1", "if {pointer} != 0 goto +1", "{set} = 0", set = out(reg) set, pointer = in(reg) pointer);
+    }
+    set != 0
+}
+
 /// The socket's cookie; 0 while nobody has asked for it.
 #[inline(always)]
 pub fn cookie(sock: Sock) -> Result<u64, Counter> {
     read(sock, offset!(sock_cookie))
+}
+
+/// A `struct tcp_sock *`, as the verifier knows it.
+#[derive(Clone, Copy)]
+pub struct Tcp(u64);
+
+impl Tcp {
+    /// Of a socket that the verifier knows; `None`: not TCP.
+    #[inline(always)]
+    pub fn of(sock: Sock) -> Option<Self> {
+        // SAFETY: the verifier checks that this is a socket; the helper looks whether it is TCP.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(sock as *mut _) } as u64;
+        if tcp == 0 { None } else { Some(Self(tcp)) }
+    }
+
+    #[inline(always)]
+    pub fn write_seq(self) -> u32 {
+        field(self.0, offset!(write_seq))
+    }
+
+    #[inline(always)]
+    pub fn copied_seq(self) -> u32 {
+        field(self.0, offset!(copied_seq))
+    }
+
+    /// kTLS and others: the bytes at the system call are not those of the stream.
+    #[inline(always)]
+    pub fn upper_layer(self) -> bool {
+        offset!(ulp_ops) != MISSING && is_set(self.0, offset!(ulp_ops))
+    }
 }
 
 /// Whether this is a user's plain TCP socket.
@@ -50,10 +102,10 @@ pub fn traceable(sock: Sock) -> Result<bool, Counter> {
     Ok(true)
 }
 
-/// `struct sock *` of a `struct socket *`.
+/// `struct sock *` of a `struct socket *`, both known to the verifier; 0: it has none any more.
 #[inline(always)]
-pub fn socket_of(socket: u64) -> Result<Sock, Counter> {
-    read(socket, offset!(socket_sk))
+pub fn socket_of(socket: u64) -> Sock {
+    field(socket, offset!(socket_sk))
 }
 
 #[inline(always)]
@@ -112,8 +164,15 @@ pub fn flow_into(sock: Sock, family: u16, flow: &mut FlowKey) -> Result<(), Coun
 
 /// `::ffff:a.b.c.d`
 #[inline(always)]
-fn map(address: &mut [u8; 16], v4: [u8; 4]) {
-    *address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]];
+fn map(address: &mut [u8; 16], v4: u32) {
+    let words = address.as_mut_ptr().cast::<u32>();
+    // SAFETY: 16 bytes, aligned to 4 within a `FlowKey`. Volatile, or the compiler makes a call of memset.
+    unsafe {
+        words.write_volatile(0);
+        words.add(1).write_volatile(0);
+        words.add(2).write_volatile(0xffff_u32.to_be());
+        words.add(3).write_volatile(v4);
+    }
 }
 
 /// Inode of the socket's network namespace.

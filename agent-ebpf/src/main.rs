@@ -20,22 +20,22 @@ mod socket;
 use agent_common::Counter;
 use aya_ebpf::{
     EbpfContext,
-    macros::{fexit, raw_tracepoint, sock_ops},
-    programs::{FExitContext, RawTracePointContext, SockOpsContext},
+    macros::{btf_tracepoint, fexit, raw_tracepoint, sock_ops},
+    programs::{BtfTracePointContext, FExitContext, RawTracePointContext, SockOpsContext},
 };
 
 use crate::{count::finish, socket::Call};
 
 /// Linux 6.3 and later: after every send on any socket.
-#[raw_tracepoint(tracepoint = "sock_send_length")]
-pub fn sock_send_length(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: 0 };
     finish(Counter::CallSend, socket::try_send(&ctx, &call))
 }
 
 /// Linux 6.3 and later: after every receive on any socket.
-#[raw_tracepoint(tracepoint = "sock_recv_length")]
-pub fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: ctx.arg(2) };
     finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
 }
@@ -65,7 +65,10 @@ pub fn tcp_sendpage(ctx: FExitContext) -> i32 {
 /// Before 6.3: `ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len, unsigned int flags)`.
 #[fexit]
 pub fn tcp_splice_read(ctx: FExitContext) -> i32 {
-    let Ok(socket) = kernel::socket_of(ctx.arg(0)) else { return 0 };
+    let socket = kernel::socket_of(ctx.arg(0));
+    if socket == 0 {
+        return 0;
+    }
     let call = Call { socket, result: ctx.arg::<i64>(5), flags: 0 };
     finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
 }

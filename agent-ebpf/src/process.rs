@@ -1,7 +1,7 @@
 //! Which processes are traced, kept in the kernel: fork inherits, exec and cgroup moves re-evaluate, exit forgets.
 
 use agent_common::{
-    CGROUP_RULES, Counter, ExeKey, MISSING, PORT_RULES, Process, ProcessRecord, kind, policy, verdict,
+    CGROUP_RULES, Counter, ExeKey, MISSING, PORT_RULES, Process, ProcessRecord, kind, verdict,
 };
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_task};
 
@@ -12,11 +12,16 @@ use crate::{
     ring,
 };
 
+/// The entry of a process that has just been selected.
+const SELECTED: Process = Process { drops: 0 };
+
 /// `sched_process_fork(parent, child)`, in the parent's context, before the child runs.
 #[inline(always)]
 pub fn try_fork(child: u64) -> Result<(), Counter> {
     let caller = Caller::current();
-    let Some(parent) = caller.process() else { return Ok(()) };
+    if caller.process().is_none() {
+        return Ok(());
+    }
     let pid: u32 = read(child, offset!(task_tgid))?;
     let tid: u32 = read(child, offset!(task_pid))?;
     let last = caller.last_input();
@@ -26,9 +31,7 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
     if pid == caller.pid {
         return Ok(());
     }
-    // SAFETY: an entry of PROCESSES stays readable for the run of the program.
-    let inherited = Process { policy: unsafe { (*parent).policy }, padding: 0, drops: 0 };
-    if PROCESSES.insert(pid, inherited, 0).is_err() {
+    if PROCESSES.insert(pid, SELECTED, 0).is_err() {
         return Err(Counter::ProcessesFull);
     }
     report(kind::FORK, caller.pid, pid)
@@ -48,8 +51,7 @@ pub fn try_exec(bprm: u64) -> Result<(), Counter> {
         return report(kind::EXEC, caller.pid, u32::from(verdict == verdict::SELECT));
     }
     if verdict == verdict::SELECT {
-        let selected = Process { policy: policy::SELECTED, padding: 0, drops: 0 };
-        if PROCESSES.insert(caller.pid, selected, 0).is_err() {
+        if PROCESSES.insert(caller.pid, SELECTED, 0).is_err() {
             return Err(Counter::ProcessesFull);
         }
         return report(kind::EXEC, caller.pid, 1);
@@ -130,8 +132,7 @@ pub fn select_listener(caller: Caller, port: u32) {
     let mut index = 0;
     while index < PORT_RULES {
         if ports[index] == port {
-            let selected = Process { policy: policy::SELECTED, padding: 0, drops: 0 };
-            if PROCESSES.insert(caller.pid, selected, 0).is_err() {
+            if PROCESSES.insert(caller.pid, SELECTED, 0).is_err() {
                 crate::count::add(Counter::ProcessesFull, 1);
             }
             return;

@@ -1,19 +1,19 @@
 //! What a send or a receive does: decide by process and connection first, then position, then bytes, then one record.
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, HalfClosed, Header, LastInput, MISSING, Process, TAIL_MAX,
-    Transfer, conn_flags, kind, transfer_flags,
+    CAPTURE_MAX, Connection, Control, Counter, HalfClosed, Header, LastInput, Process, TAIL_MAX, Transfer,
+    conn_flags, kind, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
 use crate::{
     capture::{self, Captured, Scratch, Source},
     connection::{self, Traced},
-    context::{Caller, NO_TASK, Task, Trust, trust},
+    context::{Caller, distrust},
     count::add,
     framing,
-    kernel::{self, Sock},
-    maps::{CONTROLS, SCRATCH, SWITCHES, offset, tunable},
+    kernel::{self, Sock, Tcp},
+    maps::{CONTROLS, SCRATCH, SWITCHES, tunable},
     pieces, ring,
 };
 
@@ -44,6 +44,9 @@ pub mod withheld {
     pub const FLAGS: u8 = 6;
     pub const FAULT: u8 = 7;
 }
+
+/// No last input.
+pub const NOTHING: LastInput = LastInput { cookie: 0, position: 0 };
 
 /// Slot of `SWITCHES`: something was posted to `CONTROLS`.
 const CONTROLS_POSTED: u32 = 1;
@@ -78,10 +81,11 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     let Some(process) = caller.process() else { return Ok(()) };
     let length = call.result as u32;
     let Some(traced) = connection::find(ctx, call.socket, length, OUT)? else { return Ok(()) };
-    let sequence = kernel::write_seq(call.socket)?;
-    let end = connection::advance(traced.state, OUT, sequence);
+    let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
+    let end = connection::advance(traced.state, OUT, tcp.write_seq());
     let position = end.wrapping_sub(u64::from(length));
-    let last = caller.last_input();
+    let reason = distrust()?;
+    let last = if reason == withheld::IO_URING { NOTHING } else { caller.last_input() };
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -90,16 +94,10 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     if end <= control.skip_until[OUT] {
         return skip(traced.state, OUT, length, Counter::SkipBody);
     }
-    let (reason, task) = match trust()? {
-        Trust::Yes(task) => (0, task),
-        Trust::IoUring => (withheld::IO_URING, NO_TASK),
-        Trust::Compat => (withheld::TASK_32, NO_TASK),
-    };
-    let last = if reason == withheld::IO_URING { LastInput { cookie: 0, position: 0 } } else { last };
     let header = Header { withheld: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
     let event =
-        Event { header, traced, position, caller, process, last, call_flags: 0, task, whole: control.whole };
-    emit(call.socket, &event)
+        Event { header, traced, position, caller, process, last, call_flags: 0, whole: control.whole };
+    emit(tcp, &event)
 }
 
 /// After a receive.
@@ -125,7 +123,8 @@ fn receive(
     process: *mut Process,
     traced: &Traced,
 ) -> Result<(), Counter> {
-    let mut copied = kernel::copied_seq(call.socket)?;
+    let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
+    let mut copied = tcp.copied_seq();
     let mut fin = 0;
     if connection::jumps(traced.state, IN, copied, length) || length == 0 {
         if kernel::fin_consumed(call.socket, copied)? {
@@ -138,15 +137,11 @@ fn receive(
         return if fin == 0 { Ok(()) } else { half_closed(traced, end) };
     }
     let position = end.wrapping_sub(u64::from(length));
-    let (reason, task) = match trust()? {
-        Trust::Yes(task) => (0, task),
-        Trust::IoUring => (withheld::IO_URING, NO_TASK),
-        Trust::Compat => (withheld::TASK_32, NO_TASK),
-    };
+    let reason = distrust()?;
     let control = control(traced.cookie);
     let opaque = control.opaque != 0;
     let input = if reason == withheld::IO_URING {
-        LastInput { cookie: 0, position: 0 }
+        NOTHING
     } else if opaque {
         connection::carried(traced.state)
     } else {
@@ -164,19 +159,17 @@ fn receive(
         unsafe { (*traced.state).flags |= conn_flags::FIN_READ };
     }
     let header = Header { withheld: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
-    let none = LastInput { cookie: 0, position: 0 };
     let event = Event {
         header,
         traced: *traced,
         position,
         caller,
         process,
-        last: none,
+        last: NOTHING,
         call_flags: call.flags,
-        task,
         whole: control.whole,
     };
-    emit(call.socket, &event)
+    emit(tcp, &event)
 }
 
 /// What user space asks for this connection; not even looked up while it never asked for any. No `Option`: before 5.12 the
@@ -227,24 +220,23 @@ struct Event {
     process: *mut Process,
     last: LastInput,
     call_flags: u32,
-    task: Task,
     /// User space's word on which directions are framed by chunks.
     whole: u64,
 }
 
 /// Captures what may be captured and puts one record into the ring, or several for a call that is captured whole.
 #[inline(always)]
-fn emit(sock: Sock, event: &Event) -> Result<(), Counter> {
+fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     let direction = usize::from(event.header.direction) & 1;
     let scratch: *mut Scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
     let length = event.header.length;
     fill(scratch, event, direction);
     let source = if event.header.withheld != 0 {
         Source::withheld(event.header.withheld)
-    } else if upper_layer(sock)? {
+    } else if tcp.upper_layer() {
         Source::withheld(withheld::UPPER_LAYER)
     } else {
-        capture::locate(event.task, direction, event.call_flags)?
+        capture::locate(direction, event.call_flags)?
     };
     if source.withheld != 0 {
         return put(scratch, event, length, Captured::withheld(source.withheld));
@@ -330,14 +322,4 @@ fn put_whole(
         return put(scratch, event, lost.rest, Captured { head: 0, tail: 0, withheld: 0 });
     }
     Ok(())
-}
-
-/// kTLS and others: the bytes at the system call are not those of the stream.
-#[inline(always)]
-fn upper_layer(sock: Sock) -> Result<bool, Counter> {
-    if offset!(ulp_ops) == MISSING {
-        return Ok(false);
-    }
-    let ops: u64 = kernel::read(sock, offset!(ulp_ops))?;
-    Ok(ops != 0)
 }

@@ -69,6 +69,19 @@ pub fn skip(reason: &str) {
     assert!(!in_ci || lacks_kernel_access().is_some(), "skipped in CI: {reason}");
 }
 
+/// Whether an agent that starts or ends makes another miss a receive that is waiting just then: on the fexit rung, which
+/// kernels before 6.3 take (ARCHITECTURE.md).
+#[must_use]
+pub fn agents_disturb_each_other() -> bool {
+    if let Ok(rung) = env::var("WIRESPAN_RUNG") {
+        return rung == "fexit";
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 3)
+}
+
 /// The agent's binary: that of `WIRESPAN_BIN`, or a release build of this workspace, made once.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{cgroup::Cgroup, machine};
 
-/// Tests that look at the whole machine (BPF programs left behind, full speed) run alone.
+/// Tests that look at the whole machine (BPF programs left behind, full speed) run alone; on the fexit rung all do.
 static MACHINE: RwLock<()> = RwLock::new(());
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Stage {
             return None;
         }
         // A test that failed with the lock held has cleaned up like any other.
-        let share = if alone {
+        let share = if alone || machine::agents_disturb_each_other() {
             Share::Alone(MACHINE.write().unwrap_or_else(std::sync::PoisonError::into_inner))
         } else {
             Share::Shared(MACHINE.read().unwrap_or_else(std::sync::PoisonError::into_inner))

@@ -134,7 +134,7 @@ impl Session {
             announce(&mut self.engine, at, change);
         }
         self.cookies.assign(pid);
-        self.source.select(pid, true)?;
+        self.source.select(pid)?;
         Ok(())
     }
 
@@ -202,7 +202,7 @@ impl Session {
             let outcome = match order {
                 Order::Select { pid } => {
                     self.cookies.assign(pid);
-                    self.source.select(pid, false)
+                    self.source.select(pid)
                 }
                 Order::Deselect { pid } => self.source.deselect(pid),
             };

@@ -63,6 +63,45 @@ fn a_connection_older_than_the_agent_is_traced() -> Result<()> {
 }
 
 #[test]
+fn another_agent_may_come_and_go() -> Result<()> {
+    let Some(stage) = Stage::shared("other-agent", &["/usr/bin/python3"]) else { return Ok(()) };
+    let (used, ready) = (stage.dir().join("used"), stage.dir().join("ready"));
+    let place = Place::local(&stage);
+    let server =
+        place.listen(&[vec![until(END), send(OK), until(END), send(OK), until(END), send(OK), eof()]])?;
+    let agent = Agent::start(&stage)?;
+    let client = place.connect(&[vec![
+        send(&get("/before")),
+        until(OK),
+        touch(&used),
+        wait(&ready),
+        send(&get("/between")),
+        until(OK),
+        send(&get("/after")),
+        until(OK),
+    ]])?;
+    wirespan_tests::wait::until("the first exchange", || used.exists().then_some(()))?;
+    Agent::start(&stage)?.stop()?;
+    stage.file("ready", "")?;
+    client.finish()?;
+    server.finish()?;
+    // On the fexit rung the server's receive, which waited meanwhile, returns past the programs.
+    let missed = agent.log().contains("rung fexit");
+    let rows = agent.stop()?;
+    for kind in [Kind::Server, Kind::Client] {
+        for path in ["/before", "/between", "/after"] {
+            if missed && kind == Kind::Server && path == "/between" {
+                continue;
+            }
+            let row = the(&rows, kind, path);
+            assert_eq!((row.status_code(), row.sizes()), (200, (0, 2)), "{}", brief(&rows));
+        }
+    }
+    assert!(rows.iter().all(|row| matches!(row.status_code(), 0 | 200)), "{}", brief(&rows));
+    Ok(())
+}
+
+#[test]
 fn a_connection_between_namespaces_is_joined_by_its_flow() -> Result<()> {
     let Some(stage) = Stage::shared("namespaces", &["/usr/bin/python3", "ip"]) else { return Ok(()) };
     let (left, right) = (Namespace::create()?, Namespace::create()?);

@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf,
-    programs::{FExit, ProgramError, RawTracePoint},
+    programs::{BtfTracePoint, FExit, ProgramError, RawTracePoint},
 };
 
 use super::ladder::Hook;
@@ -12,6 +12,16 @@ pub(super) fn attach_raw(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
     let program: &mut RawTracePoint = program.try_into().map_err(|error: ProgramError| chain(&error))?;
     program.load().map_err(|error| refusal(&error))?;
     program.attach(hook.target).map_err(|error| refusal(&error))?;
+    Ok(())
+}
+
+/// A raw tracepoint whose arguments the verifier knows by type.
+pub(super) fn attach_typed(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
+    let types = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
+    let program = ebpf.program_mut(hook.program).ok_or("the program is not in this build")?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(|error: ProgramError| chain(&error))?;
+    program.load(hook.target, &types).map_err(|error| refusal(&error))?;
+    program.attach().map_err(|error| refusal(&error))?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs::File, process};
 
-use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, Process, Tunables, policy};
+use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, Process, Tunables};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 
 use super::{
     KernelError,
-    attach::{attach_fexit, attach_raw, chain},
+    attach::{attach_fexit, attach_raw, attach_typed, chain},
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_id, cgroup_root},
     ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
@@ -140,10 +140,9 @@ impl KernelSource {
         &self.report
     }
 
-    /// From now on the process is traced; `pinned`: also after it executes something else.
-    pub fn select(&mut self, pid: u32, pinned: bool) -> Result<(), KernelError> {
-        let policy = if pinned { policy::PINNED } else { policy::SELECTED };
-        let value = Plain(Process { policy, padding: 0, drops: 0 });
+    /// From now on the process is traced.
+    pub fn select(&mut self, pid: u32) -> Result<(), KernelError> {
+        let value = Plain(Process { drops: 0 });
         // A process that is selected already keeps its drop count.
         match self.processes.insert(pid, value, BPF_NOEXIST) {
             Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::EEXIST) => Ok(()),
@@ -250,7 +249,7 @@ impl KernelSource {
         self.report.hooks.retain(|hook| hook.rung == "sock_ops");
         for hook in rung.hooks() {
             let outcome = match rung {
-                Rung::RawTracepoint => attach_raw(&mut self._ebpf, hook),
+                Rung::RawTracepoint => attach_typed(&mut self._ebpf, hook),
                 Rung::Fexit => attach_fexit(&mut self._ebpf, hook),
             };
             self.note(hook, rung.name(), &outcome);
@@ -264,7 +263,7 @@ impl KernelSource {
     /// Traces an exchange of the agent with itself through every system call that must be seen.
     fn selftest(&mut self) -> Result<(), String> {
         let me = process::id();
-        self.select(me, false).map_err(|error| error.to_string())?;
+        self.select(me).map_err(|error| error.to_string())?;
         let outcome = selftest::run(self);
         let cleaned = self.deselect(me).map_err(|error| error.to_string());
         let cookies: Vec<u64> = self.connections.keys().filter_map(Result::ok).collect();
@@ -289,7 +288,7 @@ impl KernelSource {
     fn detach(&mut self, rung: Rung) {
         for hook in rung.hooks() {
             match self._ebpf.program_mut(hook.program) {
-                Some(aya::programs::Program::RawTracePoint(program)) => drop(program.unload()),
+                Some(aya::programs::Program::BtfTracePoint(program)) => drop(program.unload()),
                 Some(aya::programs::Program::FExit(program)) => drop(program.unload()),
                 _ => {}
             }
