@@ -1,6 +1,8 @@
 //! The engine: every event goes to the trace layer and, if it concerns a connection, to its parser; what the parser says
 //! goes to the trace layer; spans come out. Single-threaded, without a clock: the same events give the same spans.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     event::{Closed, ConnectionId, Direction, Event, Feedback, Opened, Timestamp, Transfer},
     protocol::{Connection, Counters as ProtocolCounters, Limits, Output},
@@ -9,8 +11,9 @@ use crate::{
 
 use super::{connections::Connections, tally::Tally};
 
-/// How the engine is set up.
-#[derive(Debug, Clone)]
+/// How the engine is set up. Event logs hold it under these names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     pub trace: trace::Settings,
     pub limits: Limits,

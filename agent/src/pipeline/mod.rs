@@ -2,10 +2,12 @@
 
 mod connections;
 mod engine;
+mod line;
 pub mod queue;
 #[cfg(test)]
 pub(crate) mod samples;
 mod tally;
 
 pub use engine::{Engine, Settings};
+pub use line::Pipeline;
 pub use tally::{LedgerTotals, Tally, WithheldKey};

@@ -1,3 +1,7 @@
-//! Where events come from. Live: the kernel. (A recorded log and a pcap file come in through the same door later.)
+//! Where events come from: the kernel, live; or a recorded event log. (A packet capture comes in by the same door later.)
 
 pub mod kernel;
+mod kind;
+pub mod log;
+
+pub use kind::{FIRST_BYTES, Kind};

@@ -51,7 +51,7 @@ fn spans(count: usize) -> Batch {
         span.process = Arc::clone(&process);
         Traced::Span(Box::new(span))
     };
-    Arc::new((0..count).map(one).collect())
+    samples::batch((0..count).map(one).collect())
 }
 
 fn start(otlp: OtlpSettings) -> Exporters {
