@@ -317,6 +317,8 @@ fn a_header_of_the_defaults_is_complete() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// A log can hold anything: nothing of it may bring the pipeline down.
     #[test]
     fn any_events_do_no_harm(events in prop::collection::vec(samples::event(), 0..80)) {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::{
     cursor::{Cursor, Malformed},
-    format::kind,
+    format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
     Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Thread,
@@ -15,7 +15,7 @@ use crate::event::{
 pub(super) fn event(kind: u8, body: &[u8], newer: bool) -> Result<Event<'_>, Malformed> {
     let mut body = Cursor::new(body);
     let event = match kind {
-        kind::CLOCK => Event::Clock { at: time(&mut body)?, unix_offset: body.u64()? },
+        kind::CLOCK => Event::Clock { at: time(&mut body)?, unix_offset: time(&mut body)?.0 },
         kind::RUN_KEY => Event::RunKey(body.array()?),
         kind::PROCESS => Event::Process { at: time(&mut body)?, facts: Box::new(process(&mut body)?) },
         kind::FORK => Event::Fork { at: time(&mut body)?, parent: body.u32()?, child: body.u32()? },
@@ -35,7 +35,7 @@ pub(super) fn event(kind: u8, body: &[u8], newer: bool) -> Result<Event<'_>, Mal
             at: time(&mut body)?,
             connection: connection(&mut body)?,
             direction: direction(&mut body)?,
-            position: body.u64()?,
+            position: count(&mut body)?,
         },
         kind::CLOSED => Event::Closed(closed(&mut body)?),
         kind::TICK => Event::Tick { at: time(&mut body)? },
@@ -90,21 +90,18 @@ fn transfer<'a>(body: &mut Cursor<'a>) -> Result<Transfer<'a>, Malformed> {
         at: time(body)?,
         connection: connection(body)?,
         direction: direction(body)?,
-        position: body.u64()?,
+        position: count(body)?,
         length: body.u32()?,
         thread: thread(body)?,
         withheld: withheld(body)?,
         last_input: last_input(body)?,
-        dropped: body.u64()?,
-        process_drops: body.u64()?,
+        dropped: count(body)?,
+        process_drops: count(body)?,
         head: body.bytes()?,
         tail: body.bytes()?,
     };
     if transfer.head.len() + transfer.tail.len() > transfer.length as usize {
         return Err(Malformed("a transfer holds more bytes than it moved"));
-    }
-    if transfer.position.checked_add(u64::from(transfer.length)).is_none() {
-        return Err(Malformed("a transfer ends beyond the last position"));
     }
     Ok(transfer)
 }
@@ -114,14 +111,21 @@ fn closed(body: &mut Cursor<'_>) -> Result<Closed, Malformed> {
         at: time(body)?,
         connection: connection(body)?,
         errno: body.u16()?,
-        observed: [body.u64()?, body.u64()?],
-        dropped: [body.u64()?, body.u64()?],
-        skipped: [body.u64()?, body.u64()?],
+        observed: [count(body)?, count(body)?],
+        dropped: [count(body)?, count(body)?],
+        skipped: [count(body)?, count(body)?],
     })
 }
 
 fn time(body: &mut Cursor<'_>) -> Result<Timestamp, Malformed> {
-    body.u64().map(Timestamp)
+    let at = body.u64()?;
+    if at <= MAX_TIME { Ok(Timestamp(at)) } else { Err(Malformed("a time is out of range")) }
+}
+
+/// A position, or a number of bytes or events: small enough that sums of them do not overflow.
+fn count(body: &mut Cursor<'_>) -> Result<u64, Malformed> {
+    let count = body.u64()?;
+    if count <= MAX_COUNT { Ok(count) } else { Err(Malformed("a number of bytes is out of range")) }
 }
 
 fn connection(body: &mut Cursor<'_>) -> Result<ConnectionId, Malformed> {
@@ -153,7 +157,7 @@ fn last_input(body: &mut Cursor<'_>) -> Result<Option<LastInput>, Malformed> {
     if !body.flag()? {
         return Ok(None);
     }
-    Ok(Some(LastInput { connection: connection(body)?, position: body.u64()? }))
+    Ok(Some(LastInput { connection: connection(body)?, position: count(body)? }))
 }
 
 fn address(body: &mut Cursor<'_>) -> Result<SocketAddr, Malformed> {

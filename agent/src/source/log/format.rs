@@ -24,6 +24,11 @@ pub const RECORD_HEADER: usize = 5;
 /// Most bytes of a record with its header: it fits into a block that is not complete yet.
 pub const MAX_RECORD: usize = MAX_PAYLOAD - FULL_PAYLOAD;
 
+/// Most of a time, in nanoseconds, and of a clock's offset: more than a century.
+pub const MAX_TIME: u64 = 1 << 62;
+/// Most of a position and of a number of bytes or events: 64 PiB. What is beyond is no event of any kernel.
+pub const MAX_COUNT: u64 = 1 << 56;
+
 /// Kinds of records.
 pub(super) mod kind {
     pub(crate) const HEADER: u8 = 1;

@@ -133,6 +133,19 @@ fn lengths_are_checked_before_memory_is_taken() {
 }
 
 #[test]
+fn numbers_that_no_kernel_counts_are_refused() {
+    for (kind, body) in [
+        (kind::TICK, vec![0xff; 8]),
+        (kind::HALF_CLOSED, [[0; 8], [1; 8]].concat().into_iter().chain([0]).chain([0xff; 8]).collect()),
+    ] {
+        let mut log = samples::log("{}", &[], |_| false);
+        log.extend(block(1, 1, &record(kind, &body)));
+        let (_, end) = read(&log).unwrap();
+        assert!(matches!(end, End::Damaged { what, .. } if what.contains("out of range")), "{end:?}");
+    }
+}
+
+#[test]
 fn blocks_that_miss_or_repeat_are_found() {
     let log = samples::log("{}", &ticks(3), |_| true);
     let ends = block_ends(&log);
@@ -154,6 +167,8 @@ fn large_blocks_are_complete_by_themselves() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_events_are_read_as_they_were_written(
         events in prop::collection::vec(samples::event(), 0..60),

@@ -4,7 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use proptest::prelude::*;
 
-use super::Blocks;
+use super::{
+    Blocks,
+    format::{MAX_COUNT, MAX_TIME},
+};
 use crate::event::{
     Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Thread,
     Timestamp, Transfer, Withheld,
@@ -54,8 +57,8 @@ pub(crate) struct Parts {
     tail: Vec<u8>,
 }
 
-fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![6 => 0..400_u64, 2 => any::<u64>(), 1 => Just(u64::MAX), 1 => Just(1 << 63)]
+fn number(most: u64) -> impl Strategy<Value = u64> {
+    prop_oneof![6 => 0..400_u64, 2 => 0..=most, 1 => Just(most)]
 }
 
 fn address() -> impl Strategy<Value = SocketAddr> {
@@ -82,8 +85,8 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 
 fn parts() -> impl Strategy<Value = Parts> {
     (
-        (number(), [number(), number(), number(), number()], 0..4_u32, any::<[bool; 2]>()),
-        (address(), prop::option::of((1..4_u64, number())), ".{0,12}", payload(), payload()),
+        (number(MAX_TIME), prop::array::uniform4(number(MAX_COUNT)), 0..4_u32, any::<[bool; 2]>()),
+        (address(), prop::option::of((1..4_u64, number(MAX_COUNT))), ".{0,12}", payload(), payload()),
     )
         .prop_map(|((at, big, pid, bit), (address, input, text, head, tail))| Parts {
             at,
@@ -160,7 +163,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
                 at,
                 connection,
                 direction,
-                position: big[1].min(u64::MAX - u64::from(length)),
+                position: big[1],
                 length,
                 thread,
                 head: &[],
