@@ -40,12 +40,26 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn with_select(stage: &Stage, text: &str) -> Result<Self> {
+        Self::launch(stage, text, None)
+    }
+
+    /// Starts it for everything in the stage's cgroup; it also records into this file.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn recording(stage: &Stage, log: &Path) -> Result<Self> {
+        Self::launch(stage, &stage.select(), Some(log))
+    }
+
+    fn launch(stage: &Stage, text: &str, log: Option<&Path>) -> Result<Self> {
         let metrics = stage::port();
         let spans = stage.dir().join(format!("spans-{metrics}.jsonl"));
         let export = format!("export: {{ file: {{ path: \"{}\" }} }}\n", spans.display());
         let listen = format!("metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n");
         let config = stage.file(&format!("agent-{metrics}.yaml"), &format!("{text}{export}{listen}"))?;
-        let mut process = command(&config)?.start(stage.dir())?;
+        let launch = command(&config)?;
+        let launch = log.into_iter().fold(launch, |launch, log| launch.arg("--record").arg(log));
+        let mut process = launch.start(stage.dir())?;
         process.says("ready")?;
         Ok(Self { process, spans, metrics })
     }

@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{
-    recording::Recording,
-    target::Target,
-};
+use super::{recording::Recording, target::Target};
 use crate::{
     config,
     export::{self, HostResource},

@@ -25,7 +25,11 @@ use super::{
 use crate::{
     config,
     event::{Event, Timestamp},
-    export::{self, Sender, file::FileSettings, otlp::settings::{Endpoint, OtlpSettings, Protocol}},
+    export::{
+        self, Sender,
+        file::FileSettings,
+        otlp::settings::{Endpoint, OtlpSettings, Protocol},
+    },
     pipeline::Pipeline,
     source::{
         FIRST_BYTES, Kind,
@@ -116,7 +120,9 @@ fn log(input: impl Read + Send + 'static, export: &export::Settings, realtime: b
         eprintln!("wirespan: recorded by agent {}, this is {own}: spans may differ", header.agent);
     }
     if let Some(minor) = reader.newer_minor() {
-        eprintln!("wirespan: the log's format 1.{minor} is newer than this agent; what is new in it is passed over");
+        eprintln!(
+            "wirespan: the log's format 1.{minor} is newer than this agent; what is new in it is passed over"
+        );
     }
     let setup = Setup { host: header.host, export: export.clone() };
     let pace = realtime.then(Pace::default);
@@ -249,8 +255,11 @@ impl ReplayArgs {
         if let Err(expected) = config::check_endpoint(url, protocol == Some(Protocol::Grpc)) {
             bail!("--export: expected {expected}");
         }
-        let mut otlp =
-            OtlpSettings { endpoint: Some(Endpoint::Base(url.to_owned())), protocol, ..OtlpSettings::default() };
+        let mut otlp = OtlpSettings {
+            endpoint: Some(Endpoint::Base(url.to_owned())),
+            protocol,
+            ..OtlpSettings::default()
+        };
         for variable in otlp.apply_environment(|name| std::env::var(name).ok()) {
             eprintln!("wirespan: {variable}");
         }

@@ -8,9 +8,7 @@ use crate::{
         funnel::Funnel,
         recording::{Header, Recording},
     },
-    event::{
-        Closed, ConnectionId, Direction, LastInput, Opened, ProcessFacts, Thread, Transfer,
-    },
+    event::{Closed, ConnectionId, Direction, LastInput, Opened, ProcessFacts, Thread, Transfer},
     export::{Exporters, HostResource},
     pipeline,
     source::log::{
@@ -99,9 +97,13 @@ impl Run {
 
     fn exchange(&mut self, number: usize) {
         use Direction::{In, Out};
-        let asked = format!("POST /{SECRET}/{number}?token={SECRET}&q={SECRET} HTTP/1.1\r\nHost: {SECRET}:8080\r\nUser-Agent: {SECRET}\r\nContent-Length: {}\r\n\r\n{SECRET}", SECRET.len());
+        let asked = format!(
+            "POST /{SECRET}/{number}?token={SECRET}&q={SECRET} HTTP/1.1\r\nHost: {SECRET}:8080\r\nUser-Agent: {SECRET}\r\nContent-Length: {}\r\n\r\n{SECRET}",
+            SECRET.len()
+        );
         let inner = format!("GET /inner/{SECRET} HTTP/1.1\r\nHost: inner\r\nCookie: {SECRET}\r\n\r\n");
-        let answer = format!("HTTP/1.1 200 {SECRET}\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{SECRET}\r\n0\r\n\r\n");
+        let answer =
+            format!("HTTP/1.1 200 {SECRET}\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{SECRET}\r\n0\r\n\r\n");
         let (answer, rest) = answer.split_at(answer.len() / 2);
         let failed = format!("HTTP/1.1 50{} {SECRET}\r\nContent-Length: 0\r\n\r\n", number % 5);
         self.call(1, In, FRONT, None, &asked);

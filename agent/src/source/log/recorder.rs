@@ -130,11 +130,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file exists or cannot be written.
-    pub fn start(
-        settings: &RecorderSettings,
-        header: &str,
-        over: Arc<Notify>,
-    ) -> Result<Self, CreateError> {
+    pub fn start(settings: &RecorderSettings, header: &str, over: Arc<Notify>) -> Result<Self, CreateError> {
         let (blocks, first) = Blocks::begin(header)?;
         let mut file = create(&settings.path)?;
         file.write_all(&first).map_err(|source| {
@@ -205,10 +201,8 @@ impl Recorder {
         }
         self.to_disk = None;
         // The thread drops its end when it is done; a message never comes.
-        let stuck = matches!(
-            self.done.recv_timeout(PATIENCE),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout)
-        );
+        let stuck =
+            matches!(self.done.recv_timeout(PATIENCE), Err(std::sync::mpsc::RecvTimeoutError::Timeout));
         if stuck {
             lock(&self.written).stopped.get_or_insert(Stop::Stuck);
         }

@@ -64,8 +64,9 @@ fn number(most: u64) -> impl Strategy<Value = u64> {
 fn address() -> impl Strategy<Value = SocketAddr> {
     prop_oneof![
         (any::<[u8; 4]>(), any::<u16>()).prop_map(|(ip, port)| (Ipv4Addr::from(ip), port).into()),
-        (any::<[u8; 16]>(), any::<u16>(), any::<u32>(), any::<u32>())
-            .prop_map(|(ip, port, flow, scope)| SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into()),
+        (any::<[u8; 16]>(), any::<u16>(), any::<u32>(), any::<u32>()).prop_map(|(ip, port, flow, scope)| {
+            SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into()
+        }),
     ]
 }
 
@@ -108,8 +109,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
     let connection = ConnectionId(big[0] % 4 + 1);
     let socket = SocketId(big[0] % 4);
     let direction = if bit[0] { Direction::In } else { Direction::Out };
-    let last_input =
-        input.map(|(id, position)| LastInput { connection: ConnectionId(id), position });
+    let last_input = input.map(|(id, position)| LastInput { connection: ConnectionId(id), position });
     let errno = u16::from(bit[1]) * 104;
     let event = match kind {
         0 => Event::Clock { at, unix_offset: big[1] },

@@ -19,10 +19,14 @@ enum State {
     Start,
     Head,
     /// In a body that ends at this position.
-    Body { end: u64 },
+    Body {
+        end: u64,
+    },
     ChunkSize,
     /// In a chunk's data that ends at this position.
-    Chunk { end: u64 },
+    Chunk {
+        end: u64,
+    },
     ChunkEnd,
     Trailers,
     /// In a body that ends with the connection, in a tunnel.
@@ -265,7 +269,8 @@ impl Framing {
         match name {
             b"content-length" => {
                 for item in value.split(|byte| *byte == b',') {
-                    let number = std::str::from_utf8(item.trim_ascii()).ok().and_then(|text| text.parse().ok());
+                    let number =
+                        std::str::from_utf8(item.trim_ascii()).ok().and_then(|text| text.parse().ok());
                     match number {
                         Some(length) if self.length.is_none_or(|before| before == length) => {
                             self.length = Some(length);
@@ -275,7 +280,8 @@ impl Framing {
                 }
             }
             b"transfer-encoding" => {
-                let last = value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii).find(|word| !word.is_empty());
+                let last =
+                    value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii).find(|word| !word.is_empty());
                 if let Some(last) = last {
                     self.chunked = last.eq_ignore_ascii_case(b"chunked");
                     self.other_coding = !self.chunked;

@@ -34,7 +34,9 @@ impl Masker {
     pub fn mask<'a>(&'a mut self, event: &Event<'a>) -> Event<'a> {
         match event {
             Event::Transfer(transfer) => return Event::Transfer(self.transfer(transfer)),
-            Event::Process { at, facts } => return Event::Process { at: *at, facts: Box::new(process(facts)) },
+            Event::Process { at, facts } => {
+                return Event::Process { at: *at, facts: Box::new(process(facts)) };
+            }
             Event::Opened(opened) => self.opened(opened),
             Event::Closed(closed) => drop(self.conversations.remove(&closed.connection)),
             _ => {}

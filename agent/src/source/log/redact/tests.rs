@@ -26,7 +26,9 @@ fn mask_captured(calls: &[(Direction, &[u8])], most: usize) -> Vec<String> {
         *position += bytes.len() as u64;
         let masked = masker.transfer(&transfer);
         assert_eq!((masked.head.len(), masked.tail.len()), (head.len(), tail.len()));
-        texts.push([masked.head, masked.tail].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat());
+        texts.push(
+            [masked.head, masked.tail].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat(),
+        );
     }
     texts
 }
@@ -70,7 +72,8 @@ fn transfer<'a>(
 const IN: Direction = Direction::In;
 const OUT: Direction = Direction::Out;
 
-const POST: &str = "POST /a/b?token=s3cret HTTP/1.1\r\nHost: shop:80\r\nX-Key: s3cret\r\nContent-Length: 6\r\n\r\ns3cret";
+const POST: &str =
+    "POST /a/b?token=s3cret HTTP/1.1\r\nHost: shop:80\r\nX-Key: s3cret\r\nContent-Length: 6\r\n\r\ns3cret";
 const POST_MASKED: &str =
     "POST /x/x?token=xxxxxx HTTP/1.1\r\nHost: xxxx:80\r\nX-Key: xxxxxx\r\nContent-Length: 6\r\n\r\nxxxxxx";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\ns3cret\r\n7;x=s3cret\r\nGET / x\r\n0\r\nT: s3cret\r\n\r\n";
@@ -105,14 +108,17 @@ fn responses_without_a_body_are_followed_by_the_next() {
     ];
     let masked = mask(&calls);
     assert_eq!(masked[1], POST_MASKED);
-    for (text, status) in [(&masked[2], "200"), (&masked[3], "100"), (&masked[4], "304"), (&masked[6], "200")] {
+    for (text, status) in [(&masked[2], "200"), (&masked[3], "100"), (&masked[4], "304"), (&masked[6], "200")]
+    {
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
     }
 }
 
 #[test]
 fn what_is_not_http_is_masked_whole() {
-    for bytes in [&b"\x16\x03\x01s3cret"[..], b"USER s3cret\r\nPASS s3cret\r\n", b"s3cret\nGET / HTTP/1.1\r\n\r\n"] {
+    for bytes in
+        [&b"\x16\x03\x01s3cret"[..], b"USER s3cret\r\nPASS s3cret\r\n", b"s3cret\nGET / HTTP/1.1\r\n\r\n"]
+    {
         let masked = mask(&[(IN, bytes), (OUT, bytes)]).concat();
         assert!(!masked.contains("s3c") && !masked.contains("PASS"), "{masked}");
     }

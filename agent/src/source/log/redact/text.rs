@@ -4,9 +4,8 @@
 const HIDDEN: u8 = b'x';
 
 /// Methods that are recognised before their line is complete.
-const METHODS: &[&[u8]] = &[
-    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"QUERY",
-];
+const METHODS: &[&[u8]] =
+    &[b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"QUERY"];
 const CODINGS: &[&[u8]] = &[b"chunked", b"gzip", b"deflate", b"compress", b"identity", b"x-gzip"];
 const CONNECTION: &[&[u8]] =
     &[b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b"websocket", b"h2c"];
@@ -15,7 +14,9 @@ const CONNECTION: &[&[u8]] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum First {
     Request(Method),
-    Response { status: u16 },
+    Response {
+        status: u16,
+    },
     /// It may become one.
     More,
     Neither,
@@ -68,13 +69,11 @@ pub(super) fn first_line(line: &mut [u8]) -> First {
         return First::Neither;
     }
     let first = match version {
-        Some(b"HTTP/1.0" | b"HTTP/1.1") if complete && is_token(method) => {
-            First::Request(match method {
-                b"HEAD" => Method::Head,
-                b"CONNECT" => Method::Connect,
-                _ => Method::Other,
-            })
-        }
+        Some(b"HTTP/1.0" | b"HTTP/1.1") if complete && is_token(method) => First::Request(match method {
+            b"HEAD" => Method::Head,
+            b"CONNECT" => Method::Connect,
+            _ => Method::Other,
+        }),
         None | Some(_) if complete => return First::Neither,
         Some(version) if !is_prefix(version, &[b"HTTP/1.0", b"HTTP/1.1"]) => return First::Neither,
         _ if METHODS.contains(&method) => First::More,
@@ -175,7 +174,8 @@ fn hide_value(name: &[u8], original: &[u8], complete: bool, value: &mut [u8]) {
         let word = word.to_ascii_lowercase();
         words.contains(&&word[..]) || !complete && is_prefix(&word, words)
     };
-    let list = |words: &[&[u8]]| original.split(|byte| *byte == b',').all(|word| known(word.trim_ascii(), words));
+    let list =
+        |words: &[&[u8]]| original.split(|byte| *byte == b',').all(|word| known(word.trim_ascii(), words));
     let keep = match name {
         b"content-length" => original.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b' ')),
         b"transfer-encoding" => list(CODINGS),
@@ -230,7 +230,11 @@ mod tests {
     #[test]
     fn first_lines() {
         for (line, expected, first) in [
-            ("GET /a/bc?d=ef&g#h=i HTTP/1.1\r\n", "GET /x/xx?d=xx&x#h=x HTTP/1.1\r\n", First::Request(Method::Other)),
+            (
+                "GET /a/bc?d=ef&g#h=i HTTP/1.1\r\n",
+                "GET /x/xx?d=xx&x#h=x HTTP/1.1\r\n",
+                First::Request(Method::Other),
+            ),
             ("HEAD * HTTP/1.0\n", "HEAD * HTTP/1.0\n", First::Request(Method::Head)),
             ("CONNECT db.eu:443 HTTP/1.1\n", "CONNECT xx.xx:443 HTTP/1.1\n", First::Request(Method::Connect)),
             (
@@ -251,8 +255,18 @@ mod tests {
             assert_eq!(String::from_utf8(bytes).unwrap(), expected);
         }
         for line in [
-            "secret", "SECRET", "USER joe\r\n", "AUTH secret", "GET /\r\n", "GET / HTTP/2.0\r\n", "GET  HTTP/1.1\r\n", "\r\n",
-            "HTTP/1.1 secret\n", "HTTP/1.1 20\n", "GET / secret", "GETS",
+            "secret",
+            "SECRET",
+            "USER joe\r\n",
+            "AUTH secret",
+            "GET /\r\n",
+            "GET / HTTP/2.0\r\n",
+            "GET  HTTP/1.1\r\n",
+            "\r\n",
+            "HTTP/1.1 secret\n",
+            "HTTP/1.1 20\n",
+            "GET / secret",
+            "GETS",
         ] {
             assert_eq!(first_line(&mut line.as_bytes().to_vec()), First::Neither, "{line}");
         }
