@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{recording::Recording, target::Target};
+use super::{recording::Recording, target::Target, trace::NO_TARGET};
 use crate::{
     config,
     export::{self, HostResource},
@@ -34,12 +34,10 @@ pub(super) fn record(args: RecordArgs, verbose: bool) -> Result<i32> {
     let host = HostResource::detect(|name| std::env::var(name).ok());
     let settings = RecorderSettings { path: args.out, max_bytes: args.max_size, redact: args.redact };
     let recording = Recording::new(settings, host.clone());
-    let status = args.target.watch(host, export::Settings::default(), Some(recording.clone()), verbose)?;
-    const NOBODY: i32 = 2;
-    if status == NOBODY && !recording.has_begun() {
-        return Ok(status);
-    }
-    Ok(if recording.report() { status } else { 1 })
+    let status = args.target.watch(host, export::Settings::default(), Some(recording.clone()), verbose);
+    let complete = recording.report();
+    let Some(status) = status? else { return Ok(NO_TARGET) };
+    Ok(if complete { status } else { 1 })
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -28,6 +28,9 @@ pub(super) struct Header {
     /// Release of the kernel, and how it was hooked: for people.
     pub(super) kernel: String,
     pub(super) rung: String,
+    /// What was selected and how much of a call was captured: for people.
+    pub(super) select: Vec<String>,
+    pub(super) capture_bytes: u32,
     /// Whether payload was masked.
     pub(super) redacted: bool,
     pub(super) host: HostResource,
@@ -44,6 +47,14 @@ impl Header {
             .context("the log's header cannot be understood")?;
         Ok((header, unknown))
     }
+}
+
+/// What the session tells of itself when it begins to record.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Run {
+    pub(super) rung: &'static str,
+    pub(super) select: Vec<String>,
+    pub(super) capture_bytes: u32,
 }
 
 /// A recording that a session is to make.
@@ -66,13 +77,15 @@ impl Recording {
     }
 
     /// Begins it.
-    pub(super) fn start(&self, rung: &str, pipeline: pipeline::Settings) -> Result<Recorder> {
+    pub(super) fn start(&self, run: Run, pipeline: pipeline::Settings) -> Result<Recorder> {
         let header = Header {
+            select: run.select,
+            capture_bytes: run.capture_bytes,
+            rung: run.rung.to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: nix::sys::utsname::uname()
                 .map(|name| name.release().to_string_lossy().into_owned())
                 .unwrap_or_default(),
-            rung: rung.to_owned(),
             redacted: self.settings.redact,
             host: self.host.clone(),
             pipeline,
@@ -89,17 +102,12 @@ impl Recording {
         Arc::clone(&self.over)
     }
 
-    /// Whether there is a file.
-    pub(super) fn has_begun(&self) -> bool {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
     /// The session tells what became of it.
     pub(super) fn ended(&self, summary: Summary) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
     }
 
-    /// Tells people what became of it; false when something went wrong.
+    /// Tells people what became of it; false when something went wrong or there is no recording.
     pub(super) fn report(&self) -> bool {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(summary) = outcome else { return false };

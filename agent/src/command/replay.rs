@@ -183,7 +183,7 @@ impl Replay {
     /// Feeds all events of a log; whether it was whole.
     fn log<R: Read>(mut self, mut reader: LogReader<R>, sender: &Sender, stop: &AtomicBool) -> Result<bool> {
         while !stop.load(Ordering::Relaxed) {
-            let Some(event) = reader.next().context("cannot be read")? else { break };
+            let Some(event) = reader.next_event().context("cannot be read")? else { break };
             self.feed(&event, sender, stop);
         }
         let Some(end) = reader.end() else { return Ok(false) };

@@ -13,7 +13,11 @@ use anyhow::{Context as _, Result};
 use nix::time::{ClockId, clock_gettime};
 
 use super::{
-    cookies::Cookies, exe_cache::ExeCache, funnel::Funnel, recording::Recording, telemetry::Telemetry,
+    cookies::Cookies,
+    exe_cache::ExeCache,
+    funnel::Funnel,
+    recording::{Recording, Run},
+    telemetry::Telemetry,
 };
 use crate::{
     event::{ConnectionId, Event, Timestamp},
@@ -90,12 +94,15 @@ impl Session {
         options.kernel.cgroups = options.selection.plain_cgroups().map(str::to_owned).collect();
         options.kernel.ports = options.selection.plain_ports().collect();
         let source = KernelSource::start(&options.kernel)?;
-        let rung = source.report().rung.unwrap_or("none");
-        let recorder = options
-            .recording
-            .as_ref()
-            .map(|recording| recording.start(rung, options.engine.clone()))
-            .transpose()?;
+        let run = Run {
+            rung: source.report().rung.unwrap_or("none"),
+            select: options.selection.select.iter().map(ToString::to_string).collect(),
+            capture_bytes: options.kernel.capture_bytes,
+        };
+        let recorder = match &options.recording {
+            Some(recording) => Some(recording.start(run, options.engine.clone())?),
+            None => None,
+        };
         let exes = ExeCache::new(&options.selection);
         let table =
             Table::new(options.selection, ProcRoot::default(), std::process::id(), table::Limits::default());

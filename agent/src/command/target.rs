@@ -56,18 +56,18 @@ pub(super) struct Target {
 
 impl Target {
     /// Watches until the time is over, a signal comes, the command ends, nobody reads or the recording is over. Returns
-    /// the exit status; 2 when there is nobody to watch.
+    /// the exit status; `None` when it was not said whom to watch.
     pub(super) fn watch(
         self,
         host: HostResource,
         export: export::Settings,
         recording: Option<Recording>,
         verbose: bool,
-    ) -> Result<i32> {
+    ) -> Result<Option<i32>> {
         let selection = self.selection()?;
         if selection.select.is_empty() && self.command.is_empty() {
             listeners::print()?;
-            return Ok(2);
+            return Ok(None);
         }
         let gated = if self.command.is_empty() { None } else { Some(Gated::start(&self.command)?) };
         let kernel = kernel::Settings { rung: self.rung, verbose, ..kernel::Settings::default() };
@@ -92,7 +92,7 @@ impl Target {
         match gated {
             Some(gated) => {
                 gated.open()?;
-                tracing.until(command_ended(gated, signals, deadline))?
+                tracing.until(command_ended(gated, signals, deadline))?.map(Some)
             }
             None => tracing.until(async move {
                 tokio::select! {
@@ -101,7 +101,7 @@ impl Target {
                     () = recorded.notified() => {}
                     () = over(deadline) => {}
                 }
-                Ok(0)
+                Ok(Some(0))
             })?,
         }
     }

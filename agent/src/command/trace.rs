@@ -32,16 +32,19 @@ pub(super) struct TraceArgs {
     record: Option<PathBuf>,
 }
 
+/// Exit status of wrong usage: it was not said whom to watch.
+pub(super) const NO_TARGET: i32 = 2;
+
 /// Traces until the time is over, a signal comes, the command ends or nobody reads. Returns the exit status.
 pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
     let host = HostResource::detect(|name| std::env::var(name).ok());
     let recording = args.record.map(|path| Recording::beside(path, host.clone()));
     let export = export::Settings { console: Some(args.format.console()), ..export::Settings::default() };
-    let status = args.target.watch(host, export, recording.clone(), verbose)?;
+    let status = args.target.watch(host, export, recording.clone(), verbose);
     if let Some(recording) = recording {
         recording.report();
     }
-    Ok(status)
+    Ok(status?.unwrap_or(NO_TARGET))
 }
 
 impl Format {

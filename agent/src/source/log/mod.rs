@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Block 0 holds one record, the header: a JSON text (kind 1) that the commands write and read. The other records are
-//! events; their bodies are in [`encode`].
+//! events; their bodies are in `encode.rs`.
 
 mod cursor;
 mod decode;

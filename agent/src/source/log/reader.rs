@@ -148,7 +148,7 @@ impl<R: Read> LogReader<R> {
     ///
     /// # Errors
     /// When the file cannot be read; what came before is good.
-    pub fn next(&mut self) -> Result<Option<Event<'_>>, io::Error> {
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, io::Error> {
         let (kind, start, end) = loop {
             if self.end.is_some() {
                 return Ok(None);

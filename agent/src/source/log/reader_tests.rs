@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{super::samples, *};
 use crate::{
-    event::Timestamp,
+    event::{ConnectionId, Direction, LastInput, Thread, Timestamp, Transfer, Withheld},
     source::log::{
         Blocks,
         format::{MAX_RECORD, file_header},
@@ -16,7 +16,7 @@ use crate::{
 fn read(bytes: &[u8]) -> Result<(Vec<String>, End), OpenError> {
     let mut reader = LogReader::open(bytes)?;
     let mut events = vec![];
-    while let Some(event) = reader.next().unwrap() {
+    while let Some(event) = reader.next_event().unwrap() {
         events.push(format!("{event:?}"));
     }
     Ok((events, reader.end().expect("a reader that gives nothing has ended")))
@@ -72,6 +72,42 @@ fn the_header_is_what_was_written() {
     assert!(Blocks::begin(&"x".repeat(MAX_RECORD)).is_err());
 }
 
+/// The format as bytes: a change of these is a change of the version.
+#[test]
+fn the_layout_is_fixed() {
+    let mut transfer = Transfer {
+        at: Timestamp(0x0102),
+        connection: ConnectionId(3),
+        direction: Direction::In,
+        position: 4,
+        length: 9,
+        thread: Thread { pid: 5, tid: 6 },
+        head: &[],
+        tail: &[],
+        withheld: None,
+        last_input: Some(LastInput { connection: ConnectionId(7), position: 8 }),
+        dropped: 9,
+        process_drops: 10,
+    };
+    let whole = Owned::transfer(transfer, b"GET");
+    transfer.withheld = Some(Withheld::Fault);
+    transfer.last_input = None;
+    let events = [whole, Owned::transfer(transfer, b""), Event::Tick { at: Timestamp(1) }.into()];
+    let log = samples::log("{}", &events, |_| false);
+    let hex: String = log.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fixed = [
+        "895753504e0d0a0a 0100 0000 39ca18f9",
+        "07000000 01000000 0000000000000000 b13b3bda 01 02000000 7b7d",
+        "a8000000 03000000 0100000000000000 a7a1c5be",
+        "24 52000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 00",
+        "01 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 03000000 474554 00000000",
+        "24 3f000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 07",
+        "00 0900000000000000 0a00000000000000 00000000 00000000",
+        "30 08000000 0100000000000000",
+    ];
+    assert_eq!(hex, fixed.concat().replace(' ', ""));
+}
+
 #[test]
 fn unknown_kinds_are_passed_over_and_counted() {
     let mut log = samples::log("{}", &[], |_| false);
@@ -79,8 +115,8 @@ fn unknown_kinds_are_passed_over_and_counted() {
     let payload = [record(200, b"something new"), tick, record(0, b"")].concat();
     log.extend(block(1, 3, &payload));
     let mut reader = LogReader::open(&log[..]).unwrap();
-    assert!(matches!(reader.next().unwrap(), Some(Event::Tick { at: Timestamp(7) })));
-    assert!(reader.next().unwrap().is_none());
+    assert!(matches!(reader.next_event().unwrap(), Some(Event::Tick { at: Timestamp(7) })));
+    assert!(reader.next_event().unwrap().is_none());
     assert_eq!((reader.unknown_records(), reader.end()), (2, Some(End::Early)));
 }
 
@@ -197,7 +233,7 @@ proptest! {
             return Ok(());
         }
         let blocks = ends.iter().filter(|end| **end <= cut).count() - 1;
-        let kept = (0..events.len()).filter(|index| (index + every - 1) / every < blocks).count();
+        let kept = (0..events.len()).filter(|index| index.div_ceil(every) < blocks).count();
         let (read, end) = read(&log[..cut]).unwrap();
         prop_assert_eq!(read, texts(&events[..kept]));
         let torn = !ends.contains(&cut);

@@ -77,6 +77,10 @@ impl Stop {
     pub const fn is_failure(&self) -> bool {
         !matches!(self, Self::Limit(_))
     }
+
+    const fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Write(_))
+    }
 }
 
 /// What became of a recording.
@@ -108,9 +112,10 @@ pub struct Recorder {
     max_bytes: u64,
     /// Bytes handed to the thread.
     handed: u64,
-    /// Events seen, and those of them in the block that is being filled.
-    seen: u64,
+    /// Events in the block that is being filled.
     pending: u64,
+    /// Events that were not handed over.
+    lost: u64,
     /// `None` once nothing more is written.
     to_disk: Option<SyncSender<Block>>,
     done: Receiver<()>,
@@ -153,8 +158,8 @@ impl Recorder {
             masker: settings.redact.then(Masker::default),
             max_bytes: settings.max_bytes,
             handed,
-            seen: 0,
             pending: 0,
+            lost: 0,
             to_disk: Some(to_disk),
             done,
             written,
@@ -164,8 +169,8 @@ impl Recorder {
 
     /// Records an event; never waits. A tick or the shutdown completes the block.
     pub fn record(&mut self, event: &Event<'_>) {
-        self.seen += 1;
         if self.to_disk.is_none() {
+            self.lost += 1;
             return;
         }
         let added = match &mut self.masker {
@@ -174,7 +179,10 @@ impl Recorder {
         };
         let full = match added {
             Ok(full) => full,
-            Err(error) => return self.stop(error.into()),
+            Err(error) => {
+                self.pending += 1;
+                return self.stop(Some(error.into()));
+            }
         };
         self.pending += 1;
         let ends_block = matches!(event, Event::Tick { .. } | Event::Shutdown { .. });
@@ -188,8 +196,7 @@ impl Recorder {
     #[must_use]
     pub fn progress(&self) -> Summary {
         let mut summary = lock(&self.written).clone();
-        let waiting = if self.to_disk.is_some() { self.pending } else { 0 };
-        summary.dropped = self.seen.saturating_sub(summary.events + waiting);
+        summary.dropped += self.lost;
         summary
     }
 
@@ -212,23 +219,32 @@ impl Recorder {
     fn hand_over(&mut self, bytes: Vec<u8>) {
         let Some(to_disk) = &self.to_disk else { return };
         let size = bytes.len() as u64;
-        if self.handed + size > self.max_bytes {
-            return self.stop(Stop::Limit(self.max_bytes));
+        if lock(&self.written).stopped.is_some() {
+            return self.stop(None);
+        }
+        if self.handed.saturating_add(size) > self.max_bytes {
+            return self.stop(Some(Stop::Limit(self.max_bytes)));
         }
         match to_disk.try_send(Block { bytes, events: self.pending }) {
             Ok(()) => {
                 self.handed += size;
                 self.pending = 0;
             }
-            Err(TrySendError::Full(_)) => self.stop(Stop::Slow),
-            // The thread has said why it ended.
-            Err(TrySendError::Disconnected(_)) => self.to_disk = None,
+            Err(TrySendError::Full(_)) => self.stop(Some(Stop::Slow)),
+            // The thread ends only after this recorder has, unless it failed in a way that nobody foresaw.
+            Err(TrySendError::Disconnected(_)) => {
+                self.stop(Some(Stop::Write("the recorder's thread has ended".to_owned())));
+            }
         }
     }
 
-    fn stop(&mut self, why: Stop) {
+    /// Records nothing from here on; without a reason the thread has given one.
+    fn stop(&mut self, why: Option<Stop>) {
         self.to_disk = None;
-        stopped(&self.written, &self.over, why);
+        self.lost += std::mem::take(&mut self.pending);
+        if let Some(why) = why {
+            stopped(&self.written, &self.over, why);
+        }
     }
 }
 
@@ -252,13 +268,23 @@ struct Writer {
 impl Writer {
     fn run(mut self, blocks: &Receiver<Block>) {
         for block in blocks {
-            if let Err(error) = self.file.write_all(&block.bytes) {
-                return self.failed(&error);
+            let failed = lock(&self.written).stopped.as_ref().is_some_and(Stop::is_of_the_disk);
+            let outcome = if failed { Ok(()) } else { self.file.write_all(&block.bytes) };
+            if let Err(error) = &outcome {
+                self.failed(error);
             }
             let mut written = lock(&self.written);
+            if failed || outcome.is_err() {
+                // Blocks are still taken, so that what is lost is counted, but nothing is written behind a hole.
+                written.dropped += block.events;
+                continue;
+            }
             written.events += block.events;
             written.bytes += block.bytes.len() as u64;
             written.blocks += 1;
+        }
+        if lock(&self.written).stopped.as_ref().is_some_and(Stop::is_of_the_disk) {
+            return;
         }
         // Some file systems say only now that there was no room.
         if let Err(error) = self.file.sync_all() {
@@ -313,7 +339,7 @@ mod tests {
     fn read(path: &Path) -> (u64, Option<End>) {
         let mut reader = LogReader::open(File::open(path).unwrap()).unwrap();
         let mut events = 0;
-        while reader.next().unwrap().is_some() {
+        while reader.next_event().unwrap().is_some() {
             events += 1;
         }
         (events, reader.end())
@@ -368,11 +394,13 @@ mod tests {
         let written = Arc::new(Mutex::new(Summary::default()));
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let writer = Writer { file, written: Arc::clone(&written), over: Arc::default() };
-        let (to_disk, blocks) = sync_channel(1);
+        let (to_disk, blocks) = sync_channel(2);
         to_disk.send(Block { bytes: vec![0; 10], events: 1 }).unwrap();
+        to_disk.send(Block { bytes: vec![0; 10], events: 1 }).unwrap();
+        drop(to_disk);
         writer.run(&blocks);
         let summary = lock(&written).clone();
-        assert_eq!((summary.events, summary.bytes), (0, 0));
+        assert_eq!((summary.events, summary.bytes, summary.dropped), (0, 0, 2));
         let why = summary.stopped.unwrap();
         assert!(why.is_failure() && why.to_string().contains("No space left"), "{why}");
     }

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use proptest::prelude::*;
 
 use super::{
-    Blocks,
-    format::{MAX_COUNT, MAX_TIME},
+    Blocks, decode, encode,
+    format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
     Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Thread,
@@ -25,6 +25,28 @@ impl Owned {
     /// A transfer with these bytes at its start.
     pub(crate) fn transfer(transfer: Transfer<'static>, head: &[u8]) -> Self {
         Self { event: Event::Transfer(transfer), head: head.to_vec(), tail: vec![] }
+    }
+
+    /// A copy of an event that borrows its bytes.
+    pub(crate) fn copy(event: &Event<'_>) -> Self {
+        let mut bytes = vec![];
+        encode::event(event, &mut bytes);
+        let copy = decode::event(bytes[0], &bytes[RECORD_HEADER..], false).unwrap();
+        match copy {
+            Event::Transfer(transfer) => Self {
+                head: transfer.head.to_vec(),
+                tail: transfer.tail.to_vec(),
+                event: Event::Transfer(Transfer { head: &[], tail: &[], ..transfer }),
+            },
+            Event::Clock { at, unix_offset } => Event::Clock { at, unix_offset }.into(),
+            Event::RunKey(key) => Event::RunKey(key).into(),
+            Event::Process { at, facts } => Event::Process { at, facts }.into(),
+            Event::Opened(opened) => Event::Opened(opened).into(),
+            Event::Closed(closed) => Event::Closed(closed).into(),
+            Event::Tick { at } => Event::Tick { at }.into(),
+            Event::Shutdown { at } => Event::Shutdown { at }.into(),
+            other => panic!("{other:?} is not copied yet"),
+        }
     }
 
     pub(crate) fn event(&self) -> Event<'_> {

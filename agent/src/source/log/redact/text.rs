@@ -3,9 +3,30 @@
 /// What stands for a byte that is not told.
 const HIDDEN: u8 = b'x';
 
-/// Methods that are recognised before their line is complete.
-const METHODS: &[&[u8]] =
-    &[b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"QUERY"];
+/// Methods that are recognised in a call that holds only the beginning of their line: those of RFC 9110, and what WebDAV
+/// and caches add.
+const METHODS: &[&[u8]] = &[
+    b"GET",
+    b"HEAD",
+    b"POST",
+    b"PUT",
+    b"DELETE",
+    b"CONNECT",
+    b"OPTIONS",
+    b"TRACE",
+    b"PATCH",
+    b"QUERY",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"UNLOCK",
+    b"REPORT",
+    b"SEARCH",
+    b"PURGE",
+];
 const CODINGS: &[&[u8]] = &[b"chunked", b"gzip", b"deflate", b"compress", b"identity", b"x-gzip"];
 const CONNECTION: &[&[u8]] =
     &[b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b"websocket", b"h2c"];
