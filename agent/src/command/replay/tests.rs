@@ -353,7 +353,12 @@ const TALKS: &[(&str, &str)] = &[
     ),
     (
         "POST /a/b HTTP/1.0\r\nContent-Length: 30\r\n\r\nGET /s3cret HTTP/1.1\r\nHost: \r\n",
-        "HTTP/1.1 500 s3cret\r\nTransfer-Encoding: chunked\r\n\r\n1E\r\nHTTP/1.1 200 s3cret\r\nAge: 100\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 500 s3cret\r\nTransfer-Encoding: chunked\r\n\r\n1F\r\nHTTP/1.1 200 s3cret\r\nAge: 100\r\n\r\n0\r\n\r\n",
+    ),
+    // A chunk that is longer than it says.
+    (
+        "OPTIONS * HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ns3cret\r\n0\r\n\r\n",
     ),
 ];
 

@@ -62,6 +62,8 @@ pub(super) struct Conversation {
     client: Option<Direction>,
     /// Methods of the requests that have no response yet.
     pending: VecDeque<Method>,
+    /// A response may have passed unread: at the next request nothing older is waited for.
+    lost: bool,
 }
 
 impl Conversation {
@@ -73,7 +75,7 @@ impl Conversation {
             first: First::Neither,
             framing: Framing::default(),
         };
-        Self { sides: from_start.map(side), client: None, pending: VecDeque::new() }
+        Self { sides: from_start.map(side), client: None, pending: VecDeque::new(), lost: false }
     }
 
     /// Masks what was captured of a call: its first bytes and its last.
@@ -93,6 +95,7 @@ impl Conversation {
         self.pass(call.direction, end - tail.len() as u64);
         self.bytes(call.direction, tail);
         if self.side(call.direction).state == State::Unknown {
+            self.lost = true;
             show_last_chunk(call, head, tail);
         }
     }
@@ -243,6 +246,9 @@ impl Conversation {
         match side.first {
             First::Request(method) => {
                 side.state = framing.request_body(position);
+                if std::mem::take(&mut self.lost) {
+                    self.pending.clear();
+                }
                 self.pending.push_back(method);
                 self.pending.len() <= MAX_PENDING
             }
