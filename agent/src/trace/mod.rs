@@ -191,7 +191,7 @@ impl Tracer {
             Message::Request { ordinal, direction, origin } => self.request(key(ordinal), direction, origin),
             Message::RequestHead { ordinal, head } => self.request_head(key(ordinal), *head),
             Message::Response { ordinal, origin, head } => self.response(key(ordinal), origin, &head),
-            Message::End { ordinal, at, end } => self.end(key(ordinal), at, *end),
+            Message::End { ordinal, at, end } => self.end(key(ordinal), at, end),
         }
     }
 

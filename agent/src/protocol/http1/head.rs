@@ -1,6 +1,7 @@
 //! The fields of a head: the few that matter, and what they say about the body. One lenient scan for whole and for cut
 //! heads, of any number of fields, so that the same bytes mean the same however they came.
 
+use compact_str::CompactString;
 use memchr::{Memchr, memchr, memchr_iter};
 
 use super::{
@@ -160,14 +161,23 @@ impl<'a> Iterator for Fields<'a> {
             }
             let line = &self.head[self.at..end];
             self.at = end;
-            // Most fields are not ours: their first letter says so.
-            if !matches!(line[0] | 0x20, b'c' | b'e' | b'h' | b't' | b'u') {
+            if !may_matter(line) {
                 continue;
             }
             let Some(colon) = memchr(b':', line) else { continue };
             // Old peers put spaces before the colon.
             return Some((line[..colon].trim_ascii_end(), trim(&line[colon + 1..])));
         }
+    }
+}
+
+/// Most fields are not ours: their first letters say so, and of those with `c` (Connection, Content-Type, Cookie …) the
+/// ninth, which is an `l` only in Content-Length.
+fn may_matter(line: &[u8]) -> bool {
+    match line[0] | 0x20 {
+        b'c' => line.get(8).is_some_and(|letter| letter | 0x20 == b'l'),
+        b'e' | b'h' | b't' | b'u' => true,
+        _ => false,
     }
 }
 
@@ -180,29 +190,35 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
     if all_digits { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
 }
 
-fn text(bytes: &[u8]) -> String {
+fn text(bytes: &[u8]) -> CompactString {
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes).into(),
     }
 }
 
 /// Text of a field's value; the line ends of a folded one become spaces.
-fn unfolded(value: &[u8]) -> String {
+fn unfolded(value: &[u8]) -> CompactString {
     if !value.contains(&b'\n') {
         return text(value);
     }
     let value = text(value);
-    value.split(['\r', '\n']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    value
+        .split(['\r', '\n'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .into()
 }
 
-fn keep_first(field: &mut Option<String>, value: &[u8]) {
+fn keep_first(field: &mut Option<CompactString>, value: &[u8]) {
     if field.is_none() {
         *field = Some(unfolded(value));
     }
 }
 
-fn append(field: &mut Option<String>, value: &[u8]) {
+fn append(field: &mut Option<CompactString>, value: &[u8]) {
     match field {
         None => *field = Some(unfolded(value)),
         Some(before) if !value.is_empty() => {
