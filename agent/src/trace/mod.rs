@@ -35,6 +35,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 pub use counters::{Counters, Sample};
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
+pub(crate) use semantics::address_text;
 pub use settings::{Settings, TextLimits};
 
 use self::{

@@ -1,4 +1,4 @@
-//! From spans to OTLP's protobuf messages.
+//! From spans to the messages of opentelemetry-proto. Only for tests: what the encoders write is held against it.
 
 use std::net::IpAddr;
 

@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener as StdListener, path::Path};
 
+use prost::Message as _;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     export::{ExporterSummary, Exporters, Settings},
     pipeline::{queue::Batch, samples},
+    trace::span::Traced,
 };
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
