@@ -65,6 +65,12 @@ impl Framing {
 
     /// `Content-Length`, repeated or as a list, must always say the same (RFC 9110, section 8.6).
     fn content_length(&mut self, value: &[u8]) {
+        if self.length.is_none()
+            && let Some(length) = parse_length(value)
+        {
+            self.length = Some(length);
+            return;
+        }
         for item in value.split(|byte| *byte == b',') {
             match parse_length(trim(item)) {
                 Some(length) if self.length.is_none_or(|before| before == length) => {
@@ -185,9 +191,15 @@ const fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
 }
 
+/// Digits alone: a sign, which Rust's parser would take, is no part of a length.
 fn parse_length(digits: &[u8]) -> Option<u64> {
-    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    if all_digits { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |length, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { length.checked_mul(10)?.checked_add(digit.into()) }
+    })
 }
 
 fn text(bytes: &[u8]) -> CompactString {
