@@ -42,7 +42,7 @@ pub(super) fn record(args: RecordArgs, verbose: bool) -> Result<i32> {
 
 fn size(text: &str) -> Result<u64, String> {
     let expected = || format!("{text:?} is no size: write it like 500MiB or 2GiB");
-    config::bytes(text).filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(expected)
+    config::parse_size(text).filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(expected)
 }
 
 #[cfg(test)]

@@ -113,11 +113,11 @@ fn log(input: impl Read + Send + 'static, export: &export::Settings, realtime: b
     let reader = LogReader::open(input)?;
     let (header, unknown) = Header::parse(reader.header())?;
     for key in unknown {
-        eprintln!("wirespan: the log's setting {key} is not known to this agent and has no effect");
+        eprintln!("wirespan: the log's setting {key:?} is not known to this agent and has no effect");
     }
     let own = env!("CARGO_PKG_VERSION");
     if header.agent != own {
-        eprintln!("wirespan: recorded by agent {}, this is {own}: spans may differ", header.agent);
+        eprintln!("wirespan: recorded by agent {:?}, this is {own:?}: spans may differ", header.agent);
     }
     if let Some(minor) = reader.newer_minor() {
         eprintln!(

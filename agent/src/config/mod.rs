@@ -14,7 +14,7 @@ use std::{fs::File, io::Read, net::SocketAddr, path::Path, time::Duration};
 
 pub(crate) use endpoint::check as check_endpoint;
 pub use error::ConfigError;
-pub(crate) use quantity::bytes;
+pub(crate) use quantity::bytes as parse_size;
 
 use crate::{
     export::{self, HostResource, otlp::settings::InvalidVariable},

@@ -325,7 +325,7 @@ fn replace_numbers(value: &mut serde_json::Value, number: u32) {
     match value {
         serde_json::Value::Number(old) => *old = number.into(),
         serde_json::Value::Array(values) => {
-            values.iter_mut().for_each(|value| replace_numbers(value, number))
+            values.iter_mut().for_each(|value| replace_numbers(value, number));
         }
         serde_json::Value::Object(fields) => {
             for (_, value) in fields.iter_mut().filter(|(key, _)| *key != "nanos") {
@@ -371,7 +371,7 @@ fn told(events: &[Owned]) -> Vec<String> {
             for traced in batch.entries.iter() {
                 let Traced::Span(span) = traced else { continue };
                 let http = span.http.as_ref().map(|http| {
-                    let path = http.path.as_ref().map(|path| path.len());
+                    let path = http.path.as_deref().map(str::len);
                     let sizes = (http.request_body_size, http.response_body_size);
                     (http.method, path, http.status, sizes, http.server_port, http.query.is_some())
                 });

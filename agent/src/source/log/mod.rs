@@ -6,7 +6,7 @@
 //! hole: when the recorder cannot keep up it stops instead of leaving something out, since a hole could make a replay
 //! see what never was. Nothing in the file is trusted: every length is checked before it is used.
 //!
-//! The layout, all integers little-endian (versions and compatibility: [`format`]):
+//! The layout, all integers little-endian (versions: [`mod@format`]):
 //!
 //! ```text
 //! file    = magic (8) major u16 minor u16 crc32 u32 (of the 12 bytes before) block*

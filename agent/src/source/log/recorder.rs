@@ -77,10 +77,6 @@ impl Stop {
     pub const fn is_failure(&self) -> bool {
         !matches!(self, Self::Limit(_))
     }
-
-    const fn is_of_the_disk(&self) -> bool {
-        matches!(self, Self::Write(_))
-    }
 }
 
 /// What became of a recording.
@@ -267,14 +263,14 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, blocks: &Receiver<Block>) {
+        let mut failed = false;
         for block in blocks {
-            let failed = lock(&self.written).stopped.as_ref().is_some_and(Stop::is_of_the_disk);
-            let outcome = if failed { Ok(()) } else { self.file.write_all(&block.bytes) };
-            if let Err(error) = &outcome {
-                self.failed(error);
+            if !failed && let Err(error) = self.file.write_all(&block.bytes) {
+                self.failed(&error);
+                failed = true;
             }
             let mut written = lock(&self.written);
-            if failed || outcome.is_err() {
+            if failed {
                 // Blocks are still taken, so that what is lost is counted, but nothing is written behind a hole.
                 written.dropped += block.events;
                 continue;
@@ -283,11 +279,8 @@ impl Writer {
             written.bytes += block.bytes.len() as u64;
             written.blocks += 1;
         }
-        if lock(&self.written).stopped.as_ref().is_some_and(Stop::is_of_the_disk) {
-            return;
-        }
         // Some file systems say only now that there was no room.
-        if let Err(error) = self.file.sync_all() {
+        if !failed && let Err(error) = self.file.sync_all() {
             self.failed(&error);
         }
     }
@@ -299,10 +292,10 @@ impl Writer {
     }
 }
 
-/// Says once why the recording is over.
+/// Says why the recording is over. A failure counts for more than the limit that was met before it.
 fn stopped(written: &Mutex<Summary>, over: &Notify, why: Stop) {
     let mut summary = lock(written);
-    if summary.stopped.is_none() {
+    if summary.stopped.as_ref().is_none_or(|before| !before.is_failure()) {
         tracing::warn!("the recording has stopped: {why}; what was written until now can be replayed");
         summary.stopped = Some(why);
     }
@@ -391,7 +384,8 @@ mod tests {
     /// /dev/full takes nothing, as a full disk.
     #[test]
     fn a_full_disk_is_reported_and_what_was_written_counts() {
-        let written = Arc::new(Mutex::new(Summary::default()));
+        let stopped_before = Some(Stop::Limit(20));
+        let written = Arc::new(Mutex::new(Summary { stopped: stopped_before, ..Summary::default() }));
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let writer = Writer { file, written: Arc::clone(&written), over: Arc::default() };
         let (to_disk, blocks) = sync_channel(2);
@@ -401,6 +395,9 @@ mod tests {
         writer.run(&blocks);
         let summary = lock(&written).clone();
         assert_eq!((summary.events, summary.bytes, summary.dropped), (0, 0, 2));
+        // Behind a block that is missing nothing may follow, also when the limit had ended the recording before.
+        stopped(&written, &Notify::new(), Stop::Limit(1));
+        let summary = lock(&written).clone();
         let why = summary.stopped.unwrap();
         assert!(why.is_failure() && why.to_string().contains("No space left"), "{why}");
     }
