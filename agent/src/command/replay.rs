@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     recording::Header,
@@ -157,7 +157,12 @@ fn run<R: Read + Send + 'static>(setup: &Setup, replay: Replay, reader: LogReade
             _ = signals.next() => None,
         }
     });
+    // The reader may have gone after the last event was fed, but before the last line was printed.
+    let unread = runtime.block_on(async { timeout(Duration::ZERO, closed.notified()).await.is_ok() });
     runtime.shutdown_background();
+    if unread {
+        return Ok(Outcome::Unread);
+    }
     let replayed = match replayed {
         Ok(replayed) => replayed,
         Err(outcome) => return Ok(outcome),

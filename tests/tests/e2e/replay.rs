@@ -114,6 +114,15 @@ fn a_replay_shows_the_trees_that_the_terminal_showed() -> Result<()> {
     let replayed: Vec<String> = replayed.lines().map(str::to_owned).collect();
     assert!(shown.len() >= 9, "{shown:#?}{}", trace.stderr());
     assert_eq!(replayed, shown, "{}", trace.stderr());
+    // A reader that has seen enough is no failure.
+    let status = stage.dir().join("status");
+    let script = format!(
+        "{{ {} replay {log} {log} {log}; echo $? >{}; }} | head -n 1",
+        machine::wirespan()?.display(),
+        status.display()
+    );
+    let first = Launch::new("sh").args(["-c", &script]).start(stage.dir())?.finish()?;
+    assert_eq!((first.trim_end(), fs::read_to_string(status)?.trim()), (shown[0].as_str(), "0"));
     Ok(())
 }
 
