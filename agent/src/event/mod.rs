@@ -264,6 +264,9 @@ pub enum Feedback {
     CaptureWhole { connection: ConnectionId, direction: Direction },
     /// Nothing here parses: no more events; stay transparent for causality (an *opaque* connection).
     Opaque { connection: ConnectionId },
+    /// It was evicted: nothing is kept of it here, and the source need not either. If bytes still move on it, it is opened
+    /// anew, as a connection that is older than the agent.
+    Forget { connection: ConnectionId },
 }
 
 impl Feedback {
@@ -273,7 +276,8 @@ impl Feedback {
         match self {
             Self::SkipUntil { connection, .. }
             | Self::CaptureWhole { connection, .. }
-            | Self::Opaque { connection } => *connection,
+            | Self::Opaque { connection }
+            | Self::Forget { connection } => *connection,
         }
     }
 }

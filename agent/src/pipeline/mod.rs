@@ -7,5 +7,6 @@ pub mod queue;
 pub(crate) mod samples;
 mod tally;
 
+pub use connections::Eviction;
 pub use engine::{Engine, Settings};
 pub use tally::{LedgerTotals, Tally, WithheldKey};
