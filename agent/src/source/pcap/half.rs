@@ -1,0 +1,412 @@
+//! One direction of a connection: segments in any order become the bytes as the receiver would read them.
+//!
+//! Positions count from the first byte known. Of bytes that come twice the first ones hold, as in most stacks; other
+//! bytes for the same position flag what comes next. A hole is waited for until the receiver has acknowledged what lies
+//! behind it and [`PASSED_WAIT`] has gone by (then it was the capture that lost it), or for [`HOLE_WAIT`], or until too much
+//! waits behind it.
+
+use std::collections::BTreeMap;
+
+use super::Report;
+use crate::event::Timestamp;
+
+/// The largest window (RFC 7323, section 2.3). What lies further off belongs to no stream we know.
+const WINDOW: i64 = 1 << 30;
+/// Nanoseconds for which an acknowledgment may be captured before what it acknowledges.
+const PASSED_WAIT: u64 = 50_000_000;
+/// Nanoseconds for which a retransmission is waited for when no acknowledgment tells.
+const HOLE_WAIT: u64 = 10_000_000_000;
+/// Bytes read last that are kept to compare retransmissions with.
+const RECENT: usize = 512;
+/// What a waiting segment costs besides its bytes.
+const OVERHEAD: usize = 96;
+
+/// Room for segments that wait behind holes.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) used: usize,
+    /// Bytes of all connections together.
+    pub(super) all: usize,
+    /// Of one direction.
+    pub(super) each: usize,
+    pub(super) segments: usize,
+}
+
+/// Where a direction's bytes go, and what is counted and bounded on the way.
+pub(super) struct Outlet<'a> {
+    pub(super) room: &'a mut Room,
+    pub(super) report: &'a mut Report,
+    /// Takes a piece and the bytes of all holes given up so far.
+    pub(super) out: &'a mut dyn FnMut(Piece<'_>, u64),
+}
+
+/// Bytes of one direction, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece<'a> {
+    pub(super) position: u64,
+    /// Bytes on the wire, of which `bytes` are the first.
+    pub(super) length: u32,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    const fn end(&self) -> u64 {
+        self.position.saturating_add(self.length as u64)
+    }
+
+    /// The part from `start` on and before `end`, which lie inside.
+    fn part(&self, start: u64, end: u64) -> Piece<'a> {
+        let offset = usize::try_from(start - self.position).unwrap_or(usize::MAX);
+        let length = u32::try_from(end - start).unwrap_or(u32::MAX);
+        let bytes = self.bytes.get(offset..).unwrap_or_default();
+        Piece { position: start, length, bytes: bytes.get(..length as usize).unwrap_or(bytes) }
+    }
+
+    /// Whether both have captured bytes for a position that differ.
+    fn contradicts(&self, other: &Piece<'_>) -> bool {
+        let start = self.position.max(other.position);
+        let end = self.end().min(other.end());
+        if start >= end {
+            return false;
+        }
+        let (own, others) = (self.part(start, end).bytes, other.part(start, end).bytes);
+        own.iter().zip(others).any(|(own, other)| own != other)
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    length: u32,
+    bytes: Box<[u8]>,
+}
+
+impl Held {
+    const fn piece(&self, position: u64) -> Piece<'_> {
+        Piece { position, length: self.length, bytes: &self.bytes }
+    }
+
+    const fn cost(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
+}
+
+/// One direction. INVARIANT: held pieces are not empty, do not overlap, and end after `next`.
+#[derive(Debug, Default)]
+pub(super) struct Half {
+    /// Sequence number of position 0.
+    base: Option<u32>,
+    /// Position 0 is the first byte of the connection.
+    from_start: bool,
+    /// Position of the next byte to read.
+    next: u64,
+    held: BTreeMap<u64, Held>,
+    held_cost: usize,
+    /// Position behind the last byte.
+    fin: Option<u64>,
+    /// The other side has everything before this position.
+    acknowledged: u64,
+    /// Since when there is a hole, and since when all of it is acknowledged.
+    blocked: Option<Timestamp>,
+    passed: Option<Timestamp>,
+    /// Bytes of holes that were given up.
+    lost: u64,
+    /// The captured bytes before `next`, without a hole.
+    recent: Vec<u8>,
+    disputed: bool,
+}
+
+impl Half {
+    pub(super) const fn base(&self) -> Option<u32> {
+        self.base
+    }
+
+    pub(super) const fn from_start(&self) -> bool {
+        self.from_start
+    }
+
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Fixes position 0.
+    pub(super) const fn begin(&mut self, base: u32, from_start: bool) {
+        self.base = Some(base);
+        self.from_start = from_start;
+    }
+
+    /// The position of a sequence number, relative to the next byte; `None` when it is in no window.
+    pub(super) fn ahead(&self, sequence: u32) -> Option<i64> {
+        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers are 32 bits wide and wrap")]
+        let expected = self.base?.wrapping_add(self.next as u32);
+        let ahead = i64::from(sequence.wrapping_sub(expected).cast_signed());
+        (-WINDOW..=WINDOW).contains(&ahead).then_some(ahead)
+    }
+
+    /// Takes a segment's payload, `ahead` of the next byte. It is handed to `out` at once if it is next and `ready`, else
+    /// it waits.
+    pub(super) fn insert(
+        &mut self,
+        ahead: i64,
+        length: u32,
+        bytes: &[u8],
+        ready: bool,
+        to: &mut Outlet<'_>,
+    ) {
+        let passed = u64::try_from(-ahead).unwrap_or(0);
+        if passed > 0 && self.compare_recent(passed, bytes) {
+            self.dispute(to.report);
+        }
+        if passed >= u64::from(length) {
+            let probe = passed == 1 && length == 1;
+            *(if probe { &mut to.report.keep_alives } else { &mut to.report.retransmitted_bytes }) += u64::from(length);
+            return;
+        }
+        to.report.retransmitted_bytes += passed;
+        let position = self.next + u64::try_from(ahead).unwrap_or(0);
+        let offset = usize::try_from(passed).unwrap_or(usize::MAX);
+        let mut piece = Piece {
+            position,
+            length: length - u32::try_from(passed).unwrap_or(0),
+            bytes: bytes.get(offset..).unwrap_or_default(),
+        };
+        if let Some(fin) = self.fin.filter(|fin| *fin < piece.end()) {
+            to.report.out_of_window += 1;
+            if fin <= piece.position {
+                return;
+            }
+            piece = piece.part(piece.position, fin);
+        }
+        if ready && self.held.is_empty() && piece.position == self.next {
+            self.read(piece, to);
+            return;
+        }
+        self.hold(piece, to);
+        if ready {
+            self.drain(to);
+        }
+        self.keep_bounds(ready, to);
+    }
+
+    /// The FIN stands `ahead` of the next byte. The first one holds.
+    pub(super) fn finish(&mut self, ahead: i64, report: &mut Report) {
+        let Some(position) = self.next.checked_add_signed(ahead).filter(|_| ahead >= 0) else {
+            report.out_of_window += u64::from(self.fin.is_none());
+            return;
+        };
+        let last = self.held.last_key_value().map_or(0, |(start, held)| held.piece(*start).end());
+        if self.fin.is_none() && position >= last {
+            self.fin = Some(position);
+        } else {
+            report.out_of_window += u64::from(self.fin != Some(position));
+        }
+    }
+
+    /// The other side has everything before the byte `ahead` of the next one.
+    pub(super) fn acknowledge(&mut self, ahead: i64) {
+        let position = self.next.saturating_add_signed(ahead);
+        self.acknowledged = self.acknowledged.max(position);
+    }
+
+    /// Whether every byte up to the FIN was read or given up.
+    pub(super) fn finished(&self) -> bool {
+        self.fin.is_some_and(|fin| self.next >= fin)
+    }
+
+    /// Whether something can be read now, a FIN included.
+    pub(super) fn readable(&self) -> bool {
+        self.held.first_key_value().is_some_and(|(start, _)| *start <= self.next) || self.finished()
+    }
+
+    /// Reads what has become next.
+    pub(super) fn drain(
+        &mut self,
+        to: &mut Outlet<'_>,
+    ) {
+        while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() <= self.next) {
+            let (position, held) = entry.remove_entry();
+            self.held_cost -= held.cost();
+            to.room.used -= held.cost();
+            self.read(held.piece(position), to);
+        }
+    }
+
+    /// To be called after every segment and now and then: is there a hole, and is it waited for any longer? True while one is.
+    pub(super) fn wait(
+        &mut self,
+        now: Timestamp,
+        to: &mut Outlet<'_>,
+    ) -> bool {
+        while let Some(end) = self.hole_end() {
+            let blocked = *self.blocked.get_or_insert(now);
+            let acknowledged = self.acknowledged >= end;
+            self.passed = if acknowledged { self.passed.or(Some(now)) } else { None };
+            let passed = self.passed.is_some_and(|passed| now.since(passed) >= PASSED_WAIT);
+            if !passed && now.since(blocked) < HOLE_WAIT {
+                return true;
+            }
+            self.give_up_hole(end, to);
+        }
+        false
+    }
+
+    /// Waits for nothing any more: every hole is given up. With `closed` also what the other side has acknowledged and
+    /// nobody captured.
+    pub(super) fn flush(
+        &mut self,
+        closed: bool,
+        to: &mut Outlet<'_>,
+    ) {
+        self.drain(to);
+        while let Some(end) = self.hole_end() {
+            self.give_up_hole(end, to);
+        }
+        if closed && self.fin.is_none() && self.acknowledged > self.next {
+            // Perhaps it was only the FIN, which has a sequence number of its own. Nobody can tell.
+            self.skip_to(self.acknowledged, to.report);
+        }
+    }
+
+    /// Lets go of everything but the numbers.
+    pub(super) fn release(&mut self, room: &mut Room) {
+        room.used -= self.held_cost;
+        self.held_cost = 0;
+        self.held = BTreeMap::new();
+        self.recent = Vec::new();
+    }
+
+    /// Whether there is a hole.
+    pub(super) const fn blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
+    /// Where the hole at the next byte ends: at something that waits, or at the FIN.
+    fn hole_end(&self) -> Option<u64> {
+        let end = self.held.first_key_value().map(|(start, _)| *start).or(self.fin)?;
+        (end > self.next).then_some(end)
+    }
+
+    fn give_up_hole(
+        &mut self,
+        end: u64,
+        to: &mut Outlet<'_>,
+    ) {
+        self.skip_to(end, to.report);
+        self.drain(to);
+    }
+
+    fn skip_to(&mut self, end: u64, report: &mut Report) {
+        let length = end - self.next;
+        report.gaps += 1;
+        report.gap_bytes += length;
+        self.lost += length;
+        self.next = end;
+        self.moved();
+        self.recent.clear();
+    }
+
+    /// Hands out a piece that is next. What lies before `next` of it was cut before.
+    fn read(&mut self, piece: Piece<'_>, to: &mut Outlet<'_>) {
+        to.report.truncated_bytes += u64::from(piece.length) - piece.bytes.len() as u64;
+        match self.recent.last() {
+            // The stream layer flags what claims a position again.
+            Some(last) if self.disputed && piece.length < u32::MAX => {
+                let bytes = [&[*last], piece.bytes].concat();
+                (to.out)(Piece { position: piece.position - 1, length: piece.length + 1, bytes: &bytes }, self.lost);
+                self.disputed = false;
+            }
+            _ => (to.out)(piece, self.lost),
+        }
+        self.next = piece.end();
+        self.moved();
+        self.remember(piece);
+    }
+
+    const fn moved(&mut self) {
+        self.blocked = None;
+        self.passed = None;
+    }
+
+    fn remember(&mut self, piece: Piece<'_>) {
+        if piece.bytes.len() < piece.length as usize {
+            self.recent.clear();
+            return;
+        }
+        let kept = &piece.bytes[piece.bytes.len().saturating_sub(RECENT)..];
+        let surplus = (self.recent.len() + kept.len()).saturating_sub(RECENT);
+        self.recent.drain(..surplus);
+        self.recent.extend_from_slice(kept);
+    }
+
+    /// Whether `bytes`, which begin `passed` bytes before the next one, differ from what was read there.
+    fn compare_recent(&self, passed: u64, bytes: &[u8]) -> bool {
+        let known = Piece {
+            position: self.next - (self.recent.len() as u64).min(self.next),
+            length: u32::try_from(self.recent.len()).unwrap_or(0),
+            bytes: &self.recent,
+        };
+        // A keep-alive's byte is any byte.
+        if bytes.len() == 1 && passed == 1 {
+            return false;
+        }
+        let before = self.next.saturating_sub(passed);
+        // What lies before position 0 was never read.
+        let bytes = bytes.get(usize::try_from(passed.saturating_sub(self.next)).unwrap_or(usize::MAX)..);
+        let bytes = bytes.unwrap_or_default();
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        known.contradicts(&Piece { position: before, length, bytes })
+    }
+
+    const fn dispute(&mut self, report: &mut Report) {
+        self.disputed = true;
+        report.disputed += 1;
+    }
+
+    /// Keeps what of the piece is not there yet.
+    fn hold(&mut self, piece: Piece<'_>, to: &mut Outlet<'_>) {
+        let mut start = piece.position;
+        let mut disputed = false;
+        while start < piece.end() {
+            let before = self.held.range(..=start).next_back().map(|(at, held)| held.piece(*at));
+            if let Some(first) = before.filter(|first| first.end() > start) {
+                disputed |= first.contradicts(&piece);
+                let end = first.end().min(piece.end());
+                to.report.retransmitted_bytes += end - start;
+                start = end;
+                continue;
+            }
+            let end = self.held.range(start..piece.end()).next().map_or(piece.end(), |(at, _)| *at);
+            let part = piece.part(start, end);
+            let held = Held { length: part.length, bytes: part.bytes.into() };
+            self.held_cost += held.cost();
+            to.room.used += held.cost();
+            self.held.insert(start, held);
+            start = end;
+        }
+        if disputed {
+            self.dispute(to.report);
+        }
+    }
+
+    fn keep_bounds(
+        &mut self,
+        ready: bool,
+        to: &mut Outlet<'_>,
+    ) {
+        while self.held_cost > to.room.each || self.held.len() > to.room.segments || to.room.used > to.room.all {
+            to.report.overflows += 1;
+            if !ready {
+                // Nobody can read it yet: the last bytes go, and become a hole if they do not come again.
+                let Some((_, held)) = self.held.pop_last() else { return };
+                self.held_cost -= held.cost();
+                to.room.used -= held.cost();
+                continue;
+            }
+            let Some(end) = self.hole_end().filter(|_| !self.held.is_empty()) else { return };
+            self.give_up_hole(end, to);
+        }
+    }
+}
