@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     Options, Report,
-    half::{Half, Outlet, Piece, Room},
+    half::{Block, Half, Outlet, Piece, Room},
     seat::{Flow, Seat},
     tcp::Segment,
 };
@@ -93,50 +93,39 @@ impl Connection {
 
     /// Another connection takes the place of this one. Only a new handshake proves that it has ended.
     pub(super) fn supersede(&mut self, at: Timestamp, by_handshake: bool, cx: &mut Context<'_>) {
-        for side in 0..2 {
-            self.flush(side, at, by_handshake, cx);
-        }
+        self.settle(at, None, cx);
         if by_handshake {
             self.close(at, None, cx);
         }
         self.release(cx.room);
     }
 
-    /// Takes a segment of `side`.
-    pub(super) fn segment(&mut self, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) {
+    /// Takes a segment of `side`; true while something waits.
+    pub(super) fn segment(&mut self, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) -> bool {
         self.last = self.last.max(segment.at);
         if segment.syn {
             self.handshake(side, segment);
         }
-        self.acknowledgment(side, segment);
-        self.payload(side, segment, cx);
+        let after = self.acknowledgment(side, segment);
+        self.payload(side, segment, after, cx);
         self.open(segment.at, cx);
-        self.wait(segment.at, cx);
+        let waits = self.wait(segment.at, cx);
         if segment.rst {
             self.reset(side, segment, cx);
         }
+        waits
     }
 
     /// Gives up what was waited for long enough; true while something waits.
     pub(super) fn wait(&mut self, now: Timestamp, cx: &mut Context<'_>) -> bool {
-        if self.phase != Phase::Open {
-            return false;
-        }
-        let waits = [0, 1].map(|side| self.on_half(side, now, cx, |half, to| half.wait(now, to)));
+        let waits = self.settle(now, Some(now), cx);
         self.finish(now, cx);
-        self.phase == Phase::Open && waits.contains(&true)
-    }
-
-    /// Whether a hole is waited for.
-    pub(super) fn waits(&self) -> bool {
-        self.phase == Phase::Open && self.halves.iter().any(Half::blocked)
+        waits && self.phase == Phase::Open
     }
 
     /// The capture ends: what is there is told, the connection stays open.
     pub(super) fn end_of_capture(&mut self, at: Timestamp, cx: &mut Context<'_>) {
-        for side in 0..2 {
-            self.flush(side, at, false, cx);
-        }
+        self.settle(at, None, cx);
         self.finish(at, cx);
     }
 
@@ -167,20 +156,21 @@ impl Connection {
         }
     }
 
-    fn acknowledgment(&mut self, side: usize, segment: &Segment<'_>) {
+    /// Says up to where the sender had the other direction, 0 when that is not known.
+    fn acknowledgment(&mut self, side: usize, segment: &Segment<'_>) -> u64 {
         // That of a RST may be anything.
-        let Some(acknowledged) = segment.acknowledgment.filter(|_| !segment.rst) else { return };
+        let Some(acknowledged) = segment.acknowledgment.filter(|_| !segment.rst) else { return 0 };
+        if self.halves[side].base().is_some() && !self.halves[side].plausible(segment.first_byte()) {
+            return 0;
+        }
         let other = &mut self.halves[1 - side];
         if other.base().is_none() {
             other.begin(acknowledged, false);
         }
-        if let Some(ahead) = other.ahead(acknowledged) {
-            // The FIN has a sequence number of its own; no byte stands there.
-            other.acknowledge(ahead);
-        }
+        other.acknowledge(acknowledged)
     }
 
-    fn payload(&mut self, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) {
+    fn payload(&mut self, side: usize, segment: &Segment<'_>, after: u64, cx: &mut Context<'_>) {
         if self.phase == Phase::Over {
             cx.report.retransmitted_bytes += u64::from(segment.length);
             return;
@@ -203,9 +193,8 @@ impl Connection {
             self.halves[side].finish(ahead + i64::from(segment.length), cx.report);
         }
         if segment.length > 0 {
-            let ready = self.phase == Phase::Open;
-            let (length, bytes) = (segment.length, segment.bytes);
-            self.on_half(side, segment.at, cx, |half, to| half.insert(ahead, length, bytes, ready, to));
+            let reach = (self.phase == Phase::Open).then(|| self.halves[1 - side].reach());
+            self.on_half(side, cx, |half, to| half.insert(ahead, segment, after, reach, to));
         }
     }
 
@@ -229,9 +218,51 @@ impl Connection {
             (cx.sink)(&seat.opened(at, &flow));
             *place = Some(seat);
         }
-        for side in sides {
-            self.on_half(side, at, cx, Half::drain);
+    }
+
+    /// Reads whatever can be read, in both directions; gives up what is due at `now`, everything when that is `None`. True
+    /// while something waits.
+    fn settle(&mut self, at: Timestamp, now: Option<Timestamp>, cx: &mut Context<'_>) -> bool {
+        if self.phase != Phase::Open {
+            return false;
         }
+        loop {
+            let mut moved = true;
+            while moved {
+                moved = false;
+                for side in 0..2 {
+                    let reach = self.halves[1 - side].reach();
+                    moved |= self.on_half(side, cx, |half, to| half.drain(reach, to));
+                }
+            }
+            let blocks = [0, 1].map(|side| self.halves[side].block());
+            if blocks == [Block::Free; 2] {
+                return false;
+            }
+            let Some(side) = self.to_release(blocks, at, now) else { return true };
+            self.on_half(side, cx, |half, to| match blocks[side] {
+                Block::Hole { end, .. } => half.give_up(end, to),
+                Block::Behind | Block::Free => half.force(to),
+            });
+        }
+    }
+
+    /// The direction that waits for nothing any more: with a hole that is due, an acknowledged one first. When each only
+    /// waits for the other, which no real traffic does, any of them.
+    fn to_release(&mut self, blocks: [Block; 2], at: Timestamp, now: Option<Timestamp>) -> Option<usize> {
+        let mut holes = 0;
+        for wanted in [true, false] {
+            for (side, block) in blocks.into_iter().enumerate() {
+                let Block::Hole { acknowledged, .. } = block else { continue };
+                holes += 1;
+                if acknowledged == wanted
+                    && (self.halves[side].due(acknowledged, now.unwrap_or(at)) || now.is_none())
+                {
+                    return Some(side);
+                }
+            }
+        }
+        if holes > 0 { None } else { blocks.iter().position(|block| *block == Block::Behind) }
     }
 
     /// Tells of FINs up to which everything was read, and of the end after both.
@@ -256,16 +287,14 @@ impl Connection {
 
     fn reset(&mut self, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) {
         /// A RST further from the next byte than this was made for another connection or by somebody else.
-        const NEAR: i64 = 16 * 1024 * 1024;
+        const NEAR: i64 = 1024 * 1024;
         let half = &self.halves[side];
         let near = half.ahead(segment.sequence).is_some_and(|ahead| ahead.abs() <= NEAR);
         if half.base().is_some() && !near {
             cx.report.out_of_window += 1;
             return;
         }
-        for side in 0..2 {
-            self.flush(side, segment.at, true, cx);
-        }
+        self.settle(segment.at, None, cx);
         self.finish(segment.at, cx);
         self.close(segment.at, Some(side), cx);
         self.phase = Phase::Over;
@@ -288,17 +317,10 @@ impl Connection {
         self.release(cx.room);
     }
 
-    fn flush(&mut self, side: usize, at: Timestamp, closed: bool, cx: &mut Context<'_>) {
-        if self.phase == Phase::Open {
-            self.on_half(side, at, cx, |half, to| half.flush(closed, to));
-        }
-    }
-
     /// Lets `act` work on one direction; what it reads is told to every end, the sender's first.
     fn on_half<T>(
         &mut self,
         side: usize,
-        at: Timestamp,
         cx: &mut Context<'_>,
         act: impl FnOnce(&mut Half, &mut Outlet<'_>) -> T,
     ) -> T {
@@ -306,7 +328,7 @@ impl Connection {
         let (seats, sink) = (&self.seats, &mut *cx.sink);
         let mut out = |piece: Piece<'_>, lost: u64| {
             for seat in in_order(seats, from_client) {
-                sink(&seat.transfer(at, from_client, piece, lost));
+                sink(&seat.transfer(from_client, piece, lost));
             }
         };
         let mut to = Outlet { room: cx.room, report: cx.report, out: &mut out };

@@ -1,21 +1,26 @@
 //! One direction of a connection: segments in any order become the bytes as the receiver would read them.
 //!
 //! Positions count from the first byte known. Of bytes that come twice the first ones hold, as in most stacks; other
-//! bytes for the same position flag what comes next. A hole is waited for until the receiver has acknowledged what lies
-//! behind it and [`PASSED_WAIT`] has gone by (then it was the capture that lost it), or for [`HOLE_WAIT`], or until too much
-//! waits behind it.
+//! bytes for the same position flag what comes next.
+//!
+//! A segment waits for the bytes before it, and for those of the other direction that its sender had acknowledged: what
+//! was captured late is then still read before what it caused. A hole is given up when the other side has acknowledged
+//! its bytes and [`PASSED_WAIT`] has gone by (then it was the capture that lost them), or after [`HOLE_WAIT`], or when too
+//! much waits.
 
 use std::collections::BTreeMap;
 
-use super::Report;
+use super::{Report, tcp::Segment};
 use crate::event::Timestamp;
 
 /// The largest window (RFC 7323, section 2.3). What lies further off belongs to no stream we know.
 const WINDOW: i64 = 1 << 30;
 /// Nanoseconds for which an acknowledgment may be captured before what it acknowledges.
-const PASSED_WAIT: u64 = 50_000_000;
+pub(super) const PASSED_WAIT: u64 = 50_000_000;
 /// Nanoseconds for which a retransmission is waited for when no acknowledgment tells.
 const HOLE_WAIT: u64 = 10_000_000_000;
+/// An acknowledgment of more than this beyond what was read belongs to another connection.
+const PLAUSIBLE: i64 = 64 * 1024 * 1024;
 /// Bytes read last that are kept to compare retransmissions with.
 const RECENT: usize = 512;
 /// What a waiting segment costs besides its bytes.
@@ -47,6 +52,21 @@ pub(super) struct Piece<'a> {
     /// Bytes on the wire, of which `bytes` are the first.
     pub(super) length: u32,
     pub(super) bytes: &'a [u8],
+    /// When it was captured; given out: when the receiver could read it.
+    pub(super) at: Timestamp,
+    /// The sender had all bytes of the other direction before this position.
+    pub(super) after: u64,
+}
+
+/// Why nothing can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Block {
+    /// Nothing waits.
+    Free,
+    /// Bytes before `end` are missing; `acknowledged`: the other side has them.
+    Hole { end: u64, acknowledged: bool },
+    /// What is next waits for the other direction.
+    Behind,
 }
 
 impl<'a> Piece<'a> {
@@ -59,7 +79,7 @@ impl<'a> Piece<'a> {
         let offset = usize::try_from(start - self.position).unwrap_or(usize::MAX);
         let length = u32::try_from(end - start).unwrap_or(u32::MAX);
         let bytes = self.bytes.get(offset..).unwrap_or_default();
-        Piece { position: start, length, bytes: bytes.get(..length as usize).unwrap_or(bytes) }
+        Piece { position: start, length, bytes: bytes.get(..length as usize).unwrap_or(bytes), ..*self }
     }
 
     /// Whether both have captured bytes for a position that differ.
@@ -78,11 +98,13 @@ impl<'a> Piece<'a> {
 struct Held {
     length: u32,
     bytes: Box<[u8]>,
+    at: Timestamp,
+    after: u64,
 }
 
 impl Held {
     const fn piece(&self, position: u64) -> Piece<'_> {
-        Piece { position, length: self.length, bytes: &self.bytes }
+        Piece { position, length: self.length, bytes: &self.bytes, at: self.at, after: self.after }
     }
 
     const fn cost(&self) -> usize {
@@ -108,6 +130,8 @@ pub(super) struct Half {
     /// Since when there is a hole, and since when all of it is acknowledged.
     blocked: Option<Timestamp>,
     passed: Option<Timestamp>,
+    /// When a retransmission filled the last hole: what had waited behind it could not be read before.
+    filled: Timestamp,
     /// Bytes of holes that were given up.
     lost: u64,
     /// The captured bytes before `next`, without a hole.
@@ -146,32 +170,34 @@ impl Half {
         (-WINDOW..=WINDOW).contains(&ahead).then_some(ahead)
     }
 
-    /// Takes a segment's payload, `ahead` of the next byte. It is handed to `out` at once if it is next and `ready`, else
-    /// it waits.
+    /// Takes a segment's payload, `ahead` of the next byte. It is handed out if it is next; `reach` says how far the other
+    /// direction was read, `None` while nothing can be handed out.
     pub(super) fn insert(
         &mut self,
         ahead: i64,
-        length: u32,
-        bytes: &[u8],
-        ready: bool,
+        segment: &Segment<'_>,
+        after: u64,
+        reach: Option<u64>,
         to: &mut Outlet<'_>,
     ) {
         let passed = u64::try_from(-ahead).unwrap_or(0);
-        if passed > 0 && self.compare_recent(passed, bytes) {
+        if passed > 0 && self.compare_recent(passed, segment.bytes) {
             self.dispute(to.report);
         }
-        if passed >= u64::from(length) {
-            let probe = passed == 1 && length == 1;
-            *(if probe { &mut to.report.keep_alives } else { &mut to.report.retransmitted_bytes }) += u64::from(length);
+        if passed >= u64::from(segment.length) {
+            let probe = passed == 1 && segment.length == 1;
+            let count = if probe { &mut to.report.keep_alives } else { &mut to.report.retransmitted_bytes };
+            *count += u64::from(segment.length);
             return;
         }
         to.report.retransmitted_bytes += passed;
-        let position = self.next + u64::try_from(ahead).unwrap_or(0);
         let offset = usize::try_from(passed).unwrap_or(usize::MAX);
         let mut piece = Piece {
-            position,
-            length: length - u32::try_from(passed).unwrap_or(0),
-            bytes: bytes.get(offset..).unwrap_or_default(),
+            position: self.next + u64::try_from(ahead).unwrap_or(0),
+            length: segment.length - u32::try_from(passed).unwrap_or(0),
+            bytes: segment.bytes.get(offset..).unwrap_or_default(),
+            at: segment.at,
+            after,
         };
         if let Some(fin) = self.fin.filter(|fin| *fin < piece.end()) {
             to.report.out_of_window += 1;
@@ -180,15 +206,19 @@ impl Half {
             }
             piece = piece.part(piece.position, fin);
         }
-        if ready && self.held.is_empty() && piece.position == self.next {
+        let next = piece.position == self.next;
+        if next && self.passed.is_none() && !self.held.is_empty() {
+            self.filled = segment.at;
+        }
+        if next && self.held.is_empty() && reach.is_some_and(|reach| after <= reach) {
             self.read(piece, to);
             return;
         }
         self.hold(piece, to);
-        if ready {
-            self.drain(to);
+        if let Some(reach) = reach {
+            self.drain(reach, to);
         }
-        self.keep_bounds(ready, to);
+        self.keep_bounds(reach, to);
     }
 
     /// The FIN stands `ahead` of the next byte. The first one holds.
@@ -205,10 +235,23 @@ impl Half {
         }
     }
 
-    /// The other side has everything before the byte `ahead` of the next one.
-    pub(super) fn acknowledge(&mut self, ahead: i64) {
+    /// The other side has everything before this sequence number; its position, 0 when it is not believed.
+    pub(super) fn acknowledge(&mut self, sequence: u32) -> u64 {
+        let Some(ahead) = self.ahead(sequence).filter(|ahead| *ahead <= PLAUSIBLE) else { return 0 };
         let position = self.next.saturating_add_signed(ahead);
         self.acknowledged = self.acknowledged.max(position);
+        position
+    }
+
+    /// Whether a segment with this sequence number may be of this connection and not of one before.
+    pub(super) fn plausible(&self, sequence: u32) -> bool {
+        self.ahead(sequence).is_some_and(|ahead| ahead.abs() <= PLAUSIBLE)
+    }
+
+    /// Up to where the other direction need not wait for this one.
+    pub(super) fn reach(&self) -> u64 {
+        // A FIN has a sequence number that no byte has.
+        if self.finished() { u64::MAX } else { self.next }
     }
 
     /// Whether every byte up to the FIN was read or given up.
@@ -221,52 +264,50 @@ impl Half {
         self.held.first_key_value().is_some_and(|(start, _)| *start <= self.next) || self.finished()
     }
 
-    /// Reads what has become next.
-    pub(super) fn drain(
-        &mut self,
-        to: &mut Outlet<'_>,
-    ) {
-        while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() <= self.next) {
-            let (position, held) = entry.remove_entry();
-            self.held_cost -= held.cost();
-            to.room.used -= held.cost();
-            self.read(held.piece(position), to);
+    /// Reads what is next and need not wait for the other direction, which was read up to `reach`; true if there was any.
+    pub(super) fn drain(&mut self, reach: u64, to: &mut Outlet<'_>) -> bool {
+        let mut moved = false;
+        while self.front().is_some_and(|(position, after)| position <= self.next && after <= reach) {
+            self.read_front(to);
+            moved = true;
+        }
+        moved
+    }
+
+    /// Why nothing can be read, after [`Half::drain`].
+    pub(super) fn block(&self) -> Block {
+        let hole = |end| Block::Hole { end, acknowledged: self.acknowledged >= end };
+        match (self.front(), self.fin) {
+            (Some((position, _)), _) if position > self.next => hole(position),
+            (Some(_), _) => Block::Behind,
+            (None, Some(fin)) if fin > self.next => hole(fin),
+            (None, None) if self.acknowledged > self.next => hole(self.acknowledged),
+            (None, _) => Block::Free,
         }
     }
 
-    /// To be called after every segment and now and then: is there a hole, and is it waited for any longer? True while one is.
-    pub(super) fn wait(
-        &mut self,
-        now: Timestamp,
-        to: &mut Outlet<'_>,
-    ) -> bool {
-        while let Some(end) = self.hole_end() {
-            let blocked = *self.blocked.get_or_insert(now);
-            let acknowledged = self.acknowledged >= end;
-            self.passed = if acknowledged { self.passed.or(Some(now)) } else { None };
-            let passed = self.passed.is_some_and(|passed| now.since(passed) >= PASSED_WAIT);
-            if !passed && now.since(blocked) < HOLE_WAIT {
-                return true;
-            }
-            self.give_up_hole(end, to);
-        }
-        false
+    /// Whether the hole at the next byte is waited for any longer.
+    pub(super) fn due(&mut self, acknowledged: bool, now: Timestamp) -> bool {
+        let blocked = *self.blocked.get_or_insert(now);
+        self.passed = if acknowledged { self.passed.or(Some(now)) } else { None };
+        self.passed.is_some_and(|passed| now.since(passed) >= PASSED_WAIT) || now.since(blocked) >= HOLE_WAIT
     }
 
-    /// Waits for nothing any more: every hole is given up. With `closed` also what the other side has acknowledged and
-    /// nobody captured.
-    pub(super) fn flush(
-        &mut self,
-        closed: bool,
-        to: &mut Outlet<'_>,
-    ) {
-        self.drain(to);
-        while let Some(end) = self.hole_end() {
-            self.give_up_hole(end, to);
-        }
-        if closed && self.fin.is_none() && self.acknowledged > self.next {
-            // Perhaps it was only the FIN, which has a sequence number of its own. Nobody can tell.
-            self.skip_to(self.acknowledged, to.report);
+    /// Gives up the hole that ends at `end`.
+    pub(super) fn give_up(&mut self, end: u64, to: &mut Outlet<'_>) {
+        let length = end.saturating_sub(self.next);
+        to.report.gaps += 1;
+        to.report.gap_bytes += length;
+        self.lost += length;
+        self.next += length;
+        self.moved();
+        self.recent.clear();
+    }
+
+    /// Reads what is next whatever it waits for.
+    pub(super) fn force(&mut self, to: &mut Outlet<'_>) {
+        if self.front().is_some_and(|(position, _)| position <= self.next) {
+            self.read_front(to);
         }
     }
 
@@ -278,34 +319,17 @@ impl Half {
         self.recent = Vec::new();
     }
 
-    /// Whether there is a hole.
-    pub(super) const fn blocked(&self) -> bool {
-        self.blocked.is_some()
+    /// Position of the first waiting piece, and what it waits for besides the bytes before it.
+    fn front(&self) -> Option<(u64, u64)> {
+        self.held.first_key_value().map(|(position, held)| (*position, held.after))
     }
 
-    /// Where the hole at the next byte ends: at something that waits, or at the FIN.
-    fn hole_end(&self) -> Option<u64> {
-        let end = self.held.first_key_value().map(|(start, _)| *start).or(self.fin)?;
-        (end > self.next).then_some(end)
-    }
-
-    fn give_up_hole(
-        &mut self,
-        end: u64,
-        to: &mut Outlet<'_>,
-    ) {
-        self.skip_to(end, to.report);
-        self.drain(to);
-    }
-
-    fn skip_to(&mut self, end: u64, report: &mut Report) {
-        let length = end - self.next;
-        report.gaps += 1;
-        report.gap_bytes += length;
-        self.lost += length;
-        self.next = end;
-        self.moved();
-        self.recent.clear();
+    fn read_front(&mut self, to: &mut Outlet<'_>) {
+        let Some((position, held)) = self.held.pop_first() else { return };
+        self.held_cost -= held.cost();
+        to.room.used -= held.cost();
+        let piece = held.piece(position);
+        self.read(Piece { at: piece.at.max(self.filled), ..piece }, to);
     }
 
     /// Hands out a piece that is next. What lies before `next` of it was cut before.
@@ -315,7 +339,8 @@ impl Half {
             // The stream layer flags what claims a position again.
             Some(last) if self.disputed && piece.length < u32::MAX => {
                 let bytes = [&[*last], piece.bytes].concat();
-                (to.out)(Piece { position: piece.position - 1, length: piece.length + 1, bytes: &bytes }, self.lost);
+                let (position, length) = (piece.position - 1, piece.length + 1);
+                (to.out)(Piece { position, length, bytes: &bytes, ..piece }, self.lost);
                 self.disputed = false;
             }
             _ => (to.out)(piece, self.lost),
@@ -347,6 +372,8 @@ impl Half {
             position: self.next - (self.recent.len() as u64).min(self.next),
             length: u32::try_from(self.recent.len()).unwrap_or(0),
             bytes: &self.recent,
+            at: Timestamp::default(),
+            after: 0,
         };
         // A keep-alive's byte is any byte.
         if bytes.len() == 1 && passed == 1 {
@@ -357,7 +384,7 @@ impl Half {
         let bytes = bytes.get(usize::try_from(passed.saturating_sub(self.next)).unwrap_or(usize::MAX)..);
         let bytes = bytes.unwrap_or_default();
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        known.contradicts(&Piece { position: before, length, bytes })
+        known.contradicts(&Piece { position: before, length, bytes, ..known })
     }
 
     const fn dispute(&mut self, report: &mut Report) {
@@ -380,7 +407,7 @@ impl Half {
             }
             let end = self.held.range(start..piece.end()).next().map_or(piece.end(), |(at, _)| *at);
             let part = piece.part(start, end);
-            let held = Held { length: part.length, bytes: part.bytes.into() };
+            let held = Held { length: part.length, bytes: part.bytes.into(), at: part.at, after: part.after };
             self.held_cost += held.cost();
             to.room.used += held.cost();
             self.held.insert(start, held);
@@ -391,22 +418,25 @@ impl Half {
         }
     }
 
-    fn keep_bounds(
-        &mut self,
-        ready: bool,
-        to: &mut Outlet<'_>,
-    ) {
-        while self.held_cost > to.room.each || self.held.len() > to.room.segments || to.room.used > to.room.all {
+    fn keep_bounds(&mut self, reach: Option<u64>, to: &mut Outlet<'_>) {
+        while self.held_cost > to.room.each
+            || self.held.len() > to.room.segments
+            || to.room.used > to.room.all
+        {
             to.report.overflows += 1;
-            if !ready {
+            let Some(reach) = reach else {
                 // Nobody can read it yet: the last bytes go, and become a hole if they do not come again.
                 let Some((_, held)) = self.held.pop_last() else { return };
                 self.held_cost -= held.cost();
                 to.room.used -= held.cost();
                 continue;
+            };
+            match self.block() {
+                Block::Hole { end, .. } if !self.held.is_empty() => self.give_up(end, to),
+                Block::Behind => self.force(to),
+                Block::Hole { .. } | Block::Free => return,
             }
-            let Some(end) = self.hole_end().filter(|_| !self.held.is_empty()) else { return };
-            self.give_up_hole(end, to);
+            self.drain(reach, to);
         }
     }
 }

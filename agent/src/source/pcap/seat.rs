@@ -9,7 +9,8 @@ use siphasher::sip::SipHasher13;
 
 use super::{View, half::Piece};
 use crate::event::{
-    Closed, ConnectionId, Direction, Event, FIRST_VIRTUAL_PID, Opened, ProcessFacts, Thread, Timestamp, Transfer,
+    Closed, ConnectionId, Direction, Event, FIRST_VIRTUAL_PID, Opened, ProcessFacts, Thread, Timestamp,
+    Transfer,
 };
 
 /// No secret: the ids of the same capture are the same wherever it is read.
@@ -62,15 +63,9 @@ impl Seat {
     }
 
     /// `lost`: bytes of holes in front of the piece, of the whole direction. The pipeline need not wait for them.
-    pub(super) fn transfer<'a>(
-        &self,
-        at: Timestamp,
-        from_client: bool,
-        piece: Piece<'a>,
-        lost: u64,
-    ) -> Event<'a> {
+    pub(super) fn transfer<'a>(&self, from_client: bool, piece: Piece<'a>, lost: u64) -> Event<'a> {
         Event::Transfer(Transfer {
-            at,
+            at: piece.at,
             connection: self.id,
             direction: self.direction(from_client),
             position: piece.position,
@@ -98,7 +93,8 @@ impl Seat {
         lost: [u64; 2],
         reset_by_client: Option<bool>,
     ) -> Event<'static> {
-        let by_direction = |[client, server]: [u64; 2]| if self.server { [server, client] } else { [client, server] };
+        let by_direction =
+            |[client, server]: [u64; 2]| if self.server { [server, client] } else { [client, server] };
         let reset = reset_by_client.is_some_and(|by_client| by_client == self.server);
         Event::Closed(Closed {
             at,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr};
 use super::{
     Options, Report,
     connection::{Connection, Context},
-    half::Room,
+    half::{PASSED_WAIT, Room},
     tcp::Segment,
 };
 use crate::event::{Event, Timestamp};
@@ -65,7 +65,8 @@ impl<'a> Table<'a> {
             }
             ticks += 1;
             self.expire(Timestamp(next), report, sink);
-            sink(&Event::Tick { at: Timestamp(next) });
+            // What waits for a hole that was acknowledged is at most this old, now that older holes were given up.
+            sink(&Event::Tick { at: Timestamp(next.saturating_sub(PASSED_WAIT)) });
             next = next.saturating_add(TICK);
         }
         self.next_tick = Some(next);
@@ -78,7 +79,8 @@ impl<'a> Table<'a> {
         report: &mut Report,
         sink: &mut dyn FnMut(&Event<'_>),
     ) {
-        let key = if segment.from <= segment.to { [segment.from, segment.to] } else { [segment.to, segment.from] };
+        let key =
+            if segment.from <= segment.to { [segment.from, segment.to] } else { [segment.to, segment.from] };
         let side = usize::from(segment.from != key[0]);
         let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
         if let Some(connection) = self.connections.get_mut(&key)
@@ -94,8 +96,8 @@ impl<'a> Table<'a> {
         }
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
-        connection.segment(side, segment, &mut cx);
-        if !connection.listed && connection.waits() {
+        let waits = connection.segment(side, segment, &mut cx);
+        if waits && !connection.listed {
             connection.listed = true;
             self.waiting.push(key);
         }

@@ -37,7 +37,8 @@ impl<'a> Segment<'a> {
     pub(super) fn parse(at: Timestamp, datagram: &Datagram<'a>) -> Option<Self> {
         let header = datagram.bytes.first_chunk::<NEEDED>()?;
         let be16 = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-        let be32 = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let be32 =
+            |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let data = usize::from(header[12] >> 4) * 4;
         let length = datagram.length.checked_sub(data).filter(|_| data >= HEADER)?;
         let flags = header[13];

@@ -25,7 +25,7 @@ fn a_reset_is_an_error_of_the_end_that_receives_it() {
     }
     // One from elsewhere changes nothing.
     let mut talk = begun.say(Server, &response(200, 100)[80..]);
-    let stray = Packet { sequence: 77, rst: true, payload: vec![], ..talk.packets[4].clone() };
+    let stray = Packet { sequence: 77_000_000, rst: true, payload: vec![], ..talk.packets[4].clone() };
     talk.packets.insert(5, stray);
     let outcome = view(View::Client, &talk);
     assert_eq!(outcome.lines(), ["client GET /a 200 0/100"]);
@@ -53,10 +53,7 @@ fn a_port_is_used_again() {
     // The first one is not seen to end, the second one is.
     let talk = first.clone().then(second.clone().bye()).then(third.bye());
     let outcome = view(View::Client, &talk);
-    assert_eq!(
-        outcome.lines(),
-        ["client GET /a 200 0/5", "client GET /b 200 0/6", "client GET /c 200 0/7"]
-    );
+    assert_eq!(outcome.lines(), ["client GET /a 200 0/5", "client GET /b 200 0/6", "client GET /c 200 0/7"]);
     assert_eq!(outcome.losses(), []);
     let mut traces: Vec<_> = outcome.spans.iter().map(|span| span.trace).collect();
     traces.dedup();

@@ -39,11 +39,7 @@ impl Outcome {
     /// The labels and values of the report that are not 0, without packets and connections.
     pub(super) fn losses(&self) -> Vec<(&'static str, u64)> {
         let usual = ["packets", "connections with data"];
-        self.report
-            .list()
-            .into_iter()
-            .filter(|(label, count)| *count > 0 && !usual.contains(label))
-            .collect()
+        self.report.list().into_iter().filter(|(label, count)| *count > 0 && !usual.contains(label)).collect()
     }
 }
 

@@ -20,7 +20,8 @@ fn talks() -> impl Strategy<Value = Talk> {
             for (index, (body, up, down)) in exchanges.into_iter().enumerate() {
                 let path = format!("/path/{index}");
                 let status = 200 + u16::try_from(index).unwrap();
-                talk = talk.say_cut(Client, &request(&path), up).say_cut(Server, &response(status, body), down);
+                talk =
+                    talk.say_cut(Client, &request(&path), up).say_cut(Server, &response(status, body), down);
             }
             if bye { talk.bye() } else { talk }
         },
@@ -84,7 +85,7 @@ proptest! {
         let outcome = run(&thinned.file(), &options(View::Client));
         prop_assert_eq!(outcome.violations, 0);
         for span in outcome.spans {
-            prop_assert!(!span.incomplete.is_empty() || known.contains(&line(&span)), "{}", line(&span));
+            prop_assert!(!span.incomplete.is_empty() || known.contains(&line(&span)), "{} removed {} {:#?}", line(&span), at % talk.packets.len(), outcome.events);
         }
     }
 

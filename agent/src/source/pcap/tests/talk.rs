@@ -65,7 +65,7 @@ impl Packet {
 }
 
 /// Both ends of a connection and what they have sent so far.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Talk {
     pub(crate) packets: Vec<Packet>,
     ends: [SocketAddr; 2],
@@ -76,6 +76,17 @@ pub(crate) struct Talk {
     pub(crate) step: u64,
 }
 
+impl std::fmt::Debug for Talk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for packet in &self.packets {
+            let who = if packet.source == self.ends[0] { "client" } else { "server" };
+            let text = String::from_utf8_lossy(&packet.payload);
+            writeln!(f, "{who} {} ack {:?} {text:?} {}", packet.sequence, packet.ack, packet.fin)?;
+        }
+        Ok(())
+    }
+}
+
 impl Talk {
     /// Nothing was said; the ports tell nothing of the roles.
     pub(crate) fn new() -> Self {
@@ -83,7 +94,13 @@ impl Talk {
     }
 
     pub(crate) fn between(client: SocketAddr, server: SocketAddr, first: [u32; 2]) -> Self {
-        Self { packets: Vec::new(), ends: [client, server], next: first, at: 1_700_000_000_000_000, step: 100 }
+        Self {
+            packets: Vec::new(),
+            ends: [client, server],
+            next: first,
+            at: 1_700_000_000_000_000,
+            step: 100,
+        }
     }
 
     /// The same connection after a while.
