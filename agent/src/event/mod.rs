@@ -223,7 +223,8 @@ pub struct Opened {
     pub from_start: [bool; 2],
 }
 
-/// One system call moved `length` bytes; they lie at `position .. position + length` of `direction`.
+/// One system call moved `length` bytes; they lie at `position .. position + length` of `direction`. With a length of 0
+/// only its counts of what was lost say something.
 #[derive(Debug, Clone, Copy)]
 pub struct Transfer<'a> {
     pub at: Timestamp,

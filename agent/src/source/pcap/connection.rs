@@ -119,14 +119,14 @@ impl Connection {
     /// Gives up what was waited for long enough; true while something waits.
     pub(super) fn wait(&mut self, now: Timestamp, cx: &mut Context<'_>) -> bool {
         let waits = self.settle(now, Some(now), cx);
-        self.finish(now, cx);
+        self.finish(cx);
         waits && self.phase == Phase::Open
     }
 
     /// The capture ends: what is there is told, the connection stays open.
     pub(super) fn end_of_capture(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         self.settle(at, None, cx);
-        self.finish(at, cx);
+        self.finish(cx);
     }
 
     /// Lets go of what waits.
@@ -190,7 +190,7 @@ impl Connection {
             self.client = (cx.options.opening)(segment.bytes).map(|opening| client(side, opening));
         }
         if segment.fin {
-            self.halves[side].finish(ahead + i64::from(segment.length), cx.report);
+            self.halves[side].finish(ahead + i64::from(segment.length), segment.at, cx.report);
         }
         if segment.length > 0 {
             let reach = (self.phase == Phase::Open).then(|| self.halves[1 - side].reach());
@@ -265,23 +265,33 @@ impl Connection {
         if holes > 0 { None } else { blocks.iter().position(|block| *block == Block::Behind) }
     }
 
-    /// Tells of FINs up to which everything was read, and of the end after both.
-    fn finish(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+    /// Tells of FINs up to which everything was read, the first one first, and of the end after both.
+    fn finish(&mut self, cx: &mut Context<'_>) {
         if self.phase != Phase::Open {
             return;
         }
-        for side in 0..2 {
-            if self.half_closed[side] || !self.halves[side].finished() {
-                continue;
-            }
-            self.half_closed[side] = true;
-            let (from_client, position) = (self.client == Some(side), self.halves[side].next());
-            for seat in in_order(&self.seats, from_client) {
-                (cx.sink)(&seat.half_closed(at, from_client, position));
+        let [first, second] = [0, 1].map(|side| self.halves[side].finished_at());
+        for side in if first <= second { [0, 1] } else { [1, 0] } {
+            if self.halves[side].finished() && !self.half_closed[side] {
+                self.tell_half_closed(side, cx);
             }
         }
         if self.half_closed == [true; 2] {
-            self.close(at, None, cx);
+            self.close(first.max(second), None, cx);
+        }
+    }
+
+    fn tell_half_closed(&mut self, side: usize, cx: &mut Context<'_>) {
+        self.half_closed[side] = true;
+        let from_client = self.client == Some(side);
+        let half = &self.halves[side];
+        let (at, position) = (half.finished_at(), half.next());
+        let loss = Piece { position, length: 0, bytes: &[], at, after: 0 };
+        for seat in in_order(&self.seats, from_client) {
+            if half.untold() {
+                (cx.sink)(&seat.transfer(from_client, loss, half.lost()));
+            }
+            (cx.sink)(&seat.half_closed(at, from_client, position));
         }
     }
 
@@ -295,7 +305,7 @@ impl Connection {
             return;
         }
         self.settle(segment.at, None, cx);
-        self.finish(segment.at, cx);
+        self.finish(cx);
         self.close(segment.at, Some(side), cx);
         self.phase = Phase::Over;
         self.release(cx.room);

@@ -123,8 +123,9 @@ pub(super) struct Half {
     next: u64,
     held: BTreeMap<u64, Held>,
     held_cost: usize,
-    /// Position behind the last byte.
+    /// Position behind the last byte, and when that was captured.
     fin: Option<u64>,
+    fin_at: Timestamp,
     /// The other side has everything before this position.
     acknowledged: u64,
     /// Since when there is a hole, and since when all of it is acknowledged.
@@ -132,8 +133,9 @@ pub(super) struct Half {
     passed: Option<Timestamp>,
     /// When a retransmission filled the last hole: what had waited behind it could not be read before.
     filled: Timestamp,
-    /// Bytes of holes that were given up.
+    /// Bytes of holes that were given up, and how many of them were handed out with a piece.
     lost: u64,
+    told: u64,
     /// The captured bytes before `next`, without a hole.
     recent: Vec<u8>,
     disputed: bool,
@@ -154,6 +156,11 @@ impl Half {
 
     pub(super) const fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Bytes of holes with nothing behind them: no piece has told of them.
+    pub(super) const fn untold(&self) -> bool {
+        self.lost > self.told
     }
 
     /// Fixes position 0.
@@ -207,7 +214,7 @@ impl Half {
             piece = piece.part(piece.position, fin);
         }
         let next = piece.position == self.next;
-        if next && self.passed.is_none() && !self.held.is_empty() {
+        if next && self.passed.is_none() && (self.fin.is_some() || !self.held.is_empty()) {
             self.filled = segment.at;
         }
         if next && self.held.is_empty() && reach.is_some_and(|reach| after <= reach) {
@@ -222,7 +229,7 @@ impl Half {
     }
 
     /// The FIN stands `ahead` of the next byte. The first one holds.
-    pub(super) fn finish(&mut self, ahead: i64, report: &mut Report) {
+    pub(super) fn finish(&mut self, ahead: i64, at: Timestamp, report: &mut Report) {
         let Some(position) = self.next.checked_add_signed(ahead).filter(|_| ahead >= 0) else {
             report.out_of_window += u64::from(self.fin.is_none());
             return;
@@ -230,6 +237,7 @@ impl Half {
         let last = self.held.last_key_value().map_or(0, |(start, held)| held.piece(*start).end());
         if self.fin.is_none() && position >= last {
             self.fin = Some(position);
+            self.fin_at = at;
         } else {
             report.out_of_window += u64::from(self.fin != Some(position));
         }
@@ -252,6 +260,11 @@ impl Half {
     pub(super) fn reach(&self) -> u64 {
         // A FIN has a sequence number that no byte has.
         if self.finished() { u64::MAX } else { self.next }
+    }
+
+    /// When the FIN could be read.
+    pub(super) fn finished_at(&self) -> Timestamp {
+        self.fin_at.max(self.filled)
     }
 
     /// Whether every byte up to the FIN was read or given up.
@@ -345,6 +358,7 @@ impl Half {
             }
             _ => (to.out)(piece, self.lost),
         }
+        self.told = self.lost;
         self.next = piece.end();
         self.moved();
         self.remember(piece);

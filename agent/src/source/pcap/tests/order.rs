@@ -126,6 +126,19 @@ fn a_lost_segment_with_a_head_is_a_gap() {
 }
 
 #[test]
+fn a_lost_end_of_a_request_is_a_gap() {
+    let head = "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut talk = Talk::new()
+        .handshake()
+        .say(Client, head.as_bytes())
+        .say(Client, b"2\r\nab\r\n0\r\n\r\n")
+        .say(Server, &response(200, 10))
+        .bye();
+    talk.packets.remove(4);
+    assert_eq!(client(&talk).lines(), ["client POST /a 200 -/10 [gap]"]);
+}
+
+#[test]
 fn a_hole_is_given_up_once_acknowledged_and_time_has_passed() {
     let mut talk = cut_response();
     let lost = talk.packets.remove(4);
