@@ -209,7 +209,7 @@ impl Connection {
         let flow = Flow {
             ends: sides.map(|side| self.ends[side]),
             bases: [first, second],
-            from_start: sides.map(|side| self.halves[side].from_start()),
+            from_start: sides.map(|side| self.halves[side].starts_whole()),
         };
         self.phase = Phase::Open;
         cx.report.connections += 1;
@@ -239,7 +239,7 @@ impl Connection {
             if blocks == [Block::Free; 2] {
                 return false;
             }
-            let Some(side) = self.to_release(blocks, at, now) else { return true };
+            let Some(side) = self.next_to_release(blocks, at, now) else { return true };
             self.on_half(side, cx, |half, to| match blocks[side] {
                 Block::Hole { end, .. } => half.give_up(end, to),
                 Block::Behind | Block::Free => half.force(to),
@@ -249,7 +249,12 @@ impl Connection {
 
     /// The direction that waits for nothing any more: with a hole that is due, an acknowledged one first. When each only
     /// waits for the other, which no real traffic does, any of them.
-    fn to_release(&mut self, blocks: [Block; 2], at: Timestamp, now: Option<Timestamp>) -> Option<usize> {
+    fn next_to_release(
+        &mut self,
+        blocks: [Block; 2],
+        at: Timestamp,
+        now: Option<Timestamp>,
+    ) -> Option<usize> {
         let mut holes = 0;
         for wanted in [true, false] {
             for (side, block) in blocks.into_iter().enumerate() {

@@ -146,7 +146,7 @@ impl Half {
         self.base
     }
 
-    pub(super) const fn from_start(&self) -> bool {
+    pub(super) const fn starts_whole(&self) -> bool {
         self.from_start
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Table<'a> {
     options: &'a Options,
     /// Hashed with a random key, since addresses are hostile; never walked through unsorted.
     connections: HashMap<Key, Connection>,
-    /// Those with a hole, each once.
+    /// Those that wait for something.
     waiting: Vec<Key>,
     room: Room,
     next_tick: Option<u64>,
@@ -100,6 +100,15 @@ impl<'a> Table<'a> {
         if waits && !connection.listed {
             connection.listed = true;
             self.waiting.push(key);
+            self.tidy_waiting();
+        }
+    }
+
+    /// A connection that took the place of another one is listed anew.
+    fn tidy_waiting(&mut self) {
+        if self.waiting.len() > self.connections.len() * 2 + 1_024 {
+            self.waiting.sort_unstable();
+            self.waiting.dedup();
         }
     }
 
@@ -118,6 +127,8 @@ impl<'a> Table<'a> {
     fn expire(&mut self, now: Timestamp, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
         let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
         let connections = &mut self.connections;
+        self.waiting.sort_unstable();
+        self.waiting.dedup();
         self.waiting.retain(|key| {
             let Some(connection) = connections.get_mut(key) else { return false };
             connection.listed = connection.wait(now, &mut cx);
