@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::{
     Options, Report,
-    half::{Block, Half, Outlet, Piece, Room},
+    half::{Block, Half},
+    piece::{Outlet, Piece, Room},
     seat::{Flow, Seat},
     tcp::Segment,
 };

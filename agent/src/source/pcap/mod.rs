@@ -1,7 +1,7 @@
 //! A packet capture as a source: packets that somebody else recorded become the events that the pipeline reads.
 //!
 //! `file` (with `classic`, `ng`, `input`) takes packets from a stream, `link`, `ip`, `fragments` and `tcp` find the segment,
-//! `table` its connection, `connection` and `half` put its bytes into order, `seat` tells them as the calls of an end.
+//! `table` its connection, `connection`, `half` and `piece` put its bytes into order, `seat` tells them as the calls of an end.
 //! What becomes what event, and what is refused, stands in ARCHITECTURE.md, "Packet captures".
 
 mod classic;
@@ -14,6 +14,7 @@ mod input;
 mod ip;
 mod link;
 mod ng;
+mod piece;
 mod report;
 mod seat;
 mod table;

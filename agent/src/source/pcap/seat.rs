@@ -7,7 +7,7 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-use super::{View, half::Piece};
+use super::{View, piece::Piece};
 use crate::event::{
     Closed, ConnectionId, Direction, Event, FIRST_VIRTUAL_PID, Opened, ProcessFacts, Thread, Timestamp,
     Transfer,

@@ -5,7 +5,8 @@ use std::{collections::HashMap, net::SocketAddr};
 use super::{
     Options, Report,
     connection::{Connection, Context},
-    half::{PASSED_WAIT, Room},
+    half::PASSED_WAIT,
+    piece::Room,
     tcp::Segment,
 };
 use crate::event::{Event, Timestamp};

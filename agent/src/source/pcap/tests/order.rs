@@ -195,6 +195,78 @@ fn keep_alive_probes_are_no_data() {
     assert_eq!(outcome.losses(), [("keep-alive probes", 1)]);
 }
 
+/// Milliseconds from the first packet to start and end of the span.
+fn times(outcome: &Outcome, talk: &Talk) -> (u64, u64) {
+    let [span] = &outcome.spans[..] else { panic!("one span: {:?}", outcome.lines()) };
+    let since = |at: u64| (at - talk.packets[0].at * 1_000) / 1_000_000;
+    (since(span.start), since(span.end))
+}
+
+#[test]
+fn a_retransmission_is_read_when_it_comes_and_with_it_what_waited() {
+    let mut talk = Talk::new();
+    talk.step = 1_000;
+    let mut talk = talk
+        .handshake()
+        .say(Client, &request("/a"))
+        .say(Server, &response(200, 300)[..100])
+        .say(Server, &response(200, 300)[100..]);
+    assert_eq!(times(&client(&talk), &talk), (3, 5));
+    let mut late = talk.packets.remove(4);
+    late.at += 700_000;
+    talk.packets.push(late);
+    assert_eq!(times(&client(&talk), &talk), (3, 704));
+}
+
+#[test]
+fn what_the_capture_lost_does_not_change_when_the_rest_was_there() {
+    let mut talk = Talk::new();
+    talk.step = 1_000;
+    let mut talk = talk
+        .handshake()
+        .say(Client, &request("/a"))
+        .say(Server, &response(200, 300)[..100])
+        .say(Server, &response(200, 300)[100..200])
+        .say(Server, &response(200, 300)[200..])
+        .ack(Client)
+        .later(1_000_000)
+        .bye();
+    talk.packets.remove(5);
+    assert_eq!(times(&client(&talk), &talk), (3, 6));
+    // Nor does the order of two packets, which the capturing host may change.
+    let mut talk = Talk::new().handshake().exchange("/a", 5).bye();
+    talk.packets.swap(3, 4);
+    let (first, second) = (talk.packets[4].at, talk.packets[3].at);
+    (talk.packets[3].at, talk.packets[4].at) = (first, second);
+    assert_eq!(client(&talk).lines(), ["client GET /a 200 0/5"]);
+}
+
+#[test]
+fn only_one_direction_was_captured() {
+    let whole = Talk::new().handshake().exchange("/a", 5).exchange("/b", 6).bye();
+    let (mut requests, mut responses) = (whole.clone(), whole.clone());
+    requests.packets.retain(|packet| packet.source == whole.packets[0].source);
+    responses.packets.retain(|packet| packet.source != whole.packets[0].source);
+    let outcome = client(&requests);
+    let spans = outcome.lines();
+    assert_eq!(spans.len(), 2);
+    assert!(spans.iter().all(|span| span.contains(" - 0/- [")), "{spans:?}");
+    assert_eq!(client(&responses).lines(), Vec::<String>::new());
+}
+
+#[test]
+fn a_lost_request_is_not_paired_with_what_comes_after() {
+    let mut talk = Talk::new().handshake().exchange("/a", 5).exchange("/b", 6).exchange("/c", 7).bye();
+    talk.packets.remove(5);
+    let outcome = client(&talk);
+    assert_eq!(outcome.lines(), ["client GET /a 200 0/5", "client GET /c 200 0/7"]);
+    let mut talk = Talk::new().handshake().exchange("/a", 5).exchange("/b", 6).exchange("/c", 7).bye();
+    talk.packets.remove(6);
+    let outcome = client(&talk);
+    assert_eq!(outcome.lines()[0], "client GET /a 200 0/5");
+    assert!(outcome.lines()[1].starts_with("client GET /b - 0/- ["), "{:?}", outcome.lines());
+}
+
 #[test]
 fn what_waits_is_bounded() {
     let limits = super::super::Limits { waiting_segments_each: 8, ..super::super::Limits::default() };
