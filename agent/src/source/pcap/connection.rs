@@ -43,7 +43,7 @@ pub(super) struct Connection {
     /// Sides whose FIN was told.
     half_closed: [bool; 2],
     pub(super) last: Timestamp,
-    /// On the list of those that wait for a hole.
+    /// On the list of those that wait for something.
     pub(super) listed: bool,
 }
 
@@ -86,7 +86,7 @@ impl Connection {
             return other_start && (segment.acknowledgment.is_none() || self.phase != Phase::New);
         }
         let strange = match half.ahead(segment.first_byte()) {
-            Some(ahead) => self.phase == Phase::Over && ahead > 0,
+            Some(ahead) => self.phase == Phase::Over && (ahead > 0 || !half.plausible(segment.first_byte())),
             None => half.base().is_some(),
         };
         strange && (options.opening)(segment.bytes).is_some()

@@ -141,7 +141,7 @@ impl Half {
             piece = piece.part(piece.position, fin);
         }
         let next = piece.position == self.next;
-        if next && self.passed.is_none() && (self.fin.is_some() || !self.held.is_empty()) {
+        if next && matches!(self.block(), Block::Hole { acknowledged: false, .. }) {
             self.filled = segment.at;
         }
         if next && self.held.is_empty() && reach.is_some_and(|reach| after <= reach) {

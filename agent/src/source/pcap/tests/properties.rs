@@ -12,11 +12,18 @@ use super::{
 /// Some requests with their responses, each in segments of its own sizes, starting close to where numbers wrap.
 fn talks() -> impl Strategy<Value = Talk> {
     let exchange = (0..400_usize, 1..120_usize, 1..120_usize);
-    (prop::collection::vec(exchange, 1..6), any::<[u16; 2]>(), any::<bool>()).prop_map(
-        |(exchanges, before, bye)| {
+    (
+        prop::collection::vec(exchange, 1..6),
+        any::<[u16; 2]>(),
+        any::<bool>(),
+        prop::sample::select(vec![100, 7_000, 60_000]),
+    )
+        .prop_map(|(exchanges, before, bye, step)| {
             let ends = ["10.0.0.9:80", "10.0.0.1:54321"].map(|end| end.parse().unwrap());
             let first = before.map(|before| 0_u32.wrapping_sub(u32::from(before) % 3_000));
-            let mut talk = Talk::between(ends[0], ends[1], first).handshake();
+            let mut talk = Talk::between(ends[0], ends[1], first);
+            talk.step = step;
+            talk = talk.handshake();
             for (index, (body, up, down)) in exchanges.into_iter().enumerate() {
                 let path = format!("/path/{index}");
                 let status = 200 + u16::try_from(index).unwrap();
@@ -24,8 +31,7 @@ fn talks() -> impl Strategy<Value = Talk> {
                     talk.say_cut(Client, &request(&path), up).say_cut(Server, &response(status, body), down);
             }
             if bye { talk.bye() } else { talk }
-        },
-    )
+        })
 }
 
 fn spans(talk: &Talk, view: View) -> Vec<String> {
