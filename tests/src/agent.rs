@@ -40,9 +40,24 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn with_select(stage: &Stage, text: &str) -> Result<Self> {
-        let metrics = stage::port();
-        let spans = stage.dir().join(format!("spans-{metrics}.jsonl"));
+        let spans = stage.dir().join(format!("spans-{}.jsonl", stage::port()));
         let export = format!("export: {{ file: {{ path: \"{}\" }} }}\n", spans.display());
+        Self::with_export(stage, text, &export, spans)
+    }
+
+    /// Starts it for everything in the stage's cgroup, exporting by OTLP/HTTP to this port of loopback.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn exporting(stage: &Stage, port: u16, compression: &str) -> Result<Self> {
+        let export = format!(
+            "export: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}\", protocol: http/protobuf, compression: {compression} }} }}\n"
+        );
+        Self::with_export(stage, &stage.select(), &export, stage.dir().join("no-spans"))
+    }
+
+    fn with_export(stage: &Stage, text: &str, export: &str, spans: PathBuf) -> Result<Self> {
+        let metrics = stage::port();
         let listen = format!("metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n");
         let config = stage.file(&format!("agent-{metrics}.yaml"), &format!("{text}{export}{listen}"))?;
         let mut process = command(&config)?.start(stage.dir())?;

@@ -23,7 +23,7 @@ pub struct Nginx {
     process: Process,
 }
 
-/// The routes that every service of the tests has.
+/// The routes that every service of the tests has; a count of requests; an OTLP collector that takes everything.
 const ROUTES: &str = r#"
         location /hello/ { return 200 "hello\n"; }
         location /echo/ { return 200 "posted\n"; }
@@ -33,6 +33,7 @@ const ROUTES: &str = r#"
         location /bytes/ { rewrite "^/bytes/(\d+)/" /files/$1 break; }
         location /chunked/ { rewrite "^/chunked/(\d+)/" /files/$1 break; ssi on; ssi_types *; }
         location = /status { stub_status; }
+        location = /v1/traces { default_type application/x-protobuf; return 200 ""; }
 "#;
 
 /// Sizes for which there is a file.

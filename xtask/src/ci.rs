@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the gate. Format, lints and documentation first, because they are quick to fail; then every test.
+//! `cargo xtask ci`: the gate. Format, dependencies, lints and documentation first, because they are quick to fail; then every test.
 
 use std::{process::ExitCode, time::Instant};
 
@@ -13,6 +13,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     let started = Instant::now();
     setup::run()?;
     step("format", &["fmt", "--all", "--", "--check"])?;
+    setup::deny::ensure()?;
+    step("dependencies", &["deny", "--offline", "check", "licenses", "bans", "sources"])?;
     step("clippy", &[&["clippy"], &HOST[..], &["--all-targets", "--", "-D", "warnings"]].concat())?;
     step("documentation", &[&["doc"], &HOST[..], &["--no-deps", "--document-private-items"]].concat())?;
     let code = test::run(&test::Arguments::default())?;

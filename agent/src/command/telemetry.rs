@@ -198,6 +198,7 @@ fn processes(samples: &mut Vec<Sample>, table: &Table) {
         ("over_limit", counters.over_limit),
         ("forgotten", counters.forgotten),
         ("unreadable", counters.unreadable),
+        ("cut", counters.cut),
     ] {
         let labels = vec![("what", what.to_owned())];
         add("wirespan_process_decisions_total", "decisions about processes", labels, value);

@@ -25,7 +25,7 @@ pub const MAX_FILE: u64 = 1024 * 1024;
 /// Least and most of `capture.bytes`.
 pub const CAPTURE_BYTES: std::ops::RangeInclusive<u64> = 256..=agent_common::CAPTURE_MAX as u64;
 /// Least and most of `capture.ring_bytes`, which is a power of two.
-pub const RING_BYTES: std::ops::RangeInclusive<u64> = 256 * 1024..=1024 * 1024 * 1024;
+pub const RING_BYTES: std::ops::RangeInclusive<u64> = 4096..=1024 * 1024 * 1024;
 /// Least and most of `limits.connections`.
 pub const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_048_576;
 /// Least and most of `limits.waiting_spans`.

@@ -225,7 +225,7 @@ fn ring_bytes(entry: Entry<'_>) -> Result<u32, Problem> {
     };
     let fits = given.filter(|bytes| RING_BYTES.contains(bytes) && bytes.is_power_of_two());
     fits.and_then(|bytes| u32::try_from(bytes).ok())
-        .ok_or_else(|| entry.expected("a power of two from 256KiB to 1GiB, like 8MiB"))
+        .ok_or_else(|| entry.expected("a power of two from 4KiB to 1GiB, like 8MiB"))
 }
 
 fn limits(section: Entry<'_>) -> Result<Limits, Problem> {

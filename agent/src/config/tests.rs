@@ -328,15 +328,15 @@ fn errors_of_values() {
         ("capture: { bytes: 5000 }", "1:19: bytes: expected a number from 256 to 4096, found 5000"),
         (
             "capture: { ring_bytes: 3MiB }",
-            "1:24: ring_bytes: expected a power of two from 256KiB to 1GiB, like 8MiB, found \"3MiB\"",
+            "1:24: ring_bytes: expected a power of two from 4KiB to 1GiB, like 8MiB, found \"3MiB\"",
         ),
         (
             "capture: { ring_bytes: 1000000 }",
-            "1:24: ring_bytes: expected a power of two from 256KiB to 1GiB, like 8MiB, found 1000000",
+            "1:24: ring_bytes: expected a power of two from 4KiB to 1GiB, like 8MiB, found 1000000",
         ),
         (
-            "capture: { ring_bytes: 4096 }",
-            "1:24: ring_bytes: expected a power of two from 256KiB to 1GiB, like 8MiB, found 4096",
+            "capture: { ring_bytes: 2048 }",
+            "1:24: ring_bytes: expected a power of two from 4KiB to 1GiB, like 8MiB, found 2048",
         ),
         ("limits: { connections: 0 }", "1:24: connections: expected a number from 1 to 1048576, found 0"),
         (

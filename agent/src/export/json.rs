@@ -361,7 +361,7 @@ mod tests {
         #[test]
         fn any_text_survives(text in any::<String>(), tail in "\\PC*") {
             let mut span = samples::client_span();
-            span.name = text.clone();
+            span.name = text.clone().into();
             span.error = Some(text + &tail);
             span.trace_state = tail;
             assert_same(&[Traced::Span(Box::new(span))]);

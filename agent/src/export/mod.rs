@@ -7,7 +7,6 @@ pub mod console;
 mod feed;
 pub mod file;
 mod json;
-pub mod key_values;
 pub mod metrics;
 pub mod otlp;
 mod resource;

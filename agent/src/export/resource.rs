@@ -10,9 +10,9 @@ use std::{fs, hash::Hasher, path::Path, sync::Arc};
 use rustc_hash::FxHashMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::key_values;
 use crate::{
     event::ProcessFacts,
+    process::attributes,
     trace::span::{Span, Traced},
 };
 
@@ -41,9 +41,16 @@ impl HostResource {
             (!id.is_empty()).then(|| id.to_owned())
         });
         let attributes =
-            env("OTEL_RESOURCE_ATTRIBUTES").map(|list| key_values::parse(&list)).unwrap_or_default();
+            env("OTEL_RESOURCE_ATTRIBUTES").map(|list| own_attributes(&list)).unwrap_or_default();
         Self { name, id, attributes }
     }
+}
+
+/// The agent's own OTEL_RESOURCE_ATTRIBUTES; a malformed list counts as none, as the specification says.
+fn own_attributes(list: &str) -> Vec<(String, String)> {
+    attributes::parse(list)
+        .inspect_err(|error| tracing::warn!("OTEL_RESOURCE_ATTRIBUTES is ignored: {error}"))
+        .unwrap_or_default()
 }
 
 /// The value of a resource attribute.

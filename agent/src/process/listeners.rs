@@ -1,7 +1,7 @@
 //! Listening TCP sockets and the processes that hold them: for `port:` rules, and for people who ask what there is to trace.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{BufRead, BufReader, Read},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::Rc,
@@ -25,6 +25,7 @@ type ByInode = FxHashMap<u64, SocketAddr>;
 #[derive(Debug, Default)]
 pub struct ListeningSockets {
     namespaces: RefCell<FxHashMap<u64, Rc<ByInode>>>,
+    cut: Cell<u64>,
 }
 
 impl ListeningSockets {
@@ -36,12 +37,18 @@ impl ListeningSockets {
     /// Inode and address of each listening socket that `pid` holds.
     fn held(&self, proc: &ProcRoot, pid: u32) -> Result<Vec<(u64, SocketAddr)>, ProcError> {
         // Most processes have no socket at all: they cost no look at the namespace's table.
-        let (sockets, _) = proc.sockets(pid)?;
+        let (sockets, cut) = proc.sockets(pid)?;
+        self.cut.set(self.cut.get() + u64::from(cut));
         if sockets.is_empty() {
             return Ok(Vec::new());
         }
         let Some(listening) = self.of_namespace(proc, pid)? else { return Ok(Vec::new()) };
         Ok(sockets.into_iter().filter_map(|inode| Some((inode, *listening.get(&inode)?))).collect())
+    }
+
+    /// How often a limit cut a search: [`MAX_LISTENING`], or descriptors of one process.
+    pub(crate) const fn cut(&self) -> u64 {
+        self.cut.get()
     }
 
     fn of_namespace(&self, proc: &ProcRoot, pid: u32) -> Result<Option<Rc<ByInode>>, ProcError> {
@@ -52,7 +59,8 @@ impl ListeningSockets {
         let mut listening = ByInode::default();
         for table in ["tcp", "tcp6"] {
             if let Some(file) = proc.net_table(pid, table)? {
-                read_table(file, &mut listening);
+                let whole = read_table(file, &mut listening);
+                self.cut.set(self.cut.get() + u64::from(!whole));
             }
         }
         let listening = Rc::new(listening);
@@ -118,14 +126,15 @@ pub fn listening_processes(proc: &ProcRoot) -> Result<Vec<ListeningProcess>, Pro
     Ok(processes)
 }
 
-/// Adds the listening sockets of a /proc/PID/net/tcp or tcp6 table (proc_pid_net(5)).
-fn read_table(table: impl Read, listening: &mut ByInode) {
+/// Adds the listening sockets of a /proc/PID/net/tcp or tcp6 table (proc_pid_net(5)); false when [`MAX_LISTENING`] cut it.
+fn read_table(table: impl Read, listening: &mut ByInode) -> bool {
     for line in BufReader::new(table).lines().map_while(Result::ok) {
         if listening.len() >= MAX_LISTENING {
-            return;
+            return false;
         }
         listening.extend(listening_row(&line));
     }
+    true
 }
 
 fn listening_row(line: &str) -> Option<(u64, SocketAddr)> {

@@ -61,6 +61,8 @@ pub struct Counters {
     pub forgotten: u64,
     /// Processes that could not be judged because /proc refused.
     pub unreadable: u64,
+    /// Searches for listening sockets that a limit cut: a `port` rule may have missed a process.
+    pub cut: u64,
 }
 
 #[derive(Debug)]
@@ -179,6 +181,7 @@ impl Table {
         let mut changes = Vec::new();
         let sockets = ListeningSockets::default();
         self.guarded(|table| table.judge(pid, Occasion::Exec, &sockets, &mut changes));
+        self.counters.cut += sockets.cut();
         changes
     }
 
@@ -191,6 +194,7 @@ impl Table {
         let sockets = ListeningSockets::default();
         self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, &mut changes));
         self.select_forks(&sockets, &mut changes);
+        self.counters.cut += sockets.cut();
         changes
     }
 
@@ -238,6 +242,7 @@ impl Table {
             });
         }
         self.select_forks(&sockets, &mut changes);
+        self.counters.cut += sockets.cut();
         Ok(changes)
     }
 

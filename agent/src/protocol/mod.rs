@@ -8,6 +8,8 @@ mod limits;
 pub use connection::Connection;
 pub use limits::{Counters, Limits};
 
+use compact_str::CompactString;
+
 use crate::event::{Direction, Feedback, LastInput, Opening, Thread, Timestamp};
 
 /// The message whose complete first line stands at the front of `bytes`, of any protocol known here.
@@ -39,25 +41,25 @@ pub enum Message {
     /// The request's head is complete (or given up: `head.incomplete`).
     RequestHead { ordinal: Ordinal, head: Box<RequestHead> },
     /// The first byte of a response. `interim` when it is a 1xx other than 101; then another one follows.
-    Response { ordinal: Ordinal, origin: Origin, head: Box<ResponseHead> },
+    Response { ordinal: Ordinal, origin: Origin, head: ResponseHead },
     /// Both messages of the exchange are over.
-    End { ordinal: Ordinal, at: Timestamp, end: Box<ExchangeEnd> },
+    End { ordinal: Ordinal, at: Timestamp, end: ExchangeEnd },
 }
 
 /// The head of an HTTP request. Text is lossy UTF-8 of what was on the wire, not yet redacted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestHead {
-    pub method: String,
+    pub method: CompactString,
     /// The request target as sent: origin-form, absolute-form, authority-form or `*`.
-    pub target: String,
+    pub target: CompactString,
     /// Minor version: 0 or 1.
     pub version_minor: u8,
-    pub host: Option<String>,
-    pub user_agent: Option<String>,
+    pub host: Option<CompactString>,
+    pub user_agent: Option<CompactString>,
     /// The only `traceparent`; `None` also when the header stands there twice (W3C: then it is invalid).
-    pub traceparent: Option<String>,
+    pub traceparent: Option<CompactString>,
     /// All `tracestate` fields joined by a comma.
-    pub tracestate: Option<String>,
+    pub tracestate: Option<CompactString>,
     /// The first 16 bytes of the request (zero-filled), by which both ends of a connection recognise each other.
     pub prefix: [u8; 16],
     /// Bytes of the head on the wire, when its end was seen.

@@ -96,7 +96,7 @@ impl Tracer {
     fn connect_span(&mut self, socket: SocketId, connect: &Connect) -> Box<Span> {
         let (trace, id) = self.identifiers.connect(socket, connect.at);
         let process = self.facts_of(connect.thread.pid);
-        let mut span = Span::begin(SpanKind::Client, NAME.to_owned(), connect.peer, connect.thread, process);
+        let mut span = Span::begin(SpanKind::Client, NAME.into(), connect.peer, connect.thread, process);
         span.trace = trace;
         span.id = id;
         span.flags = super::assembly::ROOT_FLAGS;

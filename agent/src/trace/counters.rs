@@ -57,7 +57,8 @@ counters! {
     orphans_unanswered: "wirespan_trace_roots_total" ["reason" = "unanswered"];
     /// Calls whose two sides differ, or in a process that contradicted itself within its last 400 calls.
     orphans_contradiction: "wirespan_trace_roots_total" ["reason" = "contradiction"];
-    /// Calls on which both sides agree, among the first 30 of a process and while several requests were open.
+    /// Calls on which both sides agree, made while several requests were open by a process that has not agreed with itself
+    /// 30 times in such a case.
     orphans_unproven: "wirespan_trace_roots_total" ["reason" = "unproven"];
     /// Calls open, or caused by something open, when events of their process were lost.
     orphans_loss: "wirespan_trace_roots_total" ["reason" = "loss"];

@@ -35,6 +35,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 pub use counters::{Counters, Sample};
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
+pub(crate) use semantics::address_text;
 pub use settings::{Settings, TextLimits};
 
 use self::{
@@ -191,7 +192,7 @@ impl Tracer {
             Message::Request { ordinal, direction, origin } => self.request(key(ordinal), direction, origin),
             Message::RequestHead { ordinal, head } => self.request_head(key(ordinal), *head),
             Message::Response { ordinal, origin, head } => self.response(key(ordinal), origin, &head),
-            Message::End { ordinal, at, end } => self.end(key(ordinal), at, *end),
+            Message::End { ordinal, at, end } => self.end(key(ordinal), at, end),
         }
     }
 

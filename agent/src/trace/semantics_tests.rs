@@ -18,9 +18,9 @@ fn span(kind: SpanKind) -> Span {
 
 fn head(method: &str, target: &str, host: Option<&str>) -> RequestHead {
     RequestHead {
-        method: method.to_owned(),
-        target: target.to_owned(),
-        host: host.map(str::to_owned),
+        method: method.into(),
+        target: target.into(),
+        host: host.map(Into::into),
         version_minor: 1,
         ..RequestHead::default()
     }
@@ -29,7 +29,7 @@ fn head(method: &str, target: &str, host: Option<&str>) -> RequestHead {
 fn http(kind: SpanKind, head: RequestHead) -> (String, Http) {
     let mut span = span(kind);
     semantics().request(&mut span, head, &mut Counters::default());
-    (span.name, span.http.unwrap())
+    (span.name.into_owned(), span.http.unwrap())
 }
 
 #[test]
@@ -173,8 +173,7 @@ fn without_a_host_the_addresses_of_the_connection_serve() {
 
 #[test]
 fn versions_scheme_and_user_agent() {
-    let sent =
-        RequestHead { version_minor: 0, user_agent: Some("curl/8".to_owned()), ..head("GET", "/", None) };
+    let sent = RequestHead { version_minor: 0, user_agent: Some("curl/8".into()), ..head("GET", "/", None) };
     let (_, http) = http(SpanKind::Server, sent);
     assert_eq!((http.version, http.scheme, http.user_agent.as_deref()), ("1.0", "http", Some("curl/8")));
 }
@@ -185,7 +184,7 @@ fn texts_are_cut_at_a_character() {
     let mut span = span(SpanKind::Client);
     let long = "ä".repeat(3_000);
     let sent = RequestHead {
-        user_agent: Some(long.clone()),
+        user_agent: Some(long.as_str().into()),
         ..head(&long, &format!("/{long}?{long}"), Some(&format!("{long}:80")))
     };
     semantics().request(&mut span, sent, &mut counters);

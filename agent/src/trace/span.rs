@@ -1,6 +1,8 @@
 //! The finished span: typed fields of one HTTP exchange (or failed connect), from which each exporter makes what it needs.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+
+use compact_str::CompactString;
 
 use crate::event::{Direction, ProcessFacts, Thread};
 
@@ -89,7 +91,7 @@ pub struct Span {
     pub trace_state: String,
     pub kind: SpanKind,
     /// Low-cardinality name per semantic conventions: the method (`HTTP` when unknown), `connect` for a failed connect.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// Unix nanoseconds: first byte of the request.
     pub start: u64,
     /// Unix nanoseconds: last byte of the response.
@@ -119,7 +121,7 @@ impl Span {
     /// A span of which nothing is known yet but who acts and with whom.
     pub(super) fn begin(
         kind: SpanKind,
-        name: String,
+        name: Cow<'static, str>,
         peer: SocketAddr,
         thread: Thread,
         process: Arc<ProcessFacts>,
@@ -165,20 +167,20 @@ pub struct Http {
     /// A known method, or `_OTHER`.
     pub method: &'static str,
     /// `http.request.method_original`, only with `_OTHER`.
-    pub method_original: Option<String>,
-    pub path: Option<String>,
-    pub query: Option<String>,
+    pub method_original: Option<CompactString>,
+    pub path: Option<CompactString>,
+    pub query: Option<CompactString>,
     /// `url.full` on client spans.
-    pub full_url: Option<String>,
+    pub full_url: Option<CompactString>,
     pub scheme: &'static str,
     pub status: Option<u16>,
     /// "1.0" or "1.1".
     pub version: &'static str,
-    pub server_address: Option<String>,
+    pub server_address: Option<CompactString>,
     pub server_port: Option<u16>,
-    pub client_address: Option<String>,
+    pub client_address: Option<CompactString>,
     pub client_port: Option<u16>,
-    pub user_agent: Option<String>,
+    pub user_agent: Option<CompactString>,
     pub request_body_size: Option<u64>,
     pub response_body_size: Option<u64>,
 }

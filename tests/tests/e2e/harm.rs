@@ -13,6 +13,8 @@ use wirespan_tests::{
     wait,
 };
 
+use crate::check::brief;
+
 /// wrk with 64 connections, from outside the selected cgroup.
 fn wrk(stage: &Stage, port: u16, seconds: u32) -> Result<Process> {
     let duration = format!("-d{seconds}s");
@@ -56,6 +58,64 @@ fn settled(agent: &Agent, requests: u64) -> Result<Metrics> {
         let made = metrics.sum("wirespan_trace_spans_total", &[]) >= requests as f64;
         (made || !metrics.losses().is_empty()).then_some(metrics)
     })
+}
+
+/// Each request says by its path how it is answered, so that an answer given to another request shows.
+const TELLING: &str = "local n = 0
+local kinds = { 'hello', 'missing', 'empty' }
+request = function()
+  n = n + 1
+  return wrk.format('GET', '/' .. kinds[n % 3 + 1] .. '/' .. n)
+end
+";
+
+/// What the span of a request of [`TELLING`] must say when nothing of it was missed.
+fn telling(path: &str) -> Option<(u16, u64)> {
+    match path.split('/').nth(1)? {
+        "hello" => Some((200, 6)),
+        "missing" => Some((404, 10)),
+        "empty" => Some((204, 0)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_ring_of_one_page_loses_nothing_silently() -> Result<()> {
+    let Some(stage) = Stage::alone("one-page", &["nginx", "wrk"]) else { return Ok(()) };
+    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let agent = Agent::with_select(&stage, &format!("{}capture: {{ ring_bytes: 4096 }}\n", stage.select()))?;
+    let script = stage.file("telling.lua", TELLING)?;
+    let url = format!("http://127.0.0.1:{}/", nginx.port);
+    let load = Launch::new("wrk").args(["-t1", "-c64", "-d2s", "-s"]).arg(script).arg(url);
+    let report = load.start(stage.dir())?.finish()?;
+    assert!(report.contains("Requests/sec") && !report.contains("Socket errors"), "{report}");
+    let metrics = wait::until("the end of every connection", || {
+        let metrics = agent.metrics().ok()?;
+        (metrics.sum("wirespan_connections", &[]) < 0.5).then_some(metrics)
+    })?;
+    let rows = agent.stop()?;
+    assert!(metrics.sum("wirespan_kernel_drops_total", &[]) > 0.0, "nothing was dropped: {report}");
+    assert_balanced(&metrics);
+    let mut seen = BTreeSet::new();
+    for row in rows.iter().filter(|row| row.attribute("wirespan.incomplete").is_empty()) {
+        let path = row.path();
+        let found = (row.status_code(), row.sizes().1);
+        assert_eq!(telling(path), Some(found), "{}", brief(std::slice::from_ref(row)));
+        assert!(seen.insert(path), "{path} is told of twice without a flag");
+    }
+    let dropped = metrics.sum("wirespan_kernel_drops_total", &[]);
+    println!("{} spans whole, {} flagged, {dropped} records dropped", seen.len(), rows.len() - seen.len());
+    Ok(())
+}
+
+/// Every byte of the connections that have ended is accounted for, each by itself and all together.
+#[track_caller]
+fn assert_balanced(metrics: &Metrics) {
+    let entry = |name: &str| metrics.sum("wirespan_ledger_bytes_total", &[&format!("entry=\"{name}\"")]);
+    let told: f64 = ["parsed", "skipped", "truncated", "dropped", "unseen"].map(entry).iter().sum();
+    let observed = entry("observed");
+    assert!(observed > 0.0 && (observed - told).abs() < 0.5, "{observed} bytes observed, {told} told of");
+    assert!(metrics.sum("wirespan_ledger_violations_total", &[]) < 0.5, "{}", metrics.text());
 }
 
 /// How often a text occurs in a file of any size.

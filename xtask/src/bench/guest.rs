@@ -3,15 +3,17 @@
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 use wirespan_tests::{
     agent::Agent,
+    cgroup::Cgroup,
     nginx::Nginx,
     programs::{self, Service},
     stage::Stage,
 };
 
 use super::{
-    Arguments,
+    Arguments, finish,
     load::{Load, Run},
 };
 use crate::{build, setup, sh, vm};
@@ -41,8 +43,9 @@ pub(super) fn host(arguments: &Arguments) -> Result<ExitCode> {
     }
     let command = format!(
         "export WIRESPAN_BIN=/usr/bin/wirespan WIRESPAN_PROGRAMS=/usr/bin CARGO_TARGET_DIR=/tmp\n\
-         xtask bench in-guest --seconds {}\n",
-        arguments.seconds.min(4)
+         xtask bench in-guest --seconds {} --export {}\n",
+        arguments.seconds.min(4),
+        arguments.export.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     );
     println!("bench: kernel {}, one emulated processor, an instruction every 4 ns", arguments.kernel);
     let mut found = BTreeMap::new();
@@ -92,18 +95,21 @@ fn table(found: &BTreeMap<String, [f64; 5]>) {
 /// Inside the guest: each server without and with the agent.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let load = Load { connections: 8, seconds: arguments.seconds };
+    let aside = Cgroup::create("collector")?;
     for (name, _) in REFERENCE {
         let Some(stage) = Stage::alone(name, &["nginx", "wrk", "/usr/bin/python3", "node"]) else {
             bail!("the guest lacks a program")
         };
+        let collector = Nginx::start(Some(&aside), stage.dir(), "")?;
+        let agent = || arguments.export.agent(&stage, collector.port);
         let (off, on) = match name {
             "nginx" => {
                 let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
-                off_and_on(&stage, load, nginx.port, &nginx.workers())?
+                off_and_on(&stage, load, nginx.port, &nginx.workers(), &agent)?
             }
-            "go" => service(&stage, load, Service::Go)?,
-            "python" => service(&stage, load, Service::Python)?,
-            _ => service(&stage, load, Service::Node)?,
+            "go" => service(&stage, load, Service::Go, &agent)?,
+            "python" => service(&stage, load, Service::Python, &agent)?,
+            _ => service(&stage, load, Service::Node, &agent)?,
         };
         println!(
             "{MARK} {name} {} {} {} {} {}",
@@ -113,22 +119,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn service(stage: &Stage, load: Load, service: Service) -> Result<(Run, Run)> {
+/// Starts an agent.
+type Start<'a> = &'a dyn Fn() -> Result<Agent>;
+
+fn service(stage: &Stage, load: Load, service: Service, agent: Start<'_>) -> Result<(Run, Run)> {
     let running = service.start(stage)?;
     if service == Service::Node {
         // Its compiler takes thousands of requests to settle.
         load.run(stage.dir(), running.port, &[running.process.pid()], None).context("warming up")?;
     }
-    off_and_on(stage, load, running.port, &[running.process.pid()])
+    off_and_on(stage, load, running.port, &[running.process.pid()], agent)
 }
 
-fn off_and_on(stage: &Stage, load: Load, port: u16, server: &[u32]) -> Result<(Run, Run)> {
+fn off_and_on(stage: &Stage, load: Load, port: u16, server: &[u32], agent: Start<'_>) -> Result<(Run, Run)> {
     let off = || load.run(stage.dir(), port, server, None);
     off().context("warming up")?;
     let before = off()?;
-    let agent = Agent::start(stage)?;
+    let agent = agent()?;
     let on = load.run(stage.dir(), port, server, Some(agent.pid()))?;
-    std::fs::remove_file(agent.finish()?).ok();
+    finish(agent)?;
     // What still got faster with time is shared between both.
     let after = off()?;
     let middle = Run {

@@ -7,8 +7,9 @@ mod native;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Subcommand;
+use wirespan_tests::{agent::Agent, stage::Stage};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
@@ -33,6 +34,40 @@ pub(crate) struct Arguments {
     /// Seconds of load per run
     #[arg(long, default_value_t = 5)]
     seconds: u32,
+    /// Where the agent's spans go
+    #[arg(long, value_enum, default_value_t = Export::Otlp)]
+    export: Export,
+}
+
+/// Where the agent's spans go while it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Export {
+    /// OTLP/HTTP to a collector on loopback that takes everything
+    Otlp,
+    /// The same, compressed
+    OtlpGzip,
+    /// OTLP JSON lines in a file
+    File,
+}
+
+impl Export {
+    /// An agent that exports so; `collector` is a port of loopback.
+    fn agent(self, stage: &Stage, collector: u16) -> Result<Agent> {
+        match self {
+            Self::Otlp => Agent::exporting(stage, collector, "none"),
+            Self::OtlpGzip => Agent::exporting(stage, collector, "gzip"),
+            Self::File => Agent::start(stage),
+        }
+    }
+}
+
+/// Ends an agent that was measured. All its spans must have got out, and nobody wants to read them.
+fn finish(agent: Agent) -> Result<()> {
+    let metrics = agent.metrics()?;
+    let lost = metrics.sum("wirespan_export_dropped_spans_total", &[]);
+    ensure!(lost == 0.0, "{lost} spans were not exported: {}", agent.log());
+    std::fs::remove_file(agent.finish()?).ok();
+    Ok(())
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {

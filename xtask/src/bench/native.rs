@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use wirespan_tests::{agent::Agent, cgroup::Cgroup, nginx::Nginx, stage::Stage};
 
 use super::{
-    Arguments,
+    Arguments, Export, finish,
     kernel::{Inventory, Statistics, resident},
     load::{Load, Run},
     median,
@@ -33,35 +33,50 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let bystanders = Cgroup::create("bystanders")?;
     let selected = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
     let unselected = Nginx::start(Some(&bystanders), stage.dir(), "")?;
+    // Its collector is the one that is not traced.
+    let rig = Rig { stage, export: arguments.export, collector: unselected.port };
     let load = Load { connections: 64, seconds: arguments.seconds };
 
     // The first run of a server is slower than all others.
-    Load { connections: 64, seconds: 1 }.run(stage.dir(), selected.port, &selected.workers(), None)?;
-    Load { connections: 64, seconds: 1 }.run(stage.dir(), unselected.port, &unselected.workers(), None)?;
+    for nginx in [&selected, &unselected] {
+        Load { connections: 64, seconds: 1 }.run(rig.stage.dir(), nginx.port, &nginx.workers(), None)?;
+    }
 
     println!(
-        "bench: nginx, one worker, 64 connections, {} s per run; traced nginx first, then one not traced",
-        arguments.seconds
+        "bench: nginx, one worker, 64 connections, {} s per run, spans to {:?}; traced nginx first, then one not traced",
+        arguments.seconds, arguments.export
     );
-    let traced = pairs(&stage, &selected, load, arguments.pairs)?;
+    let traced = pairs(&rig, &selected, load, arguments.pairs)?;
     report(&traced);
-    let not_traced = pairs(&stage, &unselected, load, arguments.pairs)?;
+    let not_traced = pairs(&rig, &unselected, load, arguments.pairs)?;
     println!("\na process that is not selected:");
     report(&not_traced);
     println!("\nin the kernel and in memory:");
-    inside(&stage, &selected, load)?;
+    inside(&rig, &selected, load)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// What every run needs.
+struct Rig {
+    stage: Stage,
+    export: Export,
+    collector: u16,
+}
+
+impl Rig {
+    fn agent(&self) -> Result<Agent> {
+        self.export.agent(&self.stage, self.collector)
+    }
+}
+
 /// Runs without and with the agent, in turn; which of the two comes first alternates too.
-fn pairs(stage: &Stage, nginx: &Nginx, load: Load, count: usize) -> Result<Vec<(Run, Run)>> {
+fn pairs(rig: &Rig, nginx: &Nginx, load: Load, count: usize) -> Result<Vec<(Run, Run)>> {
     let workers = nginx.workers();
-    let off = || load.run(stage.dir(), nginx.port, &workers, None);
+    let off = || load.run(rig.stage.dir(), nginx.port, &workers, None);
     let on = || {
-        let agent = Agent::start(stage)?;
-        let run = load.run(stage.dir(), nginx.port, &workers, Some(agent.pid()))?;
-        // Millions of spans are of no use here.
-        std::fs::remove_file(agent.finish()?).ok();
+        let agent = rig.agent()?;
+        let run = load.run(rig.stage.dir(), nginx.port, &workers, Some(agent.pid()))?;
+        finish(agent)?;
         Ok::<_, anyhow::Error>(run)
     };
     let mut pairs = Vec::new();
@@ -114,18 +129,18 @@ fn report(pairs: &[(Run, Run)]) {
 }
 
 /// A run of its own for the time in BPF programs: to measure it costs time too.
-fn inside(stage: &Stage, nginx: &Nginx, load: Load) -> Result<()> {
+fn inside(rig: &Rig, nginx: &Nginx, load: Load) -> Result<()> {
     let inventory = Inventory::now()?;
-    let agent = Agent::start(stage)?;
+    let agent = rig.agent()?;
     let idle = resident(agent.pid())?.0;
     let statistics = Statistics::enable()?;
     let before = inventory.new_programs()?;
-    let run = load.run(stage.dir(), nginx.port, &nginx.workers(), Some(agent.pid()))?;
+    let run = load.run(rig.stage.dir(), nginx.port, &nginx.workers(), Some(agent.pid()))?;
     let after = inventory.new_programs()?;
     drop(statistics);
     let maps = inventory.new_maps()?;
     let (now, most) = resident(agent.pid())?;
-    std::fs::remove_file(agent.finish()?).ok();
+    finish(agent)?;
     const MIB: f64 = 1024.0 * 1024.0;
     println!("  BPF time                    {:>8.0} ns per request", (after.0 - before.0) / run.requests);
     println!("  BPF program runs            {:>8.1} per request", (after.1 - before.1) / run.requests);

@@ -2,6 +2,7 @@
 //! that every other chore can begin with it.
 
 mod debian;
+pub(crate) mod deny;
 mod toolchain;
 
 use anyhow::{Result, bail};

@@ -169,7 +169,7 @@ fn colours_only_where_wanted_and_errors_are_red() {
 fn paths_are_cut_to_the_terminal_but_never_to_nothing() {
     let mut span = server_span();
     if let Some(http) = &mut span.http {
-        http.path = Some(format!("/{}", "long".repeat(50)));
+        http.path = Some(format!("/{}", "long".repeat(50)).into());
         http.query = None;
     }
     for (width, expected) in [(80, 80), (60, 60), (20, 50), (1, 50)] {

@@ -1,4 +1,4 @@
-//! From spans to OTLP's protobuf messages.
+//! From spans to the messages of opentelemetry-proto. Only for tests: what the encoders write is held against it.
 
 use std::net::IpAddr;
 
@@ -85,7 +85,7 @@ fn convert(span: &Span) -> proto::Span {
         trace_state: span.trace_state.clone(),
         parent_span_id: span.parent.map(|parent| parent.span.0.to_vec()).unwrap_or_default(),
         flags: span_flags(span),
-        name: span.name.clone(),
+        name: span.name.to_string(),
         kind: match span.kind {
             SpanKind::Server => span::SpanKind::Server,
             SpanKind::Client => span::SpanKind::Client,

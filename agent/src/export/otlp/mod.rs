@@ -4,7 +4,9 @@
 //! own backoff. While the collector is away the queue fills up, then drops and counts. Delivery is at least once: a request
 //! whose answer is lost is sent again.
 
+#[cfg(test)]
 pub(crate) mod convert;
+mod encode;
 mod grpc;
 mod http;
 pub mod retry;
@@ -17,7 +19,6 @@ use std::{
 };
 
 use hyper::body::Bytes;
-use prost::Message;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -26,7 +27,7 @@ use tokio::{
 
 pub use self::transport::OtlpError;
 use self::{
-    convert::Converter,
+    encode::Encoder,
     retry::{RetrySettings, chance},
     settings::OtlpSettings,
     transport::{Accepted, Client, SendError},
@@ -35,7 +36,7 @@ use super::{
     feed::{DropReason, Feed},
     resource::HostResource,
 };
-use crate::{pipeline::queue::Piece, trace::span::Traced};
+use crate::pipeline::queue::Piece;
 
 /// Refusals and rejections are told of at most this often; the counters have them all.
 const QUIET: Duration = Duration::from_secs(60);
@@ -44,7 +45,7 @@ const QUIET: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct OtlpExporter {
     feed: Arc<Feed>,
-    converter: Converter,
+    encoder: Encoder,
     delivery: Arc<Delivery>,
     batch_spans: usize,
     batch_delay: Duration,
@@ -67,7 +68,7 @@ impl OtlpExporter {
         };
         Ok(Self {
             feed,
-            converter: Converter::new(host),
+            encoder: Encoder::new(host),
             delivery: Arc::new(delivery),
             batch_spans: settings.batch_spans.max(1),
             batch_delay: settings.batch_delay,
@@ -93,15 +94,13 @@ impl OtlpExporter {
             let permit = permit.expect("the semaphore is never closed");
             while requests.try_join_next().is_some() {}
             let Some(batch) = self.gather().await else { break };
-            let entries = || batch.iter().flat_map(Piece::entries);
-            let spans = entries().filter(|entry| matches!(entry, Traced::Span(_))).count();
+            let (request, spans) = self.encoder.request(batch.iter().flat_map(Piece::entries));
             if spans == 0 {
                 continue;
             }
-            let request = self.converter.request(entries()).encode_to_vec();
             let body = self.delivery.client.body(request);
             let delivery = Arc::clone(&self.delivery);
-            requests.spawn(async move { delivery.deliver(body, spans as u64, permit).await });
+            requests.spawn(async move { delivery.deliver(body, spans, permit).await });
         }
         while requests.join_next().await.is_some() {}
     }

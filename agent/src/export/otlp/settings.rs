@@ -8,7 +8,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use hyper::Uri;
 
 use super::retry::RetrySettings;
-use crate::{export::key_values, pipeline::queue::DEFAULT_CAPACITY};
+use crate::{pipeline::queue::DEFAULT_CAPACITY, process::attributes};
 
 /// How spans are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,8 +258,8 @@ impl<E: Fn(&str) -> Option<String>> Environment<E> {
 }
 
 fn parse_headers(list: &str) -> Option<Vec<Header>> {
-    let headers: Vec<_> =
-        key_values::parse(list).into_iter().map(|(name, value)| Header { name, value }).collect();
+    let pairs = attributes::parse(list).ok()?;
+    let headers: Vec<_> = pairs.into_iter().map(|(name, value)| Header { name, value }).collect();
     (!headers.is_empty()).then_some(headers)
 }
 

@@ -1,7 +1,8 @@
 //! Tests of the OTLP exporter against a collector on loopback.
 
-use std::{net::TcpListener as StdListener, path::Path};
+use std::{net::TcpListener as StdListener, path::Path, sync::OnceLock};
 
+use prost::Message as _;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     export::{ExporterSummary, Exporters, Settings},
     pipeline::{queue::Batch, samples},
+    trace::span::Traced,
 };
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
@@ -262,19 +264,29 @@ async fn why_a_collector_is_unreachable_is_told() {
     }
 }
 
-/// What is logged on this thread until the guard is dropped.
+/// Everything that the tests of this process log. One subscriber for all: whether a message is of interest is remembered
+/// per process, so that one for a single thread misses messages which other tests were the first to give.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let writer = move || log.clone();
-        tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish())
+    fn of_process() -> Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        let start = || {
+            let log = Self::default();
+            let lines = log.clone();
+            let subscriber =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone()).finish();
+            tracing::subscriber::set_global_default(subscriber).expect("no other test has set one");
+            log
+        };
+        LOG.get_or_init(start).clone()
     }
 
-    fn count(&self, text: &str) -> usize {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches(text).count()
+    /// Lines with both texts.
+    fn count(&self, endpoint: &str, text: &str) -> usize {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(endpoint) && line.contains(text)).count()
     }
 }
 
@@ -290,21 +302,21 @@ impl std::io::Write for Log {
 
 #[tokio::test]
 async fn the_log_is_told_once_and_not_per_request() {
-    let log = Log::default();
-    let _captured = log.capture();
+    let log = Log::of_process();
     let unavailable = || Reply::Http(503, vec![], "");
     let refused = || Reply::Http(400, vec![], "");
     let script =
         [unavailable(), unavailable(), unavailable(), Reply::Accept, refused(), refused(), unavailable()];
     let collector = Collector::start(script).await;
-    let mut otlp = settings(collector.url(), Protocol::HttpProtobuf);
+    let endpoint = collector.url();
+    let mut otlp = settings(endpoint.clone(), Protocol::HttpProtobuf);
     otlp.batch_spans = 1;
     otlp.concurrent_requests = 1;
     let summary = export(otlp, 5).await;
     assert_eq!((summary.exported, summary.dropped_total()), (3, 2));
-    assert_eq!(log.count("collector takes no spans"), 2, "once per outage");
-    assert_eq!(log.count("collector answers again"), 2);
-    assert_eq!(log.count("collector refused spans"), 1, "once a minute");
+    assert_eq!(log.count(&endpoint, "collector takes no spans"), 2, "once per outage");
+    assert_eq!(log.count(&endpoint, "collector answers again"), 2);
+    assert_eq!(log.count(&endpoint, "collector refused spans"), 1, "once a minute");
 }
 
 /// An authority of our own with the files and the server that it certifies.

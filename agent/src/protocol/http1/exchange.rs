@@ -127,15 +127,15 @@ impl Exchange {
         (self.method == Method::Connect || self.upgrade) && self.response != ResponseState::Over
     }
 
-    pub(super) fn end(&self, outcome: Outcome) -> Box<ExchangeEnd> {
-        Box::new(ExchangeEnd {
+    pub(super) fn end(&self, outcome: Outcome) -> ExchangeEnd {
+        ExchangeEnd {
             outcome,
             request_body: self.request_body,
             response_body: self.response_body,
             request_end: self.request_end,
             missing: self.missing,
             incomplete: self.flags.names(),
-        })
+        }
     }
 }
 

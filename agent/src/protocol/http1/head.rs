@@ -1,6 +1,7 @@
 //! The fields of a head: the few that matter, and what they say about the body. One lenient scan for whole and for cut
 //! heads, of any number of fields, so that the same bytes mean the same however they came.
 
+use compact_str::CompactString;
 use memchr::{Memchr, memchr, memchr_iter};
 
 use super::{
@@ -64,6 +65,12 @@ impl Framing {
 
     /// `Content-Length`, repeated or as a list, must always say the same (RFC 9110, section 8.6).
     fn content_length(&mut self, value: &[u8]) {
+        if self.length.is_none()
+            && let Some(length) = parse_length(value)
+        {
+            self.length = Some(length);
+            return;
+        }
         for item in value.split(|byte| *byte == b',') {
             match parse_length(trim(item)) {
                 Some(length) if self.length.is_none_or(|before| before == length) => {
@@ -160,8 +167,7 @@ impl<'a> Iterator for Fields<'a> {
             }
             let line = &self.head[self.at..end];
             self.at = end;
-            // Most fields are not ours: their first letter says so.
-            if !matches!(line[0] | 0x20, b'c' | b'e' | b'h' | b't' | b'u') {
+            if !may_matter(line) {
                 continue;
             }
             let Some(colon) = memchr(b':', line) else { continue };
@@ -171,38 +177,60 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// Most fields are not ours: their first letters say so, and of those with `c` (Connection, Content-Type, Cookie …) the
+/// ninth, which is an `l` only in Content-Length.
+fn may_matter(line: &[u8]) -> bool {
+    match line[0] | 0x20 {
+        b'c' => line.get(8).is_some_and(|letter| letter | 0x20 == b'l'),
+        b'e' | b'h' | b't' | b'u' => true,
+        _ => false,
+    }
+}
+
 const fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
 }
 
+/// Digits alone: a sign, which Rust's parser would take, is no part of a length.
 fn parse_length(digits: &[u8]) -> Option<u64> {
-    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    if all_digits { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |length, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { length.checked_mul(10)?.checked_add(digit.into()) }
+    })
 }
 
-fn text(bytes: &[u8]) -> String {
+fn text(bytes: &[u8]) -> CompactString {
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes).into(),
     }
 }
 
 /// Text of a field's value; the line ends of a folded one become spaces.
-fn unfolded(value: &[u8]) -> String {
+fn unfolded(value: &[u8]) -> CompactString {
     if !value.contains(&b'\n') {
         return text(value);
     }
     let value = text(value);
-    value.split(['\r', '\n']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    value
+        .split(['\r', '\n'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .into()
 }
 
-fn keep_first(field: &mut Option<String>, value: &[u8]) {
+fn keep_first(field: &mut Option<CompactString>, value: &[u8]) {
     if field.is_none() {
         *field = Some(unfolded(value));
     }
 }
 
-fn append(field: &mut Option<String>, value: &[u8]) {
+fn append(field: &mut Option<CompactString>, value: &[u8]) {
     match field {
         None => *field = Some(unfolded(value)),
         Some(before) if !value.is_empty() => {

@@ -222,7 +222,7 @@ impl Session {
             incomplete: size.is_none(),
             interim,
         };
-        cx.out.messages.push(Message::Response { ordinal: exchange.ordinal, origin, head: Box::new(head) });
+        cx.out.messages.push(Message::Response { ordinal: exchange.ordinal, origin, head });
         let connected = exchange.method == Method::Connect && matches!(status.status, 200..300);
         (framing, connected || status.status == 101)
     }

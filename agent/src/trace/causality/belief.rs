@@ -1,10 +1,11 @@
 //! How far a process is believed: its calls are, while none of its last 400 contradicted itself.
 //!
-//! A process that has shown few calls has had little chance to contradict itself. Until then only what is unambiguous
-//! counts: a call sent while one request alone was open. (The measured rule believes from the first call on; simulated
-//! programs with timers get 1 in 1,000 of their first parents wrong that way, and none with this.)
+//! A process must first have had its chances to contradict itself: calls with both sides, sent while several requests were
+//! open, whose sides agreed. Until then only what is unambiguous counts: a call sent while one request alone was open. (The
+//! measured rule believes from the first call on; simulated programs with timers get 1 in 1,000 of their first parents
+//! wrong that way. Counting calls instead of chances was not enough either: an end side may be rare.)
 
-/// Calls after which the absence of contradictions means something.
+/// Agreements after which the absence of contradictions means something.
 const PROVEN: u64 = 30;
 /// The window of the measured rule: a contradiction counts for this many calls.
 const WINDOW: u64 = 400;
@@ -14,6 +15,8 @@ const WINDOW: u64 = 400;
 pub(in crate::trace) struct Belief {
     /// Calls sent so far.
     calls: u64,
+    /// Calls whose sides agreed although other requests were open.
+    agreed: u64,
     /// How many calls had been sent when the last contradiction was found.
     contradicted_at: Option<u64>,
     /// Requests that were read and are not answered yet.
@@ -38,7 +41,12 @@ impl Belief {
 
     /// Whether it had its chances to contradict itself.
     pub(super) const fn proven(&self) -> bool {
-        self.calls >= PROVEN
+        self.agreed >= PROVEN
+    }
+
+    /// Start side and end side of a call agree, and might as well have differed.
+    pub(super) const fn agree(&mut self) {
+        self.agreed += 1;
     }
 
     /// Counts a call and gives its number.

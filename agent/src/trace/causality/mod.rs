@@ -289,6 +289,11 @@ impl Causality {
         let Some(root) = call.sides.root else { return };
         if root == request {
             call.sides.confirmed = true;
+            if !call.sides.unambiguous
+                && let Some(process) = processes.get_mut(call.pid)
+            {
+                process.belief.agree();
+            }
         } else {
             call.sides.contradicted = true;
             self.contradictions += 1;

@@ -95,7 +95,7 @@ fn shutdown_gives_out_what_waits_and_what_ends_after_it() {
     let own = thread(2, 0);
     let context = "00-0102030405060708090a0b0c0d0e0f10-a1a2a3a4a5a6a7a8-01".to_owned();
     let client = world.open(own);
-    let head = RequestHead { traceparent: Some(context), ..get("/") };
+    let head = RequestHead { traceparent: Some(context.into()), ..get("/") };
     let continued = world.read_request_head(client, own, head);
     world.answer(continued, own);
     world.shutdown();

@@ -11,11 +11,7 @@ const TRACE: TraceId = TraceId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 1
 const SPAN: SpanId = SpanId([0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8]);
 
 fn with_context(traceparent: &str) -> RequestHead {
-    RequestHead {
-        traceparent: Some(traceparent.to_owned()),
-        tracestate: Some("vendor=1".to_owned()),
-        ..get("/")
-    }
+    RequestHead { traceparent: Some(traceparent.into()), tracestate: Some("vendor=1".into()), ..get("/") }
 }
 
 const REMOTE: Parent = Parent { span: SPAN, evidence: Evidence::Header, remote: true };

@@ -28,7 +28,7 @@ fn a_failed_connect_is_a_client_span() {
         world.event(&Event::ConnectFailed { at, socket, errno });
         let [span] = world.spans.as_slice() else { panic!("one span") };
         assert_eq!(
-            (span.name.as_str(), span.kind, span.status),
+            (span.name.as_ref(), span.kind, span.status),
             ("connect", SpanKind::Client, Status::Error)
         );
         assert_eq!(span.error.as_deref(), Some(error));
@@ -62,7 +62,7 @@ fn what_is_open_for_a_second_is_announced_once() {
     world.pass(900 * MILLISECOND);
     assert!(world.notices.is_empty());
     world.pass(5 * SECOND);
-    let names: Vec<_> = world.notices.iter().map(|notice| notice.name.as_str()).collect();
+    let names: Vec<_> = world.notices.iter().map(|notice| notice.name.as_ref()).collect();
     assert_eq!(names, ["GET", "connect"]);
     let notice = &world.notices[0];
     assert_eq!(notice.id, world.id(slow));
@@ -116,7 +116,7 @@ fn messages_of_unknown_connections_and_out_of_order_do_no_harm() {
     let own = thread(1, 0);
     let origin = Origin { at: Timestamp(world.now), thread: own, position: 0, last_input: None };
     let request = |ordinal| Message::Request { ordinal, direction: Direction::In, origin };
-    let end = |ordinal| Message::End { ordinal, at: Timestamp(0), end: Box::new(complete()) };
+    let end = |ordinal| Message::End { ordinal, at: Timestamp(0), end: complete() };
     world.message(ConnectionId(99), request(0));
     world.message(ConnectionId(99), end(0));
     assert_eq!(world.tracer.counters().refused_messages, 1);
@@ -134,7 +134,7 @@ fn messages_of_unknown_connections_and_out_of_order_do_no_harm() {
     assert_eq!(world.spans.len(), 2);
     for span in &world.spans {
         assert!(span.end >= span.start);
-        assert_eq!((span.name.as_str(), span.http.as_ref().unwrap().method), ("HTTP", "_OTHER"));
+        assert_eq!((span.name.as_ref(), span.http.as_ref().unwrap().method), ("HTTP", "_OTHER"));
     }
 }
 

@@ -211,7 +211,7 @@ proptest! {
     #[test]
     fn a_thread_pool_is_understood(seed in any::<u64>(), threads in 1_usize..32) {
         let (right, calls) = thread_pool(seed, threads, 3_000);
-        // The first 30 calls have none, nor has what is open at the end.
+        // The first have none, nor has what is open at the end.
         prop_assert!(right * 100 >= calls * 70, "{right} of {calls}");
     }
 

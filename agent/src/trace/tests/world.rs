@@ -66,8 +66,8 @@ pub(super) fn get(target: &str) -> RequestHead {
         *to = from;
     }
     RequestHead {
-        method: "GET".to_owned(),
-        target: target.to_owned(),
+        method: "GET".into(),
+        target: target.into(),
         version_minor: 1,
         prefix,
         ..RequestHead::default()
@@ -284,7 +284,7 @@ impl World {
     /// The whole response, of either side, without the end of the exchange.
     pub(super) fn respond(&mut self, exchange: Exchange, thread: Thread, head: ResponseHead) {
         let origin = self.moved(exchange.connection, exchange.direction.reverse(), thread);
-        let message = Message::Response { ordinal: exchange.ordinal, origin, head: Box::new(head) };
+        let message = Message::Response { ordinal: exchange.ordinal, origin, head };
         self.message(exchange.connection, message);
     }
 
@@ -294,7 +294,7 @@ impl World {
     }
 
     pub(super) fn end(&mut self, exchange: Exchange, end: ExchangeEnd) {
-        let message = Message::End { ordinal: exchange.ordinal, at: Timestamp(self.now), end: Box::new(end) };
+        let message = Message::End { ordinal: exchange.ordinal, at: Timestamp(self.now), end };
         self.message(exchange.connection, message);
     }
 

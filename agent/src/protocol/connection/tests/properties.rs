@@ -328,7 +328,8 @@ fn is_cut_of(it: &Conversation, samples: &[Sample]) -> Result<(), TestCaseError>
         match message {
             Message::RequestHead { ordinal, head } => {
                 let known = samples.iter().find(|sample| {
-                    sample.path == head.target || (head.incomplete && sample.path.starts_with(&head.target))
+                    sample.path == head.target
+                        || (head.incomplete && sample.path.starts_with(head.target.as_str()))
                 });
                 prop_assert!(known.is_some(), "invented: {}", head.target);
                 if !head.incomplete {
