@@ -92,12 +92,16 @@ impl Connection {
         strange && (options.opening)(segment.bytes).is_some()
     }
 
-    /// Another connection takes the place of this one. Only a new handshake proves that it has ended.
-    pub(super) fn supersede(&mut self, at: Timestamp, by_handshake: bool, cx: &mut Context<'_>) {
+    /// A new handshake between the same ends proves that it has ended.
+    pub(super) fn end(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         self.settle(at, None, cx);
-        if by_handshake {
-            self.close(at, None, cx);
-        }
+        self.close(at, None, cx);
+    }
+
+    /// The capture ends, or nothing more is read of it: what waits is told, the connection stays open for the pipeline.
+    pub(super) fn forget(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        self.settle(at, None, cx);
+        self.finish(cx);
         self.release(cx.room);
     }
 
@@ -124,14 +128,8 @@ impl Connection {
         waits && self.phase == Phase::Open
     }
 
-    /// The capture ends: what is there is told, the connection stays open.
-    pub(super) fn end_of_capture(&mut self, at: Timestamp, cx: &mut Context<'_>) {
-        self.settle(at, None, cx);
-        self.finish(cx);
-    }
-
     /// Lets go of what waits.
-    pub(super) fn release(&mut self, room: &mut Room) {
+    fn release(&mut self, room: &mut Room) {
         for half in &mut self.halves {
             half.release(room);
         }

@@ -92,6 +92,7 @@ impl<R: Read> Ng<R> {
             match kind {
                 INTERFACE => self.interface()?,
                 PACKET | SIMPLE_PACKET | ENHANCED_PACKET => return self.packet(kind).map(Some),
+                SECTION => {}
                 _ => self.other_blocks += 1,
             }
         }
@@ -104,7 +105,7 @@ impl<R: Read> Ng<R> {
         if !self.input.take(8)? {
             return Ok(None);
         }
-        let mut kind = self.order.u32(self.input.bytes(), 0);
+        let kind = self.order.u32(self.input.bytes(), 0);
         if kind == SECTION {
             self.section(offset)?;
         }
@@ -122,7 +123,6 @@ impl<R: Read> Ng<R> {
         } else {
             self.input.skip(u64::from(length - taken - 4))?;
             self.input.append(4)?;
-            kind = if kind == SECTION { u32::MAX } else { kind };
         }
         let bytes = self.input.bytes();
         if self.order.u32(bytes, bytes.len() - 4) != length {

@@ -87,12 +87,15 @@ impl<'a> Table<'a> {
         if let Some(connection) = self.connections.get_mut(&key)
             && connection.superseded(side, segment, self.options)
         {
-            connection.supersede(segment.at, segment.syn, &mut cx);
+            if segment.syn {
+                connection.end(segment.at, &mut cx);
+            }
+            connection.forget(segment.at, &mut cx);
             self.connections.remove(&key);
         }
         if !self.connections.contains_key(&key) {
             let Some(connection) = begin(key, side, segment, &mut cx) else { return };
-            self.make_room(report);
+            self.make_room(segment.at, report, sink);
             self.connections.insert(key, connection);
         }
         let Some(connection) = self.connections.get_mut(&key) else { return };
@@ -120,7 +123,7 @@ impl<'a> Table<'a> {
         let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
         for key in keys {
             if let Some(connection) = self.connections.get_mut(&key) {
-                connection.end_of_capture(self.now, &mut cx);
+                connection.forget(self.now, &mut cx);
             }
         }
     }
@@ -137,8 +140,8 @@ impl<'a> Table<'a> {
         });
     }
 
-    /// When the table is full the longest silent connections are forgotten. Nobody saw them end, so nothing is told of it.
-    fn make_room(&mut self, report: &mut Report) {
+    /// When the table is full the longest silent connections are forgotten. Nobody saw them end, so no end is told.
+    fn make_room(&mut self, at: Timestamp, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
         if self.connections.len() < self.options.limits.connections.max(1) {
             return;
         }
@@ -148,8 +151,9 @@ impl<'a> Table<'a> {
         silent.truncate((self.options.limits.connections / EVICTED_SHARE).max(1));
         for (_, key) in silent {
             if let Some(mut connection) = self.connections.remove(&key) {
-                connection.release(&mut self.room);
                 report.evicted_connections += 1;
+                let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
+                connection.forget(at, &mut cx);
             }
         }
     }

@@ -101,3 +101,24 @@ fn the_longest_silent_make_room() {
     assert_eq!(outcome.lines().len(), 8);
     assert_eq!(outcome.losses(), [("connections evicted", 4)]);
 }
+
+#[test]
+fn what_waits_is_told_before_its_connection_is_forgotten() {
+    let limits = super::super::Limits { connections: 1, ..super::super::Limits::default() };
+    let answer = response(200, 100);
+    let mut talk = Talk::new()
+        .handshake()
+        .say(Client, &request("/a"))
+        .say(Server, &answer[..60])
+        .say(Server, &answer[60..80])
+        .say(Server, &answer[80..]);
+    talk.packets.remove(5);
+    let other = Talk::between("10.0.0.8:1".parse().unwrap(), "10.0.0.7:2".parse().unwrap(), [1, 2]);
+    let talk = talk.then(other.later(1_000).handshake().exchange("/b", 1));
+    let outcome = run(&talk.file(), &super::super::Options { limits, ..options(View::Client) });
+    assert_eq!(outcome.lines(), ["client GET /a 200 0/100", "client GET /b 200 0/1"]);
+    assert_eq!(
+        outcome.report.to_string(),
+        "11 packets, 2 connections with data, 1 gaps, 20 bytes in gaps, 1 connections evicted"
+    );
+}
