@@ -10,6 +10,9 @@ pub struct ProcessKey {
     pub start_time: u64,
 }
 
+/// `service.name` of a process of which nothing is known (semantic conventions of the resource).
+pub const UNKNOWN_SERVICE: &str = "unknown_service";
+
 /// From here on a pid is no process's: Linux gives none above 2^22 (`PID_MAX_LIMIT`). A source that sees no processes, as
 /// a packet capture, lets these speak.
 pub const FIRST_VIRTUAL_PID: u32 = 1 << 31;

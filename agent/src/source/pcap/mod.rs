@@ -35,7 +35,7 @@ use self::{
     table::Table,
     tcp::Segment,
 };
-use crate::event::{Event, Opening, Timestamp};
+use crate::event::{Event, Opening, Timestamp, UNKNOWN_SERVICE};
 
 /// Whoever reads the same capture gets the same span and trace ids.
 const RUN_KEY: [u8; 16] = *b"wirespan capture";
@@ -123,7 +123,7 @@ impl Options {
         Self {
             view: View::default(),
             opening,
-            service_name: "unknown_service".into(),
+            service_name: UNKNOWN_SERVICE.into(),
             limits: Limits::default(),
         }
     }
