@@ -7,7 +7,7 @@ mod process;
 
 use std::{net::SocketAddr, ops::Sub};
 
-pub use process::{ProcessFacts, ProcessKey};
+pub use process::{FIRST_VIRTUAL_PID, ProcessFacts, ProcessKey, UNKNOWN_SERVICE};
 
 /// Kernel time: nanoseconds of CLOCK_MONOTONIC. Wall time is this plus the offset of the last [`Event::Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -67,6 +67,13 @@ impl Direction {
     pub const fn index(self) -> usize {
         self as usize
     }
+}
+
+/// The message that some bytes begin with, for a source that must ask which end of a connection is the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Opening {
+    Request,
+    Response,
 }
 
 /// The thread that made a call; both numbers are of the initial pid namespace.
@@ -216,7 +223,8 @@ pub struct Opened {
     pub from_start: [bool; 2],
 }
 
-/// One system call moved `length` bytes; they lie at `position .. position + length` of `direction`.
+/// One system call moved `length` bytes; they lie at `position .. position + length` of `direction`. With a length of 0
+/// only its counts of what was lost say something.
 #[derive(Debug, Clone, Copy)]
 pub struct Transfer<'a> {
     pub at: Timestamp,

@@ -1,3 +1,5 @@
-//! Where events come from. Live: the kernel. (A recorded log and a pcap file come in through the same door later.)
+//! Where events come from. Live: the kernel. From a file: packets that others captured. (A recorded log comes in through
+//! the same door.)
 
 pub mod kernel;
+pub mod pcap;
