@@ -49,7 +49,8 @@ mod tests {
             ("s", None),
             ("-1s", None),
             ("1.5s", None),
-            ("1h", None),
+            ("1h", Some(Duration::from_secs(3_600))),
+            ("1d", None),
             ("99999999999999999999s", None),
             ("18446744073709551615m", None),
         ] {
