@@ -40,9 +40,21 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn with_select(stage: &Stage, text: &str) -> Result<Self> {
+        Self::to_file(stage, text, None)
+    }
+
+    /// Starts it for everything in the stage's cgroup; it also records into this file.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn recording(stage: &Stage, log: &Path) -> Result<Self> {
+        Self::to_file(stage, &stage.select(), Some(log))
+    }
+
+    fn to_file(stage: &Stage, text: &str, log: Option<&Path>) -> Result<Self> {
         let spans = stage.dir().join(format!("spans-{}.jsonl", stage::port()));
         let export = format!("export: {{ file: {{ path: \"{}\" }} }}\n", spans.display());
-        Self::with_export(stage, text, &export, spans)
+        Self::with_export(stage, text, &export, spans, log)
     }
 
     /// Starts it for everything in the stage's cgroup, exporting by OTLP/HTTP to this port of loopback.
@@ -53,14 +65,22 @@ impl Agent {
         let export = format!(
             "export: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}\", protocol: http/protobuf, compression: {compression} }} }}\n"
         );
-        Self::with_export(stage, &stage.select(), &export, stage.dir().join("no-spans"))
+        Self::with_export(stage, &stage.select(), &export, stage.dir().join("no-spans"), None)
     }
 
-    fn with_export(stage: &Stage, text: &str, export: &str, spans: PathBuf) -> Result<Self> {
+    fn with_export(
+        stage: &Stage,
+        text: &str,
+        export: &str,
+        spans: PathBuf,
+        log: Option<&Path>,
+    ) -> Result<Self> {
         let metrics = stage::port();
         let listen = format!("metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n");
         let config = stage.file(&format!("agent-{metrics}.yaml"), &format!("{text}{export}{listen}"))?;
-        let mut process = command(&config)?.start(stage.dir())?;
+        let launch = command(&config)?;
+        let launch = log.into_iter().fold(launch, |launch, log| launch.arg("--record").arg(log));
+        let mut process = launch.start(stage.dir())?;
         process.says("ready")?;
         Ok(Self { process, spans, metrics })
     }

@@ -8,6 +8,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     config, doctor, gate,
+    record::{self, RecordArgs},
+    replay::{self, ReplayArgs},
     run::{self, RunArgs},
     trace::{self, TraceArgs},
 };
@@ -35,6 +37,10 @@ enum Command {
     Config(ConfigCommand),
     /// Show the traces of processes on the terminal as they happen.
     Trace(TraceArgs),
+    /// Write every event of processes into a file, for `replay`.
+    Record(RecordArgs),
+    /// Make the spans of recorded events: without root, the same on every machine.
+    Replay(ReplayArgs),
     /// What `trace -- CMD` starts: waits until it is traced, then becomes the command.
     #[command(name = gate::NAME, hide = true)]
     ExecGate {
@@ -84,6 +90,8 @@ fn execute(command: Command, verbose: bool) -> Result<ExitCode> {
     match command {
         Command::Doctor(args) => doctor::doctor(args.json, args.rung, &args.metrics).map(exit),
         Command::Trace(args) => trace::trace(args, verbose).map(status),
+        Command::Record(args) => record::record(args, verbose).map(status),
+        Command::Replay(args) => replay::replay(&args).map(status),
         Command::ExecGate { command } => gate::pass(&command).map(status),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Default) => config::default().map(|()| ExitCode::SUCCESS),

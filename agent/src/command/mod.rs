@@ -5,12 +5,17 @@ mod config;
 mod cookies;
 mod doctor;
 mod exe_cache;
+mod funnel;
 mod gate;
 mod listeners;
+mod record;
+mod recording;
+mod replay;
 mod run;
 mod runtime;
 mod session;
 mod stdout;
+mod target;
 mod telemetry;
 mod trace;
 

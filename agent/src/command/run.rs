@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{
+    recording::Recording,
     runtime::{Setup, Signals, Tracing},
     session::{Options, Session},
 };
@@ -26,6 +27,9 @@ pub(super) struct RunArgs {
     /// Use only this rung of hooks: raw_tp or fexit.
     #[arg(long, value_name = "R")]
     rung: Option<Rung>,
+    /// Also write every event into a new file, for `wirespan replay`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// Reads the configuration: before the log is set up, since it may name the log's level.
@@ -41,7 +45,8 @@ pub(super) fn configuration(args: &RunArgs) -> Result<Config> {
 pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> {
     let setup = Setup { host: config.host_resource(environment), export: config.export.clone() };
     let metrics = config.metrics;
-    let options = options(args, config, verbose);
+    let recording = args.record.clone().map(|path| Recording::beside(path, setup.host.clone()));
+    let options = Options { recording: recording.clone(), ..options(args, config, verbose) };
     let prepared = setup.start()?;
     // Before the programs are loaded: a port that is taken must not leave anything to clean up.
     let telemetry = Arc::clone(&prepared.telemetry);
@@ -57,6 +62,9 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     let tracing = Tracing::start(prepared, options, Box::new(ready))?;
     tracing.until(async move { signals.next().await })?;
     drop(server);
+    if let Some(recording) = recording {
+        recording.report();
+    }
     Ok(0)
 }
 
@@ -91,7 +99,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         verbose,
         ..kernel::Settings::default()
     };
-    Options { selection: config.selection, kernel, engine }
+    Options { selection: config.selection, kernel, engine, recording: None }
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -12,11 +12,17 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::time::{ClockId, clock_gettime};
 
-use super::{cookies::Cookies, exe_cache::ExeCache, telemetry::Telemetry};
+use super::{
+    cookies::Cookies,
+    exe_cache::ExeCache,
+    funnel::Funnel,
+    recording::{Recording, Run},
+    telemetry::Telemetry,
+};
 use crate::{
     event::{ConnectionId, Event, Timestamp},
     export::Sender,
-    pipeline::{self, Engine, queue::Batcher},
+    pipeline,
     process::{Change, ProcRoot, Selection, Table, table},
     source::kernel::{self, KernelSource, Notice, ProcessNotice},
 };
@@ -45,15 +51,15 @@ pub(super) struct Options {
     pub(super) selection: Selection,
     pub(super) kernel: kernel::Settings,
     pub(super) engine: pipeline::Settings,
+    pub(super) recording: Option<Recording>,
 }
 
 /// See the module.
 pub(super) struct Session {
     source: KernelSource,
     table: Table,
-    engine: Engine,
-    batcher: Batcher,
-    sender: Sender,
+    funnel: Funnel,
+    recording: Option<Recording>,
     cookies: Cookies,
     exes: ExeCache,
     telemetry: Arc<Telemetry>,
@@ -88,15 +94,23 @@ impl Session {
         options.kernel.cgroups = options.selection.plain_cgroups().map(str::to_owned).collect();
         options.kernel.ports = options.selection.plain_ports().collect();
         let source = KernelSource::start(&options.kernel)?;
+        let run = Run {
+            rung: source.report().rung.unwrap_or("none"),
+            select: options.selection.select.iter().map(ToString::to_string).collect(),
+            capture_bytes: options.kernel.capture_bytes,
+        };
+        let recorder = match &options.recording {
+            Some(recording) => Some(recording.start(run, options.engine.clone())?),
+            None => None,
+        };
         let exes = ExeCache::new(&options.selection);
         let table =
             Table::new(options.selection, ProcRoot::default(), std::process::id(), table::Limits::default());
         let mut session = Self {
             source,
             table,
-            engine: Engine::new(options.engine),
-            batcher: Batcher::new(),
-            sender,
+            funnel: Funnel::new(options.engine, sender, recorder),
+            recording: options.recording,
             cookies: Cookies::default(),
             exes,
             telemetry,
@@ -105,8 +119,8 @@ impl Session {
             due: Due { scan: now()?.0 + SCAN, ..Due::default() },
             unreported_closes: 0,
         };
-        session.engine.feed(&clock()?);
-        session.engine.feed(&Event::RunKey(run_key()?));
+        session.funnel.feed(&clock()?);
+        session.funnel.feed(&Event::RunKey(run_key()?));
         session.exes.prefill(&mut session.source);
         for _ in 0..START_SCANS {
             if session.scan()? == 0 {
@@ -131,7 +145,7 @@ impl Session {
         let at = now()?;
         let changes = self.table.pin(pid);
         for change in &changes {
-            announce(&mut self.engine, at, change);
+            announce(&mut self.funnel, at, change);
         }
         self.cookies.assign(pid);
         self.source.select(pid)?;
@@ -140,31 +154,38 @@ impl Session {
 
     /// Reads events until `stop` is set, then finishes: everything that waits goes out as it stands.
     pub(super) fn run(&mut self, stop: &AtomicBool) -> Result<()> {
+        let outcome = self.rounds(stop).and_then(|()| self.finish());
+        if let (Some(recording), Some(summary)) = (&self.recording, self.funnel.close()) {
+            recording.ended(summary);
+        }
+        outcome
+    }
+
+    fn rounds(&mut self, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::Relaxed) {
             self.round()?;
             self.source.wait(Duration::from_nanos(TICK));
         }
-        self.finish()
+        Ok(())
     }
 
     fn round(&mut self) -> Result<()> {
         let before = now()?;
-        let caught_up = self.drain(before);
+        let caught_up = self.drain();
         self.obey();
         let at = if caught_up { before } else { now()? };
         if at.0 >= self.due.clock {
             self.due.clock = at.0 + CLOCK;
-            self.engine.feed(&clock()?);
+            self.funnel.feed(&clock()?);
         }
         if caught_up && before.0 >= self.due.tick {
             self.due.tick = before.0 + TICK;
-            self.engine.feed(&Event::Tick { at: before });
+            self.funnel.feed(&Event::Tick { at: before });
         }
         if at.0 >= self.due.scan {
             self.due.scan = at.0 + SCAN;
             self.scan()?;
         }
-        self.hand_on(at);
         if at.0 >= self.due.publish {
             self.due.publish = at.0 + PUBLISH;
             self.publish();
@@ -173,26 +194,21 @@ impl Session {
     }
 
     /// Takes a round of events from the ring; true when it was emptied.
-    fn drain(&mut self, before: Timestamp) -> bool {
-        let Self { source, table, engine, orders, ended, exes, batcher, sender, .. } = self;
+    fn drain(&mut self) -> bool {
+        let Self { source, table, funnel, orders, ended, exes, .. } = self;
         let batch = source.drain(&mut |notice| match notice {
             Notice::Event(event) => {
                 if let Event::Closed(closed) = &event {
                     ended.push(closed.connection);
                 }
-                engine.feed(&event);
+                funnel.feed(&event);
             }
             Notice::Last(event, end) => {
-                engine.feed(&event);
-                engine.feed(&end);
+                funnel.feed(&event);
+                funnel.feed(&end);
             }
-            Notice::Process { at, notice } => process(table, engine, exes, orders, at, notice),
+            Notice::Process { at, notice } => process(table, funnel, exes, orders, at, notice),
         });
-        for traced in engine.drain() {
-            if let Some(batch) = batcher.push(traced, before) {
-                sender.send(&batch);
-            }
-        }
         batch.caught_up
     }
 
@@ -210,7 +226,7 @@ impl Session {
                 tracing::warn!("a change of the selection was not carried out: {error}");
             }
         }
-        for feedback in self.engine.drain_feedback() {
+        for feedback in self.funnel.engine().drain_feedback() {
             if let Err(error) = self.source.apply(&feedback) {
                 tracing::debug!("the kernel did not take a request to skip: {error}");
                 self.telemetry.count_refused_feedback();
@@ -227,7 +243,7 @@ impl Session {
         let at = now()?;
         let changes = self.table.scan().context("cannot list processes")?;
         for change in &changes {
-            announce(&mut self.engine, at, change);
+            announce(&mut self.funnel, at, change);
             if let Change::Select { facts } = change {
                 // The kernel may hold another verdict on this inode, from a file that is gone.
                 self.exes.learn(facts.pid, true);
@@ -241,17 +257,6 @@ impl Session {
         Ok(changes.len())
     }
 
-    fn hand_on(&mut self, at: Timestamp) {
-        for traced in self.engine.drain() {
-            if let Some(batch) = self.batcher.push(traced, at) {
-                self.sender.send(&batch);
-            }
-        }
-        if let Some(batch) = self.batcher.tick(at) {
-            self.sender.send(&batch);
-        }
-    }
-
     fn publish(&mut self) {
         let counters = self.source.counters();
         let unreported =
@@ -263,28 +268,23 @@ impl Session {
                     if let Event::Closed(closed) = &event {
                         self.ended.push(closed.connection);
                     }
-                    self.engine.feed(&event);
+                    self.funnel.feed(&event);
                 }
             }
         }
-        self.telemetry.publish(&counters, &mut self.source, &mut self.engine, &self.table);
+        self.telemetry.publish(&counters, &mut self.source, &mut self.funnel, &self.table);
     }
 
     fn finish(&mut self) -> Result<()> {
-        let at = now()?;
         // Under load the ring may never be empty; what comes after the stop is not waited for.
         for _ in 0..LAST_ROUNDS {
-            if self.drain(at) {
+            if self.drain() {
                 break;
             }
         }
         self.obey();
         self.publish();
-        self.engine.feed(&Event::Shutdown { at: now()? });
-        self.hand_on(at);
-        if let Some(batch) = self.batcher.take() {
-            self.sender.send(&batch);
-        }
+        self.funnel.feed(&Event::Shutdown { at: now()? });
         self.publish();
         Ok(())
     }
@@ -293,7 +293,7 @@ impl Session {
 /// A process event from the kernel: the table judges, the engine is told, the kernel's map follows.
 fn process(
     table: &mut Table,
-    engine: &mut Engine,
+    funnel: &mut Funnel,
     exes: &mut ExeCache,
     orders: &mut Vec<Order>,
     at: Timestamp,
@@ -301,7 +301,7 @@ fn process(
 ) {
     let changes = match notice {
         ProcessNotice::Fork { parent, child } => {
-            engine.feed(&Event::Fork { at, parent, child });
+            funnel.feed(&Event::Fork { at, parent, child });
             table.on_fork(parent, child)
         }
         ProcessNotice::Exec { pid, selected } => {
@@ -313,23 +313,23 @@ fn process(
             changes
         }
         ProcessNotice::Exit { pid } => {
-            engine.feed(&Event::Exit { at, pid });
+            funnel.feed(&Event::Exit { at, pid });
             table.on_exit(pid)
         }
         ProcessNotice::Listen { pid, .. } => table.on_listen(pid),
         ProcessNotice::CgroupMoved { pid } => table.on_exec(pid),
     };
     for change in &changes {
-        announce(engine, at, change);
+        announce(funnel, at, change);
         orders.extend(order(change));
     }
 }
 
-/// Tells the engine who a process is.
-fn announce(engine: &mut Engine, at: Timestamp, change: &Change) {
+/// Tells the pipeline who a process is.
+fn announce(funnel: &mut Funnel, at: Timestamp, change: &Change) {
     match change {
         Change::Select { facts } | Change::Refresh { facts } => {
-            engine.feed(&Event::Process { at, facts: facts.clone() });
+            funnel.feed(&Event::Process { at, facts: facts.clone() });
         }
         Change::Deselect { .. } => {}
     }

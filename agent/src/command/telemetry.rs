@@ -7,6 +7,7 @@ use std::sync::{
 
 use agent_common::Counter;
 
+use super::funnel::Funnel;
 use crate::{
     export::metrics::MetricsText,
     pipeline::{Engine, LedgerTotals},
@@ -41,13 +42,14 @@ impl Telemetry {
         &self,
         counters: &[(Counter, u64)],
         source: &mut KernelSource,
-        engine: &mut Engine,
+        funnel: &mut Funnel,
         table: &Table,
     ) {
         let mut samples = Vec::with_capacity(160);
         kernel(&mut samples, counters);
         ring(&mut samples, source.fill(), source.undecodable());
-        pipeline(&mut samples, engine);
+        pipeline(&mut samples, funnel.engine());
+        recording(&mut samples, funnel);
         processes(&mut samples, table);
         samples.push(Sample {
             name: "wirespan_feedback_refused_total",
@@ -159,6 +161,21 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
             labels,
             value: sample.value,
         });
+    }
+}
+
+fn recording(samples: &mut Vec<Sample>, funnel: &Funnel) {
+    let Some(recorded) = funnel.recorded() else { return };
+    for (name, help, value) in [
+        ("wirespan_recorded_events_total", "events written to the event log", recorded.events),
+        ("wirespan_recorded_bytes_total", "bytes written to the event log", recorded.bytes),
+        (
+            "wirespan_recording_dropped_events_total",
+            "events that came after the recording had stopped",
+            recorded.dropped,
+        ),
+    ] {
+        samples.push(Sample { name, help, labels: Vec::new(), value });
     }
 }
 

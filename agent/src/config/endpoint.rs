@@ -1,7 +1,7 @@
 //! What an OTLP endpoint must look like in the file (RFC 3986: scheme, host, port, perhaps a path).
 
 /// Why the text is no endpoint.
-pub(super) fn check(text: &str, grpc: bool) -> Result<(), &'static str> {
+pub(crate) fn check(text: &str, grpc: bool) -> Result<(), &'static str> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let Some(rest) = rest else { return Err("a URL that begins with http:// or https://") };
     if text.contains(|c: char| {

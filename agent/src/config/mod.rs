@@ -12,7 +12,9 @@ mod yaml;
 
 use std::{fs::File, io::Read, net::SocketAddr, path::Path, time::Duration};
 
+pub(crate) use endpoint::check as check_endpoint;
 pub use error::ConfigError;
+pub(crate) use quantity::bytes as parse_size;
 
 use crate::{
     export::{self, HostResource, otlp::settings::InvalidVariable},

@@ -15,7 +15,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// `8192`, `64KiB`, `8MiB`, `1GiB`.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let factor = match unit {
         "" | "B" => 1,

@@ -1,4 +1,4 @@
-//! The decoded event: the one language between the sources (kernel, later log and pcap) and the pipeline.
+//! The decoded event: the one language between the sources (kernel, event log, later pcap) and the pipeline.
 //!
 //! The pipeline knows time, randomness and processes only through what stands here, so the same events give the same
 //! spans. Payload is borrowed from the source's buffer: whoever needs it longer copies it.
@@ -195,6 +195,29 @@ pub enum Event<'a> {
     Shutdown {
         at: Timestamp,
     },
+}
+
+impl Event<'_> {
+    /// When it happened; `None` for the run key, which has no time.
+    #[must_use]
+    pub const fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::RunKey(_) => None,
+            Self::Clock { at, .. }
+            | Self::Process { at, .. }
+            | Self::Fork { at, .. }
+            | Self::Exit { at, .. }
+            | Self::Connected { at, .. }
+            | Self::ConnectFailed { at, .. }
+            | Self::HalfClosed { at, .. }
+            | Self::Tick { at }
+            | Self::Shutdown { at } => Some(*at),
+            Self::Connecting(event) => Some(event.at),
+            Self::Opened(event) => Some(event.at),
+            Self::Transfer(event) => Some(event.at),
+            Self::Closed(event) => Some(event.at),
+        }
+    }
 }
 
 /// A selected process has begun to connect.

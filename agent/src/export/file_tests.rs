@@ -14,7 +14,7 @@ use crate::{
 };
 
 fn spans(count: usize) -> Batch {
-    Arc::new((0..count).map(|_| Traced::Span(Box::new(samples::server_span()))).collect())
+    samples::batch((0..count).map(|_| Traced::Span(Box::new(samples::server_span()))).collect())
 }
 
 fn feed() -> Arc<Feed> {

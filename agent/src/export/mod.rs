@@ -86,7 +86,8 @@ impl Exporters {
         if let Some(file) = &settings.file {
             let feed = Arc::new(Feed::new("file", file.queue_entries));
             let exporter = LineExporter::open(file, host.clone(), Arc::clone(&feed))?;
-            running.push(Running { feed, worker: spawn_thread("file", move || exporter.run())? });
+            let worker = spawn_thread(&feed, move || exporter.run())?;
+            running.push(Running { feed, worker });
         }
         if let Some(otlp) = &settings.otlp {
             let feed = Arc::new(Feed::new("otlp", otlp.queue_entries));
@@ -99,7 +100,8 @@ impl Exporters {
             let feed = Arc::new(Feed::new("console", console.queue_entries));
             let (host, of_thread, closed) = (host.clone(), Arc::clone(&feed), Arc::clone(&output_closed));
             let run = move || console::run(console, host, of_thread, closed);
-            running.push(Running { feed, worker: spawn_thread("console", run)? });
+            let worker = spawn_thread(&feed, run)?;
+            running.push(Running { feed, worker });
         }
         Ok(Self { running, output_closed })
     }
@@ -107,7 +109,7 @@ impl Exporters {
     /// Gives a batch to every exporter. Never waits; an exporter whose queue is full drops and counts.
     pub fn send(&self, batch: &Batch) {
         for running in &self.running {
-            running.feed.queue.push(Arc::clone(batch));
+            running.feed.queue.push(batch.clone());
         }
     }
 
@@ -158,10 +160,12 @@ impl Worker {
     }
 }
 
-fn spawn_thread(exporter: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Worker, StartError> {
+fn spawn_thread(feed: &Arc<Feed>, run: impl FnOnce() + Send + 'static) -> Result<Worker, StartError> {
     let (sender, done) = oneshot::channel::<()>();
+    let (exporter, closing) = (feed.name, Closing(Arc::clone(feed)));
     let body = move || {
         run();
+        drop(closing);
         drop(sender);
     };
     thread::Builder::new()
@@ -169,6 +173,16 @@ fn spawn_thread(exporter: &'static str, run: impl FnOnce() + Send + 'static) -> 
         .spawn(body)
         .map(|_| Worker::Thread(done))
         .map_err(|source| StartError::Thread { exporter, source })
+}
+
+/// Closes the queue of an exporter that has ended, however it did: nobody shall wait for room in it.
+#[derive(Debug)]
+struct Closing(Arc<Feed>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
 }
 
 /// Gives batches to the exporters and tells their metrics; cheap to clone.
@@ -181,7 +195,14 @@ impl Sender {
     /// As [`Exporters::send`].
     pub fn send(&self, batch: &Batch) {
         for feed in &self.feeds {
-            feed.queue.push(Arc::clone(batch));
+            feed.queue.push(batch.clone());
+        }
+    }
+
+    /// As [`Sender::send`], but waits for room in every queue: a source that can wait (a replay) loses nothing.
+    pub fn send_waiting(&self, batch: &Batch) {
+        for feed in &self.feeds {
+            feed.queue.push_waiting(batch.clone());
         }
     }
 

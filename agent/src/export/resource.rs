@@ -8,6 +8,7 @@
 use std::{fs, hash::Hasher, path::Path, sync::Arc};
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::{
@@ -19,8 +20,9 @@ use crate::{
 /// Resources of processes kept ready by each exporter; beyond that all are made anew.
 const MAX_CACHED: usize = 1_024;
 
-/// What all resources of this agent have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What all resources of this agent have in common. Event logs hold it under these names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HostResource {
     /// `host.name`
     pub name: Option<String>,

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::{
-    pipeline::samples::{open, server_span},
+    pipeline::samples::{self, open, server_span},
     trace::span::Traced,
 };
 
 fn batch() -> Batch {
-    Arc::new(vec![Traced::Span(Box::new(server_span())), open(), Traced::Span(Box::new(server_span()))])
+    samples::batch(vec![Traced::Span(Box::new(server_span())), open(), Traced::Span(Box::new(server_span()))])
 }
 
 #[tokio::test]

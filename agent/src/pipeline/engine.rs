@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     event::{Closed, ConnectionId, Direction, Event, Feedback, Opened, Timestamp, Transfer},
     protocol::{Connection, Counters as ProtocolCounters, Limits, Output},
@@ -17,8 +19,9 @@ use super::{
 /// Silent connections are looked for so often: nanoseconds of event time.
 const IDLE_SEARCH: u64 = 10_000_000_000;
 
-/// How the engine is set up.
-#[derive(Debug, Clone)]
+/// How the engine is set up. Event logs hold it under these names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     pub trace: trace::Settings,
     pub limits: Limits,

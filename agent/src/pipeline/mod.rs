@@ -2,6 +2,7 @@
 
 mod connections;
 mod engine;
+mod line;
 pub mod queue;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -9,4 +10,5 @@ mod tally;
 
 pub use connections::Eviction;
 pub use engine::{Engine, Settings};
+pub use line::Pipeline;
 pub use tally::{LedgerTotals, Tally, WithheldKey};

@@ -22,7 +22,12 @@ use crate::{event::Timestamp, trace::span::Traced};
 pub const DEFAULT_CAPACITY: usize = 32_768;
 
 /// What the pipeline hands over: shared by all exporters.
-pub type Batch = Arc<Vec<Traced>>;
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Event time when it was complete; a batch without entries says that this much time has passed.
+    pub at: Timestamp,
+    pub entries: Arc<Vec<Traced>>,
+}
 
 /// Part of a batch, taken from the queue.
 #[derive(Debug, Clone)]
@@ -35,7 +40,13 @@ impl Piece {
     /// The entries of this piece, oldest first.
     #[must_use]
     pub fn entries(&self) -> &[Traced] {
-        &self.batch[self.range.clone()]
+        &self.batch.entries[self.range.clone()]
+    }
+
+    /// Event time when its batch was complete.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.batch.at
     }
 }
 
@@ -58,6 +69,8 @@ pub struct Queue {
     arrived: Condvar,
     /// Wakes a consumer that is a task.
     notify: Notify,
+    /// Wakes a producer that waits for room.
+    room: Condvar,
     accepted_spans: AtomicU64,
     dropped_spans: AtomicU64,
     dropped_notices: AtomicU64,
@@ -68,6 +81,8 @@ struct State {
     pieces: VecDeque<Piece>,
     entries: usize,
     closed: bool,
+    /// The time of the youngest batch.
+    now: Timestamp,
 }
 
 impl Queue {
@@ -79,6 +94,7 @@ impl Queue {
             state: Mutex::default(),
             arrived: Condvar::new(),
             notify: Notify::new(),
+            room: Condvar::new(),
             accepted_spans: AtomicU64::new(0),
             dropped_spans: AtomicU64::new(0),
             dropped_notices: AtomicU64::new(0),
@@ -88,11 +104,26 @@ impl Queue {
     /// Puts a batch in. What does not fit (the end of the batch) and everything after [`Self::close`] is dropped and
     /// counted. Never waits for the consumer.
     pub fn push(&self, batch: Batch) {
-        let mut state = self.lock();
+        self.put(self.lock(), batch);
+    }
+
+    /// As [`Self::push`], but waits until the consumer has made room: for a source that can wait (a replay). Once the
+    /// queue is closed nothing is waited for.
+    pub fn push_waiting(&self, batch: Batch) {
+        let state = self.lock();
+        let full = |state: &mut State| {
+            !state.closed && state.entries > 0 && state.entries + batch.entries.len() > self.capacity
+        };
+        let state = self.room.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+        self.put(state, batch);
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State>, batch: Batch) {
+        state.now = state.now.max(batch.at);
         let room = if state.closed { 0 } else { self.capacity - state.entries };
-        let taken = batch.len().min(room);
-        let (accepted, _) = count(&batch[..taken]);
-        let (dropped, notices) = count(&batch[taken..]);
+        let taken = batch.entries.len().min(room);
+        let (accepted, _) = count(&batch.entries[..taken]);
+        let (dropped, notices) = count(&batch.entries[taken..]);
         self.accepted_spans.fetch_add(accepted, Ordering::Relaxed);
         self.dropped_spans.fetch_add(dropped, Ordering::Relaxed);
         self.dropped_notices.fetch_add(notices, Ordering::Relaxed);
@@ -121,22 +152,36 @@ impl Queue {
     /// As [`Self::next`] for a consumer that is a thread, which waits at most `patience`.
     pub fn next_within(&self, most: usize, patience: Duration) -> Next {
         let state = self.lock();
-        let (mut state, _) = self
+        let (state, _) = self
             .arrived
             .wait_timeout_while(state, patience, |state| state.entries == 0 && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
-        state.take(most)
+        self.taken(state, most)
     }
 
     /// Takes at most `most` entries without waiting.
     pub fn try_next(&self, most: usize) -> Next {
-        self.lock().take(most)
+        self.taken(self.lock(), most)
+    }
+
+    fn taken(&self, mut state: MutexGuard<'_, State>, most: usize) -> Next {
+        let next = state.take(most);
+        drop(state);
+        self.room.notify_one();
+        next
+    }
+
+    /// Event time: that of the youngest batch given to this queue.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.lock().now
     }
 
     /// Refuses everything from now on; what is inside can still be taken.
     pub fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_all();
+        self.room.notify_all();
         self.notify.notify_one();
     }
 
@@ -188,7 +233,7 @@ impl State {
             return if self.closed { Next::Closed } else { Next::Idle };
         };
         let end = front.range.end.min(front.range.start.saturating_add(most.max(1)));
-        let piece = Piece { batch: Arc::clone(&front.batch), range: front.range.start..end };
+        let piece = Piece { batch: front.batch.clone(), range: front.range.start..end };
         self.entries -= piece.range.len();
         front.range.start = end;
         if !front.range.is_empty() {
@@ -237,21 +282,19 @@ impl Batcher {
             self.oldest = now;
         }
         self.entries.push(traced);
-        if self.entries.len() >= self.max_entries { self.take() } else { None }
+        (self.entries.len() >= self.max_entries).then(|| self.take(now))
     }
 
-    /// The batch, when its oldest entry is old enough at event time `now`. To be called on every tick.
+    /// The batch, when its oldest entry is old enough at event time `now`.
     pub fn tick(&mut self, now: Timestamp) -> Option<Batch> {
-        if now.since(self.oldest) >= self.max_age { self.take() } else { None }
+        let due = !self.entries.is_empty() && now.since(self.oldest) >= self.max_age;
+        due.then(|| self.take(now))
     }
 
-    /// Whatever is there: for the shutdown.
-    pub fn take(&mut self) -> Option<Batch> {
-        if self.entries.is_empty() {
-            return None;
-        }
+    /// Whatever is there, perhaps nothing: for ticks and the shutdown.
+    pub fn take(&mut self, now: Timestamp) -> Batch {
         let next = Vec::with_capacity(self.max_entries.min(self.entries.len()));
-        Some(Arc::new(std::mem::replace(&mut self.entries, next)))
+        Batch { at: now, entries: Arc::new(std::mem::replace(&mut self.entries, next)) }
     }
 }
 

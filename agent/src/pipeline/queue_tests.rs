@@ -5,12 +5,12 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pipeline::samples::{open, server_span};
+use crate::pipeline::samples::{batch, open, server_span};
 
 const LONG: Duration = Duration::from_secs(60);
 
 fn spans(count: usize) -> Batch {
-    Arc::new((0..count).map(|_| Traced::Span(Box::new(server_span()))).collect())
+    batch((0..count).map(|_| Traced::Span(Box::new(server_span()))).collect())
 }
 
 fn taken(next: Next) -> usize {
@@ -36,7 +36,7 @@ fn a_full_queue_drops_the_newest_and_counts() {
 fn notices_of_open_requests_take_room_but_are_no_lost_spans() {
     let queue = Queue::new(2);
     let entry = || Traced::Span(Box::new(server_span()));
-    queue.push(Arc::new(vec![open(), entry(), open(), entry()]));
+    queue.push(batch(vec![open(), entry(), open(), entry()]));
     assert_eq!((queue.accepted_spans(), queue.dropped_spans(), queue.dropped_notices()), (1, 1, 1));
 }
 
@@ -98,13 +98,47 @@ fn the_batcher_flushes_by_size_age_and_on_demand() {
     assert!(batcher.push(entry(), Timestamp(1_000)).is_none());
     assert!(batcher.push(entry(), Timestamp(1_050)).is_none());
     assert!(batcher.tick(Timestamp(1_099)).is_none());
-    assert_eq!(batcher.tick(Timestamp(1_100)).unwrap().len(), 2);
+    assert_eq!(batcher.tick(Timestamp(1_100)).unwrap().entries.len(), 2);
     assert!(batcher.push(entry(), Timestamp(2_000)).is_none());
     assert!(batcher.push(entry(), Timestamp(2_000)).is_none());
-    assert_eq!(batcher.push(entry(), Timestamp(2_000)).unwrap().len(), 3);
+    assert_eq!(batcher.push(entry(), Timestamp(2_000)).unwrap().entries.len(), 3);
     assert!(batcher.push(entry(), Timestamp(3_000)).is_none());
-    assert_eq!(batcher.take().unwrap().len(), 1);
-    assert!(batcher.take().is_none());
+    let last = batcher.take(Timestamp(3_050));
+    assert_eq!((last.entries.len(), last.at), (1, Timestamp(3_050)));
+    assert!(batcher.take(Timestamp(3_050)).entries.is_empty());
+}
+
+#[test]
+fn a_producer_that_can_wait_loses_nothing() {
+    let queue = Arc::new(Queue::new(10));
+    let producer = thread::spawn({
+        let queue = Arc::clone(&queue);
+        move || {
+            for _ in 0..50 {
+                queue.push_waiting(spans(7));
+            }
+            // More than the queue could ever hold: the rest is dropped, not waited for.
+            queue.push_waiting(spans(11));
+            queue.close();
+            // Nobody takes from a closed queue: not waited for either.
+            queue.push_waiting(spans(1));
+        }
+    });
+    let mut total = 0;
+    while let Next::Piece(piece) = queue.next_within(3, LONG) {
+        total += piece.entries().len();
+    }
+    producer.join().unwrap();
+    assert_eq!((total, queue.dropped_spans()), (360, 2));
+}
+
+#[test]
+fn a_batch_without_entries_tells_the_time_and_takes_no_room() {
+    let queue = Queue::new(1);
+    for at in [5, 9, 7] {
+        queue.push(Batch { at: Timestamp(at), entries: Arc::default() });
+    }
+    assert_eq!((queue.now(), queue.len()), (Timestamp(9), 0));
 }
 
 proptest! {

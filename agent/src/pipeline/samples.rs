@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::queue::Batch;
 use crate::{
-    event::ProcessFacts,
+    event::{ProcessFacts, Timestamp},
     trace::span::{Evidence, Http, Link, Parent, Span, SpanId, SpanKind, Status, TraceId, Traced},
 };
 
@@ -186,4 +187,9 @@ pub(crate) fn variety() -> Vec<Span> {
     ];
     all.push(extremes);
     all
+}
+
+/// A batch that was complete at time 0.
+pub(crate) fn batch(entries: Vec<Traced>) -> Batch {
+    Batch { at: Timestamp(0), entries: Arc::new(entries) }
 }

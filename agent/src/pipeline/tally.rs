@@ -35,14 +35,16 @@ pub struct LedgerTotals {
 impl LedgerTotals {
     /// Adds one connection.
     pub fn add(&mut self, ledger: &Ledger) {
+        // A replayed log may claim anything.
+        let add = |sum: &mut u64, more| *sum = sum.saturating_add(more);
         for account in &ledger.directions {
-            self.observed += account.observed;
-            self.parsed += account.parsed;
-            self.skipped += account.skipped;
-            self.truncated += account.truncated;
-            self.dropped += account.dropped;
-            self.unseen += account.unseen;
-            self.violations += u64::from(account.violation);
+            add(&mut self.observed, account.observed);
+            add(&mut self.parsed, account.parsed);
+            add(&mut self.skipped, account.skipped);
+            add(&mut self.truncated, account.truncated);
+            add(&mut self.dropped, account.dropped);
+            add(&mut self.unseen, account.unseen);
+            add(&mut self.violations, u64::from(account.violation));
         }
     }
 }

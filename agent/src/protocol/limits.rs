@@ -1,7 +1,10 @@
 //! What a connection may cost, and how often each ceiling or loss was met.
 
-/// Ceilings of one connection, with their defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// Ceilings of one connection, with their defaults. Event logs hold them under these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Bytes of one message head that are buffered when it comes in several calls (default 64 KiB). What is beyond is
     /// not looked at; the head is marked incomplete.

@@ -1,5 +1,8 @@
-//! Where events come from. Live: the kernel. From a file: packets that others captured. (A recorded log comes in through
-//! the same door.)
+//! Where events come from: the kernel, live; or a file, be it a recorded event log or packets that others captured.
 
 pub mod kernel;
+mod kind;
+pub mod log;
 pub mod pcap;
+
+pub use kind::{FIRST_BYTES, Kind};

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "REDACTED";
@@ -55,8 +56,9 @@ pub const SENSITIVE_QUERY_NAMES: &[&str] = &[
     "x-api-key",
 ];
 
-/// The names of query parameters whose values are replaced.
-#[derive(Debug, Clone)]
+/// The names of query parameters whose values are replaced. Event logs hold them as a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
 pub struct Redaction {
     names: FxHashSet<Box<[u8]>>,
     longest: usize,
@@ -65,6 +67,22 @@ pub struct Redaction {
 impl Default for Redaction {
     fn default() -> Self {
         Self::new(SENSITIVE_QUERY_NAMES)
+    }
+}
+
+impl From<Vec<String>> for Redaction {
+    fn from(names: Vec<String>) -> Self {
+        Self::new(names)
+    }
+}
+
+impl From<Redaction> for Vec<String> {
+    /// In alphabetic order, so that the same names are the same text.
+    fn from(redaction: Redaction) -> Self {
+        let mut names: Self =
+            redaction.names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        names.sort_unstable();
+        names
     }
 }
 

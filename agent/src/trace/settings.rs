@@ -1,11 +1,14 @@
-//! Limits and switches of the trace layer.
+//! Limits and switches of the trace layer. Event logs hold them under these names.
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::redaction::Redaction;
 
 /// How far the trace layer may go in memory and in waiting. All times are event time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// How long a finished span waits for its parent before it is exported as it stands. Default 30 s.
     pub parent_wait: Duration,
@@ -62,7 +65,8 @@ impl Default for Settings {
 }
 
 /// Bytes of UTF-8 that a text may have after redaction; the rest is cut at a character.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TextLimits {
     /// `url.path`. Default 2,048.
     pub path: usize,

@@ -8,5 +8,6 @@ mod harm;
 mod matrix;
 mod messages;
 mod peers;
+mod replay;
 mod syscalls;
 mod traces;

@@ -1,4 +1,7 @@
 //! The console exporter: what people see. A thread of its own prints trees of spans, or OTLP JSON lines, to stdout.
+//!
+//! What is printed in which order depends on event time alone, which comes with the batches: a replay prints the trees
+//! that the live run printed.
 
 mod line;
 mod tree;
@@ -7,7 +10,7 @@ use std::{
     env,
     io::{self, ErrorKind, IsTerminal, Write},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -19,11 +22,11 @@ use super::{
     resource::HostResource,
 };
 use crate::{
-    pipeline::queue::{DEFAULT_CAPACITY, Next},
+    pipeline::queue::{DEFAULT_CAPACITY, Next, Piece},
     trace::span::Traced,
 };
 
-/// How often traces are looked at whose grace is over, and how long JSON lines may wait.
+/// How often event time is looked at while no span comes, and how long JSON lines may wait.
 const TICK: Duration = Duration::from_millis(50);
 /// Entries taken from the queue at once.
 const MAX_ENTRIES: usize = 512;
@@ -94,8 +97,6 @@ struct TreeConsole<L> {
     forest: Forest,
     color: bool,
     destination: L,
-    started: Instant,
-    last_tick: Instant,
     failing: bool,
 }
 
@@ -103,14 +104,11 @@ impl<L: Lines> TreeConsole<L> {
     fn new(settings: ConsoleSettings, feed: Arc<Feed>, destination: L) -> Self {
         let wanted =
             || io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let now = Instant::now();
         Self {
             feed,
             forest: Forest::new(settings.max_traces),
             color: settings.color.unwrap_or_else(wanted),
             destination,
-            started: now,
-            last_tick: now,
             failing: false,
         }
     }
@@ -118,16 +116,13 @@ impl<L: Lines> TreeConsole<L> {
     fn run(mut self) {
         loop {
             match self.feed.queue.next_within(MAX_ENTRIES, TICK) {
-                Next::Piece(piece) => self.add(piece.entries()),
-                Next::Idle => {}
+                Next::Piece(piece) => self.add(&piece),
+                Next::Idle => self.forest.tick(self.feed.queue.now()),
                 Next::Closed => {
+                    self.forest.tick(self.feed.queue.now());
                     self.forest.finish();
                     return self.print();
                 }
-            }
-            if self.last_tick.elapsed() >= TICK {
-                self.last_tick = Instant::now();
-                self.forest.tick(self.started.elapsed());
             }
             self.print();
             if self.destination.closed() {
@@ -136,11 +131,11 @@ impl<L: Lines> TreeConsole<L> {
         }
     }
 
-    fn add(&mut self, entries: &[Traced]) {
-        let now = self.started.elapsed();
-        for entry in entries {
+    fn add(&mut self, piece: &Piece) {
+        self.forest.tick(piece.at());
+        for entry in piece.entries() {
             match entry {
-                Traced::Span(span) => self.forest.add(span, now),
+                Traced::Span(span) => self.forest.add(span, piece.at()),
                 Traced::Open(span) => self.forest.open(span),
             }
         }

@@ -7,15 +7,15 @@ use super::{
     *,
 };
 use crate::{
-    event::{FIRST_VIRTUAL_PID, ProcessFacts, UNKNOWN_SERVICE},
-    pipeline::samples::{MILLI, client_span, connect_span, open, server_span, span_id, trace_id},
+    event::{FIRST_VIRTUAL_PID, ProcessFacts, Timestamp, UNKNOWN_SERVICE},
+    pipeline::samples::{self, MILLI, client_span, connect_span, open, server_span, span_id, trace_id},
     trace::span::{Evidence, Parent, Span, Status},
 };
 
 const PLAIN: Style = Style { color: false, width: None };
 
-const fn at(millis: u64) -> Duration {
-    Duration::from_millis(millis)
+const fn at(millis: u64) -> Timestamp {
+    Timestamp(millis * MILLI)
 }
 
 fn printed(forest: &mut Forest, style: Style) -> String {
@@ -289,7 +289,7 @@ impl Lines for Kept {
 fn traced(spans: Vec<Span>) -> crate::pipeline::queue::Batch {
     let mut entries: Vec<_> = spans.into_iter().map(|span| Traced::Span(Box::new(span))).collect();
     entries.push(open());
-    Arc::new(entries)
+    samples::batch(entries)
 }
 
 #[test]

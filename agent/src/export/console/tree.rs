@@ -2,18 +2,21 @@
 //!
 //! A root is a span without a parent in this agent's sight. A span that comes after its parent was printed is *late*: it
 //! gets a line of its own that names the parent. A span whose parent never comes is printed as an *orphan* after a while.
-//! Time is what the caller says it is.
+//! Time is event time, as the caller tells it; how often it is told changes nothing.
 
-use std::{collections::VecDeque, mem, time::Duration};
+use std::{collections::VecDeque, mem};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::trace::span::{Span, SpanId, TraceId};
+use crate::{
+    event::Timestamp,
+    trace::span::{Span, SpanId, TraceId},
+};
 
-/// From the arrival of a root (or late span) to its printing.
-const GRACE: Duration = Duration::from_millis(200);
-/// How long a span without a root is held, and a printed trace is remembered.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// From the arrival of a root (or late span) to its printing, in nanoseconds.
+const GRACE: u64 = 200_000_000;
+/// How long a span without a root is held, and a printed trace is remembered, in nanoseconds.
+const PATIENCE: u64 = 60_000_000_000;
 /// Spans held by all traces together.
 const MAX_HELD: usize = 20_000;
 /// Printed spans of one trace that late spans can name.
@@ -66,11 +69,29 @@ pub(super) struct Forest {
 struct Trace {
     held: Vec<Span>,
     /// When the held spans that can be printed are to be printed.
-    due: Option<Duration>,
+    due: Option<Timestamp>,
     /// When something last came.
-    touched: Duration,
+    touched: Timestamp,
     /// What was printed, for late spans; the newest last.
     printed: VecDeque<(SpanId, String)>,
+}
+
+/// Something to be done with a trace at a time.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    at: Timestamp,
+    /// Place among the traces by age.
+    age: usize,
+    what: What,
+    id: TraceId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// Roots and late spans are printed.
+    Heads,
+    /// Everything is printed, and the trace forgotten.
+    All,
 }
 
 impl Forest {
@@ -86,14 +107,14 @@ impl Forest {
     }
 
     /// A finished span has come.
-    pub(super) fn add(&mut self, span: &Span, now: Duration) {
+    pub(super) fn add(&mut self, span: &Span, now: Timestamp) {
         let trace = self.traces.entry(span.trace).or_insert_with(|| {
             self.order.push_back(span.trace);
             Trace::default()
         });
         trace.touched = now;
         if trace.head(span).is_some() {
-            trace.due.get_or_insert(now + GRACE);
+            trace.due.get_or_insert(now.plus(GRACE));
         }
         trace.held.push(span.clone());
         self.held += 1;
@@ -107,27 +128,39 @@ impl Forest {
         self.rows.push(Row { span: span.clone(), branches: String::new(), place: Place::Open });
     }
 
-    /// Time has passed: prints what is due.
-    pub(super) fn tick(&mut self, now: Duration) {
-        let mut over = vec![];
-        for id in &self.order {
-            let Some(trace) = self.traces.get_mut(id) else { continue };
+    /// Time has passed: prints what is due, in the order in which it became so.
+    pub(super) fn tick(&mut self, now: Timestamp) {
+        let mut over = false;
+        for Due { id, what, .. } in self.due(now) {
+            let Some(trace) = self.traces.get_mut(&id) else { continue };
             let before = trace.held.len();
-            if trace.due.is_some_and(|due| due <= now) {
-                trace.print_heads(&mut self.rows);
-            }
-            if now.saturating_sub(trace.touched) >= PATIENCE {
-                trace.print_all(&mut self.rows);
-                over.push(*id);
+            match what {
+                What::Heads => trace.print_heads(&mut self.rows),
+                What::All => trace.print_all(&mut self.rows),
             }
             self.held -= before - trace.held.len();
+            if what == What::All {
+                self.traces.remove(&id);
+                over = true;
+            }
         }
-        for id in &over {
-            self.traces.remove(id);
-        }
-        if !over.is_empty() {
+        if over {
             self.order.retain(|id| self.traces.contains_key(id));
         }
+    }
+
+    /// What is to be done by `now`, the earliest first; of what is due together the oldest trace first.
+    fn due(&self, now: Timestamp) -> Vec<Due> {
+        let mut all = vec![];
+        for (age, id) in self.order.iter().enumerate() {
+            let Some(trace) = self.traces.get(id) else { continue };
+            let heads = trace.due.map(|at| (at, What::Heads));
+            let end = Some((trace.touched.plus(PATIENCE), What::All));
+            let due = [heads, end].into_iter().flatten().filter(|(at, _)| *at <= now);
+            all.extend(due.map(|(at, what)| Due { at, age, what, id: *id }));
+        }
+        all.sort_unstable_by_key(|due| (due.at, due.age, due.what));
+        all
     }
 
     /// Prints everything that is held.

@@ -18,7 +18,7 @@ use tokio_rustls::{
 use tonic::Code;
 
 use super::{
-    collector::{Collector, Reply},
+    collector::{Collector, Received, Reply},
     settings::{Compression, Endpoint, Header, Protocol},
     *,
 };
@@ -53,7 +53,7 @@ fn spans(count: usize) -> Batch {
         span.process = Arc::clone(&process);
         Traced::Span(Box::new(span))
     };
-    Arc::new((0..count).map(one).collect())
+    samples::batch((0..count).map(one).collect())
 }
 
 fn start(otlp: OtlpSettings) -> Exporters {
@@ -193,7 +193,7 @@ async fn requests_have_at_most_the_configured_number_of_spans() {
         // Closing the queue ends the wait for a full request.
         let summary = stop(exporters, PATIENCE).await;
         assert_eq!((summary.exported, summary.dropped_total()), (2_100, 0));
-        let mut sizes: Vec<_> = collector.received().iter().map(collector::Received::spans).collect();
+        let mut sizes: Vec<_> = collector.received().iter().map(Received::spans).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [52, 512, 512, 512, 512]);
     }
@@ -433,4 +433,27 @@ fn settings_that_cannot_work_are_told_at_the_start() {
             assert!(!error.contains("secret"), "{error}");
         }
     }
+}
+
+/// What a replay relies on: how fast spans come does not decide which of them stand in one request.
+#[tokio::test]
+async fn one_request_at_a_time_without_a_delay_is_cut_by_number_alone() {
+    let mut requests = vec![];
+    for pause in [Duration::ZERO, Duration::from_millis(20)] {
+        let collector = Collector::start([]).await;
+        let mut otlp = settings(collector.url(), Protocol::Grpc);
+        otlp.batch_spans = 512;
+        otlp.batch_delay = PATIENCE;
+        otlp.concurrent_requests = 1;
+        let exporters = start(otlp);
+        for count in [100, 500, 30, 700] {
+            exporters.send(&spans(count));
+            tokio::time::sleep(pause).await;
+        }
+        stop(exporters, PATIENCE).await;
+        let received = collector.received();
+        assert_eq!(received.iter().map(Received::spans).collect::<Vec<_>>(), [512, 512, 306]);
+        requests.push(received.into_iter().map(|one| one.request).collect::<Vec<_>>());
+    }
+    assert!(requests[0] == requests[1]);
 }

@@ -1,0 +1,59 @@
+//! `wirespan record`: every event of a run into a file, for `wirespan replay`. Nothing is exported.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{recording::Recording, target::Target, trace::NO_TARGET};
+use crate::{
+    config,
+    export::{self, HostResource},
+    source::log::RecorderSettings,
+};
+
+/// Arguments of `wirespan record`.
+#[derive(Debug, Args)]
+pub(super) struct RecordArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The file, which must not exist yet; only its owner can read it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Stop when the file has this size: 500MiB, 2GiB.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    max_size: u64,
+    /// Mask what was sent and received: bodies, paths, values of queries and header fields.
+    #[arg(long)]
+    redact: bool,
+}
+
+/// Records until the time is over, a signal comes, the command ends or the file is full. Returns the exit status: that of
+/// the command, but 1 when not everything could be recorded.
+pub(super) fn record(args: RecordArgs, verbose: bool) -> Result<i32> {
+    let host = HostResource::detect(|name| std::env::var(name).ok());
+    let settings = RecorderSettings { path: args.out, max_bytes: args.max_size, redact: args.redact };
+    let recording = Recording::new(settings, host.clone());
+    let status = args.target.watch(host, export::Settings::default(), Some(recording.clone()), verbose);
+    let complete = recording.report();
+    let Some(status) = status? else { return Ok(NO_TARGET) };
+    Ok(if complete { status } else { 1 })
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("{text:?} is no size: write it like 500MiB or 2GiB");
+    config::parse_size(text).filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::recording::MAX_BYTES, *};
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        assert_eq!((size("500MiB"), size("1GiB")), (Ok(500 << 20), Ok(MAX_BYTES)));
+        for text in ["", "1GB", "-1", "99999999999GiB", "9223372036854775808"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

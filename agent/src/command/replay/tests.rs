@@ -1,0 +1,442 @@
+//! A simulated run, recorded beside a live export: its replay must give the same bytes, always.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    command::{
+        funnel::Funnel,
+        recording::{Header, Recording, Run as About},
+    },
+    event::{Closed, ConnectionId, Direction, LastInput, Opened, ProcessFacts, Thread, Transfer},
+    export::{Exporters, HostResource},
+    pipeline,
+    source::log::{
+        RecorderSettings,
+        redact::Masker,
+        samples::{self, Owned},
+    },
+    trace::span::Traced,
+};
+
+const MILLI: u64 = 1_000_000;
+const FRONT: Thread = Thread { pid: 10, tid: 11 };
+const BACK: Thread = Thread { pid: 20, tid: 20 };
+/// What stands in every request and response and may not survive a redaction.
+const SECRET: &str = "s3cret-value";
+
+/// A run: a front server that answers each request after a call to a back server; both are traced.
+struct Run {
+    events: Vec<Owned>,
+    at: u64,
+    positions: [[u64; 2]; 4],
+}
+
+impl Run {
+    fn new() -> Self {
+        let mut run = Self { events: vec![], at: 5_000 * MILLI, positions: [[0; 2]; 4] };
+        run.put(Event::Clock { at: Timestamp(run.at), unix_offset: 1_700_000_000_000_000_000 });
+        run.put(Event::RunKey([7; 16]));
+        for (thread, name) in [(FRONT, "front"), (BACK, "back")] {
+            let facts = ProcessFacts {
+                pid: thread.pid,
+                start_time: 99,
+                executable: format!("/opt/{name}").into(),
+                command_args: vec![name.into(), format!("--key={SECRET}")],
+                service_name: name.into(),
+                ..ProcessFacts::default()
+            };
+            run.put(Event::Process { at: Timestamp(run.at), facts: Box::new(facts) });
+        }
+        run.open(1, FRONT, ("10.0.0.1:80", "10.0.0.9:5000"), [1_000, 2_000]);
+        run.open(2, FRONT, ("10.0.0.1:6000", "10.0.0.2:81"), [3_000, 4_000]);
+        run.open(3, BACK, ("10.0.0.2:81", "10.0.0.1:6000"), [4_000, 3_000]);
+        run
+    }
+
+    fn put(&mut self, event: Event<'static>) {
+        self.events.push(event.into());
+    }
+
+    fn open(&mut self, id: u64, thread: Thread, (local, peer): (&str, &str), first_sequence: [u32; 2]) {
+        let opened = Opened {
+            at: Timestamp(self.at),
+            connection: ConnectionId(id),
+            thread,
+            local: local.parse().unwrap(),
+            peer: peer.parse().unwrap(),
+            network_namespace: 1,
+            first_sequence,
+            from_start: [true; 2],
+        };
+        self.put(Event::Opened(opened));
+    }
+
+    fn call(&mut self, id: usize, direction: Direction, thread: Thread, input: Option<usize>, text: &str) {
+        self.at += MILLI;
+        let last_input = input.map(|id| LastInput {
+            connection: ConnectionId(id as u64),
+            position: self.positions[id][Direction::In.index()] - 1,
+        });
+        let position = &mut self.positions[id][direction.index()];
+        let transfer = Transfer {
+            at: Timestamp(self.at),
+            connection: ConnectionId(id as u64),
+            direction,
+            position: *position,
+            length: u32::try_from(text.len()).unwrap(),
+            thread,
+            head: &[],
+            tail: &[],
+            withheld: None,
+            last_input,
+            dropped: 0,
+            process_drops: 0,
+        };
+        *position += text.len() as u64;
+        self.events.push(Owned::transfer(transfer, text.as_bytes()));
+    }
+
+    fn exchange(&mut self, number: usize) {
+        use Direction::{In, Out};
+        let asked = format!(
+            "POST /{SECRET}/{number}?token={SECRET}&q={SECRET} HTTP/1.1\r\nHost: {SECRET}:8080\r\nUser-Agent: {SECRET}\r\nContent-Length: {}\r\n\r\n{SECRET}",
+            SECRET.len()
+        );
+        let inner = format!("GET /inner/{SECRET} HTTP/1.1\r\nHost: inner\r\nCookie: {SECRET}\r\n\r\n");
+        let answer =
+            format!("HTTP/1.1 200 {SECRET}\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{SECRET}\r\n0\r\n\r\n");
+        let (answer, rest) = answer.split_at(answer.len() / 2);
+        let failed = format!("HTTP/1.1 50{} {SECRET}\r\nContent-Length: 0\r\n\r\n", number % 5);
+        self.call(1, In, FRONT, None, &asked);
+        self.call(2, Out, FRONT, Some(1), &inner);
+        self.call(3, In, BACK, None, &inner);
+        self.call(3, Out, BACK, Some(3), answer);
+        self.call(3, Out, BACK, Some(3), rest);
+        self.call(2, In, FRONT, None, answer);
+        self.call(2, In, FRONT, None, rest);
+        self.call(1, Out, FRONT, Some(2), &failed);
+        if number.is_multiple_of(3) {
+            self.at += 60 * MILLI;
+            self.put(Event::Tick { at: Timestamp(self.at) });
+        }
+    }
+
+    fn end(mut self) -> Vec<Owned> {
+        for id in 1..=3 {
+            let observed = self.positions[id];
+            let closed = Closed {
+                at: Timestamp(self.at),
+                connection: ConnectionId(id as u64),
+                errno: 0,
+                observed,
+                dropped: [0; 2],
+                skipped: [0; 2],
+            };
+            self.put(Event::Closed(closed));
+        }
+        self.put(Event::Shutdown { at: Timestamp(self.at + MILLI) });
+        self.events
+    }
+}
+
+fn events(exchanges: usize) -> Vec<Owned> {
+    let mut run = Run::new();
+    (0..exchanges).for_each(|number| run.exchange(number));
+    run.end()
+}
+
+fn host() -> HostResource {
+    HostResource {
+        name: Some("recorded-host".into()),
+        id: Some("id".into()),
+        attributes: vec![("k8s.cluster.name".into(), "blue".into())],
+    }
+}
+
+fn to_file(path: PathBuf) -> export::Settings {
+    export::Settings { file: Some(FileSettings::new(path)), ..export::Settings::default() }
+}
+
+/// What the session does, without a kernel: records and exports. Gives the exported bytes and the log's path.
+fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) {
+    let (log, spans) = (directory.join("log"), directory.join("live.jsonl"));
+    let settings = RecorderSettings { path: log.clone(), max_bytes: u64::MAX, redact };
+    let pipeline = pipeline::Settings::default();
+    let recorder = Recording::new(settings, host()).start(About::default(), pipeline.clone()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let exporters = Exporters::start(&to_file(spans.clone()), &host(), runtime.handle()).unwrap();
+    let mut funnel = Funnel::new(pipeline, exporters.sender(), Some(recorder));
+    events.iter().for_each(|event| funnel.feed(&event.event()));
+    let recorded = funnel.close().unwrap();
+    assert_eq!((recorded.events, recorded.dropped), (events.len() as u64, 0));
+    runtime.block_on(exporters.shutdown(Duration::from_secs(60)));
+    (std::fs::read(spans).unwrap(), log)
+}
+
+fn replayed(directory: &Path, log: &Path, name: &str) -> (Vec<u8>, Outcome) {
+    let spans = directory.join(name);
+    let outcome = one(log, &to_file(spans.clone()), false).unwrap();
+    (std::fs::read(spans).unwrap(), outcome)
+}
+
+/// Method, status, sizes, parent's evidence of every span, in the order of the file.
+fn shapes(lines: &[u8]) -> Vec<Vec<String>> {
+    let text = std::str::from_utf8(lines).unwrap();
+    let mut shapes = vec![];
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        for resource in value["resourceSpans"].as_array().unwrap() {
+            for span in resource["scopeSpans"][0]["spans"].as_array().unwrap() {
+                let attributes = span["attributes"].as_array().unwrap();
+                let named = |name: &str| {
+                    let found = attributes.iter().find(|attribute| attribute["key"] == name);
+                    found.map_or_else(String::new, |attribute| attribute["value"].to_string())
+                };
+                let mut shape: Vec<String> = [
+                    "http.request.method",
+                    "http.response.status_code",
+                    "http.request.body.size",
+                    "http.response.body.size",
+                    "server.port",
+                    "wirespan.parent.evidence",
+                    "wirespan.incomplete",
+                ]
+                .map(named)
+                .to_vec();
+                for key in ["traceId", "spanId", "parentSpanId", "startTimeUnixNano", "endTimeUnixNano"] {
+                    shape.push(span[key].to_string());
+                }
+                shapes.push(shape);
+            }
+        }
+    }
+    shapes
+}
+
+#[test]
+fn a_replay_gives_the_bytes_of_the_live_run_every_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (live, log) = live(directory.path(), &events(400), false);
+    let spans = shapes(&live);
+    assert_eq!(spans.len(), 1_200);
+    let two_sided = spans.iter().filter(|shape| shape[5].contains("two-sided")).count();
+    assert!(two_sided > 300, "the run has trees: {two_sided}");
+    for name in ["first", "second"] {
+        let (bytes, outcome) = replayed(directory.path(), &log, name);
+        assert_eq!(outcome, Outcome::Whole);
+        assert!(bytes == live, "{name} replay differs");
+    }
+    assert!(String::from_utf8(live).unwrap().contains("recorded-host"));
+}
+
+#[test]
+fn a_redacted_log_has_no_secret_and_gives_the_same_exchanges() {
+    let directory = tempfile::tempdir().unwrap();
+    let (live, log) = live(directory.path(), &events(50), true);
+    let bytes = std::fs::read(&log).unwrap();
+    assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()));
+    let (replayed, outcome) = replayed(directory.path(), &log, "replay");
+    assert_eq!(outcome, Outcome::Whole);
+    assert_eq!(shapes(&replayed), shapes(&live));
+    assert!(String::from_utf8(replayed).unwrap().contains("token=REDACTED"));
+}
+
+#[test]
+fn a_log_that_was_cut_anywhere_is_replayed_up_to_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, log) = live(directory.path(), &events(6), false);
+    let bytes = std::fs::read(&log).unwrap();
+    let cut = directory.path().join("cut");
+    let mut most = 0;
+    for length in (0..bytes.len()).step_by(97) {
+        std::fs::write(&cut, &bytes[..length]).unwrap();
+        let spans = directory.path().join(format!("spans-{length}"));
+        match one(&cut, &to_file(spans.clone()), false) {
+            Ok(outcome) => assert_eq!(outcome, Outcome::Partly, "{length}"),
+            Err(error) => assert!(most == 0, "{length}: {error:#}"),
+        }
+        let spans = std::fs::read(spans).map_or(0, |spans| shapes(&spans).len());
+        assert!(spans >= most, "a longer log has no fewer spans");
+        most = spans;
+    }
+    assert!(most > 6, "{most}");
+}
+
+#[test]
+fn other_files_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    for (bytes, expected) in [
+        (&b"\xd4\xc3\xb2\xa1\x02\0\x04\0"[..], "packet captures is not built yet"),
+        (b"hello, world", "is no event log"),
+        (b"", "is no event log"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = format!("{:#}", one(&path, &export::Settings::default(), false).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_replay_at_recorded_pace_takes_the_time_of_the_run() {
+    let mut pace = Pace::default();
+    let started = Instant::now();
+    let stop = AtomicBool::new(false);
+    for at in [5, 30, 20, 60] {
+        pace.wait(Timestamp(at * MILLI), &stop);
+    }
+    assert!(started.elapsed() >= Duration::from_millis(55));
+    stop.store(true, Ordering::Relaxed);
+    pace.wait(Timestamp(u64::MAX), &stop);
+}
+
+#[test]
+fn where_spans_go() {
+    let arguments = |export: Option<&str>, format| ReplayArgs {
+        files: vec![],
+        format,
+        export: export.map(str::to_owned),
+        protocol: None,
+        realtime: false,
+    };
+    let settings = arguments(None, None).exporters().unwrap();
+    assert!(settings.console.is_some() && settings.file.is_none() && settings.otlp.is_none());
+    let settings = arguments(Some("spans.jsonl"), None).exporters().unwrap();
+    assert!(settings.console.is_none() && settings.file.is_some());
+    let settings = arguments(Some("http://collector:4317"), Some(Format::Json)).exporters().unwrap();
+    assert_eq!(settings.otlp.unwrap().protocol, Some(Protocol::Grpc));
+    assert!(settings.console.is_some());
+    let settings = arguments(Some("https://collector:4318/otlp"), None).exporters().unwrap();
+    assert_eq!(settings.otlp.unwrap().concurrent_requests, 1);
+    assert!(arguments(Some("ftp://collector"), None).exporters().is_err());
+}
+
+#[test]
+fn a_header_of_the_defaults_is_complete() {
+    let text = serde_json::to_string(&Header::default()).unwrap();
+    for key in ["hold_nanos", "calls_per_request", "user_agent", "access_token"] {
+        assert!(text.contains(key), "{text}");
+    }
+}
+
+/// Every number becomes this one (of a duration, the seconds).
+fn replace_numbers(value: &mut serde_json::Value, number: u32) {
+    match value {
+        serde_json::Value::Number(old) => *old = number.into(),
+        serde_json::Value::Array(values) => {
+            values.iter_mut().for_each(|value| replace_numbers(value, number));
+        }
+        serde_json::Value::Object(fields) => {
+            for (_, value) in fields.iter_mut().filter(|(key, _)| *key != "nanos") {
+                replace_numbers(value, number);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Requests and their answers, of every framing.
+const TALKS: &[(&str, &str)] = &[
+    (
+        "GET /a?b=s3cret HTTP/1.1\r\nHost: a.b:81\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ns3cret",
+    ),
+    ("HEAD /a HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"),
+    (
+        "PUT /a HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n6;s=t\r\ns3cret\r\n0\r\nX: s3cret\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nX: s3cret\r\n\r\n",
+    ),
+    (
+        "REPORT http://me:s3cret@h:8080/s3cret/x HTTP/1.1\nHost: b\n\n",
+        "HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n",
+    ),
+    (
+        "POST /a/b HTTP/1.0\r\nContent-Length: 30\r\n\r\nGET /s3cret HTTP/1.1\r\nHost: \r\n",
+        "HTTP/1.1 500 s3cret\r\nTransfer-Encoding: chunked\r\n\r\n1F\r\nHTTP/1.1 200 s3cret\r\nAge: 100\r\n\r\n0\r\n\r\n",
+    ),
+    // A chunk that is longer than it says.
+    (
+        "OPTIONS * HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ns3cret\r\n0\r\n\r\n",
+    ),
+];
+
+/// What the spans of a conversation tell, of what a redaction keeps.
+fn told(events: &[Owned]) -> Vec<String> {
+    let mut pipeline = Pipeline::new(pipeline::Settings::default());
+    let mut told = vec![];
+    for event in events {
+        pipeline.feed(&event.event(), |batch| {
+            for traced in batch.entries.iter() {
+                let Traced::Span(span) = traced else { continue };
+                let http = span.http.as_ref().map(|http| {
+                    let path = http.path.as_deref().map(str::len);
+                    let sizes = (http.request_body_size, http.response_body_size);
+                    (http.method, path, http.status, sizes, http.server_port, http.query.is_some())
+                });
+                told.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
+            }
+        });
+        drop(pipeline.engine().drain_feedback());
+    }
+    told
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A log can hold anything: nothing of it may bring the pipeline down, whatever its header says.
+    #[test]
+    fn any_events_do_no_harm(
+        events in prop::collection::vec(samples::event(), 0..80),
+        number in prop_oneof![Just(None), Just(Some(0)), Just(Some(1)), Just(Some(u32::MAX))],
+    ) {
+        let mut header = serde_json::to_value(Header::default()).unwrap();
+        if let Some(number) = number {
+            replace_numbers(&mut header, number);
+        }
+        let (header, _) = Header::parse(&header.to_string()).unwrap();
+        let mut pipeline = Pipeline::new(header.pipeline);
+        for event in &events {
+            pipeline.feed(&event.event(), drop);
+            drop(pipeline.engine().drain_feedback());
+        }
+    }
+
+    /// However a conversation is cut into calls, its masked form tells of the same exchanges, and of no secret.
+    #[test]
+    fn a_masked_conversation_is_the_same_conversation(
+        talks in prop::collection::vec(0..TALKS.len(), 1..6),
+        cuts in prop::collection::vec(1..50_usize, 1..8),
+    ) {
+        let mut run = Run::new();
+        let mut cuts = cuts.iter().cycle();
+        for talk in talks {
+            let (request, response) = TALKS[talk];
+            for (direction, mut text) in [(Direction::In, request), (Direction::Out, response)] {
+                while !text.is_empty() {
+                    let (piece, rest) = text.split_at((*cuts.next().unwrap()).min(text.len()));
+                    run.call(1, direction, FRONT, None, piece);
+                    text = rest;
+                }
+            }
+        }
+        let events = run.end();
+        let mut masker = Masker::default();
+        let mut masked = vec![];
+        let mut bytes = vec![];
+        for event in &events {
+            let event = masker.mask(&event.event());
+            if let Event::Transfer(transfer) = &event {
+                bytes.extend_from_slice(transfer.head);
+            }
+            masked.push(Owned::copy(&event));
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        prop_assert!(!text.contains("s3c") && !text.contains("cret"), "{}", text);
+        let plain = told(&events);
+        prop_assert!(!plain.is_empty());
+        prop_assert_eq!(told(&masked), plain, "{}", text);
+    }
+}

@@ -1,0 +1,224 @@
+//! What `trace` and `record` share: whom they watch, for how long, and the session around it.
+
+use std::{ffi::OsString, future, process::ExitStatus, time::Duration};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    gate::Gated,
+    listeners,
+    recording::Recording,
+    runtime::{Setup, Signals, Tracing},
+    session::{Options, Session},
+};
+use crate::{
+    export::{self, HostResource},
+    process::{Glob, Rule, Selection},
+    source::kernel::{self, Rung},
+};
+
+/// How often the command is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long after the command's end events are still read: the last of them, and what the trees wait for.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Arguments of `trace` and `record`.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// Trace this process (may be repeated, as all selectors; one that matches suffices).
+    #[arg(long, value_name = "N")]
+    pid: Vec<u32>,
+    /// Trace processes whose executable's path matches; `*` also matches `/`. A bare name matches in any directory.
+    #[arg(long, value_name = "GLOB")]
+    exe: Vec<String>,
+    /// Trace processes whose arguments, joined by spaces, match.
+    #[arg(long, value_name = "GLOB")]
+    cmdline: Vec<String>,
+    /// Trace processes that listen on this port.
+    #[arg(long, value_name = "N")]
+    port: Vec<u16>,
+    /// Trace processes in this cgroup and below it.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Vec<String>,
+    /// Stop after this time: 10s, 500ms, 2m, 1h.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    time: Option<Duration>,
+    /// Use only this rung of hooks: raw_tp or fexit.
+    #[arg(long, value_name = "R")]
+    rung: Option<Rung>,
+    /// Start this command and trace it from its first system call.
+    #[arg(last = true, value_name = "CMD ARGS")]
+    command: Vec<OsString>,
+}
+
+impl Target {
+    /// Watches until the time is over, a signal comes, the command ends, nobody reads or the recording is over. Returns
+    /// the exit status; `None` when it was not said whom to watch.
+    pub(super) fn watch(
+        self,
+        host: HostResource,
+        export: export::Settings,
+        recording: Option<Recording>,
+        verbose: bool,
+    ) -> Result<Option<i32>> {
+        let selection = self.selection()?;
+        if selection.select.is_empty() && self.command.is_empty() {
+            listeners::print()?;
+            return Ok(None);
+        }
+        let gated = if self.command.is_empty() { None } else { Some(Gated::start(&self.command)?) };
+        let kernel = kernel::Settings { rung: self.rung, verbose, ..kernel::Settings::default() };
+        // A recording beside a trace may end without it.
+        let alone = recording.as_ref().filter(|_| export == export::Settings::default());
+        let recorded = alone.map(Recording::over).unwrap_or_default();
+        let options = Options { selection, kernel, recording, ..Options::default() };
+        let prepare = prepare(&options, gated.as_ref().map(Gated::id));
+        let prepared = Setup { host, export }.start()?;
+        let mut signals = Signals::catch(&prepared.runtime)?;
+        let closed = prepared.exporters.output_closed();
+        let tracing = match Tracing::start(prepared, options, Box::new(prepare)) {
+            Ok(tracing) => tracing,
+            Err(error) => {
+                if let Some(gated) = &gated {
+                    gated.forward(libc::SIGKILL);
+                }
+                return Err(error);
+            }
+        };
+        let deadline = self.time.map(|time| Instant::now() + time);
+        match gated {
+            Some(gated) => {
+                gated.open()?;
+                tracing.until(command_ended(gated, signals, deadline))?.map(Some)
+            }
+            None => tracing.until(async move {
+                tokio::select! {
+                    _ = signals.next() => {}
+                    () = closed.notified() => {}
+                    () = recorded.notified() => {}
+                    () = over(deadline) => {}
+                }
+                Ok(Some(0))
+            })?,
+        }
+    }
+
+    /// One rule per selector.
+    fn selection(&self) -> Result<Selection> {
+        let mut select = Vec::new();
+        for &pid in &self.pid {
+            if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+                bail!(
+                    "there is no process {pid}; `wirespan trace` without a selector lists those that listen"
+                );
+            }
+            select.push(Rule { pid: Some(pid), ..Rule::default() });
+        }
+        for exe in &self.exe {
+            select.push(Rule { exe: Some(executable(exe)?), ..Rule::default() });
+        }
+        for cmdline in &self.cmdline {
+            select.push(Rule { cmdline: Some(Glob::new(cmdline)?), ..Rule::default() });
+        }
+        select.extend(self.port.iter().map(|&port| Rule { port: Some(port), ..Rule::default() }));
+        select.extend(self.cgroup.iter().map(|path| Rule { cgroup: Some(path.clone()), ..Rule::default() }));
+        for rule in &select {
+            rule.check()?;
+        }
+        Ok(Selection { select, exclude: Vec::new() })
+    }
+}
+
+/// What is done with the session before it runs.
+fn prepare(options: &Options, pid: Option<u32>) -> impl FnOnce(&mut Session) -> Result<()> + use<> {
+    let named = !options.selection.select.is_empty();
+    move |session| {
+        if let Some(pid) = pid {
+            session.pin(pid)?;
+        }
+        if named && session.selected() == 0 {
+            eprintln!("wirespan: no process matches yet; those that start from now on are traced");
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the command and passes signals on to it; when the time is over it is asked to end. Its status is ours.
+async fn command_ended(mut gated: Gated, mut signals: Signals, mut deadline: Option<Instant>) -> Result<i32> {
+    loop {
+        if let Some(status) = gated.ended()? {
+            sleep(SETTLE).await;
+            return Ok(code(status));
+        }
+        tokio::select! {
+            signal = signals.next() => gated.forward(signal),
+            () = over(deadline) => {
+                gated.forward(libc::SIGTERM);
+                deadline = None;
+            }
+            () = sleep(POLL) => {}
+        }
+    }
+}
+
+/// As shells report it: 128 plus the signal's number when a signal ended it.
+fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+}
+
+async fn over(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at).await,
+        None => future::pending().await,
+    }
+}
+
+/// `nginx` means `*/nginx`: at a shell nobody types the path.
+fn executable(text: &str) -> Result<Glob> {
+    let pattern =
+        if text.contains('/') || text.starts_with('*') { text.to_owned() } else { format!("*/{text}") };
+    Ok(Glob::new(&pattern)?)
+}
+
+/// `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let expected = || format!("{text:?} is no time: write it like 10s, 500ms, 2m or 1h");
+    let number: u64 = text[..digits].parse().map_err(|_| expected())?;
+    let milliseconds = match &text[digits..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(expected()),
+    };
+    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, milliseconds) in
+            [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("3", 3_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "10 s", "-1s", "1d", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_name_matches_in_any_directory() {
+        let glob = executable("nginx").expect("a glob");
+        assert!(glob.matches("/usr/sbin/nginx"));
+        assert!(!glob.matches("/usr/sbin/nginx-debug"));
+    }
+}

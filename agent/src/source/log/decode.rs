@@ -1,0 +1,173 @@
+//! From the bytes of a record to an event: the counterpart of `encode`, for bytes that may come from anyone.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use super::{
+    cursor::{Cursor, Malformed},
+    format::{MAX_COUNT, MAX_TIME, kind},
+};
+use crate::event::{
+    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Thread,
+    Timestamp, Transfer, Withheld,
+};
+
+/// Decodes the body of one record. Only a file of a newer minor version may have more fields than are read here.
+pub(super) fn event(kind: u8, body: &[u8], newer: bool) -> Result<Event<'_>, Malformed> {
+    let mut body = Cursor::new(body);
+    let event = match kind {
+        kind::CLOCK => Event::Clock { at: time(&mut body)?, unix_offset: time(&mut body)?.0 },
+        kind::RUN_KEY => Event::RunKey(body.array()?),
+        kind::PROCESS => Event::Process { at: time(&mut body)?, facts: Box::new(process(&mut body)?) },
+        kind::FORK => Event::Fork { at: time(&mut body)?, parent: body.u32()?, child: body.u32()? },
+        kind::EXIT => Event::Exit { at: time(&mut body)?, pid: body.u32()? },
+        kind::CONNECTING => Event::Connecting(connecting(&mut body)?),
+        kind::CONNECTED => Event::Connected {
+            at: time(&mut body)?,
+            socket: SocketId(body.u64()?),
+            connection: connection(&mut body)?,
+        },
+        kind::CONNECT_FAILED => {
+            Event::ConnectFailed { at: time(&mut body)?, socket: SocketId(body.u64()?), errno: body.u16()? }
+        }
+        kind::OPENED => Event::Opened(opened(&mut body)?),
+        kind::TRANSFER => Event::Transfer(transfer(&mut body)?),
+        kind::HALF_CLOSED => Event::HalfClosed {
+            at: time(&mut body)?,
+            connection: connection(&mut body)?,
+            direction: direction(&mut body)?,
+            position: count(&mut body)?,
+        },
+        kind::CLOSED => Event::Closed(closed(&mut body)?),
+        kind::TICK => Event::Tick { at: time(&mut body)? },
+        kind::SHUTDOWN => Event::Shutdown { at: time(&mut body)? },
+        _ => return Err(Malformed("a record is no event")),
+    };
+    if !body.is_empty() && !newer {
+        return Err(Malformed("a record is longer than its fields"));
+    }
+    Ok(event)
+}
+
+fn process(body: &mut Cursor<'_>) -> Result<ProcessFacts, Malformed> {
+    Ok(ProcessFacts {
+        pid: body.u32()?,
+        start_time: body.u64()?,
+        parent_pid: body.u32()?,
+        user_id: body.u32()?,
+        executable: body.text()?.into(),
+        service_name: body.text()?.into(),
+        container_id: if body.flag()? { Some(body.text()?.into()) } else { None },
+        command_args: body.list(|body| body.text().map(str::to_owned))?,
+        resource_attributes: body.list(|body| Ok((body.text()?.to_owned(), body.text()?.to_owned())))?,
+    })
+}
+
+fn connecting(body: &mut Cursor<'_>) -> Result<Connecting, Malformed> {
+    Ok(Connecting {
+        at: time(body)?,
+        socket: SocketId(body.u64()?),
+        thread: thread(body)?,
+        peer: address(body)?,
+        last_input: last_input(body)?,
+    })
+}
+
+fn opened(body: &mut Cursor<'_>) -> Result<Opened, Malformed> {
+    Ok(Opened {
+        at: time(body)?,
+        connection: connection(body)?,
+        thread: thread(body)?,
+        local: address(body)?,
+        peer: address(body)?,
+        network_namespace: body.u32()?,
+        first_sequence: [body.u32()?, body.u32()?],
+        from_start: [body.flag()?, body.flag()?],
+    })
+}
+
+fn transfer<'a>(body: &mut Cursor<'a>) -> Result<Transfer<'a>, Malformed> {
+    let transfer = Transfer {
+        at: time(body)?,
+        connection: connection(body)?,
+        direction: direction(body)?,
+        position: count(body)?,
+        length: body.u32()?,
+        thread: thread(body)?,
+        withheld: withheld(body)?,
+        last_input: last_input(body)?,
+        dropped: count(body)?,
+        process_drops: count(body)?,
+        head: body.bytes()?,
+        tail: body.bytes()?,
+    };
+    if transfer.head.len() + transfer.tail.len() > transfer.length as usize {
+        return Err(Malformed("a transfer holds more bytes than it moved"));
+    }
+    Ok(transfer)
+}
+
+fn closed(body: &mut Cursor<'_>) -> Result<Closed, Malformed> {
+    Ok(Closed {
+        at: time(body)?,
+        connection: connection(body)?,
+        errno: body.u16()?,
+        observed: [count(body)?, count(body)?],
+        dropped: [count(body)?, count(body)?],
+        skipped: [count(body)?, count(body)?],
+    })
+}
+
+fn time(body: &mut Cursor<'_>) -> Result<Timestamp, Malformed> {
+    let at = body.u64()?;
+    if at <= MAX_TIME { Ok(Timestamp(at)) } else { Err(Malformed("a time is out of range")) }
+}
+
+/// A position, or a number of bytes or events: small enough that sums of them do not overflow.
+fn count(body: &mut Cursor<'_>) -> Result<u64, Malformed> {
+    let count = body.u64()?;
+    if count <= MAX_COUNT { Ok(count) } else { Err(Malformed("a number of bytes is out of range")) }
+}
+
+fn connection(body: &mut Cursor<'_>) -> Result<ConnectionId, Malformed> {
+    match body.u64()? {
+        0 => Err(Malformed("a connection is 0")),
+        id => Ok(ConnectionId(id)),
+    }
+}
+
+fn thread(body: &mut Cursor<'_>) -> Result<Thread, Malformed> {
+    Ok(Thread { pid: body.u32()?, tid: body.u32()? })
+}
+
+fn direction(body: &mut Cursor<'_>) -> Result<Direction, Malformed> {
+    Ok(if body.flag()? { Direction::In } else { Direction::Out })
+}
+
+fn withheld(body: &mut Cursor<'_>) -> Result<Option<Withheld>, Malformed> {
+    match body.u8()? {
+        0 => Ok(None),
+        number => match Withheld::ALL.into_iter().find(|reason| *reason as u8 == number) {
+            Some(reason) => Ok(Some(reason)),
+            None => Err(Malformed("bytes were withheld for no reason that exists")),
+        },
+    }
+}
+
+fn last_input(body: &mut Cursor<'_>) -> Result<Option<LastInput>, Malformed> {
+    if !body.flag()? {
+        return Ok(None);
+    }
+    Ok(Some(LastInput { connection: connection(body)?, position: count(body)? }))
+}
+
+fn address(body: &mut Cursor<'_>) -> Result<SocketAddr, Malformed> {
+    match body.u8()? {
+        4 => Ok(SocketAddrV4::new(Ipv4Addr::from(body.array::<4>()?), body.u16()?).into()),
+        6 => {
+            let octets = body.array::<16>()?;
+            let (port, flow, scope) = (body.u16()?, body.u32()?, body.u32()?);
+            Ok(SocketAddrV6::new(Ipv6Addr::from(octets), port, flow, scope).into())
+        }
+        _ => Err(Malformed("an address is neither IPv4 nor IPv6")),
+    }
+}

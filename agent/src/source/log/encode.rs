@@ -1,0 +1,230 @@
+//! An event as bytes. This file is the specification of the records' bodies: fields in the order of the calls.
+//!
+//! Times are nanoseconds of CLOCK_MONOTONIC. `text` and `bytes` are a u32 length and the bytes, `list` a u32 count and the
+//! elements. An address is a u8 (4 or 6), the octets, the port u16, and for 6 the flow label and the scope, u32 each. A last
+//! input is a u8 (0: none, 1) and, if 1, connection u64 and position u64. Pairs stand in the order out, in.
+
+use std::net::SocketAddr;
+
+use super::format::{RECORD_HEADER, kind};
+use crate::event::{
+    Closed, Connecting, Direction, Event, LastInput, Opened, ProcessFacts, Thread, Timestamp, Transfer,
+};
+
+/// Appends the record of `event`.
+pub(super) fn event(event: &Event<'_>, out: &mut Vec<u8>) {
+    let start = begin(out);
+    let kind = match event {
+        Event::Clock { at, unix_offset } => {
+            time(*at, out);
+            u64(*unix_offset, out);
+            kind::CLOCK
+        }
+        Event::RunKey(key) => {
+            out.extend_from_slice(key);
+            kind::RUN_KEY
+        }
+        Event::Process { at, facts } => {
+            time(*at, out);
+            process(facts, out);
+            kind::PROCESS
+        }
+        Event::Fork { at, parent, child } => {
+            time(*at, out);
+            u32(*parent, out);
+            u32(*child, out);
+            kind::FORK
+        }
+        Event::Exit { at, pid } => {
+            time(*at, out);
+            u32(*pid, out);
+            kind::EXIT
+        }
+        Event::Connecting(event) => connecting(event, out),
+        Event::Connected { at, socket, connection } => {
+            time(*at, out);
+            u64(socket.0, out);
+            u64(connection.0, out);
+            kind::CONNECTED
+        }
+        Event::ConnectFailed { at, socket, errno } => {
+            time(*at, out);
+            u64(socket.0, out);
+            u16(*errno, out);
+            kind::CONNECT_FAILED
+        }
+        Event::Opened(event) => opened(event, out),
+        Event::Transfer(event) => transfer(event, out),
+        Event::HalfClosed { at, connection, direction: towards, position } => {
+            time(*at, out);
+            u64(connection.0, out);
+            direction(*towards, out);
+            u64(*position, out);
+            kind::HALF_CLOSED
+        }
+        Event::Closed(event) => closed(event, out),
+        Event::Tick { at } => {
+            time(*at, out);
+            kind::TICK
+        }
+        Event::Shutdown { at } => {
+            time(*at, out);
+            kind::SHUTDOWN
+        }
+    };
+    finish(start, kind, out);
+}
+
+/// Appends the record of the log's own header.
+pub(super) fn header(text: &str, out: &mut Vec<u8>) {
+    let start = begin(out);
+    out.extend_from_slice(text.as_bytes());
+    finish(start, kind::HEADER, out);
+}
+
+fn begin(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; RECORD_HEADER]);
+    start
+}
+
+fn finish(start: usize, kind: u8, out: &mut [u8]) {
+    // What has more than 4 GiB is refused by whoever asked: no record may have more than `MAX_RECORD`.
+    let length = u32::try_from(out.len() - start - RECORD_HEADER).unwrap_or(u32::MAX);
+    out[start] = kind;
+    out[start + 1..start + RECORD_HEADER].copy_from_slice(&length.to_le_bytes());
+}
+
+fn process(facts: &ProcessFacts, out: &mut Vec<u8>) {
+    u32(facts.pid, out);
+    u64(facts.start_time, out);
+    u32(facts.parent_pid, out);
+    u32(facts.user_id, out);
+    text(&facts.executable, out);
+    text(&facts.service_name, out);
+    flag(facts.container_id.is_some(), out);
+    if let Some(container) = &facts.container_id {
+        text(container, out);
+    }
+    list(&facts.command_args, out, |argument, out| text(argument, out));
+    list(&facts.resource_attributes, out, |(key, value), out| {
+        text(key, out);
+        text(value, out);
+    });
+}
+
+fn connecting(event: &Connecting, out: &mut Vec<u8>) -> u8 {
+    time(event.at, out);
+    u64(event.socket.0, out);
+    thread(event.thread, out);
+    address(event.peer, out);
+    last_input(event.last_input, out);
+    kind::CONNECTING
+}
+
+fn opened(event: &Opened, out: &mut Vec<u8>) -> u8 {
+    time(event.at, out);
+    u64(event.connection.0, out);
+    thread(event.thread, out);
+    address(event.local, out);
+    address(event.peer, out);
+    u32(event.network_namespace, out);
+    event.first_sequence.iter().for_each(|sequence| u32(*sequence, out));
+    event.from_start.iter().for_each(|whether| flag(*whether, out));
+    kind::OPENED
+}
+
+fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {
+    time(event.at, out);
+    u64(event.connection.0, out);
+    direction(event.direction, out);
+    u64(event.position, out);
+    u32(event.length, out);
+    thread(event.thread, out);
+    // 0: the bytes were captured; else the number of the reason (`event::Withheld`).
+    out.push(event.withheld.map_or(0, |reason| reason as u8));
+    last_input(event.last_input, out);
+    u64(event.dropped, out);
+    u64(event.process_drops, out);
+    bytes(event.head, out);
+    bytes(event.tail, out);
+    kind::TRANSFER
+}
+
+fn closed(event: &Closed, out: &mut Vec<u8>) -> u8 {
+    time(event.at, out);
+    u64(event.connection.0, out);
+    u16(event.errno, out);
+    for pair in [event.observed, event.dropped, event.skipped] {
+        pair.iter().for_each(|bytes| u64(*bytes, out));
+    }
+    kind::CLOSED
+}
+
+fn time(at: Timestamp, out: &mut Vec<u8>) {
+    u64(at.0, out);
+}
+
+fn thread(thread: Thread, out: &mut Vec<u8>) {
+    u32(thread.pid, out);
+    u32(thread.tid, out);
+}
+
+fn direction(direction: Direction, out: &mut Vec<u8>) {
+    out.push(direction as u8);
+}
+
+fn last_input(input: Option<LastInput>, out: &mut Vec<u8>) {
+    flag(input.is_some(), out);
+    if let Some(input) = input {
+        u64(input.connection.0, out);
+        u64(input.position, out);
+    }
+}
+
+fn address(address: SocketAddr, out: &mut Vec<u8>) {
+    match address {
+        SocketAddr::V4(address) => {
+            out.push(4);
+            out.extend_from_slice(&address.ip().octets());
+            u16(address.port(), out);
+        }
+        SocketAddr::V6(address) => {
+            out.push(6);
+            out.extend_from_slice(&address.ip().octets());
+            u16(address.port(), out);
+            u32(address.flowinfo(), out);
+            u32(address.scope_id(), out);
+        }
+    }
+}
+
+fn list<T>(elements: &[T], out: &mut Vec<u8>, element: impl Fn(&T, &mut Vec<u8>)) {
+    u32(u32::try_from(elements.len()).unwrap_or(u32::MAX), out);
+    elements.iter().for_each(|one| element(one, out));
+}
+
+fn text(text: &str, out: &mut Vec<u8>) {
+    bytes(text.as_bytes(), out);
+}
+
+fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX), out);
+    out.extend_from_slice(bytes);
+}
+
+fn flag(whether: bool, out: &mut Vec<u8>) {
+    out.push(u8::from(whether));
+}
+
+fn u16(number: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn u32(number: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn u64(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&number.to_le_bytes());
+}

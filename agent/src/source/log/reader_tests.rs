@@ -1,0 +1,272 @@
+//! What was written is read; what was cut or damaged is found and never believed.
+
+use proptest::prelude::*;
+
+use super::{super::samples, *};
+use crate::{
+    event::{ConnectionId, Direction, LastInput, Thread, Timestamp, Transfer, Withheld},
+    source::log::{
+        Blocks,
+        format::{MAX_RECORD, file_header},
+        samples::Owned,
+    },
+};
+
+/// Everything that can be read of a log: its events as text, and how it ended.
+fn read(bytes: &[u8]) -> Result<(Vec<String>, End), OpenError> {
+    let mut reader = LogReader::open(bytes)?;
+    let mut events = vec![];
+    while let Some(event) = reader.next_event().unwrap() {
+        events.push(format!("{event:?}"));
+    }
+    Ok((events, reader.end().expect("a reader that gives nothing has ended")))
+}
+
+fn texts(events: &[Owned]) -> Vec<String> {
+    events.iter().map(|event| format!("{:?}", event.event())).collect()
+}
+
+fn ticks(count: u64) -> Vec<Owned> {
+    (1..=count).map(|at| Event::Tick { at: Timestamp(at) }.into()).collect()
+}
+
+/// Where each block of a log of whole blocks ends.
+fn block_ends(log: &[u8]) -> Vec<usize> {
+    let mut ends = vec![];
+    let mut at = FILE_HEADER;
+    while at < log.len() {
+        let header = log[at..at + BLOCK_HEADER].try_into().unwrap();
+        at += BLOCK_HEADER + BlockHeader::read(&header).length as usize;
+        ends.push(at);
+    }
+    ends
+}
+
+/// A block with this payload, as number `sequence`.
+fn block(sequence: u64, records: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap();
+    let header = BlockHeader { length, records, sequence }.write(payload);
+    [&header[..], payload].concat()
+}
+
+fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap();
+    [&[kind], &length.to_le_bytes()[..], body].concat()
+}
+
+#[test]
+fn a_log_is_whole_when_it_ends_with_the_shutdown() {
+    let mut events = ticks(2);
+    let log = samples::log("{}", &events, |_| false);
+    assert_eq!(read(&log).unwrap(), (texts(&events), End::Early));
+    events.push(Event::Shutdown { at: Timestamp(9) }.into());
+    let log = samples::log("{}", &events, |_| true);
+    assert_eq!(read(&log).unwrap(), (texts(&events), End::Whole));
+}
+
+#[test]
+fn the_header_is_what_was_written() {
+    let text = r#"{"agent":"1.2.3"}"#;
+    let log = samples::log(text, &[], |_| false);
+    assert_eq!(LogReader::open(&log[..]).unwrap().header(), text);
+    assert!(Blocks::begin(&"x".repeat(MAX_RECORD)).is_err());
+}
+
+/// The format as bytes: a change of these is a change of the version.
+#[test]
+fn the_layout_is_fixed() {
+    let mut transfer = Transfer {
+        at: Timestamp(0x0102),
+        connection: ConnectionId(3),
+        direction: Direction::In,
+        position: 4,
+        length: 9,
+        thread: Thread { pid: 5, tid: 6 },
+        head: &[],
+        tail: &[],
+        withheld: None,
+        last_input: Some(LastInput { connection: ConnectionId(7), position: 8 }),
+        dropped: 9,
+        process_drops: 10,
+    };
+    let whole = Owned::transfer(transfer, b"GET");
+    transfer.withheld = Some(Withheld::Fault);
+    transfer.last_input = None;
+    let events = [whole, Owned::transfer(transfer, b""), Event::Tick { at: Timestamp(1) }.into()];
+    let log = samples::log("{}", &events, |_| false);
+    let hex: String = log.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fixed = [
+        "895753504e0d0a0a 0100 0000 39ca18f9",
+        "07000000 01000000 0000000000000000 b13b3bda 01 02000000 7b7d",
+        "a8000000 03000000 0100000000000000 a7a1c5be",
+        "24 52000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 00",
+        "01 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 03000000 474554 00000000",
+        "24 3f000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 07",
+        "00 0900000000000000 0a00000000000000 00000000 00000000",
+        "30 08000000 0100000000000000",
+    ];
+    assert_eq!(hex, fixed.concat().replace(' ', ""));
+}
+
+#[test]
+fn unknown_kinds_are_passed_over_and_counted() {
+    let mut log = samples::log("{}", &[], |_| false);
+    let tick = record(kind::TICK, &7_u64.to_le_bytes());
+    let payload = [record(200, b"something new"), tick, record(0, b"")].concat();
+    log.extend(block(1, 3, &payload));
+    let mut reader = LogReader::open(&log[..]).unwrap();
+    assert!(matches!(reader.next_event().unwrap(), Some(Event::Tick { at: Timestamp(7) })));
+    assert!(reader.next_event().unwrap().is_none());
+    assert_eq!((reader.unknown_records(), reader.end()), (2, Some(End::Early)));
+}
+
+#[test]
+fn a_newer_minor_may_add_fields_and_a_newer_major_is_refused() {
+    let version = |major: u16, minor: u16| {
+        let mut header = file_header();
+        header[8..10].copy_from_slice(&major.to_le_bytes());
+        header[10..12].copy_from_slice(&minor.to_le_bytes());
+        let checksum = crc32fast::hash(&header[..12]);
+        header[12..].copy_from_slice(&checksum.to_le_bytes());
+        let tick = record(kind::TICK, &[7; 12]);
+        [&header[..], &block(0, 1, &record(kind::HEADER, b"{}")), &block(1, 1, &tick)].concat()
+    };
+    let (events, end) = read(&version(MAJOR, MINOR + 1)).unwrap();
+    assert_eq!((events.len(), end), (1, End::Early));
+    let log = version(MAJOR, MINOR + 1);
+    assert_eq!(LogReader::open(&log[..]).unwrap().newer_minor(), Some(MINOR + 1));
+    let (events, end) = read(&version(MAJOR, MINOR)).unwrap();
+    assert!(events.is_empty() && matches!(end, End::Damaged { what, .. } if what.contains("longer")));
+    let error = read(&version(MAJOR + 1, 0)).unwrap_err();
+    assert!(matches!(error, OpenError::OtherVersion { found: 2 }), "{error}");
+}
+
+#[test]
+fn other_files_are_refused() {
+    for bytes in [&b""[..], b"\x89WSPN\r\n", b"select: []\n and much more text", &[0; 100]] {
+        assert!(matches!(read(bytes), Err(OpenError::NotALog)), "{bytes:?}");
+    }
+    assert!(matches!(read(&file_header()), Err(OpenError::TooShort)));
+    let first_is_no_header = [&file_header()[..], &block(0, 1, &record(kind::TICK, &[0; 8]))].concat();
+    assert!(matches!(read(&first_is_no_header), Err(OpenError::Damaged(_))));
+}
+
+#[test]
+fn lengths_are_checked_before_memory_is_taken() {
+    let mut log = samples::log("{}", &[], |_| false);
+    let good = log.len();
+    let header = BlockHeader { length: u32::MAX, records: 1, sequence: 1 };
+    log.extend(header.write(&[]));
+    let (_, end) = read(&log).unwrap();
+    assert_eq!(end, End::Damaged { at: good as u64, what: "its length is more than a block may have" });
+    log.truncate(good);
+    // A list that claims four billion elements.
+    let mut facts = vec![0; 8 + 20 + 4 + 4 + 1];
+    facts.extend([0xff; 4]);
+    log.extend(block(1, 1, &record(kind::PROCESS, &facts)));
+    let (_, end) = read(&log).unwrap();
+    assert!(matches!(end, End::Damaged { what: "a record is shorter than its fields", .. }), "{end:?}");
+}
+
+#[test]
+fn numbers_that_no_kernel_counts_are_refused() {
+    for (kind, body) in [
+        (kind::TICK, vec![0xff; 8]),
+        (kind::HALF_CLOSED, [[0; 8], [1; 8]].concat().into_iter().chain([0]).chain([0xff; 8]).collect()),
+    ] {
+        let mut log = samples::log("{}", &[], |_| false);
+        log.extend(block(1, 1, &record(kind, &body)));
+        let (_, end) = read(&log).unwrap();
+        assert!(matches!(end, End::Damaged { what, .. } if what.contains("out of range")), "{end:?}");
+    }
+}
+
+#[test]
+fn blocks_that_miss_or_repeat_are_found() {
+    let log = samples::log("{}", &ticks(3), |_| true);
+    let ends = block_ends(&log);
+    let missing = [&log[..ends[0]], &log[ends[1]..]].concat();
+    let repeated = [&log[..ends[1]], &log[ends[0]..ends[1]]].concat();
+    for (bytes, events) in [(missing, 0), (repeated, 1)] {
+        let (read, end) = read(&bytes).unwrap();
+        assert_eq!(read.len(), events);
+        assert!(matches!(end, End::Damaged { what: "it is not the one that follows", .. }), "{end:?}");
+    }
+}
+
+#[test]
+fn large_blocks_are_complete_by_themselves() {
+    let events = ticks(20_000);
+    let log = samples::log("{}", &events, |_| false);
+    assert!(block_ends(&log).len() > 3);
+    assert_eq!(read(&log).unwrap(), (texts(&events), End::Early));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_events_are_read_as_they_were_written(
+        events in prop::collection::vec(samples::event(), 0..60),
+        every in 1..20_usize,
+    ) {
+        let log = samples::log("{}", &events, |index| index % every == 0);
+        let whole = matches!(events.last().map(Owned::event), Some(Event::Shutdown { .. }));
+        let end = if whole { End::Whole } else { End::Early };
+        prop_assert_eq!(read(&log).unwrap(), (texts(&events), end));
+    }
+
+    /// Cut anywhere, a log gives the whole blocks before the cut, and says that it was cut.
+    #[test]
+    fn a_cut_log_gives_its_whole_blocks(
+        events in prop::collection::vec(samples::event(), 1..30),
+        every in 1..6_usize,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut events = events;
+        events.push(Event::Shutdown { at: Timestamp(1) }.into());
+        let log = samples::log("{}", &events, |index| index % every == 0);
+        let ends = block_ends(&log);
+        let cut = cut.index(log.len());
+        if cut < ends[0] {
+            prop_assert!(read(&log[..cut]).is_err());
+            return Ok(());
+        }
+        let blocks = ends.iter().filter(|end| **end <= cut).count() - 1;
+        let kept = (0..events.len()).filter(|index| index.div_ceil(every) < blocks).count();
+        let (read, end) = read(&log[..cut]).unwrap();
+        prop_assert_eq!(read, texts(&events[..kept]));
+        let torn = !ends.contains(&cut);
+        prop_assert_eq!(matches!(end, End::Torn { .. }), torn, "{:?}", end);
+        prop_assert!(end != End::Whole || !torn);
+    }
+
+    /// One wrong byte: what is read is a beginning of what was written, and the damage is told.
+    #[test]
+    fn a_damaged_byte_is_found(
+        events in prop::collection::vec(samples::event(), 1..30),
+        every in 1..6_usize,
+        place in any::<prop::sample::Index>(),
+        flip in 1..=255_u8,
+    ) {
+        let mut log = samples::log("{}", &events, |index| index % every == 0);
+        let place = place.index(log.len());
+        log[place] ^= flip;
+        if let Ok((read, end)) = read(&log) {
+            prop_assert!(texts(&events).starts_with(&read));
+            prop_assert!(matches!(end, End::Damaged { .. } | End::Torn { .. }), "{:?}", end);
+        }
+    }
+
+    /// Blocks with a right checksum and any content, as an attacker would make them.
+    #[test]
+    fn any_payload_does_no_harm(
+        kind in prop_oneof![16..50_u8, any::<u8>()],
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        records in 0..4_u32,
+    ) {
+        let mut log = samples::log("{}", &[], |_| false);
+        log.extend(block(1, records, &record(kind, &body)));
+        drop(read(&log));
+    }
+}

@@ -1,0 +1,335 @@
+//! Follows an HTTP/1 connection just far enough to know which bytes are its structure. Whenever that is in doubt it masks
+//! everything until a call begins with a complete first line.
+
+use std::collections::VecDeque;
+
+use super::text::{self, First, Method};
+use crate::event::{Direction, Transfer};
+
+/// A line that is longer, over all calls that it comes in, is masked.
+const MAX_LINE: usize = 4_096;
+
+/// Requests that wait for their response; a client with more of them is not followed any further.
+const MAX_PENDING: usize = 1_024;
+
+/// Where a direction stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// At the first byte of a message, or in its first line.
+    Start,
+    Head,
+    /// In a body that ends at this position.
+    Body {
+        end: u64,
+    },
+    ChunkSize,
+    /// In a chunk's data that ends at this position.
+    Chunk {
+        end: u64,
+    },
+    ChunkEnd,
+    Trailers,
+    /// In a body that ends with the connection, in a tunnel.
+    Rest,
+    /// A message may start with the next call.
+    Unknown,
+}
+
+/// What the fields of a head say about its body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Framing {
+    chunked: bool,
+    other_coding: bool,
+    length: Option<u64>,
+    invalid: bool,
+}
+
+#[derive(Debug)]
+struct Side {
+    state: State,
+    /// The position after the last byte that was seen.
+    next: u64,
+    /// What came of the current line in earlier calls.
+    line: Vec<u8>,
+    first: First,
+    framing: Framing,
+}
+
+/// Both directions of a connection.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    sides: [Side; 2],
+    client: Option<Direction>,
+    /// Methods of the requests that have no response yet.
+    pending: VecDeque<Method>,
+    /// A response may have passed unread: at the next request nothing older is waited for.
+    lost: bool,
+}
+
+impl Conversation {
+    pub(super) fn new(from_start: [bool; 2]) -> Self {
+        let side = |from_start| Side {
+            state: if from_start { State::Start } else { State::Unknown },
+            next: 0,
+            line: Vec::new(),
+            first: First::Neither,
+            framing: Framing::default(),
+        };
+        Self { sides: from_start.map(side), client: None, pending: VecDeque::new(), lost: false }
+    }
+
+    /// Masks what was captured of a call: its first bytes and its last.
+    pub(super) fn call(&mut self, call: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
+        let side = self.side(call.direction);
+        if call.position < side.next {
+            // Two threads at once: what is read here is no continuation of anything.
+            text::hide(head);
+            return text::hide(tail);
+        }
+        let end = call.position.saturating_add(u64::from(call.length));
+        self.pass(call.direction, call.position);
+        if self.side(call.direction).state == State::Unknown {
+            self.look_for_message(call.direction, head);
+        }
+        self.bytes(call.direction, head);
+        self.pass(call.direction, end - tail.len() as u64);
+        self.bytes(call.direction, tail);
+        if self.side(call.direction).state == State::Unknown {
+            self.lost = true;
+            show_last_chunk(call, head, tail);
+        }
+    }
+
+    const fn side(&mut self, direction: Direction) -> &mut Side {
+        &mut self.sides[direction.index()]
+    }
+
+    /// The bytes up to `position` were not captured.
+    fn pass(&mut self, direction: Direction, position: u64) {
+        let side = self.side(direction);
+        if position == side.next {
+            return;
+        }
+        side.next = position;
+        side.state = match side.state {
+            State::Body { end } if position < end => return,
+            State::Chunk { end } if position < end => return,
+            State::Body { end } if position == end => State::Start,
+            State::Chunk { end } if position == end => State::ChunkEnd,
+            State::Rest => State::Rest,
+            _ => State::Unknown,
+        };
+        side.line.clear();
+    }
+
+    fn look_for_message(&mut self, direction: Direction, call: &[u8]) {
+        let line = memchr::memchr(b'\n', call).map_or(&[][..], |end| &call[..=end]);
+        let first = text::first_line(&mut line.to_vec());
+        if line.len() <= MAX_LINE && matches!(first, First::Request(_) | First::Response { .. }) {
+            self.side(direction).state = State::Start;
+        }
+    }
+
+    fn bytes(&mut self, direction: Direction, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let side = self.side(direction);
+            let left = |end: u64, position: u64| usize::try_from(end - position).unwrap_or(usize::MAX);
+            let count = match side.state {
+                State::Body { end } | State::Chunk { end } => left(end, side.next).min(bytes.len()),
+                State::Rest | State::Unknown => bytes.len(),
+                _ => memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1),
+            };
+            let (step, rest) = bytes.split_at_mut(count);
+            bytes = rest;
+            match side.state {
+                State::Body { .. } | State::Chunk { .. } => {
+                    text::hide(step);
+                    let position = side.next + count as u64;
+                    self.pass(direction, position);
+                }
+                State::Rest | State::Unknown => {
+                    text::hide(step);
+                    side.next = side.next.saturating_add(count as u64);
+                }
+                _ => {
+                    side.next = side.next.saturating_add(count as u64);
+                    self.line(direction, step);
+                }
+            }
+        }
+    }
+
+    /// Masks a line, or the part of one that this call has.
+    fn line(&mut self, direction: Direction, step: &mut [u8]) {
+        let side = self.side(direction);
+        let before = side.line.len();
+        let mut line = std::mem::take(&mut side.line);
+        line.extend_from_slice(step);
+        let mut masked = line.clone();
+        let known = line.len() <= MAX_LINE && self.read_line(direction, &mut masked);
+        if !known {
+            text::hide(step);
+            return self.side(direction).state = State::Unknown;
+        }
+        step.copy_from_slice(&masked[before..]);
+        if !line.ends_with(b"\n") {
+            self.side(direction).line = line;
+        }
+    }
+
+    /// Reads a line, masks it and goes on; false when it does not belong where it stands.
+    fn read_line(&mut self, direction: Direction, line: &mut [u8]) -> bool {
+        let complete = line.ends_with(b"\n");
+        let blank = line == b"\n" || line == b"\r\n";
+        let side = self.side(direction);
+        match side.state {
+            // Some clients put an empty line behind a body.
+            State::Start if blank || line == b"\r" => true,
+            State::Start => self.start(direction, line),
+            State::Head | State::Trailers if line == b"\r" => true,
+            State::Head if blank => self.head_complete(direction),
+            State::Head => {
+                let field = text::field(line);
+                if let (true, Some((name, value))) = (complete, field) {
+                    side.framing.field(&name, &value);
+                }
+                true
+            }
+            State::Trailers => {
+                if blank {
+                    side.state = State::Start;
+                } else {
+                    text::field(line);
+                }
+                true
+            }
+            State::ChunkSize => match text::chunk_size(line) {
+                Ok(None) => true,
+                Ok(Some(0)) => {
+                    side.state = State::Trailers;
+                    true
+                }
+                Ok(Some(size)) => {
+                    side.state = State::Chunk { end: side.next.saturating_add(size) };
+                    true
+                }
+                Err(()) => false,
+            },
+            State::ChunkEnd => {
+                if blank {
+                    side.state = State::ChunkSize;
+                }
+                blank || line == b"\r"
+            }
+            State::Body { .. } | State::Chunk { .. } | State::Rest | State::Unknown => false,
+        }
+    }
+
+    fn start(&mut self, direction: Direction, line: &mut [u8]) -> bool {
+        let first = text::first_line(line);
+        match first {
+            First::More => return true,
+            First::Neither => return false,
+            First::Request(_) if self.client == Some(direction.reverse()) => return false,
+            First::Response { .. } if self.client == Some(direction) => return false,
+            First::Request(_) => self.client = Some(direction),
+            First::Response { .. } => {}
+        }
+        let side = self.side(direction);
+        (side.state, side.first, side.framing) = (State::Head, first, Framing::default());
+        true
+    }
+
+    fn head_complete(&mut self, direction: Direction) -> bool {
+        let side = self.side(direction);
+        let (framing, position) = (side.framing, side.next);
+        match side.first {
+            First::Request(method) => {
+                side.state = framing.request_body(position);
+                if std::mem::take(&mut self.lost) {
+                    self.pending.clear();
+                }
+                self.pending.push_back(method);
+                self.pending.len() <= MAX_PENDING
+            }
+            First::Response { status } => {
+                let interim = matches!(status, 100 | 102..200);
+                let method = if interim { None } else { self.pending.pop_front() };
+                let tunnel = status == 101 || method == Some(Method::Connect) && matches!(status, 200..300);
+                if tunnel {
+                    self.sides.iter_mut().for_each(|side| side.state = State::Rest);
+                    return true;
+                }
+                let no_body = method == Some(Method::Head) || matches!(status, 100..200 | 204 | 304);
+                let body = if no_body { State::Start } else { framing.response_body(position) };
+                self.side(direction).state = body;
+                true
+            }
+            First::More | First::Neither => false,
+        }
+    }
+}
+
+impl Framing {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"content-length" => {
+                for item in value.split(|byte| *byte == b',') {
+                    let number =
+                        std::str::from_utf8(item.trim_ascii()).ok().and_then(|text| text.parse().ok());
+                    match number {
+                        Some(length) if self.length.is_none_or(|before| before == length) => {
+                            self.length = Some(length);
+                        }
+                        _ => self.invalid = true,
+                    }
+                }
+            }
+            b"transfer-encoding" => {
+                let last =
+                    value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii).find(|word| !word.is_empty());
+                if let Some(last) = last {
+                    self.chunked = last.eq_ignore_ascii_case(b"chunked");
+                    self.other_coding = !self.chunked;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// RFC 9112, section 6.3.
+    fn request_body(self, position: u64) -> State {
+        match self.length {
+            _ if self.chunked => State::ChunkSize,
+            _ if self.other_coding || self.invalid => State::Unknown,
+            None | Some(0) => State::Start,
+            Some(length) => State::Body { end: position.saturating_add(length) },
+        }
+    }
+
+    fn response_body(self, position: u64) -> State {
+        match self.length {
+            _ if self.chunked => State::ChunkSize,
+            _ if self.other_coding => State::Rest,
+            _ if self.invalid => State::Unknown,
+            None => State::Rest,
+            Some(0) => State::Start,
+            Some(length) => State::Body { end: position.saturating_add(length) },
+        }
+    }
+}
+
+/// By a last chunk at the end of a call the parser finds the end of a body of which it lost bytes.
+fn show_last_chunk(call: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
+    const LAST: &[u8] = b"\r\n0\r\n\r\n";
+    let whole = call.head.len() == call.length as usize;
+    if call.tail.ends_with(LAST) {
+        let start = tail.len() - LAST.len();
+        tail[start..].copy_from_slice(LAST);
+    } else if whole && call.head.ends_with(LAST) {
+        let start = head.len() - LAST.len();
+        head[start..].copy_from_slice(LAST);
+    } else if whole && call.head == &LAST[2..] {
+        head.copy_from_slice(&LAST[2..]);
+    }
+}
