@@ -45,6 +45,14 @@ impl Nginx {
     /// # Errors
     /// When it does not listen.
     pub fn start(cgroup: Option<&Cgroup>, dir: &Path, locations: &str) -> Result<Self> {
+        Self::with_room(cgroup, dir, locations, 4_096)
+    }
+
+    /// As [`Nginx::start`], for so many connections at once: with more workers where one may not have so many descriptors.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub fn with_room(cgroup: Option<&Cgroup>, dir: &Path, locations: &str, room: u32) -> Result<Self> {
         let port = stage::port();
         let prefix = dir.join(format!("nginx-{port}"));
         fs::create_dir_all(prefix.join("files")).context("cannot make nginx's directory")?;
@@ -54,9 +62,12 @@ impl Nginx {
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("    {kind}_temp_path {kind};\n"))
             .concat();
+        const OF_WORKER: u32 = 15_000;
+        let workers = room.div_ceil(OF_WORKER);
+        let room = room.min(OF_WORKER);
         let config = format!(
-            "daemon off;\nworker_processes 1;\nuser root;\npid nginx.pid;\nerror_log stderr warn;\n\
-             events {{ worker_connections 4096; }}\n\
+            "daemon off;\nworker_processes {workers};\nuser root;\npid nginx.pid;\nerror_log stderr warn;\n\
+             events {{ worker_connections {room}; }}\n\
              http {{\n    access_log off;\n    sendfile on;\n    tcp_nopush off;\n    keepalive_requests 1000000000;\n\
              client_max_body_size 0;\n    large_client_header_buffers 8 64k;\n{temporary}    \
              server {{\n        listen 127.0.0.1:{port} reuseport backlog=4096;\n        listen [::1]:{port};\n        root .;\n{ROUTES}{locations}\n    }}\n}}\n"

@@ -88,6 +88,8 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         trace,
         limits: protocol::Limits::default(),
         connections: config.limits.connections as usize,
+        buffered_bytes: config.limits.buffered_bytes,
+        idle: config.limits.idle,
     };
     let kernel = kernel::Settings {
         rung: args.rung,

@@ -134,13 +134,12 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         Vec::new(),
         tally.stray_transfers,
     );
-    add(
-        "wirespan_connections_evicted_total",
-        "connections forgotten because there were too many",
-        Vec::new(),
-        tally.evicted,
-    );
+    for (reason, value) in tally.evicted() {
+        let labels = vec![("reason", reason.name().to_owned())];
+        add("wirespan_connections_evicted_total", "connections that made room for others", labels, value);
+    }
     add("wirespan_connections", "connections open now", Vec::new(), engine.connections() as u64);
+    add("wirespan_buffered_bytes", "bytes that connections buffer", Vec::new(), engine.buffered() as u64);
     for (key, value) in tally.withheld() {
         let labels = vec![("reason", key.reason.name().to_owned()), ("pid", key.pid.to_string())];
         add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, value);

@@ -30,6 +30,10 @@ pub const CAPTURE_BYTES: std::ops::RangeInclusive<u64> = 256..=agent_common::CAP
 pub const RING_BYTES: std::ops::RangeInclusive<u64> = 4096..=1024 * 1024 * 1024;
 /// Least and most of `limits.connections`.
 pub const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_048_576;
+/// Least and most of `limits.buffered_bytes`.
+pub const BUFFERED_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 30;
+/// Most of `limits.idle`.
+pub const MAX_IDLE: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Least and most of `limits.waiting_spans`.
 pub const WAITING_SPANS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
 /// Least and most of `limits.queue_spans`.
@@ -81,6 +85,10 @@ impl Default for Capture {
 pub struct Limits {
     /// Connections traced at once, [`CONNECTIONS`]. Default 65,536.
     pub connections: u32,
+    /// Bytes that all connections together may buffer, [`BUFFERED_BYTES`]. Default 128 MiB.
+    pub buffered_bytes: usize,
+    /// How long a connection may be silent before it is forgotten, at most [`MAX_IDLE`]. Default 1 h.
+    pub idle: Duration,
     /// Finished spans that may wait for their parent, [`WAITING_SPANS`]. Default 50,000.
     pub waiting_spans: usize,
     /// How long a finished span waits for its parent, at most [`MAX_PARENT_WAIT`]. Default 30 s.
@@ -93,6 +101,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 65_536,
+            buffered_bytes: 128 << 20,
+            idle: Duration::from_secs(3_600),
             waiting_spans: 50_000,
             parent_wait: Duration::from_secs(30),
             queue_spans: crate::pipeline::queue::DEFAULT_CAPACITY,

@@ -9,6 +9,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
         "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3_600).map(Duration::from_secs),
         _ => None,
     }
 }
@@ -48,7 +49,8 @@ mod tests {
             ("s", None),
             ("-1s", None),
             ("1.5s", None),
-            ("1h", None),
+            ("1h", Some(Duration::from_secs(3_600))),
+            ("1d", None),
             ("99999999999999999999s", None),
             ("18446744073709551615m", None),
         ] {

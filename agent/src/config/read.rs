@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    CAPTURE_BYTES, CONNECTIONS, Capture, Config, Limits, LogLevel, MAX_PARENT_WAIT, MAX_TIMEOUT, QUEUE_SPANS,
-    RING_BYTES, WAITING_SPANS, endpoint,
+    BUFFERED_BYTES, CAPTURE_BYTES, CONNECTIONS, Capture, Config, Limits, LogLevel, MAX_IDLE, MAX_PARENT_WAIT,
+    MAX_TIMEOUT, QUEUE_SPANS, RING_BYTES, WAITING_SPANS, endpoint,
     error::Problem,
     quantity,
     yaml::{Entry, Fields, Node},
@@ -229,18 +229,41 @@ fn ring_bytes(entry: Entry<'_>) -> Result<u32, Problem> {
 }
 
 fn limits(section: Entry<'_>) -> Result<Limits, Problem> {
-    let fields = section.fields(&["connections", "waiting_spans", "parent_wait", "queue_spans"])?;
+    const KEYS: [&str; 6] =
+        ["connections", "buffered_bytes", "idle", "waiting_spans", "parent_wait", "queue_spans"];
+    let fields = section.fields(&KEYS)?;
     let default = Limits::default();
     let connections = fields.read("connections", |entry| narrow(entry, CONNECTIONS))?;
+    let buffered_bytes = fields.read("buffered_bytes", buffered_bytes)?;
+    let idle = fields.read("idle", idle)?;
     let waiting_spans = fields.read("waiting_spans", |entry| narrow(entry, WAITING_SPANS))?;
     let parent_wait = fields.read("parent_wait", |entry| duration(entry, MAX_PARENT_WAIT))?;
     let queue_spans = fields.read("queue_spans", |entry| narrow(entry, QUEUE_SPANS))?;
     Ok(Limits {
         connections: connections.unwrap_or(default.connections),
+        buffered_bytes: buffered_bytes.unwrap_or(default.buffered_bytes),
+        idle: idle.unwrap_or(default.idle),
         waiting_spans: waiting_spans.unwrap_or(default.waiting_spans),
         parent_wait: parent_wait.unwrap_or(default.parent_wait),
         queue_spans: queue_spans.unwrap_or(default.queue_spans),
     })
+}
+
+/// No time at all would forget every connection at once.
+fn idle(entry: Entry<'_>) -> Result<Duration, Problem> {
+    let given = duration(entry, MAX_IDLE)?;
+    if given.is_zero() { Err(entry.expected("more than 0 s, like 1h")) } else { Ok(given) }
+}
+
+fn buffered_bytes(entry: Entry<'_>) -> Result<usize, Problem> {
+    let given = match entry.as_integer() {
+        Some(number) => u64::try_from(number).ok(),
+        None => quantity::bytes(entry.text("a size like 128MiB")?),
+    };
+    given
+        .filter(|bytes| BUFFERED_BYTES.contains(bytes))
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| entry.expected("from 1MiB to 64GiB, like 128MiB"))
 }
 
 fn query_parameters(section: Entry<'_>) -> Result<Vec<String>, Problem> {

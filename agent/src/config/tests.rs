@@ -83,7 +83,7 @@ export:
     client_key: /client.key
   console: { format: json, color: false }
 capture: { bytes: 256, ring_bytes: 1MiB }
-limits: { connections: 10, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
+limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
 redaction: { query_parameters: [ Ticket ] }
 resource: { deployment.environment.name: prod, tier: "1", service.namespace: shop }
 log: debug
@@ -105,7 +105,14 @@ log: debug
     assert_eq!(config.capture, Capture { bytes: 256, ring_bytes: 1 << 20 });
     assert_eq!(
         config.limits,
-        Limits { connections: 10, waiting_spans: 20, parent_wait: Duration::from_secs(120), queue_spans: 40 }
+        Limits {
+            connections: 10,
+            buffered_bytes: 2 << 20,
+            idle: Duration::from_secs(7_200),
+            waiting_spans: 20,
+            parent_wait: Duration::from_secs(120),
+            queue_spans: 40,
+        }
     );
     assert_eq!(config.log, Some(LogLevel::Debug));
     assert_eq!(config.query_parameters, ["Ticket"]);

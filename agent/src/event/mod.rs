@@ -7,7 +7,7 @@ mod process;
 
 use std::{net::SocketAddr, ops::Sub};
 
-pub use process::{ProcessFacts, ProcessKey};
+pub use process::{FIRST_VIRTUAL_PID, ProcessFacts, ProcessKey, UNKNOWN_SERVICE};
 
 /// Kernel time: nanoseconds of CLOCK_MONOTONIC. Wall time is this plus the offset of the last [`Event::Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -67,6 +67,13 @@ impl Direction {
     pub const fn index(self) -> usize {
         self as usize
     }
+}
+
+/// The message that some bytes begin with, for a source that must ask which end of a connection is the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Opening {
+    Request,
+    Response,
 }
 
 /// The thread that made a call; both numbers are of the initial pid namespace.
@@ -239,7 +246,8 @@ pub struct Opened {
     pub from_start: [bool; 2],
 }
 
-/// One system call moved `length` bytes; they lie at `position .. position + length` of `direction`.
+/// One system call moved `length` bytes; they lie at `position .. position + length` of `direction`. With a length of 0
+/// only its counts of what was lost say something.
 #[derive(Debug, Clone, Copy)]
 pub struct Transfer<'a> {
     pub at: Timestamp,
@@ -287,6 +295,9 @@ pub enum Feedback {
     CaptureWhole { connection: ConnectionId, direction: Direction },
     /// Nothing here parses: no more events; stay transparent for causality (an *opaque* connection).
     Opaque { connection: ConnectionId },
+    /// It was evicted: nothing is kept of it here, and the source need not either. If bytes still move on it, it is opened
+    /// anew, as a connection that is older than the agent.
+    Forget { connection: ConnectionId },
 }
 
 impl Feedback {
@@ -296,7 +307,8 @@ impl Feedback {
         match self {
             Self::SkipUntil { connection, .. }
             | Self::CaptureWhole { connection, .. }
-            | Self::Opaque { connection } => *connection,
+            | Self::Opaque { connection }
+            | Self::Forget { connection } => *connection,
         }
     }
 }

@@ -10,6 +10,13 @@ pub struct ProcessKey {
     pub start_time: u64,
 }
 
+/// `service.name` of a process of which nothing is known (semantic conventions of the resource).
+pub const UNKNOWN_SERVICE: &str = "unknown_service";
+
+/// From here on a pid is no process's: Linux gives none above 2^22 (`PID_MAX_LIMIT`). A source that sees no processes, as
+/// a packet capture, lets these speak.
+pub const FIRST_VIRTUAL_PID: u32 = 1 << 31;
+
 /// Facts about a process for its OpenTelemetry resource.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcessFacts {
@@ -36,5 +43,11 @@ impl ProcessFacts {
     #[must_use]
     pub const fn key(&self) -> ProcessKey {
         ProcessKey { pid: self.pid, start_time: self.start_time }
+    }
+
+    /// Nothing but the service name is a fact: there is no process, and the host is not this one.
+    #[must_use]
+    pub const fn is_virtual(&self) -> bool {
+        self.pid >= FIRST_VIRTUAL_PID
     }
 }

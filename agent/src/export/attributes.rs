@@ -65,7 +65,9 @@ pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
         out.text(key!("error.type"), error);
     }
     network_attributes(span.local, span.peer, out);
-    out.integer(key!("thread.id"), span.thread_id.into());
+    if !span.process.is_virtual() {
+        out.integer(key!("thread.id"), span.thread_id.into());
+    }
     wirespan_attributes(span, out);
 }
 

@@ -70,7 +70,9 @@ pub(crate) type Attribute = (String, Value);
 pub(crate) fn attributes(facts: &ProcessFacts, host: &HostResource) -> Vec<Attribute> {
     let mut all = vec![];
     // Lowest precedence first: a later one replaces an earlier one.
-    detected(facts, host, &mut all);
+    if !facts.is_virtual() {
+        detected(facts, host, &mut all);
+    }
     for (key, value) in &host.attributes {
         if !key.starts_with("service.instance.") && key != "service.name" {
             put(&mut all, key, Value::Text(value.clone()));
@@ -99,6 +101,11 @@ fn detected(facts: &ProcessFacts, host: &HostResource, all: &mut Vec<Attribute>)
 
 fn certain(facts: &ProcessFacts, all: &mut Vec<Attribute>) {
     put(all, "service.name", Value::Text(facts.service_name.to_string()));
+    put(all, "telemetry.distro.name", Value::Text("wirespan".to_owned()));
+    put(all, "telemetry.distro.version", Value::Text(env!("CARGO_PKG_VERSION").to_owned()));
+    if facts.is_virtual() {
+        return;
+    }
     put(all, "process.pid", Value::Integer(facts.pid.into()));
     put(all, "process.parent_pid", Value::Integer(facts.parent_pid.into()));
     put(all, "process.user.id", Value::Integer(facts.user_id.into()));
@@ -114,8 +121,6 @@ fn certain(facts: &ProcessFacts, all: &mut Vec<Attribute>) {
     if let Some(container) = &facts.container_id {
         put(all, "container.id", Value::Text(container.to_string()));
     }
-    put(all, "telemetry.distro.name", Value::Text("wirespan".to_owned()));
-    put(all, "telemetry.distro.version", Value::Text(env!("CARGO_PKG_VERSION").to_owned()));
 }
 
 fn put(all: &mut Vec<Attribute>, key: &str, value: Value) {
@@ -244,6 +249,18 @@ mod tests {
             assert_eq!(find(&all, key), expected.as_ref(), "{key}");
         }
         assert!(all.is_sorted_by(|left, right| left.0 < right.0));
+    }
+
+    #[test]
+    fn of_no_process_and_no_host_nothing_is_said() {
+        let facts = ProcessFacts {
+            pid: crate::event::FIRST_VIRTUAL_PID,
+            service_name: "unknown_service".into(),
+            ..ProcessFacts::default()
+        };
+        let host = HostResource { attributes: vec![], ..host() };
+        let keys: Vec<_> = attributes(&facts, &host).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["service.name", "telemetry.distro.name", "telemetry.distro.version"]);
     }
 
     #[test]

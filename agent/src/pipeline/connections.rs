@@ -1,4 +1,5 @@
-//! The table of open connections, bounded: when it is full the longest silent ones make room.
+//! The table of open connections, bounded in number, in the bytes that they buffer, and in how long they are silent: beyond
+//! that the longest silent ones make room.
 
 use rustc_hash::FxHashMap;
 
@@ -7,29 +8,79 @@ use crate::{
     protocol::Connection,
 };
 
-/// One in this many connections makes room at a time, so that finding them costs little per connection.
+/// One in this many connections, or bytes, makes room at a time, so that finding them costs little for each.
 const EVICTED_SHARE: usize = 16;
+
+/// Why a connection makes room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// There are too many.
+    Connections,
+    /// All together buffer too much.
+    Memory,
+    /// Nothing moved on it for long.
+    Idle,
+}
+
+impl Eviction {
+    pub(super) const ALL: [Self; 3] = [Self::Connections, Self::Memory, Self::Idle];
+
+    /// The value of the `reason` label in the metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Memory => "memory",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// What the table may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) connections: usize,
+    pub(super) buffered: usize,
+    /// Nanoseconds of event time.
+    pub(super) idle: u64,
+}
 
 /// Open connections by id.
 #[derive(Debug)]
 pub(super) struct Connections {
     open: FxHashMap<ConnectionId, Connection>,
-    most: usize,
+    bounds: Bounds,
+    /// Bytes that all of them buffer.
+    buffered: usize,
     /// Those that hold something that time may release.
     ticking: Vec<ConnectionId>,
 }
 
 impl Connections {
-    pub(super) fn new(most: usize) -> Self {
-        Self { open: FxHashMap::default(), most: most.max(1), ticking: Vec::new() }
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let bounds = Bounds { connections: bounds.connections.max(1), ..bounds };
+        Self { open: FxHashMap::default(), bounds, buffered: 0, ticking: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
 
-    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.open.get_mut(&id)
+    /// Bytes that all connections buffer.
+    pub(super) const fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Lets a connection work. `None`: there is no such connection.
+    pub(super) fn work(&mut self, id: ConnectionId, work: impl FnOnce(&mut Connection)) -> Option<()> {
+        let connection = self.open.get_mut(&id)?;
+        let before = connection.buffered();
+        work(connection);
+        self.buffered = self.buffered + connection.buffered() - before;
+        if connection.needs_tick() && self.ticking.last() != Some(&id) {
+            self.ticking.push(id);
+        }
+        Some(())
     }
 
     pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
@@ -37,14 +88,9 @@ impl Connections {
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        self.open.remove(&id)
-    }
-
-    /// Time may release something of this connection.
-    pub(super) fn tick_later(&mut self, id: ConnectionId) {
-        if self.ticking.last() != Some(&id) {
-            self.ticking.push(id);
-        }
+        let connection = self.open.remove(&id)?;
+        self.buffered -= connection.buffered();
+        Some(connection)
     }
 
     /// Those to tick now, each once, in a fixed order.
@@ -55,20 +101,52 @@ impl Connections {
         ticking
     }
 
-    /// When the table is full: the longest silent connections, taken out, in a fixed order.
-    pub(super) fn make_room(&mut self) -> Vec<(ConnectionId, Connection)> {
-        if self.open.len() < self.most {
-            return Vec::new();
-        }
+    /// Whether another one finds no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.len() >= self.bounds.connections
+    }
+
+    /// Whether all together buffer too much.
+    pub(super) const fn is_heavy(&self) -> bool {
+        self.buffered > self.bounds.buffered
+    }
+
+    /// The longest silent connections, to make room for others; in a fixed order.
+    pub(super) fn silent(&self) -> Vec<ConnectionId> {
+        let mut silent = self.by_silence(|_| true);
+        silent.truncate((self.bounds.connections / EVICTED_SHARE).max(1));
+        silent
+    }
+
+    /// The longest silent of those that buffer something, until enough is freed.
+    pub(super) fn heavy(&self) -> Vec<ConnectionId> {
+        let keep = self.bounds.buffered - self.bounds.buffered / EVICTED_SHARE;
+        let mut left = self.buffered;
+        let mut heavy = self.by_silence(|connection| connection.buffered() > 0);
+        heavy.retain(|id| {
+            let needed = left > keep;
+            left -= if needed { self.open[id].buffered() } else { 0 };
+            needed
+        });
+        heavy
+    }
+
+    /// Those on which nothing has moved for too long, in a fixed order.
+    pub(super) fn idle(&self, now: Timestamp) -> Vec<ConnectionId> {
+        self.by_silence(|connection| now.since(connection.last_activity()) >= self.bounds.idle)
+    }
+
+    fn by_silence(&self, which: impl Fn(&Connection) -> bool) -> Vec<ConnectionId> {
+        let chosen = self.open.iter().filter(|(_, connection)| which(connection));
         let mut silent: Vec<(Timestamp, ConnectionId)> =
-            self.open.iter().map(|(id, connection)| (connection.last_activity(), *id)).collect();
+            chosen.map(|(id, connection)| (connection.last_activity(), *id)).collect();
         silent.sort_unstable();
-        silent.truncate((self.most / EVICTED_SHARE).max(1));
-        silent.into_iter().filter_map(|(_, id)| Some((id, self.open.remove(&id)?))).collect()
+        silent.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Takes out everything, in a fixed order.
     pub(super) fn take_all(&mut self) -> Vec<(ConnectionId, Connection)> {
+        self.buffered = 0;
         let mut all: Vec<_> = self.open.drain().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all

@@ -1,6 +1,8 @@
 //! The engine: every event goes to the trace layer and, if it concerns a connection, to its parser; what the parser says
 //! goes to the trace layer; spans come out. Single-threaded, without a clock: the same events give the same spans.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,7 +11,13 @@ use crate::{
     trace::{self, Tracer, span::Traced},
 };
 
-use super::{connections::Connections, tally::Tally};
+use super::{
+    connections::{Bounds, Connections, Eviction},
+    tally::Tally,
+};
+
+/// Silent connections are looked for so often: nanoseconds of event time.
+const IDLE_SEARCH: u64 = 10_000_000_000;
 
 /// How the engine is set up. Event logs hold it under these names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,11 +27,22 @@ pub struct Settings {
     pub limits: Limits,
     /// Connections parsed at once; beyond it the longest silent make room (default 65,536).
     pub connections: usize,
+    /// Bytes that all connections together may buffer (default 128 MiB); beyond it the longest silent of those that buffer
+    /// something make room.
+    pub buffered_bytes: usize,
+    /// A connection on which nothing moved for so long makes room (default 1 h).
+    pub idle: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { trace: trace::Settings::default(), limits: Limits::default(), connections: 65_536 }
+        Self {
+            trace: trace::Settings::default(),
+            limits: Limits::default(),
+            connections: 65_536,
+            buffered_bytes: 128 << 20,
+            idle: Duration::from_secs(3_600),
+        }
     }
 }
 
@@ -36,6 +55,7 @@ pub struct Engine {
     output: Output,
     feedback: Vec<Feedback>,
     tally: Tally,
+    next_idle_search: Timestamp,
 }
 
 impl Engine {
@@ -44,7 +64,12 @@ impl Engine {
     pub fn new(settings: Settings) -> Self {
         Self {
             tracer: Tracer::new(settings.trace),
-            connections: Connections::new(settings.connections),
+            connections: Connections::new(Bounds {
+                connections: settings.connections,
+                buffered: settings.buffered_bytes,
+                idle: u64::try_from(settings.idle.as_nanos()).unwrap_or(u64::MAX),
+            }),
+            next_idle_search: Timestamp::default(),
             limits: settings.limits,
             output: Output::default(),
             feedback: Vec::new(),
@@ -98,6 +123,12 @@ impl Engine {
         self.tracer.counters()
     }
 
+    /// Bytes that all connections buffer now.
+    #[must_use]
+    pub const fn buffered(&self) -> usize {
+        self.connections.buffered()
+    }
+
     /// Connections open now.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -105,37 +136,56 @@ impl Engine {
     }
 
     fn open(&mut self, opened: &Opened) {
-        for (id, mut connection) in self.connections.make_room() {
-            self.tally.evicted += 1;
-            connection.finish(opened.at, &mut self.output);
-            self.tally.ledger.add(&connection.snapshot());
-            self.feedback.push(Feedback::Opaque { connection: id });
-            self.tell(id);
+        // Met again after it was forgotten, and the order to forget it came late.
+        if let Some(connection) = self.connections.remove(opened.connection) {
+            self.end(opened.at, opened.connection, connection);
+        }
+        if self.connections.is_full() {
+            let silent = self.connections.silent();
+            self.evict(opened.at, silent, Eviction::Connections);
         }
         self.connections.insert(opened.connection, Connection::new(opened, &self.limits));
     }
 
-    fn transfer(&mut self, transfer: &Transfer<'_>) {
-        let id = transfer.connection;
-        let Some(connection) = self.connections.get_mut(id) else {
-            self.tally.stray_transfers += 1;
-            return;
-        };
-        connection.transfer(transfer, &mut self.output);
-        let waits = connection.needs_tick();
-        if waits {
-            self.connections.tick_later(id);
+    /// These connections make room: what is open on them ends as unfinished, and the source forgets them too.
+    fn evict(&mut self, at: Timestamp, ids: Vec<ConnectionId>, reason: Eviction) {
+        for id in ids {
+            let Some(connection) = self.connections.remove(id) else { continue };
+            self.tally.count_evicted(reason);
+            self.end(at, id, connection);
+            self.tracer.forget(id);
+            self.feedback.push(Feedback::Forget { connection: id });
         }
+    }
+
+    /// What is open on a connection ends as it stands.
+    fn end(&mut self, at: Timestamp, id: ConnectionId, mut connection: Connection) {
+        connection.finish(at, &mut self.output);
+        self.tally.ledger.add(&connection.snapshot());
         self.tell(id);
     }
 
-    fn half_closed(&mut self, at: Timestamp, id: ConnectionId, direction: Direction, position: u64) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.half_closed(at, direction, position, &mut self.output);
-        if connection.needs_tick() {
-            self.connections.tick_later(id);
+    fn transfer(&mut self, transfer: &Transfer<'_>) {
+        let id = transfer.connection;
+        let output = &mut self.output;
+        if self.connections.work(id, |connection| connection.transfer(transfer, output)).is_none() {
+            self.tally.stray_transfers += 1;
+            return;
         }
         self.tell(id);
+        if self.connections.is_heavy() {
+            let heavy = self.connections.heavy();
+            self.evict(transfer.at, heavy, Eviction::Memory);
+        }
+    }
+
+    fn half_closed(&mut self, at: Timestamp, id: ConnectionId, direction: Direction, position: u64) {
+        let output = &mut self.output;
+        let known =
+            self.connections.work(id, |connection| connection.half_closed(at, direction, position, output));
+        if known.is_some() {
+            self.tell(id);
+        }
     }
 
     fn close(&mut self, closed: &Closed) {
@@ -153,21 +203,22 @@ impl Engine {
 
     fn tick(&mut self, at: Timestamp) {
         for id in self.connections.take_ticking() {
-            let Some(connection) = self.connections.get_mut(id) else { continue };
-            connection.tick(at, &mut self.output);
-            if connection.needs_tick() {
-                self.connections.tick_later(id);
+            let output = &mut self.output;
+            if self.connections.work(id, |connection| connection.tick(at, output)).is_some() {
+                self.tell(id);
             }
-            self.tell(id);
+        }
+        if at >= self.next_idle_search {
+            self.next_idle_search = at.plus(IDLE_SEARCH);
+            let idle = self.connections.idle(at);
+            self.evict(at, idle, Eviction::Idle);
         }
     }
 
     /// Everything that is open ends as it stands.
     fn finish_all(&mut self, at: Timestamp) {
-        for (id, mut connection) in self.connections.take_all() {
-            connection.finish(at, &mut self.output);
-            self.tally.ledger.add(&connection.snapshot());
-            self.tell(id);
+        for (id, connection) in self.connections.take_all() {
+            self.end(at, id, connection);
         }
     }
 

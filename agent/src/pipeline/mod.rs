@@ -8,6 +8,7 @@ pub mod queue;
 pub(crate) mod samples;
 mod tally;
 
+pub use connections::Eviction;
 pub use engine::{Engine, Settings};
 pub use line::Pipeline;
 pub use tally::{LedgerTotals, Tally, WithheldKey};

@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::connections::Eviction;
 use crate::{
     event::{Event, Withheld},
     stream::Ledger,
@@ -60,8 +61,8 @@ pub struct Tally {
     pub other_events: u64,
     /// Transfers of connections that were evicted or never opened.
     pub stray_transfers: u64,
-    /// Connections forgotten because there were too many.
-    pub evicted: u64,
+    /// Connections that made room for others, and why.
+    evicted: [u64; Eviction::ALL.len()],
     pub ledger: LedgerTotals,
     withheld: FxHashMap<WithheldKey, u64>,
 }
@@ -82,6 +83,15 @@ impl Tally {
             Event::Closed(_) => self.closed += 1,
             _ => self.other_events += 1,
         }
+    }
+
+    pub(super) const fn count_evicted(&mut self, reason: Eviction) {
+        self.evicted[reason as usize] += 1;
+    }
+
+    /// How many connections made room for others, by reason.
+    pub fn evicted(&self) -> impl Iterator<Item = (Eviction, u64)> + '_ {
+        Eviction::ALL.into_iter().map(|reason| (reason, self.evicted[reason as usize]))
     }
 
     /// Withheld calls by reason and process, sorted.

@@ -41,13 +41,13 @@ impl Connection {
 
     /// One call moved bytes.
     pub fn transfer(&mut self, transfer: &Transfer<'_>, out: &mut Output) {
+        let direction = transfer.direction;
+        let sequencer = &mut self.sequencers[direction.index()];
+        sequencer.note_dropped(transfer.dropped);
         if transfer.length == 0 {
             return;
         }
         self.last_activity = self.last_activity.max(transfer.at);
-        let direction = transfer.direction;
-        let sequencer = &mut self.sequencers[direction.index()];
-        sequencer.note_dropped(transfer.dropped);
         let call = Call::new(transfer);
         if self.opaque {
             let position = call.position.max(sequencer.next());

@@ -10,7 +10,13 @@ pub use limits::{Counters, Limits};
 
 use compact_str::CompactString;
 
-use crate::event::{Direction, Feedback, LastInput, Thread, Timestamp};
+use crate::event::{Direction, Feedback, LastInput, Opening, Thread, Timestamp};
+
+/// The message whose complete first line stands at the front of `bytes`, of any protocol known here.
+#[must_use]
+pub fn opening(bytes: &[u8]) -> Option<Opening> {
+    http1::opening(bytes)
+}
 
 /// Number of an exchange on its connection, from 0, in the order of the requests.
 pub type Ordinal = u64;

@@ -1,7 +1,8 @@
-//! Where events come from: the kernel, live; or a recorded event log. (A packet capture comes in by the same door later.)
+//! Where events come from: the kernel, live; or a file, be it a recorded event log or packets that others captured.
 
 pub mod kernel;
 mod kind;
 pub mod log;
+pub mod pcap;
 
 pub use kind::{FIRST_BYTES, Kind};

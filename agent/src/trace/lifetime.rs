@@ -28,6 +28,12 @@ impl Tracer {
         }
     }
 
+    /// The source knows nothing of this connection any more: its end will not be told.
+    pub fn forget(&mut self, id: ConnectionId) {
+        self.connects.take_lent(id);
+        self.forget_later(Gone::Connection(id));
+    }
+
     /// Forgets a connection at once; its spans go as they stand.
     pub(super) fn evict_connection(&mut self, id: ConnectionId) {
         self.end_open(id);

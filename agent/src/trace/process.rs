@@ -5,10 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::causality::Belief;
-use crate::event::ProcessFacts;
-
-/// `service.name` of a process of which nothing is known (semantic conventions of the resource).
-const UNKNOWN_SERVICE: &str = "unknown_service";
+use crate::event::{ProcessFacts, UNKNOWN_SERVICE};
 
 #[derive(Debug)]
 pub(super) struct Process {

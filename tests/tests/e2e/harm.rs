@@ -1,11 +1,18 @@
 //! Do no harm: under full speed nothing is lost, a killed agent leaves nothing behind, an agent in trouble says so in one
 //! sentence and the traced programs do not notice.
 
-use std::{collections::BTreeSet, net::TcpListener, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use wirespan_tests::{
     agent::{self, Agent, Metrics},
+    cgroup::Cgroup,
     machine,
     nginx::Nginx,
     process::{Launch, Process},
@@ -106,6 +113,64 @@ fn a_ring_of_one_page_loses_nothing_silently() -> Result<()> {
     let dropped = metrics.sum("wirespan_kernel_drops_total", &[]);
     println!("{} spans whole, {} flagged, {dropped} records dropped", seen.len(), rows.len() - seen.len());
     Ok(())
+}
+
+/// What the agent may hold at the default ceilings (ARCHITECTURE.md, "Limits").
+const CEILING_BYTES: f64 = 450.0 * 1024.0 * 1024.0;
+
+#[test]
+fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
+    const CROWD: u32 = 100_000;
+    let Some(stage) = Stage::alone("crowd", &["nginx", "/usr/bin/python3"]) else { return Ok(()) };
+    let aside = Cgroup::create("crowd-clients")?;
+    let nginx = Nginx::with_room(Some(&stage.cgroup), stage.dir(), "", CROWD + 10_000)?;
+    let agent = Agent::start(&stage)?;
+    let script = stage.file("crowd.py", include_str!("../../programs/crowd.py"))?;
+    let words = [nginx.port.to_string(), CROWD.to_string(), "3".to_owned()];
+    let mut crowd =
+        Launch::new("/usr/bin/python3").arg(script).args(words).inside(&aside).start(stage.dir())?;
+    crowd.says("up")?;
+    let beside = well_behaved(&nginx, "beside")?;
+    let met = agent.metrics()?.sum("wirespan_connections_evicted_total", &["reason=\"connections\""]);
+    assert!(crowd.wait()?.success(), "{}", crowd.stderr());
+    let after = well_behaved(&nginx, "after")?;
+    let metrics = wait::until("the end of the crowd's connections", || {
+        let metrics = agent.metrics().ok()?;
+        (metrics.sum("wirespan_connections", &[]) < 0.5).then_some(metrics)
+    })?;
+    let most = peak(agent.pid())?;
+    let rows = agent.stop()?;
+    for path in beside.iter().chain(&after) {
+        let found: Vec<_> = rows.iter().filter(|row| row.path() == path).collect();
+        assert_eq!(found.len(), 1, "{path}: {}", found.len());
+        assert_eq!((found[0].status_code(), found[0].attribute("wirespan.incomplete")), (200, ""), "{path}");
+    }
+    assert!(met > 0.0, "the ceiling of connections was not met");
+    assert!(most < CEILING_BYTES, "{most} bytes resident");
+    assert_balanced(&metrics);
+    println!("{CROWD} connections: {} MiB at most, {met} evicted", most / 1024.0 / 1024.0);
+    Ok(())
+}
+
+/// Requests on connections of their own, one after the other; gives their paths.
+fn well_behaved(nginx: &Nginx, name: &str) -> Result<Vec<String>> {
+    let paths: Vec<String> = (0..200).map(|number| format!("/hello/{name}-{number}")).collect();
+    for path in &paths {
+        let mut stream = TcpStream::connect(("127.0.0.1", nginx.port))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: well\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    Ok(paths)
+}
+
+/// Most bytes that were ever resident.
+fn peak(pid: u32) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024.0)
 }
 
 /// Every byte of the connections that have ended is accounted for, each by itself and all together.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::tree::{Place, Row};
 use crate::{
+    event::UNKNOWN_SERVICE,
     export::attributes::plain,
     trace::span::{Http, Span, SpanKind, Status},
 };
@@ -52,7 +53,7 @@ pub(super) fn render(row: &Row, style: Style, out: &mut String) {
         (Color::Dim, time_of_day(span.start)),
         (Color::Plain, " ".to_owned()),
         (Color::Dim, row.branches.clone()),
-        (Color::Bold, escaped(&span.process.service_name)),
+        (Color::Bold, actor(span)),
         (Color::Dim, if span.kind == SpanKind::Server { " ← " } else { " → " }.to_owned()),
         (Color::Plain, method(span)),
     ];
@@ -64,6 +65,16 @@ pub(super) fn render(row: &Row, style: Style, out: &mut String) {
     fit(&mut parts, target_at, style.width);
     for (color, text) in parts {
         paint(color, &text, style.color, out);
+    }
+}
+
+/// Who acted: the service; in a packet capture, which knows none, the address.
+fn actor(span: &Span) -> String {
+    match span.local {
+        Some(local) if span.process.is_virtual() && &*span.process.service_name == UNKNOWN_SERVICE => {
+            plain(local.ip()).to_string()
+        }
+        _ => escaped(&span.process.service_name),
     }
 }
 

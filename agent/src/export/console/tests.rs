@@ -7,7 +7,7 @@ use super::{
     *,
 };
 use crate::{
-    event::{ProcessFacts, Timestamp},
+    event::{FIRST_VIRTUAL_PID, ProcessFacts, Timestamp, UNKNOWN_SERVICE},
     pipeline::samples::{self, MILLI, client_span, connect_span, open, server_span, span_id, trace_id},
     trace::span::{Evidence, Parent, Span, Status},
 };
@@ -52,6 +52,23 @@ fn stock_server() -> Span {
     }
     span.incomplete = vec!["gap", "truncated"];
     span
+}
+
+#[test]
+fn who_acts_in_a_packet_capture_is_an_address() {
+    let mut span = server_span();
+    let facts = |service: &str| {
+        let pid = FIRST_VIRTUAL_PID;
+        Arc::new(ProcessFacts { pid, service_name: service.into(), ..ProcessFacts::default() })
+    };
+    for (service, shown) in [(UNKNOWN_SERVICE, "192.0.2.1"), ("shop", "shop")] {
+        span.process = facts(service);
+        let mut forest = Forest::new(10);
+        forest.add(&span, at(0));
+        forest.tick(at(1_000));
+        let text = printed(&mut forest, PLAIN);
+        assert!(text.contains(&format!(" {shown} ← ")), "{text}");
+    }
 }
 
 #[test]

@@ -13,4 +13,5 @@ mod pairing;
 mod reader;
 mod session;
 
+pub(super) use reader::opening;
 pub(crate) use session::{Context, Fed, Session};

@@ -5,7 +5,7 @@ use super::{
     line::{FirstLine, Recognised, Role},
 };
 use crate::{
-    event::{Thread, Timestamp},
+    event::{Opening, Thread, Timestamp},
     protocol::{Ordinal, Origin},
     stream::{Call, Tally},
 };
@@ -144,7 +144,19 @@ pub(super) fn proven(call: &Call<'_>, role: Role) -> Option<Role> {
     if !call.whole {
         return None;
     }
-    let front = call.front();
+    first_line(call.front(), role)
+}
+
+/// Says of bytes of which neither connection nor role is known whether a message surely starts there.
+pub(in crate::protocol) fn opening(bytes: &[u8]) -> Option<Opening> {
+    match first_line(bytes, Role::Unknown)? {
+        Role::Request => Some(Opening::Request),
+        Role::Response => Some(Opening::Response),
+        Role::Unknown => None,
+    }
+}
+
+fn first_line(front: &[u8], role: Role) -> Option<Role> {
     let front = if role == Role::Response { front } else { &front[empty_lines(front)..] };
     match FirstLine::new(role).advance(front) {
         Recognised::Request => Some(Role::Request),

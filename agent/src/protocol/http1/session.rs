@@ -377,11 +377,15 @@ impl Session {
             }
             Role::Response => {
                 self.finish_until_close(direction, at, cx);
-                let message = self.reader(direction).message;
-                let lost = matches!(self.reader(direction).state, State::Lost(_));
+                let reader = self.reader(direction);
+                let (message, lost_at) = (reader.message, reader.lost_at);
+                let lost = matches!(reader.state, State::Lost(_));
                 let outcome = self.cut_off(None);
                 self.pairing.end_all(at, cx, |exchange| {
-                    let unread = lost && (exchange.response == ResponseState::Begun || message.is_none());
+                    // Its response may have passed after one that lost its framing.
+                    let passed_unread = lost_at.is_some_and(|lost_at| lost_at > exchange.request_at);
+                    let begun = exchange.response == ResponseState::Begun;
+                    let unread = lost && (begun || message.is_none() || passed_unread);
                     (!unread && !exchange.unpairable).then_some(outcome)
                 });
             }

@@ -163,6 +163,7 @@ impl KernelSource {
     /// Passes the pipeline's wish to the kernel.
     pub fn apply(&mut self, feedback: &Feedback) -> Result<(), KernelError> {
         let (ConnectionId(cookie), change): (_, &dyn Fn(&mut Control)) = match feedback {
+            Feedback::Forget { connection } => return self.release(*connection),
             Feedback::Opaque { connection } => (*connection, &|control| control.opaque = 1),
             Feedback::CaptureWhole { connection, direction } => {
                 (*connection, &move |control| control.whole |= 1 << direction.index())
@@ -183,6 +184,12 @@ impl KernelSource {
         }
         self.posted.insert(cookie);
         Ok(())
+    }
+
+    /// Nothing is kept of an evicted connection, so that others find room; its next call is first sight again.
+    fn release(&mut self, connection: ConnectionId) -> Result<(), KernelError> {
+        self.forget(connection);
+        ignore_missing(self.connections.remove(&connection.0)).map_err(|error| used("CONNECTIONS", &error))
     }
 
     /// The end of a connection was read: what was asked for it goes, also when the kernel had ended it before it was asked.
@@ -370,7 +377,7 @@ fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<Ebpf, Kerne
         .override_global("TUNABLES", bytemuck::bytes_of(&tunables), true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("EVENTS", settings.ring_bytes)
-        .map_max_entries("CONNECTIONS", settings.connections)
+        .map_max_entries("CONNECTIONS", with_slack(settings.connections))
         .map_max_entries("CONTROLS", settings.connections)
         .load(OBJECT)
         .map_err(|error| {
@@ -383,6 +390,12 @@ fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<Ebpf, Kerne
             }
             KernelError::Load(text)
         })
+}
+
+/// The pipeline evicts at its limit, a moment after the kernel has met the connections that reached it: until then there
+/// must be room for them.
+const fn with_slack(connections: u32) -> u32 {
+    connections.saturating_add(connections / 8).saturating_add(1_024)
 }
 
 /// `Level::Debug` of aya-log: everything that the programs say.

@@ -1,0 +1,365 @@
+//! One connection of the capture: its handshake, who is the client, its two directions, its end (RFC 9293, section 3.5 on).
+
+use std::net::SocketAddr;
+
+use super::{
+    Options, Report,
+    half::{Block, Half},
+    piece::{Outlet, Piece, Room},
+    seat::{Flow, Seat},
+    tcp::Segment,
+};
+use crate::event::{Event, Opening, Timestamp};
+
+/// What every step may use.
+pub(super) struct Context<'a> {
+    pub(super) options: &'a Options,
+    pub(super) room: &'a mut Room,
+    pub(super) report: &'a mut Report,
+    pub(super) sink: &'a mut dyn FnMut(&Event<'_>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was told of it yet.
+    New,
+    Open,
+    /// Kept for a while to tell late segments from a new connection.
+    Over,
+}
+
+/// See the module. `[T; 2]` is by side: the end with the lower address is 0.
+#[derive(Debug)]
+pub(super) struct Connection {
+    ends: [SocketAddr; 2],
+    halves: [Half; 2],
+    /// The side that is the client, once known.
+    client: Option<usize>,
+    /// Sides that sent a SYN without an ACK.
+    called: [bool; 2],
+    phase: Phase,
+    /// The ends that the pipeline knows, the client's first.
+    seats: [Option<Seat>; 2],
+    /// Sides whose FIN was told.
+    half_closed: [bool; 2],
+    pub(super) last: Timestamp,
+    /// On the list of those that wait for something.
+    pub(super) listed: bool,
+}
+
+impl Connection {
+    /// A connection that begins with this SYN or SYN with ACK.
+    pub(super) fn with_handshake(ends: [SocketAddr; 2]) -> Self {
+        Self {
+            ends,
+            halves: Default::default(),
+            client: None,
+            called: [false; 2],
+            phase: Phase::New,
+            seats: [None; 2],
+            half_closed: [false; 2],
+            last: Timestamp::default(),
+            listed: false,
+        }
+    }
+
+    /// A connection whose handshake is not in the capture: it is known from this segment of `side` on, which begins with a
+    /// message and thereby says who is the client. What comes before is as if it were before the capture.
+    pub(super) fn without_handshake(
+        ends: [SocketAddr; 2],
+        side: usize,
+        segment: &Segment<'_>,
+        opening: Opening,
+    ) -> Self {
+        let mut connection = Self::with_handshake(ends);
+        connection.client = Some(client(side, opening));
+        connection.halves[side].begin(segment.first_byte(), false);
+        connection
+    }
+
+    /// Whether this segment of `side` belongs to a later connection between the same ends.
+    pub(super) fn superseded(&self, side: usize, segment: &Segment<'_>, options: &Options) -> bool {
+        let half = &self.halves[side];
+        if segment.syn {
+            let other_start = half.base().is_some_and(|base| base != segment.first_byte());
+            // Before any data a server may choose anew, as with SYN cookies.
+            return other_start && (segment.acknowledgment.is_none() || self.phase != Phase::New);
+        }
+        let strange = match half.ahead(segment.first_byte()) {
+            Some(ahead) => self.phase == Phase::Over && (ahead > 0 || !half.plausible(segment.first_byte())),
+            None => half.base().is_some(),
+        };
+        strange && (options.opening)(segment.bytes).is_some()
+    }
+
+    /// A new handshake between the same ends proves that it has ended.
+    pub(super) fn end(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        self.settle(at, None, cx);
+        self.close(at, None, cx);
+    }
+
+    /// The capture ends, or nothing more is read of it: what waits is told, the connection stays open for the pipeline.
+    pub(super) fn forget(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        self.settle(at, None, cx);
+        self.finish(cx);
+        self.release(cx.room);
+    }
+
+    /// Takes a segment of `side`; true while something waits.
+    pub(super) fn segment(&mut self, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) -> bool {
+        self.last = self.last.max(segment.at);
+        if segment.syn {
+            self.handshake(side, segment);
+        }
+        let after = self.acknowledgment(side, segment);
+        self.payload(side, segment, after, cx);
+        self.open(segment.at, cx);
+        let waits = self.wait(segment.at, cx);
+        if segment.rst {
+            self.reset(side, segment, cx);
+        }
+        waits
+    }
+
+    /// Gives up what was waited for long enough; true while something waits.
+    pub(super) fn wait(&mut self, now: Timestamp, cx: &mut Context<'_>) -> bool {
+        let waits = self.settle(now, Some(now), cx);
+        self.finish(cx);
+        waits && self.phase == Phase::Open
+    }
+
+    /// Lets go of what waits.
+    fn release(&mut self, room: &mut Room) {
+        for half in &mut self.halves {
+            half.release(room);
+        }
+    }
+
+    /// A SYN: where its side begins, and who calls whom. When both have called (RFC 9293, figure 7), the first message tells.
+    fn handshake(&mut self, side: usize, segment: &Segment<'_>) {
+        if self.phase != Phase::New {
+            return;
+        }
+        self.halves[side].begin(segment.first_byte(), true);
+        let Some(acknowledged) = segment.acknowledgment else {
+            self.called[side] = true;
+            self.client = if self.called == [true; 2] { None } else { Some(side) };
+            return;
+        };
+        let other = 1 - side;
+        if self.halves[other].base().is_none() {
+            self.halves[other].begin(acknowledged, true);
+        }
+        if self.called != [true; 2] && !self.called[side] {
+            self.client = Some(other);
+        }
+    }
+
+    /// Says up to where the sender had the other direction, 0 when that is not known.
+    fn acknowledgment(&mut self, side: usize, segment: &Segment<'_>) -> u64 {
+        // That of a RST may be anything.
+        let Some(acknowledged) = segment.acknowledgment.filter(|_| !segment.rst) else { return 0 };
+        if self.halves[side].base().is_some() && !self.halves[side].plausible(segment.first_byte()) {
+            return 0;
+        }
+        let other = &mut self.halves[1 - side];
+        if other.base().is_none() {
+            other.begin(acknowledged, false);
+        }
+        other.acknowledge(acknowledged)
+    }
+
+    fn payload(&mut self, side: usize, segment: &Segment<'_>, after: u64, cx: &mut Context<'_>) {
+        if self.phase == Phase::Over {
+            cx.report.retransmitted_bytes += u64::from(segment.length);
+            return;
+        }
+        // What a RST carries is a diagnostic text (RFC 9293, section 3.10.7.3, RFC 1122, section 4.2.2.12).
+        if segment.rst || (segment.length == 0 && !segment.fin) {
+            return;
+        }
+        if self.halves[side].base().is_none() {
+            self.halves[side].begin(segment.first_byte(), false);
+        }
+        let Some(ahead) = self.halves[side].ahead(segment.first_byte()) else {
+            cx.report.out_of_window += 1;
+            return;
+        };
+        if self.client.is_none() {
+            self.client = (cx.options.opening)(segment.bytes).map(|opening| client(side, opening));
+        }
+        if segment.fin {
+            self.halves[side].finish(ahead + i64::from(segment.length), segment.at, cx.report);
+        }
+        if segment.length > 0 {
+            let reach = (self.phase == Phase::Open).then(|| self.halves[1 - side].reach());
+            self.on_half(side, cx, |half, to| half.insert(ahead, segment, after, reach, to));
+        }
+    }
+
+    /// Tells of the connection as soon as there is something to be read and both beginnings and the client are known.
+    fn open(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        let Some(client) = self.client.filter(|_| self.phase == Phase::New) else { return };
+        let sides = [client, 1 - client];
+        let [Some(first), Some(second)] = sides.map(|side| self.halves[side].base()) else { return };
+        if !self.halves.iter().any(Half::readable) {
+            return;
+        }
+        let flow = Flow {
+            ends: sides.map(|side| self.ends[side]),
+            bases: [first, second],
+            from_start: sides.map(|side| self.halves[side].starts_whole()),
+        };
+        self.phase = Phase::Open;
+        cx.report.connections += 1;
+        cx.report.without_handshake += u64::from(flow.from_start != [true; 2]);
+        for (place, seat) in self.seats.iter_mut().zip(Seat::of(cx.options.view, &flow)) {
+            (cx.sink)(&seat.opened(at, &flow));
+            *place = Some(seat);
+        }
+    }
+
+    /// Reads whatever can be read, in both directions; gives up what is due at `now`, everything when that is `None`. True
+    /// while something waits.
+    fn settle(&mut self, at: Timestamp, now: Option<Timestamp>, cx: &mut Context<'_>) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        loop {
+            let mut moved = true;
+            while moved {
+                moved = false;
+                for side in 0..2 {
+                    let reach = self.halves[1 - side].reach();
+                    moved |= self.on_half(side, cx, |half, to| half.drain(reach, to));
+                }
+            }
+            let blocks = [0, 1].map(|side| self.halves[side].block());
+            if blocks == [Block::Free; 2] {
+                return false;
+            }
+            let Some(side) = self.next_to_release(blocks, at, now) else { return true };
+            self.on_half(side, cx, |half, to| match blocks[side] {
+                Block::Hole { end, .. } => half.give_up(end, to),
+                Block::Behind | Block::Free => half.force(to),
+            });
+        }
+    }
+
+    /// The direction that waits for nothing any more: with a hole that is due, an acknowledged one first. When each only
+    /// waits for the other, which no real traffic does, any of them.
+    fn next_to_release(
+        &mut self,
+        blocks: [Block; 2],
+        at: Timestamp,
+        now: Option<Timestamp>,
+    ) -> Option<usize> {
+        let mut holes = 0;
+        for wanted in [true, false] {
+            for (side, block) in blocks.into_iter().enumerate() {
+                let Block::Hole { acknowledged, .. } = block else { continue };
+                holes += 1;
+                if acknowledged == wanted
+                    && (self.halves[side].due(acknowledged, now.unwrap_or(at)) || now.is_none())
+                {
+                    return Some(side);
+                }
+            }
+        }
+        if holes > 0 { None } else { blocks.iter().position(|block| *block == Block::Behind) }
+    }
+
+    /// Tells of FINs up to which everything was read, the first one first, and of the end after both.
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        let [first, second] = [0, 1].map(|side| self.halves[side].finished_at());
+        for side in if first <= second { [0, 1] } else { [1, 0] } {
+            if self.halves[side].finished() && !self.half_closed[side] {
+                self.tell_half_closed(side, cx);
+            }
+        }
+        if self.half_closed == [true; 2] {
+            self.close(first.max(second), None, cx);
+        }
+    }
+
+    fn tell_half_closed(&mut self, side: usize, cx: &mut Context<'_>) {
+        self.half_closed[side] = true;
+        let from_client = self.client == Some(side);
+        let half = &self.halves[side];
+        let (at, position) = (half.finished_at(), half.next());
+        let loss = Piece { position, length: 0, bytes: &[], at, after: 0 };
+        for seat in in_order(&self.seats, from_client) {
+            if half.untold() {
+                (cx.sink)(&seat.transfer(from_client, loss, half.lost()));
+            }
+            (cx.sink)(&seat.half_closed(at, from_client, position));
+        }
+    }
+
+    fn reset(&mut self, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) {
+        /// A RST further from the next byte than this was made for another connection or by somebody else.
+        const NEAR: i64 = 1024 * 1024;
+        let half = &self.halves[side];
+        let near = half.ahead(segment.sequence).is_some_and(|ahead| ahead.abs() <= NEAR);
+        if half.base().is_some() && !near {
+            cx.report.out_of_window += 1;
+            return;
+        }
+        self.settle(segment.at, None, cx);
+        self.finish(cx);
+        self.close(segment.at, Some(side), cx);
+        self.phase = Phase::Over;
+        self.release(cx.room);
+    }
+
+    /// The end, perhaps by a RST of the side `reset`.
+    fn close(&mut self, at: Timestamp, reset: Option<usize>, cx: &mut Context<'_>) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.phase = Phase::Over;
+        let client = self.client.unwrap_or_default();
+        let sides = [client, 1 - client];
+        let observed = sides.map(|side| self.halves[side].next());
+        let lost = sides.map(|side| self.halves[side].lost());
+        for seat in self.seats.iter().flatten() {
+            (cx.sink)(&seat.closed(at, observed, lost, reset.map(|side| side == client)));
+        }
+        self.release(cx.room);
+    }
+
+    /// Lets `act` work on one direction; what it reads is told to every end, the sender's first.
+    fn on_half<T>(
+        &mut self,
+        side: usize,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(&mut Half, &mut Outlet<'_>) -> T,
+    ) -> T {
+        let from_client = self.client == Some(side);
+        let (seats, sink) = (&self.seats, &mut *cx.sink);
+        let mut out = |piece: Piece<'_>, lost: u64| {
+            for seat in in_order(seats, from_client) {
+                sink(&seat.transfer(from_client, piece, lost));
+            }
+        };
+        let mut to = Outlet { room: cx.room, report: cx.report, out: &mut out };
+        act(&mut self.halves[side], &mut to)
+    }
+}
+
+/// The sender's end first: it sends before the other receives.
+fn in_order(seats: &[Option<Seat>; 2], from_client: bool) -> impl Iterator<Item = &Seat> {
+    let order = if from_client { [0, 1] } else { [1, 0] };
+    order.into_iter().filter_map(|index| seats[index].as_ref())
+}
+
+/// Whoever sends the request is the client.
+const fn client(side: usize, opening: Opening) -> usize {
+    match opening {
+        Opening::Request => side,
+        Opening::Response => 1 - side,
+    }
+}

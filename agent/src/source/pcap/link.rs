@@ -1,0 +1,87 @@
+//! Link layers: where the IP packet begins in a captured frame (<https://www.tcpdump.org/linktypes.html>).
+
+/// The IP packet of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Network<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Bytes from its start to the frame's end on the wire; the IP header knows better where the packet ends.
+    pub(super) original: usize,
+}
+
+/// Why a frame has no IP packet to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Skip {
+    /// The link type is none of those below.
+    Unsupported,
+    /// ARP and its like.
+    NotIp,
+    /// The frame is cut before the IP packet.
+    Cut,
+}
+
+const NULL: u16 = 0;
+const ETHERNET: u16 = 1;
+/// What `DLT_RAW` is on most systems and on OpenBSD, written into files by old versions of libpcap.
+const RAW_MOST: u16 = 12;
+const RAW_OPENBSD: u16 = 14;
+const RAW: u16 = 101;
+const LOOP: u16 = 108;
+const LINUX_SLL: u16 = 113;
+const IPV4: u16 = 228;
+const IPV6: u16 = 229;
+const LINUX_SLL2: u16 = 276;
+
+/// Finds the IP packet of a frame of `original` bytes, of which `bytes` were captured.
+pub(super) fn network(link: u16, bytes: &[u8], original: u32) -> Result<Network<'_>, Skip> {
+    let frame = Network { bytes, original: original as usize };
+    match link {
+        RAW | RAW_MOST | RAW_OPENBSD | IPV4 | IPV6 => Ok(frame),
+        // An address family in the byte order of who knows which host; the IP packet says its version itself.
+        NULL | LOOP => ip_version(after(frame, 4)?),
+        ETHERNET => payload(after(frame, 12)?),
+        LINUX_SLL => payload(after(frame, 14)?),
+        LINUX_SLL2 => by_type(be16(frame.bytes)?, after(frame, 20)?),
+        _ => Err(Skip::Unsupported),
+    }
+}
+
+/// `frame` begins with an EtherType.
+fn payload(frame: Network<'_>) -> Result<Network<'_>, Skip> {
+    by_type(be16(frame.bytes)?, after(frame, 2)?)
+}
+
+/// Behind an EtherType and any number of VLAN tags (IEEE 802.1Q, section 9) or PPPoE (RFC 2516).
+fn by_type(mut ethertype: u16, mut frame: Network<'_>) -> Result<Network<'_>, Skip> {
+    loop {
+        match ethertype {
+            0x0800 | 0x86dd => return Ok(frame),
+            // 802.1Q, 802.1ad and what was in use before it.
+            0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => {
+                ethertype = be16(after(frame, 2)?.bytes)?;
+                frame = after(frame, 4)?;
+            }
+            0x8864 => {
+                let protocol = be16(after(frame, 6)?.bytes)?;
+                return if matches!(protocol, 0x0021 | 0x0057) { after(frame, 8) } else { Err(Skip::NotIp) };
+            }
+            _ => return Err(Skip::NotIp),
+        }
+    }
+}
+
+fn ip_version(frame: Network<'_>) -> Result<Network<'_>, Skip> {
+    match frame.bytes.first().map(|first| first >> 4) {
+        Some(4 | 6) => Ok(frame),
+        Some(_) => Err(Skip::NotIp),
+        None => Err(Skip::Cut),
+    }
+}
+
+fn after(frame: Network<'_>, count: usize) -> Result<Network<'_>, Skip> {
+    let bytes = frame.bytes.get(count..).ok_or(Skip::Cut)?;
+    Ok(Network { bytes, original: frame.original.saturating_sub(count) })
+}
+
+fn be16(bytes: &[u8]) -> Result<u16, Skip> {
+    bytes.first_chunk().map(|field| u16::from_be_bytes(*field)).ok_or(Skip::Cut)
+}

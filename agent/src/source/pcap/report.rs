@@ -1,0 +1,76 @@
+//! What was in a capture and what of it could not be used: every bound and every loss has its number here.
+
+use std::fmt;
+
+use super::PcapError;
+
+macro_rules! report {
+    ($($(#[$doc:meta])* $name:ident: $label:literal,)*) => {
+        /// Counts of one reading.
+        #[derive(Debug, Default)]
+        pub struct Report {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Why the reading ended before the end of the file.
+            pub damage: Option<PcapError>,
+        }
+
+        impl Report {
+            /// Label and value of every count, in a fixed order.
+            #[must_use]
+            pub const fn list(&self) -> [(&'static str, u64); [$(stringify!($name)),*].len()] {
+                [$(($label, self.$name)),*]
+            }
+        }
+    };
+}
+
+report! {
+    /// Packets of the file, of any kind.
+    packets: "packets",
+    /// ARP, UDP, ICMP …
+    not_tcp: "not TCP",
+    /// Packets of link types that are not read, or of an interface that is not described.
+    unsupported_link: "of an unsupported link type",
+    /// Headers of link, IP or TCP layer that are cut or malformed.
+    undecodable: "undecodable",
+    /// pcapng blocks that hold no packet.
+    other_blocks: "blocks without a packet",
+    /// IP packets that are a part of a datagram.
+    fragments: "IP fragments",
+    /// Datagrams that could not be put together: the bound of 64 at once, a cut or missing fragment. Treated as lost packets.
+    fragments_lost: "fragmented datagrams lost",
+    /// Connections handed to the pipeline: their first data was seen and who is the client is known.
+    connections: "connections with data",
+    /// Of those, connections whose handshake is not in the capture.
+    without_handshake: "of them without a handshake",
+    /// Bytes of payload on connections without handshake, before a first line of a known protocol was seen.
+    unattributed_bytes: "bytes before a known message on those",
+    /// Bytes of payload that were in the capture before.
+    retransmitted_bytes: "bytes retransmitted",
+    /// Probes that carry one old byte.
+    keep_alives: "keep-alive probes",
+    /// Segments that claim other bytes for positions that were seen before; the first ones hold.
+    disputed: "segments with other bytes than before",
+    /// Holes that were given up.
+    gaps: "gaps",
+    gap_bytes: "bytes in gaps",
+    /// Bytes of payload that the capture cut off.
+    truncated_bytes: "bytes cut off by the capture",
+    /// Segments outside of every window, or beyond a FIN.
+    out_of_window: "segments out of window",
+    /// Holes given up at once, or bytes dropped, because too much waited already.
+    overflows: "times that too much waited",
+    /// Connections that were forgotten to make room for others.
+    evicted_connections: "connections evicted",
+}
+
+impl fmt::Display for Report {
+    /// What is not 0, in one line; the number of packets in any case.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} packets", self.packets)?;
+        for (label, count) in self.list().into_iter().skip(1).filter(|(_, count)| *count > 0) {
+            write!(f, ", {count} {label}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! All connections of a capture: finds that of a segment, lets time go on, makes room.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use super::{
+    Options, Report,
+    connection::{Connection, Context},
+    half::PASSED_WAIT,
+    piece::Room,
+    tcp::Segment,
+};
+use crate::event::{Event, Timestamp};
+
+/// Event time is told this often, as by the live source.
+const TICK: u64 = 100_000_000;
+/// When nothing was captured for longer than this many ticks, most of them are left out: only the last one matters.
+const TICKS_AT_ONCE: u64 = 64;
+/// One in this many connections makes room at a time.
+const EVICTED_SHARE: usize = 16;
+
+/// Both ends, the lower one first.
+type Key = [SocketAddr; 2];
+
+pub(super) struct Table<'a> {
+    options: &'a Options,
+    /// Hashed with a random key, since addresses are hostile; never walked through unsorted.
+    connections: HashMap<Key, Connection>,
+    /// Those that wait for something.
+    waiting: Vec<Key>,
+    room: Room,
+    next_tick: Option<u64>,
+    /// The youngest time seen.
+    now: Timestamp,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(options: &'a Options) -> Self {
+        let limits = options.limits;
+        Self {
+            options,
+            connections: HashMap::new(),
+            waiting: Vec::new(),
+            room: Room {
+                used: 0,
+                all: limits.waiting_bytes,
+                each: limits.waiting_bytes_each,
+                segments: limits.waiting_segments_each,
+            },
+            next_tick: None,
+            now: Timestamp::default(),
+        }
+    }
+
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Time has reached `at`: what was waited for long enough is given up, and the pipeline is told.
+    pub(super) fn advance(&mut self, at: Timestamp, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
+        self.now = self.now.max(at);
+        let mut next = self.next_tick.unwrap_or_else(|| at.0.saturating_add(TICK));
+        let mut ticks = 0;
+        while at.0 >= next && next < u64::MAX {
+            if ticks == TICKS_AT_ONCE {
+                next += (at.0 - next) / TICK * TICK;
+            }
+            ticks += 1;
+            self.expire(Timestamp(next), report, sink);
+            // What waits for a hole that was acknowledged is at most this old, now that older holes were given up.
+            sink(&Event::Tick { at: Timestamp(next.saturating_sub(PASSED_WAIT)) });
+            next = next.saturating_add(TICK);
+        }
+        self.next_tick = Some(next);
+    }
+
+    /// Takes a segment.
+    pub(super) fn segment(
+        &mut self,
+        segment: &Segment<'_>,
+        report: &mut Report,
+        sink: &mut dyn FnMut(&Event<'_>),
+    ) {
+        let key =
+            if segment.from <= segment.to { [segment.from, segment.to] } else { [segment.to, segment.from] };
+        let side = usize::from(segment.from != key[0]);
+        let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
+        if let Some(connection) = self.connections.get_mut(&key)
+            && connection.superseded(side, segment, self.options)
+        {
+            if segment.syn {
+                connection.end(segment.at, &mut cx);
+            }
+            connection.forget(segment.at, &mut cx);
+            self.connections.remove(&key);
+        }
+        if !self.connections.contains_key(&key) {
+            let Some(connection) = begin(key, side, segment, &mut cx) else { return };
+            self.make_room(segment.at, report, sink);
+            self.connections.insert(key, connection);
+        }
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
+        let waits = connection.segment(side, segment, &mut cx);
+        if waits && !connection.listed {
+            connection.listed = true;
+            self.waiting.push(key);
+            self.tidy_waiting();
+        }
+    }
+
+    /// A connection that took the place of another one is listed anew.
+    fn tidy_waiting(&mut self) {
+        if self.waiting.len() > self.connections.len() * 2 + 1_024 {
+            self.waiting.sort_unstable();
+            self.waiting.dedup();
+        }
+    }
+
+    /// The capture ends.
+    pub(super) fn finish(&mut self, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
+        let mut keys: Vec<Key> = self.connections.keys().copied().collect();
+        keys.sort_unstable();
+        let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
+        for key in keys {
+            if let Some(connection) = self.connections.get_mut(&key) {
+                connection.forget(self.now, &mut cx);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
+        let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
+        let connections = &mut self.connections;
+        self.waiting.sort_unstable();
+        self.waiting.dedup();
+        self.waiting.retain(|key| {
+            let Some(connection) = connections.get_mut(key) else { return false };
+            connection.listed = connection.wait(now, &mut cx);
+            connection.listed
+        });
+    }
+
+    /// When the table is full the longest silent connections are forgotten. Nobody saw them end, so no end is told.
+    fn make_room(&mut self, at: Timestamp, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
+        if self.connections.len() < self.options.limits.connections.max(1) {
+            return;
+        }
+        let mut silent: Vec<(Timestamp, Key)> =
+            self.connections.iter().map(|(key, connection)| (connection.last, *key)).collect();
+        silent.sort_unstable();
+        silent.truncate((self.options.limits.connections / EVICTED_SHARE).max(1));
+        for (_, key) in silent {
+            if let Some(mut connection) = self.connections.remove(&key) {
+                report.evicted_connections += 1;
+                let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
+                connection.forget(at, &mut cx);
+            }
+        }
+    }
+}
+
+/// What a segment of no known connection begins, if anything: without a handshake only a message does.
+fn begin(key: Key, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) -> Option<Connection> {
+    if segment.rst {
+        return None;
+    }
+    if segment.syn {
+        return Some(Connection::with_handshake(key));
+    }
+    let Some(opening) = (cx.options.opening)(segment.bytes) else {
+        cx.report.unattributed_bytes += u64::from(segment.length);
+        return None;
+    };
+    Some(Connection::without_handshake(key, side, segment, opening))
+}
