@@ -15,6 +15,7 @@ mod run;
 mod runtime;
 mod session;
 mod stdout;
+mod summary;
 mod target;
 mod telemetry;
 mod trace;

@@ -26,14 +26,16 @@ use crate::{
     config,
     event::{Event, Timestamp},
     export::{
-        self, Sender,
+        self, HostResource, Sender,
         file::FileSettings,
         otlp::settings::{Endpoint, OtlpSettings, Protocol},
     },
-    pipeline::Pipeline,
+    pipeline::{self, Pipeline},
+    protocol,
     source::{
         FIRST_BYTES, Kind,
         log::{End, LogReader},
+        pcap::{self, View},
     },
 };
 
@@ -52,9 +54,13 @@ const GRPC_PORT: u16 = 4317;
 /// Arguments of `wirespan replay`.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// Event logs of `wirespan record`; each is replayed by itself, one after the other.
+    /// Event logs of `wirespan record`, or packet captures (pcap, pcapng); each is replayed by itself, one after the other.
+    /// - is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Of a packet capture: whose spans to make of a request that both ends might tell of.
+    #[arg(long, value_name = "client|server|both", default_value_t)]
+    view: View,
     /// Show traces on the terminal; the default without --export is tree.
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -74,7 +80,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<i32> {
     let export = args.exporters()?;
     let mut whole = true;
     for path in &args.files {
-        match one(path, &export, args.realtime).with_context(|| format!("{}", path.display()))? {
+        match one(path, &export, args).with_context(|| format!("{}", path.display()))? {
             Outcome::Whole => {}
             Outcome::Partly => whole = false,
             Outcome::Interrupted => return Ok(1),
@@ -95,16 +101,19 @@ enum Outcome {
     Unread,
 }
 
-fn one(path: &Path, export: &export::Settings, realtime: bool) -> Result<Outcome> {
+fn one(path: &Path, export: &export::Settings, args: &ReplayArgs) -> Result<Outcome> {
+    let path = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
     let mut file = File::open(path).context("cannot be opened")?;
     let mut first = Vec::new();
     file.by_ref().take(FIRST_BYTES as u64).read_to_end(&mut first).context("cannot be read")?;
     let kind = Kind::of(&first);
     let input = BufReader::with_capacity(1 << 16, std::io::Cursor::new(first).chain(file));
     match kind {
-        Some(Kind::Log) => log(input, export, realtime),
-        Some(Kind::Pcap | Kind::PcapNg) => bail!("reading packet captures is not built yet"),
-        None => bail!("is no event log of wirespan (`wirespan record` makes one)"),
+        Some(Kind::Log) => log(input, export, args.realtime),
+        Some(Kind::Capture) => capture(input, export, args),
+        None => {
+            bail!("is neither an event log of wirespan (`wirespan record` makes one) nor a packet capture")
+        }
     }
 }
 
@@ -125,19 +134,35 @@ fn log(input: impl Read + Send + 'static, export: &export::Settings, realtime: b
         );
     }
     let setup = Setup { host: header.host, export: export.clone() };
-    let pace = realtime.then(Pace::default);
-    run(&setup, Replay { pipeline: Pipeline::new(header.pipeline), pace, now: Timestamp::default() }, reader)
+    let replay = Replay::new(header.pipeline, realtime);
+    run(&setup, move |sender, stop| replay.log(reader, sender, stop))
+}
+
+/// Replays a packet capture, and says on stderr what was in it.
+fn capture(
+    input: impl Read + Send + 'static,
+    export: &export::Settings,
+    args: &ReplayArgs,
+) -> Result<Outcome> {
+    // Packets do not tell on which host they were captured.
+    let setup = Setup { host: HostResource::default(), export: export.clone() };
+    let replay = Replay::new(pipeline::Settings::default(), args.realtime);
+    let options = pcap::Options { view: args.view, ..pcap::Options::new(protocol::opening) };
+    run(&setup, move |sender, stop| replay.capture(input, &options, sender, stop))
 }
 
 /// The exporters around a replay in a thread of its own, until it is over or a signal comes.
-fn run<R: Read + Send + 'static>(setup: &Setup, replay: Replay, reader: LogReader<R>) -> Result<Outcome> {
+fn run(
+    setup: &Setup,
+    replay: impl FnOnce(&Sender, &AtomicBool) -> Result<bool> + Send + 'static,
+) -> Result<Outcome> {
     let Prepared { runtime, exporters, .. } = setup.start()?;
     let mut signals = Signals::catch(&runtime)?;
     let closed = exporters.output_closed();
     let (stop, sender) = (Arc::new(AtomicBool::new(false)), exporters.sender());
     let (report, mut ended) = oneshot::channel();
     let stopped = Arc::clone(&stop);
-    let body = move || drop(report.send(replay.log(reader, &sender, &stopped)));
+    let body = move || drop(report.send(replay(&sender, &stopped)));
     thread::Builder::new()
         .name("replay".to_owned())
         .spawn(body)
@@ -185,6 +210,34 @@ struct Replay {
 }
 
 impl Replay {
+    fn new(settings: pipeline::Settings, realtime: bool) -> Self {
+        Self {
+            pipeline: Pipeline::new(settings),
+            pace: realtime.then(Pace::default),
+            now: Timestamp::default(),
+        }
+    }
+
+    /// Feeds all that happened in a capture; whether it was whole.
+    fn capture(
+        mut self,
+        input: impl Read,
+        options: &pcap::Options,
+        sender: &Sender,
+        stop: &AtomicBool,
+    ) -> Result<bool> {
+        let report = pcap::read(input, options, &mut |event| {
+            if !stop.load(Ordering::Relaxed) {
+                self.feed(event, sender, stop);
+            }
+        })?;
+        eprintln!("wirespan: {report}");
+        if let Some(damage) = &report.damage {
+            eprintln!("wirespan: the rest of the file is damaged: {damage}");
+        }
+        Ok(report.damage.is_none())
+    }
+
     /// Feeds all events of a log; whether it was whole.
     fn log<R: Read>(mut self, mut reader: LogReader<R>, sender: &Sender, stop: &AtomicBool) -> Result<bool> {
         while !stop.load(Ordering::Relaxed) {

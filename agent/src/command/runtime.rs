@@ -55,6 +55,7 @@ impl Setup {
 pub(super) struct Tracing {
     runtime: Runtime,
     exporters: Exporters,
+    telemetry: Arc<Telemetry>,
     stop: Arc<AtomicBool>,
     /// Tells when the session's thread has ended, with its outcome.
     ended: oneshot::Receiver<Result<()>>,
@@ -71,8 +72,9 @@ impl Tracing {
         let (report_start, started) = std::sync::mpsc::channel();
         let (report_end, ended) = oneshot::channel();
         let (sender, stopped) = (exporters.sender(), Arc::clone(&stop));
+        let numbers = Arc::clone(&telemetry);
         let body = move || {
-            let mut session = match Session::start(options, sender, telemetry)
+            let mut session = match Session::start(options, sender, numbers)
                 .and_then(|mut session| prepare(&mut session).map(|()| session))
             {
                 Ok(session) => session,
@@ -89,12 +91,12 @@ impl Tracing {
         started
             .recv()
             .map_err(|_| anyhow!("the session's thread ended before it began: this is a defect"))??;
-        Ok(Self { runtime, exporters, stop, ended })
+        Ok(Self { runtime, exporters, telemetry, stop, ended })
     }
 
-    /// Waits for `end` (or for the session to fail), then stops, drains and says what was exported.
+    /// Waits for `end` (or for the session to fail), then stops, drains and says what was seen, missed and exported.
     pub(super) fn until<T>(self, end: impl Future<Output = T>) -> Result<T> {
-        let Self { runtime, exporters, stop, mut ended } = self;
+        let Self { runtime, exporters, telemetry, stop, mut ended } = self;
         let outcome = runtime.block_on(async {
             tokio::select! {
                 result = &mut ended => Err(failed(result)),
@@ -107,9 +109,9 @@ impl Tracing {
             Err(_) => Ok(()),
         };
         let summary = runtime.block_on(exporters.shutdown(DRAIN));
-        tracing::info!("{summary}");
-        if summary.exporters.iter().any(|exporter| exporter.dropped_total() > 0) {
-            tracing::warn!("{summary}");
+        eprintln!("wirespan: {}", telemetry.summary());
+        if !summary.exporters.is_empty() {
+            eprintln!("wirespan: {summary}");
         }
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();

@@ -8,6 +8,7 @@ use std::sync::{
 use agent_common::Counter;
 
 use super::funnel::Funnel;
+use super::summary::summary;
 use crate::{
     export::metrics::MetricsText,
     pipeline::{Engine, LedgerTotals},
@@ -17,11 +18,11 @@ use crate::{
 
 /// One number, ready to be written.
 #[derive(Debug)]
-struct Sample {
-    name: &'static str,
-    help: &'static str,
-    labels: Vec<(&'static str, String)>,
-    value: u64,
+pub(super) struct Sample {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) labels: Vec<(&'static str, String)>,
+    pub(super) value: u64,
 }
 
 /// The numbers of the last publication.
@@ -35,6 +36,11 @@ impl Telemetry {
     /// A request to skip that the kernel did not take.
     pub(super) fn count_refused_feedback(&self) {
         self.refused_feedback.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was seen and missed up to the last publication, for people.
+    pub(super) fn summary(&self) -> String {
+        summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Replaces what the endpoint shows.

@@ -1,19 +1,17 @@
 //! What sort of file a replay was given: told by its first bytes, never by its name.
 
-use super::log;
+use super::{log, pcap};
 
-/// Bytes that [`Kind::of`] needs to see.
-pub const FIRST_BYTES: usize = 8;
+/// Bytes that [`Kind::of`] should see: a compressed capture shows itself only when some of it is unpacked.
+pub const FIRST_BYTES: usize = 512;
 
 /// The sorts of files that hold events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An event log of `wirespan record`.
     Log,
-    /// A packet capture in libpcap's format, in either byte order, with microseconds or nanoseconds.
-    Pcap,
-    /// A packet capture in pcapng's format.
-    PcapNg,
+    /// A packet capture: pcap or pcapng, compressed or not.
+    Capture,
 }
 
 impl Kind {
@@ -23,12 +21,7 @@ impl Kind {
         if first.starts_with(&log::MAGIC) {
             return Some(Self::Log);
         }
-        match first.get(..4)? {
-            [0xa1, 0xb2, 0xc3, 0xd4] | [0xd4, 0xc3, 0xb2, 0xa1] => Some(Self::Pcap),
-            [0xa1, 0xb2, 0x3c, 0x4d] | [0x4d, 0x3c, 0xb2, 0xa1] => Some(Self::Pcap),
-            [0x0a, 0x0d, 0x0d, 0x0a] => Some(Self::PcapNg),
-            _ => None,
-        }
+        pcap::is_capture(first).then_some(Self::Capture)
     }
 }
 
@@ -40,11 +33,11 @@ mod tests {
     fn files_are_told_by_their_first_bytes() {
         for (first, kind) in [
             (&log::MAGIC[..], Some(Kind::Log)),
-            (b"\xa1\xb2\xc3\xd4\0\x02\0\x04", Some(Kind::Pcap)),
-            (b"\xd4\xc3\xb2\xa1\x02\0\x04\0", Some(Kind::Pcap)),
-            (b"\xa1\xb2\x3c\x4d", Some(Kind::Pcap)),
-            (b"\x4d\x3c\xb2\xa1", Some(Kind::Pcap)),
-            (b"\x0a\x0d\x0d\x0a\0\0\0\x1c", Some(Kind::PcapNg)),
+            (b"\xa1\xb2\xc3\xd4\0\x02\0\x04", Some(Kind::Capture)),
+            (b"\xd4\xc3\xb2\xa1\x02\0\x04\0", Some(Kind::Capture)),
+            (b"\xa1\xb2\x3c\x4d", Some(Kind::Capture)),
+            (b"\x4d\x3c\xb2\xa1", Some(Kind::Capture)),
+            (b"\x0a\x0d\x0d\x0a\0\0\0\x1c", Some(Kind::Capture)),
             (&log::MAGIC[..7], None),
             (b"{\"resour", None),
             (b"", None),

@@ -248,6 +248,7 @@ impl Tracer {
             self.counters.waiting -= 1;
         }
         self.counters.spans += 1;
+        self.counters.incomplete_spans += u64::from(!span.incomplete.is_empty());
         self.assembly.ready.push(Traced::Span(span));
     }
 

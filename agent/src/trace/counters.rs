@@ -37,8 +37,14 @@ counters! {
     exchanges: "wirespan_trace_exchanges";
     /// Gauge: connections known.
     connections: "wirespan_trace_connections";
+    /// Requests seen by their receiver.
+    requests_received: "wirespan_trace_requests_total" ["kind" = "server"];
+    /// Requests seen by their sender.
+    requests_made: "wirespan_trace_requests_total" ["kind" = "client"];
     /// Spans given out.
     spans: "wirespan_trace_spans_total";
+    /// Those of them that say `wirespan.incomplete`.
+    incomplete_spans: "wirespan_trace_incomplete_spans_total";
     /// Parents from a `traceparent` (incoming, or the program's own on an outgoing request).
     parents_header: "wirespan_trace_parents_total" ["evidence" = "header"];
     /// Parents known because a call forwards the `traceparent` of an open request. The span says `header`.

@@ -36,6 +36,10 @@ impl Tracer {
         let pid = origin.thread.pid;
         let process = self.facts_of(pid);
         match direction {
+            Direction::In => self.counters.requests_received += 1,
+            Direction::Out => self.counters.requests_made += 1,
+        }
+        match direction {
             Direction::In => {
                 let belief = self.processes.get_mut(pid).map(|process| &mut process.belief);
                 belief.map(Belief::request_opened);

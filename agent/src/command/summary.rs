@@ -1,0 +1,114 @@
+//! What a run says when it ends: how many requests it saw, and what it missed and why, from the numbers that the metrics
+//! show too.
+
+use std::fmt::Write as _;
+
+use super::telemetry::Sample;
+
+/// What costs spans or bytes, and in what it is counted. A metric that is not here takes nothing from what was seen.
+const MISSED: [(&str, &str); 11] = [
+    ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
+    ("wirespan_kernel_drops_total", "records for which the ring had no room (capture.ring_bytes)"),
+    ("wirespan_kernel_map_full_total", "times that a map of the kernel had no room (limits.connections)"),
+    ("wirespan_kernel_untraced_calls_total", "calls on sockets that cannot be traced"),
+    ("wirespan_withheld_calls_total", "calls whose bytes may not be read"),
+    ("wirespan_connections_evicted_total", "connections that made room for others"),
+    ("wirespan_stray_transfers_total", "calls on connections that are not known"),
+    ("wirespan_ledger_bytes_total", "bytes that no parser saw"),
+    ("wirespan_ledger_violations_total", "connections whose bytes are not accounted for: a defect"),
+    ("wirespan_trace_refused_total", "times that a ceiling was met"),
+    ("wirespan_trace_expired_spans_total", "spans whose parent was not known in time"),
+];
+
+/// Entries of the ledger that no parser saw; what was skipped was not needed.
+const UNSEEN: [&str; 3] = ["truncated", "dropped", "unseen"];
+
+/// One line on what was seen, and one for each sort of thing that was missed.
+pub(super) fn summary(samples: &[Sample]) -> String {
+    let seen = |kind: &str| sum(samples, "wirespan_trace_requests_total", |label| label == kind);
+    let mut text = format!("{} requests received, {} made", seen("server"), seen("client"));
+    let missed: Vec<String> = MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
+    if missed.is_empty() {
+        text.push_str("; nothing was missed");
+        return text;
+    }
+    text.push_str("; missed:");
+    for line in missed {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n  {line}");
+    }
+    text
+}
+
+/// `12 records for which … (reason 10, other 2)`; `None` when there are none.
+fn line(samples: &[Sample], name: &str, what: &str) -> Option<String> {
+    let counts = |label: &str| name != "wirespan_ledger_bytes_total" || UNSEEN.contains(&label);
+    let total = sum(samples, name, counts);
+    if total == 0 {
+        return None;
+    }
+    let mut reasons: Vec<(&str, u64)> = Vec::new();
+    for sample in samples.iter().filter(|sample| sample.name == name && sample.value > 0) {
+        let Some((_, label)) = sample.labels.first().filter(|(_, label)| counts(label)) else { continue };
+        match reasons.iter_mut().find(|(known, _)| known == label) {
+            Some((_, count)) => *count += sample.value,
+            None => reasons.push((label, sample.value)),
+        }
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    Some(if reasons.is_empty() {
+        format!("{total} {what}")
+    } else {
+        format!("{total} {what}: {}", reasons.join(", "))
+    })
+}
+
+/// The sum over the samples of a metric whose first label's value (or nothing) is wanted.
+fn sum(samples: &[Sample], name: &str, wanted: impl Fn(&str) -> bool) -> u64 {
+    let label = |sample: &Sample| sample.labels.first().map_or(String::new(), |(_, value)| value.clone());
+    samples
+        .iter()
+        .filter(|sample| sample.name == name && wanted(&label(sample)))
+        .map(|sample| sample.value)
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(name: &'static str, labels: &[(&'static str, &str)], value: u64) -> Sample {
+        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Sample { name, help: "", labels, value }
+    }
+
+    #[test]
+    fn a_run_that_missed_nothing() {
+        let samples = [
+            sample("wirespan_trace_requests_total", &[("kind", "server")], 7),
+            sample("wirespan_trace_requests_total", &[("kind", "client")], 2),
+            sample("wirespan_kernel_drops_total", &[("reason", "ring_full_transfer")], 0),
+            sample("wirespan_ledger_bytes_total", &[("entry", "skipped")], 1_000),
+        ];
+        assert_eq!(summary(&samples), "7 requests received, 2 made; nothing was missed");
+    }
+
+    #[test]
+    fn what_was_missed_has_its_reasons() {
+        let samples = [
+            sample("wirespan_withheld_calls_total", &[("reason", "io_uring"), ("pid", "1")], 3),
+            sample("wirespan_withheld_calls_total", &[("reason", "io_uring"), ("pid", "2")], 4),
+            sample("wirespan_withheld_calls_total", &[("reason", "flags"), ("pid", "2")], 1),
+            sample("wirespan_ledger_bytes_total", &[("entry", "parsed")], 50),
+            sample("wirespan_ledger_bytes_total", &[("entry", "unseen")], 9),
+            sample("wirespan_stray_transfers_total", &[], 2),
+        ];
+        assert_eq!(
+            summary(&samples),
+            "0 requests received, 0 made; missed:\n  \
+             8 calls whose bytes may not be read: io_uring 7, flags 1\n  \
+             2 calls on connections that are not known\n  \
+             9 bytes that no parser saw: unseen 9"
+        );
+    }
+}
