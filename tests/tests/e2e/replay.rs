@@ -273,8 +273,8 @@ fn files_that_are_no_log_are_refused_with_a_reason() -> Result<()> {
     fs::write(&capture, b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00")?;
     let text = stage.file("text", "no log")?;
     for (file, why) in [
-        (&capture, "packet captures"),
-        (&text, "no event log"),
+        (&capture, "the capture ends within"),
+        (&text, "neither an event log"),
         (&stage.dir().join("none"), "cannot be opened"),
     ] {
         let (_, said, status) = replay_to(&stage, file, "wrong.jsonl")?;
