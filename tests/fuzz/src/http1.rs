@@ -151,3 +151,26 @@ fn one_end_each(messages: &[Message]) {
     }
     assert!(open.is_empty(), "never ended: {open:?}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The properties are of something: what the seeds say is understood.
+    #[test]
+    fn seeds_are_understood() {
+        let seeds: [(&[u8], usize); 4] = [
+            (include_bytes!("../corpus/http1/keep-alive"), 2),
+            (include_bytes!("../corpus/http1/post"), 1),
+            (include_bytes!("../corpus/http1/pipelined"), 3),
+            (include_bytes!("../corpus/http1/until-close"), 1),
+        ];
+        for (seed, exchanges) in seeds {
+            let start = seed.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+            let played = play(&seed[start..], Direction::In, &[]);
+            let ends = played.out.messages.iter().filter(|message| matches!(message, Message::End { .. }));
+            assert!(played.is_clean(), "{:?} {:?}", played.out.counters, played.out.messages);
+            assert_eq!(ends.count(), exchanges, "{:?}", played.out.messages);
+        }
+    }
+}

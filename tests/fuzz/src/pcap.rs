@@ -65,3 +65,16 @@ fn read_all(input: impl Read, view: View) -> Option<Outcome> {
     let report = result.ok()?;
     Some((found, report.list().to_vec(), report.damage.map(|damage| damage.to_string())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The properties are of something: what the seeds say is understood.
+    #[test]
+    fn a_seed_has_spans() {
+        let (spans, _, damage) =
+            read_all(&include_bytes!("../corpus/pcap/mixed.pcap")[..], View::Both).unwrap();
+        assert!(spans.len() >= 2 && damage.is_none(), "{spans:?}");
+    }
+}

@@ -46,12 +46,16 @@ const PHRASES: [&[u8]; 16] = [
 ];
 
 pub(crate) fn run(data: &[u8]) {
+    play(data);
+}
+
+fn play(data: &[u8]) -> Vec<Span> {
     let mut world = World::new();
     let mut choices = Choices(data);
     while !choices.is_empty() {
         world.step(&mut choices);
     }
-    world.finish();
+    world.finish()
 }
 
 /// What the kernel knows of one end of a connection.
@@ -194,7 +198,7 @@ impl World {
     }
 
     fn thread(&self, number: usize) -> Thread {
-        let pid = if number % 2 == 0 { 1 } else { 2 };
+        let pid = if number.is_multiple_of(2) { 1 } else { 2 };
         Thread { pid, tid: pid * 10 + u32::from((self.now / MILLISECOND).is_multiple_of(8)) }
     }
 
@@ -356,7 +360,7 @@ impl World {
         }
     }
 
-    fn finish(mut self) {
+    fn finish(mut self) -> Vec<Span> {
         self.now += MILLISECOND;
         for number in 0..ENDS {
             // Half of them are open when the agent ends.
@@ -370,5 +374,21 @@ impl World {
         let known = ledger.parsed + ledger.skipped + ledger.truncated + ledger.dropped;
         assert_eq!(ledger.observed, known + ledger.unseen, "{ledger:?}");
         spans::check(&self.found);
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wirespan::trace::span::Evidence;
+
+    use super::*;
+
+    /// The properties are of something: what the seeds say is understood.
+    #[test]
+    fn two_ends_of_a_connection_are_two_spans() {
+        let spans = play(include_bytes!("../corpus/stream/two-ends"));
+        let evidence: Vec<_> = spans.iter().filter_map(|span| Some(span.parent?.evidence)).collect();
+        assert_eq!((spans.len(), evidence), (2, vec![Evidence::Flow]));
     }
 }
