@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// One target (a directory of tests/fuzz/corpus); without it all, one after the other
     target: Option<String>,
     /// How long each target runs
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 }
 
