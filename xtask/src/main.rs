@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod fuzz;
 mod setup;
 mod sh;
 mod test;
@@ -31,6 +32,8 @@ enum Chore {
     /// Measure what the agent costs
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Give the parsers and readers hostile input, by libFuzzer
+    Fuzz(fuzz::Arguments),
     /// The gate: format, clippy, documentation, every test
     Ci,
     /// Run the end-to-end tests, or any command, under another kernel
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Bench(bench) => bench::run(&bench),
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Ci => ci::run(),
         Chore::Vm(arguments) => vm::run(&arguments),
     };

@@ -47,3 +47,14 @@ pub(crate) fn run() -> Result<()> {
     }
     toolchain::ensure()
 }
+
+/// A C++ compiler, which only libFuzzer needs.
+pub(crate) fn ensure_cxx() -> Result<()> {
+    if sh::which("c++").is_some() {
+        return Ok(());
+    }
+    if !debian::is_here() {
+        bail!("the fuzzer needs a C++ compiler: install one as `c++`");
+    }
+    debian::install(&["g++"])
+}

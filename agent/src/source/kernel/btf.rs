@@ -14,6 +14,8 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 /// How deep anonymous structs and unions may nest before the file counts as malformed.
 const NESTING: u32 = 16;
+/// How many members are looked at for one question: the largest structs of a kernel have some hundreds, nested ones included.
+const MEMBERS: u32 = 1 << 16;
 
 /// Why no type information is to be had.
 #[derive(Debug, Error)]
@@ -118,9 +120,10 @@ impl Btf {
         let mut id = self.find(Kind::Struct, name)?;
         let mut bit = 0;
         let mut found = None;
+        let mut left = MEMBERS;
         for member in path {
-            let field = self.member(id, member, NESTING)?;
-            bit += field.bit;
+            let field = self.member(id, member, NESTING, &mut left)?;
+            bit = field.bit.checked_add(bit)?;
             id = self.resolve(field.type_id)?;
             found = Some(Field { bit, ..field });
         }
@@ -170,14 +173,15 @@ impl Btf {
         None
     }
 
-    /// A member by name, looking into anonymous structs and unions.
-    fn member(&self, id: u32, name: &str, depth: u32) -> Option<Field> {
+    /// A member by name, looking into anonymous structs and unions, at `left` members at most.
+    fn member(&self, id: u32, name: &str, depth: u32, left: &mut u32) -> Option<Field> {
         let depth = depth.checked_sub(1)?;
         let t = self.types.get(self.resolve(id)? as usize)?;
         if !matches!(t.kind, Kind::Struct | Kind::Union) {
             return None;
         }
         for n in 0..t.members as usize {
+            *left = left.checked_sub(1)?;
             let at = t.body + n * 12;
             let member = u32_at(&self.data, at).ok()?;
             let type_id = u32_at(&self.data, at + 4).ok()?;
@@ -185,8 +189,8 @@ impl Btf {
             let (bit, width) = if t.bitfields { (raw & 0x00ff_ffff, raw >> 24) } else { (raw, 0) };
             match self.name(member)? {
                 "" => {
-                    if let Some(inner) = self.member(type_id, name, depth) {
-                        return Some(Field { bit: bit + inner.bit, ..inner });
+                    if let Some(inner) = self.member(type_id, name, depth, left) {
+                        return Some(Field { bit: inner.bit.checked_add(bit)?, ..inner });
                     }
                 }
                 found if found == name => return Some(Field { bit, width, type_id }),
@@ -291,6 +295,33 @@ mod tests {
             header.extend(word.to_le_bytes());
         }
         assert!(Btf::parse(header).is_err());
+    }
+
+    /// Type information with these types (words) and names.
+    fn file(types: &[u32], names: &str) -> Vec<u8> {
+        let length = u32::try_from(types.len() * 4).unwrap();
+        let mut data = vec![0x9f, 0xeb, 1, 0];
+        let header = [24, 0, length, length, u32::try_from(names.len()).unwrap()];
+        data.extend(header.iter().chain(types).flat_map(|word| word.to_le_bytes()));
+        data.extend(names.bytes());
+        data
+    }
+
+    #[test]
+    fn offsets_beyond_any_struct_are_no_offsets() {
+        // struct s { struct s a; } at bit 2^32 - 1, of itself.
+        let btf = Btf::parse(file(&[1, 4 << 24 | 1, 8, 3, 1, u32::MAX], "\0s\0a\0")).unwrap();
+        assert_eq!(btf.field("s", &["a"]).map(|field| field.bit), Some(u32::MAX));
+        assert_eq!(btf.field("s", &["a", "a"]), None);
+    }
+
+    #[test]
+    fn structs_that_hold_themselves_have_an_end() {
+        // struct s with eight nameless members, all of type s: eight ways at each of the levels.
+        let mut types = vec![1, 4 << 24 | 8, 8];
+        types.extend([0, 1, 0].repeat(8));
+        let btf = Btf::parse(file(&types, "\0s\0a\0")).unwrap();
+        assert_eq!(btf.field("s", &["a"]), None);
     }
 
     #[test]

@@ -1,0 +1,31 @@
+//! Hostile input for every parser and reader. Each target takes any bytes and checks properties: that nothing panics is
+//! the least of them. `main.rs` hands them to libFuzzer, `tests/corpus.rs` runs them over everything that is committed.
+//!
+//! A further target is a module, a line in [`TARGETS`] and a directory of seeds, `corpus/NAME`; nothing else names it.
+
+mod btf;
+mod config;
+mod http1;
+mod pcap;
+mod reader;
+mod spans;
+mod stream;
+
+/// Takes any bytes; panics when a property does not hold.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its directory of seeds. The event log's reader belongs here when there is one. ELF files
+/// are read by libraries only (aya's reader, for our own object), so that there is no target.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("btf", btf::run),
+    ("config", config::run),
+    ("http1", http1::run),
+    ("pcap", pcap::run),
+    ("stream", stream::run),
+];
+
+/// The target of this name.
+#[must_use]
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.into_iter().find(|(known, _)| *known == name).map(|(_, target)| target)
+}

@@ -1,0 +1,27 @@
+//! What holds for the spans of any run.
+
+use std::collections::HashSet;
+
+use wirespan::{
+    pipeline::Engine,
+    trace::span::{Span, Traced},
+};
+
+/// The spans that came out since the last call; notices of open ones are no spans.
+pub(crate) fn drain(engine: &mut Engine) -> impl Iterator<Item = Span> + '_ {
+    engine.drain().filter_map(|traced| match traced {
+        Traced::Span(span) => Some(*span),
+        Traced::Open(_) => None,
+    })
+}
+
+/// Each span comes out once, has its ids, does not end before it begins and is not its own parent.
+pub(crate) fn check(spans: &[Span]) {
+    let mut seen = HashSet::new();
+    for span in spans {
+        assert!(seen.insert(span.id), "twice: {span:?}");
+        assert!(span.trace.0 != [0; 16] && span.id.0 != [0; 8], "no id: {span:?}");
+        assert!(span.start <= span.end, "it ends before it begins: {span:?}");
+        assert!(span.parent.is_none_or(|parent| parent.span != span.id), "its own parent: {span:?}");
+    }
+}

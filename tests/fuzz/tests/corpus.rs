@@ -1,0 +1,90 @@
+//! Everything that is committed goes through the targets, on any compiler: what was found once stays found.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use wirespan_fuzz::{TARGETS, target};
+
+/// Where each committed input is cut besides: ends of files are where readers fail.
+const CUTS: usize = 24;
+
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("a readable directory").path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    files
+}
+
+/// The output of a failed test names the file that was read last.
+fn run(name: &str, file: &Path, cuts: usize) {
+    println!("{name}: {}", file.display());
+    let data = fs::read(file).expect("a readable file");
+    let run = target(name).expect("a known target");
+    run(&data);
+    for cut in 0..cuts {
+        let end = data.len() * cut / cuts;
+        println!("  its first {end} bytes");
+        run(&data[..end]);
+    }
+}
+
+fn seeds(name: &str) {
+    let files = files(&here("corpus").join(name));
+    assert!(!files.is_empty(), "{name} has no seeds");
+    for file in files {
+        assert!(
+            file.metadata().expect("a readable file").len() < 2_048,
+            "{} is large for a seed",
+            file.display()
+        );
+        run(name, &file, CUTS);
+    }
+}
+
+#[test]
+fn each_target_has_its_directory() {
+    let mut directories: Vec<_> = fs::read_dir(here("corpus"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    directories.sort();
+    assert_eq!(directories, TARGETS.map(|(name, _)| name));
+}
+
+#[test]
+fn btf() {
+    seeds("btf");
+}
+
+#[test]
+fn config() {
+    seeds("config");
+    run("config", &here("../../agent/src/config/default.yaml"), CUTS);
+}
+
+#[test]
+fn http1() {
+    seeds("http1");
+}
+
+#[test]
+fn pcap() {
+    seeds("pcap");
+    for file in files(&here("../fixtures/pcap")) {
+        run("pcap", &file, 2);
+    }
+}
+
+#[test]
+fn stream() {
+    seeds("stream");
+}
