@@ -146,7 +146,9 @@ fn capture(
 ) -> Result<Outcome> {
     // Packets do not tell on which host they were captured.
     let setup = Setup { host: HostResource::default(), export: export.clone() };
-    let replay = Replay::new(pipeline::Settings::default(), args.realtime);
+    // A capture cannot be asked to meet a connection anew, and one packet with a wrong time must not end all others.
+    let settings = pipeline::Settings { idle: Duration::MAX, ..pipeline::Settings::default() };
+    let replay = Replay::new(settings, args.realtime);
     let options = pcap::Options { view: args.view, ..pcap::Options::new(protocol::opening) };
     run(&setup, move |sender, stop| replay.capture(input, &options, sender, stop))
 }

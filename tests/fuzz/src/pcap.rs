@@ -1,6 +1,6 @@
 //! Packet captures: any bytes, through the engine, from every point of view.
 
-use std::io::Read;
+use std::{io::Read, time::Duration};
 
 use wirespan::{
     pipeline::{Engine, Settings},
@@ -48,7 +48,12 @@ fn read_all(input: impl Read, view: View) -> Option<Outcome> {
         waiting_segments_each: 16,
     };
     let options = Options { view, limits, ..Options::new(protocol::opening) };
-    let settings = Settings { buffered_bytes: BUFFERED, connections: 2 * CONNECTIONS, ..Settings::default() };
+    let settings = Settings {
+        buffered_bytes: BUFFERED,
+        connections: 2 * CONNECTIONS,
+        idle: Duration::MAX,
+        ..Settings::default()
+    };
     let mut engine = Engine::new(settings);
     let mut found = Vec::new();
     let result = read(input, &options, &mut |event| {
