@@ -27,7 +27,7 @@ const SPAN_BYTES: usize = 1_024;
 
 /// Writes requests, with the resource of each process written once.
 #[derive(Debug)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     host: HostResource,
     resources: Cache<Vec<u8>>,
     /// The span being written, whose length stands before it.
@@ -37,12 +37,14 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn new(host: HostResource) -> Self {
+    /// An encoder for processes of this host.
+    #[must_use]
+    pub fn new(host: HostResource) -> Self {
         Self { host, resources: Cache::default(), span: Vec::new(), spans: Vec::new() }
     }
 
     /// One `ExportTraceServiceRequest` with all finished spans of `entries`, and how many these are.
-    pub(crate) fn request<'a>(&mut self, entries: impl Iterator<Item = &'a Traced>) -> (Vec<u8>, u64) {
+    pub fn request<'a>(&mut self, entries: impl Iterator<Item = &'a Traced>) -> (Vec<u8>, u64) {
         let mut out = Vec::new();
         let mut count = 0;
         for (facts, spans) in resource::by_process(entries) {
