@@ -193,7 +193,7 @@ impl Attributes<'_> {
         let value = value.cast_unsigned();
         self.begin(name, 1 + encoded_len_varint(value));
         key(3, VARINT, self.out);
-        encode_varint(value, self.out);
+        write_varint(value, self.out);
     }
 
     fn write_texts(&mut self, name: &str, values: &[impl AsRef<str>]) {
@@ -232,14 +232,23 @@ impl Sink for Attributes<'_> {
     }
 }
 
+/// Keys and most lengths have one byte, for which prost's loop is slow.
+#[inline]
+fn write_varint(value: u64, out: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(byte @ 0..=0x7f) => out.push(byte),
+        _ => encode_varint(value, out),
+    }
+}
+
 fn key(field: u32, wire_type: u32, out: &mut Vec<u8>) {
-    encode_varint(u64::from(field << 3 | wire_type), out);
+    write_varint(u64::from(field << 3 | wire_type), out);
 }
 
 /// Begins a field of `length` bytes.
 fn start(field: u32, length: usize, out: &mut Vec<u8>) {
     key(field, LENGTH, out);
-    encode_varint(length as u64, out);
+    write_varint(length as u64, out);
 }
 
 /// A text, bytes or message field.
@@ -271,7 +280,7 @@ fn fixed64(field: u32, value: u64, out: &mut Vec<u8>) {
 
 fn varint(field: u32, value: u64, out: &mut Vec<u8>) {
     key(field, VARINT, out);
-    encode_varint(value, out);
+    write_varint(value, out);
 }
 
 /// Bytes of a field (numbers up to 15) with `length` bytes inside.
