@@ -265,14 +265,15 @@ impl Exchanges {
     /// Adds an exchange to its connection and forgets exported ones beyond `recent`.
     pub(super) fn push(&mut self, id: ConnectionId, exchange: Exchange, recent: usize) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.exchanges.push_back(exchange);
-        connection.live += 1;
-        self.live += 1;
-        while connection.exchanges.len() > recent
+        // Room first: one beyond `recent` would double what the ring takes.
+        while connection.exchanges.len() >= recent
             && connection.exchanges.front().is_some_and(Exchange::exported)
         {
             connection.exchanges.pop_front();
         }
+        connection.exchanges.push_back(exchange);
+        connection.live += 1;
+        self.live += 1;
     }
 
     /// Takes the live part of an exchange: from now on it counts as exported.

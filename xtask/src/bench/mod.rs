@@ -1,9 +1,11 @@
 //! `cargo xtask bench overhead`: what the agent costs the traced program, the machine, and a program it does not trace.
+//! `cargo xtask bench pipeline`: what a span costs in user space, whatever the kernel.
 
 mod guest;
 mod kernel;
 mod load;
 mod native;
+mod pipeline;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,8 @@ use wirespan_tests::{agent::Agent, stage::Stage};
 pub(crate) enum Bench {
     /// nginx and wrk with the agent off and on
     Overhead(Arguments),
+    /// Parsers, tracer and encoder alone, on generated events: spans/s, allocations, bytes, memory, by connections
+    Pipeline(pipeline::Arguments),
     /// What `overhead --vm` runs inside the guest
     #[command(hide = true)]
     InGuest(Arguments),
@@ -74,6 +78,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Overhead(arguments) if arguments.vm => guest::host(arguments),
         Bench::Overhead(arguments) => native::run(arguments),
+        Bench::Pipeline(arguments) => pipeline::run(arguments),
         Bench::InGuest(arguments) => guest::run(arguments),
     }
 }

@@ -27,7 +27,7 @@ const SPAN_BYTES: usize = 1_024;
 
 /// Writes requests, with the resource of each process written once.
 #[derive(Debug)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     host: HostResource,
     resources: Cache<Vec<u8>>,
     /// The span being written, whose length stands before it.
@@ -37,12 +37,14 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn new(host: HostResource) -> Self {
+    /// An encoder for processes of this host.
+    #[must_use]
+    pub fn new(host: HostResource) -> Self {
         Self { host, resources: Cache::default(), span: Vec::new(), spans: Vec::new() }
     }
 
     /// One `ExportTraceServiceRequest` with all finished spans of `entries`, and how many these are.
-    pub(crate) fn request<'a>(&mut self, entries: impl Iterator<Item = &'a Traced>) -> (Vec<u8>, u64) {
+    pub fn request<'a>(&mut self, entries: impl Iterator<Item = &'a Traced>) -> (Vec<u8>, u64) {
         let mut out = Vec::new();
         let mut count = 0;
         for (facts, spans) in resource::by_process(entries) {
@@ -191,7 +193,7 @@ impl Attributes<'_> {
         let value = value.cast_unsigned();
         self.begin(name, 1 + encoded_len_varint(value));
         key(3, VARINT, self.out);
-        encode_varint(value, self.out);
+        write_varint(value, self.out);
     }
 
     fn write_texts(&mut self, name: &str, values: &[impl AsRef<str>]) {
@@ -230,14 +232,23 @@ impl Sink for Attributes<'_> {
     }
 }
 
+/// Keys and most lengths have one byte, for which prost's loop is slow.
+#[inline]
+fn write_varint(value: u64, out: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(byte @ 0..=0x7f) => out.push(byte),
+        _ => encode_varint(value, out),
+    }
+}
+
 fn key(field: u32, wire_type: u32, out: &mut Vec<u8>) {
-    encode_varint(u64::from(field << 3 | wire_type), out);
+    write_varint(u64::from(field << 3 | wire_type), out);
 }
 
 /// Begins a field of `length` bytes.
 fn start(field: u32, length: usize, out: &mut Vec<u8>) {
     key(field, LENGTH, out);
-    encode_varint(length as u64, out);
+    write_varint(length as u64, out);
 }
 
 /// A text, bytes or message field.
@@ -269,7 +280,7 @@ fn fixed64(field: u32, value: u64, out: &mut Vec<u8>) {
 
 fn varint(field: u32, value: u64, out: &mut Vec<u8>) {
     key(field, VARINT, out);
-    encode_varint(value, out);
+    write_varint(value, out);
 }
 
 /// Bytes of a field (numbers up to 15) with `length` bytes inside.

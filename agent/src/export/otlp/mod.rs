@@ -25,9 +25,11 @@ use tokio::{
     time::Instant,
 };
 
+/// For the benchmark of the pipeline, which measures the encoder without a collector.
+#[doc(hidden)]
+pub use self::encode::Encoder;
 pub use self::transport::OtlpError;
 use self::{
-    encode::Encoder,
     retry::{RetrySettings, chance},
     settings::OtlpSettings,
     transport::{Accepted, Client, SendError},
