@@ -16,6 +16,10 @@ use anyhow::{Context as _, Result, bail};
 /// The line that the guest's init writes last, with the exit status of what it ran.
 pub(super) const EXIT_MARKER: &str = "wirespan-vm-exit-status:";
 
+/// Warnings are logged with their stacks; a processor that hangs for a minute ends the boot instead of waiting for the
+/// deadline.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 loglevel=5 watchdog_thresh=30 softlockup_panic=1 softlockup_all_cpu_backtrace=1 mitigations=off";
+
 /// How time passes in the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clock {
@@ -102,7 +106,7 @@ impl Guest {
                 .args(["-icount", "shift=2,sleep=off"]),
         };
         command.arg("-kernel").arg(boot.kernel).arg("-initrd").arg(boot.initramfs);
-        command.args(["-append", "console=ttyS0 panic=-1 quiet mitigations=off"]);
+        command.args(["-append", KERNEL_ARGUMENTS]);
         command.arg("-serial").arg(format!("file:{}", boot.log.display()));
         command.args(["-chardev", "stdio,id=out,signal=off", "-serial", "chardev:out"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
