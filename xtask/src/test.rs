@@ -58,7 +58,7 @@ const NOT_IN_GUESTS: [&str; 15] = [
     "secrets_do_not_leave",
     "what_is_not_http",
     "trace_ends_after",
-    "a_hostile_crowd",
+    vm::TOO_LARGE_FOR_A_GUEST,
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {

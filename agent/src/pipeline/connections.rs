@@ -48,7 +48,8 @@ pub(super) struct Bounds {
 /// Open connections by id.
 #[derive(Debug)]
 pub(super) struct Connections {
-    open: FxHashMap<ConnectionId, Connection>,
+    /// Boxed: a table of large values doubles in large steps, half of it empty.
+    open: FxHashMap<ConnectionId, Box<Connection>>,
     bounds: Bounds,
     /// Bytes that all of them buffer.
     buffered: usize,
@@ -84,13 +85,13 @@ impl Connections {
     }
 
     pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
-        self.open.insert(id, connection);
+        self.open.insert(id, Box::new(connection));
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.open.remove(&id)?;
         self.buffered -= connection.buffered();
-        Some(connection)
+        Some(*connection)
     }
 
     /// Those to tick now, each once, in a fixed order.
@@ -147,7 +148,7 @@ impl Connections {
     /// Takes out everything, in a fixed order.
     pub(super) fn take_all(&mut self) -> Vec<(ConnectionId, Connection)> {
         self.buffered = 0;
-        let mut all: Vec<_> = self.open.drain().collect();
+        let mut all: Vec<_> = self.open.drain().map(|(id, connection)| (id, *connection)).collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all
     }

@@ -199,6 +199,26 @@ impl Connection {
         self.exchanges.iter().rev().find(|exchange| exchange.kind == kind && exchange.position == position)
     }
 
+    /// Forgets the oldest exported exchange; `false` when there is none.
+    fn forget_oldest(&mut self) -> bool {
+        if self.exchanges.len() == self.live {
+            return false;
+        }
+        let oldest = self.exchanges.iter().position(Exchange::exported);
+        oldest.and_then(|index| self.exchanges.remove(index)).is_some()
+    }
+
+    /// Forgets this exchange if it is exported and still there, and gives back room that was needed for more.
+    fn forget(&mut self, ordinal: Ordinal) {
+        let Some(index) = self.index(ordinal) else { return };
+        if self.exchanges[index].exported() {
+            self.exchanges.remove(index);
+        }
+        if self.exchanges.capacity() > 4 * self.exchanges.len().max(1) {
+            self.exchanges.shrink_to(2 * self.exchanges.len());
+        }
+    }
+
     /// Ordinals usually have no holes, so the place is known; else it is searched.
     fn index(&self, ordinal: Ordinal) -> Option<usize> {
         let first = self.exchanges.front()?.ordinal;
@@ -216,13 +236,29 @@ pub(super) struct Exchanges {
     connections: FxHashMap<ConnectionId, Connection>,
     /// All connections in the order of their opening, for the search for one to forget; may name some that are gone.
     order: VecDeque<ConnectionId>,
+    /// Exported exchanges that are remembered, the oldest first; may name some that are gone.
+    exported: VecDeque<Key>,
+    remembered: Remembered,
     /// Exchanges of all connections that are not exported.
     pub(super) live: usize,
 }
 
+/// How many exchanges stay for later spans to name as their parent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remembered {
+    pub(super) in_all: usize,
+    pub(super) of_connection: usize,
+}
+
 impl Exchanges {
-    pub(super) fn new() -> Self {
-        Self { connections: FxHashMap::default(), order: VecDeque::new(), live: 0 }
+    pub(super) fn new(remembered: Remembered) -> Self {
+        Self {
+            connections: FxHashMap::default(),
+            order: VecDeque::new(),
+            exported: VecDeque::new(),
+            remembered,
+            live: 0,
+        }
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -262,15 +298,11 @@ impl Exchanges {
         }
     }
 
-    /// Adds an exchange to its connection and forgets exported ones beyond `recent`.
-    pub(super) fn push(&mut self, id: ConnectionId, exchange: Exchange, recent: usize) {
+    /// Adds an exchange to its connection, and forgets what of that would be remembered beyond the bound.
+    pub(super) fn push(&mut self, id: ConnectionId, exchange: Exchange) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        // Room first: one beyond `recent` would double what the ring takes.
-        while connection.exchanges.len() >= recent
-            && connection.exchanges.front().is_some_and(Exchange::exported)
-        {
-            connection.exchanges.pop_front();
-        }
+        // Room first: one beyond the bound would double what the ring takes.
+        while connection.exchanges.len() >= self.remembered.of_connection && connection.forget_oldest() {}
         connection.exchanges.push_back(exchange);
         connection.live += 1;
         self.live += 1;
@@ -282,7 +314,20 @@ impl Exchanges {
         let live = connection.get_mut(key.ordinal)?.live.take()?;
         connection.live -= 1;
         self.live -= 1;
+        self.remember(key);
         Some(live)
+    }
+
+    /// Remembers an exported exchange; for that the oldest of all goes when there are too many.
+    fn remember(&mut self, key: Key) {
+        self.exported.push_back(key);
+        if self.exported.len() <= self.remembered.in_all {
+            return;
+        }
+        let Some(oldest) = self.exported.pop_front() else { return };
+        if let Some(connection) = self.connections.get_mut(&oldest.connection) {
+            connection.forget(oldest.ordinal);
+        }
     }
 
     /// Forgets a connection. Its exchanges should have been exported.
@@ -307,5 +352,90 @@ impl Exchanges {
             self.order.push_back(id);
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::samples;
+
+    const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
+
+    fn exchanges(connections: u64) -> Exchanges {
+        let mut exchanges = Exchanges::new(REMEMBERED);
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        for id in 0..connections {
+            exchanges.insert(ConnectionId(id), Connection::new(address, address, [0; 2]));
+        }
+        exchanges
+    }
+
+    fn key(connection: u64, ordinal: Ordinal) -> Key {
+        Key { connection: ConnectionId(connection), ordinal }
+    }
+
+    fn push(exchanges: &mut Exchanges, key: Key) {
+        let exchange = Exchange {
+            ordinal: key.ordinal,
+            kind: SpanKind::Client,
+            id: SpanId([1; 8]),
+            at: Timestamp(1),
+            position: key.ordinal,
+            input_from: key.ordinal,
+            pid: 1,
+            context: None,
+            fixed_early: false,
+            passed_on: false,
+            sides: Sides::default(),
+            live: Some(Box::new(Live::new(Box::new(samples::client_span()), 0, Partner::Absent))),
+        };
+        exchanges.push(key.connection, exchange);
+    }
+
+    fn known(exchanges: &Exchanges, connection: u64) -> Vec<Ordinal> {
+        let connection = exchanges.connection(ConnectionId(connection)).unwrap();
+        connection.exchanges.iter().map(|exchange| exchange.ordinal).collect()
+    }
+
+    #[test]
+    fn a_connection_forgets_the_oldest_exported_even_behind_one_that_waits() {
+        let mut exchanges = exchanges(1);
+        push(&mut exchanges, key(0, 0));
+        for ordinal in 1..100 {
+            push(&mut exchanges, key(0, ordinal));
+            exchanges.take_live(key(0, ordinal));
+        }
+        assert_eq!(known(&exchanges, 0), [0, 97, 98, 99]);
+        assert!(exchanges.connection(ConnectionId(0)).unwrap().exchanges.capacity() <= 4);
+        for ordinal in [0, 97, 98, 99] {
+            assert_eq!(exchanges.get(key(0, ordinal)).map(|found| found.ordinal), Some(ordinal));
+        }
+        assert!(exchanges.get(key(0, 50)).is_none());
+        assert_eq!(exchanges.live, 1);
+    }
+
+    #[test]
+    fn open_exchanges_are_never_forgotten() {
+        let mut exchanges = exchanges(1);
+        for ordinal in 0..10 {
+            push(&mut exchanges, key(0, ordinal));
+        }
+        assert_eq!(known(&exchanges, 0).len(), 10);
+    }
+
+    #[test]
+    fn all_connections_together_forget_what_was_exported_first() {
+        let mut exchanges = exchanges(10);
+        for connection in 0..10 {
+            push(&mut exchanges, key(connection, 0));
+            exchanges.take_live(key(connection, 0));
+        }
+        let left: Vec<_> = (0..10).map(|connection| known(&exchanges, connection).len()).collect();
+        assert_eq!(left, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+        exchanges.remove(ConnectionId(4));
+        push(&mut exchanges, key(5, 1));
+        exchanges.take_live(key(5, 1));
+        assert_eq!((known(&exchanges, 5), known(&exchanges, 6)), (vec![0, 1], vec![0]));
     }
 }

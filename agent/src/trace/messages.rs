@@ -95,7 +95,7 @@ impl Tracer {
             sides: Sides::new(epoch),
             live: Some(Box::new(Live::new(span, other_position, partner))),
         };
-        self.exchanges.push(key.connection, exchange, self.settings.recent_exchanges);
+        self.exchanges.push(key.connection, exchange);
     }
 
     /// The head of a request.

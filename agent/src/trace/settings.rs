@@ -28,6 +28,8 @@ pub struct Settings {
     pub exchanges_per_connection: usize,
     /// Exported exchanges of one connection that later spans may still name as their parent. Default 32.
     pub recent_exchanges: usize,
+    /// The same of all connections; the one exported first goes. Default 100,000.
+    pub remembered_exchanges: usize,
     /// Calls of one request that wait for its answer to be judged; further ones are orphans. Default 1,024.
     pub calls_per_request: usize,
     /// Connects in progress; further ones make no span when they fail. Default 16,384.
@@ -54,6 +56,7 @@ impl Default for Settings {
             exchanges: 200_000,
             exchanges_per_connection: 1_024,
             recent_exchanges: 32,
+            remembered_exchanges: 100_000,
             calls_per_request: 1_024,
             connects: 16_384,
             processes: 32_768,

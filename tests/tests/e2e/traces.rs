@@ -51,8 +51,9 @@ fn both_ends_on_one_host_are_one_trace() -> Result<()> {
             (the(&rows, Kind::Server, &request.path), the(&rows, Kind::Client, &request.path));
         assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
         assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "flow"));
-        // A call is timed when it returns: on two processors the other end's receive may have been timed before.
-        assert!(server.start <= client.end && client.start <= server.end, "the two ends overlap in time");
+        // No more can be said of their times: a call is timed when it returns, and a client whose send was preempted
+        // returns from it after the server has answered.
+        assert!(server.start <= client.end, "{}", brief(&rows));
         assert_eq!(client.parent, None, "{}", brief(&rows));
     }
     Ok(())

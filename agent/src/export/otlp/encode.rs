@@ -64,17 +64,17 @@ impl Encoder {
     }
 }
 
-const REQUEST_RESOURCE_SPANS: u32 = 1;
-const RESOURCE_SPANS_SCOPE_SPANS: u32 = 2;
-const RESOURCE_SPANS_SCHEMA_URL: u32 = 3;
-const SCOPE_SPANS_SPAN: u32 = 2;
-const SCOPE_SPANS_SCHEMA_URL: u32 = 3;
+const REQUEST_RESOURCE_SPANS: u8 = 1;
+const RESOURCE_SPANS_SCOPE_SPANS: u8 = 2;
+const RESOURCE_SPANS_SCHEMA_URL: u8 = 3;
+const SCOPE_SPANS_SPAN: u8 = 2;
+const SCOPE_SPANS_SCHEMA_URL: u8 = 3;
 
 /// Wire types (Protocol Buffers, "Encoding").
-const VARINT: u32 = 0;
-const FIXED64: u32 = 1;
-const LENGTH: u32 = 2;
-const FIXED32: u32 = 5;
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const LENGTH: u8 = 2;
+const FIXED32: u8 = 5;
 
 /// A `ResourceSpans` with one `ScopeSpans`. `resource` is field 1 already, `spans` are the fields 2 of the scope.
 fn write_group(resource: &[u8], spans: &[u8], out: &mut Vec<u8>) {
@@ -172,16 +172,28 @@ fn write_status(span: &Span, out: &mut Vec<u8>) {
 
 /// Writes each attribute as a `KeyValue` in this field.
 struct Attributes<'a> {
-    field: u32,
+    field: u8,
     out: &'a mut Vec<u8>,
 }
 
 impl Attributes<'_> {
     /// Begins a `KeyValue` whose `AnyValue` has `value` bytes.
     fn begin(&mut self, name: &str, value: usize) {
-        start(self.field, field_length(name.len()) + field_length(value), self.out);
-        bytes(1, name.as_bytes(), self.out);
-        start(2, value, self.out);
+        let length = field_length(name.len()) + field_length(value);
+        self.out.reserve(field_length(length));
+        match (one_byte(length), one_byte(name.len()), one_byte(value)) {
+            // Nearly all: then every length has one byte.
+            (Some(length), Some(name_length), Some(value)) => {
+                self.out.extend_from_slice(&[tag(self.field, LENGTH), length, tag(1, LENGTH), name_length]);
+                self.out.extend_from_slice(name.as_bytes());
+                self.out.extend_from_slice(&[tag(2, LENGTH), value]);
+            }
+            _ => {
+                start(self.field, length, self.out);
+                bytes(1, name.as_bytes(), self.out);
+                start(2, value, self.out);
+            }
+        }
     }
 
     fn write_text(&mut self, name: &str, value: &[u8]) {
@@ -191,7 +203,7 @@ impl Attributes<'_> {
 
     fn write_integer(&mut self, name: &str, value: i64) {
         let value = value.cast_unsigned();
-        self.begin(name, 1 + encoded_len_varint(value));
+        self.begin(name, 1 + varint_length(value));
         key(3, VARINT, self.out);
         write_varint(value, self.out);
     }
@@ -241,51 +253,72 @@ fn write_varint(value: u64, out: &mut Vec<u8>) {
     }
 }
 
-fn key(field: u32, wire_type: u32, out: &mut Vec<u8>) {
-    write_varint(u64::from(field << 3 | wire_type), out);
+#[inline]
+const fn varint_length(value: u64) -> usize {
+    if value < 0x80 { 1 } else { encoded_len_varint(value) }
+}
+
+/// A length as a varint of one byte, if it is one.
+#[inline]
+fn one_byte(length: usize) -> Option<u8> {
+    u8::try_from(length).ok().filter(|byte| *byte < 0x80)
+}
+
+/// The key of a field up to 15 has one byte.
+#[inline]
+const fn tag(field: u8, wire_type: u8) -> u8 {
+    field << 3 | wire_type
+}
+
+#[inline]
+fn key(field: u8, wire_type: u8, out: &mut Vec<u8>) {
+    write_varint(u64::from(field) << 3 | u64::from(wire_type), out);
 }
 
 /// Begins a field of `length` bytes.
-fn start(field: u32, length: usize, out: &mut Vec<u8>) {
+#[inline]
+fn start(field: u8, length: usize, out: &mut Vec<u8>) {
     key(field, LENGTH, out);
     write_varint(length as u64, out);
 }
 
 /// A text, bytes or message field.
-fn bytes(field: u32, value: &[u8], out: &mut Vec<u8>) {
+#[inline]
+fn bytes(field: u8, value: &[u8], out: &mut Vec<u8>) {
     start(field, value.len(), out);
     out.extend_from_slice(value);
 }
 
 /// A text that is empty is protobuf's default and left out.
-fn present(field: u32, value: &[u8], out: &mut Vec<u8>) {
+fn present(field: u8, value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         bytes(field, value, out);
     }
 }
 
-fn field(number: u32, value: &[u8]) -> Vec<u8> {
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field_length(value.len()));
     bytes(number, value, &mut out);
     out
 }
 
 /// A number that is 0 is protobuf's default and left out.
-fn fixed64(field: u32, value: u64, out: &mut Vec<u8>) {
+fn fixed64(field: u8, value: u64, out: &mut Vec<u8>) {
     if value != 0 {
         key(field, FIXED64, out);
         out.extend_from_slice(&value.to_le_bytes());
     }
 }
 
-fn varint(field: u32, value: u64, out: &mut Vec<u8>) {
+fn varint(field: u8, value: u64, out: &mut Vec<u8>) {
     key(field, VARINT, out);
     write_varint(value, out);
 }
 
 /// Bytes of a field (numbers up to 15) with `length` bytes inside.
-fn field_length(length: usize) -> usize {
-    1 + encoded_len_varint(length as u64) + length
+#[inline]
+const fn field_length(length: usize) -> usize {
+    1 + varint_length(length as u64) + length
 }
 
 #[cfg(test)]
