@@ -6,7 +6,12 @@ mod kernel;
 mod qemu;
 mod suite;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -15,7 +20,7 @@ use self::{
     kernel::Version,
     qemu::{Boot, Clock, Outcome},
 };
-use crate::{build, sh, test::Sum};
+use crate::{build, sh};
 
 pub(crate) use self::{kernel::VERSIONS, suite::Programs};
 
@@ -57,13 +62,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let programs = Programs::build(profile)?;
     let all = ["--skip".to_owned(), TOO_LARGE_FOR_A_GUEST.to_owned()];
     let filter = if arguments.filter.is_empty() { &all[..] } else { &arguments.filter };
-    let mut sum = Sum::default();
-    for version in versions {
-        let rungs = arguments.rung.as_deref().map_or_else(|| version.rungs.to_vec(), |rung| vec![rung]);
-        for rung in rungs {
-            sum += programs.run(version, rung, timeout, filter)?;
-        }
-    }
+    let forced = arguments.rung.as_deref();
+    let rungs = |version: &Version| forced.map_or_else(|| version.rungs.to_vec(), |rung| vec![rung]);
+    let boots: Vec<_> =
+        versions.iter().flat_map(|version| rungs(version).into_iter().map(|rung| (*version, rung))).collect();
+    let sum = programs.run(&boots, timeout, filter)?;
     println!("{sum}");
     Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -121,7 +124,10 @@ impl Machine<'_> {
             clock: self.clock,
             deadline: self.timeout,
         };
-        boot.run(show).with_context(|| format!("kernel {}", self.version.name))
+        let outcome = boot.run(show).with_context(|| format!("kernel {}", self.version.name))?;
+        // The kernel's messages are of interest only when the boot went wrong.
+        let _ = std::fs::remove_file(&files.log);
+        Ok(outcome)
     }
 }
 
@@ -132,10 +138,13 @@ struct Files {
 }
 
 impl Files {
+    /// Several guests may have the same kernel.
     fn new(kernel: &str) -> Self {
-        let name = format!("{kernel}-{}", std::process::id());
+        static BOOTS: AtomicU32 = AtomicU32::new(0);
         let dir = sh::target().join("vm");
-        Self { initramfs: dir.join(format!("{name}.cpio")), log: dir.join(format!("{kernel}.log")) }
+        let boot = BOOTS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{kernel}-{}-{boot}", std::process::id());
+        Self { initramfs: dir.join(format!("{name}.cpio")), log: dir.join(format!("{name}.log")) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end-to-end tests inside a guest.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZero, path::PathBuf, sync::Mutex, thread, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -26,14 +26,34 @@ impl Programs {
         Ok(Self { own: built.map(|(path, name)| (path, name.to_owned())).into() })
     }
 
-    /// Boots the kernel and runs the tests with this rung forced.
-    pub(crate) fn run(
-        &self,
-        version: Version,
-        rung: &str,
-        timeout: Duration,
-        filter: &[String],
-    ) -> Result<Sum> {
+    /// Boots each kernel with each of these rungs forced and runs the tests, in as many guests at a time as there are
+    /// processors: a guest keeps one busy.
+    pub(crate) fn run(&self, boots: &[(Version, &str)], timeout: Duration, filter: &[String]) -> Result<Sum> {
+        for (version, _) in boots {
+            version.fetch()?;
+        }
+        let guests = thread::available_parallelism().map_or(1, NonZero::get).min(boots.len());
+        let left = Mutex::new(boots.iter());
+        let next = || left.lock().expect("no guest's thread panics").next();
+        let work = || -> Result<Sum> {
+            let mut sum = Sum::default();
+            while let Some((version, rung)) = next() {
+                sum += self.run_one(*version, rung, timeout, filter)?;
+            }
+            Ok(sum)
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..guests).map(|_| scope.spawn(work)).collect();
+            let mut all = Sum::default();
+            for worker in workers {
+                all += worker.join().expect("no guest's thread panics")?;
+            }
+            Ok(all)
+        })
+    }
+
+    fn run_one(&self, version: Version, rung: &str, timeout: Duration, filter: &[String]) -> Result<Sum> {
+        let name = format!("{} {rung}", version.name);
         println!("vm: kernel {}, rung {rung}", version.name);
         let words: String = filter.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''"))).collect();
         let command = format!(
@@ -46,7 +66,7 @@ impl Programs {
         let outcome = machine.run(&command, &mut |line| {
             // What a guest lacks by design (Node, Java, Go) is no news.
             if !line.starts_with("SKIPPED: ") {
-                println!("    {line}");
+                println!("    {name}: {line}");
             }
             sum += result_of(line);
         })?;
