@@ -176,7 +176,8 @@ impl Tracer {
         live.ended = Some(at);
         live.span.start = start.0.saturating_add(unix_offset);
         live.span.end = at.0.saturating_add(unix_offset);
-        live.span.first_response_byte = live.first_response.map(|first| first.0.saturating_add(unix_offset));
+        let first = live.first_response.map(|first| first.clamp(start, at));
+        live.span.first_response_byte = first.map(|first| first.0.saturating_add(unix_offset));
         live.span.http.get_or_insert_with(semantics::unknown_http);
         semantics::conclude(&mut live.span, live.status, end);
         if !live.head_seen {

@@ -40,6 +40,16 @@ fn a_failed_connect_is_a_client_span() {
     }
 }
 
+/// Found by fuzzing event logs: times that go back.
+#[test]
+fn a_connect_does_not_end_before_it_begins() {
+    let mut world = World::new();
+    let socket = world.connecting(thread(1, 0));
+    world.event(&Event::ConnectFailed { at: Timestamp(1), socket, errno: 111 });
+    let [span] = world.spans.as_slice() else { panic!("one span") };
+    assert!(span.start > UNIX_OFFSET + 1 && span.start == span.end, "{span:?}");
+}
+
 #[test]
 fn a_successful_connect_is_none() {
     let mut world = World::new();
