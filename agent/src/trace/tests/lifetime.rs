@@ -60,6 +60,27 @@ fn a_successful_connect_is_none() {
     assert_eq!(world.tracer.counters().connections, 0);
 }
 
+/// It was evicted to make room, and moves again: another beginning of the same stream, with positions from 0 on.
+#[test]
+fn a_connection_that_is_met_again_has_new_spans() {
+    for silence in [0, 5 * SECOND] {
+        let mut world = World::new();
+        let own = thread(1, 0);
+        let connection = world.open_with(own, [1_000, 2_000]);
+        let before = world.write_request(connection, own, "/before");
+        world.read_response(before, own);
+        world.tracer.forget(connection);
+        world.pass(silence);
+        world.meet(connection, own, [1_500, 2_500]);
+        world.pass(5 * SECOND);
+        let after = world.write_request(connection, own, "/after");
+        world.read_response(after, own);
+        world.shutdown();
+        let (before, after) = (world.span(before), world.span(after));
+        assert!(before.id != after.id && before.trace != after.trace, "{before:?} {after:?}");
+    }
+}
+
 #[test]
 fn what_is_open_for_a_second_is_announced_once() {
     let mut world = World::with(Settings::default());
