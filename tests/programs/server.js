@@ -29,6 +29,8 @@ const server = http.createServer((request, response) => {
       return answer(request, response, 404, Buffer.from('not found\n'));
     case 'fail':
       return answer(request, response, 500, Buffer.from('failed\n'));
+    case 'slow':
+      return setTimeout(() => answer(request, response, 200, Buffer.from('slow\n')), Number(parts[2]));
     case 'call': {
       const path = '/' + parts.slice(3).join('/');
       const call = http.get({ host: '127.0.0.1', port: Number(parts[2]), path }, (reply) => {

@@ -1,6 +1,6 @@
 //! Clients that make a list of requests and report what came back: the truth against which spans are compared.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -80,7 +80,9 @@ impl Client {
     /// When the client fails or does not report every request.
     pub fn run(self, stage: &Stage, port: u16, requests: &[Request]) -> Result<Vec<Exchange>> {
         let reports = if self == Self::Curl {
-            curl(stage, port, requests)?
+            let config = curl_config(stage, port, requests, &[])?;
+            let launch = Launch::new(curl()?).args(["-q", "-K"]).arg(config);
+            launch.inside(&stage.cgroup).start(stage.dir())?.finish()?
         } else {
             let launch = match self {
                 Self::Python => script(stage, "client.py", include_str!("../programs/client.py"))?,
@@ -97,24 +99,52 @@ impl Client {
                 launch.arg(port.to_string()).stdin(list).inside(&stage.cgroup).start(stage.dir())?;
             started.finish()?
         };
-        let exchanges: Vec<_> = reports.lines().map(exchange).collect::<Result<_>>()?;
-        ensure!(exchanges.len() == requests.len(), "{} of {} requests made", exchanges.len(), requests.len());
-        for (exchange, request) in exchanges.iter().zip(requests) {
-            ensure!(exchange.path == request.path, "{self:?} reports {exchange:?} for {request:?}");
-        }
-        Ok(exchanges)
+        exchanges(&reports, requests).with_context(|| format!("{self:?}"))
     }
 }
 
-/// One curl that makes every request over one connection, as far as the server lets it.
-fn curl(stage: &Stage, port: u16, requests: &[Request]) -> Result<String> {
+/// What a client reports, a line per request.
+///
+/// # Errors
+/// When it does not report every request, in order.
+pub fn exchanges(reports: &str, requests: &[Request]) -> Result<Vec<Exchange>> {
+    let exchanges: Vec<_> = reports.lines().map(exchange).collect::<Result<_>>()?;
+    ensure!(exchanges.len() == requests.len(), "{} of {} requests made", exchanges.len(), requests.len());
+    for (exchange, request) in exchanges.iter().zip(requests) {
+        ensure!(exchange.path == request.path, "{exchange:?} is reported for {request:?}");
+    }
+    Ok(exchanges)
+}
+
+/// curl itself.
+///
+/// # Errors
+/// When it is not installed.
+pub fn curl() -> Result<PathBuf> {
+    machine::program("curl").context("curl is not installed")
+}
+
+/// The file with which one curl (`curl -q -K FILE`) makes every request over one connection, as far as the server lets it,
+/// each with these header fields (`Name: value`), and reports them ([`exchanges`]).
+///
+/// # Errors
+/// When it cannot be written.
+pub fn curl_config(stage: &Stage, port: u16, requests: &[Request], headers: &[&str]) -> Result<PathBuf> {
     let mut config = String::new();
     for (number, request) in requests.iter().enumerate() {
         if number > 0 {
             config.push_str("next\n");
         }
         writeln!(config, "url = \"http://127.0.0.1:{port}{}\"", request.path)?;
-        writeln!(config, "request = \"{}\"\nsilent\nshow-error\noutput = \"/dev/null\"", request.method)?;
+        writeln!(config, "silent\nshow-error\noutput = \"/dev/null\"")?;
+        // With this method curl must know that no body follows.
+        match request.method {
+            "HEAD" => writeln!(config, "head")?,
+            method => writeln!(config, "request = \"{method}\"")?,
+        }
+        for header in headers {
+            writeln!(config, "header = \"{header}\"")?;
+        }
         if request.size > 0 {
             let name = format!("body-{}", request.size);
             let body = stage.file(&name, &"p".repeat(usize::try_from(request.size)?))?;
@@ -127,9 +157,7 @@ fn curl(stage: &Stage, port: u16, requests: &[Request]) -> Result<String> {
             request.method
         )?;
     }
-    let file = stage.file(&format!("curl-{port}.config"), &config)?;
-    let curl = machine::program("curl").context("curl is not installed")?;
-    Launch::new(curl).arg("-q").arg("-K").arg(file).inside(&stage.cgroup).start(stage.dir())?.finish()
+    stage.file(&format!("curl-{port}.config"), &config)
 }
 
 fn exchange(line: &str) -> Result<Exchange> {

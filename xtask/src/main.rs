@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod fixtures;
 mod fuzz;
 mod setup;
 mod sh;
@@ -34,6 +35,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Give the parsers and readers hostile input, by libFuzzer
     Fuzz(fuzz::Arguments),
+    /// Record the event logs of tests/fixtures/log anew, from real servers
+    Fixtures(fixtures::Arguments),
     /// The gate: format, clippy, documentation, every test
     Ci,
     /// Run the end-to-end tests, or any command, under another kernel
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Bench(bench) => bench::run(&bench),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
+        Chore::Fixtures(arguments) => fixtures::run(&arguments),
         Chore::Ci => ci::run(),
         Chore::Vm(arguments) => vm::run(&arguments),
     };

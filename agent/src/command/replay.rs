@@ -337,4 +337,6 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 }
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod tests;

@@ -76,7 +76,7 @@ impl Tracer {
     pub(super) fn connect_failed(&mut self, at: Timestamp, socket: SocketId, errno: u16) {
         let Some(connect) = self.connects.open.remove(&socket) else { return };
         let mut span = self.connect_span(socket, &connect);
-        span.end = self.unix(at);
+        span.end = self.unix(at).max(span.start);
         span.status = Status::Error;
         span.error = Some(errors::connect_error_type(errno).into_owned());
         self.counters.failed_connects += 1;
@@ -88,7 +88,7 @@ impl Tracer {
     pub(super) fn open_connect(&mut self, socket: SocketId, at: Timestamp) -> Option<Box<Span>> {
         let connect = *self.connects.open.get(&socket).filter(|connect| connect.at == at)?;
         let mut span = self.connect_span(socket, &connect);
-        span.end = self.unix(self.now);
+        span.end = self.unix(self.now).max(span.start);
         Some(span)
     }
 

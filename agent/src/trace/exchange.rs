@@ -11,7 +11,7 @@ use super::{
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
 };
 use crate::{
-    event::{ConnectionId, Timestamp},
+    event::{ConnectionId, Direction, Timestamp},
     protocol::Ordinal,
 };
 
@@ -162,6 +162,8 @@ pub(super) struct Connection {
     pub(super) exchanges: VecDeque<Exchange>,
     /// How many of them are not exported.
     pub(super) live: usize,
+    /// It was closed, or the source forgot it: not to be remembered for long, unless it is met again.
+    gone: bool,
     /// Something happened since the last search for room.
     touched: bool,
 }
@@ -177,8 +179,14 @@ impl Connection {
             lent: None,
             exchanges: VecDeque::new(),
             live: 0,
+            gone: false,
             touched: true,
         }
+    }
+
+    /// Where a position stands in the stream, whenever that was first seen: its absolute sequence number, not wrapped.
+    pub(super) fn place(&self, direction: Direction, position: u64) -> u64 {
+        u64::from(self.first_sequence[direction.index()]).saturating_add(position)
     }
 
     pub(super) fn get(&self, ordinal: Ordinal) -> Option<&Exchange> {
@@ -273,6 +281,18 @@ impl Exchanges {
         let connection = self.connections.get_mut(&id)?;
         connection.touched = true;
         Some(connection)
+    }
+
+    /// It will not be told of any more, unless it is met again.
+    pub(super) fn set_gone(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.gone = true;
+        }
+    }
+
+    /// Whether it is known, was set gone, and was not met again since.
+    pub(super) fn is_gone(&self, id: ConnectionId) -> bool {
+        self.connections.get(&id).is_some_and(|connection| connection.gone)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Exchange> {

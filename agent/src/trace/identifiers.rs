@@ -2,8 +2,9 @@
 //! without asking each other.
 //!
 //! SipHash-1-3 with 128 bits of output, keyed by the run key, over 18 bytes (little endian): domain (1), connection or
-//! socket (8), direction (1), position or time (8). The domain keeps span ids, trace ids and those of failed connects
-//! apart.
+//! socket (8), direction (1), place or time (8). The domain keeps span ids, trace ids and those of failed connects apart.
+//! The place is an absolute sequence number, and not the position since first sight: a connection may be met a second time,
+//! when it was evicted, and then begins at position 0 again.
 
 use siphasher::sip128::SipHasher13;
 
@@ -26,14 +27,14 @@ impl Identifiers {
         Self { hasher: SipHasher13::new_with_key(run_key) }
     }
 
-    /// The id of the span whose request begins at `position` of `direction`.
-    pub(super) fn span(&self, connection: ConnectionId, direction: Direction, position: u64) -> SpanId {
-        span_id(self.hash(SPAN, connection.0, direction as u8, position))
+    /// The id of the span whose request begins at `place` of `direction`.
+    pub(super) fn span(&self, connection: ConnectionId, direction: Direction, place: u64) -> SpanId {
+        span_id(self.hash(SPAN, connection.0, direction as u8, place))
     }
 
     /// The id of the trace whose root is that span.
-    pub(super) fn trace(&self, connection: ConnectionId, direction: Direction, position: u64) -> TraceId {
-        trace_id(self.hash(TRACE, connection.0, direction as u8, position))
+    pub(super) fn trace(&self, connection: ConnectionId, direction: Direction, place: u64) -> TraceId {
+        trace_id(self.hash(TRACE, connection.0, direction as u8, place))
     }
 
     /// The ids of a failed connect, which never had a cookie.

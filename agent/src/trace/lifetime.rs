@@ -18,8 +18,11 @@ impl Tracer {
         self.gone.push(self.now.plus(nanos(self.settings.linger)), gone);
     }
 
-    /// A connection closed a while ago; it stays while spans of it wait.
+    /// A connection closed a while ago; it stays while spans of it wait, and when it was met again since.
     pub(super) fn forget_connection(&mut self, id: ConnectionId) {
+        if !self.exchanges.is_gone(id) {
+            return;
+        }
         self.end_open(id);
         match self.exchanges.connection(id) {
             Some(connection) if connection.live > 0 => self.forget_later(Gone::Connection(id)),
@@ -31,6 +34,12 @@ impl Tracer {
     /// The source knows nothing of this connection any more: its end will not be told.
     pub fn forget(&mut self, id: ConnectionId) {
         self.connects.take_lent(id);
+        self.connection_gone(id);
+    }
+
+    /// Remembers a connection for a while yet; it may be met again meanwhile.
+    pub(super) fn connection_gone(&mut self, id: ConnectionId) {
+        self.exchanges.set_gone(id);
         self.forget_later(Gone::Connection(id));
     }
 

@@ -67,8 +67,9 @@ impl Tracer {
         let pid = origin.thread.pid;
         let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
         let direction = kind.request_direction();
-        let id = self.identifiers.span(key.connection, direction, origin.position);
         let Some(connection) = self.exchanges.connection_mut(key.connection) else { return };
+        let place = connection.place(direction, origin.position);
+        let id = self.identifiers.span(key.connection, direction, place);
         let last_open = connection.exchanges.back().is_some_and(Exchange::open);
         let input_from = match kind {
             SpanKind::Server => origin.position,
@@ -176,7 +177,8 @@ impl Tracer {
         live.ended = Some(at);
         live.span.start = start.0.saturating_add(unix_offset);
         live.span.end = at.0.saturating_add(unix_offset);
-        live.span.first_response_byte = live.first_response.map(|first| first.0.saturating_add(unix_offset));
+        let first = live.first_response.map(|first| first.clamp(start, at));
+        live.span.first_response_byte = first.map(|first| first.0.saturating_add(unix_offset));
         live.span.http.get_or_insert_with(semantics::unknown_http);
         semantics::conclude(&mut live.span, live.status, end);
         if !live.head_seen {

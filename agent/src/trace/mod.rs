@@ -179,7 +179,7 @@ impl Tracer {
             Event::Closed(closed) => {
                 self.advance(closed.at);
                 self.connects.take_lent(closed.connection);
-                self.forget_later(Gone::Connection(closed.connection));
+                self.connection_gone(closed.connection);
             }
             Event::Shutdown { at } => {
                 self.advance(*at);

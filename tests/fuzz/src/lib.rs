@@ -6,6 +6,7 @@
 mod btf;
 mod config;
 mod http1;
+mod log;
 mod pcap;
 mod reader;
 mod spans;
@@ -14,12 +15,13 @@ mod stream;
 /// Takes any bytes; panics when a property does not hold.
 pub type Target = fn(&[u8]);
 
-/// Every target, by the name of its directory of seeds. The event log's reader belongs here when there is one. ELF files
-/// are read by libraries only (aya's reader, for our own object), so that there is no target.
-pub const TARGETS: [(&str, Target); 5] = [
+/// Every target, by the name of its directory of seeds. ELF files are read by libraries only (aya's reader, for our own
+/// object), so that there is no target.
+pub const TARGETS: [(&str, Target); 6] = [
     ("btf", btf::run),
     ("config", config::run),
     ("http1", http1::run),
+    ("log", log::run),
     ("pcap", pcap::run),
     ("stream", stream::run),
 ];

@@ -77,6 +77,16 @@ fn http1() {
 }
 
 #[test]
+fn log() {
+    seeds("log");
+    for file in
+        files(&here("../fixtures/log")).iter().filter(|file| file.extension() == Some("wslog".as_ref()))
+    {
+        run("log", file, 2);
+    }
+}
+
+#[test]
 fn pcap() {
     seeds("pcap");
     for file in files(&here("../fixtures/pcap")) {

@@ -174,7 +174,7 @@ fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) 
     (std::fs::read(spans).unwrap(), log)
 }
 
-fn replayed(directory: &Path, log: &Path, name: &str) -> (Vec<u8>, Outcome) {
+pub(super) fn replayed(directory: &Path, log: &Path, name: &str) -> (Vec<u8>, Outcome) {
     let spans = directory.join(name);
     let outcome = one(log, &to_file(spans.clone()), &plain()).unwrap();
     (std::fs::read(spans).unwrap(), outcome)

@@ -13,6 +13,8 @@ use super::{
 };
 use crate::event::Event;
 
+const MORE_THAN_ITS_RECORDS: Malformed = Malformed("it holds more than its records");
+
 /// Why a file is not read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -179,7 +181,7 @@ impl<R: Read> LogReader<R> {
     fn read_block(&mut self) -> Result<Option<End>, io::Error> {
         let at = self.next_at;
         if self.next < self.block.len() {
-            return Ok(Some(End::Damaged { at: self.block_at, what: "it holds more than its records" }));
+            return Ok(Some(End::Damaged { at: self.block_at, what: MORE_THAN_ITS_RECORDS.0 }));
         }
         let mut header = [0; BLOCK_HEADER];
         match fill(&mut self.input, &mut header)? {
@@ -219,7 +221,7 @@ impl<R: Read> LogReader<R> {
         let body = cursor.bytes()?;
         let start = self.next + super::format::RECORD_HEADER;
         self.next = start + body.len();
-        self.records -= 1;
+        self.records = self.records.checked_sub(1).ok_or(MORE_THAN_ITS_RECORDS)?;
         Ok((kind, start, self.next))
     }
 }

@@ -194,6 +194,14 @@ fn blocks_that_miss_or_repeat_are_found() {
     }
 }
 
+/// Found by fuzzing: the header's record was taken from a block that has none.
+#[test]
+fn a_first_block_that_counts_no_records_is_damaged() {
+    let mut log = file_header().to_vec();
+    log.extend(block(0, 0, &record(kind::HEADER, b"{}")));
+    assert!(matches!(read(&log), Err(OpenError::Damaged(_))));
+}
+
 #[test]
 fn large_blocks_are_complete_by_themselves() {
     let events = ticks(20_000);

@@ -40,6 +40,16 @@ fn a_failed_connect_is_a_client_span() {
     }
 }
 
+/// Found by fuzzing event logs: times that go back.
+#[test]
+fn a_connect_does_not_end_before_it_begins() {
+    let mut world = World::new();
+    let socket = world.connecting(thread(1, 0));
+    world.event(&Event::ConnectFailed { at: Timestamp(1), socket, errno: 111 });
+    let [span] = world.spans.as_slice() else { panic!("one span") };
+    assert!(span.start > UNIX_OFFSET + 1 && span.start == span.end, "{span:?}");
+}
+
 #[test]
 fn a_successful_connect_is_none() {
     let mut world = World::new();
@@ -48,6 +58,27 @@ fn a_successful_connect_is_none() {
     world.pass(5 * SECOND);
     assert!(world.spans.is_empty());
     assert_eq!(world.tracer.counters().connections, 0);
+}
+
+/// It was evicted to make room, and moves again: another beginning of the same stream, with positions from 0 on.
+#[test]
+fn a_connection_that_is_met_again_has_new_spans() {
+    for silence in [0, 5 * SECOND] {
+        let mut world = World::new();
+        let own = thread(1, 0);
+        let connection = world.open_with(own, [1_000, 2_000]);
+        let before = world.write_request(connection, own, "/before");
+        world.read_response(before, own);
+        world.tracer.forget(connection);
+        world.pass(silence);
+        world.meet(connection, own, [1_500, 2_500]);
+        world.pass(5 * SECOND);
+        let after = world.write_request(connection, own, "/after");
+        world.read_response(after, own);
+        world.shutdown();
+        let (before, after) = (world.span(before), world.span(after));
+        assert!(before.id != after.id && before.trace != after.trace, "{before:?} {after:?}");
+    }
 }
 
 #[test]

@@ -29,12 +29,14 @@ pub(super) struct Exchange {
     pub(super) connection: ConnectionId,
     pub(super) ordinal: u64,
     pub(super) direction: Direction,
-    position: u64,
+    /// Absolute sequence number of the request's first byte.
+    place: u64,
 }
 
 #[derive(Debug, Default)]
 struct Pipe {
     position: [u64; 2],
+    first_sequence: [u32; 2],
     requests: u64,
 }
 
@@ -155,8 +157,14 @@ impl World {
     pub(super) fn open_with(&mut self, thread: Thread, first_sequence: [u32; 2]) -> ConnectionId {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
+        self.meet(connection, thread, first_sequence);
+        connection
+    }
+
+    /// First sight of a connection, or another one, after it was forgotten.
+    pub(super) fn meet(&mut self, connection: ConnectionId, thread: Thread, first_sequence: [u32; 2]) {
         let at = self.step();
-        self.pipes.insert(connection, Pipe::default());
+        self.pipes.insert(connection, Pipe { first_sequence, ..Pipe::default() });
         self.event(&Event::Opened(Opened {
             at,
             connection,
@@ -167,7 +175,6 @@ impl World {
             first_sequence,
             from_start: [true; 2],
         }));
-        connection
     }
 
     /// Both ends of a connection, client first, each with the sequence numbers of its own first sight: the client's end
@@ -183,7 +190,7 @@ impl World {
         let ahead_sequence = u32::try_from(ahead).unwrap();
         let one =
             self.open_with(client, [base.wrapping_sub(ahead_sequence), other.wrapping_sub(ahead_sequence)]);
-        self.pipes.insert(one, Pipe { position: [ahead; 2], requests: 0 });
+        self.pipes.get_mut(&one).unwrap().position = [ahead; 2];
         if ahead > 0 {
             self.transfer(one, Direction::Out, 0, u32::try_from(ahead).unwrap(), client);
             self.transfer(one, Direction::In, 0, u32::try_from(ahead).unwrap(), client);
@@ -264,9 +271,10 @@ impl World {
         let pipe = self.pipes.get_mut(&connection).unwrap();
         let ordinal = pipe.requests;
         pipe.requests += 1;
+        let place = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
         self.message(connection, Message::Request { ordinal, direction, origin });
         self.message(connection, Message::RequestHead { ordinal, head: Box::new(head) });
-        Exchange { connection, ordinal, direction, position: origin.position }
+        Exchange { connection, ordinal, direction, place }
     }
 
     /// A thread writes the whole answer of a request.
@@ -341,7 +349,7 @@ impl World {
 
     /// The id that the exchange's span has.
     pub(super) fn id(&self, exchange: Exchange) -> SpanId {
-        self.tracer.identifiers.span(exchange.connection, exchange.direction, exchange.position)
+        self.tracer.identifiers.span(exchange.connection, exchange.direction, exchange.place)
     }
 
     /// Its span, when it was given out.
@@ -374,8 +382,8 @@ impl World {
     pub(super) fn assert_root(&self, exchange: Exchange) {
         let span = self.span(exchange);
         assert_eq!(span.parent, None);
-        let Exchange { connection, direction, position, .. } = exchange;
-        assert_eq!(span.trace, self.tracer.identifiers.trace(connection, direction, position));
+        let Exchange { connection, direction, place, .. } = exchange;
+        assert_eq!(span.trace, self.tracer.identifiers.trace(connection, direction, place));
         assert_eq!(span.flags, 1);
     }
 
