@@ -232,6 +232,9 @@ impl Session {
                 self.telemetry.count_refused_feedback();
             }
         }
+        if let Err(error) = self.source.forget_inputs() {
+            tracing::warn!("last inputs of evicted connections were not forgotten: {error}");
+        }
         for connection in self.ended.drain(..) {
             self.source.forget(connection);
         }

@@ -1,6 +1,11 @@
 //! Which connections and processes are traced: older than the agent, of other namespaces, refused, not selected.
 
-use anyhow::Result;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use anyhow::{Context as _, Result, ensure};
 use wirespan_tests::{
     agent::Agent,
     machine,
@@ -9,6 +14,7 @@ use wirespan_tests::{
     programs::Service,
     span::{Kind, SpanRow},
     stage::{self, Namespace, Stage},
+    wait as await_until,
 };
 
 use crate::{
@@ -230,4 +236,48 @@ fn a_server_that_starts_after_the_agent_is_found_by_its_port() -> Result<()> {
     let rows = agent.stop()?;
     assert_eq!(rows.iter().filter(|row| row.kind == Kind::Server).count(), 3, "{}", brief(&rows));
     Ok(())
+}
+
+/// A connection that had to make room is met again at position 0. A thread that read from it before must not be taken to
+/// have read what came after.
+#[test]
+fn what_was_read_before_an_eviction_causes_nothing_after_it() -> Result<()> {
+    let Some(stage) = Stage::alone("evicted", &["nginx", "/usr/bin/python3"]) else { return Ok(()) };
+    let nginx = Nginx::start(None, stage.dir(), "")?;
+    let script = stage.file("evicted.py", include_str!("../../programs/evicted.py"))?;
+    let port = stage::port();
+    let words = [port.to_string(), nginx.port.to_string()];
+    let program = Launch::new("/usr/bin/python3").arg(script).args(words).inside(&stage.cgroup);
+    let mut program = program.start(stage.dir())?;
+    program.says("up")?;
+    let agent = Agent::with_select(&stage, &format!("{}limits: {{ connections: 16 }}\n", stage.select()))?;
+    let mut one = TcpStream::connect(("127.0.0.1", port))?;
+    // Longer than the second request and its answer, as positions go.
+    write!(one, "GET /first HTTP/1.1\r\nHost: h\r\nX-Long: {}\r\n\r\n", "x".repeat(500))?;
+    program.says("read")?;
+    let crowd: Result<Vec<_>> = (0..64).map(|number| answered(port, &format!("/crowd/{number}"))).collect();
+    let crowd = crowd?;
+    await_until::until("the eviction", || {
+        let metrics = agent.metrics().ok()?;
+        let evicted = metrics.sum("wirespan_connections_evicted_total", &["reason=\"connections\""]);
+        (evicted > 0.0).then_some(())
+    })?;
+    write!(one, "GET /other HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    let second = answered(port, "/second")?;
+    let mut answer = [0; 256];
+    ensure!(one.read(&mut answer)? > 0, "no answer");
+    drop((crowd, second));
+    let rows = agent.stop()?;
+    let call = rows.iter().find(|row| row.path() == "/hello/call").context("no span of the call")?;
+    assert_eq!(call.parent, None, "{}", brief(&rows));
+    Ok(())
+}
+
+/// A connection on which a request was answered.
+fn answered(port: u16, path: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    let mut answer = [0; 256];
+    ensure!(stream.read(&mut answer)? > 0, "no answer to {path}");
+    Ok(stream)
 }

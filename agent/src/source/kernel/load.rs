@@ -2,7 +2,7 @@
 
 use std::{fs::File, process};
 
-use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, Process, Tunables};
+use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, LastInput, Process, Tunables};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
@@ -87,7 +87,10 @@ pub struct KernelSource {
     processes: HashMap<MapData, u32, Plain<Process>>,
     controls: HashMap<MapData, u64, Plain<Control>>,
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
+    threads: HashMap<MapData, u32, Plain<LastInput>>,
     counters: PerCpuArray<MapData, u64>,
+    /// Evicted connections that threads may still name as their last input.
+    evicted: FxHashSet<u64>,
     /// Connections for which something was asked and whose end has not been read yet.
     posted: FxHashSet<u64>,
     ring_bytes: u32,
@@ -120,7 +123,9 @@ impl KernelSource {
             connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
             exes: map(&mut ebpf, "EXES", HashMap::try_from)?,
+            threads: map(&mut ebpf, "THREADS", HashMap::try_from)?,
             counters: map(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
+            evicted: FxHashSet::default(),
             posted: FxHashSet::default(),
             ring_bytes: settings.ring_bytes,
             report: LadderReport { rejected: candidates.rejected, ..LadderReport::default() },
@@ -189,7 +194,28 @@ impl KernelSource {
     /// Nothing is kept of an evicted connection, so that others find room; its next call is first sight again.
     fn release(&mut self, connection: ConnectionId) -> Result<(), KernelError> {
         self.forget(connection);
+        self.evicted.insert(connection.0);
         ignore_missing(self.connections.remove(&connection.0)).map_err(|error| used("CONNECTIONS", &error))
+    }
+
+    /// To be called after requests to forget: an evicted connection begins at position 0 when it is met again, and a last
+    /// input from before would name another message then.
+    pub fn forget_inputs(&mut self) -> Result<(), KernelError> {
+        if self.evicted.is_empty() {
+            return Ok(());
+        }
+        let evicted = std::mem::take(&mut self.evicted);
+        let stale: Vec<u32> = self
+            .threads
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, Plain(input))| evicted.contains(&input.cookie))
+            .map(|(tid, _)| tid)
+            .collect();
+        for tid in stale {
+            ignore_missing(self.threads.remove(&tid)).map_err(|error| used("THREADS", &error))?;
+        }
+        Ok(())
     }
 
     /// The end of a connection was read: what was asked for it goes, also when the kernel had ended it before it was asked.
