@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
@@ -40,22 +41,38 @@ fn assert_unharmed(report: &str) {
     assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
 }
 
+/// An agent that is not let run must lose something, and says so: what it may not do is lose something on a machine that
+/// has a processor for it, or be silent.
 #[test]
 fn at_full_speed_every_request_is_a_span() -> Result<()> {
     let Some(stage) = Stage::alone("full-speed", &["nginx", "wrk"]) else { return Ok(()) };
     let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let mut losses = Vec::new();
+    for _ in 0..3 {
+        losses = full_speed(&stage, &nginx)?;
+        if losses.is_empty() {
+            return Ok(());
+        }
+        println!("the machine was busy: {losses:?}");
+    }
+    panic!("something was lost three times: {losses:?}");
+}
+
+/// Compares spans with requests; gives what was lost, and then compares nothing.
+fn full_speed(stage: &Stage, nginx: &Nginx) -> Result<Vec<String>> {
     let before = nginx.requests()?;
-    let agent = Agent::start(&stage)?;
-    let report = wrk(&stage, nginx.port, seconds())?.finish()?;
+    let agent = Agent::start(stage)?;
+    let report = wrk(stage, nginx.port, seconds())?.finish()?;
     assert_unharmed(&report);
     // The question itself is a request that both count.
     let requests = nginx.requests()? - before;
     let metrics = settled(&agent, requests)?;
     let file = agent.finish()?;
     let spans = count(&file, "\"spanId\"")?;
-    assert_eq!(metrics.losses(), Vec::<String>::new(), "{requests} requests, {spans} spans");
-    assert_eq!(spans, requests, "{report}");
-    Ok(())
+    fs::remove_file(&file)?;
+    let losses = metrics.losses();
+    assert!(!losses.is_empty() || spans == requests, "{spans} spans of {requests} requests: {report}");
+    Ok(losses)
 }
 
 /// The metrics once so many spans are made or something is lost.
@@ -167,7 +184,7 @@ fn well_behaved(nginx: &Nginx, name: &str) -> Result<Vec<String>> {
 
 /// Most bytes that were ever resident.
 fn peak(pid: u32) -> Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib * 1024.0)
@@ -211,7 +228,7 @@ fn a_killed_agent_leaves_nothing_and_fails_no_request() -> Result<()> {
     assert!(loaded()?.len() > before.len(), "the agent has loaded programs");
     let load = wrk(&stage, nginx.port, seconds().min(6))?;
     wait::until("spans under load", || {
-        std::fs::metadata(agent.spans_file()).is_ok_and(|file| file.len() > 0).then_some(())
+        fs::metadata(agent.spans_file()).is_ok_and(|file| file.len() > 0).then_some(())
     })?;
     agent.kill()?;
     assert_unharmed(&load.finish()?);
@@ -266,7 +283,7 @@ fn without_root_it_says_so() -> Result<()> {
     let Some(stage) = Stage::shared("no-root", &["setpriv"]) else { return Ok(()) };
     // The build directory need not be open to everybody, the temporary directory is.
     let copy = stage.dir().join("wirespan");
-    std::fs::copy(machine::wirespan()?, &copy)?;
+    fs::copy(machine::wirespan()?, &copy)?;
     let file = stage.file("config.yaml", &config(&stage, CONSOLE))?;
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--no-new-privs"];
     let launch = Launch::new("setpriv").args(nobody).arg(copy).arg("run").arg("--config").arg(file);
@@ -354,7 +371,7 @@ struct SmallDisk(std::path::PathBuf);
 impl SmallDisk {
     fn mount(stage: &Stage) -> Result<Self> {
         let dir = stage.dir().join("disk");
-        std::fs::create_dir(&dir)?;
+        fs::create_dir(&dir)?;
         let mount = ["-t", "tmpfs", "-o", "size=16k", "none"];
         ensure!(Command::new("mount").args(mount).arg(&dir).status()?.success(), "mount failed");
         Ok(Self(dir))
