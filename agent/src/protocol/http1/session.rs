@@ -4,7 +4,7 @@
 use super::{
     body::Body,
     exchange::{Flags, RequestState, ResponseState},
-    line::Role,
+    line::{Role, begins_with_known_method},
     pairing::{Pairing, Surroundings},
     reader::{Lost, Reader, State, empty_lines, proven},
 };
@@ -22,8 +22,8 @@ pub(crate) struct Context<'a> {
     pub out: &'a mut Output,
     /// The call may be held until the other direction has moved on. Without this a reader always goes on.
     pub may_wait: bool,
-    /// Something of the other direction is held.
-    pub other_waits: bool,
+    /// Time of the first call of the other direction that is held.
+    pub other_held_at: Option<Timestamp>,
 }
 
 /// What became of a call.
@@ -58,9 +58,13 @@ pub(super) enum Answered {
 pub(crate) struct Session {
     /// The direction of the requests, once one was seen.
     pub(super) client: Option<Direction>,
+    /// That request was not only the first sight of a connection that is older than the agent.
+    pub(super) client_proven: bool,
     pub(super) readers: [Reader; 2],
     pub(super) pairing: Pairing,
     late_join: bool,
+    /// Bytes were missing that may have begun a message.
+    pub(super) lossy: bool,
     unknown_starts: u32,
     unknown_calls: u32,
     /// The direction and time of the last call.
@@ -79,9 +83,11 @@ impl Session {
         let late_join = from_start != [true; 2];
         Self {
             client: None,
+            client_proven: false,
             readers: from_start.map(Reader::new),
             pairing: Pairing::new(late_join),
             late_join,
+            lossy: false,
             unknown_starts: 0,
             unknown_calls: 0,
             last_direction: None,
@@ -126,6 +132,22 @@ impl Session {
         }
     }
 
+    /// Which first lines are looked for: both while it is not proven who is the client.
+    fn line_role(&self, direction: Direction) -> Role {
+        if self.client_proven { self.role(direction) } else { Role::Unknown }
+    }
+
+    /// Who was taken for the client by the first sight is not: that was no request.
+    pub(super) fn forget_client(&mut self, cx: &mut Context<'_>) {
+        if let Some(client) = self.client {
+            self.give_up_request_head(client, cx);
+            self.client = None;
+            self.reader(client).message = None;
+            self.pairing.lose(cx);
+            self.pairing.end_all_lost(cx);
+        }
+    }
+
     /// Reads a call, in the order of positions; after [`Fed::Wait`] `call` is what is left of it.
     pub(crate) fn feed(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Fed {
         self.turned = self.last_direction != Some(direction);
@@ -133,6 +155,7 @@ impl Session {
         if call.overlap {
             self.blame(direction, Flags::OVERLAP, 0);
         }
+        let start = call.position;
         let fed = loop {
             if call.length == 0 {
                 break Fed::Done;
@@ -143,6 +166,9 @@ impl Session {
                 Step::Opaque => break Fed::Opaque,
             }
         };
+        if call.position == start {
+            return fed;
+        }
         self.last_at = self.last_at.max(call.at);
         let reader = self.reader(direction);
         reader.last_at = reader.last_at.max(call.at);
@@ -179,12 +205,11 @@ impl Session {
         }
         let front = call.front();
         if front.is_empty() {
-            let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
-            let missed = self.reader(direction).miss(call);
-            self.blame(direction, flag, missed);
+            self.miss_needed(direction, call);
             return self.unknown(direction, true, call, cx);
         }
         let empty = if role == Role::Response { 0 } else { empty_lines(front) };
+        let role = self.line_role(direction);
         let reader = self.reader(direction);
         reader.parse(call, empty);
         if call.length > 0 && empty < front.len() {
@@ -195,18 +220,32 @@ impl Session {
 
     /// In bytes of which nothing is known but where calls begin and end.
     fn lost(&mut self, direction: Direction, lost: Lost, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
-        let role = self.role(direction);
-        if let Some(found) = proven(call, role) {
-            if role == Role::Response && self.pairing.end_begun(cx) {
+        let role = self.line_role(direction);
+        let looks_like = proven(call, role);
+        let begins = |found: &Role| *found == Role::Response || self.request_may_begin(direction, call, cx);
+        if let Some(found) = looks_like.filter(begins) {
+            if found == Role::Response && self.pairing.end_begun(cx) {
                 self.pairing.lose(cx);
             }
             let empty = if found == Role::Response { 0 } else { empty_lines(call.front()) };
+            let unproven = self.first_sight();
             let reader = self.reader(direction);
             reader.parse(call, empty);
             reader.begin(role, call);
+            reader.unproven = unproven && found == Role::Request;
+            reader.unsure = reader.unproven;
             return Step::Next;
         }
+        if looks_like.is_some() && cx.may_wait && cx.other_held_at.is_some_and(|held_at| held_at <= call.at) {
+            // What tells whether it is one may be among what is held.
+            return Step::Wait;
+        }
         match lost {
+            // It is HTTP, whatever it belongs to, and no field of a head.
+            Lost::Nothing | Lost::Head(_) if looks_like.is_some() => {
+                self.reader(direction).state = State::Lost(Lost::Nothing);
+                self.pass(direction, call, cx);
+            }
             Lost::Nothing => return self.unknown(direction, false, call, cx),
             Lost::Chunked => {
                 let alone = call.whole && call.length == 5 && call.ends_with(b"0\r\n\r\n");
@@ -214,12 +253,36 @@ impl Session {
                 let at = call.at;
                 self.pass(direction, call, cx);
                 if over {
+                    self.reader(direction).unsure = true;
                     self.message_over(direction, at, None, cx);
                 }
             }
             Lost::Head(body) => self.cut_head_goes_on(direction, body, call, cx),
         }
         Step::Next
+    }
+
+    /// Whether the request that this call seems to begin with is one, and not a part of another message's body. A client that
+    /// waits for answers begins its next request after one: the first call after a final response does, if nothing of its
+    /// direction was missed since then. A client that does not wait says nothing by that unless it was idle.
+    pub(super) fn request_may_begin(&self, direction: Direction, call: &Call<'_>, cx: &Context<'_>) -> bool {
+        if self.first_sight() {
+            return begins_with_known_method(call.front());
+        }
+        if self.client.is_none() && !self.late_join && !self.lossy {
+            return true;
+        }
+        let own = &self.readers[direction.index()];
+        let unknown_until = own.lost_at.max(Some(own.last_at));
+        let answered_at = self.readers[direction.reverse().index()].answered_at;
+        let after_answer = answered_at > unknown_until && answered_at <= Some(call.at);
+        let idle = call.at.since(self.last_at) >= cx.limits.hold_nanos;
+        after_answer && (idle || !self.pairing.is_pipelined())
+    }
+
+    /// Nothing was ever seen of this connection, which is older than the agent.
+    fn first_sight(&self) -> bool {
+        self.late_join && !self.lossy && self.last_at == Timestamp::default()
     }
 
     /// Nothing is known of these bytes and no message starts here; too many of them and the connection is given up.
@@ -250,6 +313,9 @@ impl Session {
         if self.unknown_starts < starts && self.unknown_calls < calls {
             return Step::Next;
         }
+        if let Some(client) = self.client {
+            self.give_up_request_head(client, cx);
+        }
         self.pairing.end_all_lost(cx);
         cx.out.counters.connections_given_up += 1;
         Step::Opaque
@@ -261,8 +327,7 @@ impl Session {
         let reader = self.reader(direction);
         reader.lost_at = reader.lost_at.max(Some(call.at));
         if call.withheld.is_some() {
-            let missed = reader.miss(call);
-            self.blame(direction, Flags::WITHHELD, missed);
+            self.miss_needed(direction, call);
         }
         self.reader(direction).skip(call, u64::MAX);
     }
@@ -278,7 +343,7 @@ impl Session {
         let response = &self.readers[direction.reverse().index()];
         Surroundings {
             idle: self.readers[direction.index()].origin.at.since(self.last_at),
-            response_lost: matches!(response.state, State::Lost(_)),
+            response_lost: response.is_lost(),
             lost_at: response.lost_at,
         }
     }
@@ -287,7 +352,7 @@ impl Session {
     pub(super) fn answered(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Answered {
         let unread = self.reader(direction).lost_at;
         let Some(ordinal) = self.pairing.answered_at(at, unread, cx) else {
-            let may_come = self.pairing.is_exact() || cx.other_waits;
+            let may_come = self.pairing.is_exact() || cx.other_held_at.is_some_and(|held_at| held_at <= at);
             return if may_come && cx.may_wait { Answered::Wait } else { Answered::Nothing };
         };
         let head_done = self.pairing.get(Some(ordinal)).is_some_and(|exchange| exchange.head_done);
@@ -358,6 +423,7 @@ impl Session {
             State::Lost(Lost::Chunked) => {}
             _ => self.reader(direction).state = State::Lost(Lost::Nothing),
         }
+        self.lossy = true;
         let reader = self.reader(direction);
         reader.lost_at = reader.lost_at.max(Some(at));
         self.pairing.lose(cx);
@@ -379,9 +445,9 @@ impl Session {
                 self.finish_until_close(direction, at, cx);
                 let reader = self.reader(direction);
                 let (message, lost_at) = (reader.message, reader.lost_at);
-                let lost = matches!(reader.state, State::Lost(_));
+                let lost = reader.is_lost();
                 let outcome = self.cut_off(None);
-                self.pairing.end_all(at, cx, |exchange| {
+                self.pairing.end_unanswered(at, cx, |exchange| {
                     // Its response may have passed after one that lost its framing.
                     let passed_unread = lost_at.is_some_and(|lost_at| lost_at > exchange.request_at);
                     let begun = exchange.response == ResponseState::Begun;
@@ -403,9 +469,13 @@ impl Session {
         }
         let outcome = self.cut_off(errno);
         let reader = self.reader(response);
-        let lost = matches!(reader.state, State::Lost(_));
+        let lost = reader.is_lost();
         let lost_at = reader.lost_at;
         self.pairing.end_all(at, cx, |exchange| {
+            if exchange.response == ResponseState::Over {
+                // The rest of the request was never sent.
+                return Some(Outcome::Complete);
+            }
             let passed_unread = lost_at.is_some_and(|lost_at| lost_at > exchange.request_at);
             let unread = lost && (exchange.response == ResponseState::Begun || passed_unread);
             (!unread && !exchange.unpairable).then_some(outcome)
@@ -431,8 +501,8 @@ impl Session {
     fn finish_until_close(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {
         let reader = self.reader(direction);
         if reader.state == State::Body(Body::UntilClose) {
-            let payload = reader.payload;
-            self.message_over(direction, at, Some(payload), cx);
+            let payload = (!reader.unsure).then_some(reader.payload);
+            self.message_over(direction, at, payload, cx);
         }
     }
 
