@@ -197,8 +197,7 @@ impl Tracer {
     }
 
     fn root_context(&self, key: Key, exchange: &Exchange) -> Context {
-        let trace =
-            self.identifiers.trace(key.connection, exchange.kind.request_direction(), exchange.position);
+        let trace = self.identifiers.trace(key.connection, exchange.kind.request_direction(), exchange.place);
         Context { trace, flags: ROOT_FLAGS, state: None }
     }
 

@@ -11,7 +11,7 @@ use super::{
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
 };
 use crate::{
-    event::{ConnectionId, Timestamp},
+    event::{ConnectionId, Direction, Opened, Timestamp},
     protocol::Ordinal,
 };
 
@@ -65,6 +65,8 @@ pub(super) struct Exchange {
     pub(super) at: Timestamp,
     /// Position of that byte in the request's direction.
     pub(super) position: u64,
+    /// That position for its id.
+    pub(super) place: u64,
     /// Bytes received from this position on belong to this exchange, until another one's begin. `u64::MAX`: not known yet.
     pub(super) input_from: u64,
     /// The process that read or wrote the first byte.
@@ -153,6 +155,10 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// Absolute sequence numbers of position 0, by direction.
     pub(super) first_sequence: [u32; 2],
+    /// Whether position 0 is the connection's first byte, by direction.
+    from_start: [bool; 2],
+    /// When it was first seen. One that was forgotten may be met again.
+    pub(super) opened_at: Timestamp,
     /// End of the last transfer seen, by direction.
     pub(super) seen: [u64; 2],
     pub(super) flow: Flow,
@@ -167,11 +173,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(local: SocketAddr, peer: SocketAddr, first_sequence: [u32; 2]) -> Self {
+    pub(super) fn new(opened: &Opened) -> Self {
         Self {
-            local,
-            peer,
-            first_sequence,
+            local: canonical(opened.local),
+            peer: canonical(opened.peer),
+            first_sequence: opened.first_sequence,
+            from_start: opened.from_start,
+            opened_at: opened.at,
             seen: [0; 2],
             flow: Flow::default(),
             lent: None,
@@ -179,6 +187,14 @@ impl Connection {
             live: 0,
             touched: true,
         }
+    }
+
+    /// The position by which an id is made: not the same again when the connection is met a second time, and positions
+    /// begin anew.
+    pub(super) fn place(&self, direction: Direction, position: u64) -> u64 {
+        let index = direction.index();
+        let met = if self.from_start[index] { 0 } else { self.first_sequence[index] };
+        position.wrapping_add(u64::from(met) << 32)
     }
 
     pub(super) fn get(&self, ordinal: Ordinal) -> Option<&Exchange> {
@@ -308,4 +324,9 @@ impl Exchanges {
         }
         None
     }
+}
+
+/// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is an IPv4 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
