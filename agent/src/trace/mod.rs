@@ -31,7 +31,7 @@ pub mod span;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 pub use counters::{Counters, Sample};
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
