@@ -314,8 +314,11 @@ impl Session {
         call: &mut Call<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
-        if self.body_was_given_up(direction, call, cx) || self.body_was_none(direction, call, cx) {
+        if self.body_was_given_up(direction, call, cx) {
             return Step::Next;
+        }
+        if let Some(step) = self.body_was_none(direction, call, cx) {
+            return step;
         }
         let reader = self.reader(direction);
         if reader.unsure {
@@ -370,16 +373,21 @@ impl Session {
         true
     }
 
-    /// What seemed to be the rest of a request's body begins the next request.
-    fn body_was_none(&mut self, direction: Direction, call: &Call<'_>, cx: &mut Context<'_>) -> bool {
-        let next = self.reader(direction).unsure
-            && proven(call, Role::Request).is_some()
-            && self.role(direction) == Role::Request
-            && self.request_may_begin(direction, call, cx);
-        if next {
+    /// What seemed to be the rest of a request's body begins the next request, or a response: then it was no client's.
+    fn body_was_none(&mut self, direction: Direction, call: &Call<'_>, cx: &mut Context<'_>) -> Option<Step> {
+        if !self.reader(direction).unsure || self.role(direction) != Role::Request {
+            return None;
+        }
+        let none = match proven(call, Role::Unknown)? {
+            Role::Request if self.request_may_begin(direction, call, cx) => true,
+            Role::Request if cx.older_is_held(call) => return Some(Step::Wait),
+            Role::Request => false,
+            _ => !self.client_proven,
+        };
+        if none {
             self.lose_framing(direction, Lost::Nothing, cx);
         }
-        next
+        none.then_some(Step::Next)
     }
 
     /// The framing of a chunk lies in bytes that were not captured.

@@ -26,6 +26,13 @@ pub(crate) struct Context<'a> {
     pub other_held_at: Option<Timestamp>,
 }
 
+impl Context<'_> {
+    /// Something of the other direction that moved before this call is still to be read, and may be waited for.
+    pub(super) fn older_is_held(&self, call: &Call<'_>) -> bool {
+        self.may_wait && self.other_held_at.is_some_and(|held_at| held_at <= call.at)
+    }
+}
+
 /// What became of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fed {
@@ -236,8 +243,8 @@ impl Session {
             reader.unsure = reader.unproven;
             return Step::Next;
         }
-        if looks_like.is_some() && cx.may_wait && cx.other_held_at.is_some_and(|held_at| held_at <= call.at) {
-            // What tells whether it is one may be among what is held.
+        if looks_like.is_some() && cx.older_is_held(call) {
+            // What tells whether it is one may be among that.
             return Step::Wait;
         }
         match lost {
