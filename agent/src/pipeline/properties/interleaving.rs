@@ -21,8 +21,16 @@ fn is_of(span: &Span, number: u32, path: &str) -> bool {
     span.process.pid == number && told == Some(path)
 }
 
+/// A host with both ends of a connection.
+pub(super) fn facing(ends: &[Arc<Script>; 2]) -> Host {
+    let mut host = Host::new(Settings::default(), ends.iter().cloned());
+    let [sent, received] = host.sockets[0].sequences;
+    host.sockets[1].sequences = [received, sent];
+    host
+}
+
 /// Plays all of them; which one goes on next is told by `order`, as long as it does.
-fn play(mut host: Host, timelines: &[Timeline], order: &[Index]) -> Vec<Span> {
+pub(super) fn play(mut host: Host, timelines: &[Timeline], order: &[Index]) -> Vec<Span> {
     let mut rest: Vec<(usize, &[Happening])> =
         timelines.iter().map(|timeline| &*timeline.0).enumerate().collect();
     let mut order = order.iter();
@@ -85,10 +93,7 @@ proptest! {
         let other = Arc::new(Script::new(&Plan { client: plan.client.reverse(), ..plan }));
         let scripts = [own, other];
         let timelines = [Timeline::new(&scripts[0], &cuts.0), Timeline::new(&scripts[1], &cuts.1)];
-        let mut host = Host::new(Settings::default(), scripts.iter().cloned());
-        let [sent, received] = host.sockets[0].sequences;
-        host.sockets[1].sequences = [received, sent];
-        let spans = play(host, &timelines, &order);
+        let spans = play(facing(&scripts), &timelines, &order);
         prop_assert_eq!(spans.len(), 2 * scripts[0].exchanges.len());
         for (number, (script, timeline)) in (1..).zip(scripts.iter().zip(&timelines)) {
             let truth = Truth { script, timeline };

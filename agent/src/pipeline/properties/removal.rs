@@ -26,7 +26,7 @@ pub(super) struct Loss {
     fate: Fate,
 }
 
-fn losses() -> impl Strategy<Value = Vec<Loss>> {
+pub(super) fn losses() -> impl Strategy<Value = Vec<Loss>> {
     let run = prop_oneof![3 => Just(1), 2 => 2..5_usize, 1 => 5..20_usize];
     let loss = (any::<Index>(), run, any::<bool>(), fates()).prop_map(|(first, calls, one_way, fate)| Loss {
         first,
@@ -49,7 +49,7 @@ fn settings() -> Settings {
     Settings { limits, ..Settings::default() }
 }
 
-fn lose(timeline: &mut Timeline, losses: &[Loss], spared: usize) {
+pub(super) fn lose(timeline: &mut Timeline, losses: &[Loss], spared: usize) {
     for loss in losses {
         let mut calls: Vec<_> = timeline.fates_mut().collect();
         if calls.len() <= spared {

@@ -137,6 +137,16 @@ impl Timeline {
         })
     }
 
+    /// Bytes that were not captured.
+    pub(super) fn missing(&self) -> u64 {
+        let missing = |range: &Range<usize>, fate| match fate {
+            Fate::Seen => 0,
+            Fate::Captured(head, tail) => range.len().saturating_sub(head + tail),
+            Fate::Withheld | Fate::Dropped | Fate::Unseen => range.len(),
+        };
+        self.calls().map(|(_, _, range, fate)| missing(range, fate) as u64).sum()
+    }
+
     pub(super) fn fates_mut(&mut self) -> impl Iterator<Item = (Direction, &Range<usize>, &mut Fate)> {
         self.0.iter_mut().filter_map(|happening| match &mut happening.what {
             What::Call { direction, range, fate } => Some((*direction, &*range, fate)),

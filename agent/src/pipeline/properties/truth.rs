@@ -105,6 +105,7 @@ impl<'a> Truth<'a> {
         let Some(told) = Facts::of(span) else {
             return Err(TestCaseError::fail(format!("nothing is known: {span:?}")));
         };
+        prop_assert!(span.missing_bytes <= self.timeline.missing(), "{:?}", span);
         let is_true = |truth: Facts| {
             let status = told.status.is_none() || told.status == truth.status;
             let sizes =
