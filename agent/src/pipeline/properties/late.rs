@@ -10,8 +10,9 @@ use proptest::{prelude::*, sample::Index};
 use super::{
     host::{Host, UNIX_OFFSET},
     plan::{Plan, plans},
+    removal::{lose, losses},
     script::Script,
-    timeline::{Cuts, Timeline, What, cuts},
+    timeline::{Cuts, Fate, Timeline, What, cuts},
     truth::Truth,
 };
 use crate::{pipeline::Settings, trace::span::Span};
@@ -62,6 +63,27 @@ proptest! {
         if let Some(span) = at_first.first().filter(|span| !is_fake(span)) {
             truth.explained(truth.is_part(span))?;
         }
+    }
+
+    #[test]
+    fn nor_is_anything_when_more_is_lost(
+        plan in plans(6).prop_map(Plan::one_at_a_time),
+        cuts in cuts(),
+        from in any::<Index>(),
+        lost in losses(),
+    ) {
+        let script = Arc::new(Script::new(&plan));
+        let mut timeline = Timeline::new(&script, &cuts);
+        let first = call(&timeline, from);
+        lose(&mut timeline, &lost, 0);
+        let host = play_from(&script, &timeline, first);
+        let truth = Truth { script: &script, timeline: &timeline };
+        // What is lost is not seen: the first sight is that of a later call.
+        let from = timeline.0[first].at;
+        let told = |call: &(u64, _, _, Fate)| call.0 >= from && !matches!(call.3, Fate::Dropped | Fate::Unseen);
+        let at = timeline.calls().find(told).map_or(0, |call| call.0);
+        let others = host.spans.iter().filter(|span| !is_first_sight(span, at));
+        truth.explained(truth.holds(others))?;
     }
 
     /// From the third request after the first sight on everything is known.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use proptest::{prelude::*, sample::Index};
 
 use super::{
-    host::Host,
     interleaving::{facing, play},
     plan::{Plan, plans},
     removal::{lose, losses},

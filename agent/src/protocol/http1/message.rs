@@ -5,12 +5,12 @@ use super::{
     exchange::{Flags, Method, RequestState, ResponseState},
     head::{self, Framing},
     line::{Recognised, Role},
-    reader::{Lost, State, has_final_response, is_interim, proven},
+    reader::{Lost, State, is_interim, proven},
     session::{Answered, Context, Session, Step},
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Message, Ordinal, ResponseHead},
+    protocol::{Message, ResponseHead},
     stream::Call,
 };
 
@@ -162,16 +162,6 @@ impl Session {
                 reader.blank = BlankLine::new();
                 None
             }
-        }
-    }
-
-    /// A response begins: unless another is still to come, what the client says next begins a request.
-    fn note_answer(&mut self, direction: Direction, answered: Option<Ordinal>, call: &Call<'_>) {
-        let others_open = answered.is_some_and(|ordinal| !self.pairing.is_last(ordinal));
-        let reader = self.reader(direction);
-        let is_final = !is_interim(reader.line.status.status) || has_final_response(call.front());
-        if is_final && !others_open {
-            reader.answered_at = reader.answered_at.max(Some(reader.origin.at));
         }
     }
 
@@ -371,41 +361,6 @@ impl Session {
         self.pairing.request_done(message, RequestState::Lost, None, cx);
         self.reader(direction).state = State::Start;
         true
-    }
-
-    /// What seemed to be the rest of a request's body begins the next request, or a response: then it was no client's.
-    fn body_was_none(&mut self, direction: Direction, call: &Call<'_>, cx: &mut Context<'_>) -> Option<Step> {
-        if !self.reader(direction).unsure || self.role(direction) != Role::Request {
-            return None;
-        }
-        let none = match proven(call, Role::Unknown)? {
-            Role::Request if self.request_may_begin(direction, call, cx) => true,
-            Role::Request if cx.older_is_held(call) => return Some(Step::Wait),
-            Role::Request => false,
-            _ => !self.client_proven,
-        };
-        if none {
-            self.lose_framing(direction, Lost::Nothing, cx);
-        }
-        none.then_some(Step::Next)
-    }
-
-    /// The framing of a chunk lies in bytes that were not captured.
-    fn hole_in_chunks(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
-        self.miss_needed(direction, call);
-        self.lose_framing(direction, Lost::Chunked, cx);
-        self.pairing.lose(cx);
-        Step::Next
-    }
-
-    /// Reads past a hole that had something needed in it.
-    pub(super) fn miss_needed(&mut self, direction: Direction, call: &mut Call<'_>) {
-        let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
-        self.lossy = true;
-        let reader = self.reader(direction);
-        reader.lost_at = reader.lost_at.max(Some(call.at));
-        let missed = reader.miss(call);
-        self.blame(direction, flag, missed);
     }
 
     /// A part of a head was not captured.

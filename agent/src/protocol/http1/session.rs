@@ -4,9 +4,9 @@
 use super::{
     body::Body,
     exchange::{Flags, RequestState, ResponseState},
-    line::{Role, begins_with_known_method},
+    line::Role,
     pairing::{Pairing, Surroundings},
-    reader::{Lost, Reader, State, empty_lines, proven},
+    reader::{Lost, Reader, State, empty_lines},
 };
 use crate::{
     event::{ConnectionId, Direction, Feedback, Timestamp},
@@ -69,16 +69,16 @@ pub(crate) struct Session {
     pub(super) client_proven: bool,
     pub(super) readers: [Reader; 2],
     pub(super) pairing: Pairing,
-    late_join: bool,
+    pub(super) late_join: bool,
     /// Bytes were missing that may have begun a message.
     pub(super) lossy: bool,
-    unknown_starts: u32,
-    unknown_calls: u32,
+    pub(super) unknown_starts: u32,
+    pub(super) unknown_calls: u32,
     /// The direction and time of the last call.
     last_direction: Option<Direction>,
-    last_at: Timestamp,
+    pub(super) last_at: Timestamp,
     /// The call being read goes the other way than the one before.
-    turned: bool,
+    pub(super) turned: bool,
     /// The client will send nothing more.
     client_finished: bool,
     /// The connection became a tunnel by a head that was cut: the next call is no HTTP.
@@ -140,19 +140,8 @@ impl Session {
     }
 
     /// Which first lines are looked for: both while it is not proven who is the client.
-    fn line_role(&self, direction: Direction) -> Role {
+    pub(super) fn line_role(&self, direction: Direction) -> Role {
         if self.client_proven { self.role(direction) } else { Role::Unknown }
-    }
-
-    /// Who was taken for the client by the first sight is not: that was no request.
-    pub(super) fn forget_client(&mut self, cx: &mut Context<'_>) {
-        if let Some(client) = self.client {
-            self.give_up_request_head(client, cx);
-            self.client = None;
-            self.reader(client).message = None;
-            self.pairing.lose(cx);
-            self.pairing.end_all_lost(cx);
-        }
     }
 
     /// Reads a call, in the order of positions; after [`Fed::Wait`] `call` is what is left of it.
@@ -223,120 +212,6 @@ impl Session {
             reader.begin(role, call);
         }
         Step::Next
-    }
-
-    /// In bytes of which nothing is known but where calls begin and end.
-    fn lost(&mut self, direction: Direction, lost: Lost, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
-        let role = self.line_role(direction);
-        let looks_like = proven(call, role);
-        let begins = |found: &Role| *found == Role::Response || self.request_may_begin(direction, call, cx);
-        if let Some(found) = looks_like.filter(begins) {
-            if found == Role::Response && self.pairing.end_begun(cx) {
-                self.pairing.lose(cx);
-            }
-            let empty = if found == Role::Response { 0 } else { empty_lines(call.front()) };
-            let unproven = self.first_sight();
-            let reader = self.reader(direction);
-            reader.parse(call, empty);
-            reader.begin(role, call);
-            reader.unproven = unproven && found == Role::Request;
-            reader.unsure = reader.unproven;
-            return Step::Next;
-        }
-        if looks_like.is_some() && cx.older_is_held(call) {
-            // What tells whether it is one may be among that.
-            return Step::Wait;
-        }
-        match lost {
-            // It is HTTP, whatever it belongs to, and no field of a head.
-            Lost::Nothing | Lost::Head(_) if looks_like.is_some() => {
-                self.reader(direction).state = State::Lost(Lost::Nothing);
-                self.pass(direction, call, cx);
-            }
-            Lost::Nothing => return self.unknown(direction, false, call, cx),
-            Lost::Chunked => {
-                let alone = call.whole && call.length == 5 && call.ends_with(b"0\r\n\r\n");
-                let over = alone || call.ends_with(b"\r\n0\r\n\r\n");
-                let at = call.at;
-                self.pass(direction, call, cx);
-                if over {
-                    self.reader(direction).unsure = true;
-                    self.message_over(direction, at, None, cx);
-                }
-            }
-            Lost::Head(body) => self.cut_head_goes_on(direction, body, call, cx),
-        }
-        Step::Next
-    }
-
-    /// Whether the request that this call seems to begin with is one, and not a part of another message's body. A client that
-    /// waits for answers begins its next request after one: the first call after a final response does, if nothing of its
-    /// direction was missed since then. A client that does not wait says nothing by that unless it was idle.
-    pub(super) fn request_may_begin(&self, direction: Direction, call: &Call<'_>, cx: &Context<'_>) -> bool {
-        if self.first_sight() {
-            return begins_with_known_method(call.front());
-        }
-        if self.client.is_none() && !self.late_join && !self.lossy {
-            return true;
-        }
-        let own = &self.readers[direction.index()];
-        let unknown_until = own.lost_at.max(Some(own.last_at));
-        let answered_at = self.readers[direction.reverse().index()].answered_at;
-        let after_answer = answered_at > unknown_until && answered_at <= Some(call.at);
-        let idle = call.at.since(self.last_at) >= cx.limits.hold_nanos;
-        after_answer && (idle || !self.pairing.is_pipelined())
-    }
-
-    /// Nothing was ever seen of this connection, which is older than the agent.
-    fn first_sight(&self) -> bool {
-        self.late_join && !self.lossy && self.last_at == Timestamp::default()
-    }
-
-    /// Nothing is known of these bytes and no message starts here; too many of them and the connection is given up.
-    pub(super) fn unknown(
-        &mut self,
-        direction: Direction,
-        at_start: bool,
-        call: &mut Call<'_>,
-        cx: &mut Context<'_>,
-    ) -> Step {
-        self.reader(direction).state = State::Lost(Lost::Nothing);
-        self.pass(direction, call, cx);
-        self.unknown_calls += 1;
-        if at_start || self.turned {
-            self.turned = false;
-            self.unknown_starts += 1;
-            match self.client {
-                None => cx.out.counters.unknown_starts += 1,
-                Some(_) => cx.out.counters.parse_failures += 1,
-            }
-        }
-        let limits = cx.limits;
-        let (starts, calls) = match self.client {
-            Some(_) => (limits.unknown_starts_late, u32::MAX),
-            None if self.late_join => (limits.unknown_starts_late, limits.unknown_calls_late),
-            None => (limits.unknown_starts, limits.unknown_calls),
-        };
-        if self.unknown_starts < starts && self.unknown_calls < calls {
-            return Step::Next;
-        }
-        if let Some(client) = self.client {
-            self.give_up_request_head(client, cx);
-        }
-        self.pairing.end_all_lost(cx);
-        cx.out.counters.connections_given_up += 1;
-        Step::Opaque
-    }
-
-    /// Reads past the rest of a call of which nothing can be said; a message may start in it.
-    pub(super) fn pass(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) {
-        self.pairing.lose(cx);
-        let reader = self.reader(direction);
-        reader.lost_at = reader.lost_at.max(Some(call.at));
-        if call.withheld.is_some() {
-            self.miss_needed(direction, call);
-        }
-        self.reader(direction).skip(call, u64::MAX);
     }
 
     /// A message starts that parses: the connection is worth reading.
