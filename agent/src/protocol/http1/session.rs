@@ -272,8 +272,10 @@ impl Session {
     /// `length` bytes at the next position will never come; `at` is when that was seen.
     pub(crate) fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>) {
         let reader = self.reader(direction);
+        let mut needed = length;
         if let State::Body(mut body) = reader.state {
             let inside = length.min(body.skippable());
+            needed -= inside;
             body.skip(inside);
             reader.payload += inside;
             reader.state = State::Body(body);
@@ -295,7 +297,7 @@ impl Session {
             }
         }
         cx.out.counters.gaps += 1;
-        self.blame(direction, Flags::GAP, length);
+        self.blame(direction, Flags::GAP, needed);
         match self.reader(direction).state {
             State::Head => self.cut_head(direction, Lost::Nothing, cx),
             State::Body(Body::Chunked(_)) => self.lose_framing(direction, Lost::Chunked, cx),

@@ -246,3 +246,21 @@ fn a_request_that_cannot_be_followed_still_says_what_it_is() {
     it.receive("\r\n").close(0);
     assert_eq!(it.exchanges()[2], "GET /c Lost");
 }
+
+#[test]
+fn bytes_of_a_body_are_not_missed_with_what_follows() {
+    let mut it = Conversation::new();
+    it.receive("GET /a HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    it.unseen(Direction::Out, 5000).receive("GET /b HTTP/1.1\r\n\r\n").drop(Direction::Out, OK);
+    it.receive(NEXT).send(OK).tick(200);
+    let missing: Vec<_> = it
+        .out
+        .messages
+        .iter()
+        .filter_map(|message| match message {
+            crate::protocol::Message::End { end, .. } => Some(end.missing),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(missing, [0, OK.len() as u64, 0]);
+}
