@@ -80,8 +80,11 @@ impl Engine {
     /// Takes one event.
     pub fn feed(&mut self, event: &Event<'_>) {
         self.tally.count(event);
-        if let Event::Shutdown { at } = event {
-            self.finish_all(*at);
+        // What ends by this event is told before the trace layer hears of it.
+        match event {
+            Event::Shutdown { at } => self.finish_all(*at),
+            Event::Opened(opened) => self.end_older(opened),
+            _ => {}
         }
         self.tracer.event(event);
         match event {
@@ -135,11 +138,14 @@ impl Engine {
         self.connections.len()
     }
 
-    fn open(&mut self, opened: &Opened) {
-        // Met again after it was forgotten, and the order to forget it came late.
+    /// Met again after it was forgotten, and the order to forget it came late.
+    fn end_older(&mut self, opened: &Opened) {
         if let Some(connection) = self.connections.remove(opened.connection) {
             self.end(opened.at, opened.connection, connection);
         }
+    }
+
+    fn open(&mut self, opened: &Opened) {
         if self.connections.is_full() {
             let silent = self.connections.silent();
             self.evict(opened.at, silent, Eviction::Connections);

@@ -3,6 +3,8 @@
 mod connections;
 mod engine;
 mod line;
+#[cfg(test)]
+mod properties;
 pub mod queue;
 #[cfg(test)]
 pub(crate) mod samples;

@@ -218,14 +218,21 @@ impl Connection {
 
     /// Reads whatever can be read, in both directions, until nothing moves.
     fn settle(&mut self, out: &mut Output) {
-        let mut moved = true;
-        while moved && !self.opaque {
-            moved = false;
-            for direction in Direction::BOTH {
-                while self.advance(direction, true, out) {
-                    moved = true;
-                }
+        while !self.opaque {
+            let moved = self.by_time().into_iter().any(|direction| self.advance(direction, true, out));
+            if !moved {
+                return;
             }
+        }
+    }
+
+    /// The direction first whose next held call is the older one: after a loss a response tells what follows it.
+    fn by_time(&self) -> [Direction; 2] {
+        let held_at = |direction: Direction| self.sequencers[direction.index()].held_at();
+        match (held_at(Direction::Out), held_at(Direction::In)) {
+            (Some(sent), Some(received)) if received < sent => [Direction::In, Direction::Out],
+            (None, Some(_)) => [Direction::In, Direction::Out],
+            _ => Direction::BOTH,
         }
     }
 
@@ -251,7 +258,7 @@ impl Connection {
             limits: &self.limits,
             out,
             may_wait,
-            other_waits: self.sequencers[direction.reverse().index()].held_calls() > 0,
+            other_held_at: self.sequencers[direction.reverse().index()].held_at(),
         };
         let fed = self.session.feed(direction, &mut call, &mut cx);
         let (position, rest) = (call.position, call.length);
@@ -291,8 +298,22 @@ impl Connection {
         self.settle(out);
         while let Some(direction) = self.first_blocked(now) {
             self.force(direction, out);
+            let other = direction.reverse();
+            if self.hole_is_due(other, now) {
+                // Both at once, so that what follows is read in the order of time.
+                self.force(other, out);
+            }
             self.settle(out);
         }
+    }
+
+    fn hole_is_due(&self, direction: Direction, now: Option<Timestamp>) -> bool {
+        let blocked = self.sequencers[direction.index()].blocked();
+        !self.opaque && matches!(blocked, Some(Blocked::Hole { since, .. }) if self.is_due(since, now))
+    }
+
+    fn is_due(&self, since: Timestamp, now: Option<Timestamp>) -> bool {
+        now.is_none_or(|now| now.since(since) >= self.limits.hold_nanos)
     }
 
     /// The direction to be released first: a hole before a reader, since filling it may be what the reader waits for.
@@ -300,7 +321,7 @@ impl Connection {
         if self.opaque {
             return None;
         }
-        let due = |since: Timestamp| now.is_none_or(|now| now.since(since) >= self.limits.hold_nanos);
+        let due = |since| self.is_due(since, now);
         let blocked = |hole: bool| {
             Direction::BOTH.into_iter().find(|direction| match self.sequencers[direction.index()].blocked() {
                 Some(Blocked::Hole { since, .. }) => hole && due(since),
@@ -363,7 +384,7 @@ impl Connection {
             limits: &self.limits,
             out,
             may_wait,
-            other_waits: self.sequencers[direction.reverse().index()].held_calls() > 0,
+            other_held_at: self.sequencers[direction.reverse().index()].held_at(),
         };
         run(&mut self.session, &mut cx)
     }

@@ -90,6 +90,11 @@ impl Sequencer {
         self.held.len()
     }
 
+    /// Time of the first held call.
+    pub(crate) fn held_at(&self) -> Option<Timestamp> {
+        self.held.front().map(|held| held.call.at)
+    }
+
     /// Whether a call or a FIN waits.
     pub(crate) fn waits(&self) -> bool {
         !self.held.is_empty() || self.fin.is_some()

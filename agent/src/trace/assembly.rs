@@ -197,11 +197,7 @@ impl Tracer {
     }
 
     fn root_context(&self, key: Key, exchange: &Exchange) -> Context {
-        let direction = exchange.kind.request_direction();
-        let connection = self.exchanges.connection(key.connection);
-        let place =
-            connection.map_or(exchange.position, |connection| connection.place(direction, exchange.position));
-        let trace = self.identifiers.trace(key.connection, direction, place);
+        let trace = self.identifiers.trace(key.connection, exchange.kind.request_direction(), exchange.place);
         Context { trace, flags: ROOT_FLAGS, state: None }
     }
 

@@ -11,7 +11,7 @@ use super::{
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
 };
 use crate::{
-    event::{ConnectionId, Direction, Timestamp},
+    event::{ConnectionId, Direction, Opened, Timestamp},
     protocol::Ordinal,
 };
 
@@ -65,6 +65,8 @@ pub(super) struct Exchange {
     pub(super) at: Timestamp,
     /// Position of that byte in the request's direction.
     pub(super) position: u64,
+    /// That position for its id.
+    pub(super) place: u64,
     /// Bytes received from this position on belong to this exchange, until another one's begin. `u64::MAX`: not known yet.
     pub(super) input_from: u64,
     /// The process that read or wrote the first byte.
@@ -153,6 +155,8 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// Absolute sequence numbers of position 0, by direction.
     pub(super) first_sequence: [u32; 2],
+    /// When it was first seen. One that was forgotten may be met again.
+    pub(super) opened_at: Timestamp,
     /// End of the last transfer seen, by direction.
     pub(super) seen: [u64; 2],
     pub(super) flow: Flow,
@@ -162,29 +166,28 @@ pub(super) struct Connection {
     pub(super) exchanges: VecDeque<Exchange>,
     /// How many of them are not exported.
     pub(super) live: usize,
-    /// It was closed, or the source forgot it: not to be remembered for long, unless it is met again.
-    gone: bool,
     /// Something happened since the last search for room.
     touched: bool,
 }
 
 impl Connection {
-    pub(super) fn new(local: SocketAddr, peer: SocketAddr, first_sequence: [u32; 2]) -> Self {
+    pub(super) fn new(opened: &Opened) -> Self {
         Self {
-            local,
-            peer,
-            first_sequence,
+            local: canonical(opened.local),
+            peer: canonical(opened.peer),
+            first_sequence: opened.first_sequence,
+            opened_at: opened.at,
             seen: [0; 2],
             flow: Flow::default(),
             lent: None,
             exchanges: VecDeque::new(),
             live: 0,
-            gone: false,
             touched: true,
         }
     }
 
-    /// Where a position stands in the stream, whenever that was first seen: its absolute sequence number, not wrapped.
+    /// Where a position stands in the stream, whenever that was first seen: its absolute sequence number, not wrapped. Ids
+    /// are made of it, since positions begin anew when a connection that was evicted is met again.
     pub(super) fn place(&self, direction: Direction, position: u64) -> u64 {
         u64::from(self.first_sequence[direction.index()]).saturating_add(position)
     }
@@ -283,18 +286,6 @@ impl Exchanges {
         Some(connection)
     }
 
-    /// It will not be told of any more, unless it is met again.
-    pub(super) fn set_gone(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.gone = true;
-        }
-    }
-
-    /// Whether it is known, was set gone, and was not met again since.
-    pub(super) fn is_gone(&self, id: ConnectionId) -> bool {
-        self.connections.get(&id).is_some_and(|connection| connection.gone)
-    }
-
     pub(super) fn get(&self, key: Key) -> Option<&Exchange> {
         self.connections.get(&key.connection)?.get(key.ordinal)
     }
@@ -375,18 +366,33 @@ impl Exchanges {
     }
 }
 
+/// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is an IPv4 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::samples;
+    use crate::{event::Thread, pipeline::samples};
 
     const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
 
     fn exchanges(connections: u64) -> Exchanges {
         let mut exchanges = Exchanges::new(REMEMBERED);
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        for id in 0..connections {
-            exchanges.insert(ConnectionId(id), Connection::new(address, address, [0; 2]));
+        for id in (0..connections).map(ConnectionId) {
+            let opened = Opened {
+                at: Timestamp(1),
+                connection: id,
+                thread: Thread { pid: 1, tid: 1 },
+                local: address,
+                peer: address,
+                network_namespace: 1,
+                first_sequence: [0; 2],
+                from_start: [true; 2],
+            };
+            exchanges.insert(id, Connection::new(&opened));
         }
         exchanges
     }
@@ -402,6 +408,7 @@ mod tests {
             id: SpanId([1; 8]),
             at: Timestamp(1),
             position: key.ordinal,
+            place: key.ordinal,
             input_from: key.ordinal,
             pid: 1,
             context: None,

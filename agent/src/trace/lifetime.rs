@@ -18,14 +18,23 @@ impl Tracer {
         self.gone.push(self.now.plus(nanos(self.settings.linger)), gone);
     }
 
-    /// A connection closed a while ago; it stays while spans of it wait, and when it was met again since.
-    pub(super) fn forget_connection(&mut self, id: ConnectionId) {
-        if !self.exchanges.is_gone(id) {
+    pub(super) fn forget_connection_later(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.exchanges.connection(id) {
+            let opened_at = connection.opened_at;
+            self.forget_later(Gone::Connection(id, opened_at));
+        }
+    }
+
+    /// A connection closed a while ago; it stays while spans of it wait.
+    pub(super) fn forget_connection(&mut self, id: ConnectionId, opened_at: Timestamp) {
+        let known = self.exchanges.connection(id);
+        if known.is_none_or(|connection| connection.opened_at != opened_at) {
+            // It was met again since, and goes on.
             return;
         }
         self.end_open(id);
         match self.exchanges.connection(id) {
-            Some(connection) if connection.live > 0 => self.forget_later(Gone::Connection(id)),
+            Some(connection) if connection.live > 0 => self.forget_connection_later(id),
             Some(_) => self.remove_connection(id),
             None => {}
         }
@@ -34,13 +43,7 @@ impl Tracer {
     /// The source knows nothing of this connection any more: its end will not be told.
     pub fn forget(&mut self, id: ConnectionId) {
         self.connects.take_lent(id);
-        self.connection_gone(id);
-    }
-
-    /// Remembers a connection for a while yet; it may be met again meanwhile.
-    pub(super) fn connection_gone(&mut self, id: ConnectionId) {
-        self.exchanges.set_gone(id);
-        self.forget_later(Gone::Connection(id));
+        self.forget_connection_later(id);
     }
 
     /// Forgets a connection at once; its spans go as they stand.

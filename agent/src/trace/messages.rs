@@ -67,9 +67,10 @@ impl Tracer {
         let pid = origin.thread.pid;
         let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
         let direction = kind.request_direction();
+        let identifiers = self.identifiers;
         let Some(connection) = self.exchanges.connection_mut(key.connection) else { return };
         let place = connection.place(direction, origin.position);
-        let id = self.identifiers.span(key.connection, direction, place);
+        let id = identifiers.span(key.connection, direction, place);
         let last_open = connection.exchanges.back().is_some_and(Exchange::open);
         let input_from = match kind {
             SpanKind::Server => origin.position,
@@ -88,6 +89,7 @@ impl Tracer {
             id,
             at: origin.at,
             position: origin.position,
+            place,
             input_from,
             pid,
             context: None,

@@ -31,7 +31,7 @@ pub mod span;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 pub use counters::{Counters, Sample};
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
@@ -67,7 +67,8 @@ enum Notice {
 /// What is forgotten a while after its end.
 #[derive(Debug, Clone, Copy)]
 enum Gone {
-    Connection(ConnectionId),
+    /// The one that was first seen at this time.
+    Connection(ConnectionId, Timestamp),
     Process(u32),
 }
 
@@ -179,7 +180,7 @@ impl Tracer {
             Event::Closed(closed) => {
                 self.advance(closed.at);
                 self.connects.take_lent(closed.connection);
-                self.connection_gone(closed.connection);
+                self.forget_connection_later(closed.connection);
             }
             Event::Shutdown { at } => {
                 self.advance(*at);
@@ -228,7 +229,7 @@ impl Tracer {
         while let Some(gone) = self.gone.pop_due(at) {
             match gone {
                 Gone::Process(pid) => self.processes.forget(pid),
-                Gone::Connection(id) => self.forget_connection(id),
+                Gone::Connection(id, opened_at) => self.forget_connection(id, opened_at),
             }
         }
     }
@@ -258,15 +259,9 @@ impl Tracer {
             self.counters.evicted_connections += 1;
             self.evict_connection(id);
         }
-        let mut connection =
-            Connection::new(canonical(opened.local), canonical(opened.peer), opened.first_sequence);
+        let mut connection = Connection::new(opened);
         connection.lent = self.connects.take_lent(opened.connection);
         self.evict_connection(opened.connection);
         self.exchanges.insert(opened.connection, connection);
     }
-}
-
-/// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is an IPv4 address.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -78,6 +78,8 @@ pub(super) struct Exchange {
     pub upgrade: bool,
     /// The request waits for 100 (Continue) and none came.
     pub expects_continue: bool,
+    /// Only the first sight of the connection says that its request is one.
+    pub unproven: bool,
     /// Nothing may be paired with it: it is not certain which response is its own.
     pub unpairable: bool,
     pub request: RequestState,
@@ -101,6 +103,7 @@ impl Exchange {
             head_done: false,
             upgrade: false,
             expects_continue: false,
+            unproven: false,
             unpairable: false,
             request: RequestState::Open,
             request_at,

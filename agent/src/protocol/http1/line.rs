@@ -68,6 +68,23 @@ impl FirstLine {
     }
 }
 
+/// Whether a request line with a registered method stands here, and not perhaps the end of one.
+pub(super) fn begins_with_known_method(line: &[u8]) -> bool {
+    const METHODS: [&[u8]; 10] = [
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"CONNECT ",
+        b"OPTIONS ",
+        b"TRACE ",
+        b"PATCH ",
+        b"QUERY ",
+    ];
+    METHODS.iter().any(|method| line.starts_with(method))
+}
+
 /// `method SP request-target SP HTTP-version CRLF` (RFC 9112, section 3).
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RequestLine {

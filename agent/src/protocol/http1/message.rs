@@ -5,7 +5,7 @@ use super::{
     exchange::{Flags, Method, RequestState, ResponseState},
     head::{self, Framing},
     line::{Recognised, Role},
-    reader::{Lost, State, proven},
+    reader::{Lost, State, is_interim, proven},
     session::{Answered, Context, Session, Step},
 };
 use crate::{
@@ -72,7 +72,10 @@ impl Session {
                 Recognised::Neither => return self.unknown(direction, true, call, cx),
                 Recognised::Request => {
                     if self.role(direction) == Role::Response {
-                        return self.unknown(direction, true, call, cx);
+                        if self.client_proven {
+                            return self.unknown(direction, true, call, cx);
+                        }
+                        self.forget_client(cx);
                     }
                     self.request_starts(direction, cx);
                 }
@@ -98,8 +101,14 @@ impl Session {
     /// The request line is complete, or surely is one.
     fn request_starts(&mut self, direction: Direction, cx: &mut Context<'_>) {
         self.client = Some(direction);
+        self.client_proven |= !self.reader(direction).unproven;
         self.recognised();
         let around = self.surroundings(direction);
+        let response = self.reader(direction.reverse());
+        if response.unsure {
+            // What seemed to be its body may be anything now.
+            response.state = State::Lost(Lost::Nothing);
+        }
         let origin = self.reader(direction).origin;
         let ordinal = self.pairing.start(direction, origin, around, cx);
         let reader = self.reader(direction);
@@ -107,6 +116,11 @@ impl Session {
         reader.line_done = true;
         reader.searched = reader.line.length();
         reader.blank = BlankLine::new();
+        let unproven = reader.unproven;
+        if let Some(exchange) = self.pairing.get(Some(ordinal)).filter(|_| unproven) {
+            exchange.unproven = true;
+            exchange.flags.add(Flags::LATE_JOIN);
+        }
     }
 
     /// The status line is complete: finds its exchange. A step, if the response cannot be read now or ever.
@@ -117,20 +131,31 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Option<Step> {
         if self.role(direction) == Role::Request {
-            return Some(self.unknown(direction, true, call, cx));
+            if self.client_proven {
+                return Some(self.unknown(direction, true, call, cx));
+            }
+            self.forget_client(cx);
         }
         let at = self.reader(direction).origin.at;
         match self.answered(direction, at, cx) {
             Answered::Wait => Some(Step::Wait),
             Answered::Nothing => {
                 cx.out.counters.responses_without_request += 1;
+                self.note_answer(direction, None, call);
+                // Its request was missed.
+                self.lossy = true;
                 self.reader(direction).state = State::Lost(Lost::Nothing);
                 self.pass(direction, call, cx);
                 Some(Step::Next)
             }
             Answered::Exchange(ordinal) => {
                 self.recognised();
+                self.client_proven = true;
+                self.note_answer(direction, Some(ordinal), call);
+                let unproven = self.pairing.get(Some(ordinal)).is_some_and(|exchange| exchange.unproven);
                 let reader = self.reader(direction);
+                // What was asked tells how the answer is framed.
+                reader.unsure |= unproven;
                 reader.message = Some(ordinal);
                 reader.line_done = true;
                 reader.searched = reader.line.length();
@@ -205,7 +230,7 @@ impl Session {
         let reader = self.reader(direction);
         let (message, origin, status) = (reader.message, reader.origin, reader.line.status);
         let framing = head::response(head, &reader.line);
-        reader.interim = matches!(status.status, 100 | 102..200);
+        reader.interim = is_interim(status.status);
         let interim = reader.interim;
         cx.out.counters.heads_incomplete += u64::from(size.is_none());
         let Some(exchange) = self.pairing.get(message) else { return (framing, false) };
@@ -229,6 +254,7 @@ impl Session {
 
     fn upgrade(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Step {
         let message = self.reader(direction).message;
+        self.give_up_request_head(direction.reverse(), cx);
         self.pairing.upgrade(message, at, cx);
         cx.out.counters.connections_upgraded += 1;
         Step::Opaque
@@ -255,13 +281,19 @@ impl Session {
         cx: &mut Context<'_>,
     ) {
         let reader = self.reader(direction);
-        reader.state = State::Start;
+        let sure = !reader.unsure;
+        if sure {
+            reader.state = State::Start;
+        } else {
+            reader.state = State::Lost(Lost::Nothing);
+            reader.lost_at = reader.lost_at.max(Some(at));
+        }
         let message = reader.message.take();
         if self.role(direction) == Role::Request {
             self.pairing.request_done(message, RequestState::Over, Some((at, body)), cx);
         } else if !self.reader(direction).interim {
             let unread = self.reader(direction.reverse()).lost_at;
-            self.pairing.response_done(message, at, body, unread, cx);
+            self.pairing.response_done(message, at, body, sure, unread, cx);
         }
     }
 
@@ -275,7 +307,13 @@ impl Session {
         if self.body_was_given_up(direction, call, cx) {
             return Step::Next;
         }
+        if let Some(step) = self.body_was_none(direction, call, cx) {
+            return step;
+        }
         let reader = self.reader(direction);
+        if reader.unsure {
+            reader.lost_at = reader.lost_at.max(Some(call.at));
+        }
         let count = body.skippable().min(call.length);
         if count > 0 {
             reader.skip(call, count);
@@ -323,23 +361,6 @@ impl Session {
         self.pairing.request_done(message, RequestState::Lost, None, cx);
         self.reader(direction).state = State::Start;
         true
-    }
-
-    /// The framing of a chunk lies in bytes that were not captured.
-    fn hole_in_chunks(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
-        self.miss_needed(direction, call);
-        self.lose_framing(direction, Lost::Chunked, cx);
-        self.pairing.lose(cx);
-        Step::Next
-    }
-
-    /// Reads past a hole that had something needed in it.
-    fn miss_needed(&mut self, direction: Direction, call: &mut Call<'_>) {
-        let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
-        let reader = self.reader(direction);
-        reader.lost_at = reader.lost_at.max(Some(call.at));
-        let missed = reader.miss(call);
-        self.blame(direction, flag, missed);
     }
 
     /// A part of a head was not captured.
@@ -420,6 +441,7 @@ impl Session {
         let last_chunk = call.ends_with(b"\r\n0\r\n\r\n");
         let no_body_follows = self.role(direction) == Role::Response && body == Some(EMPTY);
         self.pass(direction, call, cx);
+        self.reader(direction).unsure = true;
         match body {
             // The empty line may as well end the last chunk's trailers.
             Some(Body::Chunked(_)) if last_chunk => self.message_over(direction, at, None, cx),

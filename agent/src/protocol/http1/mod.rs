@@ -11,6 +11,7 @@ mod line;
 mod message;
 mod pairing;
 mod reader;
+mod resync;
 mod session;
 
 pub(super) use reader::opening;

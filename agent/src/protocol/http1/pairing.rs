@@ -56,6 +56,16 @@ impl Pairing {
         self.exact
     }
 
+    /// The client sends requests before earlier ones are answered.
+    pub(super) const fn is_pipelined(&self) -> bool {
+        self.pipelined
+    }
+
+    /// No request was seen after this one.
+    pub(super) const fn is_last(&self, ordinal: Ordinal) -> bool {
+        ordinal + 1 == self.next_ordinal
+    }
+
     fn index(&self, ordinal: Ordinal) -> Option<usize> {
         if self.exchanges.front()?.ordinal == ordinal {
             return Some(0);
@@ -152,7 +162,7 @@ impl Pairing {
         let mut index = 0;
         while let Some(exchange) = self.exchanges.get(index) {
             if candidate(exchange) {
-                self.end(index, Outcome::Lost, exchange.last_at(), cx);
+                index += self.let_go(index, cx);
             } else {
                 index += 1;
             }
@@ -170,11 +180,24 @@ impl Pairing {
         let mut index = 0;
         while let Some(exchange) = self.exchanges.get(index) {
             if exchange.response == ResponseState::Awaited {
-                self.end(index, Outcome::Lost, exchange.last_at(), cx);
+                index += self.let_go(index, cx);
             } else {
                 index += 1;
             }
         }
+    }
+
+    /// Its response cannot be told any more: ends it, or, while its head is being read, has it end with the next request.
+    /// Returns how many exchanges stay.
+    fn let_go(&mut self, index: usize, cx: &mut Context<'_>) -> usize {
+        let exchange = &mut self.exchanges[index];
+        exchange.unpairable = true;
+        if !exchange.head_done {
+            return 1;
+        }
+        let at = exchange.last_at();
+        self.end(index, Outcome::Lost, at, cx);
+        0
     }
 
     /// Another response starts: one that was begun and lost its framing is over. False when there is none.
@@ -202,13 +225,14 @@ impl Pairing {
         }
     }
 
-    /// The final response was read to its end. `unread` is the last time at which the request direction moved bytes that
+    /// The final response was read to its end, surely or not. `unread` is the last time at which the request direction moved bytes that
     /// were not understood.
     pub(super) fn response_done(
         &mut self,
         ordinal: Option<Ordinal>,
         at: Timestamp,
         body: Option<u64>,
+        sure: bool,
         unread: Option<Timestamp>,
         cx: &mut Context<'_>,
     ) {
@@ -223,7 +247,7 @@ impl Pairing {
         } else {
             // Alone, and since its start no other request can have passed: from here order says it again.
             let nothing_hidden = unread.is_none_or(|unread| unread <= request_at);
-            self.exact = !self.needs_idle && self.exchanges.len() == 1 && nothing_hidden;
+            self.exact = sure && !self.needs_idle && self.exchanges.len() == 1 && nothing_hidden;
         }
         self.settle(ordinal, cx);
     }
@@ -257,14 +281,39 @@ impl Pairing {
         outcome: impl Fn(&Exchange) -> Option<Outcome>,
     ) {
         while let Some(exchange) = self.exchanges.front() {
-            if exchange.response == ResponseState::Over {
-                self.end(0, Outcome::Complete, exchange.response_at, cx);
-                continue;
+            self.end_as(0, at, outcome(exchange), cx);
+        }
+    }
+
+    /// Like [`Pairing::end_all`], but an exchange goes on while its head is being read, or, if it was answered,
+    /// its request.
+    pub(super) fn end_unanswered(
+        &mut self,
+        at: Timestamp,
+        cx: &mut Context<'_>,
+        outcome: impl Fn(&Exchange) -> Option<Outcome>,
+    ) {
+        let mut index = 0;
+        while let Some(exchange) = self.exchanges.get(index) {
+            let answered = exchange.response == ResponseState::Over;
+            if !exchange.head_done || (answered && exchange.request == RequestState::Open) {
+                index += 1;
+            } else {
+                self.end_as(index, at, outcome(exchange), cx);
             }
-            match outcome(exchange) {
-                Some(outcome) => self.end(0, outcome, at, cx),
-                None => self.end(0, Outcome::Lost, exchange.last_at(), cx),
-            }
+        }
+    }
+
+    /// Ends an exchange as complete if it is, else as `outcome`, `None` when its end is not known.
+    fn end_as(&mut self, index: usize, at: Timestamp, outcome: Option<Outcome>, cx: &mut Context<'_>) {
+        let exchange = &self.exchanges[index];
+        let answered = exchange.response == ResponseState::Over;
+        let complete = answered && exchange.request != RequestState::Open;
+        match outcome {
+            _ if complete => self.end(index, Outcome::Complete, exchange.response_at, cx),
+            Some(outcome) if answered => self.end(index, outcome, exchange.response_at, cx),
+            Some(outcome) => self.end(index, outcome, at, cx),
+            None => self.end(index, Outcome::Lost, exchange.last_at(), cx),
         }
     }
 

@@ -51,6 +51,10 @@ pub(super) struct Reader {
     pub message: Option<Ordinal>,
     /// The message is an interim response.
     pub interim: bool,
+    /// Only the first sight of the connection says that the message begins here.
+    pub unproven: bool,
+    /// Where the message ends was told from bytes that may as well lie in its body.
+    pub unsure: bool,
     /// Payload bytes of the body so far.
     pub payload: u64,
     /// The position up to which the source was asked to make no events.
@@ -59,6 +63,8 @@ pub(super) struct Reader {
     pub whole: bool,
     /// Last time at which bytes passed that were not understood.
     pub lost_at: Option<Timestamp>,
+    /// When the last final response began that may answer the last request.
+    pub answered_at: Option<Timestamp>,
     /// Time of the last call.
     pub last_at: Timestamp,
     pub tally: Tally,
@@ -82,10 +88,13 @@ impl Reader {
             },
             message: None,
             interim: false,
+            unproven: false,
+            unsure: false,
             payload: 0,
             skip_until: 0,
             whole: false,
             lost_at: None,
+            answered_at: None,
             last_at: Timestamp::default(),
             tally: Tally::default(),
         }
@@ -99,9 +108,16 @@ impl Reader {
         self.buffer.clear();
         self.message = None;
         self.interim = false;
+        self.unproven = false;
+        self.unsure = false;
         self.payload = 0;
         self.origin =
             Origin { at: call.at, thread: call.thread, position: call.position, last_input: call.last_input };
+    }
+
+    /// Where the message ends, or whether one begins, is not known for sure.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.unsure || matches!(self.state, State::Lost(_))
     }
 
     /// Reads past captured bytes that were understood.
@@ -153,6 +169,27 @@ pub(in crate::protocol) fn opening(bytes: &[u8]) -> Option<Opening> {
         Role::Request => Some(Opening::Request),
         Role::Response => Some(Opening::Response),
         Role::Unknown => None,
+    }
+}
+
+/// 1xx other than 101: another response follows.
+pub(super) const fn is_interim(status: u16) -> bool {
+    matches!(status, 100 | 102..200)
+}
+
+/// Whether these bytes begin with a final response, or with interim ones and then a final one.
+pub(super) fn has_final_response(mut bytes: &[u8]) -> bool {
+    loop {
+        let mut line = FirstLine::new(Role::Response);
+        if line.advance(bytes) != Recognised::Response {
+            return false;
+        }
+        if !is_interim(line.status.status) {
+            return true;
+        }
+        bytes = &bytes[line.length()..];
+        let Some(end) = BlankLine::new().find(bytes) else { return false };
+        bytes = &bytes[end..];
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     exchange::{Flags, RequestState, ResponseState},
     line::Role,
     pairing::{Pairing, Surroundings},
-    reader::{Lost, Reader, State, empty_lines, proven},
+    reader::{Lost, Reader, State, empty_lines},
 };
 use crate::{
     event::{ConnectionId, Direction, Feedback, Timestamp},
@@ -22,8 +22,15 @@ pub(crate) struct Context<'a> {
     pub out: &'a mut Output,
     /// The call may be held until the other direction has moved on. Without this a reader always goes on.
     pub may_wait: bool,
-    /// Something of the other direction is held.
-    pub other_waits: bool,
+    /// Time of the first call of the other direction that is held.
+    pub other_held_at: Option<Timestamp>,
+}
+
+impl Context<'_> {
+    /// Something of the other direction that moved before this call is still to be read, and may be waited for.
+    pub(super) fn older_is_held(&self, call: &Call<'_>) -> bool {
+        self.may_wait && self.other_held_at.is_some_and(|held_at| held_at <= call.at)
+    }
 }
 
 /// What became of a call.
@@ -58,16 +65,20 @@ pub(super) enum Answered {
 pub(crate) struct Session {
     /// The direction of the requests, once one was seen.
     pub(super) client: Option<Direction>,
+    /// That request was not only the first sight of a connection that is older than the agent.
+    pub(super) client_proven: bool,
     pub(super) readers: [Reader; 2],
     pub(super) pairing: Pairing,
-    late_join: bool,
-    unknown_starts: u32,
-    unknown_calls: u32,
+    pub(super) late_join: bool,
+    /// Bytes were missing that may have begun a message.
+    pub(super) lossy: bool,
+    pub(super) unknown_starts: u32,
+    pub(super) unknown_calls: u32,
     /// The direction and time of the last call.
     last_direction: Option<Direction>,
-    last_at: Timestamp,
+    pub(super) last_at: Timestamp,
     /// The call being read goes the other way than the one before.
-    turned: bool,
+    pub(super) turned: bool,
     /// The client will send nothing more.
     client_finished: bool,
     /// The connection became a tunnel by a head that was cut: the next call is no HTTP.
@@ -79,9 +90,11 @@ impl Session {
         let late_join = from_start != [true; 2];
         Self {
             client: None,
+            client_proven: false,
             readers: from_start.map(Reader::new),
             pairing: Pairing::new(late_join),
             late_join,
+            lossy: false,
             unknown_starts: 0,
             unknown_calls: 0,
             last_direction: None,
@@ -126,6 +139,11 @@ impl Session {
         }
     }
 
+    /// Which first lines are looked for: both while it is not proven who is the client.
+    pub(super) fn line_role(&self, direction: Direction) -> Role {
+        if self.client_proven { self.role(direction) } else { Role::Unknown }
+    }
+
     /// Reads a call, in the order of positions; after [`Fed::Wait`] `call` is what is left of it.
     pub(crate) fn feed(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Fed {
         self.turned = self.last_direction != Some(direction);
@@ -133,6 +151,7 @@ impl Session {
         if call.overlap {
             self.blame(direction, Flags::OVERLAP, 0);
         }
+        let start = call.position;
         let fed = loop {
             if call.length == 0 {
                 break Fed::Done;
@@ -143,6 +162,9 @@ impl Session {
                 Step::Opaque => break Fed::Opaque,
             }
         };
+        if call.position == start {
+            return fed;
+        }
         self.last_at = self.last_at.max(call.at);
         let reader = self.reader(direction);
         reader.last_at = reader.last_at.max(call.at);
@@ -179,92 +201,17 @@ impl Session {
         }
         let front = call.front();
         if front.is_empty() {
-            let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
-            let missed = self.reader(direction).miss(call);
-            self.blame(direction, flag, missed);
+            self.miss_needed(direction, call);
             return self.unknown(direction, true, call, cx);
         }
         let empty = if role == Role::Response { 0 } else { empty_lines(front) };
+        let role = self.line_role(direction);
         let reader = self.reader(direction);
         reader.parse(call, empty);
         if call.length > 0 && empty < front.len() {
             reader.begin(role, call);
         }
         Step::Next
-    }
-
-    /// In bytes of which nothing is known but where calls begin and end.
-    fn lost(&mut self, direction: Direction, lost: Lost, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
-        let role = self.role(direction);
-        if let Some(found) = proven(call, role) {
-            if role == Role::Response && self.pairing.end_begun(cx) {
-                self.pairing.lose(cx);
-            }
-            let empty = if found == Role::Response { 0 } else { empty_lines(call.front()) };
-            let reader = self.reader(direction);
-            reader.parse(call, empty);
-            reader.begin(role, call);
-            return Step::Next;
-        }
-        match lost {
-            Lost::Nothing => return self.unknown(direction, false, call, cx),
-            Lost::Chunked => {
-                let alone = call.whole && call.length == 5 && call.ends_with(b"0\r\n\r\n");
-                let over = alone || call.ends_with(b"\r\n0\r\n\r\n");
-                let at = call.at;
-                self.pass(direction, call, cx);
-                if over {
-                    self.message_over(direction, at, None, cx);
-                }
-            }
-            Lost::Head(body) => self.cut_head_goes_on(direction, body, call, cx),
-        }
-        Step::Next
-    }
-
-    /// Nothing is known of these bytes and no message starts here; too many of them and the connection is given up.
-    pub(super) fn unknown(
-        &mut self,
-        direction: Direction,
-        at_start: bool,
-        call: &mut Call<'_>,
-        cx: &mut Context<'_>,
-    ) -> Step {
-        self.reader(direction).state = State::Lost(Lost::Nothing);
-        self.pass(direction, call, cx);
-        self.unknown_calls += 1;
-        if at_start || self.turned {
-            self.turned = false;
-            self.unknown_starts += 1;
-            match self.client {
-                None => cx.out.counters.unknown_starts += 1,
-                Some(_) => cx.out.counters.parse_failures += 1,
-            }
-        }
-        let limits = cx.limits;
-        let (starts, calls) = match self.client {
-            Some(_) => (limits.unknown_starts_late, u32::MAX),
-            None if self.late_join => (limits.unknown_starts_late, limits.unknown_calls_late),
-            None => (limits.unknown_starts, limits.unknown_calls),
-        };
-        if self.unknown_starts < starts && self.unknown_calls < calls {
-            return Step::Next;
-        }
-        self.pairing.end_all_lost(cx);
-        cx.out.counters.connections_given_up += 1;
-        Step::Opaque
-    }
-
-    /// Reads past the rest of a call of which nothing can be said; a message may start in it.
-    pub(super) fn pass(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) {
-        self.pairing.lose(cx);
-        let reader = self.reader(direction);
-        reader.lost_at = reader.lost_at.max(Some(call.at));
-        if call.withheld.is_some() {
-            let missed = reader.miss(call);
-            self.blame(direction, Flags::WITHHELD, missed);
-        }
-        self.reader(direction).skip(call, u64::MAX);
     }
 
     /// A message starts that parses: the connection is worth reading.
@@ -278,7 +225,7 @@ impl Session {
         let response = &self.readers[direction.reverse().index()];
         Surroundings {
             idle: self.readers[direction.index()].origin.at.since(self.last_at),
-            response_lost: matches!(response.state, State::Lost(_)),
+            response_lost: response.is_lost(),
             lost_at: response.lost_at,
         }
     }
@@ -287,7 +234,7 @@ impl Session {
     pub(super) fn answered(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Answered {
         let unread = self.reader(direction).lost_at;
         let Some(ordinal) = self.pairing.answered_at(at, unread, cx) else {
-            let may_come = self.pairing.is_exact() || cx.other_waits;
+            let may_come = self.pairing.is_exact() || cx.other_held_at.is_some_and(|held_at| held_at <= at);
             return if may_come && cx.may_wait { Answered::Wait } else { Answered::Nothing };
         };
         let head_done = self.pairing.get(Some(ordinal)).is_some_and(|exchange| exchange.head_done);
@@ -325,8 +272,10 @@ impl Session {
     /// `length` bytes at the next position will never come; `at` is when that was seen.
     pub(crate) fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>) {
         let reader = self.reader(direction);
+        let mut needed = length;
         if let State::Body(mut body) = reader.state {
             let inside = length.min(body.skippable());
+            needed -= inside;
             body.skip(inside);
             reader.payload += inside;
             reader.state = State::Body(body);
@@ -348,7 +297,7 @@ impl Session {
             }
         }
         cx.out.counters.gaps += 1;
-        self.blame(direction, Flags::GAP, length);
+        self.blame(direction, Flags::GAP, needed);
         match self.reader(direction).state {
             State::Head => self.cut_head(direction, Lost::Nothing, cx),
             State::Body(Body::Chunked(_)) => self.lose_framing(direction, Lost::Chunked, cx),
@@ -358,6 +307,7 @@ impl Session {
             State::Lost(Lost::Chunked) => {}
             _ => self.reader(direction).state = State::Lost(Lost::Nothing),
         }
+        self.lossy = true;
         let reader = self.reader(direction);
         reader.lost_at = reader.lost_at.max(Some(at));
         self.pairing.lose(cx);
@@ -379,9 +329,9 @@ impl Session {
                 self.finish_until_close(direction, at, cx);
                 let reader = self.reader(direction);
                 let (message, lost_at) = (reader.message, reader.lost_at);
-                let lost = matches!(reader.state, State::Lost(_));
+                let lost = reader.is_lost();
                 let outcome = self.cut_off(None);
-                self.pairing.end_all(at, cx, |exchange| {
+                self.pairing.end_unanswered(at, cx, |exchange| {
                     // Its response may have passed after one that lost its framing.
                     let passed_unread = lost_at.is_some_and(|lost_at| lost_at > exchange.request_at);
                     let begun = exchange.response == ResponseState::Begun;
@@ -403,9 +353,13 @@ impl Session {
         }
         let outcome = self.cut_off(errno);
         let reader = self.reader(response);
-        let lost = matches!(reader.state, State::Lost(_));
+        let lost = reader.is_lost();
         let lost_at = reader.lost_at;
         self.pairing.end_all(at, cx, |exchange| {
+            if exchange.response == ResponseState::Over {
+                // The rest of the request was never sent.
+                return Some(Outcome::Complete);
+            }
             let passed_unread = lost_at.is_some_and(|lost_at| lost_at > exchange.request_at);
             let unread = lost && (exchange.response == ResponseState::Begun || passed_unread);
             (!unread && !exchange.unpairable).then_some(outcome)
@@ -431,8 +385,8 @@ impl Session {
     fn finish_until_close(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {
         let reader = self.reader(direction);
         if reader.state == State::Body(Body::UntilClose) {
-            let payload = reader.payload;
-            self.message_over(direction, at, Some(payload), cx);
+            let payload = (!reader.unsure).then_some(reader.payload);
+            self.message_over(direction, at, payload, cx);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::world::{MILLISECOND, SECOND, UNIX_OFFSET, World, address, complete, ended, ok, thread};
 use crate::{
-    event::{ConnectionId, Direction, Event, Timestamp},
+    event::{ConnectionId, Direction, Event, Opened, Timestamp},
     protocol::{Message, Origin, Outcome},
     trace::{
         Settings,
@@ -235,4 +235,41 @@ fn an_exchange_without_an_end_ends_with_its_connection() {
     world.pass(10 * SECOND);
     assert_eq!(world.span(exchange).incomplete, ["unfinished"]);
     assert_eq!(world.tracer.counters().connections, 0);
+}
+
+#[test]
+fn a_connection_that_is_met_again_has_a_life_and_ids_of_its_own() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let connection = world.open(own);
+    let first = world.read_request(connection, own, "/first");
+    world.answer(first, own);
+    world.tracer.forget(connection);
+    world.pass(SECOND);
+    let at = world.step();
+    world.event(&Event::Opened(Opened {
+        at,
+        connection,
+        thread: own,
+        local: address(8_080),
+        peer: address(50_000),
+        network_namespace: 1,
+        first_sequence: [100, 200],
+        from_start: [false; 2],
+    }));
+    // Positions and ordinals begin anew.
+    let thread = own;
+    let origin = Origin { at, thread, position: 0, last_input: None };
+    world.message(connection, Message::Request { ordinal: 0, direction: Direction::In, origin });
+    // What ended was the life before.
+    world.pass(2 * SECOND);
+    let head = Box::new(super::world::get("/second"));
+    world.message(connection, Message::RequestHead { ordinal: 0, head });
+    let at = world.step();
+    world.message(connection, Message::End { ordinal: 0, at, end: complete() });
+    world.pass(SECOND);
+    let [one, other] = world.spans.as_slice() else { panic!("two spans: {:?}", world.spans) };
+    assert_eq!(other.http.as_ref().and_then(|http| http.path.as_deref()), Some("/second"));
+    assert!(other.incomplete.is_empty());
+    assert!(one.id != other.id && one.trace != other.trace);
 }

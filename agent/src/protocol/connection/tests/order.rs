@@ -51,7 +51,9 @@ fn a_hole_is_waited_for_and_then_given_up() {
     it.tick(99);
     assert_eq!(it.told(), [""; 0]);
     it.tick(2).send(OK);
-    assert_eq!(it.exchanges(), ["GET /a 200 Complete"]);
+    assert_eq!(it.told(), [""; 0], "it may lie in the body of what was not seen");
+    it.receive("GET /b HTTP/1.1\r\n\r\n").send(OK);
+    assert_eq!(it.exchanges(), ["GET /b 200 Complete"]);
     assert_eq!((it.out.counters.gaps, it.out.counters.gap_bytes_unseen), (1, 10));
     // What comes too late is neither read nor counted twice.
     it.at(Direction::In, 0, b"0123456789", None);
@@ -61,8 +63,9 @@ fn a_hole_is_waited_for_and_then_given_up() {
 #[test]
 fn known_drops_are_not_waited_for() {
     let mut it = Conversation::new();
-    it.drop(Direction::In, [0; 10]).receive("GET /a HTTP/1.1\r\n\r\n").send(OK);
-    assert_eq!(it.exchanges(), ["GET /a 200 Complete"]);
+    it.drop(Direction::In, [0; 10]).receive("the rest").send(OK).receive("GET /b HTTP/1.1\r\n\r\n").send(OK);
+    assert_eq!(it.exchanges(), ["GET /b 200 Complete"]);
+    assert_eq!(it.out.counters.gaps, 1);
     let account = it.close(0).directions[1];
     assert_eq!((account.dropped, account.unseen), (10, 0));
 }
@@ -75,7 +78,7 @@ fn a_full_hold_gives_up_early() {
         it.receive("GET /a HTTP/1.1\r\n\r\n");
     }
     assert_eq!(it.out.counters.held_overflow, 1);
-    assert_eq!(it.exchanges().len(), 5);
+    assert!(!it.connection.needs_tick());
     assert_eq!(it.connection.buffered(), 0);
 }
 

@@ -113,6 +113,25 @@ fn a_late_join_takes_only_what_is_proven() {
 }
 
 #[test]
+fn a_first_sight_is_no_proof() {
+    let late = || Conversation::with(Limits::default(), [false; 2]);
+    // It may be a part of a body, and says so; what comes after its answer is no question.
+    let mut it = late();
+    it.receive("GET /a HTTP/1.1\r\n\r\n").send("HTTP/1.1 204 x\r\n\r\n");
+    it.receive("GET /b HTTP/1.1\r\n\r\n").send("HTTP/1.1 205 x\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(it.ends(), ["=0 Complete 0/0 late_join", "=1 Complete 0/0"]);
+    // The rest of a method is none.
+    let mut it = late();
+    it.receive("ET /a HTTP/1.1\r\n\r\n").send("HTTP/1.1 204 x\r\n\r\n");
+    assert_eq!(it.told(), [""; 0]);
+    // Nor does it say for good who is the client.
+    let mut it = late();
+    it.send("GET /in-a-page HTTP/1.1\r\n\r\n").receive("GET /a HTTP/1.1\r\n\r\n");
+    it.send("HTTP/1.1 204 x\r\n\r\n").receive(GET).send("HTTP/1.1 204 x\r\n\r\n");
+    assert_eq!(it.exchanges(), ["GET /in-a-page Lost", "GET / 204 Complete"]);
+}
+
+#[test]
 fn a_response_without_a_request_is_ignored() {
     let mut it = Conversation::new();
     it.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");

@@ -64,7 +64,11 @@ fn a_port_is_used_again() {
         let second = first.again([start, start]).later(1_000).handshake().exchange("/b", 6);
         late.packets.extend(second.packets.into_iter().skip(3));
         let outcome = view(View::Client, &late);
-        assert_eq!(outcome.lines(), ["client GET /a 200 0/5", "client GET /b 200 0/6"], "{start}");
+        assert_eq!(
+            outcome.lines(),
+            ["client GET /a 200 0/5", "client GET /b 200 0/6 [late_join]"],
+            "{start}"
+        );
     }
 }
 

@@ -256,10 +256,12 @@ fn only_one_direction_was_captured() {
 
 #[test]
 fn a_lost_request_is_not_paired_with_what_comes_after() {
-    let mut talk = Talk::new().handshake().exchange("/a", 5).exchange("/b", 6).exchange("/c", 7).bye();
+    let talk = Talk::new().handshake().exchange("/a", 5).exchange("/b", 6).exchange("/c", 7);
+    let mut talk = talk.exchange("/d", 8).bye();
     talk.packets.remove(5);
     let outcome = client(&talk);
-    assert_eq!(outcome.lines(), ["client GET /a 200 0/5", "client GET /c 200 0/7"]);
+    // What was lost may be the head of a request of whose body "/c" is a part, as far as anyone can know.
+    assert_eq!(outcome.lines(), ["client GET /a 200 0/5", "client GET /d 200 0/8"]);
     let mut talk = Talk::new().handshake().exchange("/a", 5).exchange("/b", 6).exchange("/c", 7).bye();
     talk.packets.remove(6);
     let outcome = client(&talk);

@@ -1,0 +1,202 @@
+//! Finding the way again: which bytes begin a message after some were missed, or on a connection that is older than the agent.
+//! A body may hold what looks like a message, so that looks prove nothing.
+
+use super::{
+    exchange::Flags,
+    line::{Role, begins_with_known_method},
+    reader::{Lost, State, empty_lines, has_final_response, is_interim, proven},
+    session::{Context, Session, Step},
+};
+use crate::{
+    event::{Direction, Timestamp},
+    protocol::Ordinal,
+    stream::Call,
+};
+
+impl Session {
+    /// In bytes of which nothing is known but where calls begin and end.
+    pub(super) fn lost(
+        &mut self,
+        direction: Direction,
+        lost: Lost,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let role = self.line_role(direction);
+        let looks_like = proven(call, role);
+        let begins = |found: &Role| *found == Role::Response || self.request_may_begin(direction, call, cx);
+        if let Some(found) = looks_like.filter(begins) {
+            if found == Role::Response && self.pairing.end_begun(cx) {
+                self.pairing.lose(cx);
+            }
+            let empty = if found == Role::Response { 0 } else { empty_lines(call.front()) };
+            let unproven = self.first_sight();
+            let reader = self.reader(direction);
+            reader.parse(call, empty);
+            reader.begin(role, call);
+            reader.unproven = unproven && found == Role::Request;
+            reader.unsure = reader.unproven;
+            return Step::Next;
+        }
+        if looks_like.is_some() && cx.older_is_held(call) {
+            // What tells whether it is one may be among that.
+            return Step::Wait;
+        }
+        match lost {
+            // It is HTTP, whatever it belongs to, and no field of a head.
+            Lost::Nothing | Lost::Head(_) if looks_like.is_some() => {
+                self.reader(direction).state = State::Lost(Lost::Nothing);
+                self.pass(direction, call, cx);
+            }
+            Lost::Nothing => return self.unknown(direction, false, call, cx),
+            Lost::Chunked => {
+                let alone = call.whole && call.length == 5 && call.ends_with(b"0\r\n\r\n");
+                let over = alone || call.ends_with(b"\r\n0\r\n\r\n");
+                let at = call.at;
+                self.pass(direction, call, cx);
+                if over {
+                    self.reader(direction).unsure = true;
+                    self.message_over(direction, at, None, cx);
+                }
+            }
+            Lost::Head(body) => self.cut_head_goes_on(direction, body, call, cx),
+        }
+        Step::Next
+    }
+
+    /// Whether the request that this call seems to begin with is one, and not a part of another message's body. A client that
+    /// waits for answers begins its next request after one: the first call after a final response does, if nothing of its
+    /// direction was missed since then. A client that does not wait says nothing by that unless it was idle.
+    fn request_may_begin(&self, direction: Direction, call: &Call<'_>, cx: &Context<'_>) -> bool {
+        if self.first_sight() {
+            return begins_with_known_method(call.front());
+        }
+        if self.client.is_none() && !self.late_join && !self.lossy {
+            return true;
+        }
+        let own = &self.readers[direction.index()];
+        let unknown_until = own.lost_at.max(Some(own.last_at));
+        let answered_at = self.readers[direction.reverse().index()].answered_at;
+        let after_answer = answered_at > unknown_until && answered_at <= Some(call.at);
+        let idle = call.at.since(self.last_at) >= cx.limits.hold_nanos;
+        after_answer && (idle || !self.pairing.is_pipelined())
+    }
+
+    /// Nothing was ever seen of this connection, which is older than the agent.
+    fn first_sight(&self) -> bool {
+        self.late_join && !self.lossy && self.last_at == Timestamp::default()
+    }
+
+    /// A response begins: unless another is still to come, what the client says next begins a request.
+    pub(super) fn note_answer(&mut self, direction: Direction, answered: Option<Ordinal>, call: &Call<'_>) {
+        let others_open = answered.is_some_and(|ordinal| !self.pairing.is_last(ordinal));
+        let reader = self.reader(direction);
+        let is_final = !is_interim(reader.line.status.status) || has_final_response(call.front());
+        if is_final && !others_open {
+            reader.answered_at = reader.answered_at.max(Some(reader.origin.at));
+        }
+    }
+
+    /// What seemed to be the rest of a request's body begins the next request, or a response: then it was no client's.
+    pub(super) fn body_was_none(
+        &mut self,
+        direction: Direction,
+        call: &Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Option<Step> {
+        if !self.reader(direction).unsure || self.role(direction) != Role::Request {
+            return None;
+        }
+        let none = match proven(call, Role::Unknown)? {
+            Role::Request if self.request_may_begin(direction, call, cx) => true,
+            Role::Request if cx.older_is_held(call) => return Some(Step::Wait),
+            Role::Request => false,
+            _ => !self.client_proven,
+        };
+        if none {
+            self.lose_framing(direction, Lost::Nothing, cx);
+        }
+        none.then_some(Step::Next)
+    }
+
+    /// Who was taken for the client by the first sight is not: that was no request.
+    pub(super) fn forget_client(&mut self, cx: &mut Context<'_>) {
+        if let Some(client) = self.client {
+            self.give_up_request_head(client, cx);
+            self.client = None;
+            self.reader(client).message = None;
+            self.pairing.lose(cx);
+            self.pairing.end_all_lost(cx);
+        }
+    }
+
+    /// Nothing is known of these bytes and no message starts here; too many of them and the connection is given up.
+    pub(super) fn unknown(
+        &mut self,
+        direction: Direction,
+        at_start: bool,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        self.reader(direction).state = State::Lost(Lost::Nothing);
+        self.pass(direction, call, cx);
+        self.unknown_calls += 1;
+        if at_start || self.turned {
+            self.turned = false;
+            self.unknown_starts += 1;
+            match self.client {
+                None => cx.out.counters.unknown_starts += 1,
+                Some(_) => cx.out.counters.parse_failures += 1,
+            }
+        }
+        let limits = cx.limits;
+        let (starts, calls) = match self.client {
+            Some(_) => (limits.unknown_starts_late, u32::MAX),
+            None if self.late_join => (limits.unknown_starts_late, limits.unknown_calls_late),
+            None => (limits.unknown_starts, limits.unknown_calls),
+        };
+        if self.unknown_starts < starts && self.unknown_calls < calls {
+            return Step::Next;
+        }
+        if let Some(client) = self.client {
+            self.give_up_request_head(client, cx);
+        }
+        self.pairing.end_all_lost(cx);
+        cx.out.counters.connections_given_up += 1;
+        Step::Opaque
+    }
+
+    /// Reads past the rest of a call of which nothing can be said; a message may start in it.
+    pub(super) fn pass(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) {
+        self.pairing.lose(cx);
+        let reader = self.reader(direction);
+        reader.lost_at = reader.lost_at.max(Some(call.at));
+        if call.withheld.is_some() {
+            self.miss_needed(direction, call);
+        }
+        self.reader(direction).skip(call, u64::MAX);
+    }
+
+    /// Reads past a hole that had something needed in it.
+    pub(super) fn miss_needed(&mut self, direction: Direction, call: &mut Call<'_>) {
+        let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
+        self.lossy = true;
+        let reader = self.reader(direction);
+        reader.lost_at = reader.lost_at.max(Some(call.at));
+        let missed = reader.miss(call);
+        self.blame(direction, flag, missed);
+    }
+
+    /// The framing of a chunk lies in bytes that were not captured.
+    pub(super) fn hole_in_chunks(
+        &mut self,
+        direction: Direction,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        self.miss_needed(direction, call);
+        self.lose_framing(direction, Lost::Chunked, cx);
+        self.pairing.lose(cx);
+        Step::Next
+    }
+}
