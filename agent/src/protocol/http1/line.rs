@@ -178,16 +178,19 @@ impl RequestLine {
     }
 
     /// Whether a line that was cut by missing bytes is still surely a request line: an upper-case method and the start of a
-    /// target of at least `bytes` bytes that looks like a path or URL.
+    /// target that looks like a path or URL, of at least `bytes` bytes unless the version begins behind it.
     pub(super) fn cut_is_plausible(&self, head: &[u8], bytes: usize) -> bool {
         let known_shape =
             matches!(self.state, RequestState::Target | RequestState::Version | RequestState::LineEnd);
         let method = self.method(head);
         let target = self.target(head);
+        let version_begins = self.state == RequestState::LineEnd
+            || self.state == RequestState::Version && head.len() > self.at;
+        let bytes = if version_begins { 1 } else { bytes.max(1) };
         known_shape
             && method.len() >= 3
             && method.iter().all(u8::is_ascii_uppercase)
-            && target.len() >= bytes.max(1)
+            && target.len() >= bytes
             && (target.starts_with(b"/") || target.starts_with(b"http"))
     }
 }
@@ -400,5 +403,12 @@ mod tests {
         line.advance(head);
         assert_eq!(line.request.target(head), b"/a/long/tar");
         assert!(line.request.cut_is_plausible(head, 4) && !line.request.cut_is_plausible(head, 32));
+        let plausible = |head: &[u8]| {
+            let mut line = FirstLine::new(Role::Unknown);
+            line.advance(head);
+            line.request.cut_is_plausible(head, 32)
+        };
+        assert!(plausible(b"GET /a HTT") && plausible(b"GET / HTTP/1.1"));
+        assert!(!plausible(b"GET /a ") && !plausible(b"GET /a R") && !plausible(b"GET a HTT"));
     }
 }

@@ -94,19 +94,28 @@ impl Connection {
 
     /// A new handshake between the same ends proves that it has ended.
     pub(super) fn end(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        self.open_unanswered(at, cx);
         self.settle(at, None, cx);
         self.close(at, None, cx);
     }
 
     /// The capture ends, or nothing more is read of it: what waits is told, the connection stays open for the pipeline.
     pub(super) fn forget(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        self.open_unanswered(at, cx);
         self.settle(at, None, cx);
         self.finish(cx);
         self.release(cx.room);
     }
 
-    /// Takes a segment of `side`; true while something waits.
-    pub(super) fn segment(&mut self, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) -> bool {
+    /// Takes a segment of `side`; true while something waits. `now` is the youngest time of the capture, in which packets
+    /// need not be sorted: time that goes on and back again is no waiting.
+    pub(super) fn segment(
+        &mut self,
+        side: usize,
+        segment: &Segment<'_>,
+        now: Timestamp,
+        cx: &mut Context<'_>,
+    ) -> bool {
         self.last = self.last.max(segment.at);
         if segment.syn {
             self.handshake(side, segment);
@@ -114,7 +123,7 @@ impl Connection {
         let after = self.acknowledgment(side, segment);
         self.payload(side, segment, after, cx);
         self.open(segment.at, cx);
-        let waits = self.wait(segment.at, cx);
+        let waits = self.wait(now, cx);
         if segment.rst {
             self.reset(side, segment, cx);
         }
@@ -216,6 +225,16 @@ impl Connection {
         for (place, seat) in self.seats.iter_mut().zip(Seat::of(cx.options.view, &flow)) {
             (cx.sink)(&seat.opened(at, &flow));
             *place = Some(seat);
+        }
+    }
+
+    /// A SYN with a request that nothing answered, not even with an acknowledgment: where the other side would have begun
+    /// does not matter any more.
+    fn open_unanswered(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        let Some(client) = self.client.filter(|_| self.phase == Phase::New) else { return };
+        if self.halves[client].readable() && self.halves[1 - client].base().is_none() {
+            self.halves[1 - client].begin(0, true);
+            self.open(at, cx);
         }
     }
 

@@ -4,7 +4,13 @@ use std::net::IpAddr;
 
 use etherparse::{IpFragOffset, IpNumber, Ipv6FragmentHeaderSlice, LaxIpSlice, LenSource, ip_number};
 
-use super::link::Network;
+use super::{
+    link::{Network, Skip},
+    tunnel::inside,
+};
+
+/// Tunnels in tunnels.
+const MAX_TUNNELS: usize = 8;
 
 /// What an IP packet carries.
 #[derive(Debug)]
@@ -13,6 +19,8 @@ pub(super) enum Carried<'a> {
     /// A part of a datagram, TCP or not.
     Fragment(Fragment<'a>),
     Other,
+    /// Something in a tunnel that is not read.
+    Tunnel,
     /// The headers are cut or malformed.
     Undecodable,
 }
@@ -40,9 +48,31 @@ pub(super) struct Fragment<'a> {
 
 /// Reads the IP headers. Checksums are not verified: of what the capturing host sent, the network card computes them later.
 pub(super) fn carried(network: Network<'_>) -> Carried<'_> {
+    carried_in(network, MAX_TUNNELS)
+}
+
+/// What a datagram carries that was put together from its parts.
+pub(super) fn carried_whole(protocol: IpNumber, whole: Datagram<'_>) -> Carried<'_> {
+    payload(protocol, whole, MAX_TUNNELS)
+}
+
+fn payload(protocol: IpNumber, part: Datagram<'_>, tunnels: usize) -> Carried<'_> {
+    if protocol == ip_number::TCP {
+        return Carried::Tcp(part);
+    }
+    match inside(protocol, Network { bytes: part.bytes, original: part.length }) {
+        None => Carried::Other,
+        Some(Ok(network)) if tunnels > 0 => carried_in(network, tunnels - 1),
+        Some(Ok(_) | Err(Skip::Tunnel)) => Carried::Tunnel,
+        Some(Err(Skip::Cut)) => Carried::Undecodable,
+        Some(Err(Skip::NotIp | Skip::Unsupported)) => Carried::Other,
+    }
+}
+
+fn carried_in(network: Network<'_>, tunnels: usize) -> Carried<'_> {
     let Ok((ip, stopped)) = LaxIpSlice::from_slice(network.bytes) else { return Carried::Undecodable };
     let (stated, headers) = lengths(&ip);
-    let payload = match &ip {
+    let captured = match &ip {
         LaxIpSlice::Ipv4(v4) => v4.payload().payload,
         LaxIpSlice::Ipv6(v6) => v6.payload().payload,
     };
@@ -54,17 +84,13 @@ pub(super) fn carried(network: Network<'_>) -> Carried<'_> {
     let part = Datagram {
         from: ip.source_addr(),
         to: ip.destination_addr(),
-        bytes: payload.get(..length).unwrap_or(payload),
+        bytes: captured.get(..length).unwrap_or(captured),
         length,
     };
     if ip.is_fragmenting_payload() {
         return fragment(&ip, part).map_or(Carried::Undecodable, Carried::Fragment);
     }
-    match (ip.payload_ip_number(), stopped) {
-        (ip_number::TCP, None) => Carried::Tcp(part),
-        (_, Some(_)) => Carried::Undecodable,
-        (_, None) => Carried::Other,
-    }
+    if stopped.is_some() { Carried::Undecodable } else { payload(ip.payload_ip_number(), part, tunnels) }
 }
 
 /// Payload and headers by the IP header, in bytes.

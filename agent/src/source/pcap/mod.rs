@@ -1,6 +1,6 @@
 //! A packet capture as a source: packets that somebody else recorded become the events that the pipeline reads.
 //!
-//! `file` (with `classic`, `ng`, `input`) takes packets from a stream, `link`, `ip`, `fragments` and `tcp` find the segment,
+//! `file` (with `classic`, `ng`, `input`) takes packets from a stream, `link`, `ip`, `tunnel`, `fragments` and `tcp` find the segment,
 //! `table` its connection, `connection`, `half` and `piece` put its bytes into order, `seat` tells them as the calls of an end.
 //! What becomes what event, and what is refused, stands in ARCHITECTURE.md, "Packet captures".
 
@@ -21,6 +21,7 @@ mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::{fmt, io::Read, str::FromStr, sync::Arc};
 
@@ -30,7 +31,7 @@ pub use report::Report;
 use self::{
     file::{Meta, Packets},
     fragments::Fragments,
-    ip::{Carried, Datagram, carried},
+    ip::{Carried, Datagram, carried, carried_whole},
     link::{Skip, network},
     table::Table,
     tcp::Segment,
@@ -203,21 +204,31 @@ fn packet(
     let network = match meta.link.map_or(Err(Skip::Unsupported), |link| network(link, bytes, meta.original)) {
         Ok(network) => network,
         Err(Skip::NotIp) => return report.not_tcp += 1,
+        Err(Skip::Tunnel) => return report.tunnels += 1,
         Err(Skip::Unsupported) => return report.unsupported_link += 1,
         Err(Skip::Cut) => return report.undecodable += 1,
     };
-    let at = Timestamp(meta.at);
-    match carried(network) {
+    hand_on(Timestamp(meta.at), carried(network), fragments, report, take);
+}
+
+fn hand_on(
+    at: Timestamp,
+    carried: Carried<'_>,
+    fragments: &mut Fragments,
+    report: &mut Report,
+    take: &mut dyn FnMut(&Segment<'_>, &mut Report),
+) {
+    match carried {
         Carried::Tcp(datagram) => segment(at, &datagram, report, take),
         Carried::Fragment(fragment) => {
             report.fragments += 1;
             let Some(whole) = fragments.add(&fragment) else { return };
-            if fragment.protocol != etherparse::ip_number::TCP {
-                return report.not_tcp += 1;
-            }
-            segment(at, &Datagram { bytes: &whole, length: whole.len(), ..fragment.part }, report, take);
+            // It may be a tunnel's, with a fragment inside; that one completes a datagram that was waiting: this ends.
+            let datagram = Datagram { bytes: &whole, length: whole.len(), ..fragment.part };
+            hand_on(at, carried_whole(fragment.protocol, datagram), fragments, report, take);
         }
         Carried::Other => report.not_tcp += 1,
+        Carried::Tunnel => report.tunnels += 1,
         Carried::Undecodable => report.undecodable += 1,
     }
 }

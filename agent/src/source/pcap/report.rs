@@ -31,6 +31,8 @@ report! {
     not_tcp: "not TCP",
     /// Packets of link types that are not read, or of an interface that is not described.
     unsupported_link: "of an unsupported link type",
+    /// ESP, L2TP, GTP, Geneve …, or something in a tunnel that is no IP.
+    tunnels: "in tunnels that are not read",
     /// Headers of link, IP or TCP layer that are cut or malformed.
     undecodable: "undecodable",
     /// pcapng blocks that hold no packet.

@@ -100,7 +100,7 @@ impl<'a> Table<'a> {
         }
         let Some(connection) = self.connections.get_mut(&key) else { return };
         let mut cx = Context { options: self.options, room: &mut self.room, report, sink };
-        let waits = connection.segment(side, segment, &mut cx);
+        let waits = connection.segment(side, segment, self.now, &mut cx);
         if waits && !connection.listed {
             connection.listed = true;
             self.waiting.push(key);

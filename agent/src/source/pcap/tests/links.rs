@@ -57,6 +57,89 @@ fn every_link_type() {
 }
 
 #[test]
+fn point_to_point_links() {
+    for (talk, protocol, ethertype) in [(talk(), 0x21, [8, 0]), (talk_v6(), 0x57, [0x86, 0xdd])] {
+        framed(9, &talk, before(&[0xff, 3, 0, protocol]));
+        framed(9, &talk, before(&[0, protocol]));
+        framed(50, &talk, before(&[0xff, 3, 0, protocol]));
+        framed(9, &talk, before(&[protocol]));
+        framed(51, &talk, before(&[0x11, 0, 0, 1, 0, 0, 0, protocol]));
+        framed(104, &talk, before(&[&[0x0f, 0][..], &ethertype].concat()));
+    }
+}
+
+/// An IP packet of `protocol` around `payload`.
+fn around(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut header = Ipv4Header::new(0, 64, protocol.into(), [192, 0, 2, 1], [192, 0, 2, 2]).unwrap();
+    header.set_payload_len(payload.len()).unwrap();
+    let mut bytes = Vec::new();
+    header.write(&mut bytes).unwrap();
+    bytes.extend(payload);
+    bytes
+}
+
+fn inside(protocol: u8, front: &[u8]) -> impl Fn(&Packet) -> Vec<u8> {
+    move |packet| around(protocol, &[front, &packet.ip()].concat())
+}
+
+#[test]
+fn tunnels() {
+    let frame = |kind: [u8; 2]| [&[2; 12][..], &kind].concat();
+    for (talk, protocol, kind) in [(talk(), 4, [8, 0]), (talk_v6(), 41, [0x86, 0xdd])] {
+        framed(101, &talk, inside(protocol, &[]));
+        framed(101, &talk, |packet| around(4, &around(protocol, &packet.ip())));
+        framed(101, &talk, inside(47, &[&[0, 0][..], &kind].concat()));
+        framed(101, &talk, inside(47, &[&[0xb0, 0][..], &kind, &[1; 12]].concat()));
+        framed(101, &talk, inside(47, &[&[0, 0, 0x65, 0x58][..], &frame(kind)].concat()));
+        framed(101, &talk, inside(47, &[&[0, 0, 0x88, 0xbe][..], &frame(kind)].concat()));
+        framed(101, &talk, inside(47, &[&[0x10, 0, 0x88, 0xbe][..], &[1; 12], &frame(kind)].concat()));
+        let point = if protocol == 4 { 0x21 } else { 0x57 };
+        framed(
+            101,
+            &talk,
+            inside(47, &[0x30, 0x81, 0x88, 0x0b, 9, 9, 9, 9, 8, 8, 8, 8, 7, 7, 7, 7, 0, point]),
+        );
+        for port in [[0x12, 0xb5], [0x21, 0x18]] {
+            let front = [&[9, 9][..], &port, &[0, 90, 0, 0, 8, 0, 0, 0, 0, 0, 7, 0], &frame(kind)].concat();
+            framed(101, &talk, inside(17, &front));
+        }
+        framed(1, &talk, before(&[&[2; 12][..], &[0x88, 0x47, 0, 1, 0, 9, 0, 2, 1, 9]].concat()));
+        framed(1, &talk, before(&[&[2; 12][..], &[0, 90, 0xaa, 0xaa, 3, 0, 0, 0], &kind].concat()));
+    }
+}
+
+#[test]
+fn a_tunnel_in_fragments() {
+    let parts = talk().packets.into_iter().zip(1..).flat_map(|(packet, number)| {
+        let parts = fragments(&around(4, &packet.ip()), 24, number);
+        parts.into_iter().map(move |part| (packet.at, part))
+    });
+    let outcome = run(&file(101, parts), &options(View::Client));
+    assert_eq!(outcome.lines(), SPANS);
+}
+
+#[test]
+fn what_is_not_read_in_tunnels_is_counted() {
+    let mut deep = talk().packets[0].ip();
+    for _ in 0..9 {
+        deep = around(4, &deep);
+    }
+    let tunnels = [
+        around(50, &[1; 40]),
+        around(47, &[0, 0, 0x99, 0x99, 0, 0]),
+        around(47, &[0x40, 0, 8, 0, 0, 0, 0, 0]),
+        around(17, &[9, 9, 8, 0x68, 0, 20, 0, 0, 1, 1, 1, 1]),
+        deep,
+        // Cut; nobody's; no VXLAN.
+        around(47, &[0]),
+        around(17, &[9, 9, 0, 53, 0, 20, 0, 0, 1, 1, 1, 1]),
+        around(17, &[9, 9, 0x12, 0xb5, 0, 20, 0, 0, 1, 1, 1, 1]),
+    ];
+    let outcome = run(&file(101, tunnels.into_iter().map(|ip| (1, ip))), &options(View::Client));
+    assert_eq!(outcome.losses(), [("not TCP", 2), ("in tunnels that are not read", 5), ("undecodable", 1)]);
+}
+
+#[test]
 fn short_frames_are_padded_and_padding_is_no_data() {
     framed(1, &talk(), |packet| {
         let mut frame = packet.ethernet();

@@ -40,6 +40,19 @@ fn out_of_order() {
 }
 
 #[test]
+fn times_that_go_back_are_no_waiting() {
+    // Not sorted, 30 ms apart: what is acknowledged first comes later in the file and was captured earlier.
+    let mut talk = cut_response();
+    for (packet, number) in talk.packets.iter_mut().zip(0..) {
+        packet.at += number * 30_000;
+    }
+    talk.packets = [0, 1, 2, 8, 3, 7, 6, 5, 4].map(|index| talk.packets[index].clone()).to_vec();
+    let outcome = client(&talk);
+    assert_eq!(outcome.lines(), WHOLE);
+    assert_eq!(outcome.losses(), []);
+}
+
+#[test]
 fn the_fin_comes_first() {
     let mut talk = Talk::new().handshake().say(Client, &request("/a")).say(Server, &response(200, 30)).bye();
     let fin = talk.packets.remove(6);

@@ -74,6 +74,13 @@ fn data_in_the_syn_is_data() {
 }
 
 #[test]
+fn a_lone_syn_with_a_request_is_a_request() {
+    let mut talk = Talk::new().syn(Client, false);
+    talk.packets[0].payload = request("/a");
+    assert_eq!(client(&talk).lines(), ["client GET /a - 0/- [unfinished]"]);
+}
+
+#[test]
 fn both_call_at_once() {
     let talk = Talk::new()
         .syn(Client, false)
