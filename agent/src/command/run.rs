@@ -81,6 +81,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         parent_wait: config.limits.parent_wait,
         waiting_spans: config.limits.waiting_spans,
         connections: config.limits.connections as usize,
+        causality: config.causality,
         redaction: config.redaction(),
         ..trace::Settings::default()
     };

@@ -19,7 +19,7 @@ pub(crate) use quantity::bytes as parse_size;
 use crate::{
     export::{self, HostResource, otlp::settings::InvalidVariable},
     process::Selection,
-    trace::{Redaction, SENSITIVE_QUERY_NAMES},
+    trace::{CausalityRules, Redaction, SENSITIVE_QUERY_NAMES},
 };
 
 /// Bytes of a configuration file.
@@ -59,6 +59,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     pub capture: Capture,
     pub limits: Limits,
+    /// Which evidence may name a parent within a process.
+    pub causality: CausalityRules,
     /// `redaction.query_parameters`: names besides the built-in ones; see [`Config::redaction`].
     pub query_parameters: Vec<String>,
     /// Level of the agent's own log; `None`: the command line decides.

@@ -17,6 +17,7 @@ use crate::{
         otlp::settings::{Compression, Endpoint, Header, OtlpSettings, Protocol},
     },
     process::{Glob, Rule, Selection},
+    trace::CausalityRules,
 };
 
 pub(super) fn config(root: &Node) -> Result<Config, Problem> {
@@ -31,6 +32,7 @@ pub(super) fn config(root: &Node) -> Result<Config, Problem> {
         "metrics",
         "capture",
         "limits",
+        "causality",
         "redaction",
         "resource",
         "log",
@@ -46,6 +48,7 @@ pub(super) fn config(root: &Node) -> Result<Config, Problem> {
         metrics: sections.read("metrics", metrics)?,
         capture: sections.read("capture", capture)?.unwrap_or_default(),
         limits,
+        causality: sections.read("causality", causality)?.unwrap_or_default(),
         query_parameters: sections.read("redaction", query_parameters)?.unwrap_or_default(),
         log: sections.read("log", log_level)?,
     })
@@ -246,6 +249,20 @@ fn limits(section: Entry<'_>) -> Result<Limits, Problem> {
         waiting_spans: waiting_spans.unwrap_or(default.waiting_spans),
         parent_wait: parent_wait.unwrap_or(default.parent_wait),
         queue_spans: queue_spans.unwrap_or(default.queue_spans),
+    })
+}
+
+fn causality(section: Entry<'_>) -> Result<CausalityRules, Problem> {
+    let fields = section.fields(&["two_sided", "start", "end", "across_threads"])?;
+    let default = CausalityRules::default();
+    let flag = |name: &'static str, otherwise: bool| -> Result<bool, Problem> {
+        Ok(fields.read(name, |entry| entry.flag())?.unwrap_or(otherwise))
+    };
+    Ok(CausalityRules {
+        two_sided: flag("two_sided", default.two_sided)?,
+        start: flag("start", default.start)?,
+        end: flag("end", default.end)?,
+        across_threads: flag("across_threads", default.across_threads)?,
     })
 }
 

@@ -9,6 +9,7 @@ use crate::{
         otlp::settings::{Compression, Endpoint, Protocol},
     },
     process::{Glob, Rule},
+    trace::CausalityRules,
 };
 
 const MINIMAL: &str = "select: [ { port: 80 } ]\nexport: { console: {} }\n";
@@ -84,6 +85,7 @@ export:
   console: { format: json, color: false }
 capture: { bytes: 256, ring_bytes: 1MiB }
 limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
+causality: { start: false, across_threads: true }
 redaction: { query_parameters: [ Ticket ] }
 resource: { deployment.environment.name: prod, tier: "1", service.namespace: shop }
 log: debug
@@ -114,6 +116,8 @@ log: debug
             queue_spans: 40,
         }
     );
+    let causality = CausalityRules { start: false, across_threads: true, ..CausalityRules::default() };
+    assert_eq!(config.causality, causality);
     assert_eq!(config.log, Some(LogLevel::Debug));
     assert_eq!(config.query_parameters, ["Ticket"]);
 
@@ -160,6 +164,7 @@ fn the_environment_fills_in_what_the_file_leaves_out() {
 fn the_example_is_valid_and_shows_the_defaults() {
     let config = parsed(Config::example());
     assert_eq!((config.capture, config.limits), (Capture::default(), Limits::default()));
+    assert_eq!(config.causality, CausalityRules::default());
     // What stands in comments is valid too.
     let uncommented: String = Config::example()
         .lines()
@@ -185,7 +190,7 @@ fn errors_of_the_whole_file() {
         ("# nothing\n", "2:1: the file is empty; `wirespan config default` prints one to start from"),
         (
             "- a\n",
-            "1:1: expected a mapping with select, exclude, export, metrics, capture, limits, redaction, resource, log, found a list",
+            "1:1: expected a mapping with select, exclude, export, metrics, capture, limits, causality, redaction, resource, log, found a list",
         ),
         (
             "export: { console: {} }\n",
@@ -215,11 +220,11 @@ fn errors_of_values() {
     for (section, expected) in [
         (
             "sellect: []",
-            "1:1: unknown key sellect; did you mean select? (known here: select, exclude, export, metrics, capture, limits, redaction, resource, log)",
+            "1:1: unknown key sellect; did you mean select? (known here: select, exclude, export, metrics, capture, limits, causality, redaction, resource, log)",
         ),
         (
             "zzzzzz: []",
-            "1:1: unknown key zzzzzz (known here: select, exclude, export, metrics, capture, limits, redaction, resource, log)",
+            "1:1: unknown key zzzzzz (known here: select, exclude, export, metrics, capture, limits, causality, redaction, resource, log)",
         ),
         ("select: []", &format!("1:9: select: {SELECT_HINT}")),
         ("select:", "1:7: select: expected a list of rules, found nothing"),

@@ -90,6 +90,8 @@ impl Tracer {
                 Evidence::Header => self.counters.parents_pass_through += 1,
                 Evidence::Flow => self.counters.parents_flow += 1,
                 Evidence::TwoSided => self.counters.parents_two_sided += 1,
+                Evidence::Start => self.counters.parents_start += 1,
+                Evidence::End => self.counters.parents_end += 1,
             },
         }
     }
@@ -142,6 +144,7 @@ impl Tracer {
             Expiry::Bound => self.counters.expired_bound += 1,
             Expiry::Shutdown => self.counters.expired_shutdown += 1,
         }
+        self.causality.give_up(&mut self.exchanges, &mut self.processes, key);
         let top = self.topmost(key);
         self.settle_as_it_stands(top);
         // Only a chain that is too long, or hostile sequence numbers that made a ring of it, leave it open.

@@ -53,15 +53,21 @@ counters! {
     parents_flow: "wirespan_trace_parents_total" ["evidence" = "flow"];
     /// Parents on which start side and end side agree.
     parents_two_sided: "wirespan_trace_parents_total" ["evidence" = "two-sided"];
+    /// Parents by the start side alone.
+    parents_start: "wirespan_trace_parents_total" ["evidence" = "start"];
+    /// Parents by the end side alone.
+    parents_end: "wirespan_trace_parents_total" ["evidence" = "end"];
     /// Server spans without a parent: the client is not traced here and sent no context.
     roots_remote: "wirespan_trace_roots_total" ["reason" = "remote_client"];
     /// Calls whose thread had taken in nothing that could have caused them.
     orphans_none: "wirespan_trace_roots_total" ["reason" = "no_start_side"];
     /// Calls with a start side that no end side confirmed before the request was answered.
     orphans_start_only: "wirespan_trace_roots_total" ["reason" = "start_side_only"];
+    /// Calls with an end side only, in a process that is not believed without a start side.
+    orphans_end_only: "wirespan_trace_roots_total" ["reason" = "end_side_only"];
     /// Calls whose start-side request never got an answer.
     orphans_unanswered: "wirespan_trace_roots_total" ["reason" = "unanswered"];
-    /// Calls whose two sides differ, or in a process that contradicted itself within its last 400 calls.
+    /// Calls whose two sides differ, or in a process in which those of others do of late.
     orphans_contradiction: "wirespan_trace_roots_total" ["reason" = "contradiction"];
     /// Calls on which both sides agree, made while several requests were open by a process that has not agreed with itself
     /// 30 times in such a case.

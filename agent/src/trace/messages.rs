@@ -95,7 +95,7 @@ impl Tracer {
             context: None,
             fixed_early: false,
             passed_on: false,
-            sides: Sides::new(epoch),
+            sides: Sides::new(epoch, origin.thread.tid),
             live: Some(Box::new(Live::new(span, other_position, partner))),
         };
         self.exchanges.push(key.connection, exchange);
@@ -147,15 +147,22 @@ impl Tracer {
         }
         match kind {
             SpanKind::Client => {
+                if !head.interim {
+                    exchange.sides.call_answered();
+                }
                 if first {
                     exchange.input_from = origin.position;
+                    exchange.sides.response_read(origin.thread.tid);
                     self.flows.response(&mut self.exchanges, key.connection, self.now);
                 }
             }
             SpanKind::Server if head.interim => {}
             SpanKind::Server => {
                 let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-                if self.causality.answer(exchanges, processes, key, origin.last_input) {
+                if let Some(ended) = self.causality.answer(exchanges, processes, key, &origin) {
+                    if let Some((call, verdict)) = ended {
+                        self.take_verdict(call, verdict);
+                    }
                     self.judge_calls(key, true);
                 }
             }

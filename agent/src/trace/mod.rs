@@ -33,6 +33,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use causality::Rules as CausalityRules;
 pub use counters::{Counters, Sample};
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
 pub(crate) use semantics::address_text;
@@ -112,7 +113,7 @@ impl Tracer {
                 of_connection: settings.recent_exchanges,
             }),
             processes: Processes::new(settings.processes),
-            causality: Causality::default(),
+            causality: Causality::new(settings.causality),
             flows: Flows::new(nanos(settings.flow_wait), settings.flow_keys),
             pass_through: PassThrough::default(),
             connects: Connects::new(settings.connects),

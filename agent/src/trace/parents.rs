@@ -2,7 +2,7 @@
 
 use super::{
     Tracer,
-    causality::{Causality, Orphan, Start, Trigger, Verdict},
+    causality::{Orphan, Trigger, Verdict},
     exchange::{Key, Parentage},
     flow::Partner,
     span::{Evidence, SpanKind},
@@ -11,22 +11,22 @@ use super::{
 impl Tracer {
     /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
     pub(super) fn start_side(&mut self, key: Key, trigger: Trigger) {
-        let mut verdict = match Causality::call(&mut self.exchanges, &mut self.processes, key, trigger) {
-            Start::Decided(verdict) => Some(verdict),
-            Start::Waits(request) => {
-                let limit = self.settings.calls_per_request;
-                match self.exchanges.live_mut(request) {
-                    Some(live) if live.calls.len() < limit => {
-                        live.calls.push(key);
-                        None
-                    }
-                    Some(_) => Some(Verdict::Orphan(Orphan::Bound)),
-                    None => Some(Verdict::Orphan(Orphan::StartOnly)),
+        let start = self.causality.call(&mut self.exchanges, &mut self.processes, key, trigger);
+        let mut verdict = start.verdict;
+        if let Some(request) = start.judged_with {
+            let limit = self.settings.calls_per_request;
+            let orphan = match self.exchanges.live_mut(request) {
+                Some(live) if live.calls.len() < limit => {
+                    live.calls.push(key);
+                    None
                 }
-            }
-        };
+                Some(_) => Some(Orphan::Bound),
+                None => Some(Orphan::StartOnly),
+            };
+            verdict = verdict.or(orphan.map(Verdict::Orphan));
+        }
         if let Some(live) = self.exchanges.live_mut(key) {
-            live.verdict = verdict.take();
+            live.verdict = verdict;
         }
     }
 
@@ -34,22 +34,30 @@ impl Tracer {
     pub(super) fn judge_calls(&mut self, key: Key, answered: bool) {
         let Some(live) = self.exchanges.live_mut(key) else { return };
         for call in std::mem::take(&mut live.calls) {
-            let verdict = Causality::verdict(&self.exchanges, &self.processes, call, answered);
-            match self.exchanges.live_mut(call) {
-                Some(live) => {
-                    live.verdict = Some(verdict);
-                    self.try_decide(call);
-                }
-                None => self.judge_late(call, verdict),
+            let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
+            if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, answered) {
+                self.take_verdict(call, verdict);
             }
+        }
+    }
+
+    /// The verdict on a call, unless one was needed before.
+    pub(super) fn take_verdict(&mut self, call: Key, verdict: Verdict) {
+        match self.exchanges.live_mut(call) {
+            Some(live) if live.verdict.is_none() => {
+                live.verdict = Some(verdict);
+                self.try_decide(call);
+            }
+            Some(_) => {}
+            None => self.judge_late(call, verdict),
         }
     }
 
     /// A verdict on a call that was given out already, because it had waited for too long or knew its parent otherwise.
     fn judge_late(&mut self, call: Key, verdict: Verdict) {
         let unknown = self.exchanges.get(call).is_some_and(|call| call.fixed_early);
-        if let (true, Verdict::Agreed(request)) = (unknown, verdict) {
-            self.decide_child(call, request, Evidence::TwoSided);
+        if let (true, Verdict::Parent(request, evidence)) = (unknown, verdict) {
+            self.decide_child(call, request, evidence);
         }
     }
 
@@ -85,8 +93,8 @@ impl Tracer {
             (None, true, _) => {
                 self.decide(key, Parentage::Header);
             }
-            (None, false, Some(Verdict::Agreed(request))) => {
-                self.decide_child(key, request, Evidence::TwoSided);
+            (None, false, Some(Verdict::Parent(request, evidence))) => {
+                self.decide_child(key, request, evidence);
             }
             (None, false, Some(Verdict::Orphan(reason))) => {
                 self.count_orphan(reason);
@@ -145,6 +153,7 @@ impl Tracer {
         let counter = match reason {
             Orphan::None => &mut self.counters.orphans_none,
             Orphan::StartOnly => &mut self.counters.orphans_start_only,
+            Orphan::EndOnly => &mut self.counters.orphans_end_only,
             Orphan::Unanswered => &mut self.counters.orphans_unanswered,
             Orphan::Contradiction => &mut self.counters.orphans_contradiction,
             Orphan::Unproven => &mut self.counters.orphans_unproven,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::redaction::Redaction;
+use super::{causality::Rules, redaction::Redaction};
 
 /// How far the trace layer may go in memory and in waiting. All times are event time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub processes: usize,
     /// Requests by which connections that have no partner yet may be recognised. Default 65,536.
     pub flow_keys: usize,
+    /// Which evidence may name a parent within a process.
+    pub causality: Rules,
     /// Limits of texts.
     pub text: TextLimits,
     /// What is replaced in URLs.
@@ -61,6 +63,7 @@ impl Default for Settings {
             connects: 16_384,
             processes: 32_768,
             flow_keys: 65_536,
+            causality: Rules::default(),
             text: TextLimits::default(),
             redaction: Redaction::default(),
         }

@@ -41,6 +41,10 @@ pub enum Evidence {
     Flow,
     /// Start side and end side agree.
     TwoSided,
+    /// The start side alone, in a process that is believed in that.
+    Start,
+    /// The end side alone, in a process that is believed in that.
+    End,
 }
 
 impl Evidence {
@@ -51,6 +55,8 @@ impl Evidence {
             Self::Header => "header",
             Self::Flow => "flow",
             Self::TwoSided => "two-sided",
+            Self::Start => "start",
+            Self::End => "end",
         }
     }
 }

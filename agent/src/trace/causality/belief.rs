@@ -1,26 +1,38 @@
-//! How far a process is believed: its calls are, while none of its last 400 contradicted itself.
+//! How far a process is believed: what the last calls and answers have shown of it.
 //!
-//! A process must first have had its chances to contradict itself: calls with both sides, sent while several requests were
-//! open, whose sides agreed. Until then only what is unambiguous counts: a call sent while one request alone was open. (The
-//! measured rule believes from the first call on; simulated programs with timers get 1 in 1,000 of their first parents
-//! wrong that way. Counting calls instead of chances was not enough either: an end side may be rare.)
+//! Each call that is judged shows something: its two sides agree or differ, it has one of them, or none. Each answer is
+//! *covered* or not: its trigger is the answered request itself or a call made for it. Where the rule is sound, sides do not
+//! differ and answers are covered; a program that defers its work to timers, queues or other threads contradicts itself.
+//! What that must look like to be believed is in [`Belief`]'s questions. The figures are those of the experiments, except that
+//! what happened while one request alone was open proves nothing for when there are several: then 30 calls that agreed, or 30
+//! answers that were covered, while others were open come first. Until then the process had no chance to contradict itself, and
+//! a program with timers that is idle at first would be believed just when load comes.
 
-/// Agreements after which the absence of contradictions means something.
-const PROVEN: u64 = 30;
-/// The window of the measured rule: a contradiction counts for this many calls.
-const WINDOW: u64 = 400;
+mod window;
+
+pub(super) use window::Shown;
+use window::{Counts, Window};
+
+use std::collections::VecDeque;
+
+/// Calls or answers after which the absence of contradictions means something.
+const SEEN: u64 = 30;
+/// Answers that must be covered.
+const ANSWERS: usize = 400;
 
 /// What a process has shown so far.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::trace) struct Belief {
-    /// Calls sent so far.
-    calls: u64,
     /// Calls whose sides agreed although other requests were open.
-    agreed: u64,
-    /// How many calls had been sent when the last contradiction was found.
-    contradicted_at: Option<u64>,
+    apart: u64,
     /// Requests that were read and are not answered yet.
     open_requests: u64,
+    shown: Window,
+    /// Whether each of the last [`ANSWERS`] answers was covered.
+    answers: VecDeque<bool>,
+    uncovered: usize,
+    /// Answers written while other requests were open, since the last that was not covered.
+    covered_apart: u64,
 }
 
 impl Belief {
@@ -39,57 +51,177 @@ impl Belief {
         self.open_requests <= 1
     }
 
-    /// Whether it had its chances to contradict itself.
-    pub(super) const fn proven(&self) -> bool {
-        self.agreed >= PROVEN
-    }
-
     /// Start side and end side of a call agree, and might as well have differed.
-    pub(super) const fn agree(&mut self) {
-        self.agreed += 1;
+    pub(super) const fn agreed_apart(&mut self) {
+        self.apart += 1;
     }
 
-    /// Counts a call and gives its number.
-    pub(super) fn count_call(&mut self) -> u64 {
-        self.calls += 1;
-        self.calls
+    /// An answer was written, after its request was closed.
+    pub(super) fn answered(&mut self, covered: bool) {
+        self.covered_apart = match (covered, self.open_requests) {
+            (false, _) => 0,
+            (true, 0) => self.covered_apart,
+            (true, _) => self.covered_apart + 1,
+        };
+        self.answers.push_back(covered);
+        self.uncovered += usize::from(!covered);
+        if self.answers.len() > ANSWERS {
+            let oldest = self.answers.pop_front();
+            self.uncovered -= usize::from(oldest == Some(false));
+        }
     }
 
-    /// Start side and end side of a call differ. A contradiction is found after its call was sent, so it counts from the
-    /// newest call on: calls sent before it was known and judged later are not believed either.
-    pub(super) fn contradict(&mut self) {
-        self.contradicted_at = Some(self.calls);
+    /// A call was judged; the number names it for [`Belief::correct`].
+    pub(super) fn show(&mut self, shown: Shown) -> u64 {
+        self.shown.push(shown)
     }
 
-    /// Whether the call with this number may be believed.
-    pub(super) fn believes(&self, number: u64) -> bool {
-        self.contradicted_at.is_none_or(|at| number.saturating_sub(at) >= WINDOW)
+    /// A call that was judged shows something else now.
+    pub(super) fn correct(&mut self, number: u64, shown: Shown) {
+        self.shown.replace(number, shown);
     }
 
-    /// The same for a call that another process made.
-    pub(super) fn believes_now(&self) -> bool {
-        self.believes(self.calls)
+    /// Whether a call whose sides agree belongs to the request on which they do. `unambiguous`: no other was open.
+    pub(super) fn believes_agreement(&self, unambiguous: bool) -> bool {
+        self.had_chances(unambiguous) && (self.is_consistent() || self.agrees_mostly())
     }
+
+    /// Whether sides agree so often that a call on which they differ has no parent.
+    pub(super) fn agrees_mostly(&self) -> bool {
+        let counts = self.shown.short();
+        counts.all() >= SEEN && counts.agrees * 4 >= counts.all() * 3
+    }
+
+    /// Whether a call belongs to the request in whose answer it ended, whatever its start side is. `unambiguous`: no other
+    /// request was open.
+    pub(super) fn believes_ends(&self, unambiguous: bool) -> bool {
+        let seen = self.answers.len() as u64 >= SEEN;
+        self.uncovered == 0 && seen && (unambiguous || self.covered_apart >= SEEN)
+    }
+
+    /// Whether a call without a believed start side should wait for its end side. Where sides mostly agree, one without a
+    /// start side has none because no request caused it.
+    pub(super) fn waits_for_ends(&self) -> bool {
+        self.believes_ends(false) && !self.agrees_mostly()
+    }
+
+    /// Whether a call that nothing contradicts belongs to the request of its start side.
+    pub(super) fn believes_starts(&self, unambiguous: bool) -> bool {
+        self.had_chances(unambiguous) && starts_suffice(self.shown.short())
+    }
+
+    /// The same before the call has ended, which needs a longer history.
+    pub(super) fn believes_starts_at_once(&self, unambiguous: bool) -> bool {
+        self.had_chances(unambiguous) && starts_suffice(self.shown.long())
+    }
+
+    /// Whether no call contradicted itself of late.
+    pub(super) fn is_consistent(&self) -> bool {
+        self.shown.short().differs == 0
+    }
+
+    const fn had_chances(&self, unambiguous: bool) -> bool {
+        unambiguous || self.apart >= SEEN
+    }
+}
+
+const fn starts_suffice(counts: &Counts) -> bool {
+    let all = counts.all();
+    all >= SEEN && counts.differs == 0 && counts.unexplained == 0 && counts.agrees * 4 >= all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shown(what: &[(Shown, usize)]) -> Belief {
+        let mut belief = Belief::default();
+        for (shown, times) in what {
+            for _ in 0..*times {
+                belief.show(*shown);
+            }
+        }
+        belief
+    }
+
     #[test]
     fn a_contradiction_counts_for_400_calls() {
-        let mut belief = Belief::default();
-        let before = belief.count_call();
-        assert!(belief.believes(before));
-        let found_at = belief.count_call();
-        belief.contradict();
-        assert!(!belief.believes(before));
-        for _ in 0..WINDOW - 1 {
-            let number = belief.count_call();
-            assert!(!belief.believes(number));
+        let mut belief = shown(&[(Shown::Agrees, 1), (Shown::Differs, 1)]);
+        for _ in 0..SEEN {
+            belief.agreed_apart();
         }
-        let number = belief.count_call();
-        assert_eq!(number, found_at + WINDOW);
-        assert!(belief.believes(number));
+        for _ in 0..399 {
+            belief.show(Shown::Starts);
+            assert!(!belief.believes_agreement(true) && !belief.is_consistent());
+        }
+        belief.show(Shown::Starts);
+        assert!(belief.believes_agreement(true) && belief.is_consistent());
+    }
+
+    #[test]
+    fn several_open_requests_need_a_history_of_such() {
+        let mut belief = Belief::default();
+        assert!(belief.believes_agreement(true) && !belief.believes_agreement(false));
+        for _ in 0..SEEN {
+            belief.agreed_apart();
+        }
+        assert!(belief.believes_agreement(false));
+    }
+
+    #[test]
+    fn three_quarters_of_agreement_outweigh_contradictions() {
+        assert!(!shown(&[(Shown::Differs, 1), (Shown::Agrees, 28)]).agrees_mostly());
+        assert!(shown(&[(Shown::Differs, 1), (Shown::Agrees, 29)]).agrees_mostly());
+        assert!(shown(&[(Shown::Differs, 100), (Shown::Agrees, 300)]).agrees_mostly());
+        assert!(!shown(&[(Shown::Differs, 101), (Shown::Agrees, 299)]).agrees_mostly());
+    }
+
+    #[test]
+    fn the_start_side_alone_needs_a_clean_window_with_agreement() {
+        assert!(shown(&[(Shown::Starts, 30), (Shown::Agrees, 10)]).believes_starts(true));
+        assert!(!shown(&[(Shown::Starts, 31), (Shown::Agrees, 10)]).believes_starts(true));
+        assert!(!shown(&[(Shown::Starts, 19), (Shown::Agrees, 10)]).believes_starts(true));
+        for spoiler in [Shown::Differs, Shown::Unexplained] {
+            let mut belief = shown(&[(spoiler, 1), (Shown::Agrees, 399)]);
+            assert!(!belief.believes_starts(true));
+            belief.show(Shown::Agrees);
+            assert!(belief.believes_starts(true) && !belief.believes_starts_at_once(true));
+            for _ in 0..1_600 {
+                belief.show(Shown::Agrees);
+            }
+            assert!(belief.believes_starts_at_once(true));
+        }
+    }
+
+    #[test]
+    fn what_a_call_shows_can_be_corrected() {
+        let mut belief = shown(&[(Shown::Agrees, 40)]);
+        let number = belief.show(Shown::Unexplained);
+        assert!(!belief.believes_starts(true));
+        belief.correct(number, Shown::Ends);
+        assert!(belief.believes_starts(true));
+    }
+
+    #[test]
+    fn one_uncovered_answer_counts_for_400() {
+        let mut belief = Belief::default();
+        for _ in 0..SEEN - 1 {
+            belief.answered(true);
+        }
+        assert!(!belief.believes_ends(true));
+        belief.answered(true);
+        assert!(belief.believes_ends(true) && !belief.believes_ends(false), "no other request was open");
+        belief.request_opened();
+        for _ in 0..SEEN {
+            belief.answered(true);
+        }
+        assert!(belief.believes_ends(false));
+        belief.answered(false);
+        for _ in 0..399 {
+            belief.answered(true);
+            assert!(!belief.believes_ends(true));
+        }
+        belief.answered(true);
+        assert!(belief.believes_ends(true));
     }
 }

@@ -1,5 +1,5 @@
-//! Causality from two sides, in its simplest form: which request caused a call, on nothing but what each thread took in
-//! last before it sent something.
+//! Causality from two sides: which request caused a call, on nothing but what each thread took in last before it sent
+//! something.
 //!
 //! Every *output* (a call's request, a connect, an answer) has a *trigger*: the message to which the last byte belongs that
 //! its thread took in.
@@ -7,38 +7,62 @@
 //!   request of that call (a *continuation*).
 //! * End side: when a call's response is the trigger of an answer, that call is a child of the answered request.
 //!
-//! A call gets a parent when both sides agree and its process has not contradicted itself of late; a process's first
-//! calls moreover only when no other request was open ([`Belief`]).
-//! A continuation confirms the start side of the calls it continues, it never decides. Everything else is an orphan.
-//! A request's own bytes trigger nothing once it is answered; an answer uses its trigger up; a call sent before the
-//! request was read cannot be its child. The verdict falls when the request of the start side is answered: no end side
-//! can come after that.
+//! What the two sides of a call are worth depends on what its process has shown so far ([`Belief`]); the rules are in
+//! `judge.rs`. A continuation confirms the start side of the calls it continues, it never decides. Everything else is an
+//! orphan. A request's own bytes trigger nothing once it is answered; an answer uses its trigger up; a call sent before the
+//! request was read cannot be its child.
 
 mod belief;
+mod judge;
+mod trigger;
+
+use serde::{Deserialize, Serialize};
 
 pub(in crate::trace) use belief::Belief;
+pub(in crate::trace) use trigger::Trigger;
 
 use super::{
     exchange::{Exchange, Exchanges, Key},
     process::Processes,
-    span::SpanKind,
+    span::{Evidence, SpanKind},
 };
-use crate::event::LastInput;
+use crate::protocol::Origin;
 
 /// Continuations that are followed back from a call.
 const CHAIN: u8 = 40;
+
+/// Which evidence may name a parent within a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rules {
+    /// Both sides agree. Default on.
+    pub two_sided: bool,
+    /// The start side alone, of processes whose calls show no contradiction. Default on.
+    pub start: bool,
+    /// The end side alone, of processes whose answers are all covered. Default on.
+    pub end: bool,
+    /// The end side also where one thread read the request and another wrote the answer: wrong for programs whose workers
+    /// answer from a shared completion queue. Default off.
+    pub across_threads: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { two_sided: true, start: true, end: true, across_threads: false }
+    }
+}
 
 /// What causality knows of one exchange. Small: it outlives the span.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::trace) struct Sides {
     /// The process's epoch when the exchange began. In a later one it neither gives nor gets a parent: something was lost.
     epoch: u32,
+    /// The thread that read the first byte of the request, or of the call's response.
+    reader: u32,
     /// Triggers nothing any more.
     over: bool,
-    /// Request: the first byte of its final response was written, or never will be.
+    /// Request: the first byte of its final response was written, or never will be. Call: of it was read.
     answered: bool,
-    /// Call: its number in its process.
-    number: u64,
     /// Call: the request of the start side.
     root: Option<Key>,
     /// Call: the call whose response was its trigger.
@@ -55,38 +79,51 @@ pub(in crate::trace) struct Sides {
     lost: bool,
     /// Call: the request of its start side was the only one open when it was sent.
     unambiguous: bool,
+    /// Call: its number among those that its process has shown, once it is one of them.
+    shown: Option<u64>,
 }
 
 impl Sides {
-    /// Of an exchange that begins in this epoch of its process.
-    pub(in crate::trace) fn new(epoch: u32) -> Self {
-        Self { epoch, ..Self::default() }
+    /// Of an exchange that begins in this epoch of its process; a request's first byte was read by `reader`.
+    pub(in crate::trace) fn new(epoch: u32, reader: u32) -> Self {
+        Self { epoch, reader, ..Self::default() }
     }
 
     /// What is received from here on belongs to no message.
     pub(in crate::trace) const fn trigger_nothing(&mut self) {
         self.over = true;
     }
+
+    /// The first byte of a call's response was read.
+    pub(in crate::trace) const fn response_read(&mut self, reader: u32) {
+        self.reader = reader;
+    }
+
+    /// A call has its final response.
+    pub(in crate::trace) const fn call_answered(&mut self) {
+        self.answered = true;
+    }
 }
 
 /// What is known of a call's parent when the verdict falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) enum Verdict {
-    /// Both sides agree on this request.
-    Agreed(Key),
+    Parent(Key, Evidence),
     Orphan(Orphan),
 }
 
 /// Why a call has no inferred parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::trace) enum Orphan {
-    /// No start side.
+    /// No start side, and no end side that is waited for.
     None,
-    /// No end side confirmed the start side.
+    /// No end side confirmed the start side, and the process is not believed without.
     StartOnly,
+    /// An end side only, and the process is not believed without a start side.
+    EndOnly,
     /// The request of the start side ended without an answer.
     Unanswered,
-    /// Its sides differ, or those of another of the last 400 calls of its process do.
+    /// Its sides differ, or those of others of its process do of late.
     Contradiction,
     /// Both sides agree, but other requests were open and the process has not shown enough calls to be believed.
     Unproven,
@@ -96,65 +133,36 @@ pub(in crate::trace) enum Orphan {
     Bound,
 }
 
-/// What a thread's last input means for what it sends.
+/// A call's start side: what is known at once, and what to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::trace) enum Trigger {
-    None,
-    /// Something was lost since: the input cannot be told to belong to this message.
-    Lost,
-    Message(Key),
+pub(in crate::trace) struct Start {
+    /// `None`: it falls later.
+    pub(in crate::trace) verdict: Option<Verdict>,
+    /// The call is to be judged when this request is answered.
+    pub(in crate::trace) judged_with: Option<Key>,
 }
 
-impl Trigger {
-    /// The message to which the byte belongs that a thread took in last.
-    pub(in crate::trace) fn of(
-        exchanges: &Exchanges,
-        processes: &Processes,
-        input: Option<LastInput>,
-    ) -> Self {
-        let Some(input) = input else { return Self::None };
-        let Some(exchange) =
-            exchanges.connection(input.connection).and_then(|connection| connection.by_input(input.position))
-        else {
-            return Self::None;
-        };
-        if exchange.sides.over {
-            Self::None
-        } else if lost(processes, exchange) {
-            Self::Lost
-        } else {
-            Self::Message(Key { connection: input.connection, ordinal: exchange.ordinal })
-        }
+impl Start {
+    const fn decided(orphan: Orphan) -> Self {
+        Self { verdict: Some(Verdict::Orphan(orphan)), judged_with: None }
     }
-
-    /// What a connect lent when it began, as it is worth now.
-    pub(in crate::trace) fn lent(self, exchanges: &Exchanges, processes: &Processes) -> Self {
-        let Self::Message(key) = self else { return self };
-        match exchanges.get(key) {
-            None => Self::None,
-            Some(exchange) if lost(processes, exchange) => Self::Lost,
-            Some(_) => self,
-        }
-    }
-}
-
-/// A call's verdict, as far as it is known at once, and where to wait for it otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::trace) enum Start {
-    Decided(Verdict),
-    /// The verdict falls when this request is answered.
-    Waits(Key),
 }
 
 /// Judges calls; `contradictions` counts those whose two sides differ.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::trace) struct Causality {
     pub(in crate::trace) contradictions: u64,
+    rules: Rules,
 }
 
 impl Causality {
+    pub(in crate::trace) const fn new(rules: Rules) -> Self {
+        Self { contradictions: 0, rules }
+    }
+
     /// A call's first byte was written: notes its start side.
     pub(in crate::trace) fn call(
+        &self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
@@ -166,58 +174,73 @@ impl Causality {
         };
         let request = root.and_then(|root| exchanges.get(root));
         let root_open = request.is_some_and(|request| !request.sides.answered);
-        let unambiguous = request
-            .and_then(|request| processes.get(request.pid))
+        let request_pid = request.map(|request| request.pid);
+        let unambiguous = request_pid
+            .and_then(|pid| processes.get(pid))
             .is_some_and(|process| process.belief.unambiguous());
-        let Some(call) = exchanges.get_mut(key) else { return Start::Decided(Verdict::Orphan(Orphan::None)) };
-        let number = processes.get_mut(call.pid).map(|process| process.belief.count_call());
-        call.sides.number = number.unwrap_or(0);
-        call.sides.root = root;
-        call.sides.previous = previous;
-        call.sides.depth = depth;
-        call.sides.unambiguous = unambiguous;
-        call.sides.lost = trigger == Trigger::Lost || number.is_none();
-        if call.sides.lost {
-            return Start::Decided(Verdict::Orphan(Orphan::Loss));
+        let Some(call) = exchanges.get_mut(key) else { return Start::decided(Orphan::None) };
+        let sides = &mut call.sides;
+        (sides.root, sides.previous, sides.depth) = (root, previous, depth);
+        sides.unambiguous = unambiguous;
+        let Some(process) = processes.get_mut(call.pid).filter(|_| trigger != Trigger::Lost) else {
+            sides.lost = true;
+            return Start::decided(Orphan::Loss);
+        };
+        if let (Some(root), true) = (root, root_open) {
+            let at_once = self.rules.start
+                && request_pid == Some(call.pid)
+                && process.belief.believes_starts_at_once(unambiguous);
+            let verdict = at_once.then_some(Verdict::Parent(root, Evidence::Start));
+            return Start { verdict, judged_with: Some(root) };
         }
-        match root {
-            None => Start::Decided(Verdict::Orphan(Orphan::None)),
-            Some(root) if root_open => Start::Waits(root),
-            // A continuation of an answered request, which no end side can confirm any more.
-            Some(_) => Start::Decided(Verdict::Orphan(Orphan::StartOnly)),
+        if self.rules.end && process.belief.waits_for_ends() {
+            // Its end side may still name a parent.
+            return Start { verdict: None, judged_with: None };
         }
+        sides.shown = Some(process.belief.show(belief::Shown::Unexplained));
+        // A continuation of an answered request can no more be confirmed.
+        Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
     }
 
-    /// The first byte of a request's final response was written: notes the end side. `false` when it was answered before.
+    /// The first byte of a request's final response was written: notes the end side. `None` when it was answered before;
+    /// else the call that ended in it, if any, with its verdict.
     pub(in crate::trace) fn answer(
         &mut self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        input: Option<LastInput>,
-    ) -> bool {
-        let trigger = Trigger::of(exchanges, processes, input);
-        let Some(request) = exchanges.get_mut(key) else { return false };
-        if request.sides.answered {
-            return false;
-        }
+        origin: &Origin,
+    ) -> Option<Option<(Key, Verdict)>> {
+        let trigger = Trigger::of(exchanges, processes, origin.last_input);
+        let request = exchanges.get_mut(key).filter(|request| !request.sides.answered)?;
         close(processes, request);
-        let read_at = request.at;
-        let request_lost = lost(processes, request);
-        let Trigger::Message(trigger) = trigger else { return true };
-        let Some(call) = exchanges.get_mut(trigger) else { return true };
-        if call.kind != SpanKind::Client {
-            return true;
+        let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
+        if lost(processes, request) || trigger == Trigger::Lost {
+            return Some(None);
         }
-        call.sides.over = true;
-        if call.at <= read_at || request_lost {
-            return true;
+        let Trigger::Message(trigger) = trigger else {
+            show_answer(processes, pid, false);
+            return Some(None);
+        };
+        if trigger == key {
+            show_answer(processes, pid, true);
+            return Some(None);
         }
+        let own = match exchanges.get_mut(trigger) {
+            Some(call) if call.kind == SpanKind::Client => {
+                call.sides.over = true;
+                (call.at > read_at).then_some(call)
+            }
+            _ => None,
+        };
+        show_answer(processes, pid, own.is_some());
+        let Some(call) = own else { return Some(None) };
         call.sides.ended = true;
         let previous = call.sides.previous;
-        self.compare(exchanges, processes, trigger, key);
+        let one_thread = call.sides.reader == reader && reader == origin.thread.tid && call.pid == pid;
+        let verdict = self.judge_ended(exchanges, processes, trigger, key, one_thread);
         self.confirm_chain(exchanges, processes, previous, key);
-        true
+        Some(Some((trigger, verdict)))
     }
 
     /// The request ended without an answer: no end side can come.
@@ -233,34 +256,6 @@ impl Causality {
         }
         close(processes, request);
         true
-    }
-
-    /// The verdict on a call, now that the request of its start side is answered (or never will be: `answered` false).
-    pub(in crate::trace) fn verdict(
-        exchanges: &Exchanges,
-        processes: &Processes,
-        key: Key,
-        answered: bool,
-    ) -> Verdict {
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
-        let sides = &call.sides;
-        let Some(root) = sides.root else { return Verdict::Orphan(Orphan::None) };
-        let Some(request) = exchanges.get(root) else { return Verdict::Orphan(Orphan::StartOnly) };
-        if sides.lost || lost(processes, call) || lost(processes, request) {
-            return Verdict::Orphan(Orphan::Loss);
-        }
-        if sides.contradicted || !believed(processes, call, request) {
-            return Verdict::Orphan(Orphan::Contradiction);
-        }
-        if !answered {
-            return Verdict::Orphan(Orphan::Unanswered);
-        }
-        let proven = processes.get(call.pid).is_some_and(|process| process.belief.proven());
-        match (sides.confirmed, sides.unambiguous || proven) {
-            (true, true) => Verdict::Agreed(root),
-            (true, false) => Verdict::Orphan(Orphan::Unproven),
-            (false, _) => Verdict::Orphan(Orphan::StartOnly),
-        }
     }
 
     /// The end side travels back along the continuations, up to a call that has an end side of its own.
@@ -287,19 +282,21 @@ impl Causality {
     fn compare(&mut self, exchanges: &mut Exchanges, processes: &mut Processes, call: Key, request: Key) {
         let Some(call) = exchanges.get_mut(call) else { return };
         let Some(root) = call.sides.root else { return };
+        let process = processes.get_mut(call.pid);
         if root == request {
             call.sides.confirmed = true;
             if !call.sides.unambiguous
-                && let Some(process) = processes.get_mut(call.pid)
+                && let Some(process) = process
             {
-                process.belief.agree();
+                process.belief.agreed_apart();
             }
-        } else {
-            call.sides.contradicted = true;
-            self.contradictions += 1;
-            if let Some(process) = processes.get_mut(call.pid) {
-                process.belief.contradict();
-            }
+            return;
+        }
+        call.sides.contradicted = true;
+        self.contradictions += 1;
+        // One that was judged by its start side before counts as what it turned out to be.
+        if let (Some(number), Some(process)) = (call.sides.shown, process) {
+            process.belief.correct(number, belief::Shown::Differs);
         }
     }
 }
@@ -311,6 +308,12 @@ fn start_side(exchanges: &Exchanges, trigger: Key) -> (Option<Key>, Option<Key>,
         Some(message) if message.kind == SpanKind::Server => (Some(trigger), None, 0),
         Some(message) if message.sides.depth >= CHAIN => (None, Some(trigger), message.sides.depth),
         Some(message) => (message.sides.root, Some(trigger), message.sides.depth + 1),
+    }
+}
+
+fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
+    if let Some(process) = processes.get_mut(pid) {
+        process.belief.answered(covered);
     }
 }
 
@@ -326,11 +329,4 @@ fn close(processes: &mut Processes, request: &mut Exchange) {
 /// Whether events of its process were lost since the exchange began (or nothing is known of the process any more).
 fn lost(processes: &Processes, exchange: &Exchange) -> bool {
     processes.get(exchange.pid).is_none_or(|process| process.epoch != exchange.sides.epoch)
-}
-
-/// A call is judged by its own process; where a child process makes the call of its parent's request, by both.
-fn believed(processes: &Processes, call: &Exchange, request: &Exchange) -> bool {
-    let own = processes.get(call.pid).is_some_and(|process| process.belief.believes(call.sides.number));
-    own && (call.pid == request.pid
-        || processes.get(request.pid).is_some_and(|process| process.belief.believes_now()))
 }

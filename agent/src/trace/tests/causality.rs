@@ -28,12 +28,13 @@ fn a_keep_alive_proxy_under_concurrency() {
     }
     world.pass(super::world::SECOND);
     for (request, call) in pairs {
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::Start);
         world.assert_root(request);
     }
     assert_eq!(world.spans.len(), 120 + 320);
-    // While it proves itself, the first of each two calls and the very last.
-    assert_eq!(world.tracer.counters().parents_two_sided, 31 + 160);
+    // While it proves itself, the first of each two calls (of which 15 at once, after 30 calls) and the very last.
+    assert_eq!(world.tracer.counters().parents_two_sided, 16);
+    assert_eq!(world.tracer.counters().parents_start, 15 + 160);
     assert_eq!(world.tracer.counters().contradictions, 0);
 }
 
@@ -59,6 +60,92 @@ fn prove(world: &mut World) {
         }
         world.pass(super::world::SECOND);
     }
+}
+
+/// Node with a timer before each call: the start side is any request's, the end side is right.
+#[test]
+fn a_timer_before_the_call_is_understood_by_its_end_sides() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let clients: Vec<_> = (0..4).map(|_| world.open(own)).collect();
+    let backends: Vec<_> = (0..4).map(|_| world.open(own)).collect();
+    let mut pairs = Vec::new();
+    for _ in 0..40 {
+        let requests: Vec<_> = clients.iter().map(|client| world.read_request(*client, own, "/")).collect();
+        // Every timer fires after the last request was read.
+        let calls: Vec<_> = backends.iter().map(|backend| world.write_request(*backend, own, "/")).collect();
+        for (request, call) in requests.into_iter().zip(calls) {
+            world.read_response(call, own);
+            world.answer(request, own);
+            pairs.push((request, call));
+        }
+    }
+    world.pass(super::world::SECOND);
+    for (_, call) in &pairs[..36] {
+        assert!(world.span(*call).parent.is_none());
+    }
+    for (request, call) in &pairs[40..] {
+        let evidence = world.span(*call).parent.expect("a parent").evidence;
+        assert!(matches!(evidence, Evidence::End | Evidence::TwoSided));
+        world.assert_child(*call, *request, evidence);
+    }
+}
+
+/// Three calls at once: the answer is triggered by the last response alone.
+#[test]
+fn calls_at_once_are_understood_by_their_start_sides() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    prove(&mut world);
+    let client = world.open(own);
+    let backends: Vec<_> = (0..3).map(|_| world.open(own)).collect();
+    let other = world.open(own);
+    world.read_request(other, own, "/other");
+    for _ in 0..10 {
+        let request = world.read_request(client, own, "/");
+        let calls: Vec<_> = backends.iter().map(|backend| world.write_request(*backend, own, "/")).collect();
+        for call in &calls {
+            world.read_response(*call, own);
+        }
+        world.answer(request, own);
+        world.pass(super::world::SECOND);
+        for call in calls {
+            world.assert_child(call, request, Evidence::Start);
+        }
+    }
+}
+
+/// A completion queue: any worker answers, so that an end side says nothing of the answered request.
+#[test]
+fn end_sides_across_threads_are_not_believed() {
+    let mut world = World::new();
+    let (loop_thread, workers) = (thread(1, 0), [thread(1, 1), thread(1, 2)]);
+    let clients = [world.open(loop_thread), world.open(loop_thread)];
+    let backends = [world.open(workers[0]), world.open(workers[1])];
+    for _ in 0..200 {
+        let requests = clients.map(|client| world.read_request(client, loop_thread, "/"));
+        for at in [0, 1] {
+            let call = world.write_request(backends[at], workers[at], "/");
+            world.read_response(call, workers[at]);
+            // Whose turn it is to be answered has nothing to do with whose call this was.
+            world.answer(requests[1 - at], workers[at]);
+        }
+    }
+    world.pass(40 * super::world::SECOND);
+    let counters = world.tracer.counters();
+    assert_eq!((counters.parents_end, counters.parents_start, counters.parents_two_sided), (0, 0, 0));
+}
+
+/// Evidence that is switched off names no parent.
+#[test]
+fn evidence_can_be_switched_off() {
+    use crate::trace::{Settings, causality::Rules};
+    let rules = Rules { two_sided: false, start: false, end: false, across_threads: false };
+    let mut world = World::with(Settings { causality: rules, open_notice: None, ..Settings::default() });
+    prove(&mut world);
+    let (request, call) = one_call(&mut world);
+    world.assert_root(call);
+    world.assert_root(request);
 }
 
 /// Thread 1.0 serves one request with one call.
@@ -93,9 +180,10 @@ fn the_first_calls_under_concurrency_are_not_believed() {
     for (call, _) in &rounds[..29] {
         world.assert_root(*call);
     }
-    for (call, other) in &rounds[29..] {
-        world.assert_child(*call, *other, Evidence::TwoSided);
-    }
+    let (call, other) = rounds[29];
+    world.assert_child(call, other, Evidence::TwoSided);
+    let (call, other) = rounds[30];
+    world.assert_child(call, other, Evidence::Start);
     assert_eq!(world.tracer.counters().orphans_unproven, 29);
 }
 
@@ -285,7 +373,7 @@ fn an_answer_uses_its_trigger_up() {
     // Without the rule this answer would contradict the call.
     world.answer(other, own);
     world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::Start);
     assert_eq!(world.tracer.counters().contradictions, 0);
 }
 
@@ -323,7 +411,7 @@ fn a_connect_lends_its_trigger_to_the_first_request_only() {
     world.read_response(second, own);
     world.answer(younger, other);
     world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::Start);
     world.assert_root(second);
 }
 
@@ -421,8 +509,8 @@ fn pipelined_requests_on_both_sides() {
     world.read_response(second_call, own);
     world.answer(second, own);
     world.pass(super::world::SECOND);
-    world.assert_child(first_call, first, Evidence::TwoSided);
-    world.assert_child(second_call, second, Evidence::TwoSided);
+    world.assert_child(first_call, first, Evidence::Start);
+    world.assert_child(second_call, second, Evidence::Start);
 }
 
 #[test]

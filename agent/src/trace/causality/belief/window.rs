@@ -1,0 +1,141 @@
+//! What the last calls have shown, counted over a short and a long window.
+
+use std::collections::VecDeque;
+
+/// Calls that decide how far sides are believed.
+const SHORT: usize = 400;
+/// Calls that decide whether a start side is believed before the call has ended.
+const LONG: usize = 2_000;
+
+/// What a judged call shows of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::trace::causality) enum Shown {
+    /// Both sides, on one request.
+    Agrees,
+    /// Both sides, on different requests.
+    Differs,
+    /// A start side only; the call was answered before its request was.
+    Starts,
+    /// An end side only.
+    Ends,
+    /// Neither, or a start side that the answered request did not wait for.
+    Unexplained,
+}
+
+/// How many calls of a window show what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) agrees: u64,
+    pub(super) differs: u64,
+    pub(super) starts: u64,
+    pub(super) ends: u64,
+    pub(super) unexplained: u64,
+}
+
+impl Counts {
+    pub(super) const fn all(&self) -> u64 {
+        self.agrees + self.differs + self.starts + self.ends + self.unexplained
+    }
+
+    const fn of(&mut self, shown: Shown) -> &mut u64 {
+        match shown {
+            Shown::Agrees => &mut self.agrees,
+            Shown::Differs => &mut self.differs,
+            Shown::Starts => &mut self.starts,
+            Shown::Ends => &mut self.ends,
+            Shown::Unexplained => &mut self.unexplained,
+        }
+    }
+}
+
+/// The last calls, in the order in which they were judged.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Window {
+    calls: VecDeque<Shown>,
+    /// The number of the first of them.
+    first: u64,
+    short: Counts,
+    long: Counts,
+}
+
+impl Window {
+    pub(super) const fn short(&self) -> &Counts {
+        &self.short
+    }
+
+    pub(super) const fn long(&self) -> &Counts {
+        &self.long
+    }
+
+    /// Adds a call; gives its number.
+    pub(super) fn push(&mut self, shown: Shown) -> u64 {
+        self.calls.push_back(shown);
+        *self.short.of(shown) += 1;
+        *self.long.of(shown) += 1;
+        if let Some(index) = self.calls.len().checked_sub(SHORT + 1) {
+            *self.short.of(self.calls[index]) -= 1;
+        }
+        let number = self.first + self.calls.len() as u64 - 1;
+        if self.calls.len() > LONG
+            && let Some(oldest) = self.calls.pop_front()
+        {
+            self.first += 1;
+            *self.long.of(oldest) -= 1;
+        }
+        number
+    }
+
+    /// Says something else of a call, if it still counts.
+    pub(super) fn replace(&mut self, number: u64, shown: Shown) {
+        let Some(index) = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else {
+            return;
+        };
+        let Some(before) = self.calls.get_mut(index).map(|call| std::mem::replace(call, shown)) else {
+            return;
+        };
+        *self.long.of(before) -= 1;
+        *self.long.of(shown) += 1;
+        if index + SHORT >= self.calls.len() {
+            *self.short.of(before) -= 1;
+            *self.short.of(shown) += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Shown; 5] = [Shown::Agrees, Shown::Differs, Shown::Starts, Shown::Ends, Shown::Unexplained];
+
+    fn counted<'a>(calls: impl Iterator<Item = &'a Shown>) -> Counts {
+        let mut counts = Counts::default();
+        calls.for_each(|shown| *counts.of(*shown) += 1);
+        counts
+    }
+
+    proptest! {
+        /// The running counts are those that counting anew gives.
+        #[test]
+        fn counts_are_right(steps in prop::collection::vec((0..5_usize, 0..3_u64, 0..3_000_u64), 0..3_000)) {
+            let mut window = Window::default();
+            let mut all = Vec::new();
+            for (shown, replaces, back) in steps {
+                if replaces == 0 && !all.is_empty() {
+                    let place = all.len().saturating_sub(1 + usize::try_from(back).unwrap() % all.len());
+                    window.replace(place as u64, ALL[shown]);
+                    if place + LONG >= all.len() {
+                        all[place] = ALL[shown];
+                    }
+                } else {
+                    prop_assert_eq!(window.push(ALL[shown]), all.len() as u64);
+                    all.push(ALL[shown]);
+                }
+            }
+            prop_assert_eq!(*window.short(), counted(all.iter().rev().take(SHORT)));
+            prop_assert_eq!(*window.long(), counted(all.iter().rev().take(LONG)));
+        }
+    }
+}

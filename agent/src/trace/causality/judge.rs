@@ -1,0 +1,167 @@
+//! The verdict on a call: what its sides show, and whether its process is believed in that.
+//!
+//! In this order:
+//! 1. its sides differ, and in its process they mostly agree: no parent;
+//! 2. it ended in an answer, all answers of its process are covered, and one thread read the request, read the response and
+//!    wrote the answer: the answered request;
+//! 3. its sides agree, and its process is believed in that: the request on which they do;
+//! 4. a start side alone of a call that was answered before its request was, and its process is believed in that: the request
+//!    of the start side;
+//! 5. else none.
+//!
+//! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose end
+//! sides are believed, a call that has none then waits for it.
+
+use super::{Belief, Causality, Orphan, Verdict, belief::Shown, lost};
+use crate::trace::{
+    exchange::{Exchange, Exchanges, Key},
+    process::Processes,
+    span::{Evidence, SpanKind},
+};
+
+/// The request in whose answer a call ended.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    request: Key,
+    /// One thread read the request, read the response and wrote the answer.
+    one_thread: bool,
+}
+
+impl Causality {
+    /// The verdict on a call whose response triggered the answer of `request`.
+    pub(super) fn judge_ended(
+        &mut self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        request: Key,
+        one_thread: bool,
+    ) -> Verdict {
+        self.compare(exchanges, processes, key, request);
+        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
+        let shown = match call.sides.root {
+            Some(root) if root == request => Shown::Agrees,
+            Some(_) => Shown::Differs,
+            None => Shown::Ends,
+        };
+        self.judge(exchanges, processes, key, shown, Some(End { request, one_thread }))
+    }
+
+    /// The verdict on a call whose start side's request is answered now (or never will be: `answered` false). `None`: it was
+    /// judged before, or its end side is waited for.
+    pub(in crate::trace) fn judge_with_request(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        answered: bool,
+    ) -> Option<Verdict> {
+        let call = exchanges.get(key)?;
+        let sides = &call.sides;
+        if sides.shown.is_some() || sides.ended {
+            return None;
+        }
+        if !answered {
+            return Some(Verdict::Orphan(Orphan::Unanswered));
+        }
+        let shown = match (sides.contradicted, sides.confirmed, sides.answered) {
+            (true, _, _) => Shown::Differs,
+            (false, true, _) => Shown::Agrees,
+            (false, false, true) => Shown::Starts,
+            (false, false, false) => Shown::Unexplained,
+        };
+        if self.awaits_end(processes, call, shown) {
+            return None;
+        }
+        Some(self.judge(exchanges, processes, key, shown, None))
+    }
+
+    /// No end side was found for a call for so long that its span goes without: that is what it shows.
+    pub(in crate::trace) fn give_up(&self, exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
+        let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
+        let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.sides.answered);
+        let comes_later = call.sides.root.is_some_and(open);
+        if call.sides.shown.is_none() && !call.sides.ended && !comes_later {
+            show(exchanges, processes, key, Shown::Unexplained);
+        }
+    }
+
+    /// Whether an end side that may come later would say more.
+    fn awaits_end(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
+        let Some(process) = processes.get(call.pid) else { return false };
+        let alone = match shown {
+            Shown::Starts => !(self.rules.start && process.belief.believes_starts(call.sides.unambiguous)),
+            Shown::Unexplained => true,
+            Shown::Agrees | Shown::Differs | Shown::Ends => false,
+        };
+        alone && self.rules.end && process.belief.waits_for_ends()
+    }
+
+    fn judge(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        shown: Shown,
+        end: Option<End>,
+    ) -> Verdict {
+        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
+        let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
+        let named = end.map(|end| end.request).or(call.sides.root);
+        if call.sides.lost || lost(processes, call) || named.is_some_and(request_lost) {
+            return Verdict::Orphan(Orphan::Loss);
+        }
+        show(exchanges, processes, key, shown);
+        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
+        let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
+        let belief = &process.belief;
+        if let Some(end) = end
+            && !(shown == Shown::Differs && belief.agrees_mostly())
+            && self.believes_end(belief, end, call.sides.unambiguous && shown == Shown::Agrees)
+        {
+            let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
+            if evidence == Evidence::End || self.rules.two_sided {
+                return Verdict::Parent(end.request, evidence);
+            }
+        }
+        let Some(root) = call.sides.root else {
+            return Verdict::Orphan(if end.is_some() { Orphan::EndOnly } else { Orphan::None });
+        };
+        // Where a child process makes the call of its parent's request, both are judged.
+        let request = exchanges.get(root).and_then(|request| processes.get(request.pid));
+        let consistent = request.is_some_and(|process| process.belief.is_consistent());
+        let both = belief.is_consistent() && consistent;
+        let own = exchanges.get(root).is_some_and(|request| request.pid == call.pid);
+        match shown {
+            Shown::Agrees if !self.rules.two_sided => Verdict::Orphan(Orphan::StartOnly),
+            Shown::Agrees if (own || both) && belief.believes_agreement(call.sides.unambiguous) => {
+                Verdict::Parent(root, Evidence::TwoSided)
+            }
+            Shown::Agrees if both => Verdict::Orphan(Orphan::Unproven),
+            Shown::Starts
+                if self.rules.start && (own || both) && belief.believes_starts(call.sides.unambiguous) =>
+            {
+                Verdict::Parent(root, Evidence::Start)
+            }
+            Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::StartOnly),
+            _ => Verdict::Orphan(Orphan::Contradiction),
+        }
+    }
+
+    fn believes_end(&self, belief: &Belief, end: End, unambiguous: bool) -> bool {
+        self.rules.end && belief.believes_ends(unambiguous) && (end.one_thread || self.rules.across_threads)
+    }
+}
+
+/// Notes what a call shows of its process.
+fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: Shown) {
+    let Some(call) = exchanges.get_mut(key) else { return };
+    if call.sides.lost || lost(processes, call) {
+        return;
+    }
+    let Some(process) = processes.get_mut(call.pid) else { return };
+    match call.sides.shown {
+        Some(number) => process.belief.correct(number, shown),
+        None => call.sides.shown = Some(process.belief.show(shown)),
+    }
+}

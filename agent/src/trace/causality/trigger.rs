@@ -1,0 +1,51 @@
+//! What a thread's last input means for what it sends.
+
+use super::lost;
+use crate::{
+    event::LastInput,
+    trace::{
+        exchange::{Exchanges, Key},
+        process::Processes,
+    },
+};
+
+/// The message to which the byte belongs that a thread took in last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::trace) enum Trigger {
+    None,
+    /// Something was lost since: the input cannot be told to belong to this message.
+    Lost,
+    Message(Key),
+}
+
+impl Trigger {
+    pub(in crate::trace) fn of(
+        exchanges: &Exchanges,
+        processes: &Processes,
+        input: Option<LastInput>,
+    ) -> Self {
+        let Some(input) = input else { return Self::None };
+        let Some(exchange) =
+            exchanges.connection(input.connection).and_then(|connection| connection.by_input(input.position))
+        else {
+            return Self::None;
+        };
+        if exchange.sides.over {
+            Self::None
+        } else if lost(processes, exchange) {
+            Self::Lost
+        } else {
+            Self::Message(Key { connection: input.connection, ordinal: exchange.ordinal })
+        }
+    }
+
+    /// What a connect lent when it began, as it is worth now.
+    pub(in crate::trace) fn lent(self, exchanges: &Exchanges, processes: &Processes) -> Self {
+        let Self::Message(key) = self else { return self };
+        match exchanges.get(key) {
+            None => Self::None,
+            Some(exchange) if lost(processes, exchange) => Self::Lost,
+            Some(_) => self,
+        }
+    }
+}
