@@ -15,7 +15,9 @@ pub use record::{
     CAPTURE_MAX, Closed, Connecting, HalfClosed, Header, Opened, ProcessRecord, SocketRecord, TAIL_MAX,
     Transfer, kind, transfer_flags,
 };
-pub use state::{Connection, Control, ExeKey, FlowKey, LastInput, Pending, Process, conn_flags, verdict};
+pub use state::{
+    Connection, Control, ExeKey, FlowKey, LastInput, Pending, Process, Runtime, conn_flags, runtime, verdict,
+};
 
 /// Most iovecs that a call's capture looks at; what lies beyond them is truncated.
 pub const IOVECS: usize = 32;

@@ -26,6 +26,12 @@ pub mod kind {
 pub mod transfer_flags {
     /// The call also consumed the peer's FIN: the direction ends with it.
     pub const FIN: u8 = 1;
+    /// `Transfer::task` is a goroutine's id.
+    pub const GOROUTINE: u8 = 2;
+    /// Sends: the last input is that of goroutine `Transfer::task`, which had this connection's writer send for it.
+    pub const HANDED: u8 = 4;
+    /// `Transfer::task` is the address of a CPython context.
+    pub const CONTEXT: u8 = 8;
 }
 
 /// First bytes of every record.
@@ -62,13 +68,15 @@ pub struct Transfer {
     pub dropped: u64,
     /// Records of this process lost so far.
     pub process_drops: u64,
+    /// What the runtime of the process runs on this thread, by `flags`; 0: not known.
+    pub task: u64,
     pub pid: u32,
     pub tid: u32,
     pub head: u32,
     pub tail: u32,
 }
 
-const _: () = assert!(size_of::<Transfer>() == 80);
+const _: () = assert!(size_of::<Transfer>() == 88);
 
 /// First sight of a connection.
 #[derive(Debug, Clone, Copy)]

@@ -38,6 +38,29 @@ pub struct LastInput {
 
 const _: () = assert!(size_of::<LastInput>() == 16);
 
+/// Values of [`Runtime::kind`].
+pub mod runtime {
+    pub const GO: u32 = 1;
+    pub const CPYTHON: u32 = 2;
+}
+
+/// How to find what the runtime of a process runs on the calling thread. Found by user space in the executable. Processes
+/// that have none are keyed by their threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Runtime {
+    pub kind: u32,
+    /// Go: offset of `goid` in `g`. CPython: offset of `context` in `PyThreadState`.
+    pub offset: u32,
+    /// CPython: address of the pthread key of the current `PyThreadState`.
+    pub key: u64,
+    /// CPython: address of `PyContext_Type`.
+    pub context_type: u64,
+}
+
+const _: () = assert!(size_of::<Runtime>() == 24);
+
 /// A selected process.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]

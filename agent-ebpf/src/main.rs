@@ -16,6 +16,7 @@ mod pieces;
 mod process;
 mod ring;
 mod socket;
+mod task;
 
 use agent_common::Counter;
 use aya_ebpf::{

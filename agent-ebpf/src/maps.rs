@@ -2,7 +2,7 @@
 
 use agent_common::{
     COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, FlowKey, LastInput, Offsets, Pending, Process,
-    Tunables,
+    Runtime, Tunables,
 };
 use aya_ebpf::{
     macros::map,
@@ -51,9 +51,13 @@ pub static OWN_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1_
 #[map]
 pub static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
 
-/// Slot 0: the reader sleeps in epoll. Slot 1: entries ever posted to `CONTROLS`, 0 spares the look-up.
+/// Processes whose runtime has tasks, by tgid.
 #[map]
-pub static SWITCHES: Array<u32> = Array::with_max_entries(2, 0);
+pub static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(16_384, 0);
+
+/// Slot 0: the reader sleeps in epoll. Slot 1: entries ever posted to `CONTROLS`, slot 2: to `RUNTIMES`; 0 spares the look-up.
+#[map]
+pub static SWITCHES: Array<u32> = Array::with_max_entries(3, 0);
 
 /// Counters by `Counter`.
 #[map]

@@ -5,7 +5,7 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer};
+use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer, transfer_flags};
 
 use crate::{
     capture::{Scratch, Source, bounded, copy},
@@ -111,7 +111,8 @@ pub extern "C" fn put_piece(slot: u32, index: u32) -> u32 {
     let record = unsafe { &mut (*scratch).record };
     record.header.length = length;
     record.header.withheld = if copied { 0 } else { withheld::FAULT };
-    record.header.flags = if length == left { now.flags as u8 } else { 0 };
+    let task = record.header.flags & !transfer_flags::FIN;
+    record.header.flags = task | if length == left { now.flags as u8 } else { 0 };
     record.head = head;
     record.tail = 0;
     if ring::put_bytes(scratch.cast(), size_of::<Transfer>() as u64 + u64::from(head)) {

@@ -9,7 +9,7 @@ use crate::{
     context::Caller,
     kernel::read,
     maps::{EXES, PROCESSES, THREADS, offset, tunable},
-    ring,
+    ring, task,
 };
 
 /// The entry of a process that has just been selected.
@@ -34,6 +34,7 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
     if PROCESSES.insert(pid, SELECTED, 0).is_err() {
         return Err(Counter::ProcessesFull);
     }
+    task::inherit(caller.pid, pid);
     report(kind::FORK, caller.pid, pid)
 }
 
@@ -48,6 +49,7 @@ pub fn try_exec(bprm: u64) -> Result<(), Counter> {
     let known = caller.process();
     let verdict = if in_selected_cgroup() { verdict::SELECT } else { file_verdict(bprm) };
     if known.is_some() {
+        task::forget(caller.pid);
         return report(kind::EXEC, caller.pid, u32::from(verdict == verdict::SELECT));
     }
     if verdict == verdict::SELECT {
@@ -158,6 +160,7 @@ pub fn try_exit() -> Result<(), Counter> {
         return Ok(());
     }
     let _gone = PROCESSES.remove(caller.pid);
+    task::forget(caller.pid);
     report(kind::EXIT, caller.pid, 0)
 }
 

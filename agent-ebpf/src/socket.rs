@@ -15,6 +15,7 @@ use crate::{
     kernel::{self, Sock, Tcp},
     maps::{CONTROLS, SCRATCH, SWITCHES, tunable},
     pieces, ring,
+    task::Task,
 };
 
 /// A send or receive that has just returned.
@@ -85,7 +86,9 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     let end = connection::advance(traced.state, OUT, tcp.write_seq());
     let position = end.wrapping_sub(u64::from(length));
     let reason = distrust()?;
-    let last = if reason == withheld::IO_URING { NOTHING } else { caller.last_input() };
+    let trusted = reason != withheld::IO_URING;
+    let task = if trusted { Task::current(caller) } else { Task::NONE };
+    let last = if trusted { task.last_input(caller) } else { NOTHING };
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -96,7 +99,7 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     }
     let header = Header { withheld: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
     let event =
-        Event { header, traced, position, caller, process, last, call_flags: 0, whole: control.whole };
+        Event { header, traced, position, caller, process, task, last, call_flags: 0, whole: control.whole };
     emit(tcp, &event)
 }
 
@@ -147,7 +150,8 @@ fn receive(
     } else {
         LastInput { cookie: traced.cookie, position: end.wrapping_sub(1) }
     };
-    caller.set_last_input(input);
+    let task = if reason == withheld::IO_URING { Task::NONE } else { Task::current(caller) };
+    task.set_last_input(caller, input);
     if opaque {
         return skip(traced.state, IN, length, Counter::SkipOpaque);
     }
@@ -165,6 +169,7 @@ fn receive(
         position,
         caller,
         process,
+        task,
         last: NOTHING,
         call_flags: call.flags,
         whole: control.whole,
@@ -218,6 +223,7 @@ struct Event {
     position: u64,
     caller: Caller,
     process: *mut Process,
+    task: Task,
     last: LastInput,
     call_flags: u32,
     /// User space's word on which directions are framed by chunks.
@@ -257,13 +263,14 @@ fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     let record = unsafe { &mut (*scratch).record };
     *record = Transfer {
-        header: event.header,
+        header: Header { flags: event.header.flags | event.task.flags, ..event.header },
         cookie: event.traced.cookie,
         position: event.position,
         last_cookie: event.last.cookie,
         last_position: event.last.position,
         dropped,
         process_drops: drops,
+        task: event.task.id,
         pid: event.caller.pid,
         tid: event.caller.tid,
         head: 0,
@@ -279,7 +286,7 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
     // Only the record with the call's last byte ends the direction.
     let last = record.position.wrapping_add(u64::from(length))
         == event.position.wrapping_add(u64::from(event.header.length));
-    record.header.flags = if last { event.header.flags } else { 0 };
+    record.header.flags = (if last { event.header.flags } else { 0 }) | event.task.flags;
     record.header.length = length;
     record.header.withheld = captured.withheld;
     record.head = captured.head;

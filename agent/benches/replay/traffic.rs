@@ -217,6 +217,7 @@ impl Traffic {
                 tail: &self.bytes[moved.tail.clone()],
                 withheld: None,
                 last_input: moved.last_input,
+                task: None,
                 dropped: moved.dropped,
                 process_drops: moved.process_drops,
             }),

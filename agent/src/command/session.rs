@@ -23,8 +23,8 @@ use crate::{
     event::{ConnectionId, Event, Timestamp},
     export::Sender,
     pipeline,
-    process::{Change, ProcRoot, Selection, Table, table},
-    source::kernel::{self, KernelSource, Notice, ProcessNotice},
+    process::{Change, ProcRoot, Selection, Table, runtime, table},
+    source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
 };
 
 /// Event time is told to the pipeline this often (DESIGN: a tick is an event).
@@ -74,8 +74,16 @@ pub(super) struct Session {
 /// A change of the kernel's process map.
 #[derive(Debug, Clone, Copy)]
 enum Order {
-    Select { pid: u32 },
-    Deselect { pid: u32 },
+    Select {
+        pid: u32,
+    },
+    Deselect {
+        pid: u32,
+    },
+    /// A selected process executes another program.
+    Refresh {
+        pid: u32,
+    },
 }
 
 /// When what is due next.
@@ -149,6 +157,7 @@ impl Session {
         }
         self.cookies.assign(pid);
         self.source.select(pid)?;
+        self.tell_runtime(pid)?;
         Ok(())
     }
 
@@ -218,8 +227,9 @@ impl Session {
             let outcome = match order {
                 Order::Select { pid } => {
                     self.cookies.assign(pid);
-                    self.source.select(pid)
+                    self.source.select(pid).and_then(|()| self.tell_runtime(pid))
                 }
+                Order::Refresh { pid } => self.tell_runtime(pid),
                 Order::Deselect { pid } => self.source.deselect(pid),
             };
             if let Err(error) = outcome {
@@ -239,6 +249,11 @@ impl Session {
             self.source.forget(connection);
         }
         self.exes.flush(&mut self.source);
+    }
+
+    /// Tells the kernel side how to find the tasks of a process.
+    fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
+        self.source.set_runtime(pid, runtime::detect(self.table.proc_root(), pid))
     }
 
     /// Looks at all processes; how many changes there were.
@@ -341,7 +356,7 @@ fn announce(funnel: &mut Funnel, at: Timestamp, change: &Change) {
 fn order(change: &Change) -> Option<Order> {
     match change {
         Change::Select { facts } => Some(Order::Select { pid: facts.pid }),
-        Change::Refresh { .. } => None,
+        Change::Refresh { facts } => Some(Order::Refresh { pid: facts.pid }),
         Change::Deselect { pid } => Some(Order::Deselect { pid: *pid }),
     }
 }

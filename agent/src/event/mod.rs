@@ -84,6 +84,18 @@ pub struct Thread {
     pub tid: u32,
 }
 
+/// What the runtime of a program runs on a thread while it makes a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// This goroutine makes the call: it takes the place of the thread.
+    Goroutine(u64),
+    /// Another goroutine writes what this one has handed over to it, and the last input is that of this one.
+    Handed(u64),
+    /// A CPython context (`contextvars`): every task of asyncio has one of its own. An address, which a later context may
+    /// have too.
+    Context(u64),
+}
+
 /// What a thread took in last: the connection and the position of the *last byte* of its last TCP receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LastInput {
@@ -263,8 +275,9 @@ pub struct Transfer<'a> {
     pub tail: &'a [u8],
     /// Set when no byte was captured, and why.
     pub withheld: Option<Withheld>,
-    /// On sends: what the thread had taken in last.
+    /// On sends: what the thread, or the goroutine, had taken in last.
     pub last_input: Option<LastInput>,
+    pub task: Option<Task>,
     /// Bytes of this connection and direction lost so far because the ring was full.
     pub dropped: u64,
     /// Events of this process lost so far, all connections together.

@@ -1,7 +1,8 @@
 //! Processes: which of them are traced, and who they are.
 //!
 //! [`rules`] says what the user asked for, [`table`] keeps who matches as processes fork, execute, listen and exit,
-//! [`facts`] reads what is told of a process in its OpenTelemetry resource. All of them read /proc through
+//! [`runtime`] knows the tasks of its
+//! runtime, [`facts`] reads what is told of a process in its OpenTelemetry resource. All of them read /proc through
 //! [`ProcRoot`], so that tests give them a directory of their own.
 
 mod arguments;
@@ -12,6 +13,7 @@ pub mod facts;
 pub mod listeners;
 pub mod proc_root;
 pub mod rules;
+pub mod runtime;
 mod service;
 pub mod table;
 

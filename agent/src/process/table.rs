@@ -135,6 +135,12 @@ impl Table {
         &self.selection
     }
 
+    /// Where it reads of processes.
+    #[must_use]
+    pub const fn proc_root(&self) -> &ProcRoot {
+        &self.proc
+    }
+
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters

@@ -10,7 +10,7 @@ pub use limits::{Counters, Limits};
 
 use compact_str::CompactString;
 
-use crate::event::{Direction, Feedback, LastInput, Opening, Thread, Timestamp};
+use crate::event::{Direction, Feedback, LastInput, Opening, Task, Thread, Timestamp};
 
 /// The message whose complete first line stands at the front of `bytes`, of any protocol known here.
 #[must_use]
@@ -30,6 +30,8 @@ pub struct Origin {
     pub position: u64,
     /// What the thread had taken in last; `None` for messages that were received.
     pub last_input: Option<LastInput>,
+    /// What the runtime was running on the thread.
+    pub task: Option<Task>,
 }
 
 /// What a parser says of one connection. For each exchange: `Request`, `RequestHead`?, `Response`*, `End`; exchanges may

@@ -1,6 +1,6 @@
 //! One system call's bytes as a cursor: captured bytes at the front, perhaps a hole, captured bytes at the end.
 
-use crate::event::{LastInput, Thread, Timestamp, Transfer, Withheld};
+use crate::event::{LastInput, Task, Thread, Timestamp, Transfer, Withheld};
 
 /// The part of a call that is still to be read. INVARIANT: `head.len() + tail.len() <= length`.
 #[derive(Debug, Clone, Copy)]
@@ -8,6 +8,7 @@ pub(crate) struct Call<'a> {
     pub at: Timestamp,
     pub thread: Thread,
     pub last_input: Option<LastInput>,
+    pub task: Option<Task>,
     pub withheld: Option<Withheld>,
     /// Position of the next byte.
     pub position: u64,
@@ -32,6 +33,7 @@ impl<'a> Call<'a> {
             at: transfer.at,
             thread: transfer.thread,
             last_input: transfer.last_input,
+            task: transfer.task,
             withheld: transfer.withheld,
             position: transfer.position,
             length: u64::from(transfer.length),
@@ -106,6 +108,7 @@ impl<'a> Call<'a> {
             at: self.at,
             thread: self.thread,
             last_input: self.last_input,
+            task: self.task,
             withheld: self.withheld,
             position: self.position,
             length: self.length,
@@ -134,6 +137,7 @@ mod tests {
             tail,
             withheld: None,
             last_input: None,
+            task: None,
             dropped: 0,
             process_drops: 0,
         }

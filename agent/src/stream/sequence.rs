@@ -251,6 +251,7 @@ mod tests {
             tail: &[],
             withheld: None,
             last_input: None,
+            task: None,
             dropped: 0,
             process_drops: 0,
         })

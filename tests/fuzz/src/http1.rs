@@ -97,6 +97,7 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
                 tail: &[],
                 withheld: None,
                 last_input: None,
+                task: None,
                 dropped: 0,
                 process_drops: 0,
             };

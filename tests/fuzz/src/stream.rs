@@ -290,6 +290,7 @@ impl World {
             tail,
             withheld,
             last_input: last_input.filter(|_| direction == Direction::Out),
+            task: None,
             dropped,
             process_drops: drops,
         };

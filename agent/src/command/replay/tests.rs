@@ -90,6 +90,7 @@ impl Run {
             tail: &[],
             withheld: None,
             last_input,
+            task: None,
             dropped: 0,
             process_drops: 0,
         };

@@ -221,6 +221,7 @@ impl Host {
             tail,
             withheld: (fate == Fate::Withheld).then_some(Withheld::Fault),
             last_input: None,
+            task: None,
             dropped,
             process_drops: dropped,
         };

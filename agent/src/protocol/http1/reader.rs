@@ -85,6 +85,7 @@ impl Reader {
                 thread: Thread { pid: 0, tid: 0 },
                 position: 0,
                 last_input: None,
+                task: None,
             },
             message: None,
             interim: false,
@@ -111,8 +112,13 @@ impl Reader {
         self.unproven = false;
         self.unsure = false;
         self.payload = 0;
-        self.origin =
-            Origin { at: call.at, thread: call.thread, position: call.position, last_input: call.last_input };
+        self.origin = Origin {
+            at: call.at,
+            thread: call.thread,
+            position: call.position,
+            last_input: call.last_input,
+            task: call.task,
+        };
     }
 
     /// Where the message ends, or whether one begins, is not known for sure.

@@ -8,7 +8,7 @@ use agent_common::{
 };
 
 use crate::event::{
-    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, SocketId, Thread, Timestamp,
+    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, SocketId, Task, Thread, Timestamp,
     Transfer, Withheld,
 };
 
@@ -134,6 +134,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         tail,
         withheld: withheld(raw.header.withheld)?,
         last_input: last_input(raw.last_cookie, raw.last_position),
+        task: task(raw.header.flags, raw.task),
         dropped: raw.dropped,
         process_drops: raw.process_drops,
     });
@@ -142,6 +143,18 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
     }
     let position = raw.position + u64::from(raw.header.length);
     Some(Notice::Last(event, Event::HalfClosed { at, connection, direction, position }))
+}
+
+fn task(flags: u8, id: u64) -> Option<Task> {
+    if flags & transfer_flags::HANDED != 0 {
+        Some(Task::Handed(id))
+    } else if flags & transfer_flags::GOROUTINE != 0 {
+        Some(Task::Goroutine(id))
+    } else if flags & transfer_flags::CONTEXT != 0 {
+        Some(Task::Context(id))
+    } else {
+        None
+    }
 }
 
 /// `Some(None)`: bytes were captured. `None`: not a reason that exists.
@@ -206,6 +219,7 @@ mod tests {
             last_position: 0,
             dropped: 0,
             process_drops: 0,
+            task: 0,
             pid: 1,
             tid: 2,
             head,

@@ -2,7 +2,9 @@
 
 use std::{fs::File, process};
 
-use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, LastInput, Process, Tunables};
+use agent_common::{
+    CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, LastInput, Process, Runtime, Tunables,
+};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
@@ -85,6 +87,7 @@ pub struct KernelSource {
     pub(super) most_bytes: u64,
     pub(super) connections: HashMap<MapData, u64, Plain<agent_common::Connection>>,
     processes: HashMap<MapData, u32, Plain<Process>>,
+    runtimes: HashMap<MapData, u32, Plain<Runtime>>,
     controls: HashMap<MapData, u64, Plain<Control>>,
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
     threads: HashMap<MapData, u32, Plain<LastInput>>,
@@ -120,6 +123,7 @@ impl KernelSource {
             round_bytes: 0,
             most_bytes: 0,
             processes: map(&mut ebpf, "PROCESSES", HashMap::try_from)?,
+            runtimes: map(&mut ebpf, "RUNTIMES", HashMap::try_from)?,
             connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
             exes: map(&mut ebpf, "EXES", HashMap::try_from)?,
@@ -157,7 +161,18 @@ impl KernelSource {
 
     /// From now on the process is not traced.
     pub fn deselect(&mut self, pid: u32) -> Result<(), KernelError> {
-        ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))
+        ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))?;
+        self.set_runtime(pid, None)
+    }
+
+    /// How the programs find what the runtime of a process runs; `None`: not at all.
+    pub fn set_runtime(&mut self, pid: u32, runtime: Option<Runtime>) -> Result<(), KernelError> {
+        let Some(runtime) = runtime else {
+            return ignore_missing(self.runtimes.remove(&pid)).map_err(|error| used("RUNTIMES", &error));
+        };
+        self.runtimes.insert(pid, Plain(runtime), 0).map_err(|error| used("RUNTIMES", &error))?;
+        // From now on the programs look.
+        self.switches.set(2, 1, 0).map_err(|error| used("SWITCHES", &error))
     }
 
     /// Remembers for every later exec of this file whether it selects.

@@ -7,8 +7,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
-    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Thread,
-    Timestamp, Transfer, Withheld,
+    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Task,
+    Thread, Timestamp, Transfer, Withheld,
 };
 
 /// Decodes the body of one record. Only a file of a newer minor version may have more fields than are read here.
@@ -99,6 +99,7 @@ fn transfer<'a>(body: &mut Cursor<'a>) -> Result<Transfer<'a>, Malformed> {
         process_drops: count(body)?,
         head: body.bytes()?,
         tail: body.bytes()?,
+        task: task(body)?,
     };
     if transfer.head.len() + transfer.tail.len() > transfer.length as usize {
         return Err(Malformed("a transfer holds more bytes than it moved"));
@@ -158,6 +159,20 @@ fn last_input(body: &mut Cursor<'_>) -> Result<Option<LastInput>, Malformed> {
         return Ok(None);
     }
     Ok(Some(LastInput { connection: connection(body)?, position: count(body)? }))
+}
+
+/// What is not there is none: a log of version 1.0 has no tasks.
+fn task(body: &mut Cursor<'_>) -> Result<Option<Task>, Malformed> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let (kind, id) = (body.u8()?, body.u64()?);
+    match kind {
+        1 => Ok(Some(Task::Goroutine(id))),
+        2 => Ok(Some(Task::Handed(id))),
+        3 => Ok(Some(Task::Context(id))),
+        _ => Err(Malformed("a task is of no kind that exists")),
+    }
 }
 
 fn address(body: &mut Cursor<'_>) -> Result<SocketAddr, Malformed> {

@@ -2,13 +2,14 @@
 //!
 //! Times are nanoseconds of CLOCK_MONOTONIC. `text` and `bytes` are a u32 length and the bytes, `list` a u32 count and the
 //! elements. An address is a u8 (4 or 6), the octets, the port u16, and for 6 the flow label and the scope, u32 each. A last
-//! input is a u8 (0: none, 1) and, if 1, connection u64 and position u64. Pairs stand in the order out, in.
+//! input is a u8 (0: none, 1) and, if 1, connection u64 and position u64. A task (since 1.1) is nothing at all or a u8 (1
+//! goroutine, 2 goroutine that handed over, 3 CPython context) and a u64. Pairs stand in the order out, in.
 
 use std::net::SocketAddr;
 
 use super::format::{RECORD_HEADER, kind};
 use crate::event::{
-    Closed, Connecting, Direction, Event, LastInput, Opened, ProcessFacts, Thread, Timestamp, Transfer,
+    Closed, Connecting, Direction, Event, LastInput, Opened, ProcessFacts, Task, Thread, Timestamp, Transfer,
 };
 
 /// Appends the record of `event`.
@@ -148,6 +149,7 @@ fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {
     u64(event.process_drops, out);
     bytes(event.head, out);
     bytes(event.tail, out);
+    task(event.task, out);
     kind::TRANSFER
 }
 
@@ -180,6 +182,17 @@ fn last_input(input: Option<LastInput>, out: &mut Vec<u8>) {
         u64(input.connection.0, out);
         u64(input.position, out);
     }
+}
+
+fn task(task: Option<Task>, out: &mut Vec<u8>) {
+    let (kind, id) = match task {
+        None => return,
+        Some(Task::Goroutine(id)) => (1, id),
+        Some(Task::Handed(id)) => (2, id),
+        Some(Task::Context(address)) => (3, address),
+    };
+    out.push(kind);
+    u64(id, out);
 }
 
 fn address(address: SocketAddr, out: &mut Vec<u8>) {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{super::samples, *};
 use crate::{
-    event::{ConnectionId, Direction, LastInput, Thread, Timestamp, Transfer, Withheld},
+    event::{ConnectionId, Direction, LastInput, Task, Thread, Timestamp, Transfer, Withheld},
     source::log::{
         Blocks,
         format::{MAX_RECORD, file_header},
@@ -86,21 +86,23 @@ fn the_layout_is_fixed() {
         tail: &[],
         withheld: None,
         last_input: Some(LastInput { connection: ConnectionId(7), position: 8 }),
+        task: Some(Task::Handed(11)),
         dropped: 9,
         process_drops: 10,
     };
     let whole = Owned::transfer(transfer, b"GET");
     transfer.withheld = Some(Withheld::Fault);
     transfer.last_input = None;
+    transfer.task = None;
     let events = [whole, Owned::transfer(transfer, b""), Event::Tick { at: Timestamp(1) }.into()];
     let log = samples::log("{}", &events, |_| false);
     let hex: String = log.iter().map(|byte| format!("{byte:02x}")).collect();
     let fixed = [
-        "895753504e0d0a0a 0100 0000 39ca18f9",
+        "895753504e0d0a0a 0100 0100 78fb03e0",
         "07000000 01000000 0000000000000000 b13b3bda 01 02000000 7b7d",
-        "a8000000 03000000 0100000000000000 a7a1c5be",
-        "24 52000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 00",
-        "01 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 03000000 474554 00000000",
+        "b1000000 03000000 0100000000000000 5c08d61f",
+        "24 5b000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 00",
+        "01 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 03000000 474554 00000000 02 0b00000000000000",
         "24 3f000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 07",
         "00 0900000000000000 0a00000000000000 00000000 00000000",
         "30 08000000 0100000000000000",

@@ -9,8 +9,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
-    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Thread,
-    Timestamp, Transfer, Withheld,
+    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Task,
+    Thread, Timestamp, Transfer, Withheld,
 };
 
 /// An event that owns its bytes.
@@ -192,6 +192,12 @@ fn build(kind: usize, parts: Parts) -> Owned {
                 tail: &[],
                 withheld,
                 last_input,
+                task: [
+                    None,
+                    Some(Task::Goroutine(big[1])),
+                    Some(Task::Handed(big[2])),
+                    Some(Task::Context(big[3])),
+                ][usize::from(bit[0]) + 2 * usize::from(bit[1])],
                 dropped: big[3],
                 process_drops: big[0],
             };

@@ -75,6 +75,7 @@ impl Seat {
             tail: &[],
             withheld: None,
             last_input: None,
+            task: None,
             dropped: lost,
             process_drops: 0,
         })

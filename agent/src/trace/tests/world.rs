@@ -422,10 +422,11 @@ impl World {
             tail: &[],
             withheld: None,
             last_input,
+            task: None,
             dropped: 0,
             process_drops: self.drops.get(&thread.pid).copied().unwrap_or(0),
         }));
-        Origin { at, thread, position, last_input }
+        Origin { at, thread, position, last_input, task: None }
     }
 
     fn drain(&mut self) {

@@ -87,6 +87,7 @@ impl Conversation {
                 tail,
                 withheld,
                 last_input: self.last_input,
+                task: None,
                 dropped: self.dropped[direction.index()],
                 process_drops: 0,
             },

@@ -64,6 +64,7 @@ fn transfer<'a>(
         tail,
         withheld: None,
         last_input: None,
+        task: None,
         dropped: 0,
         process_drops: 0,
     }
