@@ -77,7 +77,9 @@ impl Recording {
     }
 
     /// Begins it.
-    pub(super) fn start(&self, run: Run, pipeline: pipeline::Settings) -> Result<Recorder> {
+    pub(super) fn start(&self, run: Run, mut pipeline: pipeline::Settings) -> Result<Recorder> {
+        // What was masked says nothing of sameness.
+        pipeline.trace.causality.content &= !self.settings.redact;
         let header = Header {
             select: run.select,
             capture_bytes: run.capture_bytes,

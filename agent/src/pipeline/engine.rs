@@ -234,5 +234,6 @@ impl Engine {
             self.tracer.message(id, message);
         }
         self.feedback.append(&mut self.output.feedback);
+        self.output.interest.content = self.tracer.wants_content();
     }
 }

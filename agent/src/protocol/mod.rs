@@ -3,9 +3,11 @@
 
 mod connection;
 pub mod http1;
+mod interest;
 mod limits;
 
 pub use connection::Connection;
+pub use interest::Interest;
 pub use limits::{Counters, Limits};
 
 use compact_str::CompactString;
@@ -68,6 +70,19 @@ pub struct RequestHead {
     pub head_size: Option<u64>,
     /// The head did not fit the capture limit or a gap fell into it; fields after that are missing.
     pub incomplete: bool,
+    /// Fields that the caller is interested in, by name in lower case, in the order in which they came.
+    pub fields: Vec<(CompactString, CompactString)>,
+    /// If the caller is interested and the head is complete.
+    pub content: Option<Content>,
+}
+
+/// By which a request that a proxy forwards is recognised: hashes of what proxies do not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Content {
+    /// Of method, target and the fields about the sender and what is wanted.
+    pub base: u64,
+    /// Of the fields that name one request (`X-Request-ID`, `traceparent` …); 0: there are none.
+    pub identity: u64,
 }
 
 /// The head of an HTTP response.
@@ -118,6 +133,8 @@ pub struct ExchangeEnd {
 pub struct Output {
     pub messages: Vec<Message>,
     pub feedback: Vec<Feedback>,
+    /// What the caller wants to hear.
+    pub interest: Interest,
     /// Running totals: the caller takes or reads them, no one resets them here.
     pub counters: Counters,
 }

@@ -57,6 +57,8 @@ counters! {
     parents_start: "wirespan_trace_parents_total" ["evidence" = "start"];
     /// Parents by the end side alone.
     parents_end: "wirespan_trace_parents_total" ["evidence" = "end"];
+    /// Parents whose request the call sends on.
+    parents_content: "wirespan_trace_parents_total" ["evidence" = "content"];
     /// Server spans without a parent: the client is not traced here and sent no context.
     roots_remote: "wirespan_trace_roots_total" ["reason" = "remote_client"];
     /// Calls whose thread had taken in nothing that could have caused them.
@@ -116,6 +118,8 @@ counters! {
     invalid_traceparents: "wirespan_trace_invalid_headers_total" ["header" = "traceparent"];
     /// `tracestate` headers that were dropped or cut.
     invalid_tracestates: "wirespan_trace_invalid_headers_total" ["header" = "tracestate"];
+    /// Requests and calls whose content was forgotten within a minute to make room.
+    contents_forgotten: "wirespan_trace_contents_forgotten_total";
     /// Texts cut to their limit.
     texts_cut: "wirespan_trace_texts_cut_total";
     /// URLs in which something was redacted.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{ConnectionId, Direction, Opened, Timestamp},
-    protocol::Ordinal,
+    protocol::{Content, Ordinal},
 };
 
 /// Names an exchange: its connection and its number there.
@@ -117,6 +117,10 @@ pub(super) struct Live {
     pub(super) verdict: Option<Verdict>,
     /// Server: calls whose verdict waits for the answer.
     pub(super) calls: Vec<Key>,
+    /// If it was asked for.
+    pub(super) content: Option<Content>,
+    /// Server: calls with its content, to be decided on when it is answered.
+    pub(super) alike: Vec<Key>,
     /// Spans that wait for this one's context.
     pub(super) children: Vec<Key>,
     /// Spans related to this one too late to be parent or child.
@@ -141,6 +145,8 @@ impl Live {
             passes_on: None,
             verdict: None,
             calls: Vec::new(),
+            content: None,
+            alike: Vec::new(),
             children: Vec::new(),
             relations: Vec::new(),
             waiting: false,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Tracer,
-    causality::{Belief, Causality, Sides, Trigger},
+    causality::{Causality, Sides, Trigger},
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
@@ -41,8 +41,10 @@ impl Tracer {
         }
         match direction {
             Direction::In => {
-                let belief = self.processes.get_mut(pid).map(|process| &mut process.belief);
-                belief.map(Belief::request_opened);
+                if let Some(process) = self.processes.get_mut(pid) {
+                    process.belief.request_opened();
+                    process.uncompared += 1;
+                }
                 self.add_exchange(key, SpanKind::Server, origin, process);
             }
             Direction::Out => {
@@ -112,6 +114,7 @@ impl Tracer {
         live.head_seen = true;
         let incoming = incoming(&mut head, &mut self.counters);
         let prefix = head.prefix;
+        let content = head.content;
         self.semantics.request(&mut live.span, head, &mut self.counters);
         if let Some(incoming) = incoming {
             let parent = incoming.parent;
@@ -125,6 +128,7 @@ impl Tracer {
             live.incoming = Some(Box::new(incoming));
         }
         let partner_request = live.partner_request.take();
+        self.note_content(key, content);
         self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
         self.decide_settled();
         self.try_decide(key);
@@ -148,7 +152,7 @@ impl Tracer {
         match kind {
             SpanKind::Client => {
                 if !head.interim {
-                    exchange.sides.call_answered();
+                    exchange.sides.call_answered(origin.at);
                 }
                 if first {
                     exchange.input_from = origin.position;

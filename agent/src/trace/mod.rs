@@ -12,6 +12,7 @@
 mod assembly;
 mod causality;
 mod connect;
+mod content;
 mod context;
 mod counters;
 mod deadlines;
@@ -43,6 +44,7 @@ use self::{
     assembly::Assembly,
     causality::Causality,
     connect::Connects,
+    content::Contents,
     deadlines::Deadlines,
     exchange::{Connection, Exchanges, Key, Remembered},
     flow::Flows,
@@ -89,6 +91,9 @@ pub struct Tracer {
     flows: Flows,
     pass_through: PassThrough,
     connects: Connects,
+    contents: Contents,
+    /// Some process has calls that only their content may explain.
+    contents_wanted: bool,
     assembly: Assembly,
     notices: Deadlines<Notice>,
     gone: Deadlines<Gone>,
@@ -117,6 +122,8 @@ impl Tracer {
             flows: Flows::new(nanos(settings.flow_wait), settings.flow_keys),
             pass_through: PassThrough::default(),
             connects: Connects::new(settings.connects),
+            contents: Contents::default(),
+            contents_wanted: false,
             assembly: Assembly::new(),
             notices: Deadlines::new(),
             gone: Deadlines::new(),
@@ -211,6 +218,7 @@ impl Tracer {
     pub fn counters(&self) -> Counters {
         Counters {
             contradictions: self.causality.contradictions,
+            contents_forgotten: self.contents.forgotten,
             exchanges: self.exchanges.live as u64,
             connections: self.exchanges.connections() as u64,
             ..self.counters

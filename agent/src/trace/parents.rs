@@ -3,6 +3,7 @@
 use super::{
     Tracer,
     causality::{Orphan, Trigger, Verdict},
+    content::Found,
     exchange::{Key, Parentage},
     flow::Partner,
     span::{Evidence, SpanKind},
@@ -38,6 +39,10 @@ impl Tracer {
             if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, answered) {
                 self.take_verdict(call, verdict);
             }
+        }
+        let alike = self.exchanges.live_mut(key).map(|live| std::mem::take(&mut live.alike));
+        for call in alike.unwrap_or_default() {
+            self.try_decide(call);
         }
     }
 
@@ -96,10 +101,14 @@ impl Tracer {
             (None, false, Some(Verdict::Parent(request, evidence))) => {
                 self.decide_child(key, request, evidence);
             }
-            (None, false, Some(Verdict::Orphan(reason))) => {
-                self.count_orphan(reason);
-                self.decide(key, Parentage::Root { unknown: false });
-            }
+            (None, false, Some(Verdict::Orphan(reason))) => match self.by_content(key, reason) {
+                Found::Parent(request) => self.decide_child(key, request, Evidence::Content),
+                Found::Later => {}
+                Found::Nothing => {
+                    self.count_orphan(reason);
+                    self.decide(key, Parentage::Root { unknown: false });
+                }
+            },
             (None, false, None) => {}
         }
     }

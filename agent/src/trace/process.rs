@@ -13,6 +13,10 @@ pub(super) struct Process {
     pub(super) belief: Belief,
     /// Rises with every loss of events and with exec: what began in an earlier epoch is not joined to what came after.
     pub(super) epoch: u32,
+    /// It has calls that nothing but their content may explain.
+    pub(super) wants_content: bool,
+    /// Open requests whose content is not known: a call may be any of them.
+    pub(super) uncompared: u64,
     /// The last `process_drops` seen.
     drops: Option<u64>,
     exited: bool,
@@ -20,7 +24,15 @@ pub(super) struct Process {
 
 impl Process {
     fn new(facts: Arc<ProcessFacts>) -> Self {
-        Self { facts, belief: Belief::default(), epoch: 0, drops: None, exited: false }
+        Self {
+            facts,
+            belief: Belief::default(),
+            epoch: 0,
+            wants_content: false,
+            uncompared: 0,
+            drops: None,
+            exited: false,
+        }
     }
 }
 
@@ -46,6 +58,7 @@ impl Processes {
                 let first_facts = known.facts.executable.is_empty();
                 if !same_program && !first_facts {
                     known.belief = Belief::default();
+                    known.wants_content = false;
                     known.epoch += 1;
                 }
                 if known.facts.start_time != facts.start_time {

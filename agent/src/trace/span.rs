@@ -45,6 +45,8 @@ pub enum Evidence {
     Start,
     /// The end side alone, in a process that is believed in that.
     End,
+    /// The call is the request sent on.
+    Content,
 }
 
 impl Evidence {
@@ -57,6 +59,7 @@ impl Evidence {
             Self::TwoSided => "two-sided",
             Self::Start => "start",
             Self::End => "end",
+            Self::Content => "content",
         }
     }
 }

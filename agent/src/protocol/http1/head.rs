@@ -6,9 +6,13 @@ use memchr::{Memchr, memchr, memchr_iter};
 
 use super::{
     body::{Body, Chunked},
+    content::{self, Summary},
     line::FirstLine,
 };
-use crate::protocol::RequestHead;
+use crate::protocol::{Interest, RequestHead};
+
+/// Most fields that are given as they are.
+const FIELDS: usize = 16;
 
 /// What a head says about its message's body and connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,7 +107,7 @@ impl Framing {
 }
 
 /// Reads a request's head; `head` begins with the request line, complete lines follow.
-pub(super) fn request(head: &[u8], line: &FirstLine) -> (RequestHead, Framing) {
+pub(super) fn request(head: &[u8], line: &FirstLine, interest: &Interest) -> (RequestHead, Framing) {
     let mut framing = Framing::default();
     let mut request = RequestHead {
         method: text(line.request.method(head)),
@@ -114,7 +118,21 @@ pub(super) fn request(head: &[u8], line: &FirstLine) -> (RequestHead, Framing) {
     let prefix = head.len().min(request.prefix.len());
     request.prefix[..prefix].copy_from_slice(&head[..prefix]);
     let mut traceparents = 0_u32;
-    for (name, value) in Fields::new(head, line.length()) {
+    let mut summary =
+        interest.content.then(|| Summary::new(line.request.method(head), line.request.target(head)));
+    let wanted = |line: &[u8]| {
+        may_matter(line) || interest.may_begin(line[0]) || interest.content && content::may_matter(line)
+    };
+    for (name, value) in Fields::new(head, line.length(), wanted) {
+        if let Some(summary) = &mut summary {
+            summary.field(name, value);
+        }
+        if interest.may_begin(name.first().copied().unwrap_or_default())
+            && let Some(name) = interest.field(name)
+            && request.fields.len() < FIELDS
+        {
+            request.fields.push((name.clone(), unfolded(value)));
+        }
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => keep_first(&mut request.host, value),
             10 if name.eq_ignore_ascii_case(b"user-agent") => keep_first(&mut request.user_agent, value),
@@ -129,13 +147,14 @@ pub(super) fn request(head: &[u8], line: &FirstLine) -> (RequestHead, Framing) {
     if traceparents > 1 {
         request.traceparent = None;
     }
+    request.content = summary.map(|summary| summary.content());
     (request, framing)
 }
 
 /// Reads the fields of a response's head that frame its body.
 pub(super) fn response(head: &[u8], line: &FirstLine) -> Framing {
     let mut framing = Framing::default();
-    for (name, value) in Fields::new(head, line.length()) {
+    for (name, value) in Fields::new(head, line.length(), may_matter) {
         framing.field(name, value);
     }
     framing
@@ -143,20 +162,22 @@ pub(super) fn response(head: &[u8], line: &FirstLine) -> Framing {
 
 /// The complete fields of a head that may matter; a folded one (RFC 9112, section 5.2) is one field. Names are not
 /// validated: one that equals a known name is valid.
-struct Fields<'a> {
+struct Fields<'a, W> {
     head: &'a [u8],
     line_ends: Memchr<'a>,
     at: usize,
+    /// Whether a line may matter.
+    wanted: W,
 }
 
-impl<'a> Fields<'a> {
-    fn new(head: &'a [u8], first_line: usize) -> Self {
+impl<'a, W: Fn(&[u8]) -> bool> Fields<'a, W> {
+    fn new(head: &'a [u8], first_line: usize, wanted: W) -> Self {
         let head = head.get(first_line..).unwrap_or_default();
-        Self { head, line_ends: memchr_iter(b'\n', head), at: 0 }
+        Self { head, line_ends: memchr_iter(b'\n', head), at: 0, wanted }
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a, W: Fn(&[u8]) -> bool> Iterator for Fields<'a, W> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -167,7 +188,7 @@ impl<'a> Iterator for Fields<'a> {
             }
             let line = &self.head[self.at..end];
             self.at = end;
-            if !may_matter(line) {
+            if !(self.wanted)(line) {
                 continue;
             }
             let Some(colon) = memchr(b':', line) else { continue };
@@ -250,7 +271,13 @@ mod tests {
     fn read(head: &[u8]) -> (RequestHead, Framing) {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
-        request(head, &line)
+        request(head, &line, &Interest::default())
+    }
+
+    fn read_with(head: &[u8], interest: &Interest) -> RequestHead {
+        let mut line = FirstLine::new(Role::Request);
+        line.advance(head);
+        request(head, &line, interest).0
     }
 
     #[test]
@@ -296,6 +323,38 @@ mod tests {
         ] {
             let (_, framing) = read(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes());
             assert_eq!((framing.request_body(), framing.response_body()), (request, response), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn fields_of_interest_are_given_as_they_are() {
+        let interest = Interest::in_fields(&["X-Request-ID".into(), "via".into()]);
+        let head =
+            read_with(b"GET / HTTP/1.1\r\nx-request-id: a b\r\nX-Other: 1\r\nVIA:  p\r\n\r\n", &interest);
+        let fields: Vec<_> =
+            head.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(fields, [("x-request-id", "a b"), ("via", "p")]);
+        assert_eq!(head.content, None);
+    }
+
+    #[test]
+    fn a_forwarded_request_has_the_content_of_the_received_one() {
+        let interest = Interest::in_content();
+        let content = |head: &str| read_with(head.as_bytes(), &interest).content.unwrap();
+        let received = content(
+            "GET /a?b HTTP/1.1\r\nHost: a\r\nCookie: c=1\r\nUser-Agent: u\r\nConnection: close\r\n\r\n",
+        );
+        let forwarded = "GET /a?b HTTP/1.1\r\nuser-agent: u\r\ncookie: c=1\r\nHost: b\r\nX-Forwarded-For: x\r\nVia: p\r\n";
+        assert_eq!(content(&format!("{forwarded}\r\n")), received);
+        let identified = content(&format!("{forwarded}X-Request-Id: 7\r\n\r\n"));
+        assert_eq!((identified.base, received.identity), (received.base, 0));
+        assert_ne!(identified.identity, 0);
+        for (same, other) in [("GET", "PUT"), ("/a?b", "/a"), ("c=1", "c=2"), (": u", ": v")] {
+            assert_ne!(
+                content(&format!("{}\r\n", forwarded.replacen(same, other, 1))).base,
+                received.base,
+                "{other}"
+            );
         }
     }
 

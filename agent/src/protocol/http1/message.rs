@@ -205,9 +205,12 @@ impl Session {
     ) -> Framing {
         let reader = self.reader(direction);
         let message = reader.message;
-        let (mut request, framing) = head::request(head, &reader.line);
+        let (mut request, framing) = head::request(head, &reader.line, &cx.out.interest);
         request.head_size = size;
         request.incomplete = size.is_none();
+        if request.incomplete {
+            request.content = None;
+        }
         cx.out.counters.heads_incomplete += u64::from(size.is_none());
         if let Some(exchange) = self.pairing.get(message) {
             exchange.head_done = true;

@@ -5,6 +5,7 @@
 //! fields) and strict where leniency would invent messages: the first line must match its grammar to the letter.
 
 mod body;
+mod content;
 mod exchange;
 mod head;
 mod line;

@@ -26,7 +26,7 @@ use super::{
     process::Processes,
     span::{Evidence, SpanKind},
 };
-use crate::protocol::Origin;
+use crate::{event::Timestamp, protocol::Origin};
 
 /// Continuations that are followed back from a call.
 const CHAIN: u8 = 40;
@@ -44,11 +44,13 @@ pub struct Rules {
     /// The end side also where one thread read the request and another wrote the answer: wrong for programs whose workers
     /// answer from a shared completion queue. Default off.
     pub across_threads: bool,
+    /// The call is a request that the process received, sent on. Default on.
+    pub content: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { two_sided: true, start: true, end: true, across_threads: false }
+        Self { two_sided: true, start: true, end: true, across_threads: false, content: true }
     }
 }
 
@@ -63,6 +65,8 @@ pub(in crate::trace) struct Sides {
     over: bool,
     /// Request: the first byte of its final response was written, or never will be. Call: of it was read.
     answered: bool,
+    /// When that was; 0 when it never was.
+    answered_at: Timestamp,
     /// Call: the request of the start side.
     root: Option<Key>,
     /// Call: the call whose response was its trigger.
@@ -79,6 +83,8 @@ pub(in crate::trace) struct Sides {
     lost: bool,
     /// Call: the request of its start side was the only one open when it was sent.
     unambiguous: bool,
+    /// Request: its content is known to those that look for it. Call: so was that of all requests that were open.
+    compared: bool,
     /// Call: its number among those that its process has shown, once it is one of them.
     shown: Option<u64>,
 }
@@ -100,8 +106,33 @@ impl Sides {
     }
 
     /// A call has its final response.
-    pub(in crate::trace) const fn call_answered(&mut self) {
+    pub(in crate::trace) const fn call_answered(&mut self, at: Timestamp) {
         self.answered = true;
+        self.answered_at = at;
+    }
+
+    /// Its content is known, and for a call that of all requests that it could be.
+    pub(in crate::trace) const fn set_compared(&mut self) {
+        self.compared = true;
+    }
+
+    pub(in crate::trace) const fn is_compared(&self) -> bool {
+        self.compared
+    }
+
+    /// The request is answered, or never will be.
+    pub(in crate::trace) const fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Call: it was answered before the request was.
+    pub(in crate::trace) fn answered_within(&self, request: &Self) -> bool {
+        self.answered_at > Timestamp(0) && self.answered_at <= request.answered_at
+    }
+
+    /// Call: both sides agree, and not on this request.
+    pub(in crate::trace) fn agree_on_other(&self, request: Key) -> bool {
+        self.confirmed && self.root != Some(request)
     }
 }
 
@@ -214,6 +245,7 @@ impl Causality {
         let trigger = Trigger::of(exchanges, processes, origin.last_input);
         let request = exchanges.get_mut(key).filter(|request| !request.sides.answered)?;
         close(processes, request);
+        request.sides.answered_at = origin.at;
         let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
         if lost(processes, request) || trigger == Trigger::Lost {
             return Some(None);
@@ -323,10 +355,11 @@ fn close(processes: &mut Processes, request: &mut Exchange) {
     request.sides.over = true;
     if let Some(process) = processes.get_mut(request.pid) {
         process.belief.request_closed();
+        process.uncompared = process.uncompared.saturating_sub(u64::from(!request.sides.compared));
     }
 }
 
 /// Whether events of its process were lost since the exchange began (or nothing is known of the process any more).
-fn lost(processes: &Processes, exchange: &Exchange) -> bool {
+pub(in crate::trace) fn lost(processes: &Processes, exchange: &Exchange) -> bool {
     processes.get(exchange.pid).is_none_or(|process| process.epoch != exchange.sides.epoch)
 }

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod causality;
+mod content;
 mod flow;
 mod header;
 mod lifetime;

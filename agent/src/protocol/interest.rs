@@ -1,0 +1,45 @@
+//! What of a request's head the caller wants to hear besides what every span needs: fields by their names, and whether two
+//! requests are the same request (a proxy's two sides of it).
+
+use compact_str::CompactString;
+
+/// Set by the caller, in force for the heads that are read from then on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Compute [`Content`](super::Content).
+    pub content: bool,
+    fields: Vec<CompactString>,
+    /// A bit for each first letter of a name (its low five bits).
+    letters: u32,
+}
+
+impl Interest {
+    /// Fields to be given as they are, by name in any case.
+    #[must_use]
+    pub fn in_fields(names: &[String]) -> Self {
+        let fields: Vec<CompactString> = names.iter().map(|name| name.to_ascii_lowercase().into()).collect();
+        let letters =
+            fields.iter().filter_map(|name| name.as_bytes().first()).fold(0, |all, it| all | bit(*it));
+        Self { content: false, fields, letters }
+    }
+
+    /// [`Content`](super::Content) alone.
+    #[cfg(test)]
+    pub(super) fn in_content() -> Self {
+        Self { content: true, ..Self::default() }
+    }
+
+    /// The name of the field in lower case, if it is to be given.
+    pub(super) fn field(&self, name: &[u8]) -> Option<&CompactString> {
+        self.fields.iter().find(|field| field.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether a field whose name begins with this letter may be among those to be given.
+    pub(super) const fn may_begin(&self, letter: u8) -> bool {
+        self.letters & bit(letter) != 0
+    }
+}
+
+const fn bit(letter: u8) -> u32 {
+    1 << (letter & 0x1f)
+}

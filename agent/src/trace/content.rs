@@ -1,0 +1,271 @@
+//! Content: a proxy sends on what it received. Where the threads of a process tell nothing (one loop serves all), a call whose
+//! method, target and end-to-end fields are those of exactly one request that its process received before it, and that went
+//! out exactly once, was caused by that request.
+//!
+//! Equality alone would also join what two programs of the same make ask each other. So one of these must hold besides: the
+//! call lies inside of the request (sent after it came, answered before it was), or both carry the same `X-Request-ID` or
+//! its like.
+//!
+//! Only processes with calls that nothing else explains take part, and what is remembered is bounded, in number and in time.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    Tracer,
+    causality::{self, Orphan},
+    exchange::{Exchange, Key},
+    span::SpanKind,
+};
+use crate::{event::Timestamp, protocol::Content};
+
+/// What equals was received or sent within this time: nanoseconds.
+const WINDOW: u64 = 60_000_000_000;
+/// Requests and calls that are remembered.
+const REMEMBERED: usize = 65_536;
+/// More requests with one content than these need not be looked at: two are too many.
+const LOOKED_AT: usize = 8;
+
+/// Content within a process.
+type Name = (u32, Content);
+
+/// The requests and calls of the last minute.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    seen: FxHashMap<Name, Seen>,
+    /// The same in the order in which they came.
+    order: VecDeque<(Timestamp, Name, Side)>,
+    /// Forgotten before their time, to make room.
+    pub(super) forgotten: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Request,
+    Call,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    requests: VecDeque<(Timestamp, Key)>,
+    calls: u64,
+}
+
+impl Contents {
+    /// A request was received.
+    pub(super) fn request(&mut self, pid: u32, key: Key, at: Timestamp, content: Content) {
+        let name = (pid, content);
+        self.seen.entry(name).or_default().requests.push_back((at, key));
+        self.note(at, name, Side::Request);
+    }
+
+    /// A call was sent. One with an identity may be that of a request without: proxies add them.
+    pub(super) fn call(&mut self, pid: u32, at: Timestamp, content: Content) {
+        for name in
+            [Some((pid, content)), anonymous(content).map(|content| (pid, content))].into_iter().flatten()
+        {
+            self.seen.entry(name).or_default().calls += 1;
+            self.note(at, name, Side::Call);
+        }
+    }
+
+    /// The only request before `at` that the only call with this content can be, and whether they share an identity.
+    fn only(&self, pid: u32, at: Timestamp, content: Content) -> Option<(Key, bool)> {
+        if content.identity != 0
+            && let Some(seen) = self.seen.get(&(pid, content)).filter(|seen| !seen.requests.is_empty())
+        {
+            return seen.only(at).map(|key| (key, true));
+        }
+        let content = anonymous(content).unwrap_or(content);
+        self.seen.get(&(pid, content))?.only(at).map(|key| (key, false))
+    }
+
+    fn note(&mut self, at: Timestamp, name: Name, side: Side) {
+        self.order.push_back((at, name, side));
+        while let Some((oldest, ..)) = self.order.front() {
+            let crowded = self.order.len() > REMEMBERED;
+            if at.since(*oldest) <= WINDOW && !crowded {
+                return;
+            }
+            self.forgotten += u64::from(at.since(*oldest) <= WINDOW);
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((_, name, side)) = self.order.pop_front() else { return };
+        let Some(seen) = self.seen.get_mut(&name) else { return };
+        match side {
+            Side::Request => drop(seen.requests.pop_front()),
+            Side::Call => seen.calls -= 1,
+        }
+        if seen.requests.is_empty() && seen.calls == 0 {
+            self.seen.remove(&name);
+        }
+    }
+}
+
+impl Seen {
+    fn only(&self, at: Timestamp) -> Option<Key> {
+        if self.calls != 1 || self.requests.len() > LOOKED_AT {
+            return None;
+        }
+        let mut before = self.requests.iter().filter(|(received, _)| *received < at);
+        let (_, key) = before.next()?;
+        before.next().is_none().then_some(*key)
+    }
+}
+
+/// The content without its identity, if it has one.
+const fn anonymous(content: Content) -> Option<Content> {
+    if content.identity == 0 { None } else { Some(Content { identity: 0, ..content }) }
+}
+
+/// What content says of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Parent(Key),
+    /// It will be known when the request is answered.
+    Later,
+    Nothing,
+}
+
+impl Tracer {
+    /// Whether contents are of use to any process.
+    #[must_use]
+    pub const fn wants_content(&self) -> bool {
+        self.contents_wanted
+    }
+
+    /// The head of a request or a call was read.
+    pub(super) fn note_content(&mut self, key: Key, content: Option<Content>) {
+        let Some(content) = content else { return };
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let (pid, at) = (exchange.pid, exchange.at);
+        let Some(process) = self.processes.get_mut(pid).filter(|process| process.wants_content) else {
+            return;
+        };
+        if let Some(live) = exchange.live.as_deref_mut() {
+            live.content = Some(content);
+        }
+        match exchange.kind {
+            SpanKind::Server => {
+                if !exchange.sides.is_answered() && !exchange.sides.is_compared() {
+                    process.uncompared = process.uncompared.saturating_sub(1);
+                }
+                exchange.sides.set_compared();
+                self.contents.request(pid, key, at, content);
+            }
+            SpanKind::Client => {
+                if process.uncompared == 0 {
+                    exchange.sides.set_compared();
+                }
+                self.contents.call(pid, at, content);
+            }
+        }
+    }
+
+    /// Looks for the request of a call that has no parent otherwise.
+    pub(super) fn by_content(&mut self, key: Key, orphan: Orphan) -> Found {
+        if !self.settings.causality.content || matches!(orphan, Orphan::Loss | Orphan::Bound) {
+            return Found::Nothing;
+        }
+        let Some(call) = self.exchanges.get(key) else { return Found::Nothing };
+        if let Some(process) = self.processes.get_mut(call.pid) {
+            process.wants_content = true;
+            self.contents_wanted = true;
+        }
+        let Some(content) = call.live.as_deref().and_then(|live| live.content) else { return Found::Nothing };
+        let Some((request, identified)) = self.contents.only(call.pid, call.at, content) else {
+            return Found::Nothing;
+        };
+        let Some(received) = self.exchanges.get(request) else { return Found::Nothing };
+        let lost = |exchange: &Exchange| causality::lost(&self.processes, exchange);
+        if lost(call) || lost(received) || call.sides.agree_on_other(request) {
+            return Found::Nothing;
+        }
+        if received.sides.is_answered() {
+            let inside = call.sides.is_compared() && call.sides.answered_within(&received.sides);
+            return if inside || identified { Found::Parent(request) } else { Found::Nothing };
+        }
+        self.await_answer(key, request)
+    }
+
+    fn await_answer(&mut self, call: Key, request: Key) -> Found {
+        let bound = self.settings.calls_per_request;
+        match self.exchanges.live_mut(request) {
+            Some(live) if live.alike.len() < bound => {
+                if !live.alike.contains(&call) {
+                    live.alike.push(call);
+                }
+                Found::Later
+            }
+            _ => Found::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ConnectionId;
+
+    const CONTENT: Content = Content { base: 5, identity: 0 };
+    const NAMED: Content = Content { base: 5, identity: 9 };
+
+    fn key(number: u64) -> Key {
+        Key { connection: ConnectionId(number), ordinal: 0 }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn one_request_before_one_call() {
+        let mut contents = Contents::default();
+        assert_eq!(contents.only(1, at(9), CONTENT), None);
+        contents.request(1, key(1), at(1), CONTENT);
+        contents.call(1, at(2), CONTENT);
+        assert_eq!(contents.only(1, at(2), CONTENT), Some((key(1), false)));
+        assert_eq!(contents.only(2, at(2), CONTENT), None, "another process");
+        assert_eq!(contents.only(1, at(1), CONTENT), None, "not before it");
+        contents.request(1, key(2), at(3), CONTENT);
+        assert_eq!(contents.only(1, at(2), CONTENT), Some((key(1), false)), "what comes later is no cause");
+        assert_eq!(contents.only(1, at(4), CONTENT), None);
+        contents.request(1, key(3), at(61), CONTENT);
+        contents.request(1, key(4), at(64), CONTENT);
+        assert_eq!(contents.seen[&(1, CONTENT)].requests.len(), 2, "older ones are forgotten");
+    }
+
+    #[test]
+    fn what_goes_out_twice_is_nobodys() {
+        let mut contents = Contents::default();
+        contents.request(1, key(1), at(1), CONTENT);
+        contents.call(1, at(2), NAMED);
+        assert_eq!(contents.only(1, at(2), NAMED), Some((key(1), false)), "the proxy added an identity");
+        contents.call(1, at(3), Content { identity: 10, ..CONTENT });
+        assert_eq!(contents.only(1, at(2), NAMED), None);
+    }
+
+    #[test]
+    fn an_identity_tells_alike_requests_apart() {
+        let mut contents = Contents::default();
+        contents.request(1, key(1), at(1), NAMED);
+        contents.request(1, key(2), at(1), Content { identity: 10, ..CONTENT });
+        contents.request(1, key(3), at(1), CONTENT);
+        contents.call(1, at(2), NAMED);
+        assert_eq!(contents.only(1, at(2), NAMED), Some((key(1), true)));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut contents = Contents::default();
+        for number in 0..2 * REMEMBERED as u64 {
+            contents.request(1, key(number), at(1), Content { base: number, identity: 0 });
+        }
+        assert_eq!((contents.order.len(), contents.seen.len()), (REMEMBERED, REMEMBERED));
+        assert_eq!(contents.forgotten, REMEMBERED as u64);
+    }
+}

@@ -1,0 +1,180 @@
+//! Content: what a proxy sends on, where its loop tells nothing.
+
+use super::world::{Exchange, SECOND, World, get, thread};
+use crate::{
+    event::{ConnectionId, Thread},
+    protocol::{Content, RequestHead},
+    trace::span::Evidence,
+};
+
+const LOOP: Thread = Thread { pid: 1, tid: 1_000 };
+
+fn head(base: u64, identity: u64) -> RequestHead {
+    RequestHead { content: Some(Content { base, identity }), ..get("/") }
+}
+
+/// A proxy whose one loop reads all that is there, then writes all that is due: neither side of a call says anything.
+struct Proxy {
+    world: World,
+    clients: Vec<ConnectionId>,
+    backends: Vec<ConnectionId>,
+}
+
+impl Proxy {
+    fn new() -> Self {
+        let mut world = World::new();
+        let clients = (0..3).map(|_| world.open(thread(1, 0))).collect();
+        let backends = (0..3).map(|_| world.open(thread(1, 0))).collect();
+        Self { world, clients, backends }
+    }
+
+    /// From here on it is known to need its contents.
+    fn warm() -> Self {
+        let mut proxy = Self::new();
+        for round in 0..3 {
+            proxy.round(&[head(1_000 + 2 * round, 0), head(1_001 + 2 * round, 0)], Clone::clone);
+        }
+        proxy.world.pass(SECOND);
+        proxy
+    }
+
+    /// All requests come, are sent on, are answered: in steps that are mixed up.
+    fn round(
+        &mut self,
+        heads: &[RequestHead],
+        sent: impl Fn(&RequestHead) -> RequestHead,
+    ) -> Vec<(Exchange, Exchange)> {
+        let world = &mut self.world;
+        let requests: Vec<_> = heads
+            .iter()
+            .zip(&self.clients)
+            .map(|(head, it)| world.read_request_head(*it, LOOP, head.clone()))
+            .collect();
+        let calls: Vec<_> = heads
+            .iter()
+            .zip(&self.backends)
+            .map(|(head, it)| world.write_request_head(*it, LOOP, sent(head)))
+            .collect();
+        for call in &calls {
+            world.read_response(*call, LOOP);
+        }
+        for request in &requests {
+            world.answer(*request, LOOP);
+        }
+        requests.into_iter().zip(calls).collect()
+    }
+}
+
+#[test]
+fn a_proxy_whose_loop_says_nothing_is_known_by_what_it_sends_on() {
+    let mut proxy = Proxy::warm();
+    let mut pairs = vec![];
+    for round in 0..10 {
+        let heads = [0, 1, 2].map(|at| head(10 * round + at, 0));
+        pairs.extend(proxy.round(&heads, Clone::clone));
+    }
+    proxy.world.pass(SECOND);
+    for (request, call) in pairs {
+        proxy.world.assert_child(call, request, Evidence::Content);
+    }
+}
+
+#[test]
+fn alike_requests_are_nobodys_unless_an_identity_tells_them_apart() {
+    let mut proxy = Proxy::warm();
+    let alike = proxy.round(&[head(5, 0), head(5, 0)], Clone::clone);
+    let named = proxy.round(&[head(5, 7), head(5, 8)], Clone::clone);
+    proxy.world.pass(SECOND);
+    for (_, call) in alike {
+        proxy.world.assert_root(call);
+    }
+    for (request, call) in named {
+        proxy.world.assert_child(call, request, Evidence::Content);
+    }
+}
+
+#[test]
+fn an_identity_that_the_proxy_adds_does_no_harm() {
+    let mut proxy = Proxy::warm();
+    let pairs = proxy.round(&[head(5, 0), head(6, 0)], |received| {
+        let base = received.content.unwrap().base;
+        head(base, base + 100)
+    });
+    proxy.world.pass(SECOND);
+    for (request, call) in pairs {
+        proxy.world.assert_child(call, request, Evidence::Content);
+    }
+}
+
+#[test]
+fn what_is_tried_again_is_nobodys() {
+    let mut proxy = Proxy::warm();
+    let world = &mut proxy.world;
+    let other = world.read_request_head(proxy.clients[1], LOOP, head(6, 0));
+    let request = world.read_request_head(proxy.clients[0], LOOP, head(5, 0));
+    world.read_more(proxy.clients[1], LOOP);
+    let calls = [0, 1].map(|at| world.write_request_head(proxy.backends[at], LOOP, head(5, 0)));
+    for call in calls {
+        world.read_response(call, LOOP);
+    }
+    world.answer(other, LOOP);
+    world.answer(request, LOOP);
+    world.pass(SECOND);
+    for call in calls {
+        world.assert_root(call);
+    }
+}
+
+/// Two of the same program ask each other the same.
+#[test]
+fn equality_alone_joins_only_what_lies_inside() {
+    let mut proxy = Proxy::warm();
+    let world = &mut proxy.world;
+    let asked = world.read_request_head(proxy.clients[0], LOOP, head(5, 0));
+    world.answer(asked, LOOP);
+    let own = world.write_request_head(proxy.backends[0], LOOP, head(5, 0));
+    world.read_response(own, LOOP);
+    let named = world.read_request_head(proxy.clients[0], LOOP, head(5, 9));
+    world.answer(named, LOOP);
+    let later = world.write_request_head(proxy.backends[0], LOOP, head(5, 9));
+    world.read_response(later, LOOP);
+    world.pass(SECOND);
+    world.assert_root(own);
+    world.assert_child(later, named, Evidence::Content);
+}
+
+#[test]
+fn a_request_of_which_not_all_was_read_may_be_the_cause_too() {
+    let mut proxy = Proxy::warm();
+    let world = &mut proxy.world;
+    let cut = world.read_request_head(proxy.clients[2], LOOP, get("/long"));
+    let pairs = proxy.round(&[head(5, 0), head(6, 0)], Clone::clone);
+    proxy.world.answer(cut, LOOP);
+    let again = proxy.round(&[head(7, 0), head(8, 0)], Clone::clone);
+    proxy.world.pass(SECOND);
+    for (_, call) in pairs {
+        proxy.world.assert_root(call);
+    }
+    for (request, call) in again {
+        proxy.world.assert_child(call, request, Evidence::Content);
+    }
+}
+
+#[test]
+fn what_was_lost_makes_no_parent() {
+    let mut proxy = Proxy::warm();
+    let world = &mut proxy.world;
+    let requests = [0, 1].map(|at| world.read_request_head(proxy.clients[at], LOOP, head(5 + at as u64, 0)));
+    world.lose(1);
+    let calls = [0, 1].map(|at| world.write_request_head(proxy.backends[at], LOOP, head(5 + at as u64, 0)));
+    for call in calls {
+        world.read_response(call, LOOP);
+    }
+    for request in requests {
+        world.answer(request, LOOP);
+    }
+    world.pass(SECOND);
+    for call in calls {
+        world.assert_root(call);
+    }
+}
