@@ -61,6 +61,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which evidence may name a parent within a process.
     pub causality: CausalityRules,
+    /// Request headers that become attributes of spans, in lower case.
+    pub correlation_headers: Vec<String>,
     /// `redaction.query_parameters`: names besides the built-in ones; see [`Config::redaction`].
     pub query_parameters: Vec<String>,
     /// Level of the agent's own log; `None`: the command line decides.

@@ -17,8 +17,14 @@ use crate::{
         otlp::settings::{Compression, Endpoint, Header, OtlpSettings, Protocol},
     },
     process::{Glob, Rule, Selection},
-    trace::CausalityRules,
+    trace::{self, CausalityRules},
 };
+
+/// Most names in `correlation_headers`.
+const CORRELATION_HEADERS: usize = 16;
+/// Headers that are never shown.
+const CREDENTIALS: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token"];
 
 pub(super) fn config(root: &Node) -> Result<Config, Problem> {
     let root = Entry::new("", root);
@@ -33,6 +39,7 @@ pub(super) fn config(root: &Node) -> Result<Config, Problem> {
         "capture",
         "limits",
         "causality",
+        "correlation_headers",
         "redaction",
         "resource",
         "log",
@@ -49,6 +56,9 @@ pub(super) fn config(root: &Node) -> Result<Config, Problem> {
         capture: sections.read("capture", capture)?.unwrap_or_default(),
         limits,
         causality: sections.read("causality", causality)?.unwrap_or_default(),
+        correlation_headers: sections
+            .read("correlation_headers", correlation_headers)?
+            .unwrap_or_else(|| trace::Settings::default().correlation_headers),
         query_parameters: sections.read("redaction", query_parameters)?.unwrap_or_default(),
         log: sections.read("log", log_level)?,
     })
@@ -291,6 +301,29 @@ fn query_parameters(section: Entry<'_>) -> Result<Vec<String>, Problem> {
         items.map(|item| Ok(item.text("the name of a query parameter")?.to_owned())).collect()
     })?;
     Ok(names.unwrap_or_default())
+}
+
+/// Names of fields, in lower case. Those that carry credentials are refused: spans are no place for them.
+fn correlation_headers(section: Entry<'_>) -> Result<Vec<String>, Problem> {
+    const EXPECTED: &str = "a list of at most 16 names of request headers, like x-request-id";
+    let items: Vec<_> = section.list(EXPECTED)?.collect();
+    if items.len() > CORRELATION_HEADERS {
+        return Err(section.expected(EXPECTED));
+    }
+    items.into_iter().map(correlation_header).collect()
+}
+
+fn correlation_header(item: Entry<'_>) -> Result<String, Problem> {
+    let expected = "the name of a request header, like x-request-id";
+    let name = item.text(expected)?.to_ascii_lowercase();
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return Err(item.expected(expected));
+    }
+    if CREDENTIALS.contains(&name.as_str()) {
+        return Err(item.problem("this header carries credentials, which spans must not hold"));
+    }
+    Ok(name)
 }
 
 /// What is each process's own is refused, since it would never be used.

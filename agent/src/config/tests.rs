@@ -86,6 +86,7 @@ export:
 capture: { bytes: 256, ring_bytes: 1MiB }
 limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
 causality: { start: false, across_threads: true }
+correlation_headers: [ X-Trace, x-request-id ]
 redaction: { query_parameters: [ Ticket ] }
 resource: { deployment.environment.name: prod, tier: "1", service.namespace: shop }
 log: debug
@@ -120,6 +121,7 @@ log: debug
     assert_eq!(config.causality, causality);
     assert_eq!(config.log, Some(LogLevel::Debug));
     assert_eq!(config.query_parameters, ["Ticket"]);
+    assert_eq!(config.correlation_headers, ["x-trace", "x-request-id"]);
 
     let environment = |name: &str| {
         (name == "OTEL_RESOURCE_ATTRIBUTES").then(|| "tier=0,deployment.environment.name=dev,a=b".to_owned())
@@ -190,7 +192,7 @@ fn errors_of_the_whole_file() {
         ("# nothing\n", "2:1: the file is empty; `wirespan config default` prints one to start from"),
         (
             "- a\n",
-            "1:1: expected a mapping with select, exclude, export, metrics, capture, limits, causality, redaction, resource, log, found a list",
+            "1:1: expected a mapping with select, exclude, export, metrics, capture, limits, causality, correlation_headers, redaction, resource, log, found a list",
         ),
         (
             "export: { console: {} }\n",
@@ -220,11 +222,11 @@ fn errors_of_values() {
     for (section, expected) in [
         (
             "sellect: []",
-            "1:1: unknown key sellect; did you mean select? (known here: select, exclude, export, metrics, capture, limits, causality, redaction, resource, log)",
+            "1:1: unknown key sellect; did you mean select? (known here: select, exclude, export, metrics, capture, limits, causality, correlation_headers, redaction, resource, log)",
         ),
         (
             "zzzzzz: []",
-            "1:1: unknown key zzzzzz (known here: select, exclude, export, metrics, capture, limits, causality, redaction, resource, log)",
+            "1:1: unknown key zzzzzz (known here: select, exclude, export, metrics, capture, limits, causality, correlation_headers, redaction, resource, log)",
         ),
         ("select: []", &format!("1:9: select: {SELECT_HINT}")),
         ("select:", "1:7: select: expected a list of rules, found nothing"),
@@ -362,6 +364,14 @@ fn errors_of_values() {
         (
             "redaction: { query_parameters: token }",
             "1:32: query_parameters: expected a list of names of query parameters, found \"token\"",
+        ),
+        (
+            "correlation_headers: [ \"a b\" ]",
+            "1:24: correlation_headers: expected the name of a request header, like x-request-id, found \"a b\"",
+        ),
+        (
+            "correlation_headers: [ Cookie ]",
+            "1:24: correlation_headers: this header carries credentials, which spans must not hold",
         ),
         ("resource: [ a ]", "1:11: resource: expected a mapping of attribute names to values, found a list"),
         (

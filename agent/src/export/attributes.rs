@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use compact_str::CompactString;
+
 use crate::trace::span::{Http, Span, Status};
 
 /// The version of the semantic conventions that the names below are from.
@@ -47,7 +49,7 @@ pub(crate) trait Sink {
     fn text(&mut self, key: Key, value: &str);
     fn integer(&mut self, key: Key, value: i64);
     fn boolean(&mut self, key: Key, value: bool);
-    fn texts(&mut self, key: Key, values: &[&'static str]);
+    fn texts(&mut self, name: &str, values: &[&str]);
     fn address(&mut self, key: Key, value: IpAddr);
 }
 
@@ -88,8 +90,21 @@ fn http_attributes(http: &Http, out: &mut impl Sink) {
     out.text(key!("network.protocol.name"), "http");
     optional_text(key!("network.protocol.version"), known(http.version), out);
     optional_text(key!("user_agent.original"), http.user_agent.as_deref(), out);
+    request_headers(&http.request_headers, out);
     optional_size(key!("http.request.body.size"), http.request_body_size, out);
     optional_size(key!("http.response.body.size"), http.response_body_size, out);
+}
+
+/// One attribute per name, with all its values.
+fn request_headers(headers: &[(CompactString, CompactString)], out: &mut impl Sink) {
+    for (index, (name, _)) in headers.iter().enumerate() {
+        if headers[..index].iter().any(|(earlier, _)| earlier == name) {
+            continue;
+        }
+        let of_name = headers[index..].iter().filter(|(other, _)| other == name);
+        let values: Vec<&str> = of_name.map(|(_, value)| value.as_str()).collect();
+        out.texts(&format!("http.request.header.{name}"), &values);
+    }
 }
 
 fn network_attributes(local: Option<SocketAddr>, peer: SocketAddr, out: &mut impl Sink) {
@@ -112,7 +127,7 @@ fn wirespan_attributes(span: &Span, out: &mut impl Sink) {
         out.boolean(key!("wirespan.parent.unknown"), true);
     }
     if !span.incomplete.is_empty() {
-        out.texts(key!("wirespan.incomplete"), &span.incomplete);
+        out.texts("wirespan.incomplete", &span.incomplete);
     }
     if span.missing_bytes > 0 {
         out.integer(key!("wirespan.missing.bytes"), saturated(span.missing_bytes));

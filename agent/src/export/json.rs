@@ -158,9 +158,10 @@ fn status(span: &Span, out: &mut Vec<u8>) {
 struct JsonAttributes<'a>(&'a mut Vec<u8>);
 
 impl JsonAttributes<'_> {
-    fn rare(&mut self, key: Key, value: impl FnOnce(&mut Vec<u8>)) {
+    /// `name` needs no escaping: it is of the conventions, or the token that names a field.
+    fn rare(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
         self.0.extend_from_slice(br#"{"key":""#);
-        self.0.extend_from_slice(key.name.as_bytes());
+        self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(br#"","value":"#);
         value(self.0);
         self.0.extend_from_slice(b"},");
@@ -182,11 +183,11 @@ impl Sink for JsonAttributes<'_> {
 
     fn boolean(&mut self, key: Key, value: bool) {
         let value: &[u8] = if value { br#"{"boolValue":true}"# } else { br#"{"boolValue":false}"# };
-        self.rare(key, |out| out.extend_from_slice(value));
+        self.rare(key.name, |out| out.extend_from_slice(value));
     }
 
-    fn texts(&mut self, key: Key, values: &[&'static str]) {
-        self.rare(key, |out| texts_value(values, out));
+    fn texts(&mut self, name: &str, values: &[&str]) {
+        self.rare(name, |out| texts_value(values, out));
     }
 
     fn address(&mut self, key: Key, value: IpAddr) {

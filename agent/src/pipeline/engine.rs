@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Closed, ConnectionId, Direction, Event, Feedback, Opened, Timestamp, Transfer},
-    protocol::{Connection, Counters as ProtocolCounters, Limits, Output},
+    protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
     trace::{self, Tracer, span::Traced},
 };
 
@@ -62,6 +62,7 @@ impl Engine {
     /// An engine that has seen nothing; the first events should be the clock and the run key.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        let interest = Interest::in_fields(&settings.trace.correlation_headers);
         Self {
             tracer: Tracer::new(settings.trace),
             connections: Connections::new(Bounds {
@@ -71,7 +72,7 @@ impl Engine {
             }),
             next_idle_search: Timestamp::default(),
             limits: settings.limits,
-            output: Output::default(),
+            output: Output { interest, ..Output::default() },
             feedback: Vec::new(),
             tally: Tally::default(),
         }

@@ -63,6 +63,7 @@ pub(crate) fn server_span() -> Span {
             client_address: Some("192.0.2.7".into()),
             client_port: Some(51_000),
             user_agent: Some("curl/8.9.1".into()),
+            request_headers: vec![("x-request-id".into(), "7".into()), ("x-request-id".into(), "8".into())],
             request_body_size: Some(0),
             response_body_size: Some(2048),
             ..Http::default()

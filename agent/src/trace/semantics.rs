@@ -82,6 +82,11 @@ impl Semantics {
             client_address,
             client_port,
             user_agent: head.user_agent.map(|agent| limited(agent, self.limits.user_agent, counters)),
+            request_headers: head
+                .fields
+                .into_iter()
+                .map(|(name, value)| (name, limited(value, self.limits.header, counters)))
+                .collect(),
             request_body_size: None,
             response_body_size: None,
         });

@@ -172,6 +172,14 @@ fn without_a_host_the_addresses_of_the_connection_serve() {
 }
 
 #[test]
+fn headers_that_were_asked_for_are_kept_within_their_limit() {
+    let long = "x".repeat(300);
+    let sent = RequestHead { fields: vec![("x-request-id".into(), long.into())], ..head("GET", "/", None) };
+    let (_, http) = http(SpanKind::Server, sent);
+    assert_eq!(http.request_headers, [("x-request-id".into(), "x".repeat(256).into())]);
+}
+
+#[test]
 fn versions_scheme_and_user_agent() {
     let sent = RequestHead { version_minor: 0, user_agent: Some("curl/8".into()), ..head("GET", "/", None) };
     let (_, http) = http(SpanKind::Server, sent);

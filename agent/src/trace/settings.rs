@@ -40,6 +40,8 @@ pub struct Settings {
     pub flow_keys: usize,
     /// Which evidence may name a parent within a process.
     pub causality: Rules,
+    /// Fields of requests that become attributes, in lower case. Default `x-request-id`.
+    pub correlation_headers: Vec<String>,
     /// Limits of texts.
     pub text: TextLimits,
     /// What is replaced in URLs.
@@ -64,6 +66,7 @@ impl Default for Settings {
             processes: 32_768,
             flow_keys: 65_536,
             causality: Rules::default(),
+            correlation_headers: vec!["x-request-id".to_owned()],
             text: TextLimits::default(),
             redaction: Redaction::default(),
         }
@@ -80,6 +83,8 @@ pub struct TextLimits {
     pub query: usize,
     /// `user_agent.original`. Default 512.
     pub user_agent: usize,
+    /// `http.request.header.<name>`. Default 256.
+    pub header: usize,
     /// `http.request.method_original`. Default 64.
     pub method: usize,
     /// `server.address`, and the authority in `url.full`. Default 255, the longest DNS name.
@@ -88,7 +93,7 @@ pub struct TextLimits {
 
 impl Default for TextLimits {
     fn default() -> Self {
-        Self { path: 2_048, query: 2_048, user_agent: 512, method: 64, host: 255 }
+        Self { path: 2_048, query: 2_048, user_agent: 512, header: 256, method: 64, host: 255 }
     }
 }
 

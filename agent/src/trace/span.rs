@@ -190,6 +190,8 @@ pub struct Http {
     pub client_address: Option<CompactString>,
     pub client_port: Option<u16>,
     pub user_agent: Option<CompactString>,
+    /// `http.request.header.<name>` of the fields that were asked for, by name in lower case, one per line of the head.
+    pub request_headers: Vec<(CompactString, CompactString)>,
     pub request_body_size: Option<u64>,
     pub response_body_size: Option<u64>,
 }

@@ -126,8 +126,8 @@ impl Sink for Attributes {
         self.0.push(attribute(key.name, any_value::Value::BoolValue(value)));
     }
 
-    fn texts(&mut self, key: Key, values: &[&'static str]) {
-        self.0.push(attribute(key.name, texts(values)));
+    fn texts(&mut self, name: &str, values: &[&str]) {
+        self.0.push(attribute(name, texts(values)));
     }
 
     fn address(&mut self, key: Key, value: IpAddr) {
@@ -174,6 +174,13 @@ mod tests {
                     Some(any_value::Value::StringValue(text)) => text,
                     Some(any_value::Value::IntValue(number)) => number.to_string(),
                     Some(any_value::Value::BoolValue(truth)) => truth.to_string(),
+                    Some(any_value::Value::ArrayValue(array)) => {
+                        let texts = array.values.into_iter().map(|value| match value.value {
+                            Some(any_value::Value::StringValue(text)) => text,
+                            other => format!("{other:?}"),
+                        });
+                        texts.collect::<Vec<_>>().join(", ")
+                    }
                     other => format!("{other:?}"),
                 };
                 (attribute.key, value)
@@ -204,6 +211,7 @@ mod tests {
                 ("network.protocol.name", "http"),
                 ("network.protocol.version", "1.1"),
                 ("user_agent.original", "curl/8.9.1"),
+                ("http.request.header.x-request-id", "7, 8"),
                 ("http.request.body.size", "0"),
                 ("http.response.body.size", "2048"),
                 ("network.peer.address", "192.0.2.7"),

@@ -235,8 +235,8 @@ impl Sink for Attributes<'_> {
         self.out.push(u8::from(value));
     }
 
-    fn texts(&mut self, key: Key, values: &[&'static str]) {
-        self.write_texts(key.name, values);
+    fn texts(&mut self, name: &str, values: &[&str]) {
+        self.write_texts(name, values);
     }
 
     fn address(&mut self, key: Key, value: IpAddr) {
