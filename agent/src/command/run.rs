@@ -83,6 +83,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         connections: config.limits.connections as usize,
         causality: config.causality,
         redaction: config.redaction(),
+        instrumented: config.instrumented,
         correlation_headers: config.correlation_headers,
         ..trace::Settings::default()
     };

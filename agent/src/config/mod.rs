@@ -19,7 +19,7 @@ pub(crate) use quantity::bytes as parse_size;
 use crate::{
     export::{self, HostResource, otlp::settings::InvalidVariable},
     process::Selection,
-    trace::{CausalityRules, Redaction, SENSITIVE_QUERY_NAMES},
+    trace::{CausalityRules, Instrumented, Redaction, SENSITIVE_QUERY_NAMES},
 };
 
 /// Bytes of a configuration file.
@@ -61,6 +61,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which evidence may name a parent within a process.
     pub causality: CausalityRules,
+    /// What becomes of the spans of programs that export their own.
+    pub instrumented: Instrumented,
     /// Request headers that become attributes of spans, in lower case.
     pub correlation_headers: Vec<String>,
     /// `redaction.query_parameters`: names besides the built-in ones; see [`Config::redaction`].

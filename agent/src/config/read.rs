@@ -17,7 +17,7 @@ use crate::{
         otlp::settings::{Compression, Endpoint, Header, OtlpSettings, Protocol},
     },
     process::{Glob, Rule, Selection},
-    trace::{self, CausalityRules},
+    trace::{self, CausalityRules, Instrumented},
 };
 
 /// Most names in `correlation_headers`.
@@ -39,6 +39,7 @@ pub(super) fn config(root: &Node) -> Result<Config, Problem> {
         "capture",
         "limits",
         "causality",
+        "instrumented",
         "correlation_headers",
         "redaction",
         "resource",
@@ -56,6 +57,7 @@ pub(super) fn config(root: &Node) -> Result<Config, Problem> {
         capture: sections.read("capture", capture)?.unwrap_or_default(),
         limits,
         causality: sections.read("causality", causality)?.unwrap_or_default(),
+        instrumented: sections.read("instrumented", instrumented)?.unwrap_or_default(),
         correlation_headers: sections
             .read("correlation_headers", correlation_headers)?
             .unwrap_or_else(|| trace::Settings::default().correlation_headers),
@@ -301,6 +303,15 @@ fn query_parameters(section: Entry<'_>) -> Result<Vec<String>, Problem> {
         items.map(|item| Ok(item.text("the name of a query parameter")?.to_owned())).collect()
     })?;
     Ok(names.unwrap_or_default())
+}
+
+fn instrumented(entry: Entry<'_>) -> Result<Instrumented, Problem> {
+    let expected = "skip or join";
+    match entry.text(expected)? {
+        "skip" => Ok(Instrumented::Skip),
+        "join" => Ok(Instrumented::Join),
+        _ => Err(entry.expected(expected)),
+    }
 }
 
 /// Names of fields, in lower case. Those that carry credentials are refused: spans are no place for them.

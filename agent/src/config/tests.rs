@@ -9,7 +9,7 @@ use crate::{
         otlp::settings::{Compression, Endpoint, Protocol},
     },
     process::{Glob, Rule},
-    trace::CausalityRules,
+    trace::{CausalityRules, Instrumented},
 };
 
 const MINIMAL: &str = "select: [ { port: 80 } ]\nexport: { console: {} }\n";
@@ -86,6 +86,7 @@ export:
 capture: { bytes: 256, ring_bytes: 1MiB }
 limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
 causality: { start: false, across_threads: true }
+instrumented: join
 correlation_headers: [ X-Trace, x-request-id ]
 redaction: { query_parameters: [ Ticket ] }
 resource: { deployment.environment.name: prod, tier: "1", service.namespace: shop }
@@ -121,6 +122,7 @@ log: debug
     assert_eq!(config.causality, causality);
     assert_eq!(config.log, Some(LogLevel::Debug));
     assert_eq!(config.query_parameters, ["Ticket"]);
+    assert_eq!(config.instrumented, Instrumented::Join);
     assert_eq!(config.correlation_headers, ["x-trace", "x-request-id"]);
 
     let environment = |name: &str| {
@@ -192,7 +194,7 @@ fn errors_of_the_whole_file() {
         ("# nothing\n", "2:1: the file is empty; `wirespan config default` prints one to start from"),
         (
             "- a\n",
-            "1:1: expected a mapping with select, exclude, export, metrics, capture, limits, causality, correlation_headers, redaction, resource, log, found a list",
+            "1:1: expected a mapping with select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, redaction, resource, log, found a list",
         ),
         (
             "export: { console: {} }\n",
@@ -222,11 +224,11 @@ fn errors_of_values() {
     for (section, expected) in [
         (
             "sellect: []",
-            "1:1: unknown key sellect; did you mean select? (known here: select, exclude, export, metrics, capture, limits, causality, correlation_headers, redaction, resource, log)",
+            "1:1: unknown key sellect; did you mean select? (known here: select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, redaction, resource, log)",
         ),
         (
             "zzzzzz: []",
-            "1:1: unknown key zzzzzz (known here: select, exclude, export, metrics, capture, limits, causality, correlation_headers, redaction, resource, log)",
+            "1:1: unknown key zzzzzz (known here: select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, redaction, resource, log)",
         ),
         ("select: []", &format!("1:9: select: {SELECT_HINT}")),
         ("select:", "1:7: select: expected a list of rules, found nothing"),
@@ -373,6 +375,7 @@ fn errors_of_values() {
             "correlation_headers: [ Cookie ]",
             "1:24: correlation_headers: this header carries credentials, which spans must not hold",
         ),
+        ("instrumented: off", "1:15: instrumented: expected skip or join, found \"off\""),
         ("resource: [ a ]", "1:11: resource: expected a mapping of attribute names to values, found a list"),
         (
             "resource: { service.name: x }",

@@ -234,6 +234,9 @@ impl Engine {
         for message in self.output.messages.drain(..) {
             self.tracer.message(id, message);
         }
+        for pid in self.output.exporters.drain(..) {
+            self.tracer.exports_by_grpc(pid);
+        }
         self.feedback.append(&mut self.output.feedback);
         self.output.interest.content = self.tracer.wants_content();
     }

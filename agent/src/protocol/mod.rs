@@ -5,6 +5,7 @@ mod connection;
 pub mod http1;
 mod interest;
 mod limits;
+mod otlp;
 
 pub use connection::Connection;
 pub use interest::Interest;
@@ -133,6 +134,8 @@ pub struct ExchangeEnd {
 pub struct Output {
     pub messages: Vec<Message>,
     pub feedback: Vec<Feedback>,
+    /// Processes that were seen to send traces over OTLP/gRPC.
+    pub exporters: Vec<u32>,
     /// What the caller wants to hear.
     pub interest: Interest,
     /// Running totals: the caller takes or reads them, no one resets them here.

@@ -250,9 +250,7 @@ impl Tracer {
         if waiting {
             self.counters.waiting -= 1;
         }
-        self.counters.spans += 1;
-        self.counters.incomplete_spans += u64::from(!span.incomplete.is_empty());
-        self.assembly.ready.push(Traced::Span(span));
+        self.give(span);
     }
 
     /// A parent found after the child's trace was fixed.

@@ -8,7 +8,7 @@ use super::{
     Tracer,
     causality::Trigger,
     errors,
-    span::{Span, SpanKind, Status, Traced},
+    span::{Span, SpanKind, Status},
 };
 use crate::event::{Connecting, ConnectionId, SocketId, Thread, Timestamp};
 
@@ -80,8 +80,7 @@ impl Tracer {
         span.status = Status::Error;
         span.error = Some(errors::connect_error_type(errno).into_owned());
         self.counters.failed_connects += 1;
-        self.counters.spans += 1;
-        self.assembly.ready.push(Traced::Span(span));
+        self.give(span);
     }
 
     /// A notice of a connect that began at `at` and is still in progress.

@@ -89,7 +89,7 @@ impl Tracer {
                 }
                 Notice::Connect(socket, at) => self.open_connect(socket, at),
             };
-            if let Some(span) = span {
+            if let Some(span) = span.filter(|span| !self.leaves_out(span.process.pid)) {
                 self.counters.open_notices += 1;
                 self.assembly.ready.push(Traced::Open(span));
             }

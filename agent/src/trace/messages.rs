@@ -115,6 +115,9 @@ impl Tracer {
         let incoming = incoming(&mut head, &mut self.counters);
         let prefix = head.prefix;
         let content = head.content;
+        self.note_export(pid, kind, &head);
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let Some(live) = exchange.live.as_deref_mut() else { return };
         self.semantics.request(&mut live.span, head, &mut self.counters);
         if let Some(incoming) = incoming {
             let parent = incoming.parent;

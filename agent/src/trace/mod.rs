@@ -20,6 +20,7 @@ mod errors;
 mod exchange;
 mod flow;
 mod identifiers;
+mod instrumented;
 mod lifetime;
 mod messages;
 mod parents;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 pub use causality::Rules as CausalityRules;
 pub use counters::{Counters, Sample};
+pub use instrumented::Instrumented;
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
 pub(crate) use semantics::address_text;
 pub use settings::{Settings, TextLimits};

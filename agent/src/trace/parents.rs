@@ -131,7 +131,7 @@ impl Tracer {
             }
             Some((call, sent)) => sent.passed_on.then_some(call),
         };
-        if let Some(call) = by_flow {
+        if let Some(call) = by_flow.filter(|call| !self.hides(*call, key)) {
             self.decide_child(key, call, Evidence::Flow);
         } else if has_context {
             self.decide(key, Parentage::Header);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::causality::Belief;
+use super::{causality::Belief, instrumented::Otlp};
 use crate::event::{ProcessFacts, UNKNOWN_SERVICE};
 
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub(super) struct Process {
     pub(super) belief: Belief,
     /// Rises with every loss of events and with exec: what began in an earlier epoch is not joined to what came after.
     pub(super) epoch: u32,
+    pub(super) otlp: Otlp,
     /// It has calls that nothing but their content may explain.
     pub(super) wants_content: bool,
     /// Open requests whose content is not known: a call may be any of them.
@@ -28,6 +29,7 @@ impl Process {
             facts,
             belief: Belief::default(),
             epoch: 0,
+            otlp: Otlp::default(),
             wants_content: false,
             uncompared: 0,
             drops: None,
@@ -59,6 +61,7 @@ impl Processes {
                 if !same_program && !first_facts {
                     known.belief = Belief::default();
                     known.wants_content = false;
+                    known.otlp = Otlp::default();
                     known.epoch += 1;
                 }
                 if known.facts.start_time != facts.start_time {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{causality::Rules, redaction::Redaction};
+use super::{causality::Rules, instrumented::Instrumented, redaction::Redaction};
 
 /// How far the trace layer may go in memory and in waiting. All times are event time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub struct Settings {
     pub flow_keys: usize,
     /// Which evidence may name a parent within a process.
     pub causality: Rules,
+    /// What becomes of the spans of programs that export their own. Default: they are left out.
+    pub instrumented: Instrumented,
     /// Fields of requests that become attributes, in lower case. Default `x-request-id`.
     pub correlation_headers: Vec<String>,
     /// Limits of texts.
@@ -66,6 +68,7 @@ impl Default for Settings {
             processes: 32_768,
             flow_keys: 65_536,
             causality: Rules::default(),
+            instrumented: Instrumented::default(),
             correlation_headers: vec!["x-request-id".to_owned()],
             text: TextLimits::default(),
             redaction: Redaction::default(),

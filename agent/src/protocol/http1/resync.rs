@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::Ordinal,
+    protocol::{Ordinal, otlp},
     stream::Call,
 };
 
@@ -138,6 +138,12 @@ impl Session {
         call: &mut Call<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
+        if direction == Direction::Out && self.client.is_none() {
+            self.http2 |= call.front().starts_with(otlp::PREFACE);
+            if otlp::exports_traces(call.front()) {
+                cx.out.exporters.push(call.thread.pid);
+            }
+        }
         self.reader(direction).state = State::Lost(Lost::Nothing);
         self.pass(direction, call, cx);
         self.unknown_calls += 1;
@@ -152,6 +158,8 @@ impl Session {
         let limits = cx.limits;
         let (starts, calls) = match self.client {
             Some(_) => (limits.unknown_starts_late, u32::MAX),
+            // Its requests come after its settings; of what they are only one is of interest.
+            None if self.http2 => (limits.unknown_starts_late, limits.unknown_calls),
             None if self.late_join => (limits.unknown_starts_late, limits.unknown_calls_late),
             None => (limits.unknown_starts, limits.unknown_calls),
         };

@@ -70,6 +70,8 @@ pub(crate) struct Session {
     pub(super) readers: [Reader; 2],
     pub(super) pairing: Pairing,
     pub(super) late_join: bool,
+    /// The client has begun as one of HTTP/2.
+    pub(super) http2: bool,
     /// Bytes were missing that may have begun a message.
     pub(super) lossy: bool,
     pub(super) unknown_starts: u32,
@@ -94,6 +96,7 @@ impl Session {
             readers: from_start.map(Reader::new),
             pairing: Pairing::new(late_join),
             late_join,
+            http2: false,
             lossy: false,
             unknown_starts: 0,
             unknown_calls: 0,

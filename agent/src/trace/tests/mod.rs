@@ -5,6 +5,7 @@ mod causality;
 mod content;
 mod flow;
 mod header;
+mod instrumented;
 mod lifetime;
 mod simulation;
 mod world;

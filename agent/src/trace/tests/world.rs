@@ -129,10 +129,15 @@ impl World {
     }
 
     pub(super) fn process(&mut self, pid: u32) {
+        self.exec(pid, &format!("/bin/program-{pid}"));
+    }
+
+    /// A process executes a program.
+    pub(super) fn exec(&mut self, pid: u32, executable: &str) {
         let facts = ProcessFacts {
             pid,
             start_time: 1,
-            executable: format!("/bin/program-{pid}").into(),
+            executable: executable.into(),
             service_name: format!("service-{pid}").into(),
             ..ProcessFacts::default()
         };

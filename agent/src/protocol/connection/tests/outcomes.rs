@@ -74,7 +74,7 @@ fn other_protocols_are_given_up_soon() {
     it.send("220 mail ESMTP\r\n").receive("EHLO x\r\n").send("250 ok\r\n");
     assert!(it.opaque(), "the server speaks first");
     let mut it = Conversation::new();
-    it.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0").receive("\0\0\0\x04\0").send("\0\0\0\x04\x01");
+    it.receive("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0").send("\0\0\0\x04\0").receive("\0\0\0\x04\x01");
     assert!(it.opaque(), "HTTP/2");
     let mut it = Conversation::new();
     for _ in 0..16 {
@@ -156,4 +156,16 @@ fn too_many_pending_requests_start_the_pairing_anew() {
     let exchanges = it.exchanges();
     assert!(exchanges[..6].iter().all(|exchange| exchange == "GET / Lost"), "{exchanges:?}");
     assert_eq!(exchanges[6], "GET / 205 Complete");
+}
+
+#[test]
+fn a_client_that_sends_traces_over_grpc_is_noted() {
+    let path = b"\x83\x86\x45\x3b/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let mut it = Conversation::new();
+    it.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").send(b"\0\0\0\x04\0\0\0\0\0");
+    it.receive(b"\0\0\0\x04\0\0\0\0\0").send(b"\0\0\0\x04\x01\0\0\0\0").send(path);
+    assert_eq!(it.out.exporters, [1]);
+    let mut it = Conversation::new();
+    it.receive("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").receive(path);
+    assert!(it.out.exporters.is_empty(), "a collector receives them");
 }

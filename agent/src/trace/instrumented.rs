@@ -1,0 +1,92 @@
+//! Programs that are instrumented already: they export traces over OTLP themselves, so spans of theirs from here would be
+//! there twice.
+//!
+//! Recognised by what they do, not by their environment: a process that sends traces to an OTLP endpoint (a POST to
+//! `…/v1/traces`, or gRPC's `TraceService/Export`) and receives none, as a collector or a proxy in front of one does. What was
+//! given out before its first export stays.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Tracer,
+    exchange::Key,
+    span::{Span, SpanKind, Traced},
+};
+use crate::protocol::RequestHead;
+
+/// What becomes of the spans of a program that exports its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Instrumented {
+    /// They are left out, counted.
+    #[default]
+    Skip,
+    /// They are given out beside its own.
+    Join,
+}
+
+/// What a process has to do with OTLP.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Otlp {
+    exports: bool,
+    receives: bool,
+}
+
+impl Otlp {
+    const fn is_source(self) -> bool {
+        self.exports && !self.receives
+    }
+}
+
+/// The path of OTLP over HTTP (opentelemetry.io/docs/specs/otlp), behind whatever prefix the endpoint has.
+fn is_export(head: &RequestHead) -> bool {
+    let path = head.target.split(['?', '#']).next().unwrap_or_default();
+    head.method == "POST" && path.ends_with("/v1/traces")
+}
+
+impl Tracer {
+    /// The head of a request or call was read.
+    pub(super) fn note_export(&mut self, pid: u32, kind: SpanKind, head: &RequestHead) {
+        if !is_export(head) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(pid) else { return };
+        match kind {
+            SpanKind::Client => process.otlp.exports = true,
+            SpanKind::Server => process.otlp.receives = true,
+        }
+    }
+
+    /// The process sends traces over gRPC.
+    pub fn exports_by_grpc(&mut self, pid: u32) {
+        if let Some(process) = self.processes.get_mut(pid) {
+            process.otlp.exports = true;
+        }
+    }
+
+    /// Whether the spans of a process are left out.
+    pub(super) fn leaves_out(&self, pid: u32) -> bool {
+        self.settings.instrumented == Instrumented::Skip
+            && self.processes.get(pid).is_some_and(|process| process.otlp.is_source())
+    }
+
+    /// Whether this exchange will have no span to refer to, for one of another process.
+    pub(super) fn hides(&self, parent: Key, child: Key) -> bool {
+        let pid = |key: Key| self.exchanges.get(key).map(|exchange| exchange.pid);
+        match (pid(parent), pid(child)) {
+            (Some(parent), Some(child)) => parent != child && self.leaves_out(parent),
+            _ => false,
+        }
+    }
+
+    /// Gives out a finished span.
+    pub(super) fn give(&mut self, span: Box<Span>) {
+        if self.leaves_out(span.process.pid) {
+            self.counters.left_out += 1;
+            return;
+        }
+        self.counters.spans += 1;
+        self.counters.incomplete_spans += u64::from(!span.incomplete.is_empty());
+        self.assembly.ready.push(Traced::Span(span));
+    }
+}
