@@ -56,7 +56,7 @@ mod tests {
             let (_, code, length) = CODES.iter().find(|(known, ..)| known == character).unwrap();
             bits.push_str(&format!("{code:0length$b}", length = *length as usize));
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('1');
         }
         let bytes: Vec<u8> = bits
