@@ -68,9 +68,16 @@ const _: () = assert!(size_of::<Runtime>() == 24);
 pub struct Process {
     /// Records of this process lost so far.
     pub drops: u64,
+    /// Not 0: it moves bytes of sockets through io_uring, so that no thread's last input means anything.
+    pub rings: u64,
 }
 
-const _: () = assert!(size_of::<Process>() == 8);
+impl Process {
+    /// One that has just been selected.
+    pub const SELECTED: Self = Self { drops: 0, rings: 0 };
+}
+
+const _: () = assert!(size_of::<Process>() == 16);
 
 /// A traced connection. Arrays are (out, in).
 #[derive(Debug, Clone, Copy)]

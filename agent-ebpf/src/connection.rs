@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 
 use crate::{
-    context::{Caller, distrust},
+    context::{Caller, distrust, meaningful_input},
     count::add,
     kernel::{self, Sock},
     maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, PENDING, SCRATCH, SWITCHES, offset, tunable},
@@ -286,7 +286,10 @@ fn connecting(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
     let mut flow = NO_FLOW;
     kernel::flow_into(sock, family, &mut flow)?;
-    let last = if distrust()? == withheld::IO_URING { NOTHING } else { caller.last_input() };
+    let mut last = if distrust()? == withheld::IO_URING { NOTHING } else { caller.last_input() };
+    if let Some(process) = caller.process() {
+        last = meaningful_input(process, last);
+    }
     let record = Connecting {
         header: ring::header(kind::CONNECTING, 0, 0),
         socket: sock,

@@ -21,6 +21,8 @@ const WORKER_FLAGS: u32 = 0x10 | 0x4000 | 0x0020_0000;
 const TS_COMPAT: u32 = 0x2;
 /// `__USER_CS`; 32-bit code runs under 0x23.
 const USER_CS: u64 = 0x33;
+/// The result of a system call that has not ended: -ENOSYS.
+const ENOSYS: u64 = -38_i64 as u64;
 /// Bit of the system call number of the x32 ABI.
 const X32: u64 = 0x4000_0000;
 
@@ -68,15 +70,30 @@ impl Caller {
     }
 }
 
-/// Whether the thread's saved registers describe the current socket call: 0 or the reason why they do not. With io_uring,
+/// Whether the thread's saved registers describe the current socket call: 0 or the reason why they do not. Through io_uring,
 /// or in a worker, what would be copied is fiction, and the thread has no last input.
 #[inline(always)]
 pub fn distrust() -> Result<u8, Counter> {
     let (io_uring, flags, status) = if tunable!(has_task_pt_regs) != 0 { known_task() } else { task()? };
-    if io_uring || flags & WORKER_FLAGS != 0 {
+    if flags & WORKER_FLAGS != 0 || io_uring && !Syscall::current()?.is_of_sockets() {
         return Ok(withheld::IO_URING);
     }
     Ok(if status & TS_COMPAT != 0 { withheld::TASK_32 } else { 0 })
+}
+
+/// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in
+/// wherever the ring's work happens to run.
+#[inline(always)]
+pub fn meaningful_input(process: *mut Process, input: LastInput) -> LastInput {
+    // SAFETY: an entry of PROCESSES stays readable for the run of the program.
+    if unsafe { (*process).rings } != 0 { NONE } else { input }
+}
+
+/// The process moves bytes of a socket through io_uring.
+#[inline(always)]
+pub fn note_ring(process: *mut Process) {
+    // SAFETY: as above; whoever stores stores the same.
+    unsafe { (*process).rings = 1 };
 }
 
 /// Whether the current task has an io_uring, its `flags` and `thread_info.status`, by plain loads.
@@ -111,6 +128,7 @@ struct SavedRegisters {
 
 // Offsets in `struct pt_regs` (x86-64, arch/x86/include/asm/ptrace.h).
 const R10: u32 = 7 * 8;
+const AX: u32 = 10 * 8;
 const DX: u32 = 12 * 8;
 const SI: u32 = 13 * 8;
 const ORIG_AX: u32 = 15 * 8;
@@ -125,6 +143,8 @@ pub struct Syscall {
     pub second: u64,
     pub third: u64,
     pub fourth: u64,
+    /// What it will return; until then -ENOSYS.
+    result: u64,
     code_segment: u64,
 }
 
@@ -145,6 +165,7 @@ impl Syscall {
             second: field(registers, SI),
             third: field(registers, DX),
             fourth: field(registers, R10),
+            result: field(registers, AX),
             code_segment: u64::from(field::<u16>(registers, CS)),
         }
     }
@@ -162,8 +183,18 @@ impl Syscall {
             second: saved.si,
             third: saved.dx,
             fourth: read(registers, R10)?,
+            result: read(registers, AX)?,
             code_segment: saved.cs & 0xffff,
         })
+    }
+
+    /// Whether the thread is inside of a system call that moves a socket's bytes, or connects it. The work of an io_uring runs inside of
+    /// `io_uring_enter`, or on the way out of whatever call was interrupted, whose result is there by then; at the entry
+    /// it is -ENOSYS (arch/x86/entry/entry_64.S, `PUSH_AND_CLEAR_REGS rax=$-ENOSYS`).
+    #[inline(always)]
+    fn is_of_sockets(&self) -> bool {
+        let known = matches!(self.number, 0 | 1 | 19 | 20 | 40 | 42 | 44..=47 | 275 | 299 | 307 | 327 | 328);
+        known && self.result == ENOSYS
     }
 
     /// A 32-bit or x32 one: its arguments mean something else.

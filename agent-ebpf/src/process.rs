@@ -12,9 +12,6 @@ use crate::{
     ring, task,
 };
 
-/// The entry of a process that has just been selected.
-const SELECTED: Process = Process { drops: 0 };
-
 /// `sched_process_fork(parent, child)`, in the parent's context, before the child runs.
 #[inline(always)]
 pub fn try_fork(child: u64) -> Result<(), Counter> {
@@ -31,7 +28,7 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
     if pid == caller.pid {
         return Ok(());
     }
-    if PROCESSES.insert(pid, SELECTED, 0).is_err() {
+    if PROCESSES.insert(pid, Process::SELECTED, 0).is_err() {
         return Err(Counter::ProcessesFull);
     }
     task::inherit(caller.pid, pid);
@@ -53,7 +50,7 @@ pub fn try_exec(bprm: u64) -> Result<(), Counter> {
         return report(kind::EXEC, caller.pid, u32::from(verdict == verdict::SELECT));
     }
     if verdict == verdict::SELECT {
-        if PROCESSES.insert(caller.pid, SELECTED, 0).is_err() {
+        if PROCESSES.insert(caller.pid, Process::SELECTED, 0).is_err() {
             return Err(Counter::ProcessesFull);
         }
         return report(kind::EXEC, caller.pid, 1);
@@ -134,7 +131,7 @@ pub fn select_listener(caller: Caller, port: u32) {
     let mut index = 0;
     while index < PORT_RULES {
         if ports[index] == port {
-            if PROCESSES.insert(caller.pid, SELECTED, 0).is_err() {
+            if PROCESSES.insert(caller.pid, Process::SELECTED, 0).is_err() {
                 crate::count::add(Counter::ProcessesFull, 1);
             }
             return;

@@ -9,7 +9,7 @@ use aya_ebpf::{EbpfContext, programs::FExitContext};
 use crate::{
     capture::{self, Captured, Scratch, Source},
     connection::{self, Traced},
-    context::{Caller, distrust},
+    context::{Caller, distrust, meaningful_input, note_ring},
     count::add,
     framing,
     kernel::{self, Sock, Tcp},
@@ -88,7 +88,10 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     let reason = distrust()?;
     let trusted = reason != withheld::IO_URING;
     let task = if trusted { Task::current(caller) } else { Task::NONE };
-    let last = if trusted { task.last_input(caller) } else { NOTHING };
+    if !trusted {
+        note_ring(process);
+    }
+    let last = meaningful_input(process, if trusted { task.last_input(caller) } else { NOTHING });
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -150,7 +153,12 @@ fn receive(
     } else {
         LastInput { cookie: traced.cookie, position: end.wrapping_sub(1) }
     };
-    let task = if reason == withheld::IO_URING { Task::NONE } else { Task::current(caller) };
+    let task = if reason == withheld::IO_URING {
+        note_ring(process);
+        Task::NONE
+    } else {
+        Task::current(caller)
+    };
     task.set_last_input(caller, input);
     if opaque {
         return skip(traced.state, IN, length, Counter::SkipOpaque);

@@ -57,9 +57,11 @@ fn io_uring() -> Check {
     const NAME: &str = "io_uring";
     match fs::read_to_string("/proc/sys/kernel/io_uring_disabled").as_deref().map(str::trim) {
         Ok("2") => Check::new(NAME, Verdict::Yes, "disabled on this host"),
-        _ => {
-            Check::new(NAME, Verdict::Yes, "threads that use it are seen by length only, counted as io_uring")
-        }
+        _ => Check::new(
+            NAME,
+            Verdict::Yes,
+            "bytes that go through it are seen by length only, counted as io_uring",
+        ),
     }
 }
 

@@ -151,7 +151,7 @@ impl KernelSource {
 
     /// From now on the process is traced.
     pub fn select(&mut self, pid: u32) -> Result<(), KernelError> {
-        let value = Plain(Process { drops: 0 });
+        let value = Plain(Process::SELECTED);
         // A process that is selected already keeps its drop count.
         match self.processes.insert(pid, value, BPF_NOEXIST) {
             Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::EEXIST) => Ok(()),

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "raw system calls are what this program is for")]
 
 mod mode;
+mod ring;
 mod socket;
 
 use std::{

@@ -32,12 +32,14 @@ pub(crate) enum Mode {
     Bytes,
     /// `read` and `write` of the 32-bit kernel interface.
     Int80,
-    /// `read` and `write` in a task that has an io_uring.
-    IoUring,
+    /// `read` and `write` in a task that has an io_uring and moves nothing through it.
+    IdleRing,
+    /// Through an io_uring, while the thread makes other calls with other buffers.
+    Ring,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::ReadWrite,
         Self::Vectors,
         Self::ManyVectors,
@@ -52,7 +54,8 @@ impl Mode {
         Self::Partial,
         Self::Bytes,
         Self::Int80,
-        Self::IoUring,
+        Self::IdleRing,
+        Self::Ring,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -71,7 +74,8 @@ impl Mode {
             Self::Partial => "partial",
             Self::Bytes => "bytes",
             Self::Int80 => "int80",
-            Self::IoUring => "io-uring",
+            Self::IdleRing => "idle-io-uring",
+            Self::Ring => "io-uring",
         }
     }
 

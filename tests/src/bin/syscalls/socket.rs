@@ -1,13 +1,16 @@
 //! A connected socket whose bytes move by the system calls of its mode.
 
 use std::{
+    cell::RefCell,
     io::{self, Error, Result},
     net::TcpStream,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
     ptr,
 };
 
-use crate::mode::Mode;
+use io_uring::{opcode, squeue, types};
+
+use crate::{mode::Mode, ring::Ring};
 
 /// A buffer below 4 GiB, where a 32-bit system call can reach it.
 const LOW_SIZE: usize = 65_536;
@@ -19,14 +22,14 @@ pub(crate) struct Socket {
     pending: Vec<u8>,
     /// For the 32-bit interface alone.
     low: *mut u8,
-    /// For the task with io_uring alone.
-    _ring: Option<OwnedFd>,
+    /// For the tasks with io_uring alone.
+    ring: Option<RefCell<Ring>>,
 }
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, mode: Mode) -> Result<Self> {
         stream.set_nodelay(true)?;
-        let mut socket = Self { stream, mode, pending: Vec::new(), low: ptr::null_mut(), _ring: None };
+        let mut socket = Self { stream, mode, pending: Vec::new(), low: ptr::null_mut(), ring: None };
         match mode {
             Mode::Partial => {
                 let size: libc::c_int = 2_304;
@@ -39,7 +42,7 @@ impl Socket {
                 socket.stream.set_nonblocking(true)?;
             }
             Mode::Int80 => socket.low = low_memory()?,
-            Mode::IoUring => socket._ring = Some(ring()?),
+            Mode::IdleRing | Mode::Ring => socket.ring = Some(RefCell::new(Ring::new()?)),
             _ => {}
         }
         Ok(socket)
@@ -155,6 +158,10 @@ impl Socket {
                 unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.low, size) };
                 checked(int80(4, fd, self.low, size))
             }
+            Mode::Ring => {
+                let send = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length(bytes)).build();
+                self.through_ring(&send)
+            }
             // SAFETY: as above.
             _ => checked(unsafe { libc::write(fd, data, size) }),
         }
@@ -207,9 +214,18 @@ impl Socket {
                 unsafe { ptr::copy_nonoverlapping(self.low, buffer.as_mut_ptr(), received) };
                 Ok(received)
             }
+            Mode::Ring => {
+                let receive = opcode::Recv::new(types::Fd(fd), data.cast(), length(buffer)).build();
+                self.through_ring(&receive)
+            }
             // SAFETY: as above.
             _ => checked(unsafe { libc::read(fd, data, size) }),
         }
+    }
+
+    fn through_ring(&self, operation: &squeue::Entry) -> Result<usize> {
+        let ring = self.ring.as_ref().ok_or_else(|| Error::other("this mode has no ring"))?;
+        ring.borrow_mut().carry_out(operation)
     }
 
     fn poll(&self, events: libc::c_short) -> Result<()> {
@@ -367,12 +383,6 @@ fn int80(number: i64, fd: RawFd, buffer: *mut u8, size: usize) -> isize {
     returned as isize
 }
 
-/// An io_uring of this task, never used: its being there is what matters.
-fn ring() -> Result<OwnedFd> {
-    let mut parameters = [0_u64; 15];
-    // SAFETY: struct io_uring_params has 120 bytes, all zeros ask for defaults.
-    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) };
-    let fd = RawFd::try_from(checked(fd as isize)?).map_err(Error::other)?;
-    // SAFETY: nobody else owns the descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+fn length(buffer: &[u8]) -> u32 {
+    u32::try_from(buffer.len()).unwrap_or(u32::MAX)
 }
