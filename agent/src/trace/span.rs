@@ -45,6 +45,8 @@ pub enum Evidence {
     Start,
     /// The end side alone, in a process that is believed in that.
     End,
+    /// The goroutine that handed the request to the one which wrote it.
+    Goroutine,
 }
 
 impl Evidence {
@@ -57,6 +59,7 @@ impl Evidence {
             Self::TwoSided => "two-sided",
             Self::Start => "start",
             Self::End => "end",
+            Self::Goroutine => "goroutine",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod assembly;
 mod causality;
 mod flow;
+mod goroutine;
 mod header;
 mod lifetime;
 mod simulation;
