@@ -1,6 +1,6 @@
 // A service that calls another, or passes requests on: go-relay PORT [BACKEND]. /call/ID asks for /hello/ID at the backend, so
 // does /both/ID, twice, and /spawn/ID from a goroutine of its own; /proxy/ID goes through a ReverseProxy. Without a backend it
-// answers everything itself, /hello/ID with 100 kB if asked for /hello/ID?long. Prints "listening" when it does.
+// answers everything itself, /hello/ID with 10 kB if asked for /hello/ID?long. Prints "listening" when it does.
 package main
 
 import (
@@ -53,7 +53,7 @@ func main() {
 			io.Copy(io.Discard, r.Body)
 			io.WriteString(w, "hello\n")
 			if r.URL.RawQuery == "long" {
-				w.Write(make([]byte, 100_000))
+				w.Write(make([]byte, 10_000))
 			}
 		}
 	}
