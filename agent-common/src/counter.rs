@@ -45,6 +45,8 @@ counters! {
     CallExec = "wirespan_bpf_calls_total", "process_exec", "calls of each BPF program";
     CallExit = "wirespan_bpf_calls_total", "process_exit", "calls of each BPF program";
     CallCgroup = "wirespan_bpf_calls_total", "cgroup_attach", "calls of each BPF program";
+    CallRoundTrip = "wirespan_bpf_calls_total", "go_round_trip", "calls of each BPF program";
+    CallRequestWrite = "wirespan_bpf_calls_total", "go_request_write", "calls of each BPF program";
     Events = "wirespan_kernel_events_total", "transfer", "records put into the ring";
     Bytes = "wirespan_kernel_captured_bytes_total", "transfer", "payload bytes copied into the ring";
     SkipBody = "wirespan_kernel_skipped_calls_total", "body", "calls without an event because nobody needs their bytes";
@@ -62,5 +64,7 @@ counters! {
     ConnectionsFull = "wirespan_kernel_map_full_total", "connections", "a kernel map had no room for an entry";
     ProcessesFull = "wirespan_kernel_map_full_total", "processes", "a kernel map had no room for an entry";
     ThreadsFull = "wirespan_kernel_map_full_total", "threads", "a kernel map had no room for an entry";
+    GoroutinesFull = "wirespan_kernel_map_full_total", "goroutines", "a kernel map had no room for an entry";
+    HandedFull = "wirespan_kernel_map_full_total", "handed", "a kernel map had no room for an entry";
     PendingFull = "wirespan_kernel_map_full_total", "pending", "a kernel map had no room for an entry";
 }

@@ -16,7 +16,8 @@ pub use record::{
     Transfer, kind, transfer_flags,
 };
 pub use state::{
-    Connection, Control, ExeKey, FlowKey, LastInput, Pending, Process, Runtime, conn_flags, runtime, verdict,
+    Connection, Control, ExeKey, FlowKey, GoInput, GoKey, LastInput, Pending, Process, Runtime, conn_flags,
+    runtime, verdict,
 };
 
 /// Most iovecs that a call's capture looks at; what lies beyond them is truncated.

@@ -53,13 +53,40 @@ pub struct Runtime {
     pub kind: u32,
     /// Go: offset of `goid` in `g`. CPython: offset of `context` in `PyThreadState`.
     pub offset: u32,
-    /// CPython: address of the pthread key of the current `PyThreadState`.
+    /// CPython: address of the pthread key of the current `PyThreadState`. Go: number of this run of the program (32 bits), so
+    /// that goroutines of another program under the same pid are not taken for its own.
     pub key: u64,
     /// CPython: address of `PyContext_Type`.
     pub context_type: u64,
 }
 
 const _: () = assert!(size_of::<Runtime>() == 24);
+
+/// A goroutine, or the address of a request of `net/http`, in one run of a Go program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct GoKey {
+    pub pid: u32,
+    /// Low half of [`Runtime::key`].
+    pub run: u32,
+    /// Goroutines are never numbered twice in one run.
+    pub id: u64,
+}
+
+const _: () = assert!(size_of::<GoKey>() == 16);
+
+/// What a goroutine took in last, or what came with a request that one hands over to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct GoInput {
+    pub last: LastInput,
+    /// The goroutine that has handed over the request which this one writes: `last` is its; 0: nobody.
+    pub handed: u64,
+}
+
+const _: () = assert!(size_of::<GoInput>() == 24);
 
 /// A selected process.
 #[derive(Debug, Clone, Copy)]

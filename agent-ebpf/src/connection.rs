@@ -19,6 +19,7 @@ use crate::{
     maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, PENDING, SCRATCH, SWITCHES, offset, tunable},
     process, ring,
     socket::{IN, NOTHING, OUT, withheld},
+    task::Task,
 };
 
 // enum sock_ops callbacks (include/uapi/linux/bpf.h)
@@ -286,7 +287,8 @@ fn connecting(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
     let mut flow = NO_FLOW;
     kernel::flow_into(sock, family, &mut flow)?;
-    let mut last = if distrust()? == withheld::IO_URING { NOTHING } else { caller.last_input() };
+    let mut last =
+        if distrust()? == withheld::IO_URING { NOTHING } else { Task::current(caller).last_input(caller) };
     if let Some(process) = caller.process() {
         last = meaningful_input(process, last);
     }

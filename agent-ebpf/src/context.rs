@@ -127,6 +127,7 @@ struct SavedRegisters {
 }
 
 // Offsets in `struct pt_regs` (x86-64, arch/x86/include/asm/ptrace.h).
+const R14: u32 = 8;
 const R10: u32 = 7 * 8;
 const AX: u32 = 10 * 8;
 const DX: u32 = 12 * 8;
@@ -135,6 +136,39 @@ const ORIG_AX: u32 = 15 * 8;
 const CS: u32 = 17 * 8;
 /// sizeof(struct pt_regs) without FRED's larger frame.
 const PT_REGS: u64 = 21 * 8;
+
+/// Where the current thread's code keeps what it runs.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub r14: u64,
+    /// The base of its thread-local memory.
+    pub fs_base: u64,
+}
+
+impl Place {
+    /// In a system call. The kernel must know the field (`task_fsbase`).
+    #[inline(always)]
+    pub fn current() -> Result<Self, Counter> {
+        if tunable!(has_task_pt_regs) == 0 {
+            return Self::saved();
+        }
+        // SAFETY: the helper exists (probed); takes no argument.
+        let task = unsafe { bpf_get_current_task_btf() };
+        // SAFETY: the helper exists (probed) and takes what the other returns.
+        let registers = unsafe { bpf_task_pt_regs(task.cast()) } as u64;
+        Ok(Self { r14: field(registers, R14), fs_base: field(task as u64, offset!(task_fsbase)) })
+    }
+
+    /// Before 5.15: from the top of the kernel stack.
+    #[inline(always)]
+    fn saved() -> Result<Self, Counter> {
+        // SAFETY: takes no argument.
+        let task = unsafe { bpf_get_current_task() };
+        let stack: u64 = read(task, offset!(task_stack))?;
+        let registers = stack + u64::from(tunable!(stack_size)) - PT_REGS;
+        Ok(Self { r14: read(registers, R14)?, fs_base: read(task, offset!(task_fsbase))? })
+    }
+}
 
 /// A system call's number and arguments.
 #[derive(Clone, Copy)]

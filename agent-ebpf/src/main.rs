@@ -10,6 +10,7 @@ mod connection;
 mod context;
 mod count;
 mod framing;
+mod go;
 mod kernel;
 mod maps;
 mod pieces;
@@ -21,8 +22,8 @@ mod task;
 use agent_common::Counter;
 use aya_ebpf::{
     EbpfContext,
-    macros::{btf_tracepoint, fexit, raw_tracepoint, sock_ops},
-    programs::{BtfTracePointContext, FExitContext, RawTracePointContext, SockOpsContext},
+    macros::{btf_tracepoint, fexit, raw_tracepoint, sock_ops, uprobe},
+    programs::{BtfTracePointContext, FExitContext, ProbeContext, RawTracePointContext, SockOpsContext},
 };
 
 use crate::{count::finish, socket::Call};
@@ -116,6 +117,18 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "cgroup_attach_task")]
 pub fn cgroup_attach_task(ctx: RawTracePointContext) -> i32 {
     finish(Counter::CallCgroup, process::try_cgroup(ctx.arg(2)))
+}
+
+/// Go's `net/http` hands a request to the goroutine that writes it.
+#[uprobe]
+pub fn go_round_trip(ctx: ProbeContext) -> i32 {
+    finish(Counter::CallRoundTrip, go::try_round_trip(&ctx))
+}
+
+/// Go's `net/http` begins to write a request.
+#[uprobe]
+pub fn go_request_write(ctx: ProbeContext) -> i32 {
+    finish(Counter::CallRequestWrite, go::try_request_write(&ctx))
 }
 
 #[cfg(not(test))]

@@ -1,8 +1,8 @@
 //! All maps. Sizes are defaults; user space may override them at load (ARCHITECTURE.md has the table).
 
 use agent_common::{
-    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, FlowKey, LastInput, Offsets, Pending, Process,
-    Runtime, Tunables,
+    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, FlowKey, GoInput, GoKey, LastInput, Offsets,
+    Pending, Process, Runtime, Tunables,
 };
 use aya_ebpf::{
     macros::map,
@@ -54,6 +54,14 @@ pub static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
 /// Processes whose runtime has tasks, by tgid.
 #[map]
 pub static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(16_384, 0);
+
+/// Last input of each goroutine of a Go program; takes the place of `THREADS`.
+#[map]
+pub static GOROUTINES: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(65_536, 0);
+
+/// Requests of Go's `net/http` that were handed over to the goroutine which will write them, by address.
+#[map]
+pub static HANDED: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Slot 0: the reader sleeps in epoll. Slot 1: entries ever posted to `CONTROLS`, slot 2: to `RUNTIMES`; 0 spares the look-up.
 #[map]

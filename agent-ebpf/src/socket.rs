@@ -87,7 +87,7 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     let position = end.wrapping_sub(u64::from(length));
     let reason = distrust()?;
     let trusted = reason != withheld::IO_URING;
-    let task = if trusted { Task::current(caller) } else { Task::NONE };
+    let mut task = if trusted { Task::current(caller) } else { Task::NONE };
     if !trusted {
         note_ring(process);
     }

@@ -5,6 +5,7 @@ use agent_common::{LastInput, Runtime, runtime, transfer_flags};
 
 use crate::{
     context::Caller,
+    go::{self, Goroutine},
     maps::{RUNTIMES, SWITCHES},
 };
 
@@ -17,10 +18,12 @@ pub struct Task {
     pub id: u64,
     /// What `id` is, in bits of `transfer_flags`; 0: not known.
     pub flags: u8,
+    /// Go: the run of the program.
+    run: u32,
 }
 
 impl Task {
-    pub const NONE: Self = Self { id: 0, flags: 0 };
+    pub const NONE: Self = Self { id: 0, flags: 0, run: 0 };
 
     /// Of the calling thread, whose registers describe its call.
     #[inline(always)]
@@ -39,23 +42,40 @@ impl Task {
         }
     }
 
-    /// What this task, or else the thread, took in last.
+    /// What this task, or else the thread, took in last. For a goroutine that writes what another one handed over to it, that
+    /// of the other, which is the task from now on.
     #[inline(always)]
-    pub fn last_input(self, caller: Caller) -> LastInput {
-        caller.last_input()
+    pub fn last_input(&mut self, caller: Caller) -> LastInput {
+        if self.flags & transfer_flags::GOROUTINE == 0 {
+            return caller.last_input();
+        }
+        let input = self.goroutine(caller).input();
+        if input.handed != 0 {
+            self.id = input.handed;
+            self.flags = transfer_flags::HANDED;
+        }
+        input.last
     }
 
     /// Remembers what it took in.
     #[inline(always)]
     pub fn set_last_input(self, caller: Caller, input: LastInput) {
-        caller.set_last_input(input);
+        if self.flags & transfer_flags::GOROUTINE == 0 {
+            return caller.set_last_input(input);
+        }
+        self.goroutine(caller).set_last_input(input);
+    }
+
+    #[inline(always)]
+    fn goroutine(self, caller: Caller) -> Goroutine {
+        Goroutine { pid: caller.pid, run: self.run, id: self.id }
     }
 }
 
 #[inline(always)]
-fn goroutine(_runtime: &Runtime) -> Task {
-    let _kind = transfer_flags::GOROUTINE;
-    Task::NONE
+fn goroutine(runtime: &Runtime) -> Task {
+    let id = go::current(runtime);
+    if id == 0 { Task::NONE } else { Task { id, flags: transfer_flags::GOROUTINE, run: runtime.key as u32 } }
 }
 
 #[inline(always)]

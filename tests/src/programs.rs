@@ -90,6 +90,21 @@ pub fn go_server() -> Result<PathBuf> {
     go("go-server", include_str!("../programs/go-server/main.go"))
 }
 
+/// A Go service that calls another, compiled; `stripped`: without symbols.
+///
+/// # Errors
+/// When Go cannot compile it.
+pub fn go_relay(stripped: bool) -> Result<PathBuf> {
+    let text = include_str!("../programs/go-relay/main.go");
+    if stripped { go_with("go-relay-stripped", text, "-s -w") } else { go("go-relay", text) }
+}
+
+/// What must be there to have a Go program: Go itself, or programs that it has made elsewhere.
+#[must_use]
+pub fn go_needs() -> &'static [&'static str] {
+    if env::var_os("WIRESPAN_PROGRAMS").is_some() { &["go-relay", "go-relay-stripped"] } else { &["go"] }
+}
+
 /// A compiled Java class.
 pub(crate) fn java(class: &str, text: &str) -> Result<Launch<'static>> {
     let dir = compiled(class, text, &|source, to| {
@@ -102,6 +117,11 @@ pub(crate) fn java(class: &str, text: &str) -> Result<Launch<'static>> {
 
 /// A compiled Go program; `WIRESPAN_PROGRAMS` names a directory that holds it where there is no Go.
 pub(crate) fn go(name: &str, text: &str) -> Result<PathBuf> {
+    go_with(name, text, "")
+}
+
+/// The same with flags for the linker.
+fn go_with(name: &str, text: &str, link: &str) -> Result<PathBuf> {
     if let Some(dir) = env::var_os("WIRESPAN_PROGRAMS") {
         return Ok(Path::new(&dir).join(name));
     }
@@ -111,7 +131,7 @@ pub(crate) fn go(name: &str, text: &str) -> Result<PathBuf> {
         let mut build = Command::new("go");
         // Nothing is fetched: the programs use the standard library alone.
         build.env("GOFLAGS", "-mod=mod").env("GOTOOLCHAIN", "local").env("GOPROXY", "off");
-        run(build.args(["build", "-o"]).arg(to.join(name)).arg(".").current_dir(source))
+        run(build.args(["build", "-ldflags", link, "-o"]).arg(to.join(name)).arg(".").current_dir(source))
     })?;
     Ok(dir.join(name))
 }

@@ -23,7 +23,11 @@ use crate::{
     event::{ConnectionId, Event, Timestamp},
     export::Sender,
     pipeline,
-    process::{Change, ProcRoot, Selection, Table, runtime, table},
+    process::{
+        Change, ProcRoot, Selection, Table,
+        runtime::{HandOver, Runtimes, Wanted},
+        table,
+    },
     source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
 };
 
@@ -62,6 +66,7 @@ pub(super) struct Session {
     recording: Option<Recording>,
     cookies: Cookies,
     exes: ExeCache,
+    runtimes: Runtimes,
     telemetry: Arc<Telemetry>,
     /// Changes of the kernel's process map that wait until the ring is not borrowed.
     orders: Vec<Order>,
@@ -111,6 +116,7 @@ impl Session {
             Some(recording) => Some(recording.start(run, options.engine.clone())?),
             None => None,
         };
+        let wanted = Wanted { goroutines: options.engine.trace.causality.goroutine };
         let exes = ExeCache::new(&options.selection);
         let table =
             Table::new(options.selection, ProcRoot::default(), std::process::id(), table::Limits::default());
@@ -121,6 +127,7 @@ impl Session {
             recording: options.recording,
             cookies: Cookies::default(),
             exes,
+            runtimes: Runtimes::new(wanted),
             telemetry,
             orders: Vec::new(),
             ended: Vec::new(),
@@ -253,7 +260,14 @@ impl Session {
 
     /// Tells the kernel side how to find the tasks of a process.
     fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
-        self.source.set_runtime(pid, runtime::detect(self.table.proc_root(), pid))
+        let mut found = self.runtimes.detect(self.table.proc_root(), pid);
+        if let Some(HandOver { file, path, at }) = found.as_ref().and_then(|found| found.hand_over.as_ref())
+            && let Err(reason) = self.source.probe(pid, *file, path, *at)
+        {
+            tracing::warn!("process {pid} is followed by its threads and not by its goroutines: {reason}");
+            found = None;
+        }
+        self.source.set_runtime(pid, found.map(|found| found.runtime))
     }
 
     /// Looks at all processes; how many changes there were.

@@ -55,6 +55,12 @@ impl Telemetry {
         kernel(&mut samples, counters);
         ring(&mut samples, source.fill(), source.undecodable());
         pipeline(&mut samples, funnel.engine());
+        samples.push(Sample {
+            name: "wirespan_probes_attached",
+            help: "probes in traced programs now",
+            labels: Vec::new(),
+            value: source.attached_probes() as u64,
+        });
         recording(&mut samples, funnel);
         processes(&mut samples, table);
         samples.push(Sample {

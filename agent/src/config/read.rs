@@ -265,7 +265,7 @@ fn limits(section: Entry<'_>) -> Result<Limits, Problem> {
 }
 
 fn causality(section: Entry<'_>) -> Result<CausalityRules, Problem> {
-    let fields = section.fields(&["two_sided", "start", "end", "across_threads", "content"])?;
+    let fields = section.fields(&["two_sided", "start", "end", "across_threads", "content", "goroutine"])?;
     let default = CausalityRules::default();
     let flag = |name: &'static str, otherwise: bool| -> Result<bool, Problem> {
         Ok(fields.read(name, |entry| entry.flag())?.unwrap_or(otherwise))
@@ -276,6 +276,7 @@ fn causality(section: Entry<'_>) -> Result<CausalityRules, Problem> {
         end: flag("end", default.end)?,
         across_threads: flag("across_threads", default.across_threads)?,
         content: flag("content", default.content)?,
+        goroutine: flag("goroutine", default.goroutine)?,
     })
 }
 

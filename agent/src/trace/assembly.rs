@@ -93,6 +93,7 @@ impl Tracer {
                 Evidence::Start => self.counters.parents_start += 1,
                 Evidence::End => self.counters.parents_end += 1,
                 Evidence::Content => self.counters.parents_content += 1,
+                Evidence::Goroutine => self.counters.parents_goroutine += 1,
             },
         }
     }

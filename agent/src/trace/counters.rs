@@ -61,6 +61,8 @@ counters! {
     parents_content: "wirespan_trace_parents_total" ["evidence" = "content"];
     /// Spans of programs that export their own: left out.
     left_out: "wirespan_trace_left_out_spans_total";
+    /// Parents of calls that one goroutine handed to another.
+    parents_goroutine: "wirespan_trace_parents_total" ["evidence" = "goroutine"];
     /// Server spans without a parent: the client is not traced here and sent no context.
     roots_remote: "wirespan_trace_roots_total" ["reason" = "remote_client"];
     /// Calls whose thread had taken in nothing that could have caused them.
@@ -78,6 +80,8 @@ counters! {
     orphans_unproven: "wirespan_trace_roots_total" ["reason" = "unproven"];
     /// Calls open, or caused by something open, when events of their process were lost.
     orphans_loss: "wirespan_trace_roots_total" ["reason" = "loss"];
+    /// Calls handed over by a goroutine that had taken in more than one request of a connection.
+    orphans_pipelined: "wirespan_trace_roots_total" ["reason" = "pipelined"];
     /// Calls beyond the bound of calls per request.
     orphans_bound: "wirespan_trace_roots_total" ["reason" = "bound"];
     /// Parents that were known but no longer remembered (connection closed long ago, or evicted).

@@ -13,7 +13,7 @@ use super::{
     span::{Span, SpanKind},
 };
 use crate::{
-    event::{Direction, ProcessFacts, Timestamp},
+    event::{Direction, ProcessFacts, Task, Timestamp},
     protocol::{ExchangeEnd, Origin, Outcome, RequestHead, ResponseHead},
 };
 
@@ -53,16 +53,27 @@ impl Tracer {
                     .exchanges
                     .connection_mut(key.connection)
                     .and_then(|connection| connection.lent.take());
-                let trigger = match lent {
-                    Some(lent) => lent.lent(&self.exchanges, &self.processes),
-                    None => Trigger::of(&self.exchanges, &self.processes, origin.last_input),
-                };
-                self.start_side(key, trigger);
+                if let Some(Task::Handed(goroutine)) = origin.task {
+                    self.handed_over(key, goroutine, origin.last_input);
+                } else {
+                    let trigger = self.trigger(lent, &origin);
+                    self.start_side(key, trigger);
+                }
             }
         }
         self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
         self.decide_settled();
         self.notice_exchange(key);
+    }
+
+    /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
+    fn trigger(&self, lent: Option<Trigger>, origin: &Origin) -> Trigger {
+        let own = || Trigger::of(&self.exchanges, &self.processes, origin.last_input);
+        match (lent.map(|lent| lent.lent(&self.exchanges, &self.processes)), origin.task) {
+            // A goroutine that was made to connect has taken in nothing, and the one that writes does one thing at a time.
+            (None, _) | (Some(Trigger::None), Some(Task::Goroutine(_))) => own(),
+            (Some(lent), _) => lent,
+        }
     }
 
     fn add_exchange(&mut self, key: Key, kind: SpanKind, origin: Origin, process: Arc<ProcessFacts>) {
@@ -97,7 +108,7 @@ impl Tracer {
             context: None,
             fixed_early: false,
             passed_on: false,
-            sides: Sides::new(epoch, origin.thread.tid),
+            sides: Sides::new(epoch, &origin, last_open),
             live: Some(Box::new(Live::new(span, other_position, partner))),
         };
         self.exchanges.push(key.connection, exchange);
@@ -159,7 +170,7 @@ impl Tracer {
                 }
                 if first {
                     exchange.input_from = origin.position;
-                    exchange.sides.response_read(origin.thread.tid);
+                    exchange.sides.response_read(&origin);
                     self.flows.response(&mut self.exchanges, key.connection, self.now);
                 }
             }

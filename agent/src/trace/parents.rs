@@ -8,6 +8,7 @@ use super::{
     flow::Partner,
     span::{Evidence, SpanKind},
 };
+use crate::event::LastInput;
 
 impl Tracer {
     /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
@@ -28,6 +29,15 @@ impl Tracer {
         }
         if let Some(live) = self.exchanges.live_mut(key) {
             live.verdict = verdict;
+        }
+    }
+
+    /// A goroutine has handed a call to the one that writes it: the verdict falls at once.
+    pub(super) fn handed_over(&mut self, key: Key, goroutine: u64, input: Option<LastInput>) {
+        let verdict =
+            self.causality.handed_over(&mut self.exchanges, &mut self.processes, key, goroutine, input);
+        if let Some(live) = self.exchanges.live_mut(key) {
+            live.verdict = Some(verdict);
         }
     }
 
@@ -167,6 +177,7 @@ impl Tracer {
             Orphan::Contradiction => &mut self.counters.orphans_contradiction,
             Orphan::Unproven => &mut self.counters.orphans_unproven,
             Orphan::Loss => &mut self.counters.orphans_loss,
+            Orphan::Pipelined => &mut self.counters.orphans_pipelined,
             Orphan::Bound => &mut self.counters.orphans_bound,
         };
         *counter += 1;

@@ -47,6 +47,8 @@ pub enum Evidence {
     End,
     /// The call is the request sent on.
     Content,
+    /// The goroutine that handed the request to the one which wrote it.
+    Goroutine,
 }
 
 impl Evidence {
@@ -60,6 +62,7 @@ impl Evidence {
             Self::Start => "start",
             Self::End => "end",
             Self::Content => "content",
+            Self::Goroutine => "goroutine",
         }
     }
 }

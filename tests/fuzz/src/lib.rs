@@ -5,6 +5,7 @@
 
 mod btf;
 mod config;
+mod elf;
 mod http1;
 mod log;
 mod pcap;
@@ -15,11 +16,11 @@ mod stream;
 /// Takes any bytes; panics when a property does not hold.
 pub type Target = fn(&[u8]);
 
-/// Every target, by the name of its directory of seeds. ELF files are read by libraries only (aya's reader, for our own
-/// object), so that there is no target.
-pub const TARGETS: [(&str, Target); 6] = [
+/// Every target, by the name of its directory of seeds.
+pub const TARGETS: [(&str, Target); 7] = [
     ("btf", btf::run),
     ("config", config::run),
+    ("elf", elf::run),
     ("http1", http1::run),
     ("log", log::run),
     ("pcap", pcap::run),

@@ -66,6 +66,11 @@ fn btf() {
 }
 
 #[test]
+fn elf() {
+    seeds("elf");
+}
+
+#[test]
 fn config() {
     seeds("config");
     run("config", &here("../../agent/src/config/default.yaml"), CUTS);

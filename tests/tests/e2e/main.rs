@@ -4,6 +4,7 @@
 mod check;
 mod commands;
 mod connections;
+mod goroutines;
 mod harm;
 mod matrix;
 mod messages;

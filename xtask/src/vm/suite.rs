@@ -3,10 +3,11 @@
 use std::{num::NonZero, path::PathBuf, sync::Mutex, thread, time::Duration};
 
 use anyhow::{Result, bail};
+use wirespan_tests::programs;
 
 use super::{Machine, guest::Own, kernel::Version, qemu::Clock};
 use crate::{
-    build,
+    build, sh,
     test::{Sum, result_of},
 };
 
@@ -23,7 +24,12 @@ impl Programs {
             (build::syscalls()?, "syscalls"),
             (build::end_to_end()?, "e2e"),
         ];
-        Ok(Self { own: built.map(|(path, name)| (path, name.to_owned())).into() })
+        let mut own: Vec<Own> = built.map(|(path, name)| (path, name.to_owned())).into();
+        if sh::which("go").is_some() {
+            own.push((programs::go_relay(false)?, "go-relay".to_owned()));
+            own.push((programs::go_relay(true)?, "go-relay-stripped".to_owned()));
+        }
+        Ok(Self { own })
     }
 
     /// Boots each kernel with each of these rungs forced and runs the tests, in as many guests at a time as there are
@@ -58,7 +64,7 @@ impl Programs {
         let words: String = filter.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''"))).collect();
         let command = format!(
             "export WIRESPAN_BIN=/usr/bin/wirespan WIRESPAN_SYSCALLS=/usr/bin/syscalls WIRESPAN_RUNG={rung}\n\
-             export WIRESPAN_LOAD_SECONDS=3 RUST_BACKTRACE=0\n\
+             export WIRESPAN_LOAD_SECONDS=3 RUST_BACKTRACE=0 WIRESPAN_PROGRAMS=/usr/bin\n\
              e2e --test-threads=2{words}\n"
         );
         let machine = Machine { version, own: &self.own, clock: Clock::Real, timeout };

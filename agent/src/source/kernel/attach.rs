@@ -35,7 +35,7 @@ pub(super) fn attach_fexit(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
 }
 
 /// The error with its causes; of a verifier log only the end, where the reason stands. `RUST_LOG=debug` shows all.
-fn refusal(error: &ProgramError) -> String {
+pub(super) fn refusal(error: &ProgramError) -> String {
     if let ProgramError::LoadError { io_error, verifier_log } = error {
         let log = verifier_log.to_string();
         tracing::debug!("verifier log:\n{log}");

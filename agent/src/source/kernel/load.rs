@@ -2,9 +2,7 @@
 
 use std::{fs::File, process};
 
-use agent_common::{
-    CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, LastInput, Process, Runtime, Tunables,
-};
+use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, Process, Runtime, Tunables};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
@@ -20,10 +18,12 @@ use super::{
     attach::{attach_fexit, attach_raw, attach_typed, chain},
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_id, cgroup_root},
+    inputs::Inputs,
     ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
     offsets::offsets,
     pod::Plain,
     selftest,
+    uprobe::Probes,
 };
 use crate::event::{ConnectionId, Feedback};
 
@@ -90,16 +90,15 @@ pub struct KernelSource {
     runtimes: HashMap<MapData, u32, Plain<Runtime>>,
     controls: HashMap<MapData, u64, Plain<Control>>,
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
-    threads: HashMap<MapData, u32, Plain<LastInput>>,
+    pub(super) inputs: Inputs,
+    pub(super) probes: Probes,
     counters: PerCpuArray<MapData, u64>,
-    /// Evicted connections that threads may still name as their last input.
-    evicted: FxHashSet<u64>,
     /// Connections for which something was asked and whose end has not been read yet.
     posted: FxHashSet<u64>,
     ring_bytes: u32,
-    report: LadderReport,
+    pub(super) report: LadderReport,
     /// Holds programs and links; dropped last.
-    _ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
 }
 
 impl KernelSource {
@@ -127,19 +126,25 @@ impl KernelSource {
             connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
             exes: map(&mut ebpf, "EXES", HashMap::try_from)?,
-            threads: map(&mut ebpf, "THREADS", HashMap::try_from)?,
+            inputs: Inputs {
+                threads: map(&mut ebpf, "THREADS", HashMap::try_from)?,
+                goroutines: map(&mut ebpf, "GOROUTINES", HashMap::try_from)?,
+                handed: map(&mut ebpf, "HANDED", HashMap::try_from)?,
+                evicted: FxHashSet::default(),
+            },
+            probes: Probes::default(),
             counters: map(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
-            evicted: FxHashSet::default(),
             posted: FxHashSet::default(),
             ring_bytes: settings.ring_bytes,
             report: LadderReport { rejected: candidates.rejected, ..LadderReport::default() },
-            _ebpf: ebpf,
+            ebpf,
         };
         source.attach_cookies(&root)?;
         source.climb(&candidates.rungs)?;
         for hook in SHARED {
             source.attach_shared(hook)?;
         }
+        source.prepare_probes();
         Ok(source)
     }
 
@@ -168,6 +173,7 @@ impl KernelSource {
     /// How the programs find what the runtime of a process runs; `None`: not at all.
     pub fn set_runtime(&mut self, pid: u32, runtime: Option<Runtime>) -> Result<(), KernelError> {
         let Some(runtime) = runtime else {
+            self.unprobe(pid);
             return ignore_missing(self.runtimes.remove(&pid)).map_err(|error| used("RUNTIMES", &error));
         };
         self.runtimes.insert(pid, Plain(runtime), 0).map_err(|error| used("RUNTIMES", &error))?;
@@ -209,28 +215,8 @@ impl KernelSource {
     /// Nothing is kept of an evicted connection, so that others find room; its next call is first sight again.
     fn release(&mut self, connection: ConnectionId) -> Result<(), KernelError> {
         self.forget(connection);
-        self.evicted.insert(connection.0);
+        self.inputs.evicted.insert(connection.0);
         ignore_missing(self.connections.remove(&connection.0)).map_err(|error| used("CONNECTIONS", &error))
-    }
-
-    /// To be called after requests to forget: an evicted connection begins at position 0 when it is met again, and a last
-    /// input from before would name another message then.
-    pub fn forget_inputs(&mut self) -> Result<(), KernelError> {
-        if self.evicted.is_empty() {
-            return Ok(());
-        }
-        let evicted = std::mem::take(&mut self.evicted);
-        let stale: Vec<u32> = self
-            .threads
-            .iter()
-            .filter_map(Result::ok)
-            .filter(|(_, Plain(input))| evicted.contains(&input.cookie))
-            .map(|(tid, _)| tid)
-            .collect();
-        for tid in stale {
-            ignore_missing(self.threads.remove(&tid)).map_err(|error| used("THREADS", &error))?;
-        }
-        Ok(())
     }
 
     /// The end of a connection was read: what was asked for it goes, also when the kernel had ended it before it was asked.
@@ -261,7 +247,7 @@ impl KernelSource {
         let refused = |error: &dyn std::error::Error| KernelError::Hook { hook: HOOK, reason: chain(error) };
         let cgroup = File::open(&root.0)
             .map_err(|source| KernelError::Io { path: root.0.display().to_string(), source })?;
-        let program = self._ebpf.program_mut(HOOK).ok_or(KernelError::Stub)?;
+        let program = self.ebpf.program_mut(HOOK).ok_or(KernelError::Stub)?;
         let program: &mut SockOps = program.try_into().map_err(|error: ProgramError| refused(&error))?;
         program.load().map_err(|error| refused(&error))?;
         program.attach(cgroup, CgroupAttachMode::Single).map_err(|error| refused(&error))?;
@@ -297,8 +283,8 @@ impl KernelSource {
         self.report.hooks.retain(|hook| hook.rung == "sock_ops");
         for hook in rung.hooks() {
             let outcome = match rung {
-                Rung::RawTracepoint => attach_typed(&mut self._ebpf, hook),
-                Rung::Fexit => attach_fexit(&mut self._ebpf, hook),
+                Rung::RawTracepoint => attach_typed(&mut self.ebpf, hook),
+                Rung::Fexit => attach_fexit(&mut self.ebpf, hook),
             };
             self.note(hook, rung.name(), &outcome);
             if let (Err(reason), None) = (outcome, hook.without) {
@@ -335,7 +321,7 @@ impl KernelSource {
     /// Detaches and unloads the programs of a rung that failed.
     fn detach(&mut self, rung: Rung) {
         for hook in rung.hooks() {
-            match self._ebpf.program_mut(hook.program) {
+            match self.ebpf.program_mut(hook.program) {
                 Some(aya::programs::Program::BtfTracePoint(program)) => drop(program.unload()),
                 Some(aya::programs::Program::FExit(program)) => drop(program.unload()),
                 _ => {}
@@ -344,7 +330,7 @@ impl KernelSource {
     }
 
     fn attach_shared(&mut self, hook: &'static Hook) -> Result<(), KernelError> {
-        let outcome = attach_raw(&mut self._ebpf, hook);
+        let outcome = attach_raw(&mut self.ebpf, hook);
         self.note(hook, "raw_tp", &outcome);
         match (outcome, hook.without) {
             (Err(reason), None) => Err(KernelError::Hook { hook: hook.target, reason }),
@@ -488,7 +474,7 @@ fn logger(ebpf: &mut Ebpf, verbose: bool) -> Option<Logger> {
         .ok()
 }
 
-fn used(map: &'static str, error: &dyn std::error::Error) -> KernelError {
+pub(super) fn used(map: &'static str, error: &dyn std::error::Error) -> KernelError {
     KernelError::Map { map, reason: chain(error) }
 }
 
@@ -496,7 +482,7 @@ fn is(error: &std::io::Error, errno: i32) -> bool {
     error.raw_os_error() == Some(errno)
 }
 
-fn ignore_missing(outcome: Result<(), aya::maps::MapError>) -> Result<(), aya::maps::MapError> {
+pub(super) fn ignore_missing(outcome: Result<(), aya::maps::MapError>) -> Result<(), aya::maps::MapError> {
     match outcome {
         Err(aya::maps::MapError::KeyNotFound | aya::maps::MapError::ElementNotFound) => Ok(()),
         Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::ENOENT) => Ok(()),

@@ -19,6 +19,8 @@ use std::collections::VecDeque;
 const SEEN: u64 = 30;
 /// Answers that must be covered.
 const ANSWERS: usize = 400;
+/// Calls that are not believed after a goroutine has handed one over that was another request's.
+const DOUBTED: u32 = 2_000;
 
 /// What a process has shown so far.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +35,8 @@ pub(in crate::trace) struct Belief {
     uncovered: usize,
     /// Answers written while other requests were open, since the last that was not covered.
     covered_apart: u64,
+    /// Calls that goroutines hand over and that are not believed any more.
+    doubtful: u32,
 }
 
 impl Belief {
@@ -118,6 +122,19 @@ impl Belief {
     /// Whether no call contradicted itself of late.
     pub(super) fn is_consistent(&self) -> bool {
         self.shown.short().differs == 0
+    }
+
+    /// A call that was handed over has ended in the answer of another request than its goroutine served: goroutines of this
+    /// process do not serve one request each.
+    pub(super) const fn doubt_hand_overs(&mut self) {
+        self.doubtful = DOUBTED;
+    }
+
+    /// Whether the next call that is handed over is believed.
+    pub(super) const fn believes_hand_over(&mut self) -> bool {
+        let believed = self.doubtful == 0;
+        self.doubtful = self.doubtful.saturating_sub(1);
+        believed
     }
 
     const fn had_chances(&self, unambiguous: bool) -> bool {

@@ -156,7 +156,7 @@ impl Causality {
 /// Notes what a call shows of its process.
 fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: Shown) {
     let Some(call) = exchanges.get_mut(key) else { return };
-    if call.sides.lost || lost(processes, call) {
+    if call.sides.handed || call.sides.lost || lost(processes, call) {
         return;
     }
     let Some(process) = processes.get_mut(call.pid) else { return };

@@ -13,6 +13,7 @@
 //! request was read cannot be its child.
 
 mod belief;
+mod handed;
 mod judge;
 mod trigger;
 
@@ -26,7 +27,10 @@ use super::{
     process::Processes,
     span::{Evidence, SpanKind},
 };
-use crate::{event::Timestamp, protocol::Origin};
+use crate::{
+    event::{Task, Timestamp},
+    protocol::Origin,
+};
 
 /// Continuations that are followed back from a call.
 const CHAIN: u8 = 40;
@@ -46,11 +50,42 @@ pub struct Rules {
     pub across_threads: bool,
     /// The call is a request that the process received, sent on. Default on.
     pub content: bool,
+    /// What a goroutine handed to another, and goroutines in the place of threads. Default on.
+    pub goroutine: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { two_sided: true, start: true, end: true, across_threads: false, content: true }
+        Self {
+            two_sided: true,
+            start: true,
+            end: true,
+            across_threads: false,
+            content: true,
+            goroutine: true,
+        }
+    }
+}
+
+/// Who runs: a thread, or a goroutine in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runner {
+    Thread(u32),
+    Goroutine(u64),
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::Thread(0)
+    }
+}
+
+impl Runner {
+    const fn of(origin: &Origin) -> Self {
+        match origin.task {
+            Some(Task::Goroutine(id)) => Self::Goroutine(id),
+            _ => Self::Thread(origin.thread.tid),
+        }
     }
 }
 
@@ -59,8 +94,12 @@ impl Default for Rules {
 pub(in crate::trace) struct Sides {
     /// The process's epoch when the exchange began. In a later one it neither gives nor gets a parent: something was lost.
     epoch: u32,
-    /// The thread that read the first byte of the request, or of the call's response.
-    reader: u32,
+    /// Who read the first byte of the request, or of the call's response.
+    reader: Runner,
+    /// Request: the one before it on its connection was not over when its first byte was read.
+    early: bool,
+    /// Call: a goroutine handed it to the one that wrote it.
+    handed: bool,
     /// Triggers nothing any more.
     over: bool,
     /// Request: the first byte of its final response was written, or never will be. Call: of it was read.
@@ -90,9 +129,9 @@ pub(in crate::trace) struct Sides {
 }
 
 impl Sides {
-    /// Of an exchange that begins in this epoch of its process; a request's first byte was read by `reader`.
-    pub(in crate::trace) fn new(epoch: u32, reader: u32) -> Self {
-        Self { epoch, reader, ..Self::default() }
+    /// Of an exchange that begins in this epoch of its process, perhaps before the one in front of it is over.
+    pub(in crate::trace) fn new(epoch: u32, origin: &Origin, early: bool) -> Self {
+        Self { epoch, reader: Runner::of(origin), early, ..Self::default() }
     }
 
     /// What is received from here on belongs to no message.
@@ -101,8 +140,8 @@ impl Sides {
     }
 
     /// The first byte of a call's response was read.
-    pub(in crate::trace) const fn response_read(&mut self, reader: u32) {
-        self.reader = reader;
+    pub(in crate::trace) const fn response_read(&mut self, origin: &Origin) {
+        self.reader = Runner::of(origin);
     }
 
     /// A call has its final response.
@@ -160,6 +199,8 @@ pub(in crate::trace) enum Orphan {
     Unproven,
     /// Events of the process were lost while it or the request of the start side was open.
     Loss,
+    /// Its goroutine had taken in more than one request of a connection, and which of them it serves is not known.
+    Pipelined,
     /// The request has too many calls.
     Bound,
 }
@@ -269,7 +310,7 @@ impl Causality {
         let Some(call) = own else { return Some(None) };
         call.sides.ended = true;
         let previous = call.sides.previous;
-        let one_thread = call.sides.reader == reader && reader == origin.thread.tid && call.pid == pid;
+        let one_thread = call.sides.reader == reader && reader == Runner::of(origin) && call.pid == pid;
         let verdict = self.judge_ended(exchanges, processes, trigger, key, one_thread);
         self.confirm_chain(exchanges, processes, previous, key);
         Some(Some((trigger, verdict)))
@@ -314,11 +355,10 @@ impl Causality {
     fn compare(&mut self, exchanges: &mut Exchanges, processes: &mut Processes, call: Key, request: Key) {
         let Some(call) = exchanges.get_mut(call) else { return };
         let Some(root) = call.sides.root else { return };
-        let process = processes.get_mut(call.pid);
         if root == request {
             call.sides.confirmed = true;
-            if !call.sides.unambiguous
-                && let Some(process) = process
+            if !(call.sides.handed || call.sides.unambiguous)
+                && let Some(process) = processes.get_mut(call.pid)
             {
                 process.belief.agreed_apart();
             }
@@ -326,6 +366,11 @@ impl Causality {
         }
         call.sides.contradicted = true;
         self.contradictions += 1;
+        if let (true, Some(process)) = (call.sides.handed, processes.get_mut(call.pid)) {
+            process.belief.doubt_hand_overs();
+            return;
+        }
+        let process = processes.get_mut(call.pid);
         // One that was judged by its start side before counts as what it turned out to be.
         if let (Some(number), Some(process)) = (call.sides.shown, process) {
             process.belief.correct(number, belief::Shown::Differs);

@@ -4,6 +4,7 @@ mod assembly;
 mod causality;
 mod content;
 mod flow;
+mod goroutine;
 mod header;
 mod instrumented;
 mod lifetime;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     event::{
-        Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId,
+        Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Task,
         Thread, Timestamp, Transfer,
     },
     protocol::{ExchangeEnd, Message, Origin, Outcome, RequestHead, ResponseHead},
@@ -50,6 +50,10 @@ pub(super) struct World {
     pipes: BTreeMap<ConnectionId, Pipe>,
     drops: BTreeMap<u32, u64>,
     next_connection: u64,
+    /// Threads stand for goroutines, which have their numbers.
+    pub(super) goroutines: bool,
+    /// The goroutine that has handed over what is sent next.
+    handed: Option<u32>,
 }
 
 /// Thread ids are pid * 1000 + number.
@@ -119,6 +123,8 @@ impl World {
             pipes: BTreeMap::new(),
             drops: BTreeMap::new(),
             next_connection: 1,
+            goroutines: false,
+            handed: None,
         };
         world.event(&Event::Clock { at: Timestamp(SECOND), unix_offset: UNIX_OFFSET });
         world.event(&Event::RunKey(*b"a key for a test"));
@@ -282,6 +288,18 @@ impl World {
         Exchange { connection, ordinal, direction, place }
     }
 
+    /// A goroutine hands a request to the one that writes it.
+    pub(super) fn hand_over(
+        &mut self,
+        connection: ConnectionId,
+        from: Thread,
+        writer: Thread,
+        target: &str,
+    ) -> Exchange {
+        self.handed = Some(from.tid);
+        self.request(connection, writer, Direction::Out, get(target))
+    }
+
     /// A thread writes the whole answer of a request.
     pub(super) fn answer(&mut self, exchange: Exchange, thread: Thread) {
         self.respond(exchange, thread, ok());
@@ -408,8 +426,13 @@ impl World {
         thread: Thread,
     ) -> Origin {
         let at = self.step();
+        let handed = self.handed.take();
+        let task = match handed {
+            Some(from) => Some(Task::Handed(from.into())),
+            None => self.goroutines.then(|| Task::Goroutine(thread.tid.into())),
+        };
         let last_input = match direction {
-            Direction::Out => self.last_input.get(&thread.tid).copied(),
+            Direction::Out => self.last_input.get(&handed.unwrap_or(thread.tid)).copied(),
             Direction::In => None,
         };
         if direction == Direction::In {
@@ -427,11 +450,11 @@ impl World {
             tail: &[],
             withheld: None,
             last_input,
-            task: None,
+            task,
             dropped: 0,
             process_drops: self.drops.get(&thread.pid).copied().unwrap_or(0),
         }));
-        Origin { at, thread, position, last_input, task: None }
+        Origin { at, thread, position, last_input, task }
     }
 
     fn drain(&mut self) {

@@ -1,0 +1,151 @@
+//! Goroutines: which one runs, what it took in last, and the requests that `net/http` hands from one to another.
+//!
+//! A handler's goroutine gives its request to the goroutine that writes the connection (`writeLoop`), over a channel, which
+//! the kernel cannot see. Two probes can, and both know the request: `(*persistConn).roundTrip`, which hands over, and
+//! `(*Request).write`, with which the other begins to write. The request's address names the hand-over, so that nothing need be
+//! known of connections: neither which one it is, nor what it is wrapped in. What was never taken names nothing else: when its
+//! memory is another request, that one's `roundTrip` comes first.
+
+use agent_common::{Counter, GoInput, GoKey, LastInput, MISSING, Runtime, runtime};
+use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
+
+use crate::{
+    context::{Caller, Place},
+    count::add,
+    maps::{GOROUTINES, HANDED, RUNTIMES, offset},
+};
+
+const NOTHING: GoInput = GoInput { last: LastInput { cookie: 0, position: 0 }, handed: 0 };
+
+/// CF and ZF. The probes lie on the jump (`jbe`) that asks for more stack: when it is taken, the function begins once more.
+const BELOW_OR_EQUAL: u64 = 0x41;
+
+/// Names a goroutine.
+#[derive(Clone, Copy)]
+pub struct Goroutine {
+    pub pid: u32,
+    pub run: u32,
+    pub id: u64,
+}
+
+impl Goroutine {
+    #[inline(always)]
+    fn key(self) -> GoKey {
+        GoKey { pid: self.pid, run: self.run, id: self.id }
+    }
+
+    /// What it took in last, or what came with the request that it writes.
+    #[inline(always)]
+    pub fn input(self) -> GoInput {
+        match GOROUTINES.get_ptr(self.key()) {
+            // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
+            Some(entry) => unsafe { *entry },
+            None => NOTHING,
+        }
+    }
+
+    /// Remembers what it took in; while it writes a request of another, whatever it reads for that means nothing.
+    #[inline(always)]
+    pub fn set_last_input(self, input: LastInput) {
+        if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
+            // SAFETY: as above.
+            if unsafe { (*entry).handed } == 0 {
+                // SAFETY: as above.
+                unsafe { (*entry).last = input };
+            }
+        } else if input.cookie != 0 {
+            self.put(GoInput { last: input, handed: 0 });
+        }
+    }
+
+    #[inline(always)]
+    fn put(self, input: GoInput) {
+        if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
+            // SAFETY: as above.
+            unsafe { *entry = input };
+        } else if GOROUTINES.insert(self.key(), input, 0).is_err() {
+            add(Counter::GoroutinesFull, 1);
+        }
+    }
+}
+
+/// The goroutine that makes the current system call; 0: none, or not known. Go's own code keeps its `g` in r14 and in its
+/// thread-local memory. In C code (cgo), and on a thread that Go has not made, the two are not the same, or are a `g` that only
+/// schedules and has no number.
+#[inline(always)]
+pub fn current(runtime: &Runtime) -> u64 {
+    if offset!(task_fsbase) == MISSING {
+        return 0;
+    }
+    let Ok(place) = Place::current() else { return 0 };
+    match user(place.fs_base.wrapping_sub(8)) {
+        Ok(g) if g == place.r14 => number(runtime, g),
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn number(runtime: &Runtime, g: u64) -> u64 {
+    user(g.wrapping_add(u64::from(runtime.offset))).unwrap_or(0)
+}
+
+#[inline(always)]
+fn user(address: u64) -> Result<u64, i32> {
+    // SAFETY: the helper checks the address and fails instead of faulting.
+    unsafe { bpf_probe_read_user(address as *const u64) }
+}
+
+/// The goroutine whose call of a Go function this is; `id` 0: not known.
+#[inline(always)]
+fn caller(ctx: &ProbeContext) -> Option<Goroutine> {
+    // SAFETY: the registers are the program's context.
+    let (flags, g) = unsafe { ((*ctx.regs).eflags, (*ctx.regs).r14) };
+    if flags & BELOW_OR_EQUAL != 0 {
+        return None;
+    }
+    let pid = Caller::current().pid;
+    let found = RUNTIMES.get_ptr(pid)?;
+    // SAFETY: only user space writes values, whole, and an entry stays readable for the run of the program.
+    let runtime = unsafe { &*found };
+    if runtime.kind != runtime::GO {
+        return None;
+    }
+    Some(Goroutine { pid, run: runtime.key as u32, id: number(runtime, g) })
+}
+
+/// `func (pc *persistConn) roundTrip(req *transportRequest)`: this goroutine is about to hand over a request. A
+/// `transportRequest` begins with the address of its `Request`.
+#[inline(always)]
+pub fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
+    let Some(goroutine) = caller(ctx) else { return Ok(()) };
+    // SAFETY: the registers are the program's context.
+    let request = user(unsafe { (*ctx.regs).rbx }).map_err(|_| Counter::ReadFailed)?;
+    let own = goroutine.input();
+    // What a request's body calls while it is read by the writer is done for the same request.
+    let input = if own.handed != 0 { own } else { GoInput { last: own.last, handed: goroutine.id } };
+    // One that cannot be told is written too: whatever was handed over at this address before is not this.
+    let input = if goroutine.id == 0 { NOTHING } else { input };
+    let key = Goroutine { id: request, ..goroutine }.key();
+    HANDED.insert(key, input, 0).map_err(|_| Counter::HandedFull)
+}
+
+/// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was handed over.
+#[inline(always)]
+pub fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
+    let Some(goroutine) = caller(ctx) else { return Ok(()) };
+    if goroutine.id == 0 {
+        return Ok(());
+    }
+    // SAFETY: the registers are the program's context.
+    let key = Goroutine { id: unsafe { (*ctx.regs).rax }, ..goroutine }.key();
+    if let Some(handed) = HANDED.get_ptr(key) {
+        // SAFETY: an entry stays readable for the run of the program.
+        goroutine.put(unsafe { *handed });
+        let _gone = HANDED.remove(key);
+        return Ok(());
+    }
+    if goroutine.input().handed != 0 {
+        goroutine.put(NOTHING);
+    }
+    Ok(())
+}

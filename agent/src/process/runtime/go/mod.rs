@@ -1,0 +1,101 @@
+//! Go programs: which version made them, where their goroutines have their numbers, and where `net/http` hands a request over.
+//!
+//! Only the file is looked at, so what is found holds for each process that runs it. Stripped programs (`-s -w`), position-
+//! independent ones and those with cgo tell as much as others.
+
+mod build_info;
+mod functions;
+mod image;
+mod prologue;
+mod version;
+
+use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path};
+
+use object::{ReadCache, ReadRef};
+use rustc_hash::FxHashMap;
+
+use self::{functions::Functions, image::Image};
+use crate::source::kernel::{FileKey, HandOver};
+
+/// Files that are remembered.
+const FILES: usize = 1_024;
+
+const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
+const REQUEST_WRITE: &str = "net/http.(*Request).write";
+
+/// What a Go program's file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program {
+    /// Offset of `goid` in `runtime.g`.
+    pub goid: u32,
+    /// Where the probes belong; `None`: it has no `net/http` client.
+    pub hand_over: Option<HandOver>,
+}
+
+/// Why a Go program is followed by its threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    #[error("its version of Go is not known")]
+    Version,
+    #[error("its table of functions cannot be read")]
+    Functions,
+    #[error("net/http does not begin its functions as expected")]
+    Code,
+}
+
+/// Examines a program; `None`: not one that Go has made.
+pub fn examine<'data, R: ReadRef<'data>>(data: R) -> Option<Result<Program, Unknown>> {
+    let image = Image::parse(data)?;
+    let version = build_info::version(&image)?;
+    Some(program(&image, version))
+}
+
+fn program<'data, R: ReadRef<'data>>(image: &Image<'data, R>, version: &str) -> Result<Program, Unknown> {
+    let goid = version::goid(version).ok_or(Unknown::Version)?;
+    let functions = Functions::find(image).ok_or(Unknown::Functions)?;
+    let Some(round_trip) = functions.address(ROUND_TRIP) else {
+        return Ok(Program { goid, hand_over: None });
+    };
+    let request_write = functions.address(REQUEST_WRITE).ok_or(Unknown::Functions)?;
+    let probe = |function: u64| -> Option<u64> {
+        let jump = prologue::jump(image.at(function, prologue::LENGTH)?)?;
+        image.file_offset(function)?.checked_add(jump)
+    };
+    let hand_over = HandOver {
+        round_trip: probe(round_trip).ok_or(Unknown::Code)?,
+        request_write: probe(request_write).ok_or(Unknown::Code)?,
+    };
+    Ok(Program { goid, hand_over: Some(hand_over) })
+}
+
+/// What files have said.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    known: FxHashMap<FileKey, Option<Result<Program, Unknown>>>,
+}
+
+impl Programs {
+    /// Of the file at this path; `None`: it cannot be read, or Go has not made it.
+    pub(super) fn of(&mut self, path: &Path) -> Option<(FileKey, Result<Program, Unknown>)> {
+        let file = File::open(path).ok()?;
+        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        // A change of the content is a change of its time.
+        let changed = metadata.ctime().wrapping_mul(1_000_000_000).wrapping_add(metadata.ctime_nsec());
+        let id = [metadata.dev(), metadata.ino(), metadata.len(), changed.cast_unsigned()];
+        if self.known.len() >= FILES {
+            self.known.clear();
+        }
+        let program = self.known.entry(id).or_insert_with(|| {
+            let cache = ReadCache::new(file);
+            let program = examine(&cache);
+            if let Some(Err(reason)) = &program {
+                tracing::debug!("{}: goroutines are not followed: {reason}", path.display());
+            }
+            program
+        });
+        program.map(|program| (id, program))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! What has moved between versions of Go: where a goroutine keeps its number.
+
+/// Offsets of `goid` in `runtime.g` by minor versions of Go 1. Those since 1.21 are from the toolchains' own type
+/// information, of a program built with each:
+/// `GOTOOLCHAIN=go1.N.P go build -o x . && gdb -batch -ex "print &(('runtime.g' *)0)->goid" x`;
+/// those before from runtime/runtime2.go. 1.23 put `syscallbp` before it, 1.25 took `ret` from `gobuf`.
+const GOID: [(u32, u32, u32); 3] = [(17, 22, 152), (23, 24, 160), (25, 26, 152)];
+
+/// The offset of `goid` for a program that this version has made; `None`: not known. Before 1.17 no register held the
+/// goroutine.
+pub(super) fn goid(version: &str) -> Option<u32> {
+    let minor = minor(version)?;
+    GOID.iter().find(|(first, last, _)| (*first..=*last).contains(&minor)).map(|(_, _, offset)| *offset)
+}
+
+/// The 26 of `go1.26.8`, also of release candidates and of what distributions append. Without registers for arguments, which
+/// could be switched off in the first versions that had them, the goroutine is in none.
+fn minor(version: &str) -> Option<u32> {
+    let rest = version.strip_prefix("go1.")?;
+    let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, rest) = rest.split_at(digits);
+    let known = rest.is_empty() || [".", "rc", " ", "-"].iter().any(|next| rest.starts_with(next));
+    if !known || rest.contains("noregabi") { None } else { number.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (version, expected) in [
+            ("go1.17", Some(152)),
+            ("go1.17 X:noregabi", None),
+            ("go1.22.12", Some(152)),
+            ("go1.23rc1", Some(160)),
+            ("go1.24.9", Some(160)),
+            ("go1.25.4 X:boringcrypto", Some(152)),
+            ("go1.22.9 (Red Hat 1.22.9-2.el9)", Some(152)),
+            ("go1.26.8-custom", Some(152)),
+            ("go1.16.15", None),
+            ("go1.99", None),
+            ("go1.26beta1", None),
+            ("go1.", None),
+            ("go2.1", None),
+            ("devel go1.26-d1c45d2", None),
+            ("", None),
+        ] {
+            assert_eq!(goid(version), expected, "{version}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Forgetting last inputs: those that lie on a connection which was evicted would name another message when it is met again.
+
+use aya::maps::{HashMap, MapData, MapError};
+use rustc_hash::FxHashSet;
+
+use agent_common::{GoInput, GoKey, LastInput};
+
+use super::{
+    KernelError, KernelSource,
+    load::{ignore_missing, used},
+    pod::Plain,
+};
+
+/// What threads and goroutines took in last.
+pub(super) struct Inputs {
+    pub(super) threads: HashMap<MapData, u32, Plain<LastInput>>,
+    pub(super) goroutines: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
+    pub(super) handed: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
+    /// Evicted connections that may still be named.
+    pub(super) evicted: FxHashSet<u64>,
+}
+
+impl KernelSource {
+    /// To be called after requests to forget: an evicted connection begins at position 0 when it is met again, and a last
+    /// input from before would name another message then.
+    pub fn forget_inputs(&mut self) -> Result<(), KernelError> {
+        let inputs = &mut self.inputs;
+        if inputs.evicted.is_empty() {
+            return Ok(());
+        }
+        let evicted = std::mem::take(&mut inputs.evicted);
+        forget(&mut inputs.threads, |input| evicted.contains(&input.0.cookie))
+            .map_err(|e| used("THREADS", &e))?;
+        let stale = |input: &Plain<GoInput>| evicted.contains(&input.0.last.cookie);
+        forget(&mut inputs.goroutines, stale).map_err(|error| used("GOROUTINES", &error))?;
+        forget(&mut inputs.handed, stale).map_err(|error| used("HANDED", &error))
+    }
+}
+
+fn forget<K: aya::Pod, V: aya::Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    stale: impl Fn(&V) -> bool,
+) -> Result<(), MapError> {
+    let entries = map.iter().filter_map(Result::ok).filter(|(_, value)| stale(value));
+    let keys: Vec<K> = entries.map(|(key, _)| key).collect();
+    keys.iter().try_for_each(|key| ignore_missing(map.remove(key)))
+}

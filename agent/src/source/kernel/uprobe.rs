@@ -1,0 +1,151 @@
+//! Probes in programs: Go's hand-over of a request from one goroutine to another. They are placed in a file once, serve every
+//! process that runs it, and go with the last traced one.
+
+use std::{path::Path, thread};
+
+use aya::{
+    Ebpf,
+    programs::{
+        ProgramError, UProbe,
+        uprobe::{UProbeLink, UProbeScope},
+    },
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{
+    KernelSource,
+    attach::{chain, refusal},
+    ladder::{HookReport, HookState},
+};
+
+/// Files that carry probes at a time.
+const FILES: usize = 512;
+
+const PROGRAMS: [&str; 2] = ["go_round_trip", "go_request_write"];
+const WITHOUT: &str =
+    "Go programs are followed by their threads, and only calls whose two sides agree are linked";
+
+/// Names an executable file: device, inode, and whatever changes with its content.
+pub type FileKey = [u64; 4];
+
+/// Where the probes of a file belong, as offsets in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandOver {
+    /// `net/http.(*persistConn).roundTrip`
+    pub round_trip: u64,
+    /// `net/http.(*Request).write`
+    pub request_write: u64,
+}
+
+/// The files that carry probes.
+#[derive(Default)]
+pub(super) struct Probes {
+    files: FxHashMap<FileKey, Probed>,
+    by_pid: FxHashMap<u32, FileKey>,
+}
+
+struct Probed {
+    links: Vec<UProbeLink>,
+    pids: FxHashSet<u32>,
+}
+
+impl KernelSource {
+    /// Loads the programs, and tries whether they may be attached: at the agent's own entry, which has been passed.
+    pub(super) fn prepare_probes(&mut self) {
+        let outcome = PROGRAMS.iter().try_for_each(|name| load(&mut self.ebpf, name)).and_then(|()| {
+            let entry = own_entry().ok_or("the agent's own file cannot be read")?;
+            let link = attach(&mut self.ebpf, PROGRAMS[0], Path::new("/proc/self/exe"), entry)?;
+            detach(vec![link]);
+            Ok(())
+        });
+        self.report.hooks.push(HookReport {
+            hook: "Go net/http: roundTrip, Request.write".to_owned(),
+            rung: "uprobe",
+            state: outcome.map_or_else(HookState::Refused, |()| HookState::Attached),
+            without: Some(WITHOUT),
+        });
+    }
+
+    /// Process `pid`, which runs the file at `path`, hands requests over there.
+    ///
+    /// # Errors
+    /// When the probes cannot be had; says why.
+    pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: HandOver) -> Result<(), String> {
+        if self.probes.by_pid.get(&pid) == Some(&file) {
+            return Ok(());
+        }
+        self.unprobe(pid);
+        if !self.probes.files.contains_key(&file) {
+            if self.probes.files.len() >= FILES {
+                return Err(format!("{FILES} files carry probes already"));
+            }
+            let links = PROGRAMS
+                .iter()
+                .zip([at.round_trip, at.request_write])
+                .map(|(program, offset)| attach(&mut self.ebpf, program, path, offset))
+                .collect::<Result<_, _>>()?;
+            self.probes.files.insert(file, Probed { links, pids: FxHashSet::default() });
+        }
+        if let Some(probed) = self.probes.files.get_mut(&file) {
+            probed.pids.insert(pid);
+            self.probes.by_pid.insert(pid, file);
+        }
+        Ok(())
+    }
+
+    /// It does not any more: it is gone, not traced, or runs another program.
+    pub(super) fn unprobe(&mut self, pid: u32) {
+        let Some(file) = self.probes.by_pid.remove(&pid) else { return };
+        let Some(probed) = self.probes.files.get_mut(&file) else { return };
+        probed.pids.remove(&pid);
+        if probed.pids.is_empty()
+            && let Some(probed) = self.probes.files.remove(&file)
+        {
+            detach(probed.links);
+        }
+    }
+
+    /// Probes in programs now.
+    #[must_use]
+    pub fn attached_probes(&self) -> usize {
+        self.probes.files.values().map(|probed| probed.links.len()).sum()
+    }
+}
+
+fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+    program(ebpf, name)?.load().map_err(|error| refusal(&error))
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProbeLink, String> {
+    let program = program(ebpf, name)?;
+    let link = program.attach(offset, path, UProbeScope::AllProcesses).map_err(|error| chain(&error))?;
+    program.take_link(link).map_err(|error| chain(&error))
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
+    let program = ebpf.program_mut(name).ok_or("the program is not in this build")?;
+    program.try_into().map_err(|error: ProgramError| chain(&error))
+}
+
+/// Elsewhere: the kernel waits until nobody is in a probe any more, and events are to be read meanwhile.
+fn detach(links: Vec<UProbeLink>) {
+    drop(thread::Builder::new().name("detach".to_owned()).spawn(move || drop(links)));
+}
+
+/// Offset in its file of the first instruction that this process has executed.
+fn own_entry() -> Option<u64> {
+    use object::{
+        LittleEndian as LE,
+        elf::{FileHeader64, PT_LOAD},
+        read::elf::{FileHeader as _, ProgramHeader as _},
+    };
+    let cache = object::ReadCache::new(std::fs::File::open("/proc/self/exe").ok()?);
+    let header = FileHeader64::<LE>::parse(&cache).ok()?;
+    let entry = header.e_entry(LE);
+    header.program_headers(LE, &cache).ok()?.iter().filter(|segment| segment.p_type(LE) == PT_LOAD).find_map(
+        |segment| {
+            let into = entry.checked_sub(segment.p_vaddr(LE))?;
+            (into < segment.p_filesz(LE)).then(|| segment.p_offset(LE) + into)
+        },
+    )
+}

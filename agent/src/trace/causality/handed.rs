@@ -1,0 +1,68 @@
+//! Calls that one goroutine hands to another, which writes them: Go's `net/http`. What the first had taken in last comes with
+//! them, so that the request which it serves is known at once, from the first call of a process on.
+//!
+//! A goroutine does one thing at a time. What could still deceive is a client that sends its next request before it has the
+//! answer: then the goroutine that serves the first has taken in bytes of the second. So the request must be the first of its
+//! connection that is not over, and if it began before the one in front of it was over, somebody else must have read that
+//! beginning: `net/http`'s server has a goroutine of its own to notice what comes meanwhile, and its own reads on only when the
+//! handler has returned.
+
+use super::{Causality, Orphan, Runner, Trigger, Verdict, lost, start_side};
+use crate::{
+    event::LastInput,
+    trace::{
+        exchange::{Exchange, Exchanges, Key},
+        process::Processes,
+        span::Evidence,
+    },
+};
+
+impl Causality {
+    /// The verdict on a call that a goroutine, which had taken in this last, has handed over.
+    pub(in crate::trace) fn handed_over(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        goroutine: u64,
+        input: Option<LastInput>,
+    ) -> Verdict {
+        let trigger = match self.rules.goroutine {
+            true => Trigger::of(exchanges, processes, input),
+            // Whoever writes it has taken in nothing itself.
+            false => Trigger::None,
+        };
+        let (root, previous, depth) = match trigger {
+            Trigger::None | Trigger::Lost => (None, None, 0),
+            Trigger::Message(trigger) => start_side(exchanges, trigger),
+        };
+        let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
+        let pid = call.pid;
+        let sides = &mut call.sides;
+        (sides.root, sides.previous, sides.depth) = (root, previous, depth);
+        sides.handed = true;
+        sides.lost = trigger == Trigger::Lost;
+        let Some(process) = processes.get_mut(pid).filter(|_| trigger != Trigger::Lost) else {
+            return Verdict::Orphan(Orphan::Loss);
+        };
+        let believed = process.belief.believes_hand_over();
+        let Some(root) = root else { return Verdict::Orphan(Orphan::None) };
+        let Some(request) = exchanges.get(root) else { return Verdict::Orphan(Orphan::None) };
+        if lost(processes, request) {
+            return Verdict::Orphan(Orphan::Loss);
+        }
+        if request.sides.answered || request.pid != pid {
+            return Verdict::Orphan(Orphan::StartOnly);
+        }
+        if !believed {
+            return Verdict::Orphan(Orphan::Contradiction);
+        }
+        let before = root.ordinal.checked_sub(1).map(|ordinal| Key { ordinal, ..root });
+        let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
+        let read_ahead = request.sides.early && request.sides.reader == Runner::Goroutine(goroutine);
+        if waits || read_ahead {
+            return Verdict::Orphan(Orphan::Pipelined);
+        }
+        Verdict::Parent(root, Evidence::Goroutine)
+    }
+}

@@ -1,0 +1,210 @@
+//! Goroutines in the place of threads, and calls that one hands to another.
+
+use super::world::{SECOND, World, ok, thread};
+use crate::trace::{Settings, causality::Rules, span::Evidence};
+
+fn go() -> World {
+    let mut world = World::new();
+    world.goroutines = true;
+    world
+}
+
+#[test]
+fn the_first_call_of_a_process_has_its_parent_when_it_is_sent() {
+    let mut world = go();
+    let (handler, writer, reader) = (thread(1, 1), thread(1, 2), thread(1, 3));
+    let (client, backend) = (world.open(handler), world.connect(thread(1, 4)));
+    let request = world.read_request(client, handler, "/1");
+    let call = world.hand_over(backend, handler, writer, "/1");
+    assert_eq!(world.tracer.counters().parents_goroutine, 1);
+    world.read_response(call, reader);
+    world.answer(request, handler);
+    world.pass(SECOND);
+    world.assert_child(call, request, Evidence::Goroutine);
+}
+
+#[test]
+fn many_handlers_share_the_goroutines_of_a_connection() {
+    let mut world = go();
+    let (writer, reader) = (thread(1, 98), thread(1, 99));
+    let handlers: Vec<_> = (1..9).map(|number| thread(1, number)).collect();
+    let clients: Vec<_> = handlers.iter().map(|handler| world.open(*handler)).collect();
+    let backend = world.open(writer);
+    let requests: Vec<_> = (0..8).map(|n| world.read_request(clients[n], handlers[n], "/")).collect();
+    for n in (0..8).rev() {
+        let call = world.hand_over(backend, handlers[n], writer, "/");
+        world.read_response(call, reader);
+        world.answer(requests[n], handlers[n]);
+        world.pass(SECOND);
+        world.assert_child(call, requests[n], Evidence::Goroutine);
+    }
+}
+
+/// A proxy's goroutine reads the rest of the response itself, and its answer ends the call.
+#[test]
+fn the_next_call_continues_and_an_answer_confirms() {
+    let mut world = go();
+    let (handler, writer, reader) = (thread(1, 1), thread(1, 2), thread(1, 3));
+    let (client, backend) = (world.open(handler), world.open(writer));
+    for _ in 0..3 {
+        let request = world.read_request(client, handler, "/");
+        let mut calls = Vec::new();
+        for _ in 0..2 {
+            let call = world.hand_over(backend, handler, writer, "/");
+            world.respond(call, reader, ok());
+            world.read_more(backend, handler);
+            world.end(call, super::world::complete());
+            calls.push(call);
+        }
+        world.answer(request, handler);
+        world.pass(SECOND);
+        for call in calls {
+            world.assert_child(call, request, Evidence::Goroutine);
+        }
+    }
+    assert_eq!(world.tracer.counters().contradictions, 0);
+}
+
+#[test]
+fn a_goroutine_that_has_read_nothing_makes_orphans() {
+    let mut world = go();
+    let (handler, other, writer) = (thread(1, 1), thread(1, 2), thread(1, 3));
+    let (client, backend) = (world.open(handler), world.open(writer));
+    world.read_request(client, handler, "/");
+    let call = world.hand_over(backend, other, writer, "/");
+    world.read_response(call, thread(1, 4));
+    world.assert_root(call);
+    assert_eq!(world.tracer.counters().orphans_none, 1);
+}
+
+#[test]
+fn after_the_answer_nothing_is_its_child() {
+    let mut world = go();
+    let (handler, writer) = (thread(1, 1), thread(1, 2));
+    let (client, backend) = (world.open(handler), world.open(writer));
+    let request = world.read_request(client, handler, "/");
+    world.answer(request, handler);
+    let call = world.hand_over(backend, handler, writer, "/");
+    world.read_response(call, thread(1, 3));
+    world.assert_root(call);
+}
+
+#[test]
+fn what_was_lost_names_no_parent() {
+    let mut world = go();
+    let (handler, writer) = (thread(1, 1), thread(1, 2));
+    let (client, backend) = (world.open(handler), world.open(writer));
+    world.read_request(client, handler, "/");
+    world.lose(1);
+    let call = world.hand_over(backend, handler, writer, "/");
+    world.read_response(call, thread(1, 3));
+    world.assert_root(call);
+    assert_eq!(world.tracer.counters().orphans_loss, 1);
+}
+
+/// The server's goroutine has both requests when it serves the first, and still the second after it has answered.
+#[test]
+fn pipelined_requests_get_no_calls() {
+    let mut world = go();
+    let (handler, writer, reader) = (thread(1, 1), thread(1, 2), thread(1, 3));
+    let (client, backend) = (world.open(handler), world.open(writer));
+    let first = world.read_request(client, handler, "/1");
+    let second = world.read_request(client, handler, "/2");
+    let one = world.hand_over(backend, handler, writer, "/1");
+    world.read_response(one, reader);
+    world.answer(first, handler);
+    let two = world.hand_over(backend, handler, writer, "/2");
+    world.read_response(two, reader);
+    world.answer(second, handler);
+    world.assert_root(one);
+    world.assert_root(two);
+    assert_eq!(world.tracer.counters().orphans_pipelined, 2);
+}
+
+/// The next request of a client that does wait may be noticed, by a goroutine that is there for that, before the end of the
+/// answer is: it is logged when the call returns.
+#[test]
+fn a_request_that_another_goroutine_has_noticed_early_is_the_next() {
+    let mut world = go();
+    let (handler, writer, reader, watcher) = (thread(1, 1), thread(1, 2), thread(1, 3), thread(1, 4));
+    let (client, backend) = (world.open(handler), world.open(writer));
+    let first = world.read_request(client, handler, "/1");
+    world.respond(first, handler, ok());
+    let second = world.read_request(client, watcher, "/2");
+    world.end(first, super::world::complete());
+    world.read_more(client, handler);
+    let call = world.hand_over(backend, handler, writer, "/2");
+    world.read_response(call, reader);
+    world.answer(second, handler);
+    world.pass(SECOND);
+    world.assert_child(call, second, Evidence::Goroutine);
+}
+
+#[test]
+fn a_call_that_ends_in_the_answer_of_another_request_takes_belief_away() {
+    let mut world = go();
+    let (one, two, writer) = (thread(1, 1), thread(1, 2), thread(1, 3));
+    let (first, second, backend) = (world.open(one), world.open(two), world.open(writer));
+    let request = world.read_request(first, one, "/1");
+    let other = world.read_request(second, two, "/2");
+    let call = world.hand_over(backend, one, writer, "/1");
+    world.read_response(call, two);
+    world.answer(other, two);
+    world.answer(request, one);
+    assert_eq!(world.tracer.counters().contradictions, 1);
+    let request = world.read_request(first, one, "/3");
+    let call = world.hand_over(backend, one, writer, "/3");
+    world.read_response(call, thread(1, 4));
+    world.answer(request, one);
+    world.assert_root(call);
+    assert_eq!(world.tracer.counters().orphans_contradiction, 1);
+}
+
+/// They show nothing of what a start side is worth.
+#[test]
+fn calls_handed_over_do_not_count_for_other_evidence() {
+    let mut world = go();
+    let (handler, writer) = (thread(1, 1), thread(1, 2));
+    let (client, backend) = (world.open(handler), world.open(writer));
+    for _ in 0..100 {
+        let request = world.read_request(client, handler, "/");
+        let call = world.hand_over(backend, handler, writer, "/");
+        world.read_response(call, thread(1, 3));
+        world.answer(request, handler);
+    }
+    let request = world.read_request(client, handler, "/");
+    let call = world.write_request(backend, handler, "/");
+    world.read_response(call, thread(1, 3));
+    world.answer(request, handler);
+    world.pass(SECOND);
+    world.assert_root(call);
+    assert_eq!(world.tracer.counters().orphans_start_only, 1);
+}
+
+#[test]
+fn a_goroutine_that_connects_for_another_lends_nothing_and_takes_nothing() {
+    let mut world = go();
+    let handler = thread(1, 1);
+    let client = world.open(handler);
+    let request = world.read_request(client, handler, "/");
+    let backend = world.connect(thread(1, 2));
+    let call = world.write_request(backend, handler, "/");
+    world.read_response(call, handler);
+    world.answer(request, handler);
+    world.pass(SECOND);
+    world.assert_child(call, request, Evidence::TwoSided);
+}
+
+#[test]
+fn switched_off_it_names_no_parent() {
+    let causality = Rules { goroutine: false, ..Rules::default() };
+    let mut world = World::with(Settings { causality, open_notice: None, ..Settings::default() });
+    world.goroutines = true;
+    let (handler, writer) = (thread(1, 1), thread(1, 2));
+    let (client, backend) = (world.open(handler), world.open(writer));
+    let request = world.read_request(client, handler, "/");
+    let call = world.hand_over(backend, handler, writer, "/");
+    world.read_response(call, thread(1, 3));
+    world.answer(request, handler);
+    world.assert_root(call);
+}

@@ -1,0 +1,28 @@
+//! Executable files as the kernel is asked to run them: any bytes are a Go program, one of which too little is known, or none.
+
+use wirespan::process::runtime::go::examine;
+
+pub(crate) fn run(data: &[u8]) {
+    let Some(Ok(program)) = examine(data) else { return };
+    assert!([152, 160].contains(&program.goid));
+    if let Some(at) = program.hand_over {
+        for offset in [at.round_trip, at.request_write] {
+            assert!(offset < data.len() as u64, "a probe beyond the file");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_understood() {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/elf");
+        for seed in std::fs::read_dir(seeds).expect("the corpus is there").flatten() {
+            let data = std::fs::read(seed.path()).expect("a seed can be read");
+            let program = examine(&*data).and_then(Result::ok);
+            assert!(program.is_some_and(|program| program.hand_over.is_some()), "{:?}", seed.path());
+        }
+    }
+}

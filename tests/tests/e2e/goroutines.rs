@@ -1,0 +1,135 @@
+//! Go: a call's parent is the request that its goroutine serves, although another goroutine writes it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use wirespan_tests::{
+    agent::Agent,
+    process::{Launch, Process},
+    programs,
+    span::{Kind, SpanRow},
+    stage::{self, Stage},
+};
+
+use crate::check::brief;
+
+struct Relay {
+    port: u16,
+    _process: Process,
+}
+
+fn start(stage: &Stage, program: &Path, backend: Option<&Relay>) -> Result<Relay> {
+    let port = stage::port();
+    let launch = Launch::new(program).arg(port.to_string());
+    let launch = backend.into_iter().fold(launch, |launch, it| launch.arg(format!("127.0.0.1:{}", it.port)));
+    let mut process = launch.inside(&stage.cgroup).start(stage.dir())?;
+    process.says("listening")?;
+    Ok(Relay { port, _process: process })
+}
+
+/// Requests with the numbers 1 to `count` at the end of their paths, so many at a time.
+fn drive(stage: &Stage, port: u16, path: &str, count: u32, at_once: u32) -> Result<()> {
+    let url = format!("http://127.0.0.1:{port}/{path}/[1-{count}]");
+    let curl = Launch::new("curl").args(["-q", "-sS", "-Z", "--parallel-max", &at_once.to_string()]);
+    curl.args(["-o", "/dev/null", &url]).start(stage.dir())?.finish().map(drop)
+}
+
+/// How many calls there were, and how many of them have a parent. None may have a wrong one.
+fn judge(rows: &[SpanRow]) -> (usize, usize) {
+    let number = |row: &SpanRow| row.path().rsplit('/').next().map(str::to_owned);
+    let calls: Vec<_> = rows.iter().filter(|row| row.kind == Kind::Client).collect();
+    let mut linked = 0;
+    for call in &calls {
+        let Some(id) = &call.parent else { continue };
+        let parent = rows.iter().find(|row| row.id == *id).expect("the parent is among the spans");
+        assert_eq!(number(call), number(parent), "a wrong parent: {call:#?} {parent:#?}");
+        // Those of the first milliseconds of a process, before the agent knows that it is one of Go, by their threads.
+        let evidence = call.attribute("wirespan.parent.evidence");
+        assert!(["goroutine", "two-sided"].contains(&&*evidence), "{call:#?}");
+        linked += 1;
+    }
+    (calls.len(), linked)
+}
+
+fn with(name: &str, stripped: bool) -> Result<()> {
+    let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
+    let Some(stage) = Stage::shared(name, &needs) else { return Ok(()) };
+    let program = programs::go_relay(stripped)?;
+    let backend = start(&stage, &program, None)?;
+    // One that is older than the agent, with its connections, and one that is younger.
+    let older = start(&stage, &program, Some(&backend))?;
+    drive(&stage, older.port, "call", 8, 8)?;
+    let agent = Agent::start(&stage)?;
+    let younger = start(&stage, &program, Some(&backend))?;
+    let count = 200;
+    for relay in [&older, &younger] {
+        for path in ["call", "both", "proxy"] {
+            drive(&stage, relay.port, path, count, 8)?;
+        }
+        // Which request a goroutine was made for is not known.
+        drive(&stage, relay.port, "spawn", 10, 8)?;
+    }
+    let metrics = agent.metrics()?;
+    assert_eq!(
+        metrics.sum("wirespan_probes_attached", &[]),
+        2.0,
+        "a program is probed once: {}",
+        agent.log()
+    );
+    let rows = agent.stop()?;
+    let (calls, linked) = judge(&rows);
+    let by_goroutine =
+        rows.iter().filter(|row| row.attribute("wirespan.parent.evidence") == "goroutine").count();
+    assert!(by_goroutine * 100 >= calls * 97, "{by_goroutine} of {linked}");
+    assert_eq!(calls, 2 * (4 * count as usize + 10));
+    assert!(
+        (linked + 2 * 10) * 100 >= calls * 99,
+        "{linked} of {calls} calls have a parent: {}",
+        brief(&rows)
+    );
+    Ok(())
+}
+
+#[test]
+fn calls_of_goroutines_have_their_parents() -> Result<()> {
+    with("goroutines", false)
+}
+
+#[test]
+fn so_they_have_in_a_stripped_program() -> Result<()> {
+    with("goroutines-stripped", true)
+}
+
+/// The very first request of a process: nothing has been seen of it, and its call has a parent.
+#[test]
+fn the_first_call_of_a_process_has_its_parent() -> Result<()> {
+    let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
+    let Some(stage) = Stage::shared("first-goroutine", &needs) else { return Ok(()) };
+    let program = programs::go_relay(false)?;
+    let agent = Agent::start(&stage)?;
+    let backend = start(&stage, &program, None)?;
+    let relay = start(&stage, &program, Some(&backend))?;
+    drive(&stage, relay.port, "call", 1, 1)?;
+    let rows = agent.stop()?;
+    assert_eq!(judge(&rows), (1, 1), "{}", brief(&rows));
+    Ok(())
+}
+
+/// Switched off, nothing is put into the program, and threads are as good as they are: no parent is wrong.
+#[test]
+fn without_goroutines_no_probe_is_placed() -> Result<()> {
+    let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
+    let Some(stage) = Stage::shared("no-goroutines", &needs) else { return Ok(()) };
+    let program = programs::go_relay(false)?;
+    let backend = start(&stage, &program, None)?;
+    let relay = start(&stage, &program, Some(&backend))?;
+    let agent =
+        Agent::with_select(&stage, &format!("{}causality: {{ goroutine: false }}\n", stage.select()))?;
+    drive(&stage, relay.port, "call", 100, 8)?;
+    assert_eq!(agent.metrics()?.sum("wirespan_probes_attached", &[]), 0.0);
+    let rows = agent.stop()?;
+    for row in rows.iter().filter(|row| row.kind == Kind::Client) {
+        assert_ne!(row.attribute("wirespan.parent.evidence"), "goroutine");
+    }
+    Ok(())
+}
