@@ -59,10 +59,10 @@ counters! {
     parents_end: "wirespan_trace_parents_total" ["evidence" = "end"];
     /// Parents whose request the call sends on.
     parents_content: "wirespan_trace_parents_total" ["evidence" = "content"];
-    /// Spans of programs that export their own: left out.
-    left_out: "wirespan_trace_left_out_spans_total";
     /// Parents of calls that one goroutine handed to another.
     parents_goroutine: "wirespan_trace_parents_total" ["evidence" = "goroutine"];
+    /// Spans of programs that export their own: left out.
+    left_out: "wirespan_trace_left_out_spans_total";
     /// Server spans without a parent: the client is not traced here and sent no context.
     roots_remote: "wirespan_trace_roots_total" ["reason" = "remote_client"];
     /// Calls whose thread had taken in nothing that could have caused them.
