@@ -65,6 +65,9 @@ struct DoctorArgs {
     /// Try only this rung: raw_tp or fexit.
     #[arg(long)]
     rung: Option<Rung>,
+    /// Only what a running agent knows of this process: how far its calls' parents are believed, what could not be read.
+    #[arg(long)]
+    pid: Option<u32>,
     /// Where a running agent serves its metrics.
     #[arg(long, default_value = "127.0.0.1:9464")]
     metrics: String,
@@ -88,6 +91,9 @@ fn execute(command: Command, verbose: bool) -> Result<ExitCode> {
     }
     log_to_stderr(verbose, "warn");
     match command {
+        Command::Doctor(DoctorArgs { json, pid: Some(pid), metrics, .. }) => {
+            doctor::doctor_of(json, pid, &metrics).map(exit)
+        }
         Command::Doctor(args) => doctor::doctor(args.json, args.rung, &args.metrics).map(exit),
         Command::Trace(args) => trace::trace(args, verbose).map(status),
         Command::Record(args) => record::record(args, verbose).map(status),

@@ -14,7 +14,13 @@ use crate::{
     pipeline::{Engine, LedgerTotals},
     process::Table,
     source::kernel::{Fill, KernelSource},
+    trace::ProcessStanding,
 };
+
+/// Most processes whose belief is shown in the metrics.
+const PROCESSES: usize = 64;
+/// Most of them in what is said at the end.
+const SUMMARIZED: usize = 8;
 
 /// One number, ready to be written.
 #[derive(Debug)]
@@ -29,6 +35,7 @@ pub(super) struct Sample {
 #[derive(Debug, Default)]
 pub(super) struct Telemetry {
     samples: Mutex<Vec<Sample>>,
+    standings: Mutex<Vec<ProcessStanding>>,
     refused_feedback: AtomicU64,
 }
 
@@ -38,9 +45,18 @@ impl Telemetry {
         self.refused_feedback.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was seen and missed up to the last publication, for people.
+    /// What was seen and missed up to the last publication, and how far the processes that made calls are believed, for
+    /// people.
     pub(super) fn summary(&self) -> String {
-        summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner));
+        let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        for standing in standings.iter().take(SUMMARIZED) {
+            text.push_str(&format!("\nwirespan: {standing}"));
+        }
+        if standings.len() > SUMMARIZED {
+            text.push_str("\nwirespan: and further processes; `wirespan doctor --pid N` tells of each");
+        }
+        text
     }
 
     /// Replaces what the endpoint shows.
@@ -55,6 +71,9 @@ impl Telemetry {
         kernel(&mut samples, counters);
         ring(&mut samples, source.fill(), source.undecodable());
         pipeline(&mut samples, funnel.engine());
+        let (standings, callers) = funnel.engine().standings(PROCESSES);
+        beliefs(&mut samples, &standings, callers);
+        *self.standings.lock().unwrap_or_else(PoisonError::into_inner) = standings;
         samples.push(Sample {
             name: "wirespan_probes_attached",
             help: "probes in traced programs now",
@@ -90,6 +109,27 @@ impl Telemetry {
                 &[],
                 bytes as f64,
             );
+        }
+    }
+}
+
+/// How far the processes that make most calls are believed.
+fn beliefs(samples: &mut Vec<Sample>, standings: &[ProcessStanding], callers: usize) {
+    let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
+    add("wirespan_calling_processes", "processes that have made calls", Vec::new(), callers as u64);
+    for standing in standings {
+        let of = |label, value: &str| {
+            vec![
+                ("pid", standing.pid.to_string()),
+                ("service", standing.service.to_string()),
+                (label, value.to_owned()),
+            ]
+        };
+        let help = "what names parents in a process, where several requests are open";
+        add("wirespan_process_belief", help, of("standing", standing.standing.name()), 1);
+        for (what, value) in standing.figures.list() {
+            let help = "what a process has shown: calls with and without a parent, sides of the last 400 calls, answers";
+            add("wirespan_process_calls", help, of("what", what), value);
         }
     }
 }

@@ -127,6 +127,12 @@ impl Engine {
         self.tracer.counters()
     }
 
+    /// How far the processes with most calls are believed, at most `limit`; and how many have made calls.
+    #[must_use]
+    pub fn standings(&self, limit: usize) -> (Vec<trace::ProcessStanding>, usize) {
+        self.tracer.standings(limit)
+    }
+
     /// Bytes that all connections buffer now.
     #[must_use]
     pub const fn buffered(&self) -> usize {

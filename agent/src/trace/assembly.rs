@@ -65,6 +65,7 @@ impl Tracer {
             parent.children.push(key);
         }
         self.count_parent(&parentage);
+        self.count_call(key, !matches!(parentage, Parentage::Root { .. }));
         if let Some(live) = self.exchanges.live_mut(key) {
             live.parentage = parentage;
         }
@@ -192,6 +193,7 @@ impl Tracer {
             Some(context) => (Parentage::Header, context),
             None => (Parentage::Root { unknown: true }, self.root_context(key, exchange)),
         };
+        self.count_call(key, parentage == Parentage::Header);
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.fixed_early = true;
             if let Some(live) = exchange.live.as_deref_mut() {

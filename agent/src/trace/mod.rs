@@ -30,6 +30,7 @@ mod redaction;
 mod semantics;
 mod settings;
 pub mod span;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ pub use instrumented::Instrumented;
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
 pub(crate) use semantics::address_text;
 pub use settings::{Settings, TextLimits};
+pub use standing::{Figures, ProcessStanding, Standing};
 
 use self::{
     assembly::Assembly,

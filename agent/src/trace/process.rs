@@ -13,6 +13,9 @@ pub(super) struct Process {
     pub(super) belief: Belief,
     /// Rises with every loss of events and with exec: what began in an earlier epoch is not joined to what came after.
     pub(super) epoch: u32,
+    /// Its calls with a parent, and without.
+    pub(super) linked: u64,
+    pub(super) unlinked: u64,
     pub(super) otlp: Otlp,
     /// It has calls that nothing but their content may explain.
     pub(super) wants_content: bool,
@@ -29,6 +32,8 @@ impl Process {
             facts,
             belief: Belief::default(),
             epoch: 0,
+            linked: 0,
+            unlinked: 0,
             otlp: Otlp::default(),
             wants_content: false,
             uncompared: 0,
@@ -119,6 +124,11 @@ impl Processes {
         let facts = Arc::new(placeholder(pid));
         let kept = self.insert(Process::new(Arc::clone(&facts)));
         (facts, kept)
+    }
+
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.by_pid.values()
     }
 
     pub(super) fn get(&self, pid: u32) -> Option<&Process> {

@@ -3,6 +3,7 @@
 
 mod check;
 mod hazard;
+mod process;
 mod running;
 
 use anyhow::Result;
@@ -40,6 +41,11 @@ struct Hook {
 struct Rejected {
     rung: String,
     reason: String,
+}
+
+/// Prints what a running agent knows of one process; true when it knows something.
+pub(super) fn doctor_of(json: bool, pid: u32, metrics: &str) -> Result<bool> {
+    process::doctor(json, pid, metrics)
 }
 
 /// Prints the report; true when tracing works.

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::trace::{Figures, ProcessStanding, Standing};
+
 /// How long to wait for the agent's answer.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -18,13 +20,62 @@ const TOLD: [&str; 3] =
 
 /// The non-zero lines of these metrics; `None` when no agent answers at `address`.
 pub(super) fn unreadable(address: &str) -> Option<Vec<String>> {
+    ask(address).map(|answer| lines(&answer))
+}
+
+/// What a running agent says of a process.
+pub(super) struct Process {
+    /// `None` when it has seen no call of it.
+    pub(super) standing: Option<ProcessStanding>,
+    /// Its calls whose bytes could not be read, by reason.
+    pub(super) unreadable: Vec<String>,
+}
+
+/// What is known of a process; `None` when no agent answers.
+pub(super) fn process(address: &str, pid: u32) -> Option<Process> {
+    let answer = ask(address)?;
+    let own = format!("pid=\"{pid}\"");
+    let unreadable = lines(&answer).into_iter().filter(|line| line.contains(&own)).collect();
+    Some(Process { standing: standing_in(&answer, pid), unreadable })
+}
+
+/// The text of the metrics.
+fn ask(address: &str) -> Option<String> {
     let address = address.to_socket_addrs().ok()?.next()?;
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
     stream.set_read_timeout(Some(TIMEOUT)).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.take(LIMIT).read_to_string(&mut answer).ok()?;
-    answer.starts_with("HTTP/1.1 200").then(|| lines(&answer))
+    answer.starts_with("HTTP/1.1 200").then_some(answer)
+}
+
+fn standing_in(answer: &str, pid: u32) -> Option<ProcessStanding> {
+    let pid_label = format!("pid=\"{pid}\"");
+    let mut found: Option<ProcessStanding> = None;
+    for line in answer.lines().filter(|line| line.contains(&pid_label)) {
+        if let Some(name) =
+            line.strip_prefix("wirespan_process_belief{").and_then(|rest| label(rest, "standing"))
+        {
+            let standing = Standing::ALL.into_iter().find(|standing| standing.name() == name)?;
+            let service = label(line, "service").unwrap_or_default().into();
+            found = Some(ProcessStanding { pid, service, standing, figures: Figures::default() });
+        }
+    }
+    let mut found = found?;
+    for line in
+        answer.lines().filter(|line| line.starts_with("wirespan_process_calls{") && line.contains(&pid_label))
+    {
+        let (Some(what), Some((_, value))) = (label(line, "what"), line.rsplit_once(' ')) else { continue };
+        found.figures.set(what, value.parse().ok()?);
+    }
+    Some(found)
+}
+
+/// The value of a label; an escaped quote would end it early, which only shortens a service's name.
+fn label<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let start = line.find(&format!("{name}=\""))? + name.len() + 2;
+    line[start..].split('"').next()
 }
 
 fn lines(answer: &str) -> Vec<String> {
@@ -38,6 +89,21 @@ fn lines(answer: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_standing_of_a_process_is_read_back() {
+        let answer = "HTTP/1.1 200 OK\r\n\r\n\
+                      wirespan_process_belief{pid=\"7\",service=\"shop\",standing=\"start\"} 1\n\
+                      wirespan_process_belief{pid=\"77\",service=\"x\",standing=\"end\"} 1\n\
+                      wirespan_process_calls{pid=\"7\",service=\"shop\",what=\"parents\"} 90\n\
+                      wirespan_process_calls{pid=\"7\",service=\"shop\",what=\"orphans\"} 10\n";
+        let standing = standing_in(answer, 7).unwrap();
+        assert_eq!(standing.standing, Standing::Start);
+        assert!(
+            standing.to_string().starts_with("shop (pid 7): 90 of 100 calls have a parent; believed from")
+        );
+        assert!(standing_in(answer, 8).is_none());
+    }
 
     #[test]
     fn only_what_was_counted_is_told() {

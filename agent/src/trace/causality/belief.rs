@@ -13,6 +13,8 @@ mod window;
 pub(super) use window::Shown;
 use window::{Counts, Window};
 
+use crate::trace::{Figures, Standing};
+
 use std::collections::VecDeque;
 
 /// Calls or answers after which the absence of contradictions means something.
@@ -135,6 +137,37 @@ impl Belief {
         let believed = self.doubtful == 0;
         self.doubtful = self.doubtful.saturating_sub(1);
         believed
+    }
+
+    /// What names parents where several requests are open, and what that is made of.
+    pub(in crate::trace) fn standing(&self) -> (Standing, Figures) {
+        let counts = self.shown.short();
+        let standing = if self.believes_starts_at_once(false) {
+            Standing::StartAtOnce
+        } else if self.believes_starts(false) {
+            Standing::Start
+        } else if self.believes_ends(false) {
+            Standing::End
+        } else if self.believes_agreement(false) {
+            Standing::Agreement
+        } else if self.is_consistent() {
+            Standing::Unproven
+        } else {
+            Standing::Contradicted
+        };
+        let answers = self.answers.len() as u64;
+        let figures = Figures {
+            agree: counts.agrees,
+            differ: counts.differs,
+            start_only: counts.starts,
+            end_only: counts.ends,
+            unexplained: counts.unexplained,
+            answers,
+            covered: answers - self.uncovered as u64,
+            agreed_apart: self.apart,
+            ..Figures::default()
+        };
+        (standing, figures)
     }
 
     const fn had_chances(&self, unambiguous: bool) -> bool {

@@ -1,0 +1,171 @@
+//! How far each process is believed, in words and figures: for the metrics, for `doctor --pid` and for the end of a run.
+
+use std::{fmt, sync::Arc};
+
+use super::{Tracer, exchange::Key, span::SpanKind};
+
+/// A process that has made calls, as causality sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessStanding {
+    pub pid: u32,
+    pub service: Arc<str>,
+    pub standing: Standing,
+    pub figures: Figures,
+}
+
+/// What names parents within a process, for calls that were made while several requests were open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// The start side, before the call is answered.
+    StartAtOnce,
+    /// The start side, once the request is answered.
+    Start,
+    /// The end side.
+    End,
+    /// Both sides where they agree.
+    Agreement,
+    /// Nothing yet: too few calls that might as well have contradicted themselves.
+    Unproven,
+    /// Nothing: its calls contradict themselves.
+    Contradicted,
+}
+
+impl Standing {
+    pub const ALL: [Self; 6] =
+        [Self::StartAtOnce, Self::Start, Self::End, Self::Agreement, Self::Unproven, Self::Contradicted];
+
+    /// Value of the metrics' label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StartAtOnce => "start_at_once",
+            Self::Start => "start",
+            Self::End => "end",
+            Self::Agreement => "agreement",
+            Self::Unproven => "unproven",
+            Self::Contradicted => "contradicted",
+        }
+    }
+
+    const fn meaning(self) -> &'static str {
+        match self {
+            Self::StartAtOnce => "believed from what its threads read last, before a call is answered",
+            Self::Start => "believed from what its threads read last, once the request is answered",
+            Self::End => "believed from what ends in an answer",
+            Self::Agreement => "believed where both sides of a call agree",
+            Self::Unproven => "not believed yet: too few calls agreed while several requests were open",
+            Self::Contradicted => "not believed: its calls contradict themselves",
+        }
+    }
+}
+
+macro_rules! figures {
+    ($($(#[$doc:meta])* $field:ident: $name:literal;)+) => {
+        /// What the standing is made of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Figures { $($(#[$doc])* pub $field: u64,)+ }
+
+        impl Figures {
+            /// Each with its name, as in the metrics.
+            #[must_use]
+            pub const fn list(&self) -> [(&'static str, u64); 10] {
+                [$(($name, self.$field)),+]
+            }
+
+            /// Sets the one of this name; `false` when there is none.
+            pub fn set(&mut self, name: &str, value: u64) -> bool {
+                match name {
+                    $($name => self.$field = value,)+
+                    _ => return false,
+                }
+                true
+            }
+        }
+    };
+}
+
+figures! {
+    /// Calls that got a parent within the process, since it is known.
+    parents: "parents";
+    /// Calls that did not.
+    orphans: "orphans";
+    /// Of the last 400 judged calls: both sides agree.
+    agree: "agree";
+    /// They differ.
+    differ: "differ";
+    /// A start side alone.
+    start_only: "start_only";
+    /// An end side alone.
+    end_only: "end_only";
+    /// Neither, or a start side whose request did not wait for the call.
+    unexplained: "unexplained";
+    /// The last answers, at most 400.
+    answers: "answers";
+    /// Of them those that were caused by the answered request or one of its calls.
+    covered: "covered";
+    /// Calls whose sides agreed while other requests were open.
+    agreed_apart: "agreed_apart";
+}
+
+impl fmt::Display for ProcessStanding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, service, standing, figures } = self;
+        let calls = figures.parents + figures.orphans;
+        let judged =
+            figures.agree + figures.differ + figures.start_only + figures.end_only + figures.unexplained;
+        writeln!(
+            f,
+            "{service} (pid {pid}): {} of {calls} calls have a parent; {}",
+            figures.parents,
+            standing.meaning()
+        )?;
+        write!(
+            f,
+            "  of its last {judged} calls {} agree, {} differ, {} have a start side alone, {} an end side alone, {} neither; \
+             {} of its last {} answers are covered",
+            figures.agree,
+            figures.differ,
+            figures.start_only,
+            figures.end_only,
+            figures.unexplained,
+            figures.covered,
+            figures.answers,
+        )
+    }
+}
+
+impl Tracer {
+    /// The processes that have made calls, those with most calls first, at most `limit` of them; and how many there are.
+    #[must_use]
+    pub fn standings(&self, limit: usize) -> (Vec<ProcessStanding>, usize) {
+        let mut all: Vec<_> =
+            self.processes.iter().filter(|process| process.linked + process.unlinked > 0).collect();
+        let count = all.len();
+        all.sort_unstable_by_key(|process| (u64::MAX - process.linked - process.unlinked, process.facts.pid));
+        all.truncate(limit);
+        let standings = all.into_iter().map(|process| {
+            let (standing, figures) = process.belief.standing();
+            ProcessStanding {
+                pid: process.facts.pid,
+                service: Arc::clone(&process.facts.service_name),
+                standing,
+                figures: Figures { parents: process.linked, orphans: process.unlinked, ..figures },
+            }
+        });
+        (standings.collect(), count)
+    }
+
+    /// Counts for its process what was decided about a call.
+    pub(super) fn count_call(&mut self, key: Key, linked: bool) {
+        let Some(exchange) = self.exchanges.get(key).filter(|exchange| exchange.kind == SpanKind::Client)
+        else {
+            return;
+        };
+        let Some(process) = self.processes.get_mut(exchange.pid) else { return };
+        if linked {
+            process.linked += 1;
+        } else {
+            process.unlinked += 1;
+        }
+    }
+}
