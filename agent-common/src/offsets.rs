@@ -50,6 +50,8 @@ pub struct Offsets {
     /// `thread_info.status` within task_struct.
     pub task_status: u32,
     pub task_io_uring: u32,
+    /// `thread.fsbase` within task_struct (x86-64).
+    pub task_fsbase: u32,
     pub task_signal: u32,
     pub signal_live: u32,
     // struct linux_binprm, file, inode, super_block
@@ -97,6 +99,7 @@ impl Offsets {
         task_stack: 0,
         task_status: 0,
         task_io_uring: 0,
+        task_fsbase: 0,
         task_signal: 0,
         signal_live: 0,
         binprm_file: 0,
@@ -111,7 +114,7 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 40 * 4);
+const _: () = assert!(size_of::<Offsets>() == 41 * 4);
 
 /// What this run fixed before the programs were loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,7 @@ mod kernel;
 mod maps;
 mod pieces;
 mod process;
+mod python;
 mod ring;
 mod socket;
 mod task;

@@ -6,6 +6,7 @@ use agent_common::{LastInput, Runtime, runtime, transfer_flags};
 use crate::{
     context::Caller,
     maps::{RUNTIMES, SWITCHES},
+    python,
 };
 
 /// Slot of `SWITCHES`: something was posted to `RUNTIMES`.
@@ -34,9 +35,22 @@ impl Task {
         let runtime = unsafe { &*found };
         match runtime.kind {
             runtime::GO => goroutine(runtime),
-            runtime::CPYTHON => context(runtime),
+            // Looked up only for what is captured: see `of_send`.
+            runtime::CPYTHON => Self { id: 0, flags: transfer_flags::CONTEXT },
             _ => Self::NONE,
         }
+    }
+
+    /// The same for a send whose bytes are captured.
+    #[inline(always)]
+    pub fn of_send(self, caller: Caller) -> Self {
+        if self.flags == transfer_flags::CONTEXT { python::current(caller) } else { self }
+    }
+
+    /// The same for a receive: a loop reads for all its tasks.
+    #[inline(always)]
+    pub fn of_receive(self) -> Self {
+        if self.flags == transfer_flags::CONTEXT { Self::NONE } else { self }
     }
 
     /// What this task, or else the thread, took in last.
@@ -55,12 +69,6 @@ impl Task {
 #[inline(always)]
 fn goroutine(_runtime: &Runtime) -> Task {
     let _kind = transfer_flags::GOROUTINE;
-    Task::NONE
-}
-
-#[inline(always)]
-fn context(_runtime: &Runtime) -> Task {
-    let _kind = transfer_flags::CONTEXT;
     Task::NONE
 }
 

@@ -23,7 +23,11 @@ use crate::{
     event::{ConnectionId, Event, Timestamp},
     export::Sender,
     pipeline,
-    process::{Change, ProcRoot, Selection, Table, runtime, table},
+    process::{
+        Change, ProcRoot, Selection, Table,
+        runtime::{Runtimes, Wanted},
+        table,
+    },
     source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
 };
 
@@ -62,6 +66,7 @@ pub(super) struct Session {
     recording: Option<Recording>,
     cookies: Cookies,
     exes: ExeCache,
+    runtimes: Runtimes,
     telemetry: Arc<Telemetry>,
     /// Changes of the kernel's process map that wait until the ring is not borrowed.
     orders: Vec<Order>,
@@ -112,6 +117,7 @@ impl Session {
             None => None,
         };
         let exes = ExeCache::new(&options.selection);
+        let runtimes = Runtimes::new(Wanted { contexts: options.engine.trace.causality.task });
         let table =
             Table::new(options.selection, ProcRoot::default(), std::process::id(), table::Limits::default());
         let mut session = Self {
@@ -121,6 +127,7 @@ impl Session {
             recording: options.recording,
             cookies: Cookies::default(),
             exes,
+            runtimes,
             telemetry,
             orders: Vec::new(),
             ended: Vec::new(),
@@ -204,11 +211,15 @@ impl Session {
 
     /// Takes a round of events from the ring; true when it was emptied.
     fn drain(&mut self) -> bool {
-        let Self { source, table, funnel, orders, ended, exes, .. } = self;
+        let Self { source, table, funnel, orders, ended, exes, runtimes, .. } = self;
         let batch = source.drain(&mut |notice| match notice {
             Notice::Event(event) => {
-                if let Event::Closed(closed) = &event {
-                    ended.push(closed.connection);
+                match &event {
+                    Event::Closed(closed) => ended.push(closed.connection),
+                    Event::Opened(opened) if runtimes.connected(opened.thread.pid) => {
+                        orders.push(Order::Refresh { pid: opened.thread.pid });
+                    }
+                    _ => {}
                 }
                 funnel.feed(&event);
             }
@@ -230,7 +241,10 @@ impl Session {
                     self.source.select(pid).and_then(|()| self.tell_runtime(pid))
                 }
                 Order::Refresh { pid } => self.tell_runtime(pid),
-                Order::Deselect { pid } => self.source.deselect(pid),
+                Order::Deselect { pid } => {
+                    self.runtimes.forget(pid);
+                    self.source.deselect(pid)
+                }
             };
             if let Err(error) = outcome {
                 tracing::warn!("a change of the selection was not carried out: {error}");
@@ -253,7 +267,8 @@ impl Session {
 
     /// Tells the kernel side how to find the tasks of a process.
     fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
-        self.source.set_runtime(pid, runtime::detect(self.table.proc_root(), pid))
+        let runtime = self.runtimes.detect(self.table.proc_root(), pid);
+        self.source.set_runtime(pid, runtime)
     }
 
     /// Looks at all processes; how many changes there were.
@@ -290,7 +305,7 @@ impl Session {
                 }
             }
         }
-        self.telemetry.publish(&counters, &mut self.source, &mut self.funnel, &self.table);
+        self.telemetry.publish(&counters, &mut self.source, &mut self.funnel, &self.table, &self.runtimes);
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -85,7 +85,7 @@ export:
   console: { format: json, color: false }
 capture: { bytes: 256, ring_bytes: 1MiB }
 limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
-causality: { start: false, across_threads: true }
+causality: { start: false, task: false, across_threads: true }
 redaction: { query_parameters: [ Ticket ] }
 resource: { deployment.environment.name: prod, tier: "1", service.namespace: shop }
 log: debug
@@ -116,7 +116,8 @@ log: debug
             queue_spans: 40,
         }
     );
-    let causality = CausalityRules { start: false, across_threads: true, ..CausalityRules::default() };
+    let causality =
+        CausalityRules { start: false, task: false, across_threads: true, ..CausalityRules::default() };
     assert_eq!(config.causality, causality);
     assert_eq!(config.log, Some(LogLevel::Debug));
     assert_eq!(config.query_parameters, ["Ticket"]);

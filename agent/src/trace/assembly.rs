@@ -92,6 +92,7 @@ impl Tracer {
                 Evidence::TwoSided => self.counters.parents_two_sided += 1,
                 Evidence::Start => self.counters.parents_start += 1,
                 Evidence::End => self.counters.parents_end += 1,
+                Evidence::Task => self.counters.parents_task += 1,
             },
         }
     }

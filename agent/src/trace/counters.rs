@@ -57,6 +57,8 @@ counters! {
     parents_start: "wirespan_trace_parents_total" ["evidence" = "start"];
     /// Parents by the end side alone.
     parents_end: "wirespan_trace_parents_total" ["evidence" = "end"];
+    /// Parents whose answer was written by the same task.
+    parents_task: "wirespan_trace_parents_total" ["evidence" = "task"];
     /// Server spans without a parent: the client is not traced here and sent no context.
     roots_remote: "wirespan_trace_roots_total" ["reason" = "remote_client"];
     /// Calls whose thread had taken in nothing that could have caused them.
@@ -80,6 +82,8 @@ counters! {
     orphans_forgotten: "wirespan_trace_roots_total" ["reason" = "forgotten"];
     /// Calls whose two sides differ.
     contradictions: "wirespan_trace_contradictions_total";
+    /// What shows of a program that its calls and answers are not written by the same tasks.
+    task_contradictions: "wirespan_trace_task_contradictions_total";
     /// Times that a process was seen to have lost events.
     losses: "wirespan_trace_process_losses_total";
     /// Connections whose two ends were joined.

@@ -44,6 +44,7 @@ impl Tracer {
                 let belief = self.processes.get_mut(pid).map(|process| &mut process.belief);
                 belief.map(Belief::request_opened);
                 self.add_exchange(key, SpanKind::Server, origin, process);
+                self.task_request(key, &origin);
             }
             Direction::Out => {
                 self.add_exchange(key, SpanKind::Client, origin, process);
@@ -56,6 +57,7 @@ impl Tracer {
                     None => Trigger::of(&self.exchanges, &self.processes, origin.last_input),
                 };
                 self.start_side(key, trigger);
+                self.task_call(key, &origin);
             }
         }
         self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
@@ -164,6 +166,7 @@ impl Tracer {
                         self.take_verdict(call, verdict);
                     }
                     self.judge_calls(key, true);
+                    self.task_answer(key, Some(&origin));
                 }
             }
         }
@@ -205,6 +208,7 @@ impl Tracer {
             }
             if Causality::unanswered(&mut self.exchanges, &mut self.processes, key) {
                 self.judge_calls(key, false);
+                self.task_answer(key, None);
             }
         }
         self.try_decide(key);

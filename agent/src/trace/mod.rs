@@ -211,6 +211,7 @@ impl Tracer {
     pub fn counters(&self) -> Counters {
         Counters {
             contradictions: self.causality.contradictions,
+            task_contradictions: self.causality.task_contradictions,
             exchanges: self.exchanges.live as u64,
             connections: self.exchanges.connections() as u64,
             ..self.counters

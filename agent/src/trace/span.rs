@@ -45,6 +45,8 @@ pub enum Evidence {
     Start,
     /// The end side alone, in a process that is believed in that.
     End,
+    /// Call and answer were written by the same task of the runtime.
+    Task,
 }
 
 impl Evidence {
@@ -57,6 +59,7 @@ impl Evidence {
             Self::TwoSided => "two-sided",
             Self::Start => "start",
             Self::End => "end",
+            Self::Task => "task",
         }
     }
 }

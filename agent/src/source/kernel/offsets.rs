@@ -50,6 +50,7 @@ pub(super) fn offsets(btf: &Btf) -> Result<Offsets, MissingField> {
         task_stack: byte("task_struct", &["stack"])?,
         task_status: byte("task_struct", &["thread_info", "status"])?,
         task_io_uring: optional("task_struct", &["io_uring"]),
+        task_fsbase: optional("task_struct", &["thread", "fsbase"]),
         task_signal: byte("task_struct", &["signal"])?,
         signal_live: byte("signal_struct", &["live"])?,
         binprm_file: byte("linux_binprm", &["file"])?,

@@ -140,7 +140,7 @@ fn end_sides_across_threads_are_not_believed() {
 #[test]
 fn evidence_can_be_switched_off() {
     use crate::trace::{Settings, causality::Rules};
-    let rules = Rules { two_sided: false, start: false, end: false, across_threads: false };
+    let rules = Rules { two_sided: false, start: false, end: false, task: false, across_threads: false };
     let mut world = World::with(Settings { causality: rules, open_notice: None, ..Settings::default() });
     prove(&mut world);
     let (request, call) = one_call(&mut world);

@@ -6,4 +6,5 @@ mod flow;
 mod header;
 mod lifetime;
 mod simulation;
+mod tasks;
 mod world;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     event::{
-        Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId,
+        Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Task,
         Thread, Timestamp, Transfer,
     },
     protocol::{ExchangeEnd, Message, Origin, Outcome, RequestHead, ResponseHead},
@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) now: u64,
     pub(super) spans: Vec<Span>,
     pub(super) notices: Vec<Span>,
+    /// What the runtime of the program runs now: sends say it.
+    pub(super) task: Option<Task>,
     last_input: BTreeMap<u32, LastInput>,
     pipes: BTreeMap<ConnectionId, Pipe>,
     drops: BTreeMap<u32, u64>,
@@ -115,6 +117,7 @@ impl World {
             now: SECOND,
             spans: Vec::new(),
             notices: Vec::new(),
+            task: None,
             last_input: BTreeMap::new(),
             pipes: BTreeMap::new(),
             drops: BTreeMap::new(),
@@ -403,9 +406,9 @@ impl World {
         thread: Thread,
     ) -> Origin {
         let at = self.step();
-        let last_input = match direction {
-            Direction::Out => self.last_input.get(&thread.tid).copied(),
-            Direction::In => None,
+        let (last_input, task) = match direction {
+            Direction::Out => (self.last_input.get(&thread.tid).copied(), self.task),
+            Direction::In => (None, None),
         };
         if direction == Direction::In {
             let last = LastInput { connection, position: position + u64::from(length) - 1 };
@@ -422,11 +425,11 @@ impl World {
             tail: &[],
             withheld: None,
             last_input,
-            task: None,
+            task,
             dropped: 0,
             process_drops: self.drops.get(&thread.pid).copied().unwrap_or(0),
         }));
-        Origin { at, thread, position, last_input, task: None }
+        Origin { at, thread, position, last_input, task }
     }
 
     fn drain(&mut self) {
