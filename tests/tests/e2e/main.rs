@@ -10,4 +10,5 @@ mod messages;
 mod peers;
 mod replay;
 mod syscalls;
+mod tasks;
 mod traces;
