@@ -22,7 +22,7 @@ fn calls(name: &str, kind: &str) -> Result<Option<BTreeMap<String, usize>>> {
     let paths = (0..REQUESTS).map(|n| format!("/{n}"));
     let load =
         Launch::new("/usr/bin/python3").arg(script).args(["load", &front.port.to_string(), "8", &prefix]);
-    paths.fold(load, |load, path| load.arg(path)).start(stage.dir())?.finish()?;
+    paths.fold(load, Launch::arg).start(stage.dir())?.finish()?;
     let rows = agent.stop()?;
     let mut found = BTreeMap::new();
     for call in rows.iter().filter(|row| row.kind == Kind::Client && row.pid() == front.process.pid()) {
