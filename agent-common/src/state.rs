@@ -58,9 +58,12 @@ pub struct Runtime {
     pub key: u64,
     /// CPython: address of `PyContext_Type`.
     pub context_type: u64,
+    /// CPython: offset of the values of the first pthread keys from the base of a thread's own memory.
+    pub specific: u32,
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Runtime>() == 24);
+const _: () = assert!(size_of::<Runtime>() == 32);
 
 /// A goroutine, or the address of a request of `net/http`, in one run of a Go program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

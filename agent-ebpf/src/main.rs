@@ -15,6 +15,7 @@ mod kernel;
 mod maps;
 mod pieces;
 mod process;
+mod python;
 mod ring;
 mod socket;
 mod task;

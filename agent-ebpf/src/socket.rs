@@ -101,8 +101,17 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
         return skip(traced.state, OUT, length, Counter::SkipBody);
     }
     let header = Header { withheld: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
-    let event =
-        Event { header, traced, position, caller, process, task, last, call_flags: 0, whole: control.whole };
+    let event = Event {
+        header,
+        traced,
+        position,
+        caller,
+        process,
+        task: task.of_send(caller),
+        last,
+        call_flags: 0,
+        whole: control.whole,
+    };
     emit(tcp, &event)
 }
 
@@ -177,7 +186,7 @@ fn receive(
         position,
         caller,
         process,
-        task,
+        task: task.of_receive(),
         last: NOTHING,
         call_flags: call.flags,
         whole: control.whole,

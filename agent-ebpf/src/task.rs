@@ -7,6 +7,7 @@ use crate::{
     context::Caller,
     go::{self, Goroutine},
     maps::{RUNTIMES, SWITCHES},
+    python,
 };
 
 /// Slot of `SWITCHES`: something was posted to `RUNTIMES`.
@@ -37,9 +38,28 @@ impl Task {
         let runtime = unsafe { &*found };
         match runtime.kind {
             runtime::GO => goroutine(runtime),
-            runtime::CPYTHON => context(runtime),
+            // Looked up only for what is captured: see `of_send`.
+            runtime::CPYTHON => Self::context(0),
             _ => Self::NONE,
         }
+    }
+
+    /// The CPython context at this address; 0: not looked for yet.
+    #[inline(always)]
+    pub fn context(id: u64) -> Self {
+        Self { id, flags: transfer_flags::CONTEXT, run: 0 }
+    }
+
+    /// The same for a send whose bytes are captured.
+    #[inline(always)]
+    pub fn of_send(self, caller: Caller) -> Self {
+        if self.flags == transfer_flags::CONTEXT { python::current(caller) } else { self }
+    }
+
+    /// The same for a receive: a loop reads for all its tasks.
+    #[inline(always)]
+    pub fn of_receive(self) -> Self {
+        if self.flags == transfer_flags::CONTEXT { Self::NONE } else { self }
     }
 
     /// What this task, or else the thread, took in last. For a goroutine that writes what another one handed over to it, that
@@ -76,12 +96,6 @@ impl Task {
 fn goroutine(runtime: &Runtime) -> Task {
     let id = go::current(runtime);
     if id == 0 { Task::NONE } else { Task { id, flags: transfer_flags::GOROUTINE, run: runtime.key as u32 } }
-}
-
-#[inline(always)]
-fn context(_runtime: &Runtime) -> Task {
-    let _kind = transfer_flags::CONTEXT;
-    Task::NONE
 }
 
 /// A process has forked: the child has the same runtime at the same addresses.

@@ -22,6 +22,8 @@ use crate::{
 pub enum Service {
     Python,
     Wsgi,
+    /// On asyncio.
+    Tasks,
     Node,
     Java,
     Go,
@@ -32,7 +34,7 @@ impl Service {
     #[must_use]
     pub const fn needs(self) -> &'static [&'static str] {
         match self {
-            Self::Python | Self::Wsgi => &["/usr/bin/python3"],
+            Self::Python | Self::Wsgi | Self::Tasks => &["/usr/bin/python3"],
             Self::Node => &["node"],
             Self::Java => &["java", "javac"],
             Self::Go => &["go"],
@@ -56,6 +58,7 @@ impl Service {
         let launch = match self {
             Self::Python => script(stage, "server.py", include_str!("../programs/server.py"))?,
             Self::Wsgi => script(stage, "wsgi.py", include_str!("../programs/wsgi.py"))?,
+            Self::Tasks => script(stage, "tasks.py", include_str!("../programs/tasks.py"))?,
             Self::Node => script(stage, "server.js", include_str!("../programs/server.js"))?,
             Self::Java => java("Server", include_str!("../programs/Server.java"))?,
             Self::Go => Launch::new(go_server()?),

@@ -116,7 +116,8 @@ impl Session {
             Some(recording) => Some(recording.start(run, options.engine.clone())?),
             None => None,
         };
-        let wanted = Wanted { goroutines: options.engine.trace.causality.goroutine };
+        let causality = options.engine.trace.causality;
+        let wanted = Wanted { goroutines: causality.goroutine, contexts: causality.task };
         let exes = ExeCache::new(&options.selection);
         let table =
             Table::new(options.selection, ProcRoot::default(), std::process::id(), table::Limits::default());
@@ -211,11 +212,15 @@ impl Session {
 
     /// Takes a round of events from the ring; true when it was emptied.
     fn drain(&mut self) -> bool {
-        let Self { source, table, funnel, orders, ended, exes, .. } = self;
+        let Self { source, table, funnel, orders, ended, exes, runtimes, .. } = self;
         let batch = source.drain(&mut |notice| match notice {
             Notice::Event(event) => {
-                if let Event::Closed(closed) = &event {
-                    ended.push(closed.connection);
+                match &event {
+                    Event::Closed(closed) => ended.push(closed.connection),
+                    Event::Opened(opened) if runtimes.connected(opened.thread.pid) => {
+                        orders.push(Order::Refresh { pid: opened.thread.pid });
+                    }
+                    _ => {}
                 }
                 funnel.feed(&event);
             }
@@ -237,7 +242,10 @@ impl Session {
                     self.source.select(pid).and_then(|()| self.tell_runtime(pid))
                 }
                 Order::Refresh { pid } => self.tell_runtime(pid),
-                Order::Deselect { pid } => self.source.deselect(pid),
+                Order::Deselect { pid } => {
+                    self.runtimes.forget(pid);
+                    self.source.deselect(pid)
+                }
             };
             if let Err(error) = outcome {
                 tracing::warn!("a change of the selection was not carried out: {error}");
@@ -304,7 +312,7 @@ impl Session {
                 }
             }
         }
-        self.telemetry.publish(&counters, &mut self.source, &mut self.funnel, &self.table);
+        self.telemetry.publish(&counters, &mut self.source, &mut self.funnel, &self.table, &self.runtimes);
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -12,7 +12,7 @@ use super::summary::summary;
 use crate::{
     export::metrics::MetricsText,
     pipeline::{Engine, LedgerTotals},
-    process::Table,
+    process::{Table, runtime::Runtimes},
     source::kernel::{Fill, KernelSource},
     trace::ProcessStanding,
 };
@@ -66,6 +66,7 @@ impl Telemetry {
         source: &mut KernelSource,
         funnel: &mut Funnel,
         table: &Table,
+        runtimes: &Runtimes,
     ) {
         let mut samples = Vec::with_capacity(160);
         kernel(&mut samples, counters);
@@ -82,6 +83,12 @@ impl Telemetry {
         });
         recording(&mut samples, funnel);
         processes(&mut samples, table);
+        samples.extend(runtimes.results().map(|(runtime, result, value)| Sample {
+            name: "wirespan_runtimes_total",
+            help: "processes looked at for a runtime whose tasks are known",
+            labels: vec![("runtime", runtime.to_owned()), ("result", result.to_owned())],
+            value,
+        }));
         samples.push(Sample {
             name: "wirespan_feedback_refused_total",
             help: "requests to skip bytes that the kernel did not take",

@@ -265,7 +265,8 @@ fn limits(section: Entry<'_>) -> Result<Limits, Problem> {
 }
 
 fn causality(section: Entry<'_>) -> Result<CausalityRules, Problem> {
-    let fields = section.fields(&["two_sided", "start", "end", "across_threads", "content", "goroutine"])?;
+    let fields =
+        section.fields(&["two_sided", "start", "end", "task", "across_threads", "content", "goroutine"])?;
     let default = CausalityRules::default();
     let flag = |name: &'static str, otherwise: bool| -> Result<bool, Problem> {
         Ok(fields.read(name, |entry| entry.flag())?.unwrap_or(otherwise))
@@ -274,6 +275,7 @@ fn causality(section: Entry<'_>) -> Result<CausalityRules, Problem> {
         two_sided: flag("two_sided", default.two_sided)?,
         start: flag("start", default.start)?,
         end: flag("end", default.end)?,
+        task: flag("task", default.task)?,
         across_threads: flag("across_threads", default.across_threads)?,
         content: flag("content", default.content)?,
         goroutine: flag("goroutine", default.goroutine)?,

@@ -85,7 +85,7 @@ export:
   console: { format: json, color: false }
 capture: { bytes: 256, ring_bytes: 1MiB }
 limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
-causality: { start: false, across_threads: true, goroutine: false }
+causality: { start: false, task: false, across_threads: true, goroutine: false }
 instrumented: join
 correlation_headers: [ X-Trace, x-request-id ]
 redaction: { query_parameters: [ Ticket ] }
@@ -118,8 +118,13 @@ log: debug
             queue_spans: 40,
         }
     );
-    let causality =
-        CausalityRules { start: false, across_threads: true, goroutine: false, ..CausalityRules::default() };
+    let causality = CausalityRules {
+        start: false,
+        task: false,
+        across_threads: true,
+        goroutine: false,
+        ..CausalityRules::default()
+    };
     assert_eq!(config.causality, causality);
     assert_eq!(config.log, Some(LogLevel::Debug));
     assert_eq!(config.query_parameters, ["Ticket"]);

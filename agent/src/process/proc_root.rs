@@ -16,6 +16,8 @@ pub const MAX_COMMAND_LINE: u64 = 128 * 1024;
 pub const MAX_ENVIRONMENT: u64 = 256 * 1024;
 /// Bytes of /proc/PID/cgroup, status and mountinfo that are read.
 pub const MAX_TABLE: u64 = 1024 * 1024;
+/// Bytes of /proc/PID/maps in which libraries are looked for.
+pub const MAX_MAPS: u64 = 16 * 1024 * 1024;
 /// File descriptors of one process that are searched for listening sockets.
 pub const MAX_DESCRIPTORS: usize = 65_536;
 
@@ -129,6 +131,12 @@ impl ProcRoot {
         let Some(status) = self.text(pid, "status")? else { return Ok(None) };
         let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
         Ok(ids.and_then(|ids| ids.split_ascii_whitespace().nth(1)?.parse().ok()))
+    }
+
+    /// The process's mappings; `None` when it is gone or may not be looked at.
+    pub(crate) fn maps(&self, pid: u32) -> Option<String> {
+        let bytes = read_bounded(&self.file(pid, "maps"), MAX_MAPS).ok().flatten()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     pub(crate) fn mount_table(&self, pid: u32) -> Result<Option<String>, ProcError> {

@@ -95,6 +95,7 @@ impl Tracer {
                 Evidence::End => self.counters.parents_end += 1,
                 Evidence::Content => self.counters.parents_content += 1,
                 Evidence::Goroutine => self.counters.parents_goroutine += 1,
+                Evidence::Task => self.counters.parents_task += 1,
             },
         }
     }

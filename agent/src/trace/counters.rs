@@ -61,6 +61,8 @@ counters! {
     parents_content: "wirespan_trace_parents_total" ["evidence" = "content"];
     /// Parents of calls that one goroutine handed to another.
     parents_goroutine: "wirespan_trace_parents_total" ["evidence" = "goroutine"];
+    /// Parents whose answer was written by the same task.
+    parents_task: "wirespan_trace_parents_total" ["evidence" = "task"];
     /// Spans of programs that export their own: left out.
     left_out: "wirespan_trace_left_out_spans_total";
     /// Server spans without a parent: the client is not traced here and sent no context.
@@ -88,6 +90,8 @@ counters! {
     orphans_forgotten: "wirespan_trace_roots_total" ["reason" = "forgotten"];
     /// Calls whose two sides differ.
     contradictions: "wirespan_trace_contradictions_total";
+    /// What shows of a program that its calls and answers are not written by the same tasks.
+    task_contradictions: "wirespan_trace_task_contradictions_total";
     /// Times that a process was seen to have lost events.
     losses: "wirespan_trace_process_losses_total";
     /// Connections whose two ends were joined.

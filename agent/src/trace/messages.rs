@@ -46,6 +46,7 @@ impl Tracer {
                     process.uncompared += 1;
                 }
                 self.add_exchange(key, SpanKind::Server, origin, process);
+                self.task_request(key, &origin);
             }
             Direction::Out => {
                 self.add_exchange(key, SpanKind::Client, origin, process);
@@ -59,6 +60,7 @@ impl Tracer {
                     let trigger = self.trigger(lent, &origin);
                     self.start_side(key, trigger);
                 }
+                self.task_call(key, &origin);
             }
         }
         self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
@@ -182,6 +184,7 @@ impl Tracer {
                         self.take_verdict(call, verdict);
                     }
                     self.judge_calls(key, true);
+                    self.task_answer(key, Some(&origin));
                 }
             }
         }
@@ -223,6 +226,7 @@ impl Tracer {
             }
             if Causality::unanswered(&mut self.exchanges, &mut self.processes, key) {
                 self.judge_calls(key, false);
+                self.task_answer(key, None);
             }
         }
         self.try_decide(key);

@@ -223,6 +223,7 @@ impl Tracer {
         Counters {
             contradictions: self.causality.contradictions,
             contents_forgotten: self.contents.forgotten,
+            task_contradictions: self.causality.task_contradictions,
             exchanges: self.exchanges.live as u64,
             connections: self.exchanges.connections() as u64,
             ..self.counters

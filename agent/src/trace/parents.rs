@@ -2,13 +2,13 @@
 
 use super::{
     Tracer,
-    causality::{Orphan, Trigger, Verdict},
+    causality::{Causality, Orphan, Settled, Trigger, Verdict},
     content::Found,
     exchange::{Key, Parentage},
     flow::Partner,
     span::{Evidence, SpanKind},
 };
-use crate::event::LastInput;
+use crate::{event::LastInput, protocol::Origin};
 
 impl Tracer {
     /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
@@ -41,6 +41,47 @@ impl Tracer {
         }
     }
 
+    /// A request was read.
+    pub(super) fn task_request(&mut self, key: Key, origin: &Origin) {
+        Causality::task_request(&mut self.exchanges, &mut self.processes, key, origin);
+    }
+
+    /// A call was sent: if its task is believed, its parent may be known only when that answers.
+    pub(super) fn task_call(&mut self, key: Key, origin: &Origin) {
+        let mut settled = Vec::new();
+        let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
+        if self.causality.task_call(exchanges, processes, key, origin, &mut settled)
+            && let Some(live) = self.exchanges.live_mut(key)
+            && let Some(verdict @ Verdict::Orphan(_)) = live.verdict
+        {
+            live.verdict = None;
+            self.take_verdict(key, verdict);
+        }
+        self.settle(&settled);
+    }
+
+    /// A request was answered by a task, or (`None`) never will be.
+    pub(super) fn task_answer(&mut self, key: Key, origin: Option<&Origin>) {
+        let mut settled = Vec::new();
+        if let Some(origin) = origin {
+            let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
+            self.causality.task_answer(exchanges, processes, key, origin, &mut settled);
+            self.settle(&settled);
+            settled.clear();
+        }
+        self.causality.task_closed(&self.exchanges, &mut self.processes, key, &mut settled);
+        self.settle(&settled);
+    }
+
+    fn settle(&mut self, settled: &[Settled]) {
+        for settled in settled {
+            let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
+            if let Some(verdict) = self.causality.settle(exchanges, processes, *settled) {
+                self.take_verdict(settled.call, verdict);
+            }
+        }
+    }
+
     /// A request is answered, or never will be: the verdicts on its calls fall.
     pub(super) fn judge_calls(&mut self, key: Key, answered: bool) {
         let Some(live) = self.exchanges.live_mut(key) else { return };
@@ -58,6 +99,9 @@ impl Tracer {
 
     /// The verdict on a call, unless one was needed before.
     pub(super) fn take_verdict(&mut self, call: Key, verdict: Verdict) {
+        if self.causality.hold_back(&mut self.exchanges, &mut self.processes, call, verdict) {
+            return;
+        }
         match self.exchanges.live_mut(call) {
             Some(live) if live.verdict.is_none() => {
                 live.verdict = Some(verdict);

@@ -4,13 +4,21 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{causality::Belief, instrumented::Otlp};
-use crate::event::{ProcessFacts, UNKNOWN_SERVICE};
+use super::{
+    causality::{Belief, Tasks},
+    instrumented::Otlp,
+};
+use crate::event::{ProcessFacts, Timestamp, UNKNOWN_SERVICE};
+
+/// Processes whose tasks are followed.
+const WITH_TASKS: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) facts: Arc<ProcessFacts>,
     pub(super) belief: Belief,
+    /// Once it has named one.
+    pub(super) tasks: Option<Box<Tasks>>,
     /// Rises with every loss of events and with exec: what began in an earlier epoch is not joined to what came after.
     pub(super) epoch: u32,
     /// Its calls with a parent, and without.
@@ -31,6 +39,7 @@ impl Process {
         Self {
             facts,
             belief: Belief::default(),
+            tasks: None,
             epoch: 0,
             linked: 0,
             unlinked: 0,
@@ -48,11 +57,13 @@ impl Process {
 pub(super) struct Processes {
     by_pid: FxHashMap<u32, Process>,
     limit: usize,
+    /// How many of them have named a task.
+    with_tasks: usize,
 }
 
 impl Processes {
     pub(super) fn new(limit: usize) -> Self {
-        Self { by_pid: FxHashMap::default(), limit }
+        Self { by_pid: FxHashMap::default(), limit, with_tasks: 0 }
     }
 
     /// A process was selected or executed a program. `false` when there is no room.
@@ -67,6 +78,7 @@ impl Processes {
                     known.belief = Belief::default();
                     known.wants_content = false;
                     known.otlp = Otlp::default();
+                    self.with_tasks -= usize::from(known.tasks.take().is_some());
                     known.epoch += 1;
                 }
                 if known.facts.start_time != facts.start_time {
@@ -89,7 +101,7 @@ impl Processes {
             }
             None => ProcessFacts { parent_pid: parent, ..placeholder(child) },
         };
-        self.by_pid.remove(&child);
+        self.remove(child);
         self.insert(Process::new(Arc::new(facts)))
     }
 
@@ -103,7 +115,7 @@ impl Processes {
     /// Forgets a process that has exited, unless its pid is in use again.
     pub(super) fn forget(&mut self, pid: u32) {
         if self.by_pid.get(&pid).is_some_and(|process| process.exited) {
-            self.by_pid.remove(&pid);
+            self.remove(pid);
         }
     }
 
@@ -137,6 +149,25 @@ impl Processes {
 
     pub(super) fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
         self.by_pid.get_mut(&pid)
+    }
+
+    /// The tasks of a process, from the first on that it names; `None`: it is not known, or too many have some.
+    pub(super) fn tasks(&mut self, pid: u32, now: Timestamp) -> Option<&mut Tasks> {
+        let process = self.by_pid.get_mut(&pid)?;
+        if process.tasks.is_none() {
+            if self.with_tasks >= WITH_TASKS {
+                return None;
+            }
+            self.with_tasks += 1;
+            let open = process.belief.open_requests();
+            process.tasks = Some(Box::new(Tasks::new(process.epoch, now, open)));
+        }
+        process.tasks.as_deref_mut()
+    }
+
+    fn remove(&mut self, pid: u32) {
+        let tasks = self.by_pid.remove(&pid).and_then(|process| process.tasks);
+        self.with_tasks -= usize::from(tasks.is_some());
     }
 
     fn insert(&mut self, process: Process) -> bool {

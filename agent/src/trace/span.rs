@@ -49,6 +49,8 @@ pub enum Evidence {
     Content,
     /// The goroutine that handed the request to the one which wrote it.
     Goroutine,
+    /// Call and answer were written by the same task of the runtime.
+    Task,
 }
 
 impl Evidence {
@@ -63,6 +65,7 @@ impl Evidence {
             Self::End => "end",
             Self::Content => "content",
             Self::Goroutine => "goroutine",
+            Self::Task => "task",
         }
     }
 }

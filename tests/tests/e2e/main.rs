@@ -11,4 +11,5 @@ mod messages;
 mod peers;
 mod replay;
 mod syscalls;
+mod tasks;
 mod traces;

@@ -3,11 +3,13 @@
 //! What is found in an executable is true of the file, so it is read once per file; where it lies in memory is read per
 //! process.
 
+pub mod cpython;
 pub mod go;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use agent_common::{Runtime, runtime};
+use rustc_hash::FxHashMap;
 
 use super::ProcRoot;
 use crate::source::kernel::{self, FileKey};
@@ -30,10 +32,18 @@ pub struct HandOver {
     pub at: kernel::HandOver,
 }
 
+/// Processes without a runtime that are remembered.
+const WAITING: usize = 16_384;
+
+/// A process is looked at again with its connections of these numbers: by then it has loaded its libraries.
+const TRIES: u32 = 1 << 7;
+
 /// Which runtimes are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
     pub goroutines: bool,
+    /// CPython's contexts.
+    pub contexts: bool,
 }
 
 /// Finds runtimes, and remembers what it has read.
@@ -43,18 +53,31 @@ pub struct Runtimes {
     go: go::Programs,
     /// Runs of Go programs so far: the kernel side tells goroutines of one from those of another by it.
     runs: u32,
+    python: cpython::Programs,
+    /// Processes in which none was found, and how many connections they have opened since.
+    waiting: FxHashMap<u32, u32>,
+    /// Processes by what was found of their runtime, ever.
+    results: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Runtimes {
     #[must_use]
     pub fn new(wanted: Wanted) -> Self {
-        Self { wanted, go: go::Programs::default(), runs: 0 }
+        Self {
+            wanted,
+            go: go::Programs::default(),
+            runs: 0,
+            python: cpython::Programs::default(),
+            waiting: FxHashMap::default(),
+            results: BTreeMap::new(),
+        }
     }
 
     /// How to find the tasks of process `pid`; `None`: it has none, or none that are known.
     #[must_use]
     pub fn detect(&mut self, proc: &ProcRoot, pid: u32) -> Option<Found> {
-        if self.wanted.goroutines { self.go(proc, pid) } else { None }
+        let go = if self.wanted.goroutines { self.go(proc, pid) } else { None };
+        go.or_else(|| self.python(proc, pid).map(|runtime| Found { runtime, hand_over: None }))
     }
 
     fn go(&mut self, proc: &ProcRoot, pid: u32) -> Option<Found> {
@@ -63,7 +86,62 @@ impl Runtimes {
         let program = program.ok()?;
         self.runs = self.runs.wrapping_add(1);
         let key = u64::from(self.runs);
-        let runtime = Runtime { kind: runtime::GO, offset: program.goid, key, context_type: 0 };
+        let runtime = Runtime {
+            kind: runtime::GO,
+            offset: program.goid,
+            key,
+            context_type: 0,
+            specific: 0,
+            padding: 0,
+        };
         Some(Found { runtime, hand_over: program.hand_over.map(|at| HandOver { file, path, at }) })
+    }
+
+    fn python(&mut self, proc: &ProcRoot, pid: u32) -> Option<Runtime> {
+        if !self.wanted.contexts {
+            return None;
+        }
+        let Some(found) = self.python.detect(proc, pid) else {
+            if self.waiting.len() >= WAITING {
+                self.waiting.clear();
+            }
+            self.waiting.entry(pid).or_default();
+            return None;
+        };
+        self.waiting.remove(&pid);
+        let result = match found {
+            Ok(_) => "on",
+            Err(off) => off.name(),
+        };
+        *self.results.entry(("cpython", result)).or_default() += 1;
+        match found {
+            Ok(runtime) => Some(runtime),
+            Err(off) => {
+                tracing::debug!("process {pid} is a CPython whose tasks are not known: {off:?}");
+                None
+            }
+        }
+    }
+
+    /// A process was given another program, or is gone.
+    pub fn forget(&mut self, pid: u32) {
+        self.waiting.remove(&pid);
+    }
+
+    /// Process `pid` has opened a connection: whether it should be looked at once more, since a library with a runtime may
+    /// have been loaded after the process was selected.
+    pub fn connected(&mut self, pid: u32) -> bool {
+        let Some(count) = self.waiting.get_mut(&pid) else { return false };
+        *count += 1;
+        let again = count.is_power_of_two();
+        if *count >= TRIES {
+            self.waiting.remove(&pid);
+        }
+        again
+    }
+
+    /// How many processes were looked at, by runtime and by what was found.
+    pub fn results(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        self.results.iter().map(|((runtime, result), count)| (*runtime, *result, *count))
     }
 }

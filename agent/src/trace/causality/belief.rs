@@ -52,6 +52,11 @@ impl Belief {
         self.open_requests = self.open_requests.saturating_sub(1);
     }
 
+    /// Requests that are open.
+    pub(in crate::trace) const fn open_requests(&self) -> u64 {
+        self.open_requests
+    }
+
     /// Whether no more than one request is open: then a call has not many to belong to.
     pub(super) const fn unambiguous(&self) -> bool {
         self.open_requests <= 1

@@ -14,12 +14,15 @@
 
 mod belief;
 mod handed;
+mod join;
 mod judge;
+mod tasks;
 mod trigger;
 
 use serde::{Deserialize, Serialize};
 
 pub(in crate::trace) use belief::Belief;
+pub(in crate::trace) use tasks::{Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;
 
 use super::{
@@ -45,6 +48,8 @@ pub struct Rules {
     pub start: bool,
     /// The end side alone, of processes whose answers are all covered. Default on.
     pub end: bool,
+    /// Call and answer written by the same task of the runtime (CPython's contexts). Default on.
+    pub task: bool,
     /// The end side also where one thread read the request and another wrote the answer: wrong for programs whose workers
     /// answer from a shared completion queue. Default off.
     pub across_threads: bool,
@@ -61,6 +66,7 @@ impl Default for Rules {
             start: true,
             end: true,
             across_threads: false,
+            task: true,
             content: true,
             goroutine: true,
         }
@@ -126,6 +132,20 @@ pub(in crate::trace) struct Sides {
     compared: bool,
     /// Call: its number among those that its process has shown, once it is one of them.
     shown: Option<u64>,
+    /// Request: read while an earlier one of its connection was not answered.
+    queued: bool,
+    /// Call: sent while no more than one request was open.
+    alone: bool,
+    /// Call: the task that sent it may still claim it with an answer.
+    followed: bool,
+    /// Call: the process is believed in that, so that it is no orphan before.
+    held: bool,
+    /// Call: why it is an orphan if its task does not claim it.
+    otherwise: Option<Orphan>,
+    /// Call: the request that an end side has named.
+    named: Option<Key>,
+    /// Call: the request with whose answer its task has claimed it.
+    claimed: Option<Key>,
 }
 
 impl Sides {
@@ -224,12 +244,14 @@ impl Start {
 #[derive(Debug)]
 pub(in crate::trace) struct Causality {
     pub(in crate::trace) contradictions: u64,
+    /// The same of tasks.
+    pub(in crate::trace) task_contradictions: u64,
     rules: Rules,
 }
 
 impl Causality {
     pub(in crate::trace) const fn new(rules: Rules) -> Self {
-        Self { contradictions: 0, rules }
+        Self { contradictions: 0, task_contradictions: 0, rules }
     }
 
     /// A call's first byte was written: notes its start side.
@@ -285,7 +307,7 @@ impl Causality {
     ) -> Option<Option<(Key, Verdict)>> {
         let trigger = Trigger::of(exchanges, processes, origin.last_input);
         let request = exchanges.get_mut(key).filter(|request| !request.sides.answered)?;
-        close(processes, request);
+        close(processes, request, true);
         request.sides.answered_at = origin.at;
         let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
         if lost(processes, request) || trigger == Trigger::Lost {
@@ -327,7 +349,7 @@ impl Causality {
         if request.sides.answered {
             return false;
         }
-        close(processes, request);
+        close(processes, request, false);
         true
     }
 
@@ -395,12 +417,15 @@ fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
 }
 
 /// From now on the request triggers nothing.
-fn close(processes: &mut Processes, request: &mut Exchange) {
+fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     request.sides.answered = true;
     request.sides.over = true;
     if let Some(process) = processes.get_mut(request.pid) {
         process.belief.request_closed();
         process.uncompared = process.uncompared.saturating_sub(u64::from(!request.sides.compared));
+        if let Some(tasks) = &mut process.tasks {
+            tasks.closed(request.at, answered);
+        }
     }
 }
 

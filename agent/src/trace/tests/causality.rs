@@ -144,6 +144,7 @@ fn evidence_can_be_switched_off() {
         two_sided: false,
         start: false,
         end: false,
+        task: false,
         goroutine: false,
         across_threads: false,
         content: false,

@@ -9,4 +9,5 @@ mod header;
 mod instrumented;
 mod lifetime;
 mod simulation;
+mod tasks;
 mod world;

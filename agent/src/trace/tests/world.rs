@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) now: u64,
     pub(super) spans: Vec<Span>,
     pub(super) notices: Vec<Span>,
+    /// What the runtime of the program runs now: sends say it.
+    pub(super) task: Option<Task>,
     last_input: BTreeMap<u32, LastInput>,
     pipes: BTreeMap<ConnectionId, Pipe>,
     drops: BTreeMap<u32, u64>,
@@ -119,6 +121,7 @@ impl World {
             now: SECOND,
             spans: Vec::new(),
             notices: Vec::new(),
+            task: None,
             last_input: BTreeMap::new(),
             pipes: BTreeMap::new(),
             drops: BTreeMap::new(),
@@ -429,6 +432,7 @@ impl World {
         let handed = self.handed.take();
         let task = match handed {
             Some(from) => Some(Task::Handed(from.into())),
+            None if direction == Direction::Out && self.task.is_some() => self.task,
             None => self.goroutines.then(|| Task::Goroutine(thread.tid.into())),
         };
         let last_input = match direction {

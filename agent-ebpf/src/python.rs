@@ -1,0 +1,93 @@
+//! Which context CPython runs on the calling thread. Every task of asyncio has a context of its own, so that its address names
+//! the task as long as that lives; what a later context at the same address means is for user space to decide.
+//!
+//! Looked up only for sends whose bytes are captured: thread-local storage → `PyThreadState` → `context`. Whatever cannot be
+//! read, or is not what it should be, is no context.
+
+use agent_common::{Counter, MISSING, Runtime, runtime};
+use aya_ebpf::helpers::{
+    bpf_probe_read_user,
+    generated::{bpf_get_current_task, bpf_get_current_task_btf},
+};
+
+use crate::{
+    context::Caller,
+    count::add,
+    kernel::{field, read},
+    maps::{RUNTIMES, offset, tunable},
+    task::Task,
+};
+
+/// Keys whose values stand in the thread's own memory (PTHREAD_KEY_2NDLEVEL_SIZE, glibc). CPython takes its key at start.
+const NEAR_KEYS: u32 = 32;
+
+/// The context of the calling thread, in a process with an entry in `RUNTIMES`.
+#[inline(always)]
+pub fn current(caller: Caller) -> Task {
+    let id = python_context(caller.pid);
+    if id == 0 { Task::NONE } else { Task::context(id) }
+}
+
+/// Its address; 0: none. A global function, which the verifier looks at by itself, with a stack frame of its own for a moment
+/// only.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn python_context(pid: u32) -> u64 {
+    let Some(found) = RUNTIMES.get_ptr(pid) else { return 0 };
+    // SAFETY: only user space writes values, whole, and an entry stays readable for the run of the program.
+    let found = unsafe { &*found };
+    if found.kind != runtime::CPYTHON || offset!(task_fsbase) == MISSING {
+        return 0;
+    }
+    match context(found) {
+        Ok(0) | Err(_) => {
+            add(Counter::ContextsNone, 1);
+            0
+        }
+        Ok(id) => {
+            add(Counter::ContextsRead, 1);
+            id
+        }
+    }
+}
+
+/// Its address; 0: none that was entered. The context in which a whole event loop runs is entered by nobody (`ctx_entered`),
+/// and a loop that defers all its writes (uvloop) makes them there.
+#[inline(always)]
+fn context(runtime: &Runtime) -> Result<u64, Counter> {
+    // `Py_tss_t`: `_is_initialized`, `_key`.
+    let [initialized, key]: [u32; 2] = read_user(runtime.key)?;
+    if initialized == 0 || key >= NEAR_KEYS {
+        return Ok(0);
+    }
+    // `struct pthread_key_data`: `seq`, `data`.
+    let slot = fs_base()? + u64::from(runtime.specific) + u64::from(key) * 16;
+    let [_sequence, state]: [u64; 2] = read_user(slot)?;
+    if state == 0 {
+        return Ok(0);
+    }
+    let context: u64 = read_user(state + u64::from(runtime.offset))?;
+    if context == 0 {
+        return Ok(0);
+    }
+    // `PyContext`: `ob_refcnt`, `ob_type`, `ctx_prev`, `ctx_vars`, `ctx_weakreflist`, `ctx_entered`.
+    let [_count, kind, _previous, _variables, _weak, entered]: [u64; 6] = read_user(context)?;
+    Ok(if kind == runtime.context_type && entered as u32 == 1 { context } else { 0 })
+}
+
+/// The base of the thread's own memory, as the kernel keeps it.
+#[inline(always)]
+fn fs_base() -> Result<u64, Counter> {
+    if tunable!(has_task_pt_regs) != 0 {
+        // SAFETY: the helper exists where the other one does (probed); takes no argument.
+        return Ok(field(unsafe { bpf_get_current_task_btf() } as u64, offset!(task_fsbase)));
+    }
+    // SAFETY: takes no argument.
+    read(unsafe { bpf_get_current_task() }, offset!(task_fsbase))
+}
+
+#[inline(always)]
+fn read_user<T>(address: u64) -> Result<T, Counter> {
+    // SAFETY: the helper checks the address and fails instead of faulting.
+    unsafe { bpf_probe_read_user(address as *const T) }.map_err(|_| Counter::ReadFailed)
+}

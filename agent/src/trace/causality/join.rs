@@ -1,0 +1,167 @@
+//! The task join as the tracer asks for it: what each message means for the tasks of its process, and what a task that claims
+//! a call means for the call's verdict. A parent that the two sides have named stays.
+
+use super::{Causality, Settled, Verdict, lost};
+use crate::{
+    event::Task,
+    protocol::Origin,
+    trace::{
+        exchange::{Exchange, Exchanges, Key},
+        process::Processes,
+        span::{Evidence, SpanKind},
+    },
+};
+
+impl Causality {
+    /// A request was read.
+    pub(in crate::trace) fn task_request(
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        origin: &Origin,
+    ) {
+        let Some(tasks) = processes.get_mut(origin.thread.pid).and_then(|process| process.tasks.as_mut())
+        else {
+            return;
+        };
+        tasks.opened(key, origin.at);
+        let waits = |other: &Exchange| {
+            other.kind == SpanKind::Server && other.ordinal != key.ordinal && !other.sides.answered
+        };
+        let queued = exchanges
+            .connection(key.connection)
+            .is_some_and(|connection| connection.exchanges.iter().rev().take(2).any(waits));
+        if let Some(request) = exchanges.get_mut(key) {
+            request.sides.queued = queued;
+        }
+    }
+
+    /// A call was sent; whether its verdict waits for its task.
+    pub(in crate::trace) fn task_call(
+        &mut self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        origin: &Origin,
+        settled: &mut Vec<Settled>,
+    ) -> bool {
+        let Some(Task::Context(id)) = origin.task.filter(|_| self.rules.task) else { return false };
+        let pid = origin.thread.pid;
+        let Some((epoch, open)) =
+            processes.get(pid).map(|process| (process.epoch, process.belief.open_requests()))
+        else {
+            return false;
+        };
+        let Some(tasks) = processes.tasks(pid, origin.at) else { return false };
+        tasks.lost(epoch, origin.at, open, settled);
+        let followed = tasks.call(exchanges, key, id, settled);
+        let alone = open <= 1;
+        let held = followed && tasks.believed(alone);
+        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+        if let Some(call) = exchanges.get_mut(key) {
+            (call.sides.followed, call.sides.alone, call.sides.held) = (followed, alone, held);
+        }
+        held
+    }
+
+    /// A request was answered by a task.
+    pub(in crate::trace) fn task_answer(
+        &mut self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        origin: &Origin,
+        settled: &mut Vec<Settled>,
+    ) {
+        let Some(request) = exchanges.get(key) else { return };
+        let Some(process) = processes.get_mut(request.pid) else { return };
+        let (epoch, open) = (process.epoch, process.belief.open_requests());
+        let Some(tasks) = process.tasks.as_deref_mut() else { return };
+        tasks.lost(epoch, request.at, open, settled);
+        if let Some(Task::Context(id)) = origin.task
+            && origin.thread.pid == request.pid
+            && request.sides.epoch == epoch
+        {
+            tasks.answer(exchanges, key, id, origin.at, settled);
+        }
+        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+    }
+
+    /// A request was answered, or never will be, and what its task has claimed is settled.
+    pub(in crate::trace) fn task_closed(
+        &mut self,
+        exchanges: &Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        settled: &mut Vec<Settled>,
+    ) {
+        let pid = exchanges.get(key).map(|request| request.pid);
+        if let Some(tasks) = pid.and_then(|pid| processes.get_mut(pid)).and_then(|it| it.tasks.as_deref_mut())
+        {
+            tasks.seal(exchanges, settled);
+            self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+        }
+    }
+
+    /// Whether a verdict must wait because the task that sent the call may still claim it. A parent that the two sides know
+    /// ends the wait, and one that contradicts what the task has claimed ends the join for its process.
+    pub(in crate::trace) fn hold_back(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        call: Key,
+        verdict: Verdict,
+    ) -> bool {
+        let Some(exchange) = exchanges.get_mut(call) else { return false };
+        let sides = &mut exchange.sides;
+        match verdict {
+            Verdict::Orphan(reason) if sides.held => {
+                sides.otherwise = Some(reason);
+                true
+            }
+            Verdict::Orphan(_) | Verdict::Parent(_, Evidence::Task) => false,
+            Verdict::Parent(request, evidence) => {
+                sides.held = false;
+                let ends = matches!(evidence, Evidence::End | Evidence::TwoSided);
+                if ends && sides.claimed.is_some_and(|claimed| claimed != request) {
+                    contradict(processes, exchange.pid);
+                }
+                sides.named = ends.then_some(request);
+                false
+            }
+        }
+    }
+
+    /// What became of a call that was followed, as a verdict on it if one was held back.
+    pub(in crate::trace) fn settle(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        settled: Settled,
+    ) -> Option<Verdict> {
+        let gone = |key| exchanges.get(key).is_none_or(|it: &Exchange| lost(processes, it));
+        let request = settled.request.filter(|request| !gone(*request) && !gone(settled.call));
+        let call = exchanges.get_mut(settled.call)?;
+        let sides = &mut call.sides;
+        sides.followed = false;
+        sides.claimed = request;
+        if let (Some(named), Some(request)) = (sides.named, request)
+            && named != request
+        {
+            contradict(processes, call.pid);
+        }
+        if !std::mem::take(&mut sides.held) {
+            return None;
+        }
+        match request {
+            Some(request) => Some(Verdict::Parent(request, Evidence::Task)),
+            None => sides.otherwise.take().map(Verdict::Orphan),
+        }
+    }
+}
+
+fn contradict(processes: &mut Processes, pid: u32) {
+    if let Some(tasks) = processes.get_mut(pid).and_then(|process| process.tasks.as_mut()) {
+        tasks.contradicted();
+    }
+}

@@ -1,0 +1,286 @@
+//! The task join: a call and an answer that were written by the same task of a runtime belong together, if the call was sent
+//! between the request's arrival and its answer.
+//!
+//! A task is known by the address of its context alone, and a later context may stand at the same address, soon: CPython
+//! hands out first what it took back last. So an address proves nothing by itself. What is sound is a program whose tasks
+//! each serve one request and make its calls themselves; such a program never shows any of these *contradictions*, which an
+//! address that changes hands, or a context that several requests share, does:
+//! * a task sends something while a call of its own is not answered;
+//! * it answers a request that was read after a call of its own, which nobody has claimed;
+//! * all requests that were open when it sent a call were answered by others;
+//! * it answers a request although it has answered another one since that was read: then it began later than the request.
+//!
+//! Belief is earned by calls in a row without a contradiction, of them as many while several requests were open, and each
+//! contradiction of a believed process doubles how many it needs. An end side that is believed and names another request than
+//! the join did ends the join for good in that process. A task whose calls nobody ever claims (a poller) is left out.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    event::Timestamp,
+    trace::exchange::{Exchange, Exchanges, Key},
+};
+
+/// Calls without a contradiction after which a process is believed.
+const SEEN: u64 = 30;
+/// The same of a process that has shown one; doubles with each that it shows while it is believed.
+const SEEN_AGAIN: u64 = 100;
+/// Calls of a task that nobody claims, one after the other, after which it is none that serves requests.
+const OUTSIDER: u8 = 3;
+/// Contexts, calls and open requests of a process that are followed.
+const CONTEXTS: usize = 8_192;
+const CALLS: usize = 8_192;
+const REQUESTS: usize = 8_192;
+/// Calls of one task that wait for its answer.
+const CALLS_OF_TASK: usize = 256;
+
+/// A call, and how many of its process came before it.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    key: Key,
+    number: u64,
+}
+
+/// What was sent from one address.
+#[derive(Debug, Default)]
+struct Context {
+    /// Calls since its last answer.
+    calls: Vec<Call>,
+    /// The last request that it answered.
+    answered: Option<(Key, Timestamp)>,
+    /// Calls that nobody claimed since.
+    unclaimed: u8,
+}
+
+/// The tasks of one process.
+#[derive(Debug)]
+pub(in crate::trace) struct Tasks {
+    contexts: FxHashMap<u64, Context>,
+    /// Requests in the order in which they were read; the first is open.
+    open: VecDeque<(Key, Timestamp)>,
+    /// Calls in the order in which they were sent, with their contexts; the first is not claimed.
+    calls: VecDeque<(Call, u64)>,
+    sent: u64,
+    /// Calls with lower numbers contradict nothing: a request that was open then ended without an answer.
+    excused: u64,
+    /// Requests of before `since` that are open and not known here.
+    unknown: u64,
+    since: Timestamp,
+    epoch: u32,
+    /// Calls without a contradiction, one after the other; of them those sent while several requests were open.
+    clean: u64,
+    apart: u64,
+    needed: u64,
+    off: bool,
+    pub(in crate::trace) contradictions: u64,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::trace) struct Settled {
+    pub(in crate::trace) call: Key,
+    /// The request that it belongs to; `None`: this names none.
+    pub(in crate::trace) request: Option<Key>,
+}
+
+impl Tasks {
+    /// Of a process that has `unknown` requests open.
+    pub(in crate::trace) fn new(epoch: u32, since: Timestamp, unknown: u64) -> Self {
+        Self {
+            contexts: FxHashMap::default(),
+            open: VecDeque::new(),
+            calls: VecDeque::new(),
+            sent: 0,
+            excused: 0,
+            unknown,
+            since,
+            epoch,
+            clean: 0,
+            apart: 0,
+            needed: SEEN,
+            off: false,
+            contradictions: 0,
+        }
+    }
+
+    /// Events of the process were lost: what is open can neither be claimed nor contradict anything.
+    pub(super) fn lost(&mut self, epoch: u32, now: Timestamp, unknown: u64, settled: &mut Vec<Settled>) {
+        if self.epoch == epoch {
+            return;
+        }
+        settled.extend(self.calls.drain(..).map(|(call, _)| Settled { call: call.key, request: None }));
+        self.contexts.clear();
+        self.open.clear();
+        (self.epoch, self.since, self.unknown) = (epoch, now, unknown);
+        (self.clean, self.apart) = (0, 0);
+    }
+
+    /// A request was read.
+    pub(in crate::trace) fn opened(&mut self, key: Key, at: Timestamp) {
+        if self.open.len() >= REQUESTS {
+            // Its calls would seem to be nobody's.
+            self.open.pop_front();
+            self.excused = self.sent;
+        }
+        self.open.push_back((key, at));
+    }
+
+    /// A request that was read at this time was answered, or never will be.
+    pub(super) fn closed(&mut self, read_at: Timestamp, answered: bool) {
+        if read_at <= self.since {
+            self.unknown = self.unknown.saturating_sub(1);
+        }
+        if !answered {
+            self.excused = self.sent;
+        }
+    }
+
+    /// An end side names another request than the join did.
+    pub(super) fn contradicted(&mut self) {
+        self.off = true;
+        self.contradictions += 1;
+    }
+
+    /// Whether a call that was sent now would be believed; `alone`: no more than one request is open.
+    pub(super) const fn believed(&self, alone: bool) -> bool {
+        !self.off && self.clean >= self.needed && (alone || self.apart >= self.needed)
+    }
+
+    /// A task sent a call. `false`: it is not followed.
+    pub(super) fn call(
+        &mut self,
+        exchanges: &Exchanges,
+        key: Key,
+        id: u64,
+        settled: &mut Vec<Settled>,
+    ) -> bool {
+        self.drop_closed(exchanges);
+        if self.off || self.unknown > 0 {
+            return false;
+        }
+        self.make_room(id, settled);
+        let context = self.contexts.entry(id).or_default();
+        if self.open.is_empty() {
+            // No request can have caused it.
+            context.unclaimed = context.unclaimed.saturating_add(1);
+            return false;
+        }
+        let answering = |(request, _)| exchanges.get(request).is_some_and(Exchange::open);
+        if context.unclaimed >= OUTSIDER || context.answered.is_some_and(answering) {
+            return false;
+        }
+        let impatient = context.calls.iter().any(|call| exchanges.get(call.key).is_some_and(awaited));
+        if impatient || context.calls.len() >= CALLS_OF_TASK {
+            settled.extend(context.calls.drain(..).map(|call| Settled { call: call.key, request: None }));
+        }
+        let call = Call { key, number: self.sent };
+        context.calls.push(call);
+        self.sent += 1;
+        self.calls.push_back((call, id));
+        if impatient {
+            self.contradiction();
+        }
+        true
+    }
+
+    /// A task wrote the first byte of a request's final answer, after the request was closed.
+    pub(super) fn answer(
+        &mut self,
+        exchanges: &Exchanges,
+        key: Key,
+        id: u64,
+        at: Timestamp,
+        settled: &mut Vec<Settled>,
+    ) {
+        let Some(request) = exchanges.get(key) else { return };
+        if self.off {
+            return;
+        }
+        self.make_room(id, settled);
+        let context = self.contexts.entry(id).or_default();
+        let late = context.answered.is_some_and(|(other, at)| other != key && at > request.at);
+        context.answered = Some((key, at));
+        context.unclaimed = 0;
+        let mut contradicts = late && !request.sides.queued;
+        let mut claimed = Vec::new();
+        for call in context.calls.drain(..) {
+            let Some(sent) = exchanges.get(call.key) else { continue };
+            let mine = sent.at > request.at && !awaited(sent);
+            contradicts |= !mine && call.number >= self.excused;
+            if mine && !request.sides.queued && !late {
+                claimed.push((call.key, sent.sides.alone));
+            } else {
+                settled.push(Settled { call: call.key, request: None });
+            }
+        }
+        if contradicts {
+            self.contradiction();
+        }
+        for (call, alone) in claimed {
+            let request = self.believed(alone).then_some(key);
+            settled.push(Settled { call, request });
+            if !contradicts {
+                self.clean += 1;
+                self.apart += u64::from(!alone);
+            }
+        }
+    }
+
+    /// After an answer or its absence: calls that no open request is old enough to claim are nobody's.
+    pub(super) fn seal(&mut self, exchanges: &Exchanges, settled: &mut Vec<Settled>) {
+        self.drop_closed(exchanges);
+        let oldest = self.open.front().map(|(_, at)| *at);
+        while let Some(&(call, id)) = self.calls.front() {
+            let waits = exchanges.get(call.key).filter(|sent| sent.sides.followed);
+            if let Some(sent) = waits {
+                if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {
+                    return;
+                }
+                self.unclaimed(call, id, oldest.is_none_or(|oldest| oldest > sent.at));
+                settled.push(Settled { call: call.key, request: None });
+            }
+            self.calls.pop_front();
+        }
+    }
+
+    fn unclaimed(&mut self, call: Call, id: u64, contradicts: bool) {
+        if let Some(context) = self.contexts.get_mut(&id) {
+            context.calls.retain(|other| other.number != call.number);
+            context.unclaimed = context.unclaimed.saturating_add(1);
+        }
+        if contradicts && call.number >= self.excused {
+            self.contradiction();
+        }
+    }
+
+    fn contradiction(&mut self) {
+        self.contradictions += 1;
+        let believed = self.clean >= self.needed;
+        let needed = if believed { self.needed.saturating_mul(2) } else { self.needed };
+        self.needed = needed.max(SEEN_AGAIN);
+        (self.clean, self.apart) = (0, 0);
+    }
+
+    fn drop_closed(&mut self, exchanges: &Exchanges) {
+        let closed = |key| exchanges.get(key).is_none_or(|request: &Exchange| request.sides.answered);
+        while self.open.front().is_some_and(|(key, _)| closed(*key)) {
+            self.open.pop_front();
+        }
+    }
+
+    /// Room for another context: too many, and the process begins anew.
+    fn make_room(&mut self, id: u64, settled: &mut Vec<Settled>) {
+        if self.contexts.len() >= CONTEXTS && !self.contexts.contains_key(&id) {
+            settled.extend(self.calls.drain(..).map(|(call, _)| Settled { call: call.key, request: None }));
+            self.contexts.clear();
+            (self.clean, self.apart) = (0, 0);
+        }
+    }
+}
+
+/// A call without its answer yet.
+fn awaited(call: &Exchange) -> bool {
+    !call.sides.answered && call.open()
+}
