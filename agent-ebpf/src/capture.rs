@@ -5,7 +5,7 @@ use core::{
     ptr::{read_volatile, write_volatile},
 };
 
-use agent_common::{CAPTURE_MAX, Connection, Counter, FlowKey, IOVECS, Opened, TAIL_MAX, Transfer};
+use agent_common::{CAPTURE_MAX, Connection, Counter, FlowKey, GoInput, IOVECS, Opened, TAIL_MAX, Transfer};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
@@ -31,6 +31,8 @@ pub struct Scratch {
     pub opened: Opened,
     pub connection: Connection,
     pub flow: FlowKey,
+    /// What a goroutine took in last.
+    pub input: GoInput,
 }
 
 /// How far the walk over the iovecs has come.

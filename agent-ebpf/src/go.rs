@@ -6,13 +6,16 @@
 //! known of connections: neither which one it is, nor what it is wrapped in. What was never taken names nothing else: when its
 //! memory is another request, that one's `roundTrip` comes first.
 
-use agent_common::{Counter, GoInput, GoKey, LastInput, MISSING, Runtime, runtime};
+use core::ptr::{read_volatile, write_volatile};
+
+use agent_common::{Counter, GoInput, GoKey, LastInput, MISSING, runtime};
 use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
 
 use crate::{
     context::{Caller, Place},
     count::add,
-    maps::{GOROUTINES, HANDED, RUNTIMES, offset},
+    maps::{GOROUTINES, HANDED, RUNTIMES, SCRATCH, offset},
+    socket::OUT,
 };
 
 const NOTHING: GoInput = GoInput { last: LastInput { cookie: 0, position: 0 }, handed: 0 };
@@ -69,24 +72,66 @@ impl Goroutine {
     }
 }
 
+// What sends and receives ask stands in global functions (`no_mangle`, numbers only), which are verified once and have a stack
+// of their own: that of their callers is full.
+
+/// What a goroutine took in last, or what came with the request that it writes.
+#[inline(always)]
+pub fn input_of(pid: u32, run: u32, id: u64) -> GoInput {
+    let found = goroutine_input(pid, run, id);
+    let Some(scratch) = SCRATCH.get_ptr(OUT as u32) else { return NOTHING };
+    // SAFETY: the per-CPU scratch of sends; nothing else writes it until this program ends.
+    if found == 0 { NOTHING } else { unsafe { read_volatile(&raw const (*scratch).input) } }
+}
+
+/// Puts it into the scratch of sends; 0: it took in nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn goroutine_input(pid: u32, run: u32, id: u64) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(OUT as u32) else { return 0 };
+    let input = Goroutine { pid, run, id }.input();
+    // SAFETY: as above.
+    unsafe { write_volatile(&raw mut (*scratch).input, input) };
+    u64::from(input.last.cookie != 0 || input.handed != 0)
+}
+
+/// A goroutine has taken in this.
+#[inline(always)]
+pub fn took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
+    let _always = goroutine_took_in(pid, run, id, cookie, position);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn goroutine_took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) -> u64 {
+    Goroutine { pid, run, id }.set_last_input(LastInput { cookie, position });
+    0
+}
+
 /// The goroutine that makes the current system call; 0: none, or not known. Go's own code keeps its `g` in r14 and in its
 /// thread-local memory. In C code (cgo), and on a thread that Go has not made, the two are not the same, or are a `g` that only
 /// schedules and has no number.
 #[inline(always)]
-pub fn current(runtime: &Runtime) -> u64 {
+pub fn current(offset: u32) -> u64 {
+    goroutine_now(offset)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn goroutine_now(offset: u32) -> u64 {
     if offset!(task_fsbase) == MISSING {
         return 0;
     }
     let Ok(place) = Place::current() else { return 0 };
     match user(place.fs_base.wrapping_sub(8)) {
-        Ok(g) if g == place.r14 => number(runtime, g),
+        Ok(g) if g == place.r14 => number(offset, g),
         _ => 0,
     }
 }
 
 #[inline(always)]
-fn number(runtime: &Runtime, g: u64) -> u64 {
-    user(g.wrapping_add(u64::from(runtime.offset))).unwrap_or(0)
+fn number(offset: u32, g: u64) -> u64 {
+    user(g.wrapping_add(u64::from(offset))).unwrap_or(0)
 }
 
 #[inline(always)]
@@ -110,7 +155,7 @@ fn caller(ctx: &ProbeContext) -> Option<Goroutine> {
     if runtime.kind != runtime::GO {
         return None;
     }
-    Some(Goroutine { pid, run: runtime.key as u32, id: number(runtime, g) })
+    Some(Goroutine { pid, run: runtime.key as u32, id: number(runtime.offset, g) })
 }
 
 /// `func (pc *persistConn) roundTrip(req *transportRequest)`: this goroutine is about to hand over a request. A

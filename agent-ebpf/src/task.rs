@@ -5,7 +5,7 @@ use agent_common::{LastInput, Runtime, runtime, transfer_flags};
 
 use crate::{
     context::Caller,
-    go::{self, Goroutine},
+    go,
     maps::{RUNTIMES, SWITCHES},
     python,
 };
@@ -69,7 +69,7 @@ impl Task {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return caller.last_input();
         }
-        let input = self.goroutine(caller).input();
+        let input = go::input_of(caller.pid, self.run, self.id);
         if input.handed != 0 {
             self.id = input.handed;
             self.flags = transfer_flags::HANDED;
@@ -83,18 +83,13 @@ impl Task {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return caller.set_last_input(input);
         }
-        self.goroutine(caller).set_last_input(input);
-    }
-
-    #[inline(always)]
-    fn goroutine(self, caller: Caller) -> Goroutine {
-        Goroutine { pid: caller.pid, run: self.run, id: self.id }
+        go::took_in(caller.pid, self.run, self.id, input.cookie, input.position);
     }
 }
 
 #[inline(always)]
 fn goroutine(runtime: &Runtime) -> Task {
-    let id = go::current(runtime);
+    let id = go::current(runtime.offset);
     if id == 0 { Task::NONE } else { Task { id, flags: transfer_flags::GOROUTINE, run: runtime.key as u32 } }
 }
 

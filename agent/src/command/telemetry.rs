@@ -81,6 +81,12 @@ impl Telemetry {
             labels: Vec::new(),
             value: source.attached_probes() as u64,
         });
+        samples.push(Sample {
+            name: "wirespan_probed_processes",
+            help: "traced processes that run programs with probes",
+            labels: Vec::new(),
+            value: source.probed_processes() as u64,
+        });
         recording(&mut samples, funnel);
         processes(&mut samples, table);
         samples.extend(runtimes.results().map(|(runtime, result, value)| Sample {

@@ -105,6 +105,12 @@ impl KernelSource {
         }
     }
 
+    /// Processes that run programs with probes.
+    #[must_use]
+    pub fn probed_processes(&self) -> usize {
+        self.probes.by_pid.len()
+    }
+
     /// Probes in programs now.
     #[must_use]
     pub fn attached_probes(&self) -> usize {

@@ -1,9 +1,10 @@
 //! What has moved between versions of Go: where a goroutine keeps its number.
 
-/// Offsets of `goid` in `runtime.g` by minor versions of Go 1. Those since 1.21 are from the toolchains' own type
+/// Offsets of `goid` in `runtime.g` by minor versions of Go 1. Those of 1.19 and since 1.21 are from the toolchains' own type
 /// information, of a program built with each:
-/// `GOTOOLCHAIN=go1.N.P go build -o x . && gdb -batch -ex "print &(('runtime.g' *)0)->goid" x`;
-/// those before from runtime/runtime2.go. 1.23 put `syscallbp` before it, 1.25 took `ret` from `gobuf`.
+/// `GOTOOLCHAIN=go1.N.P go build -o x . && gdb -batch -ex "print &(('runtime.g' *)0)->goid" x`.
+/// 1.17, 1.18 and 1.20 were not to be had: what stands before `goid` has been the same from 1.9 to 1.22. 1.23 put
+/// `syscallbp` before it, 1.25 took `ret` from `gobuf`.
 const GOID: [(u32, u32, u32); 3] = [(17, 22, 152), (23, 24, 160), (25, 26, 152)];
 
 /// The offset of `goid` for a program that this version has made; `None`: not known. Before 1.17 no register held the
