@@ -66,7 +66,7 @@ impl Toolbox {
         let (language, executable, built) = match program {
             Program::Nginx { .. } => ("proxy", debian("nginx", "nginx-light")?, PathBuf::new()),
             Program::Haproxy { .. } => ("proxy", debian("haproxy", "haproxy")?, PathBuf::new()),
-            Program::Python(_) | Program::Gunicorn(_) | Program::Uvicorn => {
+            Program::Python(_) | Program::Gunicorn(_) | Program::Uvicorn(_) => {
                 ("python", self.venv()?.join("bin/python"), PathBuf::new())
             }
             Program::Node(_) => ("node", debian("node", "nodejs")?, PathBuf::new()),

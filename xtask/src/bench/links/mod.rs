@@ -47,6 +47,9 @@ pub(crate) struct Arguments {
     /// Keep spans, the agent's output and metrics, and the recorded event log of each run in this directory
     #[arg(long)]
     keep: Option<PathBuf>,
+    /// Further lines of the agent's configuration, such as `causality: { end: false }`
+    #[arg(long, default_value = "")]
+    config: String,
     /// Write the table as Markdown at the end
     #[arg(long)]
     markdown: bool,
@@ -94,7 +97,7 @@ fn measure(arguments: &Arguments, apps: &[&App], agent: PathBuf) -> Result<ExitC
     // Programs run elsewhere: they need to find what is there.
     let dir = dir.canonicalize()?;
     let mut tools = Toolbox::new(dir.clone());
-    let rig = Rig { agent, dir, keep: arguments.keep.clone() };
+    let rig = Rig { agent, dir, keep: arguments.keep.clone(), config: arguments.config.clone() };
     let mut report = Report::new();
     let runs = u64::try_from(arguments.concurrency.len()).unwrap_or(1).max(1);
     for app in apps {

@@ -34,6 +34,8 @@ pub(super) struct Rig {
     pub(super) agent: PathBuf,
     pub(super) dir: PathBuf,
     pub(super) keep: Option<PathBuf>,
+    /// Further lines of the agent's configuration.
+    pub(super) config: String,
 }
 
 impl Rig {
@@ -51,9 +53,9 @@ impl Rig {
         let backend = Backend::start()?;
         let cgroup = Cgroup::create("links")?;
         let running = start::start(app, tools, backend.port, &cgroup, dir)?;
-        let select = format!("select: [ {{ cgroup: \"{}\" }} ]\n", cgroup.path());
+        let config = format!("select: [ {{ cgroup: \"{}\" }} ]\n{}\n", cgroup.path(), self.config);
         let log = dir.join("events.wslog");
-        let agent = Agent::of(&self.agent, dir, &select, self.keep.is_some().then_some(log.as_path()))?;
+        let agent = Agent::of(&self.agent, dir, &config, self.keep.is_some().then_some(log.as_path()))?;
         let before = backend.calls();
         let load = Load {
             connections: concurrency,
@@ -74,7 +76,7 @@ impl Rig {
             outcome.failed,
             outcome.failed + outcome.answered,
             outcome.complaint.unwrap_or_default(),
-            running.process.stderr().lines().last().unwrap_or("nothing")
+            running.last_words()
         );
         let spans = span::read(&file).context("no span was exported")?;
         Ok(Sample { concurrency, made, verdict: judge(&spans), losses: losses(&metrics) })

@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpStream, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use wirespan_tests::{
     cgroup::Cgroup,
     process::{Launch, Process},
@@ -18,7 +18,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) port: u16,
-    pub(super) process: Process,
+    process: Process,
 }
 
 /// Starts an application in a cgroup and waits until it listens; what it writes goes to `dir`.
@@ -31,10 +31,21 @@ pub(super) fn start(app: &App, tools: &Tools, backend: u16, cgroup: &Cgroup, dir
         .env("MODE", app.mode)
         // Sources stay as they are.
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    let process = launch.inside(cgroup).start(dir)?;
-    wait::until("the application to listen", || TcpStream::connect(("127.0.0.1", port)).ok())
-        .with_context(|| format!("it said: {}{}", process.stdout(), process.stderr()))?;
-    Ok(Running { port, process })
+    let mut process = launch.inside(cgroup).start(dir)?;
+    let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    wait::until("the application to listen", || (listens() || !process.is_running()).then_some(()))?;
+    let running = Running { port, process };
+    ensure!(listens(), "it ended; it said: {}", running.last_words());
+    Ok(running)
+}
+
+impl Running {
+    /// The last line that it wrote to standard error.
+    pub(super) fn last_words(&self) -> String {
+        let text = self.process.stderr();
+        let said = text.lines().rev().find(|line| line.chars().any(char::is_alphanumeric));
+        said.unwrap_or("nothing").trim().to_owned()
+    }
 }
 
 struct Place<'a> {
@@ -63,8 +74,9 @@ fn launch(app: &App, tools: &Tools, place: &Place<'_>) -> Result<Launch<'static>
             .arg("--chdir")
             .arg(tools.source(""))
             .arg("wsgi:app"),
-        Program::Uvicorn => Launch::new(program)
+        Program::Uvicorn(event_loop) => Launch::new(program)
             .args(["-m", "uvicorn", "--host", "127.0.0.1", "--port", &place.port.to_string()])
+            .args(["--loop", event_loop])
             .args(["--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "60", "--app-dir"])
             .arg(tools.source(""))
             .arg("asgi:app"),
