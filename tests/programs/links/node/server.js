@@ -2,6 +2,7 @@
 'use strict';
 const http = require('http');
 const fs = require('fs');
+const { Worker, isMainThread, parentPort } = require('worker_threads');
 
 const { PORT, BACKEND_PORT, MODE } = process.env;
 const host = MODE === 'resolve' ? 'localhost' : '127.0.0.1';
@@ -36,6 +37,8 @@ const ways = {
   three: (id) => Promise.all([1, 2, 3].map((n) => call(`/out/${id}.${n}`))),
   row: async (id) => { await call(`/out/${id}.1`); await call(`/out/${id}.2`); },
   async: async (id) => { await null; await call(`/out/${id}.1`); await null; await call(`/out/${id}.2`); },
+  // A second call where the first takes long; the first answer counts.
+  hedge: (id) => Promise.race([call(`/out/${id}.1`), pause(1).then(() => call(`/out/${id}.2`))]),
   retry: async (id) => {
     let tries = 1;
     while ((await call(`/flaky/${id}.${tries}`)).status !== 200) {
@@ -71,6 +74,26 @@ ways.cache = async (id) => {
 if (MODE === 'cache') {
   let n = 0;
   setInterval(async () => { n += 1; await call(`/poll/${n}`).catch(() => {}); cached = Date.now(); }, 7);
+}
+
+// One call at a time: each begins when the one before has ended.
+let tail = Promise.resolve();
+ways.serial = (id) => {
+  const mine = tail.then(() => call(`/out/${id}`));
+  tail = mine.catch(() => {});
+  return mine;
+};
+
+// Another thread makes the calls; requests and answers pass it as messages.
+if (!isMainThread) {
+  parentPort.on('message', (id) => call(`/out/${id}`).then(() => parentPort.postMessage(id)));
+  return;
+}
+const waiting = new Map();
+if (MODE === 'worker') {
+  const worker = new Worker(__filename);
+  worker.on('message', (id) => { waiting.get(id)(); waiting.delete(id); });
+  ways.worker = (id) => new Promise((resolve) => { waiting.set(id, resolve); worker.postMessage(id); });
 }
 
 // A batcher: what was asked for within 2 ms becomes one call.

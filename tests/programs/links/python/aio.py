@@ -20,6 +20,7 @@ class Service:
         self.batch = None
         self.fresh = 0.0
         self.refreshing = False
+        self.lock = asyncio.Lock()
         self.tasks = set()
 
     async def call(self, path):
@@ -50,6 +51,20 @@ class Service:
 
     async def gather(self, number):
         await asyncio.gather(*(self.call(f"/out/{number}.{n}") for n in (1, 2, 3)))
+
+    async def serial(self, number):
+        """One call at a time."""
+        async with self.lock:
+            await self.call(f"/out/{number}")
+
+    async def later(self, path):
+        await asyncio.sleep(0.001)
+        await self.call(path)
+
+    async def hedge(self, number):
+        """A second call where the first takes long; the first answer counts."""
+        tries = self.spawn(self.call(f"/out/{number}.1")), self.spawn(self.later(f"/out/{number}.2"))
+        await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
 
     async def after(self, number):
         self.spawn(self.call(f"/out/{number}"))
@@ -100,12 +115,13 @@ class Service:
             await asyncio.sleep(0.005)
 
     async def answer(self, request):
-        way = {"poller": "plain", "batch": "merge"}.get(MODE, MODE)
+        way = {"poller": "plain", "pool": "plain", "batch": "merge"}.get(MODE, MODE)
         await getattr(self, way)(request.match_info["number"])
         return web.Response(text="done\n")
 
     async def running(self, _app):
-        async with aiohttp.ClientSession() as self.session:
+        connector = aiohttp.TCPConnector(limit=8 if MODE == "pool" else 100)
+        async with aiohttp.ClientSession(connector=connector) as self.session:
             if MODE in ("poller", "cache"):
                 self.spawn(self.poll())
             yield

@@ -6,11 +6,13 @@ import queue
 import random
 import socketserver
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 BACKEND = int(os.environ["BACKEND_PORT"])
 MODE = os.environ["MODE"]
 POOL = queue.LifoQueue()
+EXECUTOR = ThreadPoolExecutor(16)
 
 
 class Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -53,6 +55,11 @@ def application(environ, start_response):
     number = environ["PATH_INFO"].split("/")[2]
     if MODE == "pool":
         pooled(f"/out/{number}")
+    elif MODE in ("fanout", "mixed"):
+        # Other threads make calls for this one, which may make one itself.
+        if MODE == "mixed":
+            once(f"/out/{number}.1")
+        list(EXECUTOR.map(pooled, (f"/out/{number}.{n}" for n in (2, 3))))
     elif MODE == "retry":
         if once(f"/flaky/{number}.1") != 200:
             once(f"/flaky/{number}.2")

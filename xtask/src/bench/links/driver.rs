@@ -32,20 +32,21 @@ pub(super) struct Outcome {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
     pub(super) connections: usize,
+    /// At most.
     pub(super) requests: u64,
     /// All paths are the same, without a number.
     pub(super) same: bool,
 }
 
-/// Sends requests to a port of loopback.
-pub(super) fn drive(port: u16, load: Load) -> Outcome {
+/// Sends requests to a port of loopback while more are wanted.
+pub(super) fn drive(port: u16, load: Load, wanted: &(impl Fn() -> bool + Sync)) -> Outcome {
     let next = AtomicU64::new(0);
     let outcome = Mutex::new(Outcome::default());
     thread::scope(|scope| {
         for _ in 0..load.connections {
             scope.spawn(|| {
                 let mut client = Client { port, stream: None };
-                while !interrupted() {
+                while wanted() && !interrupted() {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= load.requests {
                         return;

@@ -28,6 +28,9 @@ use super::{
 /// (200 ms).
 const QUIET: Duration = Duration::from_millis(600);
 
+/// Where several requests share a call, no more than this many per call are sent.
+const SHARED_BY: u64 = 20;
+
 /// What every run needs.
 #[derive(Debug)]
 pub(super) struct Rig {
@@ -59,10 +62,11 @@ impl Rig {
         let before = backend.calls();
         let load = Load {
             connections: concurrency,
-            requests: calls.div_ceil(app.calls.max(1)),
+            requests: if app.calls == 0 { calls * SHARED_BY } else { calls.div_ceil(app.calls) },
             same: app.mode == "same",
         };
-        let outcome = driver::drive(running.port, load);
+        let outcome =
+            driver::drive(running.port, load, &|| app.calls > 0 || backend.calls() - before < calls);
         settle(&backend);
         let made = backend.calls() - before;
         let metrics = agent.metrics()?;

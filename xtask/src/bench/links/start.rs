@@ -97,6 +97,7 @@ fn nginx(keepalive: bool, workers: u32, place: &Place<'_>) -> Result<std::path::
     let target = if place.mode == "big" { format!("{target}/big/") } else { target };
     let header = if keepalive { "proxy_http_version 1.1; proxy_set_header Connection \"\";" } else { "" };
     let text = include_str!("../../../../tests/programs/links/proxy/nginx.conf")
+        .replace("MIRROR", if place.mode == "mirror" { "mirror /mirror;" } else { "" })
         .replace("WORKERS", &workers.to_string())
         .replace("BACKEND_PORT", &place.backend.to_string())
         .replace("PORT", &place.port.to_string())

@@ -52,6 +52,13 @@ var ways = map[string]func(id string){
 	},
 	"timer": func(id string) { time.Sleep(2 * time.Millisecond); call("/out/" + id) },
 	"after": func(id string) { go call("/out/" + id) },
+	// A second call where the first takes long; the first answer counts.
+	"hedge": func(id string) {
+		done := make(chan int, 2)
+		go func() { done <- call("/out/" + id + ".1") }()
+		go func() { time.Sleep(time.Millisecond); done <- call("/out/" + id + ".2") }()
+		<-done
+	},
 	"retry": func(id string) {
 		for try := 1; call(fmt.Sprintf("/flaky/%s.%d", id, try)) != http.StatusOK; try++ {
 			time.Sleep(2 * time.Millisecond)
@@ -187,6 +194,9 @@ func main() {
 	case "batch":
 		go flush()
 	}
-	ways["poller"] = ways["plain"]
+	ways["poller"], ways["pool"] = ways["plain"], ways["plain"]
+	if mode == "pool" {
+		client.Transport.(*http.Transport).MaxConnsPerHost = 8
+	}
 	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), handler(mode)))
 }
