@@ -1,6 +1,6 @@
 //! The applications: what each row starts and what is demanded of it.
 //!
-//! A floor is the least percent of calls, at each concurrency and after the first 30, that must have their parent. 0 stands
+//! A floor is the least percent of calls, at each steady concurrency and after the first 30, that must have their parent. 0 stands
 //! where nothing that is seen tells the parent, so that an orphan is the honest answer. Wrong parents have one limit for all.
 
 /// One row of the table.

@@ -24,6 +24,7 @@ use anyhow::{Context as _, Result, bail};
 
 use self::{
     apps::{APPS, App},
+    driver::Concurrency,
     install::Toolbox,
     report::{Report, Sample},
     row::Rig,
@@ -35,11 +36,11 @@ pub(crate) struct Arguments {
     /// Only these applications; `*` stands for any text, several with commas between
     #[arg(long, default_value = "*")]
     app: String,
-    /// Connections that the driver keeps busy
-    #[arg(long, value_delimiter = ',', default_value = "1,8,32,64")]
-    concurrency: Vec<usize>,
+    /// Connections that the driver keeps busy; `ramp`: 1, 64, 1, 8 and 32 in turn
+    #[arg(long, value_delimiter = ',', default_value = "1,8,32,64,ramp")]
+    concurrency: Vec<Concurrency>,
     /// Calls per application, over all concurrencies
-    #[arg(long, default_value_t = 20_400)]
+    #[arg(long, default_value_t = 20_500)]
     calls: u64,
     /// The agent's binary; a release build of this workspace without it
     #[arg(long)]
@@ -112,6 +113,7 @@ fn measure(arguments: &Arguments, apps: &[&App], agent: PathBuf) -> Result<ExitC
             let calls = arguments.calls.div_ceil(runs);
             let sample = rig.run(app, &tools, concurrency, calls);
             if interrupted() {
+                report.finish(arguments.markdown);
                 bail!("interrupted");
             }
             match sample {

@@ -18,7 +18,7 @@ use super::{
     Sample,
     apps::App,
     backend::Backend,
-    driver::{self, Load},
+    driver::{self, Concurrency, Load},
     install::Tools,
     judge::judge,
     start,
@@ -43,7 +43,13 @@ pub(super) struct Rig {
 
 impl Rig {
     /// Runs an application until it has made about so many calls.
-    pub(super) fn run(&self, app: &App, tools: &Tools, concurrency: usize, calls: u64) -> Result<Sample> {
+    pub(super) fn run(
+        &self,
+        app: &App,
+        tools: &Tools,
+        concurrency: Concurrency,
+        calls: u64,
+    ) -> Result<Sample> {
         let dir = Directory::create(self.dir.join(format!("run-{}", std::process::id())))?;
         let done = self.run_in(&dir.0, app, tools, concurrency, calls);
         if let Some(keep) = &self.keep {
@@ -52,7 +58,14 @@ impl Rig {
         done
     }
 
-    fn run_in(&self, dir: &Path, app: &App, tools: &Tools, concurrency: usize, calls: u64) -> Result<Sample> {
+    fn run_in(
+        &self,
+        dir: &Path,
+        app: &App,
+        tools: &Tools,
+        concurrency: Concurrency,
+        calls: u64,
+    ) -> Result<Sample> {
         let backend = Backend::start()?;
         let cgroup = Cgroup::create("links")?;
         let running = start::start(app, tools, backend.port, &cgroup, dir)?;
@@ -61,12 +74,13 @@ impl Rig {
         let agent = Agent::of(&self.agent, dir, &config, self.keep.is_some().then_some(log.as_path()))?;
         let before = backend.calls();
         let load = Load {
-            connections: concurrency,
+            concurrency,
             requests: if app.calls == 0 { calls * SHARED_BY } else { calls.div_ceil(app.calls) },
             same: app.mode == "same",
         };
-        let outcome =
-            driver::drive(running.port, load, &|| app.calls > 0 || backend.calls() - before < calls);
+        let outcome = driver::drive(running.port, load, &|part, parts| {
+            app.calls > 0 || backend.calls() - before < calls * part / parts
+        });
         settle(&backend);
         let made = backend.calls() - before;
         let metrics = agent.metrics()?;
