@@ -45,10 +45,21 @@ async fn answer(State(service): State<Service>, Path(id): Path<String>) -> &'sta
     "done\n"
 }
 
+/// A timer's calls beside the requests.
+async fn poll(service: Service) {
+    for n in 1.. {
+        service.call(&format!("/poll/{n}")).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn serve(way: &str) {
     let backend = format!("http://127.0.0.1:{}", env::var("BACKEND_PORT").expect("BACKEND_PORT is set"));
     let client = reqwest::Client::builder().no_proxy().build().expect("the client needs nothing");
     let service = Service { client, backend, way: way.to_owned() };
+    if way == "poller" {
+        tokio::spawn(poll(service.clone()));
+    }
     let router = Router::new().route("/in/{id}", get(answer)).with_state(service);
     let address = format!("127.0.0.1:{}", env::var("PORT").expect("PORT is set"));
     let listener = tokio::net::TcpListener::bind(address).await.expect("the port is free");
