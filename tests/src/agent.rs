@@ -1,7 +1,7 @@
 //! The agent under a guard: started with a configuration of the test's, stopped with SIGTERM, its spans read back.
 
 use std::{
-    env,
+    env, fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
@@ -51,6 +51,20 @@ impl Agent {
         Self::to_file(stage, &stage.select(), Some(log))
     }
 
+    /// Starts this binary with its files in `dir`; `text` holds the configuration save `export` and `metrics`.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn of(binary: &Path, dir: &Path, text: &str, log: Option<&Path>) -> Result<Self> {
+        let (metrics, spans) = (stage::port(), dir.join("spans.jsonl"));
+        let config = dir.join("agent.yaml");
+        let export = format!("export: {{ file: {{ path: \"{}\" }} }}\n", spans.display());
+        let listen = format!("metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n");
+        fs::write(&config, format!("{text}{export}{listen}"))?;
+        let launch = Launch::new(binary).arg("run").arg("--config").arg(config);
+        Self::launched(launch, dir, log, spans, metrics)
+    }
+
     fn to_file(stage: &Stage, text: &str, log: Option<&Path>) -> Result<Self> {
         let spans = stage.dir().join(format!("spans-{}.jsonl", stage::port()));
         let export = format!("export: {{ file: {{ path: \"{}\" }} }}\n", spans.display());
@@ -78,9 +92,18 @@ impl Agent {
         let metrics = stage::port();
         let listen = format!("metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n");
         let config = stage.file(&format!("agent-{metrics}.yaml"), &format!("{text}{export}{listen}"))?;
-        let launch = command(&config)?;
+        Self::launched(command(&config)?, stage.dir(), log, spans, metrics)
+    }
+
+    fn launched(
+        launch: Launch<'_>,
+        dir: &Path,
+        log: Option<&Path>,
+        spans: PathBuf,
+        metrics: u16,
+    ) -> Result<Self> {
         let launch = log.into_iter().fold(launch, |launch, log| launch.arg("--record").arg(log));
-        let mut process = launch.start(stage.dir())?;
+        let mut process = launch.start(dir)?;
         process.says("ready")?;
         Ok(Self { process, spans, metrics })
     }

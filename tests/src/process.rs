@@ -157,6 +157,12 @@ impl Process {
         }
     }
 
+    /// Whether it has not ended yet.
+    #[must_use]
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! `cargo xtask bench overhead`: what the agent costs the traced program, the machine, and a program it does not trace.
 //! `cargo xtask bench pipeline`: what a span costs in user space, whatever the kernel.
+//! `cargo xtask bench links`: how many calls of real applications get their parent, and that no other gets one.
 
 mod guest;
 mod kernel;
+mod links;
 mod load;
 mod native;
 mod pipeline;
@@ -19,6 +21,8 @@ pub(crate) enum Bench {
     Overhead(Arguments),
     /// Parsers, tracer and encoder alone, on generated events: spans/s, allocations, bytes, memory, by connections
     Pipeline(pipeline::Arguments),
+    /// Real applications that call each other: right, orphaned and wrong parents, by application and concurrency
+    Links(links::Arguments),
     /// What `overhead --vm` runs inside the guest
     #[command(hide = true)]
     InGuest(Arguments),
@@ -79,6 +83,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Overhead(arguments) if arguments.vm => guest::host(arguments),
         Bench::Overhead(arguments) => native::run(arguments),
         Bench::Pipeline(arguments) => pipeline::run(arguments),
+        Bench::Links(arguments) => links::run(arguments),
         Bench::InGuest(arguments) => guest::run(arguments),
     }
 }

@@ -48,6 +48,17 @@ pub(crate) fn run() -> Result<()> {
     toolchain::ensure()
 }
 
+/// Installs Debian packages that only one chore needs.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    if !debian::is_here() {
+        bail!("this is no Debian: install {} yourself", packages.join(", "));
+    }
+    if let Some(unknown) = packages.iter().find(|package| !debian::knows(package)) {
+        bail!("apt knows no package {unknown}");
+    }
+    debian::install(packages)
+}
+
 /// A C++ compiler, which only libFuzzer needs.
 pub(crate) fn ensure_cxx() -> Result<()> {
     if sh::which("c++").is_some() {

@@ -1,0 +1,150 @@
+//! One run: an application at one concurrency, fresh, with an agent that has never seen it. Both are ended whatever happens.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use wirespan_tests::{
+    agent::{Agent, Metrics},
+    cgroup::Cgroup,
+    span,
+};
+
+use super::{
+    Sample,
+    apps::App,
+    backend::Backend,
+    driver::{self, Concurrency, Load},
+    install::Tools,
+    judge::judge,
+    start,
+};
+
+/// After the last answer: calls that were made after it end, and two ends of a connection that were not joined are told apart
+/// (200 ms).
+const QUIET: Duration = Duration::from_millis(600);
+
+/// Where several requests share a call, no more than this many per call are sent.
+const SHARED_BY: u64 = 20;
+
+/// What every run needs.
+#[derive(Debug)]
+pub(super) struct Rig {
+    pub(super) agent: PathBuf,
+    pub(super) dir: PathBuf,
+    pub(super) keep: Option<PathBuf>,
+    /// Further lines of the agent's configuration.
+    pub(super) config: String,
+}
+
+impl Rig {
+    /// Runs an application until it has made about so many calls.
+    pub(super) fn run(
+        &self,
+        app: &App,
+        tools: &Tools,
+        concurrency: Concurrency,
+        calls: u64,
+    ) -> Result<Sample> {
+        let dir = Directory::create(self.dir.join(format!("run-{}", std::process::id())))?;
+        let done = self.run_in(&dir.0, app, tools, concurrency, calls);
+        if let Some(keep) = &self.keep {
+            self.keep(&dir.0, &keep.join(format!("{}-{concurrency}", app.name)))?;
+        }
+        done
+    }
+
+    fn run_in(
+        &self,
+        dir: &Path,
+        app: &App,
+        tools: &Tools,
+        concurrency: Concurrency,
+        calls: u64,
+    ) -> Result<Sample> {
+        let backend = Backend::start()?;
+        let cgroup = Cgroup::create("links")?;
+        let running = start::start(app, tools, backend.port, &cgroup, dir)?;
+        let config = format!("select: [ {{ cgroup: \"{}\" }} ]\n{}\n", cgroup.path(), self.config);
+        let log = dir.join("events.wslog");
+        let agent = Agent::of(&self.agent, dir, &config, self.keep.is_some().then_some(log.as_path()))?;
+        let before = backend.calls();
+        let load = Load {
+            concurrency,
+            requests: if app.calls == 0 { calls * SHARED_BY } else { calls.div_ceil(app.calls) },
+            same: app.mode == "same",
+        };
+        let outcome = driver::drive(running.port, load, &|part, parts| {
+            app.calls > 0 || backend.calls() - before < calls * part / parts
+        });
+        settle(&backend);
+        let made = backend.calls() - before;
+        let metrics = agent.metrics()?;
+        if self.keep.is_some() {
+            fs::write(dir.join("metrics.txt"), metrics.text())?;
+        }
+        let file = agent.finish()?;
+        ensure!(
+            outcome.failed == 0,
+            "{} of {} requests failed: {}; the application said: {}",
+            outcome.failed,
+            outcome.failed + outcome.answered,
+            outcome.complaint.unwrap_or_default(),
+            running.last_words()
+        );
+        let spans = span::read(&file).context("no span was exported")?;
+        Ok(Sample { concurrency, made, verdict: judge(&spans), losses: losses(&metrics) })
+    }
+
+    fn keep(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+        for entry in fs::read_dir(from)?.flatten().filter(|entry| entry.path().is_file()) {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until no call arrives any more, and until the agent has read what there is.
+fn settle(backend: &Backend) {
+    let mut last = backend.calls();
+    loop {
+        thread::sleep(QUIET);
+        let now = backend.calls();
+        if now == last || super::interrupted() {
+            return;
+        }
+        last = now;
+    }
+}
+
+/// What the agent counted as lost, and the calls that lost their parent by it.
+fn losses(metrics: &Metrics) -> Vec<String> {
+    let mut lines = metrics.losses();
+    let by_loss = metrics.sum("wirespan_trace_roots_total", &["reason=\"loss\""]);
+    if by_loss > 0.0 {
+        lines.push(format!("{by_loss} roots for loss"));
+    }
+    lines
+}
+
+/// A directory that goes when it is dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn create(path: PathBuf) -> Result<Self> {
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
