@@ -7,7 +7,8 @@
 use std::{net::SocketAddr, ops::Range, sync::Arc};
 
 use wirespan::event::{
-    Closed, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, Thread, Timestamp, Transfer,
+    Clarity, Closed, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, Thread, Timestamp,
+    Transfer,
 };
 
 use super::heads;
@@ -377,7 +378,11 @@ impl Traffic {
         let last_input = &mut self.last_inputs[kind as usize][worker];
         if call.direction == Direction::In {
             let last = connection.position[direction] - 1;
-            *last_input = Some(LastInput { connection: ConnectionId(connection.cookie), position: last });
+            *last_input = Some(LastInput {
+                connection: ConnectionId(connection.cookie),
+                position: last,
+                clarity: Clarity::Mixed,
+            });
         }
         if call.lost {
             connection.dropped[direction] += length as u64;

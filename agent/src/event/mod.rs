@@ -102,6 +102,21 @@ pub struct LastInput {
     pub connection: ConnectionId,
     /// Position in direction `In` of that connection.
     pub position: u64,
+    /// The trace layer finds out; sources say [`Clarity::Mixed`].
+    pub clarity: Clarity,
+}
+
+/// What else a thread took in since it last sent something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Clarity {
+    /// Nothing.
+    Clear,
+    /// Nothing at all is new: something was sent after this input, which was the only one then.
+    Again,
+    /// Several messages, all of one request by what they were caused by.
+    OfOne,
+    /// Messages of several requests, or it is not known.
+    Mixed,
 }
 
 /// Why the bytes of a call were not captured although the call was seen.

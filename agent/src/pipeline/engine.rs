@@ -81,6 +81,8 @@ impl Engine {
     /// Takes one event.
     pub fn feed(&mut self, event: &Event<'_>) {
         self.tally.count(event);
+        let weighed = self.tracer.weighed(event);
+        let event = weighed.as_ref().unwrap_or(event);
         // What ends by this event is told before the trace layer hears of it.
         match event {
             Event::Shutdown { at } => self.finish_all(*at),

@@ -1,6 +1,12 @@
 //! Pairing: what each message does to the exchange that it belongs to.
 
-use std::sync::Arc;
+use std::{
+    hash::{Hash as _, Hasher as _},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use rustc_hash::FxHasher;
 
 use super::{
     Tracer,
@@ -128,6 +134,7 @@ impl Tracer {
         let incoming = incoming(&mut head, &mut self.counters);
         let prefix = head.prefix;
         let content = head.content;
+        let sort = sort(&head, live.span.peer);
         self.note_export(pid, kind, &head);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let Some(live) = exchange.live.as_deref_mut() else { return };
@@ -145,6 +152,9 @@ impl Tracer {
         }
         let partner_request = live.partner_request.take();
         self.note_content(key, content);
+        if kind == SpanKind::Client {
+            self.start_at_once(key, sort);
+        }
         self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
         self.decide_settled();
         self.try_decide(key);
@@ -235,6 +245,15 @@ impl Tracer {
             self.try_decide(request);
         }
     }
+}
+
+/// What sort of call this is: the peer, the method and the first part of the path.
+fn sort(head: &RequestHead, peer: SocketAddr) -> u64 {
+    let path = head.target.split(['?', '#']).next().unwrap_or_default();
+    let first = path.strip_prefix('/').unwrap_or(path).split('/').next();
+    let mut hasher = FxHasher::default();
+    (peer, head.method.as_str(), first).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Reads the trace context of a request's head.

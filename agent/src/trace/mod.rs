@@ -46,7 +46,7 @@ pub use standing::{Figures, ProcessStanding, Standing};
 
 use self::{
     assembly::Assembly,
-    causality::Causality,
+    causality::{Causality, Inputs},
     connect::Connects,
     content::Contents,
     deadlines::Deadlines,
@@ -60,7 +60,7 @@ use self::{
     span::Traced,
 };
 use crate::{
-    event::{ConnectionId, Event, Opened, ProcessFacts, SocketId, Timestamp},
+    event::{Connecting, ConnectionId, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer},
     protocol::Message,
 };
 
@@ -92,6 +92,7 @@ pub struct Tracer {
     exchanges: Exchanges,
     processes: Processes,
     causality: Causality,
+    inputs: Inputs,
     flows: Flows,
     pass_through: PassThrough,
     connects: Connects,
@@ -123,6 +124,7 @@ impl Tracer {
             }),
             processes: Processes::new(settings.processes),
             causality: Causality::new(settings.causality),
+            inputs: Inputs::default(),
             flows: Flows::new(nanos(settings.flow_wait), settings.flow_keys),
             pass_through: PassThrough::default(),
             connects: Connects::new(settings.connects),
@@ -135,6 +137,23 @@ impl Tracer {
             waiting_limit: settings.waiting_spans as u64,
             counters: Counters::default(),
             settings,
+        }
+    }
+
+    /// What must be known of an event before the parser holds it back: whether what its thread took in last is clear.
+    #[must_use]
+    pub fn weighed<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
+        match event {
+            Event::Transfer(transfer) => Some(Event::Transfer(Transfer {
+                last_input: self.inputs.moved(&self.exchanges, transfer),
+                ..*transfer
+            })),
+            Event::Connecting(connecting) => {
+                let last_input =
+                    self.inputs.connects(&self.exchanges, connecting.thread, connecting.last_input);
+                Some(Event::Connecting(Connecting { last_input, ..*connecting }))
+            }
+            _ => None,
         }
     }
 

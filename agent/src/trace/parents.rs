@@ -32,6 +32,14 @@ impl Tracer {
         }
     }
 
+    /// The head of a call was read, which says what sort of call it is: its start side may be believed now.
+    pub(super) fn start_at_once(&mut self, key: Key, sort: u64) {
+        let verdict = self.causality.at_once(&mut self.exchanges, &self.processes, key, sort);
+        if let (Some(live), Some(verdict)) = (self.exchanges.live_mut(key), verdict) {
+            live.verdict.get_or_insert(verdict);
+        }
+    }
+
     /// A goroutine has handed a call to the one that writes it: the verdict falls at once.
     pub(super) fn handed_over(&mut self, key: Key, goroutine: u64, input: Option<LastInput>) {
         let verdict =

@@ -16,9 +16,7 @@ pub struct ProcessStanding {
 /// What names parents within a process, for calls that were made while several requests were open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// The start side, before the call is answered.
-    StartAtOnce,
-    /// The start side, once the request is answered.
+    /// The start side of calls whose kind has shown that it agrees, before they are answered; else both sides.
     Start,
     /// The end side.
     End,
@@ -31,14 +29,12 @@ pub enum Standing {
 }
 
 impl Standing {
-    pub const ALL: [Self; 6] =
-        [Self::StartAtOnce, Self::Start, Self::End, Self::Agreement, Self::Unproven, Self::Contradicted];
+    pub const ALL: [Self; 5] = [Self::Start, Self::End, Self::Agreement, Self::Unproven, Self::Contradicted];
 
     /// Value of the metrics' label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::StartAtOnce => "start_at_once",
             Self::Start => "start",
             Self::End => "end",
             Self::Agreement => "agreement",
@@ -49,8 +45,7 @@ impl Standing {
 
     const fn meaning(self) -> &'static str {
         match self {
-            Self::StartAtOnce => "believed from what its threads read last, before a call is answered",
-            Self::Start => "believed from what its threads read last, once the request is answered",
+            Self::Start => "believed from what its threads read last, before a call is answered",
             Self::End => "believed from what ends in an answer",
             Self::Agreement => "believed where both sides of a call agree",
             Self::Unproven => "not believed yet: too few calls agreed while several requests were open",

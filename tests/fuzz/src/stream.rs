@@ -7,8 +7,8 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use wirespan::{
     event::{
-        Closed, ConnectionId, Direction, Event, Feedback, LastInput, Opened, ProcessFacts, SocketId, Thread,
-        Timestamp, Transfer, Withheld,
+        Clarity, Closed, ConnectionId, Direction, Event, Feedback, LastInput, Opened, ProcessFacts, SocketId,
+        Thread, Timestamp, Transfer, Withheld,
     },
     pipeline::{Engine, Settings},
     protocol, trace,
@@ -296,7 +296,7 @@ impl World {
         };
         if direction == Direction::In && !bytes.is_empty() {
             let position = position + bytes.len() as u64 - 1;
-            self.inputs.insert(thread, LastInput { connection: id, position });
+            self.inputs.insert(thread, LastInput { connection: id, position, clarity: Clarity::Mixed });
         }
         self.feed(&Event::Transfer(transfer));
     }

@@ -8,7 +8,7 @@ use crate::{
         funnel::Funnel,
         recording::{Header, Recording, Run as About},
     },
-    event::{Closed, ConnectionId, Direction, LastInput, Opened, ProcessFacts, Thread, Transfer},
+    event::{Clarity, Closed, ConnectionId, Direction, LastInput, Opened, ProcessFacts, Thread, Transfer},
     export::{Exporters, HostResource},
     pipeline,
     source::log::{
@@ -77,6 +77,7 @@ impl Run {
         let last_input = input.map(|id| LastInput {
             connection: ConnectionId(id as u64),
             position: self.positions[id][Direction::In.index()] - 1,
+            clarity: Clarity::Mixed,
         });
         let position = &mut self.positions[id][direction.index()];
         let transfer = Transfer {

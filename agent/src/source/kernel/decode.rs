@@ -8,8 +8,8 @@ use agent_common::{
 };
 
 use crate::event::{
-    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, SocketId, Task, Thread, Timestamp,
-    Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, SocketId, Task, Thread,
+    Timestamp, Transfer, Withheld,
 };
 
 /// What the ring gives.
@@ -110,7 +110,7 @@ fn direction(raw: u8) -> Option<Direction> {
 }
 
 fn last_input(cookie: u64, position: u64) -> Option<LastInput> {
-    Some(LastInput { connection: connection(cookie)?, position })
+    Some(LastInput { connection: connection(cookie)?, position, clarity: Clarity::Mixed })
 }
 
 fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {

@@ -7,8 +7,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
-    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Task,
-    Thread, Timestamp, Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId,
+    Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// Decodes the body of one record. Only a file of a newer minor version may have more fields than are read here.
@@ -158,7 +158,7 @@ fn last_input(body: &mut Cursor<'_>) -> Result<Option<LastInput>, Malformed> {
     if !body.flag()? {
         return Ok(None);
     }
-    Ok(Some(LastInput { connection: connection(body)?, position: count(body)? }))
+    Ok(Some(LastInput { connection: connection(body)?, position: count(body)?, clarity: Clarity::Mixed }))
 }
 
 /// What is not there is none: a log of version 1.0 has no tasks.

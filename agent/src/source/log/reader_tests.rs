@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{super::samples, *};
 use crate::{
-    event::{ConnectionId, Direction, LastInput, Task, Thread, Timestamp, Transfer, Withheld},
+    event::{Clarity, ConnectionId, Direction, LastInput, Task, Thread, Timestamp, Transfer, Withheld},
     source::log::{
         Blocks,
         format::{MAX_RECORD, file_header},
@@ -85,7 +85,7 @@ fn the_layout_is_fixed() {
         head: &[],
         tail: &[],
         withheld: None,
-        last_input: Some(LastInput { connection: ConnectionId(7), position: 8 }),
+        last_input: Some(LastInput { connection: ConnectionId(7), position: 8, clarity: Clarity::Mixed }),
         task: Some(Task::Handed(11)),
         dropped: 9,
         process_drops: 10,

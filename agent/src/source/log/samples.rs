@@ -9,8 +9,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
-    Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Task,
-    Thread, Timestamp, Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId,
+    Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// An event that owns its bytes.
@@ -131,7 +131,11 @@ fn build(kind: usize, parts: Parts) -> Owned {
     let connection = ConnectionId(big[0] % 4 + 1);
     let socket = SocketId(big[0] % 4);
     let direction = if bit[0] { Direction::In } else { Direction::Out };
-    let last_input = input.map(|(id, position)| LastInput { connection: ConnectionId(id), position });
+    let last_input = input.map(|(id, position)| LastInput {
+        connection: ConnectionId(id),
+        position,
+        clarity: Clarity::Mixed,
+    });
     let errno = u16::from(bit[1]) * 104;
     let event = match kind {
         0 => Event::Clock { at, unix_offset: big[1] },

@@ -8,10 +8,12 @@
 //! answers that were covered, while others were open come first. Until then the process had no chance to contradict itself, and
 //! a program with timers that is idle at first would be believed just when load comes.
 
+mod kinds;
 mod window;
 
+pub(super) use kinds::Kinds;
 pub(super) use window::Shown;
-use window::{Counts, Window};
+use window::Window;
 
 use crate::trace::{Figures, Standing};
 
@@ -19,6 +21,9 @@ use std::collections::VecDeque;
 
 /// Calls or answers after which the absence of contradictions means something.
 const SEEN: u64 = 30;
+/// Calls after which a start side alone may be believed, as many as the long window has: a program whose tasks change places now
+/// and then has shown it by then.
+const SEEN_ALONE: u64 = 2_000;
 /// Answers that must be covered.
 const ANSWERS: usize = 400;
 /// Calls that are not believed after a goroutine has handed one over that was another request's.
@@ -32,6 +37,7 @@ pub(in crate::trace) struct Belief {
     /// Requests that were read and are not answered yet.
     open_requests: u64,
     shown: Window,
+    kinds: Kinds,
     /// Whether each of the last [`ANSWERS`] answers was covered.
     answers: VecDeque<bool>,
     uncovered: usize,
@@ -82,13 +88,15 @@ impl Belief {
         }
     }
 
-    /// A call was judged; the number names it for [`Belief::correct`].
-    pub(super) fn show(&mut self, shown: Shown) -> u64 {
+    /// A call of this kind was judged; the number names it for [`Belief::correct`].
+    pub(super) fn show(&mut self, shown: Shown, kind: u64) -> u64 {
+        self.kinds.show(kind, shown);
         self.shown.push(shown)
     }
 
     /// A call that was judged shows something else now.
-    pub(super) fn correct(&mut self, number: u64, shown: Shown) {
+    pub(super) fn correct(&mut self, number: u64, shown: Shown, kind: u64) {
+        self.kinds.show(kind, shown);
         self.shown.replace(number, shown);
     }
 
@@ -116,14 +124,21 @@ impl Belief {
         self.believes_ends(false) && !self.agrees_mostly()
     }
 
-    /// Whether a call that nothing contradicts belongs to the request of its start side.
-    pub(super) fn believes_starts(&self, unambiguous: bool) -> bool {
-        self.had_chances(unambiguous) && starts_suffice(self.shown.short())
+    /// Whether a call of this kind that nothing contradicts belongs to the request of its start side.
+    pub(super) fn believes_starts(&self, unambiguous: bool, kind: u64) -> bool {
+        self.kinds.agree(kind) && self.starts_suffice(unambiguous)
     }
 
-    /// The same before the call has ended, which needs a longer history.
-    pub(super) fn believes_starts_at_once(&self, unambiguous: bool) -> bool {
-        self.had_chances(unambiguous) && starts_suffice(self.shown.long())
+    /// What the last calls of each kind have shown.
+    pub(super) const fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    fn starts_suffice(&self, unambiguous: bool) -> bool {
+        let counts = self.shown.long();
+        let all = counts.all();
+        let clean = counts.differs == 0 && counts.unexplained == 0;
+        self.had_chances(unambiguous) && all >= SEEN_ALONE && clean && counts.agrees * 4 >= all
     }
 
     /// Whether no call contradicted itself of late.
@@ -147,9 +162,7 @@ impl Belief {
     /// What names parents where several requests are open, and what that is made of.
     pub(in crate::trace) fn standing(&self) -> (Standing, Figures) {
         let counts = self.shown.short();
-        let standing = if self.believes_starts_at_once(false) {
-            Standing::StartAtOnce
-        } else if self.believes_starts(false) {
+        let standing = if self.starts_suffice(false) {
             Standing::Start
         } else if self.believes_ends(false) {
             Standing::End
@@ -180,20 +193,17 @@ impl Belief {
     }
 }
 
-const fn starts_suffice(counts: &Counts) -> bool {
-    let all = counts.all();
-    all >= SEEN && counts.differs == 0 && counts.unexplained == 0 && counts.agrees * 4 >= all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KIND: u64 = 7;
 
     fn shown(what: &[(Shown, usize)]) -> Belief {
         let mut belief = Belief::default();
         for (shown, times) in what {
             for _ in 0..*times {
-                belief.show(*shown);
+                belief.show(*shown, KIND);
             }
         }
         belief
@@ -206,10 +216,10 @@ mod tests {
             belief.agreed_apart();
         }
         for _ in 0..399 {
-            belief.show(Shown::Starts);
+            belief.show(Shown::Starts, KIND);
             assert!(!belief.believes_agreement(true) && !belief.is_consistent());
         }
-        belief.show(Shown::Starts);
+        belief.show(Shown::Starts, KIND);
         assert!(belief.believes_agreement(true) && belief.is_consistent());
     }
 
@@ -232,29 +242,26 @@ mod tests {
     }
 
     #[test]
-    fn the_start_side_alone_needs_a_clean_window_with_agreement() {
-        assert!(shown(&[(Shown::Starts, 30), (Shown::Agrees, 10)]).believes_starts(true));
-        assert!(!shown(&[(Shown::Starts, 31), (Shown::Agrees, 10)]).believes_starts(true));
-        assert!(!shown(&[(Shown::Starts, 19), (Shown::Agrees, 10)]).believes_starts(true));
+    fn the_start_side_alone_needs_a_full_clean_window_with_agreement() {
+        assert!(shown(&[(Shown::Starts, 1_500), (Shown::Agrees, 500)]).starts_suffice(true));
+        assert!(!shown(&[(Shown::Starts, 1_499), (Shown::Agrees, 500)]).starts_suffice(true));
+        assert!(!shown(&[(Shown::Starts, 1_501), (Shown::Agrees, 499)]).starts_suffice(true));
         for spoiler in [Shown::Differs, Shown::Unexplained] {
-            let mut belief = shown(&[(spoiler, 1), (Shown::Agrees, 399)]);
-            assert!(!belief.believes_starts(true));
-            belief.show(Shown::Agrees);
-            assert!(belief.believes_starts(true) && !belief.believes_starts_at_once(true));
-            for _ in 0..1_600 {
-                belief.show(Shown::Agrees);
-            }
-            assert!(belief.believes_starts_at_once(true));
+            let mut belief = shown(&[(spoiler, 1), (Shown::Agrees, 1_999)]);
+            assert!(!belief.believes_starts(true, KIND));
+            belief.show(Shown::Agrees, KIND);
+            assert!(belief.believes_starts(true, KIND));
+            assert!(!belief.believes_starts(true, KIND + 1), "another kind of call");
         }
     }
 
     #[test]
     fn what_a_call_shows_can_be_corrected() {
-        let mut belief = shown(&[(Shown::Agrees, 40)]);
-        let number = belief.show(Shown::Unexplained);
-        assert!(!belief.believes_starts(true));
-        belief.correct(number, Shown::Ends);
-        assert!(belief.believes_starts(true));
+        let mut belief = shown(&[(Shown::Agrees, 2_000)]);
+        let number = belief.show(Shown::Unexplained, KIND);
+        assert!(!belief.starts_suffice(true));
+        belief.correct(number, Shown::Agrees, KIND);
+        assert!(belief.starts_suffice(true));
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Causality {
         };
         let (root, previous, depth) = match trigger {
             Trigger::None | Trigger::Lost => (None, None, 0),
-            Trigger::Message(trigger) => start_side(exchanges, trigger),
+            Trigger::Message { key: trigger, .. } => start_side(exchanges, trigger),
         };
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
         let pid = call.pid;

@@ -71,6 +71,9 @@ impl Causality {
             (false, false, false) => Shown::Unexplained,
         };
         if self.awaits_end(processes, call, shown) {
+            if let Some(call) = exchanges.get_mut(key) {
+                call.sides.started = shown == Shown::Starts;
+            }
             return None;
         }
         Some(self.judge(exchanges, processes, key, shown, None))
@@ -82,7 +85,8 @@ impl Causality {
         let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.sides.answered);
         let comes_later = call.sides.root.is_some_and(open);
         if call.sides.shown.is_none() && !call.sides.ended && !comes_later {
-            show(exchanges, processes, key, Shown::Unexplained);
+            let shown = if call.sides.started { Shown::Starts } else { Shown::Unexplained };
+            show(exchanges, processes, key, shown);
         }
     }
 
@@ -90,7 +94,7 @@ impl Causality {
     fn awaits_end(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
         let Some(process) = processes.get(call.pid) else { return false };
         let alone = match shown {
-            Shown::Starts => !(self.rules.start && process.belief.believes_starts(call.sides.unambiguous)),
+            Shown::Starts => !self.believes_start(&process.belief, call),
             Shown::Unexplained => true,
             Shown::Agrees | Shown::Differs | Shown::Ends => false,
         };
@@ -117,6 +121,8 @@ impl Causality {
         let belief = &process.belief;
         if let Some(end) = end
             && !(shown == Shown::Differs && belief.agrees_mostly())
+            && !call.sides.weak
+            && !belief.kinds().hardly_end(call.sides.kind)
             && self.believes_end(belief, end, call.sides.unambiguous && shown == Shown::Agrees)
         {
             let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
@@ -134,13 +140,11 @@ impl Causality {
         let own = exchanges.get(root).is_some_and(|request| request.pid == call.pid);
         match shown {
             Shown::Agrees if !self.rules.two_sided => Verdict::Orphan(Orphan::StartOnly),
-            Shown::Agrees if (own || both) && belief.believes_agreement(call.sides.unambiguous) => {
+            Shown::Agrees if (own || both) && believes_agreement(belief, call) => {
                 Verdict::Parent(root, Evidence::TwoSided)
             }
             Shown::Agrees if both => Verdict::Orphan(Orphan::Unproven),
-            Shown::Starts
-                if self.rules.start && (own || both) && belief.believes_starts(call.sides.unambiguous) =>
-            {
+            Shown::Starts if (own || both) && self.believes_start(belief, call) => {
                 Verdict::Parent(root, Evidence::Start)
             }
             Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::StartOnly),
@@ -148,9 +152,23 @@ impl Causality {
         }
     }
 
+    fn believes_start(&self, belief: &Belief, call: &Exchange) -> bool {
+        let sides = &call.sides;
+        self.rules.start && sides.clear && belief.believes_starts(sides.unambiguous, sides.kind)
+    }
+
     fn believes_end(&self, belief: &Belief, end: End, unambiguous: bool) -> bool {
         self.rules.end && belief.believes_ends(unambiguous) && (end.one_thread || self.rules.across_threads)
     }
+}
+
+/// An agreement counts for a kind of call that does not end in answers by chance only; where the end side is weak, for a kind that
+/// is known to agree.
+fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
+    let sides = &call.sides;
+    let kinds = belief.kinds();
+    let told = if sides.weak { kinds.agree(sides.kind) } else { !kinds.hardly_end(sides.kind) };
+    told && belief.believes_agreement(sides.unambiguous)
 }
 
 /// Notes what a call shows of its process.
@@ -161,7 +179,7 @@ fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: S
     }
     let Some(process) = processes.get_mut(call.pid) else { return };
     match call.sides.shown {
-        Some(number) => process.belief.correct(number, shown),
-        None => call.sides.shown = Some(process.belief.show(shown)),
+        Some(number) => process.belief.correct(number, shown, call.sides.kind),
+        None => call.sides.shown = Some(process.belief.show(shown, call.sides.kind)),
     }
 }

@@ -14,6 +14,7 @@
 
 mod belief;
 mod handed;
+mod inputs;
 mod join;
 mod judge;
 mod tasks;
@@ -22,6 +23,7 @@ mod trigger;
 use serde::{Deserialize, Serialize};
 
 pub(in crate::trace) use belief::Belief;
+pub(in crate::trace) use inputs::Inputs;
 pub(in crate::trace) use tasks::{Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;
 
@@ -31,7 +33,7 @@ use super::{
     span::{Evidence, SpanKind},
 };
 use crate::{
-    event::{Task, Timestamp},
+    event::{Clarity, Task, Timestamp},
     protocol::Origin,
 };
 
@@ -74,7 +76,7 @@ impl Default for Rules {
 }
 
 /// Who runs: a thread, or a goroutine in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Runner {
     Thread(u32),
     Goroutine(u64),
@@ -128,6 +130,14 @@ pub(in crate::trace) struct Sides {
     lost: bool,
     /// Call: the request of its start side was the only one open when it was sent.
     unambiguous: bool,
+    /// Call: its thread had taken in nothing of other requests since its last output.
+    clear: bool,
+    /// Call: it has a start side alone, unless an end side comes yet.
+    started: bool,
+    /// Call: it ended in an answer together with others, so that its end says little.
+    weak: bool,
+    /// Call: what sort of call it is, a hash; 0 until its head is read.
+    kind: u64,
     /// Request: its content is known to those that look for it. Call: so was that of all requests that were open.
     compared: bool,
     /// Call: its number among those that its process has shown, once it is one of them.
@@ -264,7 +274,7 @@ impl Causality {
     ) -> Start {
         let (root, previous, depth) = match trigger {
             Trigger::None | Trigger::Lost => (None, None, 0),
-            Trigger::Message(trigger) => start_side(exchanges, trigger),
+            Trigger::Message { key, .. } => start_side(exchanges, key),
         };
         let request = root.and_then(|root| exchanges.get(root));
         let root_open = request.is_some_and(|request| !request.sides.answered);
@@ -276,24 +286,42 @@ impl Causality {
         let sides = &mut call.sides;
         (sides.root, sides.previous, sides.depth) = (root, previous, depth);
         sides.unambiguous = unambiguous;
+        sides.clear = matches!(trigger, Trigger::Message { clarity, .. } if clarity != Clarity::Mixed);
         let Some(process) = processes.get_mut(call.pid).filter(|_| trigger != Trigger::Lost) else {
             sides.lost = true;
             return Start::decided(Orphan::Loss);
         };
         if let (Some(root), true) = (root, root_open) {
-            let at_once = self.rules.start
-                && request_pid == Some(call.pid)
-                && process.belief.believes_starts_at_once(unambiguous);
-            let verdict = at_once.then_some(Verdict::Parent(root, Evidence::Start));
-            return Start { verdict, judged_with: Some(root) };
+            return Start { verdict: None, judged_with: Some(root) };
         }
         if self.rules.end && process.belief.waits_for_ends() {
             // Its end side may still name a parent.
             return Start { verdict: None, judged_with: None };
         }
-        sides.shown = Some(process.belief.show(belief::Shown::Unexplained));
+        sides.shown = Some(process.belief.show(belief::Shown::Unexplained, sides.kind));
         // A continuation of an answered request can no more be confirmed.
         Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
+    }
+
+    /// The head of a call was read: whether its start side alone names its parent, before the call has ended.
+    pub(in crate::trace) fn at_once(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &Processes,
+        key: Key,
+        kind: u64,
+    ) -> Option<Verdict> {
+        let call = exchanges.get_mut(key)?;
+        call.sides.kind = kind;
+        let call = exchanges.get(key)?;
+        let request = exchanges.get(call.sides.root?)?;
+        let process = processes.get(call.pid)?;
+        let open = !request.sides.answered && request.pid == call.pid;
+        let known = !lost(processes, call) && !lost(processes, request) && !call.sides.handed;
+        let sides = &call.sides;
+        let believed =
+            self.rules.start && sides.clear && process.belief.believes_starts(sides.unambiguous, kind);
+        (open && known && believed).then_some(Verdict::Parent(sides.root?, Evidence::Start))
     }
 
     /// The first byte of a request's final response was written: notes the end side. `None` when it was answered before;
@@ -313,7 +341,7 @@ impl Causality {
         if lost(processes, request) || trigger == Trigger::Lost {
             return Some(None);
         }
-        let Trigger::Message(trigger) = trigger else {
+        let Trigger::Message { key: trigger, clarity } = trigger else {
             show_answer(processes, pid, false);
             return Some(None);
         };
@@ -329,7 +357,14 @@ impl Causality {
             _ => None,
         };
         show_answer(processes, pid, own.is_some());
-        let Some(call) = own else { return Some(None) };
+        let tells = match clarity {
+            Clarity::Clear | Clarity::OfOne => true,
+            // Of two messages that were read before the answer was written either may be what it waited for.
+            Clarity::Again | Clarity::Mixed => false,
+        };
+        // A call that was handed over needs no end side, so that any is welcome that speaks against it.
+        let Some(call) = own.filter(|call| tells || call.sides.handed) else { return Some(None) };
+        call.sides.weak = clarity == Clarity::OfOne;
         call.sides.ended = true;
         let previous = call.sides.previous;
         let one_thread = call.sides.reader == reader && reader == Runner::of(origin) && call.pid == pid;
@@ -395,7 +430,7 @@ impl Causality {
         let process = processes.get_mut(call.pid);
         // One that was judged by its start side before counts as what it turned out to be.
         if let (Some(number), Some(process)) = (call.sides.shown, process) {
-            process.belief.correct(number, belief::Shown::Differs);
+            process.belief.correct(number, belief::Shown::Differs, call.sides.kind);
         }
     }
 }

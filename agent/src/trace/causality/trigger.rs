@@ -2,7 +2,7 @@
 
 use super::lost;
 use crate::{
-    event::LastInput,
+    event::{Clarity, LastInput},
     trace::{
         exchange::{Exchanges, Key},
         process::Processes,
@@ -15,7 +15,10 @@ pub(in crate::trace) enum Trigger {
     None,
     /// Something was lost since: the input cannot be told to belong to this message.
     Lost,
-    Message(Key),
+    Message {
+        key: Key,
+        clarity: Clarity,
+    },
 }
 
 impl Trigger {
@@ -35,13 +38,14 @@ impl Trigger {
         } else if lost(processes, exchange) {
             Self::Lost
         } else {
-            Self::Message(Key { connection: input.connection, ordinal: exchange.ordinal })
+            let key = Key { connection: input.connection, ordinal: exchange.ordinal };
+            Self::Message { key, clarity: input.clarity }
         }
     }
 
     /// What a connect lent when it began, as it is worth now.
     pub(in crate::trace) fn lent(self, exchanges: &Exchanges, processes: &Processes) -> Self {
-        let Self::Message(key) = self else { return self };
+        let Self::Message { key, .. } = self else { return self };
         match exchanges.get(key) {
             None => Self::None,
             Some(exchange) if lost(processes, exchange) => Self::Lost,

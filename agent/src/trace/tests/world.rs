@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     event::{
-        Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId, Task,
-        Thread, Timestamp, Transfer,
+        Clarity, Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts,
+        SocketId, Task, Thread, Timestamp, Transfer,
     },
     protocol::{ExchangeEnd, Message, Origin, Outcome, RequestHead, ResponseHead},
     trace::{
@@ -227,7 +227,9 @@ impl World {
         let socket = SocketId(0xffff_8000_0000_0000 + self.next_connection * 64);
         let at = self.step();
         let last_input = self.last_input.get(&thread.tid).copied();
-        self.event(&Event::Connecting(Connecting { at, socket, thread, peer: address(9_000), last_input }));
+        let event = Event::Connecting(Connecting { at, socket, thread, peer: address(9_000), last_input });
+        let event = self.tracer.weighed(&event).unwrap_or(event);
+        self.event(&event);
         socket
     }
 
@@ -440,10 +442,11 @@ impl World {
             Direction::In => None,
         };
         if direction == Direction::In {
-            let last = LastInput { connection, position: position + u64::from(length) - 1 };
+            let last =
+                LastInput { connection, position: position + u64::from(length) - 1, clarity: Clarity::Mixed };
             self.last_input.insert(thread.tid, last);
         }
-        self.event(&Event::Transfer(Transfer {
+        let moved = Event::Transfer(Transfer {
             at,
             connection,
             direction,
@@ -457,7 +460,12 @@ impl World {
             task,
             dropped: 0,
             process_drops: self.drops.get(&thread.pid).copied().unwrap_or(0),
-        }));
+        });
+        let weighed = self.tracer.weighed(&moved);
+        let Some(Event::Transfer(Transfer { last_input, .. })) = weighed else {
+            panic!("a transfer is weighed")
+        };
+        self.event(weighed.as_ref().unwrap_or(&moved));
         Origin { at, thread, position, last_input, task }
     }
 

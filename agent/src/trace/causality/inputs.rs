@@ -1,0 +1,152 @@
+//! Whether what a thread took in last says anything: only if it took in nothing else since it last sent something.
+//!
+//! An event loop that reads two messages before it acts on the first, or a timer that fires while nothing is new, sends with a
+//! last input that is somebody else's. Where that happens to the call and to the answer alike, both sides agree on the wrong
+//! request.
+
+use rustc_hash::FxHashMap;
+
+use super::Runner;
+use crate::{
+    event::{Clarity, ConnectionId, Direction, LastInput, Task, Thread, Transfer},
+    trace::{
+        exchange::{Exchanges, Key},
+        span::SpanKind,
+    },
+};
+
+/// Threads whose inputs are remembered. Beyond it all are forgotten: what they send next is not clear.
+const RUNNERS: usize = 65_536;
+/// Inputs that are looked at where there are several.
+const SEVERAL: usize = 8;
+
+/// What threads, or goroutines, have taken in since they last sent something.
+#[derive(Debug, Default)]
+pub(in crate::trace) struct Inputs {
+    taken: FxHashMap<(u32, Runner), Taken>,
+}
+
+/// The ends of what was taken in from different connections, the first of them in place 0.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    ends: [(ConnectionId, u64); SEVERAL],
+    count: usize,
+    /// Something was sent since.
+    used: bool,
+}
+
+impl Inputs {
+    /// A call moved bytes: gives its last input, which says now how clear it is.
+    pub(in crate::trace) fn moved(
+        &mut self,
+        exchanges: &Exchanges,
+        transfer: &Transfer<'_>,
+    ) -> Option<LastInput> {
+        let runner = (transfer.thread.pid, Runner::new(transfer.thread, transfer.task));
+        match transfer.direction {
+            Direction::In if transfer.length > 0 => {
+                let end = transfer.position.saturating_add(u64::from(transfer.length) - 1);
+                self.received(runner, (transfer.connection, end));
+                transfer.last_input
+            }
+            Direction::In => transfer.last_input,
+            Direction::Out => self.sent(exchanges, runner, transfer.last_input),
+        }
+    }
+
+    /// A thread connects, which is an output too.
+    pub(in crate::trace) fn connects(
+        &mut self,
+        exchanges: &Exchanges,
+        thread: Thread,
+        input: Option<LastInput>,
+    ) -> Option<LastInput> {
+        self.sent(exchanges, (thread.pid, Runner::new(thread, None)), input)
+    }
+
+    fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {
+        if self.taken.len() >= RUNNERS {
+            self.taken.clear();
+        }
+        let first = Taken { ends: [end; SEVERAL], count: 0, used: false };
+        let taken = self.taken.entry(runner).or_insert(first);
+        if taken.used {
+            *taken = first;
+        }
+        taken.add(end);
+    }
+
+    fn sent(
+        &mut self,
+        exchanges: &Exchanges,
+        runner: (u32, Runner),
+        input: Option<LastInput>,
+    ) -> Option<LastInput> {
+        let input = input?;
+        let clarity = match self.taken.get_mut(&runner) {
+            None => Clarity::Mixed,
+            Some(taken) => {
+                let clarity = taken.clarity(exchanges, input);
+                taken.used = true;
+                clarity
+            }
+        };
+        Some(LastInput { clarity, ..input })
+    }
+}
+
+impl Taken {
+    fn add(&mut self, end: (ConnectionId, u64)) {
+        let known =
+            self.ends[..self.count.min(SEVERAL)].iter_mut().find(|(connection, _)| *connection == end.0);
+        if let Some(known) = known {
+            *known = end;
+            return;
+        }
+        if let Some(place) = self.ends.get_mut(self.count) {
+            *place = end;
+        }
+        self.count += 1;
+    }
+
+    fn clarity(&self, exchanges: &Exchanges, input: LastInput) -> Clarity {
+        // What an opaque connection carried counts as taken in where it came from.
+        let named = self.ends[..self.count.min(SEVERAL)]
+            .iter()
+            .any(|(connection, _)| *connection == input.connection);
+        match self.count {
+            _ if !named => Clarity::Mixed,
+            1 if self.used => Clarity::Again,
+            1 => Clarity::Clear,
+            2..=SEVERAL if self.are_of_one(exchanges) => Clarity::OfOne,
+            _ => Clarity::Mixed,
+        }
+    }
+
+    /// Whether all of them belong, by their start sides, to one request.
+    fn are_of_one(&self, exchanges: &Exchanges) -> bool {
+        let mut roots =
+            self.ends[..self.count].iter().map(|(connection, end)| root(exchanges, *connection, *end));
+        let Some(Some(first)) = roots.next() else { return false };
+        roots.all(|root| root == Some(first))
+    }
+}
+
+/// The request that what was taken in belongs to: itself, or that of the call whose response it is.
+fn root(exchanges: &Exchanges, connection: ConnectionId, end: u64) -> Option<Key> {
+    let exchange = exchanges.connection(connection)?.by_input(end)?;
+    match exchange.kind {
+        SpanKind::Server => Some(Key { connection, ordinal: exchange.ordinal }),
+        SpanKind::Client => exchange.sides.root,
+    }
+}
+
+impl Runner {
+    /// Of a thread on which the runtime runs this, if it has tasks.
+    const fn new(thread: Thread, task: Option<Task>) -> Self {
+        match task {
+            Some(Task::Goroutine(id) | Task::Handed(id)) => Self::Goroutine(id),
+            _ => Self::Thread(thread.tid),
+        }
+    }
+}
