@@ -167,11 +167,13 @@ impl Namespace {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed) % 250;
         let (here, there) = (format!("10.77.{number}.1"), format!("10.77.{number}.2"));
-        let peer = ["type", "veth", "peer", "name", "wire", "netns", &other.0];
-        ip(&[&["-n", &self.0, "link", "add", "wire"], &peer[..]].concat())?;
+        // A namespace in the middle has several.
+        let wire = format!("wire{number}");
+        let peer = ["type", "veth", "peer", "name", &wire, "netns", &other.0];
+        ip(&[&["-n", &self.0, "link", "add", &wire], &peer[..]].concat())?;
         for (namespace, address) in [(self, &here), (other, &there)] {
-            ip(&["-n", &namespace.0, "addr", "add", &format!("{address}/24"), "dev", "wire"])?;
-            ip(&["-n", &namespace.0, "link", "set", "wire", "up"])?;
+            ip(&["-n", &namespace.0, "addr", "add", &format!("{address}/24"), "dev", &wire])?;
+            ip(&["-n", &namespace.0, "link", "set", &wire, "up"])?;
         }
         Ok((here, there))
     }

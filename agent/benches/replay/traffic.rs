@@ -381,7 +381,8 @@ impl Traffic {
             *last_input = Some(LastInput {
                 connection: ConnectionId(connection.cookie),
                 position: last,
-                clarity: Clarity::Mixed,
+                for_call: Clarity::Mixed,
+                for_answer: Clarity::Mixed,
             });
         }
         if call.lost {

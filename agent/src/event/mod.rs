@@ -102,8 +102,9 @@ pub struct LastInput {
     pub connection: ConnectionId,
     /// Position in direction `In` of that connection.
     pub position: u64,
-    /// The trace layer finds out; sources say [`Clarity::Mixed`].
-    pub clarity: Clarity,
+    /// For a call, and for an answer. The trace layer finds out; sources say [`Clarity::Mixed`].
+    pub for_call: Clarity,
+    pub for_answer: Clarity,
 }
 
 /// What else a thread took in since it last sent something.

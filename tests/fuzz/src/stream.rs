@@ -296,7 +296,10 @@ impl World {
         };
         if direction == Direction::In && !bytes.is_empty() {
             let position = position + bytes.len() as u64 - 1;
-            self.inputs.insert(thread, LastInput { connection: id, position, clarity: Clarity::Mixed });
+            self.inputs.insert(
+                thread,
+                LastInput { connection: id, position, for_call: Clarity::Mixed, for_answer: Clarity::Mixed },
+            );
         }
         self.feed(&Event::Transfer(transfer));
     }

@@ -1,4 +1,4 @@
-// A service that calls another, or passes requests on: go-relay PORT [BACKEND]. /call/ID asks for /hello/ID at the backend, so
+// A service that calls another, or passes requests on: go-relay [ADDRESS:]PORT [BACKEND]. /call/ID asks for /hello/ID at the backend, so
 // does /both/ID, twice, and /spawn/ID from a goroutine of its own; /proxy/ID goes through a ReverseProxy. Without a backend it
 // answers everything itself, /hello/ID with 10 kB if asked for /hello/ID?long. Prints "listening" when it does.
 package main
@@ -57,7 +57,11 @@ func main() {
 			}
 		}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:"+os.Args[1])
+	address := os.Args[1]
+	if !strings.Contains(address, ":") {
+		address = "127.0.0.1:" + address
+	}
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		panic(err)
 	}

@@ -1,6 +1,7 @@
 //! Real programs, a real kernel, the real agent: what was asked and answered must be what the spans say, no more and no
 //! less. Needs root; a test that lacks something says `SKIPPED`.
 
+mod chain;
 mod check;
 mod commands;
 mod connections;

@@ -77,7 +77,8 @@ impl Run {
         let last_input = input.map(|id| LastInput {
             connection: ConnectionId(id as u64),
             position: self.positions[id][Direction::In.index()] - 1,
-            clarity: Clarity::Mixed,
+            for_call: Clarity::Mixed,
+            for_answer: Clarity::Mixed,
         });
         let position = &mut self.positions[id][direction.index()];
         let transfer = Transfer {

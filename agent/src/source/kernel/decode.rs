@@ -110,7 +110,12 @@ fn direction(raw: u8) -> Option<Direction> {
 }
 
 fn last_input(cookie: u64, position: u64) -> Option<LastInput> {
-    Some(LastInput { connection: connection(cookie)?, position, clarity: Clarity::Mixed })
+    Some(LastInput {
+        connection: connection(cookie)?,
+        position,
+        for_call: Clarity::Mixed,
+        for_answer: Clarity::Mixed,
+    })
 }
 
 fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {

@@ -158,7 +158,12 @@ fn last_input(body: &mut Cursor<'_>) -> Result<Option<LastInput>, Malformed> {
     if !body.flag()? {
         return Ok(None);
     }
-    Ok(Some(LastInput { connection: connection(body)?, position: count(body)?, clarity: Clarity::Mixed }))
+    Ok(Some(LastInput {
+        connection: connection(body)?,
+        position: count(body)?,
+        for_call: Clarity::Mixed,
+        for_answer: Clarity::Mixed,
+    }))
 }
 
 /// What is not there is none: a log of version 1.0 has no tasks.

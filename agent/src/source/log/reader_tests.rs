@@ -85,7 +85,12 @@ fn the_layout_is_fixed() {
         head: &[],
         tail: &[],
         withheld: None,
-        last_input: Some(LastInput { connection: ConnectionId(7), position: 8, clarity: Clarity::Mixed }),
+        last_input: Some(LastInput {
+            connection: ConnectionId(7),
+            position: 8,
+            for_call: Clarity::Mixed,
+            for_answer: Clarity::Mixed,
+        }),
         task: Some(Task::Handed(11)),
         dropped: 9,
         process_drops: 10,

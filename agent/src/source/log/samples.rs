@@ -134,7 +134,8 @@ fn build(kind: usize, parts: Parts) -> Owned {
     let last_input = input.map(|(id, position)| LastInput {
         connection: ConnectionId(id),
         position,
-        clarity: Clarity::Mixed,
+        for_call: Clarity::Mixed,
+        for_answer: Clarity::Mixed,
     });
     let errno = u16::from(bit[1]) * 104;
     let event = match kind {

@@ -83,15 +83,14 @@ impl Inputs {
         input: Option<LastInput>,
     ) -> Option<LastInput> {
         let input = input?;
-        let clarity = match self.taken.get_mut(&runner) {
-            None => Clarity::Mixed,
-            Some(taken) => {
-                let clarity = taken.clarity(exchanges, input);
-                taken.used = true;
-                clarity
-            }
+        let Some(taken) = self.taken.get_mut(&runner) else {
+            return Some(LastInput { for_call: Clarity::Mixed, for_answer: Clarity::Mixed, ..input });
         };
-        Some(LastInput { clarity, ..input })
+        let for_call = taken.clarity(exchanges, input);
+        // A request that was read is no reason to answer another one.
+        let for_answer = taken.responses(exchanges).clarity(exchanges, input);
+        taken.used = true;
+        Some(LastInput { for_call, for_answer, ..input })
     }
 }
 
@@ -107,6 +106,21 @@ impl Taken {
             *place = end;
         }
         self.count += 1;
+    }
+
+    /// Those of them that are not requests.
+    fn responses(&self, exchanges: &Exchanges) -> Self {
+        if self.count > SEVERAL {
+            return *self;
+        }
+        let mut responses = Self { count: 0, ..*self };
+        for (connection, end) in &self.ends[..self.count] {
+            let exchange = exchanges.connection(*connection).and_then(|it| it.by_input(*end));
+            if exchange.is_none_or(|exchange| exchange.kind == SpanKind::Client) {
+                responses.add((*connection, *end));
+            }
+        }
+        responses
     }
 
     fn clarity(&self, exchanges: &Exchanges, input: LastInput) -> Clarity {

@@ -286,7 +286,7 @@ impl Causality {
         let sides = &mut call.sides;
         (sides.root, sides.previous, sides.depth) = (root, previous, depth);
         sides.unambiguous = unambiguous;
-        sides.clear = matches!(trigger, Trigger::Message { clarity, .. } if clarity != Clarity::Mixed);
+        sides.clear = matches!(trigger, Trigger::Message { for_call, .. } if for_call != Clarity::Mixed);
         let Some(process) = processes.get_mut(call.pid).filter(|_| trigger != Trigger::Lost) else {
             sides.lost = true;
             return Start::decided(Orphan::Loss);
@@ -341,7 +341,7 @@ impl Causality {
         if lost(processes, request) || trigger == Trigger::Lost {
             return Some(None);
         }
-        let Trigger::Message { key: trigger, clarity } = trigger else {
+        let Trigger::Message { key: trigger, for_answer, .. } = trigger else {
             show_answer(processes, pid, false);
             return Some(None);
         };
@@ -357,14 +357,14 @@ impl Causality {
             _ => None,
         };
         show_answer(processes, pid, own.is_some());
-        let tells = match clarity {
+        let tells = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // Of two messages that were read before the answer was written either may be what it waited for.
             Clarity::Again | Clarity::Mixed => false,
         };
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.sides.handed) else { return Some(None) };
-        call.sides.weak = clarity == Clarity::OfOne;
+        call.sides.weak = for_answer == Clarity::OfOne;
         call.sides.ended = true;
         let previous = call.sides.previous;
         let one_thread = call.sides.reader == reader && reader == Runner::of(origin) && call.pid == pid;

@@ -17,7 +17,8 @@ pub(in crate::trace) enum Trigger {
     Lost,
     Message {
         key: Key,
-        clarity: Clarity,
+        for_call: Clarity,
+        for_answer: Clarity,
     },
 }
 
@@ -39,7 +40,7 @@ impl Trigger {
             Self::Lost
         } else {
             let key = Key { connection: input.connection, ordinal: exchange.ordinal };
-            Self::Message { key, clarity: input.clarity }
+            Self::Message { key, for_call: input.for_call, for_answer: input.for_answer }
         }
     }
 

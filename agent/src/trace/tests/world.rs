@@ -442,8 +442,12 @@ impl World {
             Direction::In => None,
         };
         if direction == Direction::In {
-            let last =
-                LastInput { connection, position: position + u64::from(length) - 1, clarity: Clarity::Mixed };
+            let last = LastInput {
+                connection,
+                position: position + u64::from(length) - 1,
+                for_call: Clarity::Mixed,
+                for_answer: Clarity::Mixed,
+            };
             self.last_input.insert(thread.tid, last);
         }
         let moved = Event::Transfer(Transfer {

@@ -124,7 +124,12 @@ fn every_message_in_its_order_with_times_and_origins() {
 fn the_last_input_is_that_of_the_first_byte() {
     let mut it = Conversation::new();
     it.receive("GET / HTTP/1.1\r\n\r\n");
-    let last_input = Some(LastInput { connection: ID, position: 17, clarity: Clarity::Mixed });
+    let last_input = Some(LastInput {
+        connection: ID,
+        position: 17,
+        for_call: Clarity::Mixed,
+        for_answer: Clarity::Mixed,
+    });
     it.last_input = last_input;
     it.send("HTTP/1.1 ");
     it.last_input = None;
