@@ -44,9 +44,10 @@ fn judge(rows: &[SpanRow]) -> (usize, usize) {
         let Some(id) = &call.parent else { continue };
         let parent = rows.iter().find(|row| row.id == *id).expect("the parent is among the spans");
         assert_eq!(number(call), number(parent), "a wrong parent: {call:#?} {parent:#?}");
-        // Those of the first milliseconds of a process, before the agent knows that it is one of Go, by their threads.
+        // Those of the first milliseconds of a process, before the agent knows that it is one of Go, by their threads, or by
+        // what a proxy sends on.
         let evidence = call.attribute("wirespan.parent.evidence");
-        assert!(["goroutine", "two-sided"].contains(&evidence), "{call:#?}");
+        assert!(["goroutine", "two-sided", "content"].contains(&evidence), "{call:#?}");
         linked += 1;
     }
     (calls.len(), linked)
