@@ -94,6 +94,11 @@ impl Belief {
         self.shown.push(shown)
     }
 
+    /// A call of this kind seemed to end in the answer of another request than its own.
+    pub(super) fn chance(&mut self, kind: u64) {
+        self.kinds.show(kind, Shown::Differs);
+    }
+
     /// A call that was judged shows something else now.
     pub(super) fn correct(&mut self, number: u64, shown: Shown, kind: u64) {
         self.kinds.show(kind, shown);

@@ -360,11 +360,17 @@ impl Causality {
         let tells = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // Of two messages that were read before the answer was written either may be what it waited for.
-            Clarity::Again | Clarity::Mixed => false,
+            Clarity::Mixed => own.as_ref().is_some_and(|call| call.sides.root == Some(key)),
+            Clarity::Again => false,
         };
+        if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
+            && let Some(process) = processes.get_mut(call.pid)
+        {
+            process.belief.chance(call.sides.kind);
+        }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.sides.handed) else { return Some(None) };
-        call.sides.weak = for_answer == Clarity::OfOne;
+        call.sides.weak = for_answer != Clarity::Clear;
         call.sides.ended = true;
         let previous = call.sides.previous;
         let one_thread = call.sides.reader == reader && reader == Runner::of(origin) && call.pid == pid;
