@@ -125,8 +125,11 @@ impl Belief {
 
     /// Whether a call without a believed start side should wait for its end side. Where sides mostly agree, one without a
     /// start side has none because no request caused it.
+    /// Unless such calls are frequent and end in answers all the same: threads that take over each other's work.
     pub(super) fn waits_for_ends(&self) -> bool {
-        self.believes_ends(false) && !self.agrees_mostly()
+        let counts = self.shown.short();
+        let ends_matter = counts.ends * 20 >= counts.all();
+        self.believes_ends(false) && (ends_matter || !self.agrees_mostly())
     }
 
     /// Whether a call of this kind that nothing contradicts belongs to the request of its start side.

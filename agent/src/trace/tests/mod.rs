@@ -2,6 +2,7 @@
 
 mod assembly;
 mod causality;
+mod clarity;
 mod content;
 mod flow;
 mod goroutine;

@@ -1,0 +1,86 @@
+//! How clear an input is: what was read together, and what comes beside requests.
+
+use super::{
+    causality::prove,
+    world::{SECOND, World, thread},
+};
+use crate::trace::span::Evidence;
+
+/// Three calls at once: the answer is triggered by the last response alone.
+#[test]
+fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    prove(&mut world);
+    let client = world.open(own);
+    let backends: Vec<_> = (0..3).map(|_| world.open(own)).collect();
+    let other = world.open(own);
+    world.read_request(other, own, "/other");
+    for round in 0..800 {
+        let request = world.read_request(client, own, "/");
+        let calls: Vec<_> = backends.iter().map(|backend| world.write_request(*backend, own, "/x")).collect();
+        for call in &calls {
+            world.read_response(*call, own);
+        }
+        world.answer(request, own);
+        world.pass(SECOND);
+        if round > 750 {
+            calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::Start));
+        }
+    }
+}
+
+/// A poller beside requests, whose answers happen to be read together with those of calls: both sides agree.
+#[test]
+fn a_poller_is_nobodys_although_both_of_its_sides_agree() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    prove(&mut world);
+    let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
+    let mut polls = vec![];
+    for round in 0..1_000 {
+        let request = world.read_request(client, own, "/");
+        let call = world.write_request(backend, own, "/out/1");
+        let poll = (round % 2 == 0).then(|| world.write_request(polled, own, "/poll"));
+        world.read_response(call, own);
+        if let Some(poll) = poll {
+            // Now and then both are read before the request is answered.
+            let together = round % 20 == 0;
+            if !together {
+                world.answer(request, own);
+            }
+            world.read_response(poll, own);
+            if together {
+                world.answer(request, own);
+            }
+            polls.push(poll);
+        } else {
+            world.answer(request, own);
+            world.pass(SECOND);
+            world.assert_child(call, request, Evidence::TwoSided);
+        }
+    }
+    world.pass(40 * SECOND);
+    for poll in polls {
+        world.assert_root(poll);
+    }
+}
+
+/// Two requests read in one turn, their calls written, both responses read in one turn: both sides agree on the wrong one.
+#[test]
+fn agreement_of_what_was_read_together_is_no_agreement() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    prove(&mut world);
+    let (one, two) = (world.open(own), world.open(own));
+    let backends = [world.open(own), world.open(own)];
+    let (first, second) = (world.read_request(one, own, "/1"), world.read_request(two, own, "/2"));
+    let calls = [0, 1].map(|at| world.write_request(backends[at], own, "/x"));
+    world.read_response(calls[1], own);
+    world.read_response(calls[0], own);
+    world.answer(second, own);
+    world.answer(first, own);
+    world.pass(SECOND);
+    world.assert_root(calls[0]);
+    world.assert_root(calls[1]);
+}
