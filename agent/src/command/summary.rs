@@ -27,6 +27,12 @@ const UNSEEN: [&str; 3] = ["truncated", "dropped", "unseen"];
 pub(super) fn summary(samples: &[Sample]) -> String {
     let seen = |kind: &str| sum(samples, "wirespan_trace_requests_total", |label| label == kind);
     let mut text = format!("{} requests received, {} made", seen("server"), seen("client"));
+    let left_out = sum(samples, "wirespan_trace_left_out_spans_total", |_| true);
+    if left_out > 0 {
+        // Writing to a string does not fail.
+        let _ =
+            write!(text, ", {left_out} spans left to programs that export their own (instrumented: skip)");
+    }
     let missed: Vec<String> = MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
     if missed.is_empty() {
         text.push_str("; nothing was missed");
@@ -91,6 +97,11 @@ mod tests {
             sample("wirespan_ledger_bytes_total", &[("entry", "skipped")], 1_000),
         ];
         assert_eq!(summary(&samples), "7 requests received, 2 made; nothing was missed");
+        let left_out = sample("wirespan_trace_left_out_spans_total", &[], 3);
+        assert_eq!(
+            summary(&[left_out]),
+            "0 requests received, 0 made, 3 spans left to programs that export their own (instrumented: skip); nothing was missed"
+        );
     }
 
     #[test]
