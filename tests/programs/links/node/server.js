@@ -47,6 +47,8 @@ const ways = {
     }
   },
 };
+// The packages are only there for these.
+if (/^(redis|postgres)/.test(MODE)) Object.assign(ways, require('./databases')(call));
 ways.close = ways.resolve = ways.pool = ways.poller = ways.plain;
 
 // A timer's calls beside the requests.

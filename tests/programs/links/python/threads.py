@@ -13,6 +13,12 @@ BACKEND = int(os.environ["BACKEND_PORT"])
 MODE = os.environ["MODE"]
 POOL = queue.LifoQueue()
 EXECUTOR = ThreadPoolExecutor(16)
+if MODE in ("redis", "postgres"):
+    import databases
+
+    ask = getattr(databases, MODE)()
+else:
+    ask = None
 
 
 class Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -53,6 +59,8 @@ def pooled(path):
 
 def application(environ, start_response):
     number = environ["PATH_INFO"].split("/")[2]
+    if ask:
+        ask(number)
     if MODE == "pool":
         pooled(f"/out/{number}")
     elif MODE in ("fanout", "mixed"):

@@ -3,6 +3,8 @@
 //! A floor is the least percent of calls, at each steady concurrency and after the first 30, that must have their parent. 0 stands
 //! where nothing that is seen tells the parent, so that an orphan is the honest answer. Wrong parents have one limit for all.
 
+use super::database::Database::{self, Postgres, Redis};
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct App {
@@ -13,6 +15,8 @@ pub(super) struct App {
     /// Calls per request; 0 where several requests share one.
     pub(super) calls: u64,
     pub(super) floor: f64,
+    /// What it asks besides.
+    pub(super) database: Option<Database>,
 }
 
 /// What is started, and by which runtime; texts are files in `tests/programs/links`.
@@ -32,6 +36,8 @@ pub(super) enum Program {
     /// The event loop.
     Uvicorn(&'static str),
     Node(&'static str),
+    /// The same with packages.
+    Npm(&'static str),
     /// A class, and the oldest Java that has what it uses.
     Java(&'static str, u32),
     Go(&'static str),
@@ -39,13 +45,20 @@ pub(super) enum Program {
     Puma,
 }
 
-use Program::{Go, Gunicorn, Haproxy, Java, Nginx, Node, Puma, Python, Rust, Uvicorn};
+use Program::{Go, Gunicorn, Haproxy, Java, Nginx, Node, Npm, Puma, Python, Rust, Uvicorn};
 
 const fn app(name: &'static str, program: Program, mode: &'static str, calls: u64, floor: f64) -> App {
-    App { name, program, mode, calls, floor }
+    App { name, program, mode, calls, floor, database: None }
+}
+
+impl App {
+    const fn asking(self, database: Database) -> Self {
+        Self { database: Some(database), ..self }
+    }
 }
 
 const NODE: Program = Node("server.js");
+const NPM: Program = Npm("server.js");
 const AIO: Program = Python("aio.py");
 const QUEUE: Program = Python("workers.py");
 const SERVICE: Program = Java("Service", 11);
@@ -70,6 +83,8 @@ pub(super) const APPS: &[App] = &[
     app("python-threads-after", Python("threads.py"), "after", 1, 0.0),
     app("python-threads-fanout", Python("threads.py"), "fanout", 2, 0.0),
     app("python-threads-mixed", Python("threads.py"), "mixed", 3, 30.0),
+    app("python-threads-redis", Python("threads.py"), "redis", 1, 99.0).asking(Redis),
+    app("python-threads-postgres", Python("threads.py"), "postgres", 1, 99.0).asking(Postgres),
     app("gunicorn-gthread", Gunicorn("gthread"), "plain", 1, 99.0),
     app("gunicorn-gevent", Gunicorn("gevent"), "plain", 1, 97.0),
     app("gunicorn-gevent-poller", Gunicorn("gevent"), "poller", 1, 0.0),
@@ -115,6 +130,9 @@ pub(super) const APPS: &[App] = &[
     app("node-coalesce", NODE, "coalesce", 0, 90.0),
     app("node-cache", NODE, "cache", 0, 90.0),
     app("node-batch", NODE, "batch", 0, 0.0),
+    app("node-redis", NPM, "redis", 1, 0.0).asking(Redis),
+    app("node-redis-after", NPM, "redis-after", 1, 0.0).asking(Redis),
+    app("node-postgres", NPM, "postgres", 1, 0.0).asking(Postgres),
     app("java-blocking", SERVICE, "plain", 1, 99.0),
     app("java-blocking-row", SERVICE, "row", 2, 99.0),
     app("java-retry", SERVICE, "retry", 2, 99.0),

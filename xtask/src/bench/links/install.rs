@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use wirespan_tests::machine;
 
-use super::apps::Program;
+use super::{
+    apps::{App, Program},
+    database::Database,
+};
 use crate::{setup, sh};
 
 /// Where a program and its sources are.
@@ -52,8 +55,13 @@ impl Toolbox {
         Self { dir, ready: HashMap::new(), venv: None }
     }
 
-    /// Makes sure that a program can be started; an error says why not.
-    pub(super) fn prepare(&mut self, program: Program) -> Result<Tools> {
+    /// Makes sure that an application and what it asks can be started; an error says why not.
+    pub(super) fn prepare_for(&mut self, app: &App) -> Result<Tools> {
+        app.database.map_or(Ok(()), Database::prepare)?;
+        self.prepare(app.program)
+    }
+
+    fn prepare(&mut self, program: Program) -> Result<Tools> {
         if let Some(done) = self.ready.get(&program) {
             return done.clone().map_err(anyhow::Error::msg);
         }
@@ -70,6 +78,7 @@ impl Toolbox {
                 ("python", self.venv()?.join("bin/python"), PathBuf::new())
             }
             Program::Node(_) => ("node", debian("node", "nodejs")?, PathBuf::new()),
+            Program::Npm(_) => ("node", debian("node", "nodejs")?, self.npm()?),
             Program::Java(class, oldest) => {
                 let home = java_home(oldest)?;
                 let built = self.java(class, oldest, &home)?;
@@ -118,6 +127,26 @@ impl Toolbox {
         sh::output(pip.arg("--requirement").arg(&wanted))?;
         fs::copy(&wanted, &installed)?;
         Ok(venv)
+    }
+
+    /// The directory with Node's packages.
+    fn npm(&self) -> Result<PathBuf> {
+        let npm = debian("npm", "npm")?;
+        let place = self.dir.join("npm");
+        let (wanted, list) = (sources("node").join("package.json"), place.join("package.json"));
+        let modules = place.join("node_modules");
+        // npm writes this file last.
+        if fs::read(&list).ok() == Some(fs::read(&wanted)?) && modules.join(".package-lock.json").exists() {
+            return Ok(modules);
+        }
+        println!("links: installing Node packages into {}", place.display());
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir_all(&place)?;
+        fs::copy(&wanted, &list)?;
+        let mut install = Command::new(npm);
+        install.args(["install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]);
+        sh::output(install.arg("--ignore-scripts").current_dir(&place))?;
+        Ok(modules)
     }
 
     fn java(&self, class: &str, oldest: u32, home: &Path) -> Result<PathBuf> {

@@ -5,6 +5,7 @@
 
 mod apps;
 mod backend;
+mod database;
 mod driver;
 mod http;
 mod install;
@@ -102,7 +103,7 @@ fn measure(arguments: &Arguments, apps: &[&App], agent: PathBuf) -> Result<ExitC
     let mut report = Report::new();
     let runs = u64::try_from(arguments.concurrency.len()).unwrap_or(1).max(1);
     for app in apps {
-        let tools = match tools.prepare(app.program) {
+        let tools = match tools.prepare_for(app) {
             Ok(tools) => tools,
             Err(err) => {
                 report.skip(app, &format!("{err:#}"));

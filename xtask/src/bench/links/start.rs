@@ -11,6 +11,7 @@ use wirespan_tests::{
 
 use super::{
     apps::{App, Program},
+    database,
     install::Tools,
 };
 
@@ -19,22 +20,27 @@ use super::{
 pub(super) struct Running {
     pub(super) port: u16,
     process: Process,
+    /// Ends after the application.
+    _database: Option<database::Server>,
 }
 
 /// Starts an application in a cgroup and waits until it listens; what it writes goes to `dir`.
 pub(super) fn start(app: &App, tools: &Tools, backend: u16, cgroup: &Cgroup, dir: &Path) -> Result<Running> {
+    // Outside of the cgroup, so that it is not selected.
+    let database = app.database.map(|database| database.start(dir)).transpose()?;
     let port = stage::port();
     let place = Place { port, backend, dir, mode: app.mode };
     let launch = launch(app, tools, &place)?
         .env("PORT", port.to_string())
         .env("BACKEND_PORT", backend.to_string())
+        .env("DATABASE_PORT", database.as_ref().map(|server| server.port.to_string()).unwrap_or_default())
         .env("MODE", app.mode)
         // Sources stay as they are.
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let mut process = launch.inside(cgroup).start(dir)?;
     let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
     wait::until("the application to listen", || (listens() || !process.is_running()).then_some(()))?;
-    let running = Running { port, process };
+    let running = Running { port, process, _database: database };
     ensure!(listens(), "it ended; it said: {}", running.last_words());
     Ok(running)
 }
@@ -81,6 +87,7 @@ fn launch(app: &App, tools: &Tools, place: &Place<'_>) -> Result<Launch<'static>
             .arg(tools.source(""))
             .arg("asgi:app"),
         Program::Node(name) => Launch::new(program).arg(tools.source(name)),
+        Program::Npm(name) => Launch::new(program).env("NODE_PATH", tools.built()).arg(tools.source(name)),
         Program::Java(class, _) => {
             Launch::new(program).args(["-XX:+UseSerialGC", "-Xmx512m", "-cp"]).arg(tools.built()).arg(class)
         }
