@@ -13,10 +13,11 @@ BACKEND = int(os.environ["BACKEND_PORT"])
 MODE = os.environ["MODE"]
 POOL = queue.LifoQueue()
 EXECUTOR = ThreadPoolExecutor(16)
-if MODE in ("redis", "postgres"):
+database, _, pooling = MODE.partition("-")
+if database in ("redis", "postgres"):
     import databases
 
-    ask = getattr(databases, MODE)()
+    ask = getattr(databases, database)(pooling != "close")
 else:
     ask = None
 

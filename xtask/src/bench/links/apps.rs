@@ -85,6 +85,10 @@ pub(super) const APPS: &[App] = &[
     app("python-threads-mixed", Python("threads.py"), "mixed", 3, 30.0),
     app("python-threads-redis", Python("threads.py"), "redis", 1, 99.0).asking(Redis),
     app("python-threads-postgres", Python("threads.py"), "postgres", 1, 99.0).asking(Postgres),
+    // A connection is transparent once the agent has seen that it cannot read it, which a short one does not live to see: where
+    // requests come one at a time nothing else tells the parent.
+    app("python-threads-redis-close", Python("threads.py"), "redis-close", 1, 0.0).asking(Redis),
+    app("python-threads-postgres-close", Python("threads.py"), "postgres-close", 1, 0.0).asking(Postgres),
     app("gunicorn-gthread", Gunicorn("gthread"), "plain", 1, 99.0),
     app("gunicorn-gevent", Gunicorn("gevent"), "plain", 1, 97.0),
     app("gunicorn-gevent-poller", Gunicorn("gevent"), "poller", 1, 0.0),
@@ -130,9 +134,10 @@ pub(super) const APPS: &[App] = &[
     app("node-coalesce", NODE, "coalesce", 0, 90.0),
     app("node-cache", NODE, "cache", 0, 90.0),
     app("node-batch", NODE, "batch", 0, 0.0),
-    app("node-redis", NPM, "redis", 1, 0.0).asking(Redis),
+    app("node-redis", NPM, "redis", 1, 97.0).asking(Redis),
+    // What its one connection carries belongs to several requests: the answers' triggers are nobody's.
     app("node-redis-after", NPM, "redis-after", 1, 0.0).asking(Redis),
-    app("node-postgres", NPM, "postgres", 1, 0.0).asking(Postgres),
+    app("node-postgres", NPM, "postgres", 1, 90.0).asking(Postgres),
     app("java-blocking", SERVICE, "plain", 1, 99.0),
     app("java-blocking-row", SERVICE, "row", 2, 99.0),
     app("java-retry", SERVICE, "retry", 2, 99.0),
