@@ -18,8 +18,8 @@ function postgres() {
 }
 
 module.exports = (call) => {
-  const ask = process.env.MODE === 'postgres' ? postgres() : redis();
+  const ask = process.env.MODE.startsWith('postgres') ? postgres() : redis();
   const before = async (id) => { await ask(id); await call(`/out/${id}`); };
   const after = async (id) => { await call(`/out/${id}`); await ask(id); };
-  return { redis: before, postgres: before, 'redis-after': after };
+  return { redis: before, 'redis-after': after, postgres: before, 'postgres-after': after };
 };

@@ -135,9 +135,10 @@ pub(super) const APPS: &[App] = &[
     app("node-cache", NODE, "cache", 0, 90.0),
     app("node-batch", NODE, "batch", 0, 0.0),
     app("node-redis", NPM, "redis", 1, 97.0).asking(Redis),
-    // What its one connection carries belongs to several requests: the answers' triggers are nobody's.
+    // The client writes what several requests ask in one go, after the input of one of them: so answers have another's trigger.
     app("node-redis-after", NPM, "redis-after", 1, 0.0).asking(Redis),
     app("node-postgres", NPM, "postgres", 1, 90.0).asking(Postgres),
+    app("node-postgres-after", NPM, "postgres-after", 1, 0.0).asking(Postgres),
     app("java-blocking", SERVICE, "plain", 1, 99.0),
     app("java-blocking-row", SERVICE, "row", 2, 99.0),
     app("java-retry", SERVICE, "retry", 2, 99.0),
