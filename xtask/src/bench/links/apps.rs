@@ -137,7 +137,7 @@ pub(super) const APPS: &[App] = &[
     app("node-redis", NPM, "redis", 1, 97.0).asking(Redis),
     // The client writes what several requests ask in one go, after the input of one of them: so answers have another's trigger.
     app("node-redis-after", NPM, "redis-after", 1, 0.0).asking(Redis),
-    app("node-postgres", NPM, "postgres", 1, 90.0).asking(Postgres),
+    app("node-postgres", NPM, "postgres", 1, 85.0).asking(Postgres),
     app("node-postgres-after", NPM, "postgres-after", 1, 0.0).asking(Postgres),
     app("java-blocking", SERVICE, "plain", 1, 99.0),
     app("java-blocking-row", SERVICE, "row", 2, 99.0),
