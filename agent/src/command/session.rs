@@ -85,7 +85,11 @@ enum Order {
     Deselect {
         pid: u32,
     },
-    /// A selected process executes another program.
+    /// A process executes a program.
+    Execute {
+        pid: u32,
+    },
+    /// What a selected process is may have changed.
     Refresh {
         pid: u32,
     },
@@ -241,6 +245,10 @@ impl Session {
                     self.cookies.assign(pid);
                     self.source.select(pid).and_then(|()| self.tell_runtime(pid))
                 }
+                Order::Execute { pid } => {
+                    self.runtimes.forget(pid);
+                    Ok(())
+                }
                 Order::Refresh { pid } => self.tell_runtime(pid),
                 Order::Deselect { pid } => {
                     self.runtimes.forget(pid);
@@ -345,6 +353,7 @@ fn process(
             table.on_fork(parent, child)
         }
         ProcessNotice::Exec { pid, selected } => {
+            orders.push(Order::Execute { pid });
             let changes = table.on_exec(pid);
             exes.learn(pid, table.is_selected(pid));
             if selected && !table.is_selected(pid) {

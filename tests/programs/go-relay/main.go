@@ -1,6 +1,7 @@
-// A service that calls another, or passes requests on: go-relay [ADDRESS:]PORT [BACKEND]. /call/ID asks for /hello/ID at the backend, so
-// does /both/ID, twice, and /spawn/ID from a goroutine of its own; /proxy/ID goes through a ReverseProxy. Without a backend it
-// answers everything itself, /hello/ID with 10 kB if asked for /hello/ID?long. Prints "listening" when it does.
+// A service that calls another, or passes requests on: go-relay [ADDRESS:]PORT [BACKEND]. /call/ID asks for /hello/ID at the
+// backend, so does /both/ID, twice, /later/ID after a while, and /spawn/ID from a goroutine of its own; /proxy/ID goes through a
+// ReverseProxy. Without a backend it answers everything itself, /hello/ID with 10 kB if asked for /hello/ID?long. Prints
+// "listening" when it does.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -37,6 +39,9 @@ func main() {
 		switch parts[1] {
 		case "call":
 			call(w, "/hello/"+parts[2]+"?long")
+		case "later":
+			time.Sleep(200 * time.Millisecond)
+			call(w, "/hello/"+parts[2])
 		case "both":
 			call(io.Discard, "/hello/"+parts[2])
 			call(w, "/hello/"+parts[2])

@@ -20,8 +20,12 @@ struct Relay {
 }
 
 fn start(stage: &Stage, program: &Path, backend: Option<&Relay>) -> Result<Relay> {
+    launch(stage, Launch::new(program), backend)
+}
+
+fn launch(stage: &Stage, launch: Launch<'_>, backend: Option<&Relay>) -> Result<Relay> {
     let port = stage::port();
-    let launch = Launch::new(program).arg(port.to_string());
+    let launch = launch.arg(port.to_string());
     let launch = backend.into_iter().fold(launch, |launch, it| launch.arg(format!("127.0.0.1:{}", it.port)));
     let mut process = launch.inside(&stage.cgroup).start(stage.dir())?;
     process.says("listening")?;
@@ -102,6 +106,13 @@ fn so_they_have_in_a_stripped_program() -> Result<()> {
     with("goroutines-stripped", true)
 }
 
+fn wait_for_probes(agent: &Agent, processes: u32) -> Result<()> {
+    wait::until("probes", || {
+        let probed = agent.metrics().ok()?.sum("wirespan_probed_processes", &[]);
+        (probed >= f64::from(processes)).then_some(())
+    })
+}
+
 /// The very first request of a process, once the agent knows that it is one of Go: nothing has been seen of it, and its call
 /// has a parent.
 #[test]
@@ -112,11 +123,26 @@ fn the_first_call_of_a_process_has_its_parent() -> Result<()> {
     let agent = Agent::start(&stage)?;
     let backend = start(&stage, &program, None)?;
     let relay = start(&stage, &program, Some(&backend))?;
-    wait::until("probes", || {
-        let probed = agent.metrics().ok()?.sum("wirespan_probed_processes", &[]);
-        (probed >= 2.0).then_some(())
-    })?;
+    wait_for_probes(&agent, 2)?;
     drive(&stage, relay.port, "call", 1, 1)?;
+    let rows = agent.stop()?;
+    assert_eq!(judge(&rows), (1, 1), "{}", brief(&rows));
+    Ok(())
+}
+
+/// A process that was traced before it became one of Go is not looked at again with its first connection, as one is whose
+/// runtime may be in a library: its goroutines would be others from there on.
+#[test]
+fn a_connection_does_not_make_other_goroutines() -> Result<()> {
+    let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
+    let Some(stage) = Stage::shared("started-goroutine", &needs) else { return Ok(()) };
+    let program = programs::go_relay(false)?;
+    let agent = Agent::start(&stage)?;
+    let backend = start(&stage, &program, None)?;
+    let shell = Launch::new("sh").args(["-c", "sleep 0.5; exec \"$0\" \"$@\""]).arg(&program);
+    let relay = launch(&stage, shell, Some(&backend))?;
+    wait_for_probes(&agent, 2)?;
+    drive(&stage, relay.port, "later", 1, 1)?;
     let rows = agent.stop()?;
     assert_eq!(judge(&rows), (1, 1), "{}", brief(&rows));
     Ok(())

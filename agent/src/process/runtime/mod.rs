@@ -6,7 +6,12 @@
 pub mod cpython;
 pub mod go;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::{File, Metadata},
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+};
 
 use agent_common::{Runtime, runtime};
 use rustc_hash::FxHashMap;
@@ -51,13 +56,33 @@ pub struct Wanted {
 pub struct Runtimes {
     wanted: Wanted,
     go: go::Programs,
-    /// Runs of Go programs so far: the kernel side tells goroutines of one from those of another by it.
-    runs: u32,
+    goroutines: Runs,
     python: cpython::Programs,
     /// Processes in which none was found, and how many connections they have opened since.
     waiting: FxHashMap<u32, u32>,
     /// Processes by what was found of their runtime, ever.
     results: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// Runs of Go programs: the kernel side tells the goroutines of one from those of another by its number, so that a process keeps
+/// its number for as long as it runs the same program, however often it is looked at.
+#[derive(Debug, Default)]
+struct Runs {
+    last: u32,
+    current: FxHashMap<u32, (FileKey, u32)>,
+}
+
+impl Runs {
+    fn of(&mut self, pid: u32, file: FileKey) -> u32 {
+        match self.current.get(&pid) {
+            Some((same, run)) if *same == file => *run,
+            _ => {
+                self.last = self.last.wrapping_add(1);
+                self.current.insert(pid, (file, self.last));
+                self.last
+            }
+        }
+    }
 }
 
 impl Runtimes {
@@ -66,7 +91,7 @@ impl Runtimes {
         Self {
             wanted,
             go: go::Programs::default(),
-            runs: 0,
+            goroutines: Runs::default(),
             python: cpython::Programs::default(),
             waiting: FxHashMap::default(),
             results: BTreeMap::new(),
@@ -77,19 +102,22 @@ impl Runtimes {
     #[must_use]
     pub fn detect(&mut self, proc: &ProcRoot, pid: u32) -> Option<Found> {
         let go = if self.wanted.goroutines { self.go(proc, pid) } else { None };
-        go.or_else(|| self.python(proc, pid).map(|runtime| Found { runtime, hand_over: None }))
+        if go.is_some() {
+            // What it ran before may have been looked at.
+            self.waiting.remove(&pid);
+            return go;
+        }
+        self.python(proc, pid).map(|runtime| Found { runtime, hand_over: None })
     }
 
     fn go(&mut self, proc: &ProcRoot, pid: u32) -> Option<Found> {
         let path = proc.file(pid, "exe");
         let (file, program) = self.go.of(&path)?;
         let program = program.ok()?;
-        self.runs = self.runs.wrapping_add(1);
-        let key = u64::from(self.runs);
         let runtime = Runtime {
             kind: runtime::GO,
             offset: program.goid,
-            key,
+            key: self.goroutines.of(pid, file).into(),
             context_type: 0,
             specific: 0,
             padding: 0,
@@ -126,6 +154,7 @@ impl Runtimes {
     /// A process was given another program, or is gone.
     pub fn forget(&mut self, pid: u32) {
         self.waiting.remove(&pid);
+        self.goroutines.current.remove(&pid);
     }
 
     /// Process `pid` has opened a connection: whether it should be looked at once more, since a library with a runtime may
@@ -145,3 +174,13 @@ impl Runtimes {
         self.results.iter().map(|((runtime, result), count)| (*runtime, *result, *count))
     }
 }
+
+/// Names a regular file, whatever it is called. A change of the content is a change of its time.
+fn file_key(file: &File) -> Option<FileKey> {
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    let changed = metadata.ctime().wrapping_mul(1_000_000_000).wrapping_add(metadata.ctime_nsec());
+    Some([metadata.dev(), metadata.ino(), metadata.len(), changed.cast_unsigned()])
+}
+
+#[cfg(test)]
+mod tests;

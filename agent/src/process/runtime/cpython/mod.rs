@@ -8,7 +8,7 @@
 mod elf;
 mod maps;
 
-use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs::File, path::Path};
 
 use agent_common::{Runtime, runtime};
 use object::{ReadRef, read::ReadCache};
@@ -18,7 +18,8 @@ use self::{
     elf::Elf,
     maps::{Mapping, files},
 };
-use crate::process::ProcRoot;
+use super::file_key;
+use crate::{process::ProcRoot, source::kernel::FileKey};
 
 /// Files about which something is remembered.
 const FILES: usize = 1_024;
@@ -93,20 +94,10 @@ enum Content {
     },
 }
 
-/// A file, whatever it is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct FileId {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds of its last change.
-    changed: (i64, i64),
-}
-
 /// Finds out about processes, and remembers what it has read of files.
 #[derive(Debug, Default)]
 pub struct Programs {
-    contents: FxHashMap<FileId, Content>,
+    contents: FxHashMap<FileKey, Content>,
 }
 
 impl Programs {
@@ -160,14 +151,8 @@ impl Programs {
     /// table that is usually stripped.
     fn read(&mut self, path: &Path, mapping: &Mapping<'_>, hidden: bool) -> Option<(Content, u64)> {
         let file = File::open(path).ok()?;
-        let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        let id = FileId {
-            device: about.dev(),
-            inode: about.ino(),
-            size: about.size(),
-            changed: (about.mtime(), about.mtime_nsec()),
-        };
-        let known = self.contents.get(&id).copied();
+        let key = file_key(&file)?;
+        let known = self.contents.get(&key).copied();
         if known == Some(Content::Other) {
             return None;
         }
@@ -178,7 +163,7 @@ impl Programs {
         if self.contents.len() >= FILES {
             self.contents.clear();
         }
-        self.contents.insert(id, content);
+        self.contents.insert(key, content);
         Some((content, elf?.bias(mapping.offset, mapping.start)?))
     }
 }

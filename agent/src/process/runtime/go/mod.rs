@@ -9,12 +9,13 @@ mod image;
 mod prologue;
 mod version;
 
-use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs::File, path::Path};
 
 use object::{ReadCache, ReadRef};
 use rustc_hash::FxHashMap;
 
 use self::{functions::Functions, image::Image};
+use super::file_key;
 use crate::source::kernel::{FileKey, HandOver};
 
 /// Files that are remembered.
@@ -78,14 +79,11 @@ impl Programs {
     /// Of the file at this path; `None`: it cannot be read, or Go has not made it.
     pub(super) fn of(&mut self, path: &Path) -> Option<(FileKey, Result<Program, Unknown>)> {
         let file = File::open(path).ok()?;
-        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        // A change of the content is a change of its time.
-        let changed = metadata.ctime().wrapping_mul(1_000_000_000).wrapping_add(metadata.ctime_nsec());
-        let id = [metadata.dev(), metadata.ino(), metadata.len(), changed.cast_unsigned()];
+        let key = file_key(&file)?;
         if self.known.len() >= FILES {
             self.known.clear();
         }
-        let program = self.known.entry(id).or_insert_with(|| {
+        let program = self.known.entry(key).or_insert_with(|| {
             let cache = ReadCache::new(file);
             let program = examine(&cache);
             if let Some(Err(reason)) = &program {
@@ -93,9 +91,9 @@ impl Programs {
             }
             program
         });
-        program.map(|program| (id, program))
+        program.map(|program| (key, program))
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -64,6 +64,11 @@ fn file(made: &Made) -> Vec<u8> {
     file
 }
 
+/// One that can be read.
+pub(in crate::process::runtime) fn made() -> Vec<u8> {
+    file(&MADE)
+}
+
 /// Names at 0x100, entries at 0x800.
 fn table(made: &Made) -> Vec<u8> {
     let old = made.magic == 0xffff_fffa;
