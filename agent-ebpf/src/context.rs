@@ -96,6 +96,14 @@ pub fn note_ring(process: *mut Process) {
     unsafe { (*process).rings = 1 };
 }
 
+/// The process runs another program; the kernel has cancelled what the last one had in its rings (`io_uring_task_cancel` in
+/// `begin_new_exec`).
+#[inline(always)]
+pub fn forget_rings(process: *mut Process) {
+    // SAFETY: as above; the process has one thread now.
+    unsafe { (*process).rings = 0 };
+}
+
 /// Whether the current task has an io_uring, its `flags` and `thread_info.status`, by plain loads.
 #[inline(always)]
 fn known_task() -> (bool, u32, u32) {
@@ -156,7 +164,7 @@ impl Place {
         let task = unsafe { bpf_get_current_task_btf() };
         // SAFETY: the helper exists (probed) and takes what the other returns.
         let registers = unsafe { bpf_task_pt_regs(task.cast()) } as u64;
-        Ok(Self { r14: field(registers, R14), fs_base: field(task as u64, offset!(task_fsbase)) })
+        Ok(Self { r14: field(registers, R14), fs_base: fs_base()? })
     }
 
     /// Before 5.15: from the top of the kernel stack.
@@ -166,8 +174,19 @@ impl Place {
         let task = unsafe { bpf_get_current_task() };
         let stack: u64 = read(task, offset!(task_stack))?;
         let registers = stack + u64::from(tunable!(stack_size)) - PT_REGS;
-        Ok(Self { r14: read(registers, R14)?, fs_base: read(task, offset!(task_fsbase))? })
+        Ok(Self { r14: read(registers, R14)?, fs_base: fs_base()? })
     }
+}
+
+/// The base of the thread's own memory, as the kernel keeps it. The kernel must know the field (`task_fsbase`).
+#[inline(always)]
+pub fn fs_base() -> Result<u64, Counter> {
+    if tunable!(has_task_pt_regs) != 0 {
+        // SAFETY: the helper exists where the other one does (probed); takes no argument.
+        return Ok(field(unsafe { bpf_get_current_task_btf() } as u64, offset!(task_fsbase)));
+    }
+    // SAFETY: takes no argument.
+    read(unsafe { bpf_get_current_task() }, offset!(task_fsbase))
 }
 
 /// A system call's number and arguments.

@@ -6,7 +6,7 @@ use agent_common::{
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_task};
 
 use crate::{
-    context::Caller,
+    context::{self, Caller},
     kernel::read,
     maps::{EXES, PROCESSES, THREADS, offset, tunable},
     ring, task,
@@ -43,9 +43,9 @@ pub fn try_exec(bprm: u64) -> Result<(), Counter> {
         return Ok(());
     }
     let _gone = THREADS.remove(caller.tid);
-    let known = caller.process();
     let verdict = if in_selected_cgroup() { verdict::SELECT } else { file_verdict(bprm) };
-    if known.is_some() {
+    if let Some(process) = caller.process() {
+        context::forget_rings(process);
         task::forget(caller.pid);
         return report(kind::EXEC, caller.pid, u32::from(verdict == verdict::SELECT));
     }

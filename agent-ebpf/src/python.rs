@@ -5,16 +5,12 @@
 //! read, or is not what it should be, is no context.
 
 use agent_common::{Counter, MISSING, Runtime, runtime};
-use aya_ebpf::helpers::{
-    bpf_probe_read_user,
-    generated::{bpf_get_current_task, bpf_get_current_task_btf},
-};
+use aya_ebpf::helpers::bpf_probe_read_user;
 
 use crate::{
-    context::Caller,
+    context::{Caller, fs_base},
     count::add,
-    kernel::{field, read},
-    maps::{RUNTIMES, offset, tunable},
+    maps::{RUNTIMES, offset},
     task::Task,
 };
 
@@ -73,17 +69,6 @@ fn context(runtime: &Runtime) -> Result<u64, Counter> {
     // `PyContext`: `ob_refcnt`, `ob_type`, `ctx_prev`, `ctx_vars`, `ctx_weakreflist`, `ctx_entered`.
     let [_count, kind, _previous, _variables, _weak, entered]: [u64; 6] = read_user(context)?;
     Ok(if kind == runtime.context_type && entered as u32 == 1 { context } else { 0 })
-}
-
-/// The base of the thread's own memory, as the kernel keeps it.
-#[inline(always)]
-fn fs_base() -> Result<u64, Counter> {
-    if tunable!(has_task_pt_regs) != 0 {
-        // SAFETY: the helper exists where the other one does (probed); takes no argument.
-        return Ok(field(unsafe { bpf_get_current_task_btf() } as u64, offset!(task_fsbase)));
-    }
-    // SAFETY: takes no argument.
-    read(unsafe { bpf_get_current_task() }, offset!(task_fsbase))
 }
 
 #[inline(always)]

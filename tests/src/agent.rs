@@ -129,6 +129,12 @@ impl Agent {
         self.process.wait().map(drop)
     }
 
+    /// Where it tells of itself.
+    #[must_use]
+    pub fn metrics_address(&self) -> String {
+        format!("127.0.0.1:{}", self.metrics)
+    }
+
     /// Its self-metrics as Prometheus text.
     ///
     /// # Errors

@@ -39,6 +39,14 @@ const ROUTES: &str = r#"
 /// Sizes for which there is a file.
 const SIZES: [usize; 6] = [0, 1, 100, 5_000, 100_000, 3_000_000];
 
+/// Directives that keep its temporary files in its own directory.
+#[must_use]
+pub fn temporary() -> String {
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("    {kind}_temp_path {kind};\n"))
+        .concat()
+}
+
 impl Nginx {
     /// Starts it in a cgroup; `locations` are added to the routes of the other test services.
     ///
@@ -59,9 +67,7 @@ impl Nginx {
         for size in SIZES {
             fs::write(prefix.join(format!("files/{size}")), "n".repeat(size))?;
         }
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("    {kind}_temp_path {kind};\n"))
-            .concat();
+        let temporary = temporary();
         const OF_WORKER: u32 = 15_000;
         let workers = room.div_ceil(OF_WORKER);
         let room = room.min(OF_WORKER);

@@ -87,6 +87,13 @@ impl Exchange {
         self.live.is_none()
     }
 
+    /// The head of its request is here; what it is and whose, the first time while it is open.
+    pub(super) fn first_head(&mut self) -> Option<(SpanKind, u32)> {
+        let live = self.live.as_deref_mut().filter(|live| live.ended.is_none() && !live.head_seen)?;
+        live.head_seen = true;
+        Some((self.kind, self.pid))
+    }
+
     /// Neither exported nor at its end.
     pub(super) fn open(&self) -> bool {
         self.live.as_ref().is_some_and(|live| live.ended.is_none())

@@ -124,20 +124,14 @@ impl Tracer {
 
     /// The head of a request.
     pub(super) fn request_head(&mut self, key: Key, mut head: RequestHead) {
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        let (kind, pid) = (exchange.kind, exchange.pid);
-        let Some(live) = exchange.live.as_deref_mut() else { return };
-        if live.ended.is_some() || live.head_seen {
-            return;
-        }
-        live.head_seen = true;
-        let incoming = incoming(&mut head, &mut self.counters);
-        let prefix = head.prefix;
-        let content = head.content;
-        let sort = sort(&head, live.span.peer);
+        let first = self.exchanges.get_mut(key).and_then(Exchange::first_head);
+        let Some((kind, pid)) = first else { return };
         self.note_export(pid, kind, &head);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let Some(live) = exchange.live.as_deref_mut() else { return };
+        let incoming = incoming(&mut head, &mut self.counters);
+        let (prefix, content) = (head.prefix, head.content);
+        let sort = sort(&head, live.span.peer);
         self.semantics.request(&mut live.span, head, &mut self.counters);
         if let Some(incoming) = incoming {
             let parent = incoming.parent;

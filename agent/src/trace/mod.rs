@@ -5,9 +5,10 @@
 //! events give the same spans.
 //!
 //! A span's parent is, in this order: for a call, the `traceparent` that it carries itself, or the open request whose
-//! `traceparent` it forwards (`context`); the request on which both sides of causality agree (`causality`). For a
-//! request, the call at the other end of the connection (`flow`), unless the program that made that call sent a
-//! context of its own; then its `traceparent`. Without any of these it is a root.
+//! `traceparent` it forwards (`context`); the request that causality finds (`causality`), from what its thread, goroutine or
+//! task did; the request that it is itself, sent on (`content`). For a request, the call at the other end of the connection
+//! (`flow`), unless the program that made that call sent a context of its own; then its `traceparent`. Without any of these it
+//! is a root.
 
 mod assembly;
 mod causality;
@@ -140,14 +141,15 @@ impl Tracer {
         }
     }
 
-    /// What must be known of an event before the parser holds it back: whether what its thread took in last is clear.
+    /// What must be known of an event before the parser holds it back: how clear it is what its thread took in last. `None`: it
+    /// took in nothing, or does not say.
     #[must_use]
     pub fn weighed<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
         match event {
-            Event::Transfer(transfer) => Some(Event::Transfer(Transfer {
-                last_input: self.inputs.moved(&self.exchanges, transfer),
-                ..*transfer
-            })),
+            Event::Transfer(transfer) => {
+                let last_input = Some(self.inputs.moved(&self.exchanges, transfer)?);
+                Some(Event::Transfer(Transfer { last_input, ..*transfer }))
+            }
             Event::Connecting(connecting) => {
                 let last_input =
                     self.inputs.connects(&self.exchanges, connecting.thread, connecting.last_input);
@@ -241,6 +243,7 @@ impl Tracer {
     pub fn counters(&self) -> Counters {
         Counters {
             contradictions: self.causality.contradictions,
+            inputs_forgotten: self.inputs.forgotten,
             contents_forgotten: self.contents.forgotten,
             task_contradictions: self.causality.task_contradictions,
             exchanges: self.exchanges.live as u64,

@@ -32,9 +32,9 @@ impl Tracer {
         }
     }
 
-    /// The head of a call was read, which says what sort of call it is: its start side may be believed now.
-    pub(super) fn start_at_once(&mut self, key: Key, sort: u64) {
-        let verdict = self.causality.at_once(&mut self.exchanges, &self.processes, key, sort);
+    /// The head of a call was read, which says of what kind it is: its start side may be believed now.
+    pub(super) fn start_at_once(&mut self, key: Key, kind: u64) {
+        let verdict = self.causality.head_read(&mut self.exchanges, &mut self.processes, key, kind);
         if let (Some(live), Some(verdict)) = (self.exchanges.live_mut(key), verdict) {
             live.verdict.get_or_insert(verdict);
         }

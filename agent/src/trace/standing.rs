@@ -48,7 +48,7 @@ impl Standing {
             Self::Start => "believed from what its threads read last, before a call is answered",
             Self::End => "believed from what ends in an answer",
             Self::Agreement => "believed where both sides of a call agree",
-            Self::Unproven => "not believed yet: too few calls agreed while several requests were open",
+            Self::Unproven => "believed while one request is open; too few calls agreed while several were",
             Self::Contradicted => "not believed: its calls contradict themselves",
         }
     }

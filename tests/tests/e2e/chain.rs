@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{Result, ensure};
 use wirespan_tests::{
     agent::Agent,
-    machine,
+    machine, nginx,
     process::{Launch, Process},
     programs,
     span::{self, SpanRow},
@@ -49,7 +49,7 @@ impl Chain {
             start(Launch::new("/usr/bin/python3").arg(python).args(own(2)).args(next(2)), 2)?,
             start(Launch::new("node").arg(node).args(own(1)).args(next(1)), 1)?,
         ];
-        let configuration = nginx(stage, ports[0], &next(0).join(":"))?;
+        let configuration = proxy(stage, ports[0], &next(0).join(":"))?;
         let launch = Launch::new("nginx").arg("-p").arg(stage.dir()).arg("-c").arg(configuration);
         let launch = launch.args(["-e", "stderr"]).namespace(Some(spaces[0].name())).inside(&stage.cgroup);
         processes.push(launch.start(stage.dir())?);
@@ -68,10 +68,8 @@ impl Chain {
     }
 }
 
-fn nginx(stage: &Stage, port: u16, next: &str) -> Result<PathBuf> {
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("    {kind}_temp_path {kind};\n"))
-        .concat();
+fn proxy(stage: &Stage, port: u16, next: &str) -> Result<PathBuf> {
+    let temporary = nginx::temporary();
     let text = format!(
         "daemon off;\nworker_processes 1;\nuser root;\npid nginx.pid;\nerror_log stderr warn;\nevents {{ }}\n\
          http {{\n    access_log off;\n{temporary}    upstream next {{ server {next}; keepalive 16; }}\n    server {{\n\

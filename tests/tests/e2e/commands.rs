@@ -2,10 +2,12 @@
 
 use anyhow::Result;
 use wirespan_tests::{
+    agent::Agent,
     machine,
     nginx::Nginx,
     process::{Launch, Process},
     stage::Stage,
+    wait,
 };
 
 fn wirespan(stage: &Stage, words: &[&str]) -> Result<Process> {
@@ -20,6 +22,38 @@ fn doctor_says_that_tracing_works_here() -> Result<()> {
     let json = wirespan(&stage, &["doctor", "--json"])?.finish()?;
     serde_json::from_str::<serde_json::Value>(&json)?;
     Ok(())
+}
+
+#[test]
+fn doctor_tells_how_far_a_process_is_believed() -> Result<()> {
+    let Some(stage) = Stage::shared("belief", &["nginx", "curl"]) else { return Ok(()) };
+    let back = Nginx::start(None, stage.dir(), "")?;
+    let proxied = format!("location /via/ {{ proxy_pass http://127.0.0.1:{}/hello/; }}", back.port);
+    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), &proxied)?;
+    let agent = Agent::start(&stage)?;
+    let url = format!("http://127.0.0.1:{}/via/[1-50]", nginx.port);
+    Launch::new("curl").args(["-q", "-sS", "-o", "/dev/null", &url]).start(stage.dir())?.finish()?;
+    let (address, pid) = (agent.metrics_address(), nginx.workers()[0].to_string());
+    wait::until("all calls to be told", || {
+        let text = doctor_of(&stage, &pid, &address).ok()?;
+        text.contains("50 of 50 calls have a parent").then_some(())
+    })?;
+    let json = wirespan(&stage, &["doctor", "--json", "--pid", &pid, "--metrics", &address])?.finish()?;
+    let told: serde_json::Value = serde_json::from_str(&json)?;
+    assert_eq!(told["belief"]["figures"]["parents"], 50, "{json}");
+    assert_eq!(told["unreadable"].as_array().map(Vec::len), Some(0), "{json}");
+    let mut nobody = wirespan(&stage, &["doctor", "--pid", "1", "--metrics", &address])?;
+    assert_eq!(nobody.wait()?.code(), Some(1));
+    assert!(nobody.stdout().contains("has seen no call of it"), "{}", nobody.stdout());
+    drop(agent.stop()?);
+    let mut alone = wirespan(&stage, &["doctor", "--pid", &pid, "--metrics", &address])?;
+    assert!(!alone.wait()?.success());
+    assert!(alone.stderr().contains("no agent answers") && alone.stderr().contains(&address));
+    Ok(())
+}
+
+fn doctor_of(stage: &Stage, pid: &str, address: &str) -> Result<String> {
+    wirespan(stage, &["doctor", "--pid", pid, "--metrics", address])?.finish()
 }
 
 #[test]
@@ -73,7 +107,7 @@ fn trace_ends_after_the_time_given() -> Result<()> {
     let mut trace = wirespan(&stage, &["trace", "--port", &port, "--for", "5s"])?;
     let url = format!("http://127.0.0.1:{port}/hello/seen");
     // Until the first span shows that it watches.
-    let seen = wirespan_tests::wait::until("a request in the tree", || {
+    let seen = wait::until("a request in the tree", || {
         Launch::new("curl").args(["-q", "-sS", &url]).start(stage.dir()).and_then(Process::finish).ok()?;
         trace.stdout().contains("/hello/seen").then_some(())
     });

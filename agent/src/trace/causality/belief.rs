@@ -94,9 +94,9 @@ impl Belief {
         self.shown.push(shown)
     }
 
-    /// A call of this kind seemed to end in the answer of another request than its own.
-    pub(super) fn chance(&mut self, kind: u64) {
-        self.kinds.show(kind, Shown::Differs);
+    /// A call of this kind has shown this, which says nothing of the process.
+    pub(super) fn show_kind(&mut self, kind: u64, shown: Shown) {
+        self.kinds.show(kind, shown);
     }
 
     /// A call that was judged shows something else now.

@@ -6,9 +6,9 @@
 
 use rustc_hash::FxHashMap;
 
-use super::Runner;
+use super::{Runner, root_of};
 use crate::{
-    event::{Clarity, ConnectionId, Direction, LastInput, Task, Thread, Transfer},
+    event::{Clarity, ConnectionId, Direction, LastInput, Thread, Transfer},
     trace::{
         exchange::{Exchanges, Key},
         span::SpanKind,
@@ -24,6 +24,8 @@ const SEVERAL: usize = 8;
 #[derive(Debug, Default)]
 pub(in crate::trace) struct Inputs {
     taken: FxHashMap<(u32, Runner), Taken>,
+    /// Threads that were forgotten to make room.
+    pub(in crate::trace) forgotten: u64,
 }
 
 /// The ends of what was taken in from different connections, the first of them in place 0.
@@ -42,7 +44,7 @@ impl Inputs {
         exchanges: &Exchanges,
         transfer: &Transfer<'_>,
     ) -> Option<LastInput> {
-        let runner = (transfer.thread.pid, Runner::new(transfer.thread, transfer.task));
+        let runner = (transfer.thread.pid, Runner::of(transfer.thread, transfer.task));
         match transfer.direction {
             Direction::In if transfer.length > 0 => {
                 let end = transfer.position.saturating_add(u64::from(transfer.length) - 1);
@@ -61,19 +63,22 @@ impl Inputs {
         thread: Thread,
         input: Option<LastInput>,
     ) -> Option<LastInput> {
-        self.sent(exchanges, (thread.pid, Runner::new(thread, None)), input)
+        self.sent(exchanges, (thread.pid, Runner::of(thread, None)), input)
     }
 
     fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {
+        if let Some(taken) = self.taken.get_mut(&runner) {
+            if taken.used {
+                (taken.count, taken.used) = (0, false);
+            }
+            taken.add(end);
+            return;
+        }
         if self.taken.len() >= RUNNERS {
+            self.forgotten += self.taken.len() as u64;
             self.taken.clear();
         }
-        let first = Taken { ends: [end; SEVERAL], count: 0, used: false };
-        let taken = self.taken.entry(runner).or_insert(first);
-        if taken.used {
-            *taken = first;
-        }
-        taken.add(end);
+        self.taken.insert(runner, Taken { ends: [end; SEVERAL], count: 1, used: false });
     }
 
     fn sent(
@@ -87,8 +92,11 @@ impl Inputs {
             return Some(LastInput { for_call: Clarity::Mixed, for_answer: Clarity::Mixed, ..input });
         };
         let for_call = taken.clarity(exchanges, input);
-        // A request that was read is no reason to answer another one.
-        let for_answer = taken.responses(exchanges).clarity(exchanges, input);
+        let for_answer = match taken.count {
+            1 => for_call,
+            // A request that was read is no reason to answer another one.
+            _ => taken.responses(exchanges).clarity(exchanges, input),
+        };
         taken.used = true;
         Some(LastInput { for_call, for_answer, ..input })
     }
@@ -146,21 +154,7 @@ impl Taken {
     }
 }
 
-/// The request that what was taken in belongs to: itself, or that of the call whose response it is.
 fn root(exchanges: &Exchanges, connection: ConnectionId, end: u64) -> Option<Key> {
     let exchange = exchanges.connection(connection)?.by_input(end)?;
-    match exchange.kind {
-        SpanKind::Server => Some(Key { connection, ordinal: exchange.ordinal }),
-        SpanKind::Client => exchange.sides.root,
-    }
-}
-
-impl Runner {
-    /// Of a thread on which the runtime runs this, if it has tasks.
-    const fn new(thread: Thread, task: Option<Task>) -> Self {
-        match task {
-            Some(Task::Goroutine(id) | Task::Handed(id)) => Self::Goroutine(id),
-            _ => Self::Thread(thread.tid),
-        }
-    }
+    root_of(exchange, Key { connection, ordinal: exchange.ordinal })
 }

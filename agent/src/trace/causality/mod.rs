@@ -33,7 +33,7 @@ use super::{
     span::{Evidence, SpanKind},
 };
 use crate::{
-    event::{Clarity, Task, Timestamp},
+    event::{Clarity, Task, Thread, Timestamp},
     protocol::Origin,
 };
 
@@ -89,11 +89,16 @@ impl Default for Runner {
 }
 
 impl Runner {
-    const fn of(origin: &Origin) -> Self {
-        match origin.task {
-            Some(Task::Goroutine(id)) => Self::Goroutine(id),
-            _ => Self::Thread(origin.thread.tid),
+    /// Of a thread on which the runtime runs this, if it has tasks.
+    const fn of(thread: Thread, task: Option<Task>) -> Self {
+        match task {
+            Some(Task::Goroutine(id) | Task::Handed(id)) => Self::Goroutine(id),
+            _ => Self::Thread(thread.tid),
         }
+    }
+
+    const fn of_origin(origin: &Origin) -> Self {
+        Self::of(origin.thread, origin.task)
     }
 }
 
@@ -161,7 +166,7 @@ pub(in crate::trace) struct Sides {
 impl Sides {
     /// Of an exchange that begins in this epoch of its process, perhaps before the one in front of it is over.
     pub(in crate::trace) fn new(epoch: u32, origin: &Origin, early: bool) -> Self {
-        Self { epoch, reader: Runner::of(origin), early, ..Self::default() }
+        Self { epoch, reader: Runner::of_origin(origin), early, ..Self::default() }
     }
 
     /// What is received from here on belongs to no message.
@@ -171,7 +176,7 @@ impl Sides {
 
     /// The first byte of a call's response was read.
     pub(in crate::trace) const fn response_read(&mut self, origin: &Origin) {
-        self.reader = Runner::of(origin);
+        self.reader = Runner::of_origin(origin);
     }
 
     /// A call has its final response.
@@ -303,25 +308,32 @@ impl Causality {
         Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
     }
 
-    /// The head of a call was read: whether its start side alone names its parent, before the call has ended.
-    pub(in crate::trace) fn at_once(
+    /// The head of a call was read, which says of what kind it is: whether its start side alone names its parent, before it
+    /// has ended.
+    pub(in crate::trace) fn head_read(
         &self,
         exchanges: &mut Exchanges,
-        processes: &Processes,
+        processes: &mut Processes,
         key: Key,
         kind: u64,
     ) -> Option<Verdict> {
-        let call = exchanges.get_mut(key)?;
-        call.sides.kind = kind;
+        exchanges.get_mut(key)?.sides.kind = kind;
         let call = exchanges.get(key)?;
-        let request = exchanges.get(call.sides.root?)?;
-        let process = processes.get(call.pid)?;
-        let open = !request.sides.answered && request.pid == call.pid;
-        let known = !lost(processes, call) && !lost(processes, request) && !call.sides.handed;
+        let process = processes.get_mut(call.pid)?;
         let sides = &call.sides;
+        let request = sides.root.and_then(|root| exchanges.get(root));
+        let Some(request) = request.filter(|request| !request.sides.answered) else {
+            // An end side may still come; until then it speaks against calls of this kind.
+            if !sides.handed {
+                process.belief.show_kind(kind, belief::Shown::Unexplained);
+            }
+            return None;
+        };
         let believed =
             self.rules.start && sides.clear && process.belief.believes_starts(sides.unambiguous, kind);
-        (open && known && believed).then_some(Verdict::Parent(sides.root?, Evidence::Start))
+        let known = !lost(processes, call) && !lost(processes, request) && !sides.handed;
+        let root = sides.root.filter(|_| request.pid == call.pid && known && believed)?;
+        Some(Verdict::Parent(root, Evidence::Start))
     }
 
     /// The first byte of a request's final response was written: notes the end side. `None` when it was answered before;
@@ -366,14 +378,15 @@ impl Causality {
         if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
             && let Some(process) = processes.get_mut(call.pid)
         {
-            process.belief.chance(call.sides.kind);
+            process.belief.show_kind(call.sides.kind, belief::Shown::Differs);
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.sides.handed) else { return Some(None) };
         call.sides.weak = for_answer != Clarity::Clear;
         call.sides.ended = true;
         let previous = call.sides.previous;
-        let one_thread = call.sides.reader == reader && reader == Runner::of(origin) && call.pid == pid;
+        let one_thread =
+            call.sides.reader == reader && reader == Runner::of_origin(origin) && call.pid == pid;
         let verdict = self.judge_ended(exchanges, processes, trigger, key, one_thread);
         self.confirm_chain(exchanges, processes, previous, key);
         Some(Some((trigger, verdict)))
@@ -443,11 +456,20 @@ impl Causality {
 
 /// The request that a call with this trigger belongs to, the call that it continues, and how many it continues.
 fn start_side(exchanges: &Exchanges, trigger: Key) -> (Option<Key>, Option<Key>, u8) {
-    match exchanges.get(trigger) {
-        None => (None, None, 0),
-        Some(message) if message.kind == SpanKind::Server => (Some(trigger), None, 0),
-        Some(message) if message.sides.depth >= CHAIN => (None, Some(trigger), message.sides.depth),
-        Some(message) => (message.sides.root, Some(trigger), message.sides.depth + 1),
+    let Some(message) = exchanges.get(trigger) else { return (None, None, 0) };
+    let root = root_of(message, trigger);
+    match message.kind {
+        SpanKind::Server => (root, None, 0),
+        SpanKind::Client => (root, Some(trigger), message.sides.depth.saturating_add(1).min(CHAIN)),
+    }
+}
+
+/// The request that a message belongs to: itself, or that of the call whose response it is.
+fn root_of(message: &Exchange, key: Key) -> Option<Key> {
+    match message.kind {
+        SpanKind::Server => Some(key),
+        SpanKind::Client if message.sides.depth >= CHAIN => None,
+        SpanKind::Client => message.sides.root,
     }
 }
 

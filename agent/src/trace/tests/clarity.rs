@@ -84,3 +84,28 @@ fn agreement_of_what_was_read_together_is_no_agreement() {
     world.assert_root(calls[0]);
     world.assert_root(calls[1]);
 }
+
+/// One whose calls end in answers only when they happen to be read together with others, and are nobody's otherwise.
+#[test]
+fn what_speaks_against_a_kind_of_call_counts_also_when_it_is_known_at_once() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    prove(&mut world);
+    let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
+    let mut polls = vec![];
+    for _ in 0..200 {
+        let idle = world.write_request(polled, own, "/poll");
+        world.read_response(idle, own);
+        let request = world.read_request(client, own, "/");
+        let call = world.write_request(backend, own, "/out/1");
+        let poll = world.write_request(polled, own, "/poll");
+        world.read_response(call, own);
+        world.read_response(poll, own);
+        world.answer(request, own);
+        polls.extend([idle, poll]);
+    }
+    world.pass(40 * SECOND);
+    for poll in polls {
+        world.assert_root(poll);
+    }
+}

@@ -465,11 +465,9 @@ impl World {
             dropped: 0,
             process_drops: self.drops.get(&thread.pid).copied().unwrap_or(0),
         });
-        let weighed = self.tracer.weighed(&moved);
-        let Some(Event::Transfer(Transfer { last_input, .. })) = weighed else {
-            panic!("a transfer is weighed")
-        };
-        self.event(weighed.as_ref().unwrap_or(&moved));
+        let moved = self.tracer.weighed(&moved).unwrap_or(moved);
+        let Event::Transfer(Transfer { last_input, .. }) = moved else { unreachable!("it is a transfer") };
+        self.event(&moved);
         Origin { at, thread, position, last_input, task }
     }
 
