@@ -48,11 +48,11 @@ pub fn temporary() -> String {
 }
 
 impl Nginx {
-    /// Starts it in a cgroup; `locations` are added to the routes of the other test services.
+    /// Starts it in a cgroup, with which its workers end; `locations` are added to the routes of the other test services.
     ///
     /// # Errors
     /// When it does not listen.
-    pub fn start(cgroup: Option<&Cgroup>, dir: &Path, locations: &str) -> Result<Self> {
+    pub fn start(cgroup: &Cgroup, dir: &Path, locations: &str) -> Result<Self> {
         Self::with_room(cgroup, dir, locations, 4_096)
     }
 
@@ -60,7 +60,7 @@ impl Nginx {
     ///
     /// # Errors
     /// When it does not listen.
-    pub fn with_room(cgroup: Option<&Cgroup>, dir: &Path, locations: &str, room: u32) -> Result<Self> {
+    pub fn with_room(cgroup: &Cgroup, dir: &Path, locations: &str, room: u32) -> Result<Self> {
         let port = stage::port();
         let prefix = dir.join(format!("nginx-{port}"));
         fs::create_dir_all(prefix.join("files")).context("cannot make nginx's directory")?;
@@ -83,11 +83,8 @@ impl Nginx {
             config.replace("root .;", &format!("root {};", prefix.display())),
         )?;
         let nginx = machine::program("nginx").context("nginx is not installed")?;
-        let mut launch = Launch::new(nginx).arg("-p").arg(&prefix).args(["-c", "nginx.conf", "-e", "stderr"]);
-        if let Some(cgroup) = cgroup {
-            launch = launch.inside(cgroup);
-        }
-        let process = launch.start(dir)?;
+        let launch = Launch::new(nginx).arg("-p").arg(&prefix).args(["-c", "nginx.conf", "-e", "stderr"]);
+        let process = launch.inside(cgroup).start(dir)?;
         let started = Self { port, process };
         wait::until("nginx to listen", || TcpStream::connect(("127.0.0.1", port)).ok())
             .with_context(|| started.process.stderr())?;

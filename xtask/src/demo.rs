@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
          location /stock/ {{ proxy_pass http://127.0.0.1:{}/; }}\n",
         python.port, node.port
     );
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), &locations)?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), &locations)?;
     println!(
         "demo: curl → nginx (port {}) → orders (Python, {}) ⇄ stock (Node, {})",
         nginx.port, python.port, node.port

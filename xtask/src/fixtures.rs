@@ -188,7 +188,7 @@ impl Scene {
 /// nginx by itself: keep-alive, a file that the client has, chunks of its own.
 fn nginx(scene: &Scene) -> Result<Recorded> {
     let fresh = "        location /fresh/ { if_modified_since before; rewrite ^ /files/100 break; }\n";
-    let nginx = Nginx::start(Some(&scene.stage.cgroup), scene.stage.dir(), fresh)?;
+    let nginx = Nginx::start(&scene.stage.cgroup, scene.stage.dir(), fresh)?;
     let mut list = requests();
     // The size for which there is a file.
     for request in list.iter_mut().filter(|request| request.path.starts_with("/chunked/")) {
@@ -210,7 +210,7 @@ fn proxy(scene: &Scene) -> Result<Recorded> {
          location /python/ {{ proxy_pass http://127.0.0.1:{}/; }}\n",
         node.port, python.port
     );
-    let nginx = Nginx::start(Some(&scene.stage.cgroup), scene.stage.dir(), &locations)?;
+    let nginx = Nginx::start(&scene.stage.cgroup, scene.stage.dir(), &locations)?;
     let list = [
         get("/node/chunked/2500/one"),
         get("/python/hello/two"),
@@ -237,7 +237,7 @@ fn proxy(scene: &Scene) -> Result<Recorded> {
 fn command(scene: &Scene) -> Result<Recorded> {
     let python = Service::Python.start(&scene.stage)?;
     let location = format!("        location /python/ {{ proxy_pass http://127.0.0.1:{}/; }}\n", python.port);
-    let nginx = Nginx::start(Some(&scene.stage.cgroup), scene.stage.dir(), &location)?;
+    let nginx = Nginx::start(&scene.stage.cgroup, scene.stage.dir(), &location)?;
     let list = [get("/python/hello/one"), get("/hello/two"), get("/python/bytes/2000/three")];
     let context = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let config = clients::curl_config(&scene.stage, nginx.port, &list, &[context])?;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use wirespan_tests::{
     agent::Agent,
+    cgroup::Cgroup,
     machine,
     nginx::Nginx,
     process::{Launch, Process},
@@ -27,9 +28,10 @@ fn doctor_says_that_tracing_works_here() -> Result<()> {
 #[test]
 fn doctor_tells_how_far_a_process_is_believed() -> Result<()> {
     let Some(stage) = Stage::shared("belief", &["nginx", "curl"]) else { return Ok(()) };
-    let back = Nginx::start(None, stage.dir(), "")?;
+    let aside = Cgroup::create("belief-backend")?;
+    let back = Nginx::start(&aside, stage.dir(), "")?;
     let proxied = format!("location /via/ {{ proxy_pass http://127.0.0.1:{}/hello/; }}", back.port);
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), &proxied)?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), &proxied)?;
     let agent = Agent::start(&stage)?;
     let url = format!("http://127.0.0.1:{}/via/[1-50]", nginx.port);
     Launch::new("curl").args(["-q", "-sS", "-o", "/dev/null", &url]).start(stage.dir())?.finish()?;
@@ -77,7 +79,7 @@ fn the_default_configuration_is_explained_and_checked() -> Result<()> {
 #[test]
 fn trace_without_a_choice_lists_what_listens() -> Result<()> {
     let Some(stage) = Stage::shared("choice", &["nginx"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let mut trace = wirespan(&stage, &["trace"])?;
     assert_eq!(trace.wait()?.code(), Some(2));
     let said = trace.stderr() + &trace.stdout();
@@ -88,7 +90,7 @@ fn trace_without_a_choice_lists_what_listens() -> Result<()> {
 #[test]
 fn trace_starts_a_command_and_forwards_its_status() -> Result<()> {
     let Some(stage) = Stage::shared("command", &["nginx", "curl"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let url = format!("http://127.0.0.1:{}/hello/command", nginx.port);
     let script = format!("curl -q -sS {url}; exit 7");
     for format in ["tree", "json"] {
@@ -102,7 +104,7 @@ fn trace_starts_a_command_and_forwards_its_status() -> Result<()> {
 #[test]
 fn trace_ends_after_the_time_given() -> Result<()> {
     let Some(stage) = Stage::shared("for", &["nginx", "curl"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let port = nginx.port.to_string();
     let mut trace = wirespan(&stage, &["trace", "--port", &port, "--for", "5s"])?;
     let url = format!("http://127.0.0.1:{port}/hello/seen");

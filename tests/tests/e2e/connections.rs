@@ -182,9 +182,9 @@ fn curl(stage: &Stage, selected: bool, port: u16) -> Result<Process> {
 #[test]
 fn only_selected_processes_are_traced() -> Result<()> {
     let Some(stage) = Stage::shared("selected", &["nginx", "curl"]) else { return Ok(()) };
-    let selected = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
-    let other = wirespan_tests::cgroup::Cgroup::create("other")?;
-    let unselected = Nginx::start(Some(&other), stage.dir(), "")?;
+    let selected = Nginx::start(&stage.cgroup, stage.dir(), "")?;
+    let other = Cgroup::create("other")?;
+    let unselected = Nginx::start(&other, stage.dir(), "")?;
     let agent = Agent::start(&stage)?;
     curl(&stage, false, selected.port)?.finish()?;
     curl(&stage, true, unselected.port)?.finish()?;
@@ -246,7 +246,8 @@ fn a_server_that_starts_after_the_agent_is_found_by_its_port() -> Result<()> {
 #[test]
 fn what_was_read_before_an_eviction_causes_nothing_after_it() -> Result<()> {
     let Some(stage) = Stage::alone("evicted", &["nginx", "/usr/bin/python3"]) else { return Ok(()) };
-    let nginx = Nginx::start(None, stage.dir(), "")?;
+    let aside = Cgroup::create("evicted-backend")?;
+    let nginx = Nginx::start(&aside, stage.dir(), "")?;
     let script = stage.file("evicted.py", include_str!("../../programs/evicted.py"))?;
     let port = stage::port();
     let words = [port.to_string(), nginx.port.to_string()];

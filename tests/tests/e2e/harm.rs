@@ -46,7 +46,7 @@ fn assert_unharmed(report: &str) {
 #[test]
 fn at_full_speed_every_request_is_a_span() -> Result<()> {
     let Some(stage) = Stage::alone("full-speed", &["nginx", "wrk"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let mut losses = Vec::new();
     for _ in 0..3 {
         losses = full_speed(&stage, &nginx)?;
@@ -106,7 +106,7 @@ fn telling(path: &str) -> Option<(u16, u64)> {
 #[test]
 fn a_ring_of_one_page_loses_nothing_silently() -> Result<()> {
     let Some(stage) = Stage::alone("one-page", &["nginx", "wrk"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let agent = Agent::with_select(&stage, &format!("{}capture: {{ ring_bytes: 4096 }}\n", stage.select()))?;
     let script = stage.file("telling.lua", TELLING)?;
     let url = format!("http://127.0.0.1:{}/", nginx.port);
@@ -140,7 +140,7 @@ fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
     const CROWD: u32 = 100_000;
     let Some(stage) = Stage::alone("crowd", &["nginx", "/usr/bin/python3"]) else { return Ok(()) };
     let aside = Cgroup::create("crowd-clients")?;
-    let nginx = Nginx::with_room(Some(&stage.cgroup), stage.dir(), "", CROWD + 10_000)?;
+    let nginx = Nginx::with_room(&stage.cgroup, stage.dir(), "", CROWD + 10_000)?;
     let agent = Agent::start(&stage)?;
     let script = stage.file("crowd.py", include_str!("../../programs/crowd.py"))?;
     let words = [nginx.port.to_string(), CROWD.to_string(), "3".to_owned()];
@@ -226,7 +226,7 @@ fn loaded() -> Result<BTreeSet<String>> {
 #[test]
 fn a_killed_agent_leaves_nothing_and_fails_no_request() -> Result<()> {
     let Some(stage) = Stage::alone("killed", &["nginx", "wrk", "bpftool"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let before = loaded()?;
     let mut agent = Agent::start(&stage)?;
     assert!(loaded()?.len() > before.len(), "the agent has loaded programs");
@@ -336,7 +336,7 @@ fn an_error_in_the_configuration_has_file_and_line() -> Result<()> {
 
 /// An agent in trouble keeps out of the way: requests succeed, it says what is wrong, it ends when asked.
 fn in_trouble(stage: &Stage, export: &str, words: &[&str]) -> Result<()> {
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let file = stage.file("trouble.yaml", &config(stage, export))?;
     let mut agent = agent::command(&file)?.start(stage.dir())?;
     agent.says("ready")?;

@@ -31,7 +31,7 @@ fn service_with_client(name: &str, service: Service, client: Client) -> Result<(
 fn nginx_with_client(name: &str, client: Client) -> Result<()> {
     let needs = [&["nginx"], client.needs()].concat();
     let Some(stage) = Stage::shared(name, &needs) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let agent = Agent::start(&stage)?;
     let expected = client.run(&stage, nginx.port, &requests(name, ROUNDS))?;
     let rows = agent.stop()?;

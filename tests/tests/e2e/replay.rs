@@ -58,7 +58,7 @@ fn a_replay_writes_what_the_live_run_wrote_byte_by_byte() -> Result<()> {
     };
     let python = Service::Python.start(&stage)?;
     let proxy = format!("        location /py/ {{ proxy_pass http://127.0.0.1:{}/; }}\n", python.port);
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), &proxy)?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), &proxy)?;
     let log = stage.dir().join("run.wslog");
     let agent = Agent::recording(&stage, &log)?;
     let mut list = requests("replay", 4);
@@ -86,7 +86,7 @@ fn a_replay_shows_the_trees_that_the_terminal_showed() -> Result<()> {
     };
     let python = Service::Python.start(&stage)?;
     let proxy = format!("        location /py/ {{ proxy_pass http://127.0.0.1:{}/; }}\n", python.port);
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), &proxy)?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), &proxy)?;
     let log = stage.dir().join("trace.wslog").display().to_string();
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", nginx.port);
     let script = format!(
@@ -129,7 +129,7 @@ fn a_replay_shows_the_trees_that_the_terminal_showed() -> Result<()> {
 #[test]
 fn whatever_is_left_of_a_log_is_replayed() -> Result<()> {
     let Some(stage) = Stage::shared("replay-cut", &["nginx", "curl"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let log = stage.dir().join("cut.wslog");
     let mut agent = Agent::recording(&stage, &log)?;
     let list = requests("cut", 3);
@@ -212,7 +212,7 @@ fn a_redacted_log_keeps_exchanges_and_no_secrets() -> Result<()> {
 #[test]
 fn a_recording_ends_at_its_limit_and_at_a_full_disk() -> Result<()> {
     let Some(stage) = Stage::shared("replay-full", &["nginx", "curl"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let small = SmallDisk::mount(&stage)?;
     let port = nginx.port.to_string();
     let url = format!("http://127.0.0.1:{port}/hello/[1-300]");

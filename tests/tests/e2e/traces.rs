@@ -16,7 +16,7 @@ use crate::check::{brief, the};
 #[test]
 fn an_incoming_traceparent_is_honoured() -> Result<()> {
     let Some(stage) = Stage::shared("traceparent", &["nginx", "curl"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let agent = Agent::start(&stage)?;
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let header = format!("traceparent: 00-{trace}-b7ad6b7169203331-01");
@@ -40,7 +40,7 @@ fn an_incoming_traceparent_is_honoured() -> Result<()> {
 #[test]
 fn both_ends_on_one_host_are_one_trace() -> Result<()> {
     let Some(stage) = Stage::shared("flow", &["nginx", "curl"]) else { return Ok(()) };
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let agent = Agent::start(&stage)?;
     let list: Vec<_> =
         (0..10).map(|n| Request { method: "GET", path: format!("/hello/flow-{n}"), size: 0 }).collect();
@@ -72,7 +72,7 @@ fn a_chain_of_three_services_is_one_trace() -> Result<()> {
     };
     let (node, python) = (Service::Node.start(&stage)?, Service::Python.start(&stage)?);
     let proxy = format!("        location /py/ {{ proxy_pass http://127.0.0.1:{}/; }}\n", python.port);
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), &proxy)?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), &proxy)?;
     let agent = Agent::start(&stage)?;
     let outside = |n: usize| format!("/py/call/{}/hello/{n}", node.port);
     let list: Vec<_> = (0..10).map(|n| Request { method: "GET", path: outside(n), size: 0 }).collect();
@@ -115,7 +115,7 @@ fn no_parent_is_wrong_under_concurrency() -> Result<()> {
     };
     let (inner, outer) = (Service::Python.start(&stage)?, Service::Python.start(&stage)?);
     let proxy = format!("        location /py/ {{ proxy_pass http://127.0.0.1:{}/; }}\n", outer.port);
-    let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), &proxy)?;
+    let nginx = Nginx::start(&stage.cgroup, stage.dir(), &proxy)?;
     let agent = Agent::start(&stage)?;
     let url = format!("http://127.0.0.1:{}/py/call/{}/hello/[1-60]", nginx.port, inner.port);
     let curl = Launch::new("curl").args(["-q", "-sS", "-Z", "--parallel-max", "8", "-o", "/dev/null", &url]);

@@ -100,11 +100,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let Some(stage) = Stage::alone(name, &["nginx", "wrk", "/usr/bin/python3", "node"]) else {
             bail!("the guest lacks a program")
         };
-        let collector = Nginx::start(Some(&aside), stage.dir(), "")?;
+        let collector = Nginx::start(&aside, stage.dir(), "")?;
         let agent = || arguments.export.agent(&stage, collector.port);
         let (off, on) = match name {
             "nginx" => {
-                let nginx = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
+                let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
                 off_and_on(&stage, load, nginx.port, &nginx.workers(), &agent)?
             }
             "go" => service(&stage, load, Service::Go, &agent)?,

@@ -31,8 +31,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("the benchmark cannot run on this machine")
     };
     let bystanders = Cgroup::create("bystanders")?;
-    let selected = Nginx::start(Some(&stage.cgroup), stage.dir(), "")?;
-    let unselected = Nginx::start(Some(&bystanders), stage.dir(), "")?;
+    let selected = Nginx::start(&stage.cgroup, stage.dir(), "")?;
+    let unselected = Nginx::start(&bystanders, stage.dir(), "")?;
     // Its collector is the one that is not traced.
     let rig = Rig { stage, export: arguments.export, collector: unselected.port };
     let load = Load { connections: 64, seconds: arguments.seconds };
