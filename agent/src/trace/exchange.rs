@@ -285,6 +285,23 @@ impl Exchanges {
         }
     }
 
+    /// The requests that a process has read and not answered, in that order. Looks at all connections.
+    pub(super) fn unanswered(&self, pid: u32) -> Vec<(Key, Timestamp)> {
+        let waits = |exchange: &&Exchange| {
+            exchange.kind == SpanKind::Server
+                && exchange.pid == pid
+                && exchange.open()
+                && !exchange.sides.is_answered()
+        };
+        let of = |(id, connection): (&ConnectionId, &'_ Connection)| -> Vec<(Key, Timestamp)> {
+            let found = connection.exchanges.iter().filter(waits);
+            found.map(|it| (Key { connection: *id, ordinal: it.ordinal }, it.at)).collect()
+        };
+        let mut found: Vec<_> = self.connections.iter().flat_map(of).collect();
+        found.sort_unstable_by_key(|(key, at)| (*at, key.connection.0, key.ordinal));
+        found
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.connections.len()
     }

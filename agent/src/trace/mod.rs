@@ -75,6 +75,8 @@ enum Notice {
 /// What is forgotten a while after its end.
 #[derive(Debug, Clone, Copy)]
 enum Gone {
+    /// Calls that tasks of this process had claimed by this time, if it is not believed by now.
+    Claims(u32, Timestamp),
     /// The one that was first seen at this time.
     Connection(ConnectionId, Timestamp),
     Process(u32),
@@ -264,6 +266,7 @@ impl Tracer {
         self.give_notices();
         while let Some(gone) = self.gone.pop_due(at) {
             match gone {
+                Gone::Claims(pid, until) => self.expire_claims(pid, until),
                 Gone::Process(pid) => self.processes.forget(pid),
                 Gone::Connection(id, opened_at) => self.forget_connection(id, opened_at),
             }
@@ -273,6 +276,11 @@ impl Tracer {
     /// There will be no further event: what waits goes as it stands, and so does what ends from now on.
     fn finish(&mut self) {
         self.shutdown = true;
+        while let Some(gone) = self.gone.pop() {
+            if let Gone::Claims(pid, until) = gone {
+                self.expire_claims(pid, until);
+            }
+        }
         self.flows.expire_all(&mut self.exchanges, &mut self.counters);
         self.decide_settled();
         self.expire_all_waiting();

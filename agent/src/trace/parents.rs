@@ -1,14 +1,17 @@
 //! Decisions: which of the things that can name a span's parent does, and when enough is known to say so.
 
 use super::{
-    Tracer,
-    causality::{Causality, Orphan, Settled, Trigger, Verdict},
+    Gone, Tracer,
+    causality::{Causality, Claimed, Orphan, Settled, Trigger, Verdict},
     content::Found,
     exchange::{Key, Parentage},
     flow::Partner,
     span::{Evidence, SpanKind},
 };
-use crate::{event::LastInput, protocol::Origin};
+use crate::{
+    event::{LastInput, Timestamp},
+    protocol::Origin,
+};
 
 impl Tracer {
     /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
@@ -81,7 +84,19 @@ impl Tracer {
         self.settle(&settled);
     }
 
+    /// Claims of tasks that have waited for long enough.
+    pub(super) fn expire_claims(&mut self, pid: u32, until: Timestamp) {
+        let mut settled = Vec::new();
+        Causality::expire_claims(&mut self.processes, pid, until, &mut settled);
+        self.settle(&settled);
+    }
+
     fn settle(&mut self, settled: &[Settled]) {
+        let unproven = settled.iter().find(|settled| settled.claim == Claimed::Unproven);
+        if let Some(call) = unproven.and_then(|settled| self.exchanges.get(settled.call)) {
+            let pid = call.pid;
+            self.forget_later(Gone::Claims(pid, self.now));
+        }
         for settled in settled {
             let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
             if let Some(verdict) = self.causality.settle(exchanges, processes, *settled) {

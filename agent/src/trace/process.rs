@@ -8,7 +8,7 @@ use super::{
     causality::{Belief, Tasks},
     instrumented::Otlp,
 };
-use crate::event::{ProcessFacts, Timestamp, UNKNOWN_SERVICE};
+use crate::event::{ProcessFacts, UNKNOWN_SERVICE};
 
 /// Processes whose tasks are followed.
 const WITH_TASKS: usize = 256;
@@ -151,16 +151,15 @@ impl Processes {
         self.by_pid.get_mut(&pid)
     }
 
-    /// The tasks of a process, from the first on that it names; `None`: it is not known, or too many have some.
-    pub(super) fn tasks(&mut self, pid: u32, now: Timestamp) -> Option<&mut Tasks> {
+    /// The tasks of a process, made when it names the first; `None`: it is not known, or too many have some.
+    pub(super) fn tasks(&mut self, pid: u32, make: impl FnOnce(&Process) -> Tasks) -> Option<&mut Tasks> {
         let process = self.by_pid.get_mut(&pid)?;
         if process.tasks.is_none() {
             if self.with_tasks >= WITH_TASKS {
                 return None;
             }
             self.with_tasks += 1;
-            let open = process.belief.open_requests();
-            process.tasks = Some(Box::new(Tasks::new(process.epoch, now, open)));
+            process.tasks = Some(Box::new(make(process)));
         }
         process.tasks.as_deref_mut()
     }

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use wirespan_tests::{
     agent::Agent,
+    cgroup::Cgroup,
     machine,
     nginx::Nginx,
     process::{Launch, Process},

@@ -1,13 +1,13 @@
 //! The task join as the tracer asks for it: what each message means for the tasks of its process, and what a task that claims
 //! a call means for the call's verdict. A parent that the two sides have named stays.
 
-use super::{Causality, Settled, Verdict, lost};
+use super::{Causality, Claimed, Settled, Tasks, Verdict, lost};
 use crate::{
-    event::Task,
+    event::{Task, Timestamp},
     protocol::Origin,
     trace::{
         exchange::{Exchange, Exchanges, Key},
-        process::Processes,
+        process::{Process, Processes},
         span::{Evidence, SpanKind},
     },
 };
@@ -52,11 +52,13 @@ impl Causality {
         else {
             return false;
         };
-        let Some(tasks) = processes.tasks(pid, origin.at) else { return false };
+        let Some(tasks) = processes.tasks(pid, |process| first(exchanges, process, pid, origin.at)) else {
+            return false;
+        };
         tasks.lost(epoch, origin.at, open, settled);
         let followed = tasks.call(exchanges, key, id, settled);
         let alone = open <= 1;
-        let held = followed && tasks.believed(alone);
+        let held = followed && tasks.worth_waiting(alone);
         self.task_contradictions += std::mem::take(&mut tasks.contradictions);
         if let Some(call) = exchanges.get_mut(key) {
             (call.sides.followed, call.sides.alone, call.sides.held) = (followed, alone, held);
@@ -103,6 +105,18 @@ impl Causality {
         }
     }
 
+    /// Claims of a process up to this time have waited for long enough.
+    pub(in crate::trace) fn expire_claims(
+        processes: &mut Processes,
+        pid: u32,
+        until: Timestamp,
+        settled: &mut Vec<Settled>,
+    ) {
+        if let Some(tasks) = processes.get_mut(pid).and_then(|process| process.tasks.as_deref_mut()) {
+            tasks.expire(until, settled);
+        }
+    }
+
     /// Whether a verdict must wait because the task that sent the call may still claim it. A parent that the two sides know
     /// ends the wait, and one that contradicts what the task has claimed ends the join for its process.
     pub(in crate::trace) fn hold_back(
@@ -140,10 +154,18 @@ impl Causality {
         settled: Settled,
     ) -> Option<Verdict> {
         let gone = |key| exchanges.get(key).is_none_or(|it: &Exchange| lost(processes, it));
-        let request = settled.request.filter(|request| !gone(*request) && !gone(settled.call));
+        let process = exchanges.get(settled.call).and_then(|call| processes.get(call.pid));
+        let off = process.and_then(|process| process.tasks.as_deref()).is_some_and(Tasks::is_off);
+        let request = match settled.claim {
+            Claimed::For(request) => Some(request).filter(|it| !gone(*it) && !gone(settled.call) && !off),
+            Claimed::No | Claimed::Unproven => None,
+        };
         let call = exchanges.get_mut(settled.call)?;
         let sides = &mut call.sides;
         sides.followed = false;
+        if settled.claim == Claimed::Unproven {
+            return None;
+        }
         sides.claimed = request;
         if let (Some(named), Some(request)) = (sides.named, request)
             && named != request
@@ -158,6 +180,24 @@ impl Causality {
             None => sides.otherwise.take().map(Verdict::Orphan),
         }
     }
+}
+
+/// The tasks of a process that has sent its first call: those that serve the requests which are open, if all of these are known.
+fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp) -> Tasks {
+    let open = process.belief.open_requests();
+    let mut known = exchanges.unanswered(pid);
+    known.retain(|(key, _)| exchanges.get(*key).is_some_and(|request| request.sides.epoch == process.epoch));
+    if (known.len() as u64) < open {
+        return Tasks::new(process.epoch, now, open);
+    }
+    let mut tasks = Tasks::new(process.epoch, Timestamp(0), 0);
+    for (key, at) in known {
+        tasks.opened(key, at);
+        if let Some(request) = exchanges.get_mut(key) {
+            request.sides.queued = request.sides.early;
+        }
+    }
+    tasks
 }
 
 fn contradict(processes: &mut Processes, pid: u32) {

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub(in crate::trace) use belief::Belief;
 pub(in crate::trace) use inputs::Inputs;
-pub(in crate::trace) use tasks::{Settled, Tasks};
+pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;
 
 use super::{
@@ -153,7 +153,7 @@ pub(in crate::trace) struct Sides {
     alone: bool,
     /// Call: the task that sent it may still claim it with an answer.
     followed: bool,
-    /// Call: the process is believed in that, so that it is no orphan before.
+    /// Call: the process is believed in that, or may be soon, so that it is no orphan before.
     held: bool,
     /// Call: why it is an orphan if its task does not claim it.
     otherwise: Option<Orphan>,

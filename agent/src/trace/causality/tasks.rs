@@ -11,7 +11,8 @@
 //! * it answers a request although it has answered another one since that was read: then it began later than the request.
 //!
 //! Belief is earned by calls in a row without a contradiction, of them as many while several requests were open, and each
-//! contradiction of a believed process doubles how many it needs. An end side that is believed and names another request than
+//! contradiction of a believed process doubles how many it needs. What was claimed until then waits a moment for it: calls that
+//! earn the belief are worth it, too. An end side that is believed and names another request than
 //! the join did ends the join for good in that process. A task whose calls nobody ever claims (a poller) is left out.
 
 use std::collections::VecDeque;
@@ -35,6 +36,16 @@ const CALLS: usize = 8_192;
 const REQUESTS: usize = 8_192;
 /// Calls of one task that wait for its answer.
 const CALLS_OF_TASK: usize = 256;
+/// Claims that wait until the process is believed.
+const UNPROVEN: usize = 1_024;
+
+/// A call that was claimed while its process was not believed yet.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    call: Key,
+    request: Key,
+    at: Timestamp,
+}
 
 /// A call, and how many of its process came before it.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +85,8 @@ pub(in crate::trace) struct Tasks {
     apart: u64,
     needed: u64,
     off: bool,
+    /// What was claimed since the last contradiction and is not believed, while several requests were open, and while one was.
+    unproven: [VecDeque<Claim>; 2],
     pub(in crate::trace) contradictions: u64,
 }
 
@@ -81,8 +94,22 @@ pub(in crate::trace) struct Tasks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) struct Settled {
     pub(in crate::trace) call: Key,
-    /// The request that it belongs to; `None`: this names none.
-    pub(in crate::trace) request: Option<Key>,
+    pub(in crate::trace) claim: Claimed,
+}
+
+/// Whether a task has claimed a call, for the request that it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::trace) enum Claimed {
+    For(Key),
+    /// It has, and will be believed soon, or not.
+    Unproven,
+    No,
+}
+
+impl Settled {
+    const fn nobodys(call: Key) -> Self {
+        Self { call, claim: Claimed::No }
+    }
 }
 
 impl Tasks {
@@ -101,6 +128,7 @@ impl Tasks {
             apart: 0,
             needed: SEEN,
             off: false,
+            unproven: Default::default(),
             contradictions: 0,
         }
     }
@@ -110,7 +138,8 @@ impl Tasks {
         if self.epoch == epoch {
             return;
         }
-        settled.extend(self.calls.drain(..).map(|(call, _)| Settled { call: call.key, request: None }));
+        settled.extend(self.calls.drain(..).map(|(call, _)| Settled::nobodys(call.key)));
+        self.disprove(settled);
         self.contexts.clear();
         self.open.clear();
         (self.epoch, self.since, self.unknown) = (epoch, now, unknown);
@@ -137,10 +166,20 @@ impl Tasks {
         }
     }
 
+    /// Whether an end side has named another request than the join did.
+    pub(super) const fn is_off(&self) -> bool {
+        self.off
+    }
+
     /// An end side names another request than the join did.
     pub(super) fn contradicted(&mut self) {
         self.off = true;
         self.contradictions += 1;
+    }
+
+    /// Whether the verdict on a call that is sent now waits for its task: that is believed, or may be soon.
+    pub(super) const fn worth_waiting(&self, alone: bool) -> bool {
+        self.believed(alone) || !self.off && self.needed <= SEEN_AGAIN
     }
 
     /// Whether a call that was sent now would be believed; `alone`: no more than one request is open.
@@ -173,14 +212,14 @@ impl Tasks {
         }
         let impatient = context.calls.iter().any(|call| exchanges.get(call.key).is_some_and(awaited));
         if impatient || context.calls.len() >= CALLS_OF_TASK {
-            settled.extend(context.calls.drain(..).map(|call| Settled { call: call.key, request: None }));
+            settled.extend(context.calls.drain(..).map(|call| Settled::nobodys(call.key)));
         }
         let call = Call { key, number: self.sent };
         context.calls.push(call);
         self.sent += 1;
         self.calls.push_back((call, id));
         if impatient {
-            self.contradiction();
+            self.contradiction(settled);
         }
         true
     }
@@ -212,18 +251,54 @@ impl Tasks {
             if mine && !request.sides.queued && !late {
                 claimed.push((call.key, sent.sides.alone));
             } else {
-                settled.push(Settled { call: call.key, request: None });
+                settled.push(Settled::nobodys(call.key));
             }
         }
         if contradicts {
-            self.contradiction();
+            self.contradiction(settled);
         }
         for (call, alone) in claimed {
-            let request = self.believed(alone).then_some(key);
-            settled.push(Settled { call, request });
+            self.claim(Claim { call, request: key, at }, alone, settled);
             if !contradicts {
                 self.clean += 1;
                 self.apart += u64::from(!alone);
+            }
+        }
+        self.prove(settled);
+    }
+
+    fn claim(&mut self, claim: Claim, alone: bool, settled: &mut Vec<Settled>) {
+        let unproven = &mut self.unproven[usize::from(alone)];
+        if unproven.len() >= UNPROVEN {
+            settled.extend(unproven.pop_front().map(|claim| Settled::nobodys(claim.call)));
+        }
+        unproven.push_back(claim);
+        settled.push(Settled { call: claim.call, claim: Claimed::Unproven });
+    }
+
+    /// What was claimed is believed as soon as the process is.
+    fn prove(&mut self, settled: &mut Vec<Settled>) {
+        for alone in [false, true] {
+            if self.believed(alone) {
+                let claims = self.unproven[usize::from(alone)].drain(..);
+                settled.extend(
+                    claims.map(|claim| Settled { call: claim.call, claim: Claimed::For(claim.request) }),
+                );
+            }
+        }
+    }
+
+    /// What was claimed before a contradiction is nobody's.
+    fn disprove(&mut self, settled: &mut Vec<Settled>) {
+        let claims = self.unproven.iter_mut().flat_map(|unproven| unproven.drain(..));
+        settled.extend(claims.map(|claim| Settled::nobodys(claim.call)));
+    }
+
+    /// What was claimed up to this time has waited for long enough.
+    pub(in crate::trace) fn expire(&mut self, until: Timestamp, settled: &mut Vec<Settled>) {
+        for unproven in &mut self.unproven {
+            while let Some(claim) = unproven.pop_front_if(|claim| claim.at <= until || self.off) {
+                settled.push(Settled::nobodys(claim.call));
             }
         }
     }
@@ -238,24 +313,25 @@ impl Tasks {
                 if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {
                     return;
                 }
-                self.unclaimed(call, id, oldest.is_none_or(|oldest| oldest > sent.at));
-                settled.push(Settled { call: call.key, request: None });
+                self.unclaimed(call, id, oldest.is_none_or(|oldest| oldest > sent.at), settled);
+                settled.push(Settled::nobodys(call.key));
             }
             self.calls.pop_front();
         }
     }
 
-    fn unclaimed(&mut self, call: Call, id: u64, contradicts: bool) {
+    fn unclaimed(&mut self, call: Call, id: u64, contradicts: bool, settled: &mut Vec<Settled>) {
         if let Some(context) = self.contexts.get_mut(&id) {
             context.calls.retain(|other| other.number != call.number);
             context.unclaimed = context.unclaimed.saturating_add(1);
         }
         if contradicts && call.number >= self.excused {
-            self.contradiction();
+            self.contradiction(settled);
         }
     }
 
-    fn contradiction(&mut self) {
+    fn contradiction(&mut self, settled: &mut Vec<Settled>) {
+        self.disprove(settled);
         self.contradictions += 1;
         let believed = self.clean >= self.needed;
         let needed = if believed { self.needed.saturating_mul(2) } else { self.needed };
@@ -273,7 +349,8 @@ impl Tasks {
     /// Room for another context: too many, and the process begins anew.
     fn make_room(&mut self, id: u64, settled: &mut Vec<Settled>) {
         if self.contexts.len() >= CONTEXTS && !self.contexts.contains_key(&id) {
-            settled.extend(self.calls.drain(..).map(|(call, _)| Settled { call: call.key, request: None }));
+            settled.extend(self.calls.drain(..).map(|(call, _)| Settled::nobodys(call.key)));
+            self.disprove(settled);
             self.contexts.clear();
             (self.clean, self.apart) = (0, 0);
         }
