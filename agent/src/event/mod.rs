@@ -120,6 +120,18 @@ pub enum Clarity {
     Mixed,
 }
 
+impl Clarity {
+    /// Of an input that stands for another one: no clearer than either.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Clear, clarity) | (clarity, Self::Clear) => clarity,
+            (Self::Mixed, _) | (_, Self::Mixed) => Self::Mixed,
+            _ => self,
+        }
+    }
+}
+
 /// Why the bytes of a call were not captured although the call was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

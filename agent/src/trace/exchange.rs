@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 use rustc_hash::FxHashMap;
 
 use super::{
-    causality::{Sides, Trigger, Verdict},
+    causality::{Carried, Sides, Trigger, Verdict},
     context::TraceParent,
     flow::{Flow, Partner},
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
@@ -175,6 +175,10 @@ pub(super) struct Connection {
     pub(super) flow: Flow,
     /// What its connect lends to the first request, which may be no trigger at all.
     pub(super) lent: Option<Trigger>,
+    /// No exchange was found on it yet.
+    pub(super) bare: bool,
+    /// What it carries while that is so and something was written to it.
+    pub(super) carried: Option<Box<Carried>>,
     /// In the order of their ordinals.
     pub(super) exchanges: VecDeque<Exchange>,
     /// How many of them are not exported.
@@ -193,6 +197,8 @@ impl Connection {
             seen: [0; 2],
             flow: Flow::default(),
             lent: None,
+            bare: true,
+            carried: None,
             exchanges: VecDeque::new(),
             live: 0,
             touched: true,
@@ -344,6 +350,8 @@ impl Exchanges {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         // Room first: one beyond the bound would double what the ring takes.
         while connection.exchanges.len() >= self.remembered.of_connection && connection.forget_oldest() {}
+        connection.bare = false;
+        connection.carried = None;
         connection.exchanges.push_back(exchange);
         connection.live += 1;
         self.live += 1;

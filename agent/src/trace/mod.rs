@@ -209,6 +209,9 @@ impl Tracer {
                     let end = transfer.position.saturating_add(u64::from(transfer.length));
                     let seen = &mut connection.seen[transfer.direction.index()];
                     *seen = end.max(*seen);
+                    if connection.bare {
+                        causality::carry(&mut self.exchanges, &self.processes, transfer);
+                    }
                 }
             }
             Event::HalfClosed { at, .. } | Event::Tick { at } => self.advance(*at),

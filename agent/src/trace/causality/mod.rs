@@ -13,6 +13,7 @@
 //! request was read cannot be its child.
 
 mod belief;
+mod carried;
 mod handed;
 mod inputs;
 mod join;
@@ -23,6 +24,7 @@ mod trigger;
 use serde::{Deserialize, Serialize};
 
 pub(in crate::trace) use belief::Belief;
+pub(in crate::trace) use carried::{Carried, carry};
 pub(in crate::trace) use inputs::Inputs;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;

@@ -1,6 +1,6 @@
 //! What a thread's last input means for what it sends.
 
-use super::lost;
+use super::{carried, lost};
 use crate::{
     event::{Clarity, LastInput},
     trace::{
@@ -29,10 +29,10 @@ impl Trigger {
         input: Option<LastInput>,
     ) -> Self {
         let Some(input) = input else { return Self::None };
-        let Some(exchange) =
-            exchanges.connection(input.connection).and_then(|connection| connection.by_input(input.position))
-        else {
-            return Self::None;
+        let Some(connection) = exchanges.connection(input.connection) else { return Self::None };
+        let Some(exchange) = connection.by_input(input.position) else {
+            let clarity = [input.for_call, input.for_answer];
+            return carried::cause(exchanges, processes, connection, input.position, clarity);
         };
         if exchange.sides.over {
             Self::None
@@ -41,6 +41,14 @@ impl Trigger {
         } else {
             let key = Key { connection: input.connection, ordinal: exchange.ordinal };
             Self::Message { key, for_call: input.for_call, for_answer: input.for_answer }
+        }
+    }
+
+    /// The message, if there is one.
+    pub(super) const fn key(self) -> Option<Key> {
+        match self {
+            Self::Message { key, .. } => Some(key),
+            Self::None | Self::Lost => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Event-log tests: a small fake host tells events and messages as the source and the parsers would.
 
 mod assembly;
+mod carried;
 mod causality;
 mod clarity;
 mod content;

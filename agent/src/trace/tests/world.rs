@@ -329,6 +329,11 @@ impl World {
         self.moved(connection, Direction::In, thread);
     }
 
+    /// Bytes are written that are no HTTP.
+    pub(super) fn write_more(&mut self, connection: ConnectionId, thread: Thread) {
+        self.moved(connection, Direction::Out, thread);
+    }
+
     pub(super) fn end(&mut self, exchange: Exchange, end: ExchangeEnd) {
         let message = Message::End { ordinal: exchange.ordinal, at: Timestamp(self.now), end };
         self.message(exchange.connection, message);

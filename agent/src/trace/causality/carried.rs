@@ -1,0 +1,140 @@
+//! Connections that are not HTTP, such as a database's: whatever is received from one was caused by what was written to it, so
+//! that it stands for the input that the writer had. The kernel side sees to that once it was told that a connection is opaque
+//! (`agent-ebpf/src/connection.rs`, `carry`); until then, which is all of its life where each request has a connection of its
+//! own, it is done here.
+
+use std::collections::VecDeque;
+
+use super::{Trigger, lost};
+use crate::{
+    event::{Clarity, Direction, Transfer},
+    trace::{
+        exchange::{Connection, Exchanges},
+        process::Processes,
+    },
+};
+
+/// What was received last, which some thread may still name.
+const RECEIVED: usize = 4;
+
+/// What a connection carries on which no message of HTTP was found yet.
+#[derive(Debug, Default)]
+pub(in crate::trace) struct Carried {
+    /// The input of what was written; that of the first thing is what the connect had.
+    wrote: Option<Trigger>,
+    /// Something was received since.
+    answered: bool,
+    /// The last byte of what was received, and what had been written.
+    received: VecDeque<(u64, Trigger)>,
+}
+
+impl Carried {
+    /// Two writes with different inputs before an answer: nothing.
+    fn write(&mut self, input: Trigger) {
+        let same = self.wrote.is_none_or(|wrote| wrote.key() == input.key());
+        self.wrote = Some(if same || self.answered { input } else { Trigger::None });
+        self.answered = false;
+    }
+
+    fn receive(&mut self, end: u64) {
+        let Some(wrote) = self.wrote else { return };
+        self.answered = true;
+        if self.received.len() >= RECEIVED {
+            self.received.pop_front();
+        }
+        self.received.push_back((end, wrote));
+    }
+
+    /// What the byte at this position was caused by, as it is worth now.
+    fn cause(&self, exchanges: &Exchanges, processes: &Processes, position: u64) -> Trigger {
+        let found = self.received.iter().find(|(end, _)| *end == position);
+        let Some(&(_, Trigger::Message { key, for_call, for_answer })) = found else { return Trigger::None };
+        match exchanges.get(key) {
+            Some(message) if !message.sides.over && !lost(processes, message) => {
+                Trigger::Message { key, for_call, for_answer }
+            }
+            Some(message) if !message.sides.over => Trigger::Lost,
+            _ => Trigger::None,
+        }
+    }
+}
+
+/// Bytes moved on a connection on which no exchange was found yet.
+pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, transfer: &Transfer<'_>) {
+    let Some(Connection { lent, carried, .. }) = exchanges.connection(transfer.connection) else { return };
+    let input = match (transfer.direction, lent, carried) {
+        (Direction::In, _, None) => return,
+        (Direction::In, ..) => Trigger::None,
+        (Direction::Out, Some(lent), None) => *lent,
+        (Direction::Out, ..) => Trigger::of(exchanges, processes, transfer.last_input),
+    };
+    let end = transfer.position.saturating_add(u64::from(transfer.length)).saturating_sub(1);
+    let Some(connection) = exchanges.connection_mut(transfer.connection) else { return };
+    let carried = connection.carried.get_or_insert_default();
+    match transfer.direction {
+        Direction::Out => carried.write(input),
+        Direction::In => carried.receive(end),
+    }
+}
+
+/// What the last byte that a thread took in was caused by, on a connection that is not HTTP.
+pub(super) fn cause(
+    exchanges: &Exchanges,
+    processes: &Processes,
+    connection: &Connection,
+    position: u64,
+    clarity: [Clarity; 2],
+) -> Trigger {
+    let Some(carried) = &connection.carried else { return Trigger::None };
+    let [call, answer] = clarity;
+    match carried.cause(exchanges, processes, position) {
+        Trigger::Message { key, for_call, for_answer } => {
+            Trigger::Message { key, for_call: for_call.and(call), for_answer: for_answer.and(answer) }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::ConnectionId, trace::exchange::Key};
+
+    fn input(connection: u64) -> Trigger {
+        let key = Key { connection: ConnectionId(connection), ordinal: 0 };
+        Trigger::Message { key, for_call: Clarity::Clear, for_answer: Clarity::Clear }
+    }
+
+    /// What each byte received stands for.
+    fn received(steps: &[Option<u64>]) -> Vec<Option<u64>> {
+        let mut carried = Carried::default();
+        for (end, step) in steps.iter().enumerate() {
+            match step {
+                Some(connection) => carried.write(input(*connection)),
+                None => carried.receive(end as u64),
+            }
+        }
+        carried.received.iter().map(|(_, cause)| cause.key().map(|key| key.connection.0)).collect()
+    }
+
+    #[test]
+    fn an_answer_stands_for_what_was_written_last() {
+        assert_eq!(received(&[Some(1), None]), [Some(1)]);
+        assert_eq!(received(&[Some(1), Some(1), None, None]), [Some(1), Some(1)]);
+        assert_eq!(received(&[Some(1), None, Some(2), None]), [Some(1), Some(2)]);
+        assert_eq!(received(&[None]), []);
+    }
+
+    #[test]
+    fn two_inputs_before_an_answer_are_none() {
+        assert_eq!(received(&[Some(1), Some(2), None]), [None]);
+        assert_eq!(received(&[Some(1), Some(2), Some(2), None]), [None]);
+        assert_eq!(received(&[Some(1), Some(2), None, Some(3), None]), [None, Some(3)]);
+    }
+
+    #[test]
+    fn little_is_remembered() {
+        let steps: Vec<_> = std::iter::once(Some(1)).chain((0..50).map(|_| None)).collect();
+        assert_eq!(received(&steps).len(), RECEIVED);
+    }
+}
