@@ -19,12 +19,14 @@ pub struct Limits {
     pub pending_requests: usize,
     /// A body of which more than this is still to come is asked of the source to be skipped (default 64 KiB).
     pub skip_bytes: u64,
-    /// Message starts that no parser knows, seen from the connection's start, after which it is given up (default 3).
+    /// Message starts that no parser knows, seen from the connection's start, after which it is given up (default 24): more
+    /// than a database takes to log in, ask and leave, since while it is read it is known what it stands for
+    /// (`trace::causality::carried`).
     pub unknown_starts: u32,
     /// The same for a connection that was joined late or has carried HTTP before: it may be in the middle of a message
     /// (default 8). Only calls that turn the direction of the traffic count then.
     pub unknown_starts_late: u32,
-    /// Calls without any message, from the connection's start, after which it is given up (default 16).
+    /// Calls without any message, from the connection's start, after which it is given up (default 64).
     pub unknown_calls: u32,
     /// The same for a connection that was joined late (default 1024).
     pub unknown_calls_late: u32,
@@ -39,9 +41,9 @@ impl Default for Limits {
             hold_nanos: 100_000_000,
             pending_requests: 256,
             skip_bytes: 64 * 1024,
-            unknown_starts: 3,
+            unknown_starts: 24,
             unknown_starts_late: 8,
-            unknown_calls: 16,
+            unknown_calls: 64,
             unknown_calls_late: 1024,
         }
     }
