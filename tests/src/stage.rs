@@ -159,6 +159,18 @@ impl Namespace {
         &self.0
     }
 
+    /// Gives its end of the wire to its only neighbour another address.
+    ///
+    /// # Errors
+    /// When it is not connected.
+    pub fn add_address(&self, address: &str) -> Result<()> {
+        let shown =
+            Command::new("ip").args(["-n", &self.0, "-o", "link", "show", "type", "veth"]).output()?;
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let wire = shown.split([':', '@']).nth(1).context("no wire")?.trim();
+        ip(&["-n", &self.0, "addr", "add", &format!("{address}/24"), "dev", wire])
+    }
+
     /// Connects two namespaces: `10.77.N.1` here, `10.77.N.2` there. Gives the two addresses.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod chain;
 mod check;
 mod commands;
 mod connections;
+mod flows;
 mod goroutines;
 mod harm;
 mod matrix;

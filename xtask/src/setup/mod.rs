@@ -27,6 +27,7 @@ const NEEDS: [Need; 15] = [
     Need { program: "javac", package: "default-jdk-headless", purpose: "tests" },
     Need { program: "go", package: "golang-go", purpose: "tests" },
     Need { program: "ip", package: "iproute2", purpose: "network namespaces in tests" },
+    Need { program: "nft", package: "nftables", purpose: "address translation in tests" },
     Need { program: "setpriv", package: "util-linux", purpose: "tests without privileges" },
     Need { program: "bpftool", package: "bpftool", purpose: "what tests find left in the kernel" },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", purpose: "tests under other kernels" },
