@@ -68,31 +68,29 @@ impl Agent {
     fn to_file(stage: &Stage, text: &str, log: Option<&Path>) -> Result<Self> {
         let spans = stage.dir().join(format!("spans-{}.jsonl", stage::port()));
         let export = format!("export: {{ file: {{ path: \"{}\" }} }}\n", spans.display());
-        Self::with_export(stage, text, &export, spans, log)
-    }
-
-    /// Starts it for everything in the stage's cgroup, exporting by OTLP/HTTP to this port of loopback.
-    ///
-    /// # Errors
-    /// As [`Agent::start`].
-    pub fn exporting(stage: &Stage, port: u16, compression: &str) -> Result<Self> {
-        let export = format!(
-            "export: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}\", protocol: http/protobuf, compression: {compression} }} }}\n"
-        );
-        Self::with_export(stage, &stage.select(), &export, stage.dir().join("no-spans"), None)
-    }
-
-    fn with_export(
-        stage: &Stage,
-        text: &str,
-        export: &str,
-        spans: PathBuf,
-        log: Option<&Path>,
-    ) -> Result<Self> {
         let metrics = stage::port();
         let listen = format!("metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n");
         let config = stage.file(&format!("agent-{metrics}.yaml"), &format!("{text}{export}{listen}"))?;
         Self::launched(command(&config)?, stage.dir(), log, spans, metrics)
+    }
+
+    /// Starts it, or this binary, for everything in the stage's cgroup, exporting by OTLP/HTTP to this port of loopback.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn exporting(stage: &Stage, port: u16, compression: &str, binary: Option<&Path>) -> Result<Self> {
+        let export = format!(
+            "export: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}\", protocol: http/protobuf, compression: {compression} }} }}\n"
+        );
+        let metrics = stage::port();
+        let listen = format!("metrics: {{ listen: \"127.0.0.1:{metrics}\" }}\n");
+        let text = format!("{}{export}{listen}", stage.select());
+        let config = stage.file(&format!("agent-{metrics}.yaml"), &text)?;
+        let launch = match binary {
+            Some(binary) => Launch::new(binary).arg("run").arg("--config").arg(&config),
+            None => command(&config)?,
+        };
+        Self::launched(launch, stage.dir(), None, stage.dir().join("no-spans"), metrics)
     }
 
     fn launched(

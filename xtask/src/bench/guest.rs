@@ -101,7 +101,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             bail!("the guest lacks a program")
         };
         let collector = Nginx::start(&aside, stage.dir(), "")?;
-        let agent = || arguments.export.agent(&stage, collector.port);
+        let agent = || arguments.export.agent(&stage, collector.port, None);
         let (off, on) = match name {
             "nginx" => {
                 let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;

@@ -2,14 +2,19 @@
 //! `cargo xtask bench pipeline`: what a span costs in user space, whatever the kernel.
 //! `cargo xtask bench links`: how many calls of real applications get their parent, and that no other gets one.
 
+mod against;
 mod guest;
 mod kernel;
 mod links;
 mod load;
 mod native;
 mod pipeline;
+mod runtimes;
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
@@ -45,6 +50,9 @@ pub(crate) struct Arguments {
     /// Where the agent's spans go
     #[arg(long, value_enum, default_value_t = Export::Otlp)]
     export: Export,
+    /// Only this agent against another binary of it, in turn
+    #[arg(long, conflicts_with = "vm")]
+    against: Option<PathBuf>,
 }
 
 /// Where the agent's spans go while it is measured.
@@ -59,12 +67,15 @@ enum Export {
 }
 
 impl Export {
-    /// An agent that exports so; `collector` is a port of loopback.
-    fn agent(self, stage: &Stage, collector: u16) -> Result<Agent> {
+    /// An agent that exports so; `collector` is a port of loopback. Without a binary it is that of this workspace.
+    fn agent(self, stage: &Stage, collector: u16, binary: Option<&Path>) -> Result<Agent> {
         match self {
-            Self::Otlp => Agent::exporting(stage, collector, "none"),
-            Self::OtlpGzip => Agent::exporting(stage, collector, "gzip"),
-            Self::File => Agent::start(stage),
+            Self::Otlp => Agent::exporting(stage, collector, "none", binary),
+            Self::OtlpGzip => Agent::exporting(stage, collector, "gzip", binary),
+            Self::File => match binary {
+                Some(binary) => Agent::of(binary, stage.dir(), &stage.select(), None),
+                None => Agent::start(stage),
+            },
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The benchmark on this machine: alternating pairs without and with the agent, so that what drifts drifts for both.
 
 use std::{
+    path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -9,10 +10,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use wirespan_tests::{agent::Agent, cgroup::Cgroup, nginx::Nginx, stage::Stage};
 
 use super::{
-    Arguments, Export, finish,
+    Arguments, Export, against, finish,
     kernel::{Inventory, Statistics, resident},
     load::{Load, Run},
-    median,
+    median, runtimes,
 };
 use crate::{build, setup, sh};
 
@@ -27,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return sh::again_as_root(&agent);
     }
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("cannot handle interrupts")?;
-    let Some(stage) = Stage::alone("bench", &["nginx", "wrk", "bpftool"]) else {
+    let Some(stage) = Stage::alone("bench", &["nginx", "wrk", "bpftool", "go", "/usr/bin/python3"]) else {
         bail!("the benchmark cannot run on this machine")
     };
     let bystanders = Cgroup::create("bystanders")?;
@@ -42,6 +43,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Load { connections: 64, seconds: 1 }.run(rig.stage.dir(), nginx.port, &nginx.workers(), None)?;
     }
 
+    if let Some(other) = &arguments.against {
+        against::run(&rig, &selected, load, arguments.pairs, other)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     println!(
         "bench: nginx, one worker, 64 connections, {} s per run, spans to {:?}; traced nginx first, then one not traced",
         arguments.seconds, arguments.export
@@ -53,19 +58,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report(&not_traced);
     println!("\nin the kernel and in memory:");
     inside(&rig, &selected, load)?;
+    runtimes::run(&rig, load, arguments.pairs)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What every run needs.
-struct Rig {
-    stage: Stage,
+pub(super) struct Rig {
+    pub(super) stage: Stage,
     export: Export,
     collector: u16,
 }
 
 impl Rig {
-    fn agent(&self) -> Result<Agent> {
-        self.export.agent(&self.stage, self.collector)
+    pub(super) fn agent(&self, binary: Option<&Path>) -> Result<Agent> {
+        self.export.agent(&self.stage, self.collector, binary)
     }
 }
 
@@ -74,7 +80,7 @@ fn pairs(rig: &Rig, nginx: &Nginx, load: Load, count: usize) -> Result<Vec<(Run,
     let workers = nginx.workers();
     let off = || load.run(rig.stage.dir(), nginx.port, &workers, None);
     let on = || {
-        let agent = rig.agent()?;
+        let agent = rig.agent(None)?;
         let run = load.run(rig.stage.dir(), nginx.port, &workers, Some(agent.pid()))?;
         finish(agent)?;
         Ok::<_, anyhow::Error>(run)
@@ -131,7 +137,7 @@ fn report(pairs: &[(Run, Run)]) {
 /// A run of its own for the time in BPF programs: to measure it costs time too.
 fn inside(rig: &Rig, nginx: &Nginx, load: Load) -> Result<()> {
     let inventory = Inventory::now()?;
-    let agent = rig.agent()?;
+    let agent = rig.agent(None)?;
     let idle = resident(agent.pid())?.0;
     let statistics = Statistics::enable()?;
     let before = inventory.new_programs()?;

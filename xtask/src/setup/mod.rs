@@ -16,7 +16,7 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 16] = [
     Need { program: "cc", package: "gcc", purpose: "linking Rust programs" },
     Need { program: "nginx", package: "nginx-light", purpose: "tests, demo, bench" },
     Need { program: "wrk", package: "wrk", purpose: "load in tests and bench" },
