@@ -91,11 +91,24 @@ pub fn wirespan() -> anyhow::Result<PathBuf> {
     BUILT.get_or_init(build).clone().map_err(anyhow::Error::msg)
 }
 
+/// Cargo, as a shell would run it: what it sets for the programs that it runs makes build scripts, and so everything, run again.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text == "CARGO_MANIFEST_DIR" || text == "CARGO_MANIFEST_PATH" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 fn build() -> Result<PathBuf, String> {
     if let Some(path) = env::var_os("WIRESPAN_BIN") {
         return Ok(path.into());
     }
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo();
     command.args(["build", "--release", "--package", "wirespan", "--bin", "wirespan"]);
     command.arg("--message-format=json-render-diagnostics");
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());

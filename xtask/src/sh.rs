@@ -21,14 +21,8 @@ pub(crate) fn target() -> PathBuf {
 /// A cargo command in the workspace, without the variables that `cargo xtask` itself was given: they would make every
 /// second build start anew.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = wirespan_tests::machine::cargo();
     command.current_dir(root());
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text == "CARGO_MANIFEST_DIR" || text == "CARGO_MANIFEST_PATH" {
-            command.env_remove(&name);
-        }
-    }
     command
 }
 

@@ -224,7 +224,9 @@ impl Tracer {
             };
         }
         let partner_request = live.partner_request.take();
-        if kind == SpanKind::Server {
+        if kind == SpanKind::Client {
+            Causality::call_over(&mut self.exchanges, &mut self.processes, key);
+        } else {
             if let Some(incoming) = live.incoming.as_deref() {
                 self.pass_through.close(pid, incoming.parent, key);
             }

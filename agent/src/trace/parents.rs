@@ -37,7 +37,7 @@ impl Tracer {
 
     /// The head of a call was read, which says of what kind it is: its start side may be believed now.
     pub(super) fn start_at_once(&mut self, key: Key, kind: u64) {
-        let verdict = self.causality.head_read(&mut self.exchanges, &mut self.processes, key, kind);
+        let verdict = self.causality.head_read(&mut self.exchanges, &self.processes, key, kind);
         if let (Some(live), Some(verdict)) = (self.exchanges.live_mut(key), verdict) {
             live.verdict.get_or_insert(verdict);
         }

@@ -88,21 +88,22 @@ impl Belief {
         }
     }
 
-    /// A call of this kind was judged; the number names it for [`Belief::correct`].
-    pub(super) fn show(&mut self, shown: Shown, kind: u64) -> u64 {
-        self.kinds.show(kind, shown);
+    /// A call was judged; the number names it for [`Belief::correct`].
+    pub(super) fn show(&mut self, shown: Shown) -> u64 {
         self.shown.push(shown)
     }
 
-    /// A call of this kind has shown this, which says nothing of the process.
-    pub(super) fn show_kind(&mut self, kind: u64, shown: Shown) {
-        self.kinds.show(kind, shown);
+    /// A call that was judged shows something else now.
+    pub(super) fn correct(&mut self, number: u64, shown: Shown) {
+        self.shown.replace(number, shown);
     }
 
-    /// A call that was judged shows something else now.
-    pub(super) fn correct(&mut self, number: u64, shown: Shown, kind: u64) {
-        self.kinds.show(kind, shown);
-        self.shown.replace(number, shown);
+    /// A call of this kind shows this, instead of what it showed before.
+    pub(super) fn show_kind(&mut self, kind: u64, before: Option<Shown>, shown: Shown) {
+        match before {
+            None => self.kinds.show(kind, shown),
+            Some(before) => self.kinds.correct(kind, before, shown),
+        }
     }
 
     /// Whether a call whose sides agree belongs to the request on which they do. `unambiguous`: no other was open.
@@ -207,11 +208,16 @@ mod tests {
 
     const KIND: u64 = 7;
 
+    fn tell(belief: &mut Belief, shown: Shown) -> u64 {
+        belief.show_kind(KIND, None, shown);
+        belief.show(shown)
+    }
+
     fn shown(what: &[(Shown, usize)]) -> Belief {
         let mut belief = Belief::default();
         for (shown, times) in what {
             for _ in 0..*times {
-                belief.show(*shown, KIND);
+                tell(&mut belief, *shown);
             }
         }
         belief
@@ -224,10 +230,10 @@ mod tests {
             belief.agreed_apart();
         }
         for _ in 0..399 {
-            belief.show(Shown::Starts, KIND);
+            tell(&mut belief, Shown::Starts);
             assert!(!belief.believes_agreement(true) && !belief.is_consistent());
         }
-        belief.show(Shown::Starts, KIND);
+        tell(&mut belief, Shown::Starts);
         assert!(belief.believes_agreement(true) && belief.is_consistent());
     }
 
@@ -257,7 +263,7 @@ mod tests {
         for spoiler in [Shown::Differs, Shown::Unexplained] {
             let mut belief = shown(&[(spoiler, 1), (Shown::Agrees, 1_999)]);
             assert!(!belief.believes_starts(true, KIND));
-            belief.show(Shown::Agrees, KIND);
+            tell(&mut belief, Shown::Agrees);
             assert!(belief.believes_starts(true, KIND));
             assert!(!belief.believes_starts(true, KIND + 1), "another kind of call");
         }
@@ -266,9 +272,9 @@ mod tests {
     #[test]
     fn what_a_call_shows_can_be_corrected() {
         let mut belief = shown(&[(Shown::Agrees, 2_000)]);
-        let number = belief.show(Shown::Unexplained, KIND);
+        let number = tell(&mut belief, Shown::Unexplained);
         assert!(!belief.starts_suffice(true));
-        belief.correct(number, Shown::Agrees, KIND);
+        belief.correct(number, Shown::Agrees);
         assert!(belief.starts_suffice(true));
     }
 

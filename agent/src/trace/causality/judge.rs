@@ -179,7 +179,8 @@ fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: S
     }
     let Some(process) = processes.get_mut(call.pid) else { return };
     match call.sides.shown {
-        Some(number) => process.belief.correct(number, shown, call.sides.kind),
-        None => call.sides.shown = Some(process.belief.show(shown, call.sides.kind)),
+        Some(number) => process.belief.correct(number, shown),
+        None => call.sides.shown = Some(process.belief.show(shown)),
     }
+    process.belief.show_kind(call.sides.kind, call.sides.of_kind.replace(shown), shown);
 }

@@ -149,6 +149,10 @@ pub(in crate::trace) struct Sides {
     compared: bool,
     /// Call: its number among those that its process has shown, once it is one of them.
     shown: Option<u64>,
+    /// Call: no request of its start side was open when its head was read.
+    unstarted: bool,
+    /// Call: what it has shown of its kind.
+    of_kind: Option<belief::Shown>,
     /// Request: read while an earlier one of its connection was not answered.
     queued: bool,
     /// Call: sent while no more than one request was open.
@@ -305,7 +309,7 @@ impl Causality {
             // Its end side may still name a parent.
             return Start { verdict: None, judged_with: None };
         }
-        sides.shown = Some(process.belief.show(belief::Shown::Unexplained, sides.kind));
+        sides.shown = Some(process.belief.show(belief::Shown::Unexplained));
         // A continuation of an answered request can no more be confirmed.
         Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
     }
@@ -315,20 +319,17 @@ impl Causality {
     pub(in crate::trace) fn head_read(
         &self,
         exchanges: &mut Exchanges,
-        processes: &mut Processes,
+        processes: &Processes,
         key: Key,
         kind: u64,
     ) -> Option<Verdict> {
         exchanges.get_mut(key)?.sides.kind = kind;
         let call = exchanges.get(key)?;
-        let process = processes.get_mut(call.pid)?;
+        let process = processes.get(call.pid)?;
         let sides = &call.sides;
         let request = sides.root.and_then(|root| exchanges.get(root));
         let Some(request) = request.filter(|request| !request.sides.answered) else {
-            // An end side may still come; until then it speaks against calls of this kind.
-            if !sides.handed {
-                process.belief.show_kind(kind, belief::Shown::Unexplained);
-            }
+            exchanges.get_mut(key)?.sides.unstarted = true;
             return None;
         };
         let believed =
@@ -336,6 +337,20 @@ impl Causality {
         let known = !lost(processes, call) && !lost(processes, request) && !sides.handed;
         let root = sides.root.filter(|_| request.pid == call.pid && known && believed)?;
         Some(Verdict::Parent(root, Evidence::Start))
+    }
+
+    /// A call is over. One without a start side speaks against calls of its kind from now on, until an end side comes: while
+    /// it is awaited it says nothing, or the calls in flight would outvote those that have ended.
+    pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
+        let Some(call) = exchanges.get_mut(key) else { return };
+        let sides = &mut call.sides;
+        if !sides.unstarted || sides.handed || sides.of_kind.is_some() {
+            return;
+        }
+        if let Some(process) = processes.get_mut(call.pid) {
+            sides.of_kind = Some(belief::Shown::Unexplained);
+            process.belief.show_kind(sides.kind, None, belief::Shown::Unexplained);
+        }
     }
 
     /// The first byte of a request's final response was written: notes the end side. `None` when it was answered before;
@@ -380,7 +395,7 @@ impl Causality {
         if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
             && let Some(process) = processes.get_mut(call.pid)
         {
-            process.belief.show_kind(call.sides.kind, belief::Shown::Differs);
+            process.belief.show_kind(call.sides.kind, None, belief::Shown::Differs);
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.sides.handed) else { return Some(None) };
@@ -451,7 +466,9 @@ impl Causality {
         let process = processes.get_mut(call.pid);
         // One that was judged by its start side before counts as what it turned out to be.
         if let (Some(number), Some(process)) = (call.sides.shown, process) {
-            process.belief.correct(number, belief::Shown::Differs, call.sides.kind);
+            let before = call.sides.of_kind.replace(belief::Shown::Differs);
+            process.belief.correct(number, belief::Shown::Differs);
+            process.belief.show_kind(call.sides.kind, before, belief::Shown::Differs);
         }
     }
 }

@@ -109,3 +109,31 @@ fn what_speaks_against_a_kind_of_call_counts_also_when_it_is_known_at_once() {
         world.assert_root(poll);
     }
 }
+
+/// A hundred calls at a time that nothing but their ends explains: while they are in flight they do not speak against themselves.
+#[test]
+fn calls_in_flight_do_not_outvote_those_that_have_ended() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let other = world.open(own);
+    let ends: Vec<_> = (0..100).map(|_| (world.open(own), world.open(own))).collect();
+    for round in 0..6 {
+        let calls: Vec<_> = ends
+            .iter()
+            .map(|(client, backend)| {
+                let request = world.read_request(*client, own, "/");
+                // What it takes in last is nobody's.
+                world.read_more(other, own);
+                (request, world.write_request(*backend, own, "/out"))
+            })
+            .collect();
+        for (request, call) in &calls {
+            world.read_response(*call, own);
+            world.answer(*request, own);
+        }
+        world.pass(SECOND);
+        if round > 2 {
+            calls.iter().for_each(|(request, call)| world.assert_child(*call, *request, Evidence::End));
+        }
+    }
+}

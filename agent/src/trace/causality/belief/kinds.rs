@@ -23,6 +23,36 @@ struct Kind {
     against: u64,
 }
 
+impl Kind {
+    /// The bit of the youngest call that has shown this; which of several it is makes no difference.
+    fn like(&self, shown: Shown) -> Option<u64> {
+        let (agreed, ended, against) = Self::bits(shown);
+        let same = |bits: u64, value: bool| if value { bits } else { !bits };
+        let calls =
+            self.seen & same(self.agreed, agreed) & same(self.ended, ended) & same(self.against, against);
+        (calls != 0).then(|| calls & calls.wrapping_neg())
+    }
+
+    fn set(&mut self, call: u64, shown: Shown) {
+        let (agreed, ended, against) = Self::bits(shown);
+        for (bits, value) in
+            [(&mut self.agreed, agreed), (&mut self.ended, ended), (&mut self.against, against)]
+        {
+            *bits = *bits & !call | if value { call } else { 0 };
+        }
+    }
+
+    /// Its sides agreed, it ended in an answer, it spoke against the start side.
+    const fn bits(shown: Shown) -> (bool, bool, bool) {
+        match shown {
+            Shown::Agrees => (true, true, false),
+            Shown::Differs | Shown::Ends => (false, true, true),
+            Shown::Unexplained => (false, false, true),
+            Shown::Starts => (false, false, false),
+        }
+    }
+}
+
 impl Kinds {
     /// A call of this kind has shown this; 0: its kind is not known.
     pub(super) fn show(&mut self, kind: u64, shown: Shown) {
@@ -37,12 +67,18 @@ impl Kinds {
             self.0.len() - 1
         });
         let kind = &mut self.0[index].1;
-        let against = matches!(shown, Shown::Differs | Shown::Ends | Shown::Unexplained);
         kind.seen = kind.seen << 1 | 1;
-        kind.agreed = kind.agreed << 1 | u64::from(shown == Shown::Agrees);
-        let ended = matches!(shown, Shown::Agrees | Shown::Differs | Shown::Ends);
-        kind.ended = kind.ended << 1 | u64::from(ended);
-        kind.against = kind.against << 1 | u64::from(against);
+        (kind.agreed, kind.ended, kind.against) = (kind.agreed << 1, kind.ended << 1, kind.against << 1);
+        kind.set(1, shown);
+    }
+
+    /// A call of this kind that had shown the first shows the second now.
+    pub(super) fn correct(&mut self, kind: u64, before: Shown, shown: Shown) {
+        let known = self.0.iter_mut().find(|(known, _)| *known == kind);
+        match known.and_then(|(_, kind)| Some((kind.like(before)?, kind))) {
+            Some((call, kind)) => kind.set(call, shown),
+            None => self.show(kind, shown),
+        }
     }
 
     /// Whether the sides of such calls have been seen to agree: none speaks against the start side, a quarter agrees.
@@ -93,6 +129,27 @@ mod tests {
         assert!(!kinds.agree(1));
         kinds.show(1, Shown::Agrees);
         assert!(kinds.agree(1));
+    }
+
+    #[test]
+    fn a_call_counts_once() {
+        let mut kinds = Kinds::default();
+        for _ in 0..100 {
+            kinds.show(1, Shown::Unexplained);
+            kinds.correct(1, Shown::Unexplained, Shown::Ends);
+            kinds.show(1, Shown::Unexplained);
+            kinds.correct(1, Shown::Unexplained, Shown::Differs);
+        }
+        assert_eq!(kinds.0[0].1.ended, u64::MAX);
+        assert!(!kinds.hardly_end(1) && !kinds.agree(1));
+        for _ in 0..64 {
+            kinds.show(1, Shown::Starts);
+            kinds.correct(1, Shown::Starts, Shown::Agrees);
+        }
+        assert_eq!((kinds.0[0].1.agreed, kinds.0[0].1.against), (u64::MAX, 0));
+        // What it had shown is out of sight.
+        kinds.correct(1, Shown::Unexplained, Shown::Ends);
+        assert_eq!(kinds.0[0].1.against, 1);
     }
 
     #[test]
