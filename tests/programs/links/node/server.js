@@ -49,6 +49,7 @@ const ways = {
 };
 // The packages are only there for these.
 if (/^(redis|postgres)/.test(MODE)) Object.assign(ways, require('./databases')(call));
+if (MODE.startsWith('undici')) ways[MODE] = require('./undici-pool');
 ways.close = ways.resolve = ways.pool = ways.poller = ways.plain;
 
 // A timer's calls beside the requests.

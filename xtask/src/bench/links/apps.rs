@@ -3,7 +3,10 @@
 //! A floor is the least percent of calls, at each steady concurrency and after the first 30, that must have their parent. 0 stands
 //! where nothing that is seen tells the parent, so that an orphan is the honest answer. Wrong parents have one limit for all.
 
-use super::database::Database::{self, Postgres, Redis};
+use super::{
+    database::Database::{self, Postgres, Redis},
+    servers::{self, Server},
+};
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +20,8 @@ pub(super) struct App {
     pub(super) floor: f64,
     /// What it asks besides.
     pub(super) database: Option<Database>,
+    /// Further lines of the agent's configuration.
+    pub(super) config: &'static str,
 }
 
 /// What is started, and by which runtime; texts are files in `tests/programs/links`.
@@ -40,20 +45,28 @@ pub(super) enum Program {
     Npm(&'static str),
     /// A class, and the oldest Java that has what it uses.
     Java(&'static str, u32),
+    /// A class, and packages from Maven.
+    Maven(&'static str),
     Go(&'static str),
     Rust(&'static str),
     Puma,
+    /// One that a configuration or a script describes.
+    Served(&'static Server),
 }
 
-use Program::{Go, Gunicorn, Haproxy, Java, Nginx, Node, Npm, Puma, Python, Rust, Uvicorn};
+use Program::{Go, Gunicorn, Haproxy, Java, Maven, Nginx, Node, Npm, Puma, Python, Rust, Served, Uvicorn};
 
 const fn app(name: &'static str, program: Program, mode: &'static str, calls: u64, floor: f64) -> App {
-    App { name, program, mode, calls, floor, database: None }
+    App { name, program, mode, calls, floor, database: None, config: "" }
 }
 
 impl App {
     const fn asking(self, database: Database) -> Self {
         Self { database: Some(database), ..self }
+    }
+
+    const fn configured(self, config: &'static str) -> Self {
+        Self { config, ..self }
     }
 }
 
@@ -76,6 +89,17 @@ pub(super) const APPS: &[App] = &[
     app("haproxy-2", Haproxy { threads: 2, reuse: "safe" }, "in", 1, 97.0),
     app("haproxy-rewrite", Haproxy { threads: 1, reuse: "always" }, "rewrite", 1, 0.0),
     app("haproxy-same", Haproxy { threads: 1, reuse: "always" }, "same", 1, 0.0),
+    app("apache", Served(&servers::APACHE), "in", 1, 99.0),
+    app("lighttpd", Served(&servers::LIGHTTPD), "in", 1, 99.0),
+    app("varnish", Served(&servers::VARNISH), "in", 1, 97.0),
+    app("squid", Served(&servers::SQUID), "in", 1, 97.0),
+    app("varnish-same", Served(&servers::VARNISH), "same", 1, 0.0),
+    app("squid-same", Served(&servers::SQUID), "same", 1, 0.0),
+    app("apache-php", Served(&servers::APACHE_PHP), "plain", 1, 99.0),
+    app("php", Served(&servers::PHP), "plain", 1, 99.0),
+    app("starman", Served(&servers::STARMAN), "plain", 1, 99.0),
+    app("mojolicious", Served(&servers::MOJOLICIOUS), "plain", 1, 0.0),
+    app("erlang", Served(&servers::ERLANG), "plain", 1, 0.0),
     app("python-threads", Python("threads.py"), "plain", 1, 99.0),
     app("python-threads-pool", Python("threads.py"), "pool", 1, 99.0),
     app("python-threads-retry", Python("threads.py"), "retry", 2, 99.0),
@@ -85,10 +109,8 @@ pub(super) const APPS: &[App] = &[
     app("python-threads-mixed", Python("threads.py"), "mixed", 3, 30.0),
     app("python-threads-redis", Python("threads.py"), "redis", 1, 99.0).asking(Redis),
     app("python-threads-postgres", Python("threads.py"), "postgres", 1, 99.0).asking(Postgres),
-    // A connection is transparent once the agent has seen that it cannot read it, which a short one does not live to see: where
-    // requests come one at a time nothing else tells the parent.
-    app("python-threads-redis-close", Python("threads.py"), "redis-close", 1, 0.0).asking(Redis),
-    app("python-threads-postgres-close", Python("threads.py"), "postgres-close", 1, 0.0).asking(Postgres),
+    app("python-threads-redis-close", Python("threads.py"), "redis-close", 1, 97.0).asking(Redis),
+    app("python-threads-postgres-close", Python("threads.py"), "postgres-close", 1, 97.0).asking(Postgres),
     app("gunicorn-gthread", Gunicorn("gthread"), "plain", 1, 99.0),
     app("gunicorn-gevent", Gunicorn("gevent"), "plain", 1, 97.0),
     app("gunicorn-gevent-poller", Gunicorn("gevent"), "poller", 1, 0.0),
@@ -98,7 +120,7 @@ pub(super) const APPS: &[App] = &[
     app("aiohttp-row", AIO, "row", 2, 99.0),
     app("aiohttp-gather", AIO, "gather", 3, 0.0),
     app("aiohttp-retry", AIO, "retry", 2, 99.0),
-    app("aiohttp-poller", AIO, "poller", 1, 90.0),
+    app("aiohttp-poller", AIO, "poller", 1, 97.0),
     app("aiohttp-after", AIO, "after", 1, 0.0),
     app("aiohttp-pool", AIO, "pool", 1, 0.0),
     app("aiohttp-serial", AIO, "serial", 1, 0.0),
@@ -106,10 +128,14 @@ pub(super) const APPS: &[App] = &[
     app("aiohttp-coalesce", AIO, "coalesce", 0, 0.0),
     app("aiohttp-cache", AIO, "cache", 0, 0.0),
     app("aiohttp-batch", AIO, "batch", 0, 0.0),
-    // uvloop's libuv has an io_uring, and of such a task nothing may be read (README, "Limits").
-    app("aiohttp-uvloop", AIO, "uvloop-plain", 1, 0.0),
+    app("aiohttp-uvloop", AIO, "uvloop-plain", 1, 99.0),
     app("uvicorn-httpx", Uvicorn("asyncio"), "plain", 1, 99.0),
-    app("uvicorn-uvloop", Uvicorn("uvloop"), "plain", 1, 0.0),
+    app("uvicorn-uvloop", Uvicorn("uvloop"), "plain", 1, 99.0),
+    app("tornado", Python("tornado_service.py"), "plain", 1, 0.0),
+    app("tornado-poller", Python("tornado_service.py"), "poller", 1, 0.0),
+    app("twisted", Python("twisted_service.py"), "plain", 1, 0.0),
+    app("twisted-delay", Python("twisted_service.py"), "delay", 1, 0.0),
+    app("twisted-poller", Python("twisted_service.py"), "poller", 1, 0.0),
     app("node", NODE, "plain", 1, 99.0),
     app("node-close", NODE, "close", 1, 99.0),
     app("node-pool", NODE, "pool", 1, 95.0),
@@ -119,17 +145,17 @@ pub(super) const APPS: &[App] = &[
     app("node-immediate", NODE, "immediate", 1, 97.0),
     app("node-file", NODE, "file", 1, 97.0),
     app("node-mixed", NODE, "mixed", 1, 97.0),
-    app("node-three", NODE, "three", 3, 30.0),
+    app("node-three", NODE, "three", 3, 45.0),
     app("node-row", NODE, "row", 2, 99.0),
     app("node-async", NODE, "async", 2, 99.0),
     app("node-big", NODE, "big", 1, 97.0),
     app("node-big-timer", NODE, "bigtimer", 1, 95.0),
-    app("node-retry", NODE, "retry", 2, 45.0),
+    app("node-retry", NODE, "retry", 2, 30.0),
     app("node-poller", NODE, "poller", 1, 95.0),
     app("node-after", NODE, "after", 1, 0.0),
     app("node-later", NODE, "later", 1, 0.0),
     app("node-serial", NODE, "serial", 1, 95.0),
-    app("node-hedge", NODE, "hedge", 2, 40.0),
+    app("node-hedge", NODE, "hedge", 2, 0.0),
     app("node-worker", NODE, "worker", 1, 0.0),
     app("node-coalesce", NODE, "coalesce", 0, 90.0),
     app("node-cache", NODE, "cache", 0, 90.0),
@@ -139,6 +165,8 @@ pub(super) const APPS: &[App] = &[
     app("node-redis-after", NPM, "redis-after", 1, 0.0).asking(Redis),
     app("node-postgres", NPM, "postgres", 1, 85.0).asking(Postgres),
     app("node-postgres-after", NPM, "postgres-after", 1, 0.0).asking(Postgres),
+    app("node-undici", NPM, "undici", 1, 97.0),
+    app("node-undici-pipelining", NPM, "undici-pipelining", 1, 0.0),
     app("java-blocking", SERVICE, "plain", 1, 99.0),
     app("java-blocking-row", SERVICE, "row", 2, 99.0),
     app("java-retry", SERVICE, "retry", 2, 99.0),
@@ -149,8 +177,13 @@ pub(super) const APPS: &[App] = &[
     app("java-completion", SERVICE, "completion", 1, 0.0),
     app("java-httpclient", SERVICE, "send", 1, 0.0),
     app("java-async", SERVICE, "async", 1, 0.0),
-    app("java-virtual", Java("Service", 21), "virtual", 1, 0.0),
+    app("java-virtual", Java("Service", 21), "virtual", 1, 85.0),
+    app("vertx-own", Maven("Reactive"), "own", 1, 95.0),
+    app("vertx-shared", Maven("Reactive"), "shared", 1, 0.0),
+    app("vertx-delay", Maven("Reactive"), "delay", 1, 0.0),
     app("go", GO, "plain", 1, 99.0),
+    // Without its edge, and by threads: which of them takes over whose work is up to the scheduler.
+    app("go-threads", GO, "plain", 1, 50.0).configured("causality: { goroutine: false }"),
     app("go-row", GO, "row", 2, 99.0),
     app("go-timer", GO, "timer", 1, 99.0),
     app("go-goroutine", GO, "goroutine", 1, 99.0),
@@ -166,6 +199,8 @@ pub(super) const APPS: &[App] = &[
     app("go-coalesce", GO, "coalesce", 0, 0.0),
     app("go-cache", GO, "cache", 0, 0.0),
     app("go-batch", GO, "batch", 0, 0.0),
+    app("fasthttp", Go("fast"), "plain", 1, 99.0),
+    app("fasthttp-fanout", Go("fast"), "fanout", 2, 0.0),
     app("tokio", RUST, "plain", 1, 90.0),
     app("tokio-row", RUST, "row", 2, 75.0),
     app("tokio-sleep", RUST, "sleep", 1, 40.0),

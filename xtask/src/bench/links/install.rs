@@ -84,9 +84,15 @@ impl Toolbox {
                 let built = self.java(class, oldest, &home)?;
                 ("java", home.join("bin/java"), built)
             }
+            Program::Maven(class) => {
+                let home = java_home(11)?;
+                let built = self.maven(class, &home)?;
+                ("maven", home.join("bin/java"), built)
+            }
             Program::Go(name) => ("go", self.go(name)?, PathBuf::new()),
             Program::Rust(name) => ("rust", self.rust()?.join(name), PathBuf::new()),
             Program::Puma => ("ruby", debian("puma", "puma")?, PathBuf::new()),
+            Program::Served(server) => ("", packaged(server.program, server.packages)?, PathBuf::new()),
         };
         Ok(Tools { program: executable, built, sources: sources(language) })
     }
@@ -157,11 +163,31 @@ impl Toolbox {
         Ok(built)
     }
 
+    /// The directory with a class, and in `jars` what it needs.
+    fn maven(&self, class: &str, home: &Path) -> Result<PathBuf> {
+        let built = self.dir.join("maven");
+        let jars = built.join("jars");
+        let (wanted, installed) = (sources("maven").join("pom.xml"), built.join("pom.xml"));
+        if fs::read(&installed).ok() != Some(fs::read(&wanted)?) {
+            let maven = debian("mvn", "maven")?;
+            println!("links: installing Java packages into {}", jars.display());
+            let mut copy = Command::new(maven);
+            copy.args(["--quiet", "--batch-mode", "dependency:copy-dependencies", "--file"]).arg(&wanted);
+            sh::output(copy.arg(format!("-DoutputDirectory={}", jars.display())))?;
+            fs::copy(&wanted, &installed)?;
+        }
+        let source = sources("maven").join(format!("{class}.java"));
+        let mut compile = Command::new(home.join("bin/javac"));
+        compile.arg("-cp").arg(format!("{}/*", jars.display())).arg("-d").arg(&built);
+        sh::output(compile.arg(source))?;
+        Ok(built)
+    }
+
     fn go(&self, name: &str) -> Result<PathBuf> {
         let go = debian("go", "golang-go")?;
         let built = self.dir.join(format!("go-{name}"));
         let mut build = Command::new(go);
-        // The programs use the standard library alone.
+        // Debian's Go builds them; another one need not be had.
         build.env("GOTOOLCHAIN", "local").current_dir(sources("go").join(name));
         sh::output(build.args(["build", "-o"]).arg(&built).arg("."))?;
         Ok(built)
@@ -187,8 +213,21 @@ fn debian(program: &str, package: &str) -> Result<PathBuf> {
     if let Some(found) = sh::which(program) {
         return Ok(found);
     }
-    setup::install(&[package])?;
-    sh::which(program).ok_or_else(|| anyhow!("the package {package} has no program {program}"))
+    packaged(program, &[package])
+}
+
+/// A program of the first of these packages, which it needs all.
+fn packaged(program: &str, packages: &[&str]) -> Result<PathBuf> {
+    let missing: Vec<_> = packages.iter().copied().filter(|package| !is_installed(package)).collect();
+    if !missing.is_empty() {
+        setup::install(&missing)?;
+    }
+    sh::which(program).ok_or_else(|| anyhow!("the package {} has no program {program}", packages[0]))
+}
+
+fn is_installed(package: &str) -> bool {
+    let asked = sh::output(Command::new("dpkg-query").args(["--show", "--showformat", "${Status}", package]));
+    asked.is_ok_and(|status| status.ends_with("ok installed"))
 }
 
 /// The home of the oldest Java on this machine that is not older than asked for.

@@ -12,6 +12,7 @@ mod install;
 mod judge;
 mod report;
 mod row;
+mod servers;
 mod start;
 
 use std::{

@@ -69,7 +69,8 @@ impl Rig {
         let backend = Backend::start()?;
         let cgroup = Cgroup::create("links")?;
         let running = start::start(app, tools, backend.port, &cgroup, dir)?;
-        let config = format!("select: [ {{ cgroup: \"{}\" }} ]\n{}\n", cgroup.path(), self.config);
+        let select = format!("select: [ {{ cgroup: \"{}\" }} ]", cgroup.path());
+        let config = [select.as_str(), app.config, &self.config, ""].join("\n");
         let log = dir.join("events.wslog");
         let agent = Agent::of(&self.agent, dir, &config, self.keep.is_some().then_some(log.as_path()))?;
         let before = backend.calls();

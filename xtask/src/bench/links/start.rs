@@ -13,6 +13,7 @@ use super::{
     apps::{App, Program},
     database,
     install::Tools,
+    servers::Own,
 };
 
 /// An application that listens on a port of loopback.
@@ -91,10 +92,20 @@ fn launch(app: &App, tools: &Tools, place: &Place<'_>) -> Result<Launch<'static>
         Program::Java(class, _) => {
             Launch::new(program).args(["-XX:+UseSerialGC", "-Xmx512m", "-cp"]).arg(tools.built()).arg(class)
         }
+        Program::Maven(class) => {
+            let built = tools.built().display();
+            let path = format!("{built}:{built}/jars/*");
+            Launch::new(program).args(["-XX:+UseSerialGC", "-Xmx512m", "-cp", &path, class])
+        }
         Program::Go(_) | Program::Rust(_) => Launch::new(program),
         Program::Puma => Launch::new(program)
             .args(["--quiet", "--threads", "64:64", "--bind", &format!("tcp://{address}")])
             .arg(tools.source("config.ru")),
+        Program::Served(server) => {
+            let sources = tools.source("");
+            let own = Own { port: place.port, backend: place.backend, dir: place.dir, sources: &sources };
+            server.launch(program, own)?
+        }
     })
 }
 
