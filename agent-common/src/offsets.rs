@@ -37,6 +37,7 @@ pub struct Offsets {
     pub write_seq: u32,
     pub copied_seq: u32,
     pub rcv_nxt: u32,
+    pub snd_nxt: u32,
     pub bytes_received: u32,
     pub bytes_sent: u32,
     pub bytes_retrans: u32,
@@ -89,6 +90,7 @@ impl Offsets {
         write_seq: 0,
         copied_seq: 0,
         rcv_nxt: 0,
+        snd_nxt: 0,
         bytes_received: 0,
         bytes_sent: 0,
         bytes_retrans: 0,
@@ -114,7 +116,7 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 41 * 4);
+const _: () = assert!(size_of::<Offsets>() == 42 * 4);
 
 /// What this run fixed before the programs were loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -94,17 +94,25 @@ pub struct Opened {
     pub local_port: u16,
     /// Network byte order, as in struct sock_common.
     pub peer_port: u16,
-    /// Bit 0: position 0 is the first byte out, bit 1: in.
-    pub from_start: u16,
-    /// Absolute sequence numbers of position 0, out and in.
+    pub padding: u16,
+    /// Absolute sequence numbers of [`FIRST_POSITION`], out and in.
     pub first_sequence: [u32; 2],
+    /// Bytes that had moved before, out and in: 0 from the connection's start, [`UNKNOWN_EARLIER`] where nobody knows.
+    pub earlier: [u32; 2],
     /// IPv4 addresses use the first four bytes.
     pub local: [u8; 16],
     pub peer: [u8; 16],
-    pub padding: u32,
+    pub padding_after: u32,
 }
 
-const _: () = assert!(size_of::<Opened>() == 88);
+const _: () = assert!(size_of::<Opened>() == 96);
+
+/// Position of either direction's next byte at first sight. A call may have moved its bytes before that and tell of it
+/// afterwards: they lie before this position. A multiple of 2^32, so that sequence numbers follow from positions.
+pub const FIRST_POSITION: u64 = 1 << 32;
+
+/// As many bytes as this or more, or no counter for them.
+pub const UNKNOWN_EARLIER: u32 = u32::MAX;
 
 /// No more bytes in `header.direction` after `position`.
 #[derive(Debug, Clone, Copy)]

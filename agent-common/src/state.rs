@@ -18,8 +18,8 @@ pub mod conn_flags {
     pub const CLOSED: u32 = 4;
     /// On an opaque connection: written since the last receive.
     pub const WROTE: u32 = 8;
-    /// The TCP state is CLOSE but bytes are still to be read: the record comes with the last of them or with the socket's
-    /// destruction.
+    /// The TCP state is CLOSE but bytes are still to be read or to be told of: the record comes with the last of them or with
+    /// the socket's destruction.
     pub const DRAINING: u32 = 32;
     /// Out is framed by chunks: calls are captured whole. In: the bit after it.
     pub const WHOLE_OUT: u32 = 64;
@@ -116,7 +116,7 @@ const _: () = assert!(size_of::<Process>() == 16);
 pub struct Connection {
     /// Sequence number after the last byte seen, unwrapped: the low 32 bits are the kernel's.
     pub next: [u64; 2],
-    /// The same at first sight: position = sequence - base.
+    /// The same at first sight, less `FIRST_POSITION`: position = sequence - base.
     pub base: [u64; 2],
     /// Bytes whose record found no room.
     pub dropped: [u64; 2],
@@ -126,7 +126,9 @@ pub struct Connection {
     pub carried: LastInput,
     pub flags: u32,
     /// errno at the close.
-    pub errno: u32,
+    pub errno: u16,
+    /// Not 0 once its first sight is told; until then whoever finds it tells of it.
+    pub told: u16,
 }
 
 const _: () = assert!(size_of::<Connection>() == 88);

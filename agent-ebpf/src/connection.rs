@@ -1,10 +1,10 @@
-//! The life of a connection: cookie, first sight, position, half-close, end; and connects that fail.
+//! The life of a connection: cookie, first sight, position, half-close, end. What comes before it is in `connect.rs`.
 
 use core::ptr::write_volatile;
 
 use agent_common::{
-    Closed, Connecting, Connection, Counter, FlowKey, HalfClosed, Header, LastInput, MISSING, Pending,
-    ProcessRecord, SocketRecord, conn_flags, kind,
+    Closed, Connection, Counter, FIRST_POSITION, HalfClosed, LastInput, MISSING, Opened, ProcessRecord,
+    UNKNOWN_EARLIER, conn_flags, kind,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -13,13 +13,13 @@ use aya_ebpf::{
 };
 
 use crate::{
-    context::{Caller, distrust, meaningful_input},
+    connect,
+    context::Caller,
     count::add,
     kernel::{self, Sock},
-    maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, PENDING, SCRATCH, SWITCHES, offset, tunable},
+    maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, SCRATCH, SWITCHES, offset, tunable},
     process, ring,
-    socket::{IN, NOTHING, OUT, withheld},
-    task::Task,
+    socket::{IN, OUT},
 };
 
 // enum sock_ops callbacks (include/uapi/linux/bpf.h)
@@ -35,10 +35,8 @@ const CLOSE: i32 = 7;
 const LAST_ACK: i32 = 9;
 const LISTEN: i32 = 10;
 
-const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, padding: 0 };
-
-/// So that `base` is never reached from below by a late call.
-const EPOCH: u64 = 1 << 32;
+// Flag of bpf_map_update_elem (include/uapi/linux/bpf.h)
+const BPF_NOEXIST: u64 = 1;
 
 /// A connection's entry in CONNECTIONS. It may be removed by the close while a call uses it: the kernel keeps the memory
 /// until the program ends, and a preallocated entry reused meanwhile is one connection's counters off by one call.
@@ -73,13 +71,19 @@ pub fn find<C: EbpfContext>(
         && let Some(state) = CONNECTIONS.get_ptr_mut(cookie)
     {
         // SAFETY: see `Traced`.
-        let flags = unsafe { (*state).flags };
-        return Ok(if flags & conn_flags::OWN == 0 { Some(Traced { cookie, state }) } else { None });
+        let (flags, told) = unsafe { ((*state).flags, (*state).told) };
+        if flags & conn_flags::OWN != 0 {
+            return Ok(None);
+        }
+        if told != 0 {
+            return Ok(Some(Traced { cookie, state }));
+        }
     }
     open(ctx, sock, cookie, length, direction)
 }
 
-/// First sight of a connection.
+/// First sight of a connection. Two CPUs may come here at once, one with a send and one with a receive: the entry of the first
+/// one is kept, and each tells of it before it tells of its call, so that no call is told before it.
 #[inline(never)]
 fn open<C: EbpfContext>(
     ctx: &C,
@@ -113,8 +117,8 @@ fn open<C: EbpfContext>(
     } else {
         copied = copied.wrapping_sub(length);
     }
-    state.next = [EPOCH | u64::from(out), EPOCH | u64::from(copied)];
-    state.base = state.next;
+    state.base = [u64::from(out), u64::from(copied)];
+    state.next = [FIRST_POSITION | u64::from(out), FIRST_POSITION | u64::from(copied)];
     forget_input(state);
     for direction in [OUT, IN] {
         // SAFETY: fields of this CPU's scratch. Volatile for the reason that `forget_input` gives.
@@ -125,9 +129,9 @@ fn open<C: EbpfContext>(
     }
     state.flags = if own { conn_flags::OWN } else { 0 };
     state.errno = 0;
-    if CONNECTIONS.insert(cookie, &*state, 0).is_err() {
-        return Err(Counter::ConnectionsFull);
-    }
+    state.told = 0;
+    let first = CONNECTIONS.insert(cookie, &*state, BPF_NOEXIST).is_ok();
+    let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return Err(Counter::ConnectionsFull) };
     if !own {
         record.header = ring::header(kind::OPENED, direction as u8, 0);
         record.cookie = cookie;
@@ -137,54 +141,66 @@ fn open<C: EbpfContext>(
         record.family = family;
         record.local_port = flow.local_port;
         record.peer_port = flow.peer_port;
-        record.from_start = from_start(sock, direction, length, copied);
-        record.first_sequence = [out, copied];
+        record.padding = 0;
+        // SAFETY: see `Traced`.
+        record.first_sequence = unsafe { [(*state).base[OUT] as u32, (*state).base[IN] as u32] };
+        earlier_into(sock, record);
         record.local = flow.local;
         record.peer = flow.peer;
-        record.padding = 0;
+        record.padding_after = 0;
         if !ring::put(record) {
-            let _gone = CONNECTIONS.remove(cookie);
+            if first {
+                let _gone = CONNECTIONS.remove(cookie);
+            }
             return Err(Counter::DropOpened);
         }
+        // SAFETY: see `Traced`.
+        unsafe { (*state).told = 1 };
     }
     aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, caller.pid);
     if own {
         return Ok(None);
     }
+    // Once more, although it is known: the compiler would make the result's tag of the pointer (ARCHITECTURE, "Lessons").
     match CONNECTIONS.get_ptr_mut(cookie) {
         Some(state) => Ok(Some(Traced { cookie, state })),
         None => Err(Counter::ConnectionsFull),
     }
 }
 
-/// Bit 0: nothing was sent before this call, bit 1: nothing was received. By the kernel's RFC 4898 counters, which
-/// count from the handshake; where it has none, the connection counts as older than the agent.
+/// Bytes that had moved before the connection's first sight, by the kernel's RFC 4898 counters, which count from the
+/// handshake. A call that has moved them may still be on its way out of the kernel. They are read without the socket's lock: where
+/// another thread sends meanwhile they may not fit together, and the stream counts as older.
 #[inline(always)]
-fn from_start(sock: Sock, direction: usize, length: u32, copied: u32) -> u16 {
+fn earlier_into(sock: Sock, record: &mut Opened) {
+    record.earlier = [UNKNOWN_EARLIER; 2];
     if offset!(bytes_received) == MISSING
         || offset!(bytes_sent) == MISSING
         || offset!(bytes_retrans) == MISSING
     {
-        return 0;
+        return;
     }
-    let mut bits = 0;
     let received = kernel::read::<u64>(sock, offset!(bytes_received)).unwrap_or(u64::MAX);
     let next = kernel::read::<u32>(sock, offset!(rcv_nxt)).unwrap_or(0);
-    // Some kernels count a received FIN in bytes_received, others do not.
-    let first = next.wrapping_sub(received as u32);
-    if first == copied || first == copied.wrapping_add(1) {
-        bits |= 2;
-    }
+    record.earlier[IN] = bytes_since(received, next, record.first_sequence[IN]);
     let sent = kernel::read::<u64>(sock, offset!(bytes_sent)).unwrap_or(u64::MAX);
     let again = kernel::read::<u64>(sock, offset!(bytes_retrans)).unwrap_or(0);
-    let this_call = if direction == OUT { u64::from(length) } else { 0 };
-    if sent.wrapping_sub(again) <= this_call {
-        bits |= 1;
-    }
-    bits
+    let next = kernel::read::<u32>(sock, offset!(snd_nxt)).unwrap_or(0);
+    record.earlier[OUT] = bytes_since(sent.wrapping_sub(again), next, record.first_sequence[OUT]);
 }
 
-/// Moves a direction to sequence number `sequence` and returns its position (bytes since first sight).
+/// Bytes between the first one of a stream, of which `moved` lie before `next`, and the one at `here`.
+#[inline(always)]
+fn bytes_since(moved: u64, next: u32, here: u32) -> u32 {
+    if moved >= 1 << 31 {
+        return UNKNOWN_EARLIER;
+    }
+    let bytes = here.wrapping_sub(next.wrapping_sub(moved as u32));
+    // A FIN counts in `next`; in `moved` some kernels count it, others do not.
+    if bytes == u32::MAX { 0 } else { bytes }
+}
+
+/// Moves a direction to sequence number `sequence` and returns its position.
 #[inline(always)]
 pub fn advance(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
     // SAFETY: see `Traced`; one aligned word is stored, two threads on one socket at worst store the older one last.
@@ -256,104 +272,14 @@ pub fn atomic_add(slot: *mut u64, n: u64) {
 #[inline(always)]
 pub fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i32) -> Result<(), Counter> {
     match (old, new) {
-        (_, SYN_SENT) => connecting(sock),
-        (SYN_SENT, ESTABLISHED) => connected(sock),
-        (SYN_SENT, CLOSE) => connect_failed(sock),
+        (_, SYN_SENT) => connect::begin(sock),
+        (SYN_SENT, ESTABLISHED) => connect::succeed(sock),
+        (SYN_SENT, CLOSE) => connect::fail(sock),
         (_, LISTEN) => listening(sock),
         (_, FIN_WAIT1 | LAST_ACK) => fin_sent(sock),
         (_, CLOSE) => closed(ctx, sock),
         _ => Ok(()),
     }
-}
-
-/// In the context of connect(): the caller is the client.
-#[inline(always)]
-fn connecting(sock: Sock) -> Result<(), Counter> {
-    let caller = Caller::current();
-    let own = caller.pid == tunable!(agent_pid);
-    if !own && caller.process().is_none() {
-        return Ok(());
-    }
-    if !kernel::traceable(sock)? {
-        return Ok(());
-    }
-    let pending = Pending { pid: caller.pid, own: u32::from(own) };
-    if PENDING.insert(sock, pending, 0).is_err() {
-        return Err(Counter::PendingFull);
-    }
-    if own {
-        return Ok(());
-    }
-    let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let mut flow = NO_FLOW;
-    kernel::flow_into(sock, family, &mut flow)?;
-    let mut last =
-        if distrust()? == withheld::IO_URING { NOTHING } else { Task::current(caller).last_input(caller) };
-    if let Some(process) = caller.process() {
-        last = meaningful_input(process, last);
-    }
-    let record = Connecting {
-        header: ring::header(kind::CONNECTING, 0, 0),
-        socket: sock,
-        last_cookie: last.cookie,
-        last_position: last.position,
-        pid: caller.pid,
-        tid: caller.tid,
-        family,
-        peer_port: flow.peer_port,
-        padding: 0,
-        peer: flow.peer,
-    };
-    if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
-}
-
-#[inline(always)]
-fn connected(sock: Sock) -> Result<(), Counter> {
-    let Some(pending) = pending(sock) else { return Ok(()) };
-    if pending.own != 0 {
-        return remember_own(sock);
-    }
-    socket_record(Header { ..ring::header(kind::CONNECTED, 0, 0) }, sock)
-}
-
-#[inline(always)]
-fn connect_failed(sock: Sock) -> Result<(), Counter> {
-    let Some(pending) = pending(sock) else { return Ok(()) };
-    if pending.own != 0 {
-        return Ok(());
-    }
-    socket_record(ring::header(kind::CONNECT_FAILED, 0, kernel::error(sock)), sock)
-}
-
-/// Takes the connect in progress of a socket.
-#[inline(always)]
-fn pending(sock: Sock) -> Option<Pending> {
-    // SAFETY: the entry is copied at once.
-    let pending = unsafe { PENDING.get(sock) }.copied()?;
-    let _gone = PENDING.remove(sock);
-    Some(pending)
-}
-
-#[inline(always)]
-fn socket_record(header: Header, sock: Sock) -> Result<(), Counter> {
-    let record = SocketRecord { header, socket: sock, cookie: kernel::cookie(sock)? };
-    if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
-}
-
-/// A connection of the agent is established: its peer, if traced, must leave it alone.
-#[inline(always)]
-fn remember_own(sock: Sock) -> Result<(), Counter> {
-    let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let mut ours = NO_FLOW;
-    kernel::flow_into(sock, family, &mut ours)?;
-    let theirs = FlowKey {
-        local: ours.peer,
-        peer: ours.local,
-        local_port: ours.peer_port,
-        peer_port: ours.local_port,
-        padding: 0,
-    };
-    OWN_FLOWS.insert(theirs, 1, 0).map_err(|_| Counter::PendingFull)
 }
 
 /// In the context of listen(): a rule may select by port.
@@ -402,20 +328,37 @@ fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
 }
 
 /// The TCP state is CLOSE. Bytes that the program has not read yet are still readable (after a half-close by the program, or
-/// before a reset): then the end waits for the last read or for the socket's destruction.
+/// before a reset), and a reset may come inside a call that has moved bytes and has not told yet: then the end waits for the
+/// last call or for the socket's destruction.
 #[inline(always)]
 fn closed(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
     let Some(traced) = known(sock)? else { return Ok(()) };
     let state = traced.state;
     let copied = kernel::copied_seq(sock)?;
     // SAFETY: see `Traced`.
-    unsafe { (*state).errno = kernel::error(sock) };
-    if kernel::unread(sock, copied)? {
+    unsafe { (*state).errno = kernel::error(sock) as u16 };
+    if awaited(sock, state, copied)? {
         // SAFETY: see `Traced`.
         unsafe { (*state).flags |= conn_flags::DRAINING };
         return Ok(());
     }
     end(ctx, sock, &traced, copied)
+}
+
+/// Whether a call is still to come or to end that moves bytes, or has moved some.
+#[inline(always)]
+fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Counter> {
+    if kernel::unread(sock, copied)? {
+        return Ok(true);
+    }
+    // SAFETY: see `Traced`.
+    let (flags, next) = unsafe { ((*state).flags, (*state).next) };
+    // From the FIN on it counts in `write_seq`; what was sent is told before (`fin_sent`).
+    if flags & conn_flags::FIN_SENT == 0 && kernel::write_seq(sock)? != next[OUT] as u32 {
+        return Ok(true);
+    }
+    let fin = u32::from(kernel::fin_consumed(sock, copied)?);
+    Ok(copied.wrapping_sub(fin) != next[IN] as u32)
 }
 
 /// `tcp_destroy_sock(sk)`: nobody can read any more.
@@ -426,15 +369,21 @@ pub fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter
     end(ctx, sock, &traced, copied)
 }
 
-/// After a receive on a connection whose TCP state is CLOSE already: was that the last byte?
+/// After a call on a connection whose TCP state may be CLOSE already: was that the last byte?
 #[inline(always)]
 pub fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
     // SAFETY: see `Traced`.
     if unsafe { (*traced.state).flags } & conn_flags::DRAINING == 0 {
         return Ok(());
     }
+    drain(ctx, sock, traced)
+}
+
+/// Not inlined: it is rare, and inlined it made the calls that do not need it slower (measured, ARCHITECTURE).
+#[inline(never)]
+fn drain<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
     let copied = kernel::copied_seq(sock)?;
-    if kernel::unread(sock, copied)? {
+    if awaited(sock, traced.state, copied)? {
         return Ok(());
     }
     end(ctx, sock, traced, copied)
@@ -454,11 +403,11 @@ fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Res
     // SAFETY: see `Traced`.
     let record = unsafe {
         Closed {
-            header: ring::header(kind::CLOSED, 0, errno),
+            header: ring::header(kind::CLOSED, 0, u32::from(errno)),
             cookie: traced.cookie,
             observed: [
-                (*state).next[OUT].wrapping_sub((*state).base[OUT]),
-                (*state).next[IN].wrapping_sub((*state).base[IN]),
+                (*state).next[OUT].wrapping_sub((*state).base[OUT]).wrapping_sub(FIRST_POSITION),
+                (*state).next[IN].wrapping_sub((*state).base[IN]).wrapping_sub(FIRST_POSITION),
             ],
             dropped: (*state).dropped,
             skipped: (*state).skipped,

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "BPF programs read kernel memory through helpers and share maps")]
 
 mod capture;
+mod connect;
 mod connection;
 mod context;
 mod count;

@@ -1,8 +1,8 @@
 //! What a send or a receive does: decide by process and connection first, then position, then bytes, then one record.
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, HalfClosed, Header, LastInput, Process, TAIL_MAX, Transfer,
-    conn_flags, kind, transfer_flags,
+    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, HalfClosed, Header, LastInput, Process,
+    TAIL_MAX, Transfer, conn_flags, kind, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
@@ -78,10 +78,42 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     if call.result <= 0 {
         return Ok(());
     }
+    moved(ctx, call, OUT)
+}
+
+/// After a receive.
+#[inline(always)]
+pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
+    if call.result < 0 || call.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return Ok(());
+    }
+    moved(ctx, call, IN)
+}
+
+/// After a call that may have moved bytes of a traced connection.
+#[inline(always)]
+fn moved<C: EbpfContext>(ctx: &C, call: &Call, direction: usize) -> Result<(), Counter> {
     let caller = Caller::current();
     let Some(process) = caller.process() else { return Ok(()) };
     let length = call.result as u32;
-    let Some(traced) = connection::find(ctx, call.socket, length, OUT)? else { return Ok(()) };
+    let Some(traced) = connection::find(ctx, call.socket, length, direction)? else { return Ok(()) };
+    let outcome = if direction == OUT {
+        send(call, length, caller, process, &traced)
+    } else {
+        receive(call, length, caller, process, &traced)
+    };
+    connection::drained(ctx, call.socket, &traced)?;
+    outcome
+}
+
+#[inline(always)]
+fn send(
+    call: &Call,
+    length: u32,
+    caller: Caller,
+    process: *mut Process,
+    traced: &Traced,
+) -> Result<(), Counter> {
     let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
     let end = connection::advance(traced.state, OUT, tcp.write_seq());
     let position = end.wrapping_sub(u64::from(length));
@@ -103,7 +135,7 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     let header = Header { withheld: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
     let event = Event {
         header,
-        traced,
+        traced: *traced,
         position,
         caller,
         process,
@@ -113,21 +145,6 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
         whole: control.whole,
     };
     emit(tcp, &event)
-}
-
-/// After a receive.
-#[inline(always)]
-pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
-    if call.result < 0 || call.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
-        return Ok(());
-    }
-    let caller = Caller::current();
-    let Some(process) = caller.process() else { return Ok(()) };
-    let length = call.result as u32;
-    let Some(traced) = connection::find(ctx, call.socket, length, IN)? else { return Ok(()) };
-    let outcome = receive(call, length, caller, process, &traced);
-    connection::drained(ctx, call.socket, &traced)?;
-    outcome
 }
 
 #[inline(always)]
@@ -314,13 +331,22 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
         add(Counter::Bytes, u64::from(payload));
         return Ok(());
     }
+    lose(event, length, 1);
+    Err(Counter::DropTransfer)
+}
+
+/// Records found no room. Bytes of a call that began before first sight may not be among those observed, and are not counted here:
+/// what of them was observed shows as unseen.
+#[inline(always)]
+fn lose(event: &Event, bytes: u32, records: u32) {
     let direction = usize::from(event.header.direction) & 1;
     // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
     unsafe {
-        connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(length));
-        connection::atomic_add(&raw mut (*event.process).drops, 1);
+        if event.position >= FIRST_POSITION {
+            connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(bytes));
+        }
+        connection::atomic_add(&raw mut (*event.process).drops, u64::from(records));
     }
-    Err(Counter::DropTransfer)
 }
 
 /// A long call whose framing lies between its data: one record per piece, so that no chunk's size is missed. What is
@@ -335,12 +361,8 @@ fn put_whole(
 ) -> Result<(), Counter> {
     let direction = usize::from(event.header.direction) & 1;
     let lost = pieces::put_all(scratch, direction as u32, source, length, most, event.header.flags);
-    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
-    unsafe {
-        if lost.records != 0 {
-            connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(lost.bytes));
-            connection::atomic_add(&raw mut (*event.process).drops, u64::from(lost.records));
-        }
+    if lost.records != 0 {
+        lose(event, lost.bytes, lost.records);
     }
     if lost.rest != 0 {
         return put(scratch, event, lost.rest, Captured { head: 0, tail: 0, withheld: 0 });

@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 
 role, address, port, script = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
@@ -16,6 +17,25 @@ class Peer:
         self.sock = sock
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.got = b""
+        self.threads = []
+
+    def play(self, actions):
+        for name, *arguments in actions:
+            getattr(self, name)(*arguments)
+
+    def beside(self, *actions):
+        """Goes on with what follows while another thread does these."""
+        thread = threading.Thread(target=self.play, args=(actions,))
+        thread.start()
+        self.threads.append(thread)
+
+    def joined(self):
+        for thread in self.threads:
+            thread.join()
+
+    def narrow(self):
+        """Only so few bytes are on their way at a time that a larger body keeps the call that sends it waiting."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
 
     def send(self, text):
         self.sock.sendall(text.encode("latin-1"))
@@ -23,6 +43,13 @@ class Peer:
     def fill(self, size):
         """Sends that many bytes of body."""
         self.sock.sendall(b"f" * size)
+
+    def flood(self, text, size):
+        """Sends text and so many bytes of body in one call, which may end in a reset."""
+        try:
+            self.sock.sendall(text.encode("latin-1") + b"f" * size)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
 
     def until(self, text):
         """Receives until the text has come; what follows it stays for the next action."""
@@ -42,6 +69,20 @@ class Peer:
             if not piece:
                 raise SystemExit("the other side closed early")
             left -= len(piece)
+
+    def whole(self, size):
+        """One call that receives so many bytes, or what comes before a reset."""
+        self.sock.recv(size, socket.MSG_WAITALL)
+
+    def consumed(self):
+        """Waits until the other side has read all that was sent (IPv4, the same network namespace)."""
+        own, peer = ("%04X" % end[1] for end in (self.sock.getsockname(), self.sock.getpeername()))
+        while True:
+            for row in open("/proc/net/tcp").read().splitlines():
+                words = row.split()
+                if words[1].endswith(":" + peer) and words[2].endswith(":" + own) and words[4].endswith(":00000000"):
+                    return
+            time.sleep(0.005)
 
     def eof(self):
         try:
@@ -67,8 +108,8 @@ class Peer:
 
 def play(sock, actions):
     peer = Peer(sock)
-    for name, *arguments in actions:
-        getattr(peer, name)(*arguments)
+    peer.play(actions)
+    peer.joined()
     peer.sock.close()
 
 

@@ -39,7 +39,7 @@ impl fmt::Display for Sum {
     }
 }
 
-/// A guest without hardware help needs about five minutes for the tests; more than this and it hangs.
+/// A guest without hardware help needs five to sixteen minutes for the tests; more than this and it hangs.
 const GUEST_LIMIT: Duration = Duration::from_secs(1500);
 
 /// What another kernel cannot change is not run under each: the parser's and the configuration's side.

@@ -7,8 +7,8 @@
 use std::{net::SocketAddr, ops::Range, sync::Arc};
 
 use wirespan::event::{
-    Clarity, Closed, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, Thread, Timestamp,
-    Transfer,
+    Clarity, Closed, ConnectionId, Direction, Earlier, Event, LastInput, Opened, ProcessFacts, Thread,
+    Timestamp, Transfer,
 };
 
 use super::heads;
@@ -347,7 +347,8 @@ impl Traffic {
             peer: theirs,
             network_namespace: 1,
             first_sequence: [(number as u32).wrapping_mul(2_654_435_761), number as u32],
-            from_start: [true, true],
+            first_position: 0,
+            earlier: [Earlier::Nothing; 2],
         }));
     }
 

@@ -365,7 +365,7 @@ fn process(
             funnel.feed(&Event::Exit { at, pid });
             table.on_exit(pid)
         }
-        ProcessNotice::Listen { pid, .. } => table.on_listen(pid),
+        ProcessNotice::Listen { pid, port } => table.on_listen(pid, port),
         ProcessNotice::CgroupMoved { pid } => table.on_exec(pid),
     };
     for change in &changes {

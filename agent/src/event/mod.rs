@@ -280,10 +280,33 @@ pub struct Opened {
     pub peer: SocketAddr,
     /// Inode of the network namespace.
     pub network_namespace: u32,
-    /// Absolute TCP sequence number of position 0, by [`Direction::index`].
+    /// Absolute TCP sequence number of `first_position`, by [`Direction::index`]. That position is a multiple of 2^32, so
+    /// that any position's sequence number is this plus its low 32 bits.
     pub first_sequence: [u32; 2],
-    /// Whether position 0 is the connection's very first byte in that direction.
-    pub from_start: [bool; 2],
+    /// Position of either direction's next byte at first sight. A call that was logged later may have moved its bytes before
+    /// that; they lie before this position.
+    pub first_position: u64,
+    /// What had moved before that, by [`Direction::index`].
+    pub earlier: [Earlier; 2],
+}
+
+/// What had moved in a direction of a connection before its first sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// The first byte is the stream's first.
+    Nothing,
+    /// So many bytes, more than none.
+    Bytes(u64),
+    /// Too many to count, or nobody counts.
+    Unknown,
+}
+
+impl Earlier {
+    /// Where only this is known.
+    #[must_use]
+    pub const fn unless(from_start: bool) -> Self {
+        if from_start { Self::Nothing } else { Self::Unknown }
+    }
 }
 
 /// One system call moved `length` bytes; they lie at `position .. position + length` of `direction`. With a length of 0
@@ -293,7 +316,7 @@ pub struct Transfer<'a> {
     pub at: Timestamp,
     pub connection: ConnectionId,
     pub direction: Direction,
-    /// Bytes of this direction before this call, since first sight.
+    /// Of the call's first byte; see [`Opened::first_position`].
     pub position: u64,
     pub length: u32,
     pub thread: Thread,

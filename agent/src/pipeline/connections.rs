@@ -4,7 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::{
-    event::{ConnectionId, Timestamp},
+    event::{ConnectionId, Opened, Timestamp},
     protocol::Connection,
 };
 
@@ -70,6 +70,11 @@ impl Connections {
     /// Bytes that all connections buffer.
     pub(super) const fn buffered(&self) -> usize {
         self.buffered
+    }
+
+    /// Whether it is open since this first sight.
+    pub(super) fn began_with(&self, opened: &Opened) -> bool {
+        self.open.get(&opened.connection).is_some_and(|connection| connection.began_with(opened))
     }
 
     /// Lets a connection work. `None`: there is no such connection.

@@ -85,6 +85,10 @@ impl Engine {
         let event = weighed.as_ref().unwrap_or(event);
         // What ends by this event is told before the trace layer hears of it.
         match event {
+            Event::Opened(opened) if self.connections.began_with(opened) => {
+                self.output.counters.first_sights_again += 1;
+                return;
+            }
             Event::Shutdown { at } => self.finish_all(*at),
             Event::Opened(opened) => self.end_older(opened),
             _ => {}

@@ -26,12 +26,20 @@ type ByInode = FxHashMap<u64, SocketAddr>;
 pub struct ListeningSockets {
     namespaces: RefCell<FxHashMap<u64, Rc<ByInode>>>,
     cut: Cell<u64>,
+    /// A process and the port on which it begins to listen: the kernel says so before the socket stands in its table.
+    told: Option<(u32, u16)>,
 }
 
 impl ListeningSockets {
+    /// With what the kernel has told of one.
+    pub(crate) fn told(pid: u32, port: u16) -> Self {
+        Self { told: Some((pid, port)), ..Self::default() }
+    }
+
     /// Whether `pid` holds a socket that listens on `port`.
     pub(crate) fn listens_on(&self, proc: &ProcRoot, pid: u32, port: u16) -> Result<bool, ProcError> {
-        Ok(self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
+        Ok(self.told == Some((pid, port))
+            || self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
     }
 
     /// Inode and address of each listening socket that `pid` holds.

@@ -191,13 +191,13 @@ impl Table {
         changes
     }
 
-    /// A socket of `pid` began to listen. Its forks are selected along with it.
-    pub fn on_listen(&mut self, pid: u32) -> Vec<Change> {
+    /// A socket of `pid` begins to listen on `port`. Its forks are selected along with it.
+    pub fn on_listen(&mut self, pid: u32, port: u16) -> Vec<Change> {
         let mut changes = Vec::new();
         if !self.selection.needs_listen() {
             return changes;
         }
-        let sockets = ListeningSockets::default();
+        let sockets = ListeningSockets::told(pid, port);
         self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, &mut changes));
         self.select_forks(&sockets, &mut changes);
         self.counters.cut += sockets.cut();

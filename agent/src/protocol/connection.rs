@@ -2,12 +2,21 @@
 
 use super::{
     Limits, Output,
-    http1::{Context, Fed, Session},
+    http1::{Beginning, Context, Fed, Session},
 };
 use crate::{
-    event::{Closed, ConnectionId, Direction, Feedback, Opened, Timestamp, Transfer},
+    event::{Closed, ConnectionId, Direction, Earlier, Feedback, Opened, Timestamp, Transfer},
     stream::{Account, Admission, Blocked, Call, Ledger, Sequencer},
 };
+
+/// What was known of a connection when it was first seen.
+#[derive(Debug)]
+struct FirstSight {
+    at: Timestamp,
+    sequence: [u32; 2],
+    position: u64,
+    earlier: [Earlier; 2],
+}
 
 /// One traced connection. Calls may come in any order: positions decide, and what cannot be read yet is held for at most
 /// [`Limits::hold_nanos`] of event time.
@@ -15,6 +24,7 @@ use crate::{
 pub struct Connection {
     id: ConnectionId,
     limits: Limits,
+    first_sight: FirstSight,
     sequencers: [Sequencer; 2],
     session: Session,
     /// Nothing is read any more.
@@ -31,12 +41,24 @@ impl Connection {
         Self {
             id: opened.connection,
             limits: *limits,
-            sequencers: Default::default(),
-            session: Session::new(opened.from_start),
+            first_sight: FirstSight {
+                at: opened.at,
+                sequence: opened.first_sequence,
+                position: opened.first_position,
+                earlier: opened.earlier,
+            },
+            sequencers: [(); 2].map(|()| Sequencer::new(opened.first_position)),
+            session: Session::new(opened.earlier.map(|earlier| earlier == Earlier::Nothing)),
             opaque: false,
             suppressed: [0; 2],
             last_activity: opened.at,
         }
+    }
+
+    /// Whether this is the first sight that was told before: two CPUs met the connection at once.
+    #[must_use]
+    pub fn began_with(&self, opened: &Opened) -> bool {
+        self.first_sight.sequence == opened.first_sequence
     }
 
     /// One call moved bytes.
@@ -48,13 +70,16 @@ impl Connection {
             return;
         }
         self.last_activity = self.last_activity.max(transfer.at);
-        let call = Call::new(transfer);
+        let mut call = Call::new(transfer);
         if self.opaque {
             let position = call.position.max(sequencer.next());
             let unread = call.end().saturating_sub(position);
             self.session.count_skipped(direction, unread);
             sequencer.consumed(call.end());
             return;
+        }
+        if self.session.awaits_beginning(direction) {
+            self.begin(direction, &mut call, out);
         }
         self.pass_skippable_hole(direction, &call, out);
         match self.sequencers[direction.index()].admit(call) {
@@ -70,6 +95,25 @@ impl Connection {
         if self.needs_tick() {
             self.settle(out);
         }
+    }
+
+    /// The first call of a direction in which bytes had moved before first sight. If it moved those, it was only logged after
+    /// a call of the other direction that made the connection known, which may wait for it.
+    fn begin(&mut self, direction: Direction, call: &mut Call<'_>, out: &mut Output) {
+        let FirstSight { at, position, earlier, .. } = self.first_sight;
+        if !self.sequencers[direction.index()].begin_earlier(call.position) {
+            self.session.begins(direction, Beginning::Middle);
+            return self.settle(out);
+        }
+        // It ended after first sight, and its first byte had moved before.
+        call.at = call.at.min(Timestamp(at.0.saturating_sub(1)));
+        let all = earlier[direction.index()] == Earlier::Bytes(position - call.position);
+        let beginning = match earlier[direction.reverse().index()] {
+            _ if !all => Beginning::Middle,
+            Earlier::Nothing => Beginning::OfBoth,
+            _ => Beginning::OfStream,
+        };
+        self.session.begins(direction, beginning);
     }
 
     /// A FIN passed in `direction`, after `position`.
@@ -90,8 +134,8 @@ impl Connection {
         self.expire(None, out);
         if !self.opaque {
             for direction in Direction::BOTH {
-                let next = self.sequencers[direction.index()].next();
-                let rest = closed.observed[direction.index()].saturating_sub(next);
+                let passed = self.sequencers[direction.index()].passed();
+                let rest = self.observed(direction, closed).saturating_sub(passed);
                 if rest > 0 {
                     self.give_up_hole(direction, rest, closed.at, out);
                 }
@@ -106,7 +150,7 @@ impl Connection {
             let index = direction.index();
             Account::balance(
                 self.session.tally(direction),
-                closed.observed[index],
+                self.observed(direction, closed),
                 closed.dropped[index],
                 closed.skipped[index],
             )
@@ -115,6 +159,12 @@ impl Connection {
         let violations = ledger.directions.iter().filter(|account| account.violation).count();
         out.counters.ledger_violations += violations as u64;
         ledger
+    }
+
+    /// The kernel counts from first sight on.
+    const fn observed(&self, direction: Direction, closed: &Closed) -> u64 {
+        let before = self.first_sight.position - self.sequencers[direction.index()].first();
+        closed.observed[direction.index()].saturating_add(before)
     }
 
     /// Event time has reached `at`. Needed only while [`Connection::needs_tick`].
@@ -164,8 +214,8 @@ impl Connection {
             let tally = self.session.tally(direction);
             let suppressed = self.suppressed[direction.index()];
             let known = tally.parsed + tally.skipped + tally.truncated + suppressed;
-            let dropped = sequencer.dropped().min(sequencer.next().saturating_sub(known));
-            Account::balance(tally, sequencer.next(), dropped, suppressed)
+            let dropped = sequencer.dropped().min(sequencer.passed().saturating_sub(known));
+            Account::balance(tally, sequencer.passed(), dropped, suppressed)
         };
         Ledger { directions: Direction::BOTH.map(account) }
     }
@@ -259,6 +309,7 @@ impl Connection {
             out,
             may_wait,
             other_held_at: self.sequencers[direction.reverse().index()].held_at(),
+            other_position: self.sequencers[direction.reverse().index()].stands_at(),
         };
         let fed = self.session.feed(direction, &mut call, &mut cx);
         let (position, rest) = (call.position, call.length);
@@ -385,6 +436,7 @@ impl Connection {
             out,
             may_wait,
             other_held_at: self.sequencers[direction.reverse().index()].held_at(),
+            other_position: self.sequencers[direction.reverse().index()].stands_at(),
         };
         run(&mut self.session, &mut cx)
     }

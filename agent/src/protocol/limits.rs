@@ -13,8 +13,11 @@ pub struct Limits {
     pub held_calls: usize,
     /// Captured bytes of those calls (default 256 KiB).
     pub held_bytes: usize,
-    /// Nanoseconds of event time after which nothing is waited for any more (default 100 ms).
+    /// Nanoseconds of event time after which nothing is waited for any more (default 1 s): a thread may be kept from telling of
+    /// its call for several periods of 100 ms, by a CPU limit of its cgroup or by a hypervisor.
     pub hold_nanos: u64,
+    /// Nanoseconds without a call after which a client that was seen to pipeline is believed to begin anew (default 100 ms).
+    pub idle_nanos: u64,
     /// Requests without a response on one connection (default 256). At one more the pairing starts anew.
     pub pending_requests: usize,
     /// A body of which more than this is still to come is asked of the source to be skipped (default 64 KiB).
@@ -38,7 +41,8 @@ impl Default for Limits {
             head_bytes: 64 * 1024,
             held_calls: 256,
             held_bytes: 256 * 1024,
-            hold_nanos: 100_000_000,
+            hold_nanos: 1_000_000_000,
+            idle_nanos: 100_000_000,
             pending_requests: 256,
             skip_bytes: 64 * 1024,
             unknown_starts: 24,
@@ -104,6 +108,8 @@ counters! {
     exchanges_lost,
     /// Times that `pending_requests` was reached.
     pending_overflow,
+    /// First sights that two CPUs told of at once: one counts.
+    first_sights_again,
     /// Directions whose ledger did not balance.
     ledger_violations,
 }

@@ -42,7 +42,8 @@ pub struct Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// The first byte of a request. `direction` `Out`: this process is the client; `In`: it is the server.
-    Request { ordinal: Ordinal, direction: Direction, origin: Origin },
+    /// `other_position`: where the other direction stood.
+    Request { ordinal: Ordinal, direction: Direction, origin: Origin, other_position: u64 },
     /// The request's head is complete (or given up: `head.incomplete`).
     RequestHead { ordinal: Ordinal, head: Box<RequestHead> },
     /// The first byte of a response. `interim` when it is a 1xx other than 101; then another one follows.

@@ -56,6 +56,8 @@ impl Held {
 /// The order of one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Sequencer {
+    /// Position of the first byte that is looked for.
+    first: u64,
     /// Position of the next byte to read.
     next: u64,
     held: VecDeque<Held>,
@@ -68,6 +70,30 @@ pub(crate) struct Sequencer {
 }
 
 impl Sequencer {
+    /// Nothing was read, and this is looked for first.
+    pub(crate) fn new(first: u64) -> Self {
+        Self { first, next: first, ..Self::default() }
+    }
+
+    /// Bytes that were read or given up.
+    pub(crate) const fn passed(&self) -> u64 {
+        self.next - self.first
+    }
+
+    /// A call began before the first byte that is looked for: looks for that one first. False once anything was read.
+    pub(crate) const fn begin_earlier(&mut self, first: u64) -> bool {
+        if self.next > self.first || first >= self.first {
+            return false;
+        }
+        (self.first, self.next) = (first, first);
+        true
+    }
+
+    /// Position of the first byte that is looked for.
+    pub(crate) const fn first(&self) -> u64 {
+        self.first
+    }
+
     pub(crate) const fn next(&self) -> u64 {
         self.next
     }
@@ -88,6 +114,15 @@ impl Sequencer {
 
     pub(crate) fn held_calls(&self) -> usize {
         self.held.len()
+    }
+
+    /// Where the stream stands for who reads the other direction now: after what is held, too, unless that waits for
+    /// something to be read there.
+    pub(crate) fn stands_at(&self) -> u64 {
+        match (self.blocked(), self.held.back()) {
+            (Some(Blocked::Hole { .. }), Some(last)) => last.call.end(),
+            _ => self.next,
+        }
     }
 
     /// Time of the first held call.

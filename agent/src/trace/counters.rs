@@ -96,7 +96,7 @@ counters! {
     losses: "wirespan_trace_process_losses_total";
     /// Connections whose two ends were joined.
     flows_joined: "wirespan_trace_flows_total" ["result" = "joined"];
-    /// Connections whose other end is not traced here.
+    /// Connections whose other end was not found in time; some are joined later.
     flows_remote: "wirespan_trace_flows_total" ["result" = "remote"];
     /// Requests on a joined connection that the other end did not show.
     flows_missing: "wirespan_trace_flow_requests_missing_total";

@@ -166,12 +166,10 @@ impl Live {
 pub(super) struct Connection {
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
-    /// Absolute sequence numbers of position 0, by direction.
+    /// Absolute sequence numbers at first sight, by direction; see [`Opened::first_sequence`].
     pub(super) first_sequence: [u32; 2],
     /// When it was first seen. One that was forgotten may be met again.
     pub(super) opened_at: Timestamp,
-    /// End of the last transfer seen, by direction.
-    pub(super) seen: [u64; 2],
     pub(super) flow: Flow,
     /// What its connect lends to the first request, which may be no trigger at all.
     pub(super) lent: Option<Trigger>,
@@ -194,7 +192,6 @@ impl Connection {
             peer: canonical(opened.peer),
             first_sequence: opened.first_sequence,
             opened_at: opened.at,
-            seen: [0; 2],
             flow: Flow::default(),
             lent: None,
             bare: true,
@@ -412,7 +409,10 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::Thread, pipeline::samples};
+    use crate::{
+        event::{Earlier, Thread},
+        pipeline::samples,
+    };
 
     const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
 
@@ -428,7 +428,8 @@ mod tests {
                 peer: address,
                 network_namespace: 1,
                 first_sequence: [0; 2],
-                from_start: [true; 2],
+                first_position: 0,
+                earlier: [Earlier::Nothing; 2],
             };
             exchanges.insert(id, Connection::new(&opened));
         }

@@ -21,6 +21,10 @@ use crate::event::{ConnectionId, Direction, Timestamp};
 /// Requests of one connection by which it may be recognised. One is enough unless the agent came late.
 const KEYS_PER_CONNECTION: usize = 8;
 
+/// Requests that may in turn wait for the other end in vain before it is believed to be elsewhere. It may be here and late: a call
+/// that sends a large request is told when it ends.
+const MOST_MISSES: u8 = 3;
+
 /// What is known of the other end of a connection.
 #[derive(Debug)]
 pub(super) enum Flow {
@@ -29,6 +33,8 @@ pub(super) enum Flow {
         keys: Vec<FlowKey>,
         /// A deadline is set.
         timed: bool,
+        /// How often one has passed.
+        missed: u8,
     },
     /// `offset`: position of a request at the other end minus that at this end, wrapping.
     Joined { partner: ConnectionId, offset: u64 },
@@ -38,7 +44,7 @@ pub(super) enum Flow {
 
 impl Default for Flow {
     fn default() -> Self {
-        Self::Unknown { keys: Vec::new(), timed: false }
+        Self::Unknown { keys: Vec::new(), timed: false, missed: 0 }
     }
 }
 
@@ -233,12 +239,15 @@ impl Flows {
         match wait {
             Wait::Connection(id) => {
                 let Some(connection) = exchanges.connection_mut(id) else { return };
-                if !matches!(connection.flow, Flow::Unknown { .. }) {
-                    return;
-                }
-                let flow = std::mem::replace(&mut connection.flow, Flow::Remote);
+                let Flow::Unknown { missed, .. } = connection.flow else { return };
+                let missed = missed + 1;
+                let next = match missed {
+                    MOST_MISSES.. => Flow::Remote,
+                    _ => Flow::Unknown { keys: Vec::new(), timed: false, missed },
+                };
+                let flow = std::mem::replace(&mut connection.flow, next);
                 self.unregister(&flow);
-                counters.flows_remote += 1;
+                counters.flows_remote += u64::from(missed == 1);
                 for key in pending_requests(exchanges, id) {
                     self.settle(exchanges, key, Partner::Absent);
                 }

@@ -4,7 +4,7 @@
 //! SipHash-1-3 with 128 bits of output, keyed by the run key, over 18 bytes (little endian): domain (1), connection or
 //! socket (8), direction (1), place or time (8). The domain keeps span ids, trace ids and those of failed connects apart.
 //! The place is an absolute sequence number, and not the position since first sight: a connection may be met a second time,
-//! when it was evicted, and then begins at position 0 again.
+//! when it was evicted, and then its positions begin anew.
 
 use siphasher::sip128::SipHasher13;
 

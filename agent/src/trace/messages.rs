@@ -25,7 +25,7 @@ use crate::{
 
 impl Tracer {
     /// The first byte of a request.
-    pub(super) fn request(&mut self, key: Key, direction: Direction, origin: Origin) {
+    pub(super) fn request(&mut self, key: Key, direction: Direction, origin: Origin, other_position: u64) {
         if self.exchanges.live >= self.settings.exchanges {
             self.counters.refused_exchanges += 1;
             return;
@@ -48,14 +48,14 @@ impl Tracer {
         match direction {
             Direction::In => {
                 if let Some(process) = self.processes.get_mut(pid) {
-                    process.belief.request_opened();
+                    process.belief.request_opened(&origin);
                     process.uncompared += 1;
                 }
-                self.add_exchange(key, SpanKind::Server, origin, process);
+                self.add_exchange(key, SpanKind::Server, origin, other_position, process);
                 self.task_request(key, &origin);
             }
             Direction::Out => {
-                self.add_exchange(key, SpanKind::Client, origin, process);
+                self.add_exchange(key, SpanKind::Client, origin, other_position, process);
                 let lent = self
                     .exchanges
                     .connection_mut(key.connection)
@@ -84,7 +84,14 @@ impl Tracer {
         }
     }
 
-    fn add_exchange(&mut self, key: Key, kind: SpanKind, origin: Origin, process: Arc<ProcessFacts>) {
+    fn add_exchange(
+        &mut self,
+        key: Key,
+        kind: SpanKind,
+        origin: Origin,
+        other_position: u64,
+        process: Arc<ProcessFacts>,
+    ) {
         let pid = origin.thread.pid;
         let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
         let direction = kind.request_direction();
@@ -97,12 +104,11 @@ impl Tracer {
             SpanKind::Server => origin.position,
             // An earlier response is still awaited: where this one's begins shows when it comes.
             SpanKind::Client if last_open => u64::MAX,
-            SpanKind::Client => connection.seen[Direction::In.index()],
+            SpanKind::Client => other_position,
         };
         let mut span =
             Box::new(Span::begin(kind, semantics::unknown_name(), connection.peer, origin.thread, process));
         span.local = Some(connection.local);
-        let other_position = connection.seen[direction.reverse().index()];
         let partner = Flows::at_start(&connection.flow, kind);
         let exchange = Exchange {
             ordinal: key.ordinal,
@@ -187,7 +193,7 @@ impl Tracer {
                     if let Some((call, verdict)) = ended {
                         self.take_verdict(call, verdict);
                     }
-                    self.judge_calls(key, true);
+                    self.judge_calls(key, Some(&origin));
                     self.task_answer(key, Some(&origin));
                 }
             }
@@ -231,7 +237,7 @@ impl Tracer {
                 self.pass_through.close(pid, incoming.parent, key);
             }
             if Causality::unanswered(&mut self.exchanges, &mut self.processes, key) {
-                self.judge_calls(key, false);
+                self.judge_calls(key, None);
                 self.task_answer(key, None);
             }
         }

@@ -205,13 +205,8 @@ impl Tracer {
                 if self.processes.drops(transfer.thread.pid, transfer.process_drops) {
                     self.counters.losses += 1;
                 }
-                if let Some(connection) = self.exchanges.connection_mut(transfer.connection) {
-                    let end = transfer.position.saturating_add(u64::from(transfer.length));
-                    let seen = &mut connection.seen[transfer.direction.index()];
-                    *seen = end.max(*seen);
-                    if connection.bare {
-                        causality::carry(&mut self.exchanges, &self.processes, transfer);
-                    }
+                if self.exchanges.connection(transfer.connection).is_some_and(|connection| connection.bare) {
+                    causality::carry(&mut self.exchanges, &self.processes, transfer);
                 }
             }
             Event::HalfClosed { at, .. } | Event::Tick { at } => self.advance(*at),
@@ -231,7 +226,9 @@ impl Tracer {
     pub fn message(&mut self, connection: ConnectionId, message: Message) {
         let key = |ordinal| Key { connection, ordinal };
         match message {
-            Message::Request { ordinal, direction, origin } => self.request(key(ordinal), direction, origin),
+            Message::Request { ordinal, direction, origin, other_position } => {
+                self.request(key(ordinal), direction, origin, other_position);
+            }
             Message::RequestHead { ordinal, head } => self.request_head(key(ordinal), *head),
             Message::Response { ordinal, origin, head } => self.response(key(ordinal), origin, &head),
             Message::End { ordinal, at, end } => self.end(key(ordinal), at, end),

@@ -105,12 +105,12 @@ impl Tracer {
         }
     }
 
-    /// A request is answered, or never will be: the verdicts on its calls fall.
-    pub(super) fn judge_calls(&mut self, key: Key, answered: bool) {
+    /// A request is answered, or (`None`) never will be: the verdicts on its calls fall.
+    pub(super) fn judge_calls(&mut self, key: Key, answer: Option<&Origin>) {
         let Some(live) = self.exchanges.live_mut(key) else { return };
         for call in std::mem::take(&mut live.calls) {
             let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-            if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, answered) {
+            if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, answer) {
                 self.take_verdict(call, verdict);
             }
         }

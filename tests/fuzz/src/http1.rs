@@ -9,7 +9,7 @@ use std::{
 };
 
 use wirespan::{
-    event::{Closed, ConnectionId, Direction, Opened, Thread, Timestamp, Transfer},
+    event::{Closed, ConnectionId, Direction, Earlier, Opened, Thread, Timestamp, Transfer},
     protocol::{Connection, Limits, Message, Outcome, Output},
 };
 
@@ -70,7 +70,8 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
         peer: address,
         network_namespace: 1,
         first_sequence: [0; 2],
-        from_start: [true; 2],
+        first_position: 0,
+        earlier: [Earlier::Nothing; 2],
     };
     let mut connection = Connection::new(&opened, &Limits::default());
     let mut out = Output::default();
@@ -123,7 +124,7 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
 /// Everything but times, by exchange.
 fn timeless(out: &Output) -> Vec<(u64, String)> {
     let line = |message: &Message| match message {
-        Message::Request { ordinal, direction, origin } => {
+        Message::Request { ordinal, direction, origin, .. } => {
             (*ordinal, format!("0 {direction:?} {}", origin.position))
         }
         Message::RequestHead { ordinal, head } => (*ordinal, format!("1 {head:?}")),

@@ -7,8 +7,8 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use wirespan::{
     event::{
-        Clarity, Closed, ConnectionId, Direction, Event, Feedback, LastInput, Opened, ProcessFacts, SocketId,
-        Thread, Timestamp, Transfer, Withheld,
+        Clarity, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastInput, Opened, ProcessFacts,
+        SocketId, Thread, Timestamp, Transfer, Withheld,
     },
     pipeline::{Engine, Settings},
     protocol, trace,
@@ -57,6 +57,11 @@ fn play(data: &[u8]) -> Vec<Span> {
     }
     world.finish()
 }
+
+/// Where both directions of a connection stand at first sight.
+const FIRST_POSITION: u64 = 1 << 32;
+/// Bytes that had moved before that, and may be told of after it.
+const BEFORE: u64 = 40;
 
 /// What the kernel knows of one end of a connection.
 #[derive(Debug)]
@@ -225,14 +230,23 @@ impl World {
             peer: address[1],
             network_namespace: 1,
             first_sequence,
-            from_start: [!self.opened.is_multiple_of(5); 2],
+            first_position: FIRST_POSITION,
+            earlier: match self.opened % 5 {
+                0 => [Earlier::Unknown; 2],
+                1 => [Earlier::Nothing, Earlier::Bytes(BEFORE)],
+                2 => [Earlier::Bytes(BEFORE), Earlier::Nothing],
+                _ => [Earlier::Nothing; 2],
+            },
         };
         self.ends[number] = Some(End {
             id,
-            position: [0; 2],
+            position: [FIRST_POSITION; 2],
             dropped: [0; 2],
             skipped: [0; 2],
-            told: [0; 2],
+            told: opened.earlier.map(|earlier| match earlier {
+                Earlier::Nothing => FIRST_POSITION,
+                _ => FIRST_POSITION - BEFORE,
+            }),
             skip_until: [0; 2],
             opaque: false,
             late: None,
@@ -346,7 +360,7 @@ impl World {
             at: Timestamp(self.now),
             connection: end.id,
             errno,
-            observed: end.position,
+            observed: end.position.map(|position| position - FIRST_POSITION),
             dropped: end.dropped,
             skipped: end.skipped,
         }));

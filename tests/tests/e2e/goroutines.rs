@@ -57,6 +57,15 @@ fn judge(rows: &[SpanRow]) -> (usize, usize) {
     (calls.len(), linked)
 }
 
+/// Those that lack something, and servers' ends whose call was not told.
+fn doubtful(rows: &[SpanRow]) -> Vec<SpanRow> {
+    let lacks = |row: &&SpanRow| {
+        let callless = row.kind == Kind::Server && row.path().starts_with("/hello/") && row.parent.is_none();
+        callless || !row.attribute("wirespan.incomplete").is_empty()
+    };
+    rows.iter().filter(lacks).cloned().collect()
+}
+
 fn with(name: &str, stripped: bool) -> Result<()> {
     let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
     let Some(stage) = Stage::shared(name, &needs) else { return Ok(()) };
@@ -82,12 +91,13 @@ fn with(name: &str, stripped: bool) -> Result<()> {
         "a program is probed once: {}",
         agent.log()
     );
+    let log = agent.log();
     let rows = agent.stop()?;
     let (calls, linked) = judge(&rows);
     let by_goroutine =
         rows.iter().filter(|row| row.attribute("wirespan.parent.evidence") == "goroutine").count();
     assert!((by_goroutine + 2 * 10 + 30) * 100 >= calls * 99, "{by_goroutine} of {linked}");
-    assert_eq!(calls, 2 * (4 * count as usize + 10));
+    assert_eq!(calls, 2 * (4 * count as usize + 10), "{}\n{log}", brief(&doubtful(&rows)));
     assert!(
         (linked + 2 * 10 + 30) * 100 >= calls * 99,
         "{linked} of {calls} calls have a parent: {}",

@@ -11,7 +11,10 @@ use wirespan_tests::{
 
 use crate::{
     check::{assert_exactly, brief, the},
-    peers::{Place, eof, fill, read, reset, send, until},
+    peers::{
+        Place, beside, consumed, eof, fill, flood, joined, narrow, read, reset, send, touch, until, wait,
+        whole,
+    },
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -286,6 +289,71 @@ fn a_server_that_resets_is_an_error() -> Result<()> {
     assert_eq!((row.status_code(), row.status), (200, 2), "{}", brief(&rows));
     assert!(!row.attribute("error.type").is_empty(), "{}", brief(&rows));
     the(&rows, Kind::Server, "/reset");
+    Ok(())
+}
+
+/// The connection ends inside the server's call, before that call says what it has sent.
+#[test]
+fn a_download_that_is_reset_inside_the_servers_send_keeps_its_status() -> Result<()> {
+    const SIZE: usize = 30_000_000;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+    let server = vec![until(END), flood(&head, SIZE)];
+    let client = vec![send("GET /download HTTP/1.1\r\nHost: a\r\n\r\n"), read(100_000), reset()];
+    let Some(rows) = traced("download", server, client)? else { return Ok(()) };
+    let errors =
+        [Kind::Server, Kind::Client].map(|kind| the(&rows, kind, "/download").attribute("error.type"));
+    assert_eq!(errors, ["client_aborted", "connection_closed"], "{}", brief(&rows));
+    for kind in [Kind::Server, Kind::Client] {
+        let row = the(&rows, kind, "/download");
+        assert_eq!(row.status_code(), 200, "{}", brief(&rows));
+        assert_eq!(row.attribute("wirespan.incomplete"), "", "{}", brief(&rows));
+    }
+    Ok(())
+}
+
+/// Likewise inside the call that receives the request.
+#[test]
+fn a_request_that_is_reset_inside_the_servers_receive_is_a_span() -> Result<()> {
+    let server = vec![until(END), send(OK), whole(1_000)];
+    let client = vec![
+        send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n"),
+        until(OK),
+        send("GET /hasty HTTP/1.1\r\nHost: a\r\n\r\n"),
+        consumed(),
+        reset(),
+    ];
+    let Some(rows) = traced("hasty", server, client)? else { return Ok(()) };
+    for kind in [Kind::Server, Kind::Client] {
+        let row = the(&rows, kind, "/hasty");
+        assert_eq!((row.status_code(), row.attribute("wirespan.incomplete")), (0, ""), "{}", brief(&rows));
+    }
+    let (server, client) = (the(&rows, Kind::Server, "/hasty"), the(&rows, Kind::Client, "/hasty"));
+    assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
+    Ok(())
+}
+
+/// The first thing that is told of the connection is its first answer: the call that sends the request ends later.
+#[test]
+fn an_answer_that_is_read_before_the_request_is_sent_has_its_request() -> Result<()> {
+    const SIZE: usize = 2_000_000;
+    let Some(stage) = Stage::shared("early", &["/usr/bin/python3"]) else { return Ok(()) };
+    let answered = stage.dir().join("answered");
+    let head = format!("POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n");
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    let server = vec![until(END), send(OK), wait(&answered), read(SIZE), until(END), send(OK)];
+    let upload = beside(&flood(&head, SIZE));
+    let client = vec![narrow(), upload, until("ok"), touch(&answered), joined(), send(next), until("ok")];
+    let agent = Agent::start(&stage)?;
+    Place::local(&stage).play(server, client)?;
+    let rows = agent.stop()?;
+    let expected = [exchange("POST", "/early", 200, SIZE as u64, 2), exchange("GET", "/next", 200, 0, 2)];
+    both(&rows, &expected);
+    for row in &rows {
+        assert_eq!(row.attribute("wirespan.incomplete"), "", "{}", brief(&rows));
+    }
+    // The parent of the first is known only if its call ended soon enough, which a guest's may not.
+    let (server, client) = (the(&rows, Kind::Server, "/next"), the(&rows, Kind::Client, "/next"));
+    assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
     Ok(())
 }
 

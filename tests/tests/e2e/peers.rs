@@ -24,6 +24,36 @@ pub(crate) fn fill(size: usize) -> Value {
     json!(["fill", size])
 }
 
+/// Sends text and so many bytes of body in one call, which may end in a reset.
+pub(crate) fn flood(text: &str, size: usize) -> Value {
+    json!(["flood", text, size])
+}
+
+/// Few bytes are on their way at a time from here on: a large body waits for its reader.
+pub(crate) fn narrow() -> Value {
+    json!(["narrow"])
+}
+
+/// Receives so many bytes in one call, which may end in a reset.
+pub(crate) fn whole(size: usize) -> Value {
+    json!(["whole", size])
+}
+
+/// Goes on with what follows while another thread does this.
+pub(crate) fn beside(action: &Value) -> Value {
+    json!(["beside", action])
+}
+
+/// Waits for those threads.
+pub(crate) fn joined() -> Value {
+    json!(["joined"])
+}
+
+/// Waits until the other side has read everything.
+pub(crate) fn consumed() -> Value {
+    json!(["consumed"])
+}
+
 /// Receives so many bytes.
 pub(crate) fn read(size: usize) -> Value {
     json!(["read", size])

@@ -217,12 +217,12 @@ fn a_recording_ends_at_its_limit_and_at_a_full_disk() -> Result<()> {
     let port = nginx.port.to_string();
     let url = format!("http://127.0.0.1:{port}/hello/[1-300]");
     for (file, limit, status) in
-        [(stage.dir().join("limit.wslog"), "256KiB", 0), (small.0.join("full.wslog"), "1GiB", 1)]
+        [(stage.dir().join("limit.wslog"), "128KiB", 0), (small.0.join("full.wslog"), "1GiB", 1)]
     {
         let out = file.display().to_string();
         let mut record = attaching(
             &stage,
-            &["record", "--port", &port, "--out", &out, "--max-size", limit, "--for", "20s"],
+            &["record", "--port", &port, "--out", &out, "--max-size", limit, "--for", "10m"],
         )?;
         // The agent says nothing when it is ready: what ends it is that it sees enough requests.
         let ended = wirespan_tests::wait::until("the recording to end", || {
@@ -233,9 +233,9 @@ fn a_recording_ends_at_its_limit_and_at_a_full_disk() -> Result<()> {
         ended?;
         assert_eq!(record.wait()?.code(), Some(status), "{}", record.stderr());
         let said = record.stderr();
-        let why = if status == 0 { "limit of 262144 bytes" } else { "No space left" };
+        let why = if status == 0 { "limit of 131072 bytes" } else { "No space left" };
         assert!(said.contains(why), "{said}");
-        assert!(fs::metadata(&file)?.len() <= 262_144);
+        assert!(fs::metadata(&file)?.len() <= 131_072);
         let (spans, said, _) = replay_to(&stage, &file, &format!("{status}.jsonl"))?;
         assert!(said.contains("the log ends before the run did"), "{said}");
         assert!(read(&spans)?.len() > 10, "{said}");
@@ -243,7 +243,7 @@ fn a_recording_ends_at_its_limit_and_at_a_full_disk() -> Result<()> {
     Ok(())
 }
 
-/// A file system of 256 KiB; it goes when it is dropped.
+/// A file system of 128 KiB; it goes when it is dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -251,7 +251,7 @@ impl SmallDisk {
         let path = stage.dir().join("small");
         fs::create_dir(&path)?;
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&path);
+        mount.args(["-t", "tmpfs", "-o", "size=128k", "tmpfs"]).arg(&path);
         ensure!(mount.status().context("cannot run mount")?.success(), "cannot mount a small tmpfs");
         Ok(Self(path))
     }

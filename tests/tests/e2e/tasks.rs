@@ -11,15 +11,14 @@ use wirespan_tests::{
     stage::Stage,
 };
 
-/// Calls of eight connections, by whether their parent is right; none may be wrong.
-fn calls(name: &str, kind: &str) -> Result<Option<BTreeMap<String, usize>>> {
-    const REQUESTS: usize = 600;
+/// What so many requests over eight connections call, by the evidence of the parent; none may be wrong.
+fn calls(name: &str, kind: &str, requests: usize) -> Result<Option<BTreeMap<String, usize>>> {
     let Some(stage) = Stage::shared(name, &["/usr/bin/python3"]) else { return Ok(None) };
     let (back, front) = (Service::Tasks.start(&stage)?, Service::Tasks.start(&stage)?);
     let agent = Agent::start(&stage)?;
     let script = stage.file("load.py", include_str!("../../programs/tasks.py"))?;
     let prefix = format!("/{kind}/{}", back.port);
-    let paths = (0..REQUESTS).map(|n| format!("/{n}"));
+    let paths = (0..requests).map(|n| format!("/{n}"));
     let load =
         Launch::new("/usr/bin/python3").arg(script).args(["load", &front.port.to_string(), "8", &prefix]);
     paths.fold(load, Launch::arg).start(stage.dir())?.finish()?;
@@ -42,16 +41,17 @@ fn belongs(call: &SpanRow, request: &SpanRow) -> bool {
 
 #[test]
 fn a_call_belongs_to_the_request_that_its_task_answers() -> Result<()> {
-    let Some(found) = calls("tasks", "call")? else { return Ok(()) };
-    // From the first one on: what earns the belief is believed with it.
-    assert!(found.get("task").is_some_and(|task| *task >= 590), "{found:?}");
+    let Some(found) = calls("tasks", "call", 600)? else { return Ok(()) };
+    // From the first one on: what earns the belief is believed with it, unless that takes over 2 s as on an emulated machine.
+    assert!(found.get("task").is_some_and(|task| *task >= 560), "{found:?}");
     Ok(())
 }
 
 #[test]
 fn calls_from_tasks_of_their_own_get_no_wrong_parent() -> Result<()> {
-    for kind in ["each", "gather"] {
-        let Some(found) = calls(kind, kind)? else { return Ok(()) };
+    // `gather` makes three calls at once.
+    for (kind, requests) in [("each", 600), ("gather", 200)] {
+        let Some(found) = calls(kind, kind, requests)? else { return Ok(()) };
         assert!(found.values().sum::<usize>() >= 600, "{kind} {found:?}");
     }
     Ok(())

@@ -8,7 +8,9 @@ use crate::{
         funnel::Funnel,
         recording::{Header, Recording, Run as About},
     },
-    event::{Clarity, Closed, ConnectionId, Direction, LastInput, Opened, ProcessFacts, Thread, Transfer},
+    event::{
+        Clarity, Closed, ConnectionId, Direction, Earlier, LastInput, Opened, ProcessFacts, Thread, Transfer,
+    },
     export::{Exporters, HostResource},
     pipeline,
     source::log::{
@@ -67,7 +69,8 @@ impl Run {
             peer: peer.parse().unwrap(),
             network_namespace: 1,
             first_sequence,
-            from_start: [true; 2],
+            first_position: 0,
+            earlier: [Earlier::Nothing; 2],
         };
         self.put(Event::Opened(opened));
     }

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Event, Feedback, Opened, ProcessFacts, Thread, Timestamp, Transfer,
-        Withheld,
+        Closed, ConnectionId, Direction, Earlier, Event, Feedback, Opened, ProcessFacts, Thread, Timestamp,
+        Transfer, Withheld,
     },
     pipeline::{Engine, Eviction, LedgerTotals, Settings},
     trace::span::{Span, Traced},
@@ -28,6 +28,8 @@ struct Entry {
     opaque: bool,
     /// Positions that events told of.
     told: [u64; 2],
+    /// Bytes that had moved at first sight and were told of later.
+    before: [u64; 2],
 }
 
 /// One connection and what passes on it.
@@ -48,6 +50,8 @@ pub(super) struct Socket {
     pub(super) sights: Vec<(u64, [usize; 2])>,
     /// Sequence numbers of the first bytes.
     pub(super) sequences: [u32; 2],
+    /// Its first sight.
+    opened: Option<Opened>,
 }
 
 impl Socket {
@@ -62,6 +66,7 @@ impl Socket {
             forgotten: 0,
             sights: Vec::new(),
             sequences: [7 * u32::try_from(id).expect("there are few"), u32::MAX - 20],
+            opened: None,
         }
     }
 
@@ -154,6 +159,7 @@ impl Host {
             skip_until: [0; 2],
             opaque: false,
             told: [0; 2],
+            before: [0; 2],
         });
         let opened = Opened {
             at: Timestamp(at),
@@ -163,11 +169,19 @@ impl Host {
             peer: SocketAddr::from(([10, 0, 0, 2], 80)),
             network_namespace: 1,
             first_sequence,
-            from_start: base.map(|base| base == 0),
+            first_position: FIRST_POSITION,
+            earlier: base.map(|base| if base == 0 { Earlier::Nothing } else { Earlier::Bytes(base as u64) }),
         };
+        socket.opened = Some(opened);
         if !socket.opened_lost {
             self.feed(&Event::Opened(opened));
         }
+    }
+
+    /// Another CPU met the connection at the same time.
+    pub(super) fn meet_again(&mut self, number: usize) {
+        let opened = self.sockets[number].opened.expect("it was met");
+        self.feed(&Event::Opened(opened));
     }
 
     fn call(
@@ -183,9 +197,10 @@ impl Host {
         }
         let index = direction.index();
         let socket = &mut self.sockets[number];
-        socket.position[index] = range.end;
+        socket.position[index] = socket.position[index].max(range.end);
         let Some(entry) = socket.entry.as_mut() else { return };
-        let position = (range.start - entry.base[index]) as u64;
+        let position = FIRST_POSITION + range.start as u64 - entry.base[index] as u64;
+        entry.before[index] += FIRST_POSITION.saturating_sub(position);
         let length = range.len() as u64;
         if entry.opaque || position + length <= entry.skip_until[index] {
             entry.skipped[index] += length;
@@ -234,7 +249,8 @@ impl Host {
         if lost || entry.opaque {
             return;
         }
-        let position = (socket.position[direction.index()] - entry.base[direction.index()]) as u64;
+        let passed = (socket.position[direction.index()] - entry.base[direction.index()]) as u64;
+        let position = FIRST_POSITION + passed;
         self.feed(&Event::HalfClosed { at: Timestamp(at), connection: socket.id, direction, position });
     }
 
@@ -261,13 +277,14 @@ impl Host {
         }
         let after = self.ledger();
         let moved = |field: fn(&LedgerTotals) -> u64| field(&after) - field(&before);
-        assert_eq!(moved(|ledger| ledger.observed), observed.iter().sum::<u64>());
+        let all = observed.iter().chain(&entry.before).sum::<u64>();
+        assert_eq!(moved(|ledger| ledger.observed), all);
         assert_eq!(moved(|ledger| ledger.dropped), entry.dropped.iter().sum::<u64>());
         assert_eq!(moved(|ledger| ledger.unseen), unseen.iter().sum::<u64>());
         let read =
             moved(|ledger| ledger.parsed) + moved(|ledger| ledger.skipped) + moved(|ledger| ledger.truncated);
         let missing = moved(|ledger| ledger.dropped) + moved(|ledger| ledger.unseen);
-        assert_eq!(read + missing, observed.iter().sum::<u64>());
+        assert_eq!(read + missing, all);
     }
 
     fn feed(&mut self, event: &Event<'_>) {
@@ -299,6 +316,9 @@ impl Host {
         }
     }
 }
+
+/// Where both directions of a connection stand at first sight.
+const FIRST_POSITION: u64 = 1 << 32;
 
 /// After the last event.
 const MARGIN: u64 = 1_000;

@@ -12,10 +12,10 @@ use super::{
     plan::{Plan, plans},
     removal::{lose, losses},
     script::Script,
-    timeline::{Cuts, Fate, Timeline, What, cuts},
+    timeline::{Cuts, Fate, Happening, Timeline, What, cuts},
     truth::Truth,
 };
-use crate::{pipeline::Settings, trace::span::Span};
+use crate::{event::Direction, pipeline::Settings, trace::span::Span};
 
 /// Of the first call ever seen.
 pub(super) fn is_first_sight(span: &Span, at: u64) -> bool {
@@ -84,6 +84,46 @@ proptest! {
         let at = timeline.calls().find(told).map_or(0, |call| call.0);
         let others = host.spans.iter().filter(|span| !is_first_sight(span, at));
         truth.explained(truth.holds(others))?;
+    }
+
+    /// A call had moved its bytes at first sight and is told of after it: it went the other way than the one by which the
+    /// connection was met, and was on its way out of the kernel.
+    #[test]
+    fn a_call_may_be_on_its_way_at_first_sight(
+        plan in plans(6).prop_map(Plan::one_at_a_time),
+        cuts in cuts(),
+        from in any::<Index>(),
+    ) {
+        let script = Arc::new(Script::new(&plan));
+        let mut timeline = Timeline::new(&script, &cuts);
+        let first = call(&timeline, from);
+        let way = |number: usize| match &timeline.0[number].what {
+            What::Call { direction, .. } => Some(*direction),
+            _ => None,
+        };
+        let against = way(first).map(Direction::reverse);
+        let Some(late) = (0..first).rev().find(|number| way(*number) == against) else { return Ok(()) };
+        // When it moved is not known, but before that.
+        let at = timeline.0[first].at;
+        timeline.0[late].at = at - 1;
+        let mut host = Host::new(Settings::default(), [Arc::clone(&script)]);
+        timeline.0[..first].iter().for_each(|happening| host.pass(0, happening));
+        host.happen(0, &timeline.0[first]);
+        host.meet_again(0);
+        let what = timeline.0[late].what.clone();
+        host.happen(0, &Happening { at: at + 1, what });
+        let host = host.play(&timeline.0[first + 1..]);
+        let truth = Truth { script: &script, timeline: &timeline };
+        let (at_first, others): (Vec<_>, Vec<_>) =
+            host.spans.iter().partition(|span| is_first_sight(span, at) || is_first_sight(span, at - 1));
+        truth.explained(truth.holds(others))?;
+        // What answers it may be text in a body.
+        prop_assert!(at_first.len() <= 1);
+        prop_assert!(at_first.iter().all(|span| is_fake(span) || truth.find(span).is_some()), "{:?}", at_first);
+        if first == 1 {
+            let whole = host.spans.iter().filter(|span| span.incomplete.is_empty()).count();
+            prop_assert_eq!(whole, script.exchanges.len(), "it is the stream's beginning: {:?}", timeline);
+        }
     }
 
     /// From the third request after the first sight on everything is known.

@@ -157,12 +157,23 @@ fn listening_selects_the_process_and_its_forks() {
     let mut table = table(&proc, vec![port(8080)], vec![]);
     assert_eq!(seen(&table.scan().unwrap()), "");
     proc.listen(5, 80, 40);
-    assert_eq!(seen(&table.on_listen(5)), "");
+    assert_eq!(seen(&table.on_listen(5, 80)), "");
     proc.listen(5, 8080, 41);
-    assert_eq!(seen(&table.on_listen(5)), "+5 +6 +7");
-    assert_eq!(seen(&table.on_listen(5)), "");
+    assert_eq!(seen(&table.on_listen(5, 8080)), "+5 +6 +7");
+    assert_eq!(seen(&table.on_listen(5, 8080)), "");
     // What does not match does not lose what it inherited.
-    assert_eq!(seen(&table.on_listen(6)), "");
+    assert_eq!(seen(&table.on_listen(6, 80)), "");
+}
+
+/// The state changes before the socket is hashed (`inet_csk_listen_start`): it may not stand in /proc/net/tcp yet.
+#[test]
+fn a_listener_is_known_before_its_table_shows_it() {
+    let proc = FakeProc::new();
+    proc.add(&process(5, 1, "/bin/a", 1));
+    let mut table = table(&proc, vec![port(8080)], vec![]);
+    assert_eq!(seen(&table.scan().unwrap()), "");
+    assert_eq!(seen(&table.on_listen(5, 80)), "");
+    assert_eq!(seen(&table.on_listen(5, 8080)), "+5");
 }
 
 #[test]
@@ -185,10 +196,10 @@ fn listening_can_exclude_and_name() {
     let mut table = table(&proc, vec![exe("/bin/a"), named], vec![port(22)]);
     assert_eq!(seen(&table.scan().unwrap()), "+5");
     proc.listen(5, 80, 40);
-    assert_eq!(seen(&table.on_listen(5)), "~5");
+    assert_eq!(seen(&table.on_listen(5, 80)), "~5");
     assert_eq!(table.selected().map(|facts| &*facts.service_name).collect::<Vec<_>>(), ["web"]);
     proc.listen(5, 22, 41);
-    assert_eq!(seen(&table.on_listen(5)), "-5");
+    assert_eq!(seen(&table.on_listen(5, 22)), "-5");
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Pairing {
         around: Surroundings,
         cx: &mut Context<'_>,
     ) -> Ordinal {
-        if self.needs_idle && around.idle >= cx.limits.hold_nanos {
+        if self.needs_idle && around.idle >= cx.limits.idle_nanos {
             self.needs_idle = false;
             self.end_all_lost(cx);
         }
@@ -112,7 +112,8 @@ impl Pairing {
         let mut exchange = Exchange::new(ordinal, origin.at);
         exchange.unpairable = self.needs_idle;
         self.exchanges.push_back(exchange);
-        cx.out.messages.push(Message::Request { ordinal, direction, origin });
+        let other_position = cx.other_position;
+        cx.out.messages.push(Message::Request { ordinal, direction, origin, other_position });
         ordinal
     }
 

@@ -78,7 +78,7 @@ impl Session {
         let unknown_until = own.lost_at.max(Some(own.last_at));
         let answered_at = self.readers[direction.reverse().index()].answered_at;
         let after_answer = answered_at > unknown_until && answered_at <= Some(call.at);
-        let idle = call.at.since(self.last_at) >= cx.limits.hold_nanos;
+        let idle = call.at.since(self.last_at) >= cx.limits.idle_nanos;
         after_answer && (idle || !self.pairing.is_pipelined())
     }
 

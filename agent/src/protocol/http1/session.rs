@@ -24,6 +24,8 @@ pub(crate) struct Context<'a> {
     pub may_wait: bool,
     /// Time of the first call of the other direction that is held.
     pub other_held_at: Option<Timestamp>,
+    /// Where the other direction stands.
+    pub other_position: u64,
 }
 
 impl Context<'_> {
@@ -51,6 +53,17 @@ pub(super) enum Step {
     Opaque,
 }
 
+/// Where the first call of a direction stands in which something had moved before first sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// Somewhere in its stream.
+    Middle,
+    /// It moved the stream's first byte.
+    OfStream,
+    /// Likewise, and nothing had moved in the other direction.
+    OfBoth,
+}
+
 /// Which exchange a response belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
@@ -70,6 +83,8 @@ pub(crate) struct Session {
     pub(super) readers: [Reader; 2],
     pub(super) pairing: Pairing,
     pub(super) late_join: bool,
+    /// Bytes of a direction had moved before first sight, and it may still turn out by which call.
+    awaits_beginning: [bool; 2],
     /// The client has begun as one of HTTP/2.
     pub(super) http2: bool,
     /// Bytes were missing that may have begun a message.
@@ -96,6 +111,7 @@ impl Session {
             readers: from_start.map(Reader::new),
             pairing: Pairing::new(late_join),
             late_join,
+            awaits_beginning: from_start.map(|from_start| !from_start),
             http2: false,
             lossy: false,
             unknown_starts: 0,
@@ -105,6 +121,24 @@ impl Session {
             turned: false,
             client_finished: false,
             tunnel: false,
+        }
+    }
+
+    /// Whether the first call of a direction must be told by [`Session::begins`] before it is read.
+    pub(crate) const fn awaits_beginning(&self, direction: Direction) -> bool {
+        self.awaits_beginning[direction.index()]
+    }
+
+    /// The first call of a direction is there.
+    pub(crate) fn begins(&mut self, direction: Direction, beginning: Beginning) {
+        self.awaits_beginning[direction.index()] = false;
+        if beginning == Beginning::Middle {
+            return;
+        }
+        self.reader(direction).state = State::Start;
+        if beginning == Beginning::OfBoth && !self.lossy && self.client.is_none() {
+            self.late_join = false;
+            self.pairing = Pairing::new(false);
         }
     }
 
@@ -237,7 +271,9 @@ impl Session {
     pub(super) fn answered(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Answered {
         let unread = self.reader(direction).lost_at;
         let Some(ordinal) = self.pairing.answered_at(at, unread, cx) else {
-            let may_come = self.pairing.is_exact() || cx.other_held_at.is_some_and(|held_at| held_at <= at);
+            let may_come = self.pairing.is_exact()
+                || self.awaits_beginning(direction.reverse())
+                || cx.other_held_at.is_some_and(|held_at| held_at <= at);
             return if may_come && cx.may_wait { Answered::Wait } else { Answered::Nothing };
         };
         let head_done = self.pairing.get(Some(ordinal)).is_some_and(|exchange| exchange.head_done);

@@ -3,14 +3,18 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use agent_common::{
-    Closed as RawClosed, Connecting as RawConnecting, HalfClosed, Header, Opened as RawOpened, ProcessRecord,
-    SocketRecord, Transfer as RawTransfer, kind, transfer_flags,
+    Closed as RawClosed, Connecting as RawConnecting, FIRST_POSITION, HalfClosed, Header,
+    Opened as RawOpened, ProcessRecord, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER, kind,
+    transfer_flags,
 };
 
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, SocketId, Task, Thread,
-    Timestamp, Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened, SocketId, Task,
+    Thread, Timestamp, Transfer, Withheld,
 };
+
+/// Most of a position: so that sums of them do not overflow.
+const MAX_POSITION: u64 = 1 << 62;
 
 /// What the ring gives.
 #[derive(Debug)]
@@ -123,7 +127,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
     let payload = &record[size_of::<RawTransfer>()..];
     let head = payload.get(..raw.head as usize)?;
     let tail = payload.get(raw.head as usize..)?.get(..raw.tail as usize)?;
-    if head.len() + tail.len() > raw.header.length as usize {
+    if head.len() + tail.len() > raw.header.length as usize || raw.position > MAX_POSITION {
         return None;
     }
     let direction = direction(raw.header.direction)?;
@@ -146,7 +150,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
     if raw.header.flags & transfer_flags::FIN == 0 {
         return Some(Notice::Event(event));
     }
-    let position = raw.position + u64::from(raw.header.length);
+    let position = raw.position.saturating_add(u64::from(raw.header.length));
     Some(Notice::Last(event, Event::HalfClosed { at, connection, direction, position }))
 }
 
@@ -179,8 +183,17 @@ fn opened(raw: &RawOpened, at: Timestamp) -> Option<Opened> {
         peer: address(raw.peer, raw.peer_port),
         network_namespace: raw.network_namespace,
         first_sequence: raw.first_sequence,
-        from_start: [raw.from_start & 1 != 0, raw.from_start & 2 != 0],
+        first_position: FIRST_POSITION,
+        earlier: raw.earlier.map(earlier),
     })
+}
+
+const fn earlier(bytes: u32) -> Earlier {
+    match bytes {
+        0 => Earlier::Nothing,
+        UNKNOWN_EARLIER => Earlier::Unknown,
+        bytes => Earlier::Bytes(bytes as u64),
+    }
 }
 
 fn connecting(raw: &RawConnecting, at: Timestamp) -> Connecting {
@@ -239,6 +252,13 @@ mod tests {
         let Some(Notice::Event(Event::Transfer(t))) = decode(&record) else { panic!("not decoded") };
         assert_eq!((t.head, t.tail, t.length, t.direction), (&b"abc"[..], &b"yz"[..], 100, Direction::In));
         assert_eq!(t.last_input, None);
+    }
+
+    #[test]
+    fn a_position_whose_sums_overflow_is_none() {
+        let at = |position| bytemuck::bytes_of(&RawTransfer { position, ..raw_transfer(5, 0, 0) }).to_vec();
+        assert!(decode(&at(MAX_POSITION)).is_some());
+        assert!(decode(&at(MAX_POSITION + 1)).is_none() && decode(&at(u64::MAX - 4)).is_none());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) struct Inputs {
 }
 
 impl KernelSource {
-    /// To be called after requests to forget: an evicted connection begins at position 0 when it is met again, and a last
+    /// To be called after requests to forget: positions of an evicted connection begin anew when it is met again, and a last
     /// input from before would name another message then.
     pub fn forget_inputs(&mut self) -> Result<(), KernelError> {
         let inputs = &mut self.inputs;

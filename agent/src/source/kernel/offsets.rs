@@ -40,6 +40,7 @@ pub(super) fn offsets(btf: &Btf) -> Result<Offsets, MissingField> {
         write_seq: byte("tcp_sock", &["write_seq"])?,
         copied_seq: byte("tcp_sock", &["copied_seq"])?,
         rcv_nxt: byte("tcp_sock", &["rcv_nxt"])?,
+        snd_nxt: byte("tcp_sock", &["snd_nxt"])?,
         bytes_received: optional("tcp_sock", &["bytes_received"]),
         bytes_sent: optional("tcp_sock", &["bytes_sent"]),
         bytes_retrans: optional("tcp_sock", &["bytes_retrans"]),

@@ -106,8 +106,10 @@ impl KernelSource {
                 Event::Closed(Closed {
                     at,
                     connection: ConnectionId(cookie),
-                    errno: u16::try_from(state.errno).unwrap_or(u16::MAX),
-                    observed: [0, 1].map(|d| state.next[d].wrapping_sub(state.base[d])),
+                    errno: state.errno,
+                    observed: [0, 1].map(|d| {
+                        state.next[d].wrapping_sub(state.base[d]).wrapping_sub(agent_common::FIRST_POSITION)
+                    }),
                     dropped: state.dropped,
                     skipped: state.skipped,
                 })

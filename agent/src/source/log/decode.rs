@@ -7,8 +7,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId,
-    Task, Thread, Timestamp, Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened, ProcessFacts,
+    SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// Decodes the body of one record. Only a file of a newer minor version may have more fields than are read here.
@@ -73,7 +73,7 @@ fn connecting(body: &mut Cursor<'_>) -> Result<Connecting, Malformed> {
 }
 
 fn opened(body: &mut Cursor<'_>) -> Result<Opened, Malformed> {
-    Ok(Opened {
+    let mut opened = Opened {
         at: time(body)?,
         connection: connection(body)?,
         thread: thread(body)?,
@@ -81,8 +81,28 @@ fn opened(body: &mut Cursor<'_>) -> Result<Opened, Malformed> {
         peer: address(body)?,
         network_namespace: body.u32()?,
         first_sequence: [body.u32()?, body.u32()?],
-        from_start: [body.flag()?, body.flag()?],
-    })
+        first_position: 0,
+        earlier: [Earlier::unless(body.flag()?), Earlier::unless(body.flag()?)],
+    };
+    if !body.is_empty() {
+        opened.first_position = first_position(body)?;
+        opened.earlier = [earlier(body)?, earlier(body)?];
+    }
+    Ok(opened)
+}
+
+fn first_position(body: &mut Cursor<'_>) -> Result<u64, Malformed> {
+    let position = count(body)?;
+    if position.trailing_zeros() >= 32 { Ok(position) } else { Err(Malformed("a connection begins nowhere")) }
+}
+
+fn earlier(body: &mut Cursor<'_>) -> Result<Earlier, Malformed> {
+    match body.u64()? {
+        0 => Ok(Earlier::Nothing),
+        u64::MAX => Ok(Earlier::Unknown),
+        bytes if bytes <= MAX_COUNT => Ok(Earlier::Bytes(bytes)),
+        _ => Err(Malformed("a number of bytes is out of range")),
+    }
 }
 
 fn transfer<'a>(body: &mut Cursor<'a>) -> Result<Transfer<'a>, Malformed> {

@@ -3,13 +3,15 @@
 //! Times are nanoseconds of CLOCK_MONOTONIC. `text` and `bytes` are a u32 length and the bytes, `list` a u32 count and the
 //! elements. An address is a u8 (4 or 6), the octets, the port u16, and for 6 the flow label and the scope, u32 each. A last
 //! input is a u8 (0: none, 1) and, if 1, connection u64 and position u64. A task (since 1.1) is nothing at all or a u8 (1
-//! goroutine, 2 goroutine that handed over, 3 CPython context) and a u64. Pairs stand in the order out, in.
+//! goroutine, 2 goroutine that handed over, 3 CPython context) and a u64. What moved before first sight (since 1.2, before
+//! that the flags alone say it) is a number of bytes, `u64::MAX` where it is not known. Pairs stand in the order out, in.
 
 use std::net::SocketAddr;
 
 use super::format::{RECORD_HEADER, kind};
 use crate::event::{
-    Closed, Connecting, Direction, Event, LastInput, Opened, ProcessFacts, Task, Thread, Timestamp, Transfer,
+    Closed, Connecting, Direction, Earlier, Event, LastInput, Opened, ProcessFacts, Task, Thread, Timestamp,
+    Transfer,
 };
 
 /// Appends the record of `event`.
@@ -131,8 +133,18 @@ fn opened(event: &Opened, out: &mut Vec<u8>) -> u8 {
     address(event.peer, out);
     u32(event.network_namespace, out);
     event.first_sequence.iter().for_each(|sequence| u32(*sequence, out));
-    event.from_start.iter().for_each(|whether| flag(*whether, out));
+    event.earlier.iter().for_each(|earlier| flag(*earlier == Earlier::Nothing, out));
+    u64(event.first_position, out);
+    event.earlier.iter().for_each(|earlier| u64(moved(*earlier), out));
     kind::OPENED
+}
+
+const fn moved(earlier: Earlier) -> u64 {
+    match earlier {
+        Earlier::Nothing => 0,
+        Earlier::Bytes(bytes) => bytes,
+        Earlier::Unknown => u64::MAX,
+    }
 }
 
 fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::{super::samples, *};
 use crate::{
-    event::{Clarity, ConnectionId, Direction, LastInput, Task, Thread, Timestamp, Transfer, Withheld},
+    event::{
+        Clarity, ConnectionId, Direction, Earlier, LastInput, Task, Thread, Timestamp, Transfer, Withheld,
+    },
     source::log::{
         Blocks,
         format::{MAX_RECORD, file_header},
@@ -103,7 +105,7 @@ fn the_layout_is_fixed() {
     let log = samples::log("{}", &events, |_| false);
     let hex: String = log.iter().map(|byte| format!("{byte:02x}")).collect();
     let fixed = [
-        "895753504e0d0a0a 0100 0100 78fb03e0",
+        "895753504e0d0a0a 0100 0200 bba82ecb",
         "07000000 01000000 0000000000000000 b13b3bda 01 02000000 7b7d",
         "b1000000 03000000 0100000000000000 5c08d61f",
         "24 5b000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 00",
@@ -113,6 +115,31 @@ fn the_layout_is_fixed() {
         "30 08000000 0100000000000000",
     ];
     assert_eq!(hex, fixed.concat().replace(' ', ""));
+}
+
+/// What 1.1 and 1.2 say of a connection's first sight.
+#[test]
+fn a_first_sight_of_an_older_version_is_read() {
+    let address = "04 0a000001 5000";
+    let before = format!(
+        "0500000000000000 0300000000000000 05000000 06000000 {address} {address} 07000000 08000000 09000000 01 00"
+    );
+    let since = format!("{before} 0000000001000000 0000000000000000 0c00000000000000");
+    let read = |text: &str| {
+        let mut log = samples::log("{}", &[], |_| false);
+        log.extend(block(1, 1, &record(kind::OPENED, &bytes(text))));
+        match LogReader::open(&log[..]).unwrap().next_event().unwrap() {
+            Some(Event::Opened(opened)) => (opened.first_sequence, opened.first_position, opened.earlier),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read(&before), ([8, 9], 0, [Earlier::Nothing, Earlier::Unknown]));
+    assert_eq!(read(&since), ([8, 9], 1 << 32, [Earlier::Nothing, Earlier::Bytes(12)]));
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<_> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 #[test]

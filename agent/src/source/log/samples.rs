@@ -9,8 +9,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts, SocketId,
-    Task, Thread, Timestamp, Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened, ProcessFacts,
+    SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// An event that owns its bytes.
@@ -168,7 +168,11 @@ fn build(kind: usize, parts: Parts) -> Owned {
             peer: address,
             network_namespace: pid,
             first_sequence: [pid, u32::MAX - pid],
-            from_start: bit,
+            first_position: u64::from(bit[0]) << 32,
+            earlier: [
+                [Earlier::Nothing, Earlier::Bytes(big[1].max(1))],
+                [Earlier::Unknown, Earlier::Nothing],
+            ][usize::from(bit[1])],
         }),
         9 => Event::HalfClosed { at, connection, direction, position: big[1] },
         10 => Event::Closed(Closed {

@@ -9,8 +9,8 @@ use siphasher::sip::SipHasher13;
 
 use super::{View, piece::Piece};
 use crate::event::{
-    Closed, ConnectionId, Direction, Event, FIRST_VIRTUAL_PID, Opened, ProcessFacts, Thread, Timestamp,
-    Transfer,
+    Closed, ConnectionId, Direction, Earlier, Event, FIRST_VIRTUAL_PID, Opened, ProcessFacts, Thread,
+    Timestamp, Transfer,
 };
 
 /// No secret: the ids of the same capture are the same wherever it is read.
@@ -58,7 +58,8 @@ impl Seat {
             peer,
             network_namespace: 0,
             first_sequence: pair(flow.bases),
-            from_start: if self.server { [flow.from_start[1], flow.from_start[0]] } else { flow.from_start },
+            first_position: 0,
+            earlier: [own, 1 - own].map(|end| Earlier::unless(flow.from_start[end])),
         })
     }
 

@@ -11,19 +11,28 @@
 mod kinds;
 mod window;
 
-pub(super) use kinds::Kinds;
+pub(super) use kinds::{Kinds, Sort};
 pub(super) use window::Shown;
 use window::Window;
 
-use crate::trace::{Figures, Standing};
-
 use std::collections::VecDeque;
+
+use super::Runner;
+use crate::{
+    protocol::Origin,
+    trace::{Figures, Standing},
+};
 
 /// Calls or answers after which the absence of contradictions means something.
 const SEEN: u64 = 30;
 /// Calls after which a start side alone may be believed, as many as the long window has: a program whose tasks change places now
 /// and then has shown it by then.
 const SEEN_ALONE: u64 = 2_000;
+/// Calls that agree, for each that differs although its input was clear, where half of all suffice.
+const DIFFER: u64 = 32;
+/// Answers after which end sides are believed where several threads read requests: they may go on with each other's seldom
+/// enough that the first [`SEEN`] do not show it.
+const SEEN_SEVERAL: u64 = 100;
 /// Answers that must be covered.
 const ANSWERS: usize = 400;
 /// Calls that are not believed after a goroutine has handed one over that was another request's.
@@ -36,6 +45,9 @@ pub(in crate::trace) struct Belief {
     apart: u64,
     /// Requests that were read and are not answered yet.
     open_requests: u64,
+    /// Who read the first request, and whether others have read some, too.
+    reader: Option<Runner>,
+    several_read: bool,
     shown: Window,
     kinds: Kinds,
     /// Whether each of the last [`ANSWERS`] answers was covered.
@@ -49,8 +61,10 @@ pub(in crate::trace) struct Belief {
 
 impl Belief {
     /// A request was read.
-    pub(in crate::trace) const fn request_opened(&mut self) {
+    pub(in crate::trace) fn request_opened(&mut self, origin: &Origin) {
         self.open_requests += 1;
+        let reader = Runner::of_origin(origin);
+        self.several_read |= *self.reader.get_or_insert(reader) != reader;
     }
 
     /// It was answered, or never will be.
@@ -98,17 +112,26 @@ impl Belief {
         self.shown.replace(number, shown);
     }
 
-    /// A call of this kind shows this, instead of what it showed before.
-    pub(super) fn show_kind(&mut self, kind: u64, before: Option<Shown>, shown: Shown) {
+    /// A call of this sort shows this, instead of what it showed before.
+    pub(super) fn show_kind(&mut self, sort: Sort, before: Option<Shown>, shown: Shown) {
         match before {
-            None => self.kinds.show(kind, shown),
-            Some(before) => self.kinds.correct(kind, before, shown),
+            None => self.kinds.show(sort, shown),
+            Some(before) => self.kinds.correct(sort, before, shown),
         }
     }
 
-    /// Whether a call whose sides agree belongs to the request on which they do. `unambiguous`: no other was open.
-    pub(super) fn believes_agreement(&self, unambiguous: bool) -> bool {
-        self.had_chances(unambiguous) && (self.is_consistent() || self.agrees_mostly())
+    /// Whether a call whose sides agree belongs to the request on which they do. `unambiguous`: no other was open; `clear`: at
+    /// both ends its thread had taken in nothing else.
+    pub(super) fn believes_agreement(&self, unambiguous: bool, clear: bool) -> bool {
+        self.had_chances(unambiguous)
+            && (self.is_consistent() || self.agrees_mostly() || clear && self.agrees_rather())
+    }
+
+    /// Whether half of the calls agree, and hardly any differ although their inputs were clear: threads that take over each
+    /// other's work (Go without its goroutines), where many calls have one side, or none that says much.
+    const fn agrees_rather(&self) -> bool {
+        let counts = self.shown.short();
+        counts.all() >= SEEN && counts.agrees * 2 >= counts.all() && counts.agrees >= counts.differs * DIFFER
     }
 
     /// Whether sides agree so often that a call on which they differ has no parent.
@@ -120,22 +143,25 @@ impl Belief {
     /// Whether a call belongs to the request in whose answer it ended, whatever its start side is. `unambiguous`: no other
     /// request was open.
     pub(super) fn believes_ends(&self, unambiguous: bool) -> bool {
-        let seen = self.answers.len() as u64 >= SEEN;
+        let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
+        let seen = self.answers.len() as u64 >= enough;
         self.uncovered == 0 && seen && (unambiguous || self.covered_apart >= SEEN)
     }
 
-    /// Whether a call without a believed start side should wait for its end side. Where sides mostly agree, one without a
-    /// start side has none because no request caused it.
+    /// Whether a call without a believed start side should wait for its end side. Where none of the last calls had one, none
+    /// will come: other threads read the responses than write the answers, which are covered by the requests themselves.
+    /// Where sides mostly agree, a call without a start side has none because no request caused it.
     /// Unless such calls are frequent and end in answers all the same: threads that take over each other's work.
     pub(super) fn waits_for_ends(&self) -> bool {
         let counts = self.shown.short();
+        let ends_come = counts.all() < SEEN || counts.agrees + counts.contradictions() + counts.ends > 0;
         let ends_matter = counts.ends * 20 >= counts.all();
-        self.believes_ends(false) && (ends_matter || !self.agrees_mostly())
+        self.believes_ends(false) && ends_come && (ends_matter || !self.agrees_mostly())
     }
 
-    /// Whether a call of this kind that nothing contradicts belongs to the request of its start side.
-    pub(super) fn believes_starts(&self, unambiguous: bool, kind: u64) -> bool {
-        self.kinds.agree(kind) && self.starts_suffice(unambiguous)
+    /// Whether a call of this sort that nothing contradicts belongs to the request of its start side.
+    pub(super) fn believes_starts(&self, unambiguous: bool, sort: Sort) -> bool {
+        self.kinds.believe(sort) && self.starts_suffice(unambiguous)
     }
 
     /// What the last calls of each kind have shown.
@@ -146,13 +172,13 @@ impl Belief {
     fn starts_suffice(&self, unambiguous: bool) -> bool {
         let counts = self.shown.long();
         let all = counts.all();
-        let clean = counts.differs == 0 && counts.unexplained == 0;
+        let clean = counts.contradictions() == 0 && counts.unexplained == 0;
         self.had_chances(unambiguous) && all >= SEEN_ALONE && clean && counts.agrees * 4 >= all
     }
 
     /// Whether no call contradicted itself of late.
     pub(super) fn is_consistent(&self) -> bool {
-        self.shown.short().differs == 0
+        self.shown.short().contradictions() == 0
     }
 
     /// A call that was handed over has ended in the answer of another request than its goroutine served: goroutines of this
@@ -175,7 +201,7 @@ impl Belief {
             Standing::Start
         } else if self.believes_ends(false) {
             Standing::End
-        } else if self.believes_agreement(false) {
+        } else if self.believes_agreement(false, true) {
             Standing::Agreement
         } else if self.is_consistent() {
             Standing::Unproven
@@ -185,7 +211,7 @@ impl Belief {
         let answers = self.answers.len() as u64;
         let figures = Figures {
             agree: counts.agrees,
-            differ: counts.differs,
+            differ: counts.contradictions(),
             start_only: counts.starts,
             end_only: counts.ends,
             unexplained: counts.unexplained,
@@ -205,8 +231,14 @@ impl Belief {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Thread, Timestamp};
 
-    const KIND: u64 = 7;
+    const KIND: Sort = Sort { kind: 7, again: false };
+
+    fn read_by(tid: u32) -> Origin {
+        let thread = Thread { pid: 1, tid };
+        Origin { at: Timestamp(0), thread, position: 0, last_input: None, task: None }
+    }
 
     fn tell(belief: &mut Belief, shown: Shown) -> u64 {
         belief.show_kind(KIND, None, shown);
@@ -231,20 +263,20 @@ mod tests {
         }
         for _ in 0..399 {
             tell(&mut belief, Shown::Starts);
-            assert!(!belief.believes_agreement(true) && !belief.is_consistent());
+            assert!(!belief.believes_agreement(true, false) && !belief.is_consistent());
         }
         tell(&mut belief, Shown::Starts);
-        assert!(belief.believes_agreement(true) && belief.is_consistent());
+        assert!(belief.believes_agreement(true, false) && belief.is_consistent());
     }
 
     #[test]
     fn several_open_requests_need_a_history_of_such() {
         let mut belief = Belief::default();
-        assert!(belief.believes_agreement(true) && !belief.believes_agreement(false));
+        assert!(belief.believes_agreement(true, false) && !belief.believes_agreement(false, false));
         for _ in 0..SEEN {
             belief.agreed_apart();
         }
-        assert!(belief.believes_agreement(false));
+        assert!(belief.believes_agreement(false, false));
     }
 
     #[test]
@@ -253,6 +285,27 @@ mod tests {
         assert!(shown(&[(Shown::Differs, 1), (Shown::Agrees, 29)]).agrees_mostly());
         assert!(shown(&[(Shown::Differs, 100), (Shown::Agrees, 300)]).agrees_mostly());
         assert!(!shown(&[(Shown::Differs, 101), (Shown::Agrees, 299)]).agrees_mostly());
+    }
+
+    #[test]
+    fn half_of_agreement_suffices_where_both_inputs_are_clear() {
+        let apart = |what: &[(Shown, usize)]| {
+            let mut belief = shown(what);
+            (0..SEEN).for_each(|_| belief.agreed_apart());
+            belief
+        };
+        let half =
+            apart(&[(Shown::Agrees, 200), (Shown::Differs, 6), (Shown::Muddles, 60), (Shown::Starts, 134)]);
+        assert!(half.believes_agreement(false, true) && !half.believes_agreement(false, false));
+        assert!(!half.agrees_mostly());
+        let less = apart(&[(Shown::Agrees, 199), (Shown::Muddles, 1), (Shown::Starts, 200)]);
+        assert!(!less.believes_agreement(false, true));
+        let oftener = apart(&[(Shown::Agrees, 200), (Shown::Differs, 7), (Shown::Starts, 193)]);
+        assert!(!oftener.believes_agreement(false, true));
+        assert!(
+            !shown(&[(Shown::Agrees, 20), (Shown::Differs, 1)]).believes_agreement(true, true),
+            "too few"
+        );
     }
 
     #[test]
@@ -265,7 +318,7 @@ mod tests {
             assert!(!belief.believes_starts(true, KIND));
             tell(&mut belief, Shown::Agrees);
             assert!(belief.believes_starts(true, KIND));
-            assert!(!belief.believes_starts(true, KIND + 1), "another kind of call");
+            assert!(!belief.believes_starts(true, Sort { kind: 8, ..KIND }), "another kind of call");
         }
     }
 
@@ -279,6 +332,24 @@ mod tests {
     }
 
     #[test]
+    fn an_end_side_is_waited_for_only_where_some_come() {
+        let waits = |what: &[(Shown, usize)]| {
+            let mut belief = shown(what);
+            belief.request_opened(&read_by(1));
+            (0..ANSWERS).for_each(|_| belief.answered(true));
+            assert!(belief.believes_ends(false));
+            belief.waits_for_ends()
+        };
+        assert!(waits(&[]), "nothing is known");
+        assert!(waits(&[(Shown::Unexplained, 29)]));
+        assert!(!waits(&[(Shown::Unexplained, 30)]));
+        assert!(!waits(&[(Shown::Ends, 1), (Shown::Unexplained, 400)]), "too long ago");
+        for come in [Shown::Ends, Shown::Agrees, Shown::Differs] {
+            assert!(waits(&[(come, 1), (Shown::Unexplained, 399)]));
+        }
+    }
+
+    #[test]
     fn one_uncovered_answer_counts_for_400() {
         let mut belief = Belief::default();
         for _ in 0..SEEN - 1 {
@@ -287,11 +358,16 @@ mod tests {
         assert!(!belief.believes_ends(true));
         belief.answered(true);
         assert!(belief.believes_ends(true) && !belief.believes_ends(false), "no other request was open");
-        belief.request_opened();
+        belief.request_opened(&read_by(1));
         for _ in 0..SEEN {
             belief.answered(true);
         }
         assert!(belief.believes_ends(false));
+        let mut several = belief.clone();
+        several.request_opened(&read_by(2));
+        assert!(!several.believes_ends(false), "two threads");
+        (0..ANSWERS).for_each(|_| several.answered(true));
+        assert!(several.believes_ends(false));
         belief.answered(false);
         for _ in 0..399 {
             belief.answered(true);

@@ -12,11 +12,15 @@
 //! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose end
 //! sides are believed, a call that has none then waits for it.
 
-use super::{Belief, Causality, Orphan, Verdict, belief::Shown, lost};
-use crate::trace::{
-    exchange::{Exchange, Exchanges, Key},
-    process::Processes,
-    span::{Evidence, SpanKind},
+use super::{Belief, Causality, Orphan, Runner, Sides, Verdict, belief::Shown, lost};
+use crate::{
+    event::Clarity,
+    protocol::Origin,
+    trace::{
+        exchange::{Exchange, Exchanges, Key},
+        process::Processes,
+        span::{Evidence, SpanKind},
+    },
 };
 
 /// The request in whose answer a call ended.
@@ -41,38 +45,41 @@ impl Causality {
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
         let shown = match call.sides.root {
             Some(root) if root == request => Shown::Agrees,
-            Some(_) => Shown::Differs,
+            Some(_) => differing(&call.sides),
             None => Shown::Ends,
         };
         self.judge(exchanges, processes, key, shown, Some(End { request, one_thread }))
     }
 
-    /// The verdict on a call whose start side's request is answered now (or never will be: `answered` false). `None`: it was
-    /// judged before, or its end side is waited for.
+    /// The verdict on a call whose start side's request is answered now (`None`: never will be). `None`: it was judged before,
+    /// or its end side is waited for.
     pub(in crate::trace) fn judge_with_request(
         &self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        answered: bool,
+        answer: Option<&Origin>,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
         let sides = &call.sides;
         if sides.shown.is_some() || sides.ended {
             return None;
         }
-        if !answered {
-            return Some(Verdict::Orphan(Orphan::Unanswered));
-        }
+        let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
         let shown = match (sides.contradicted, sides.confirmed, sides.answered) {
-            (true, _, _) => Shown::Differs,
+            (true, _, _) => differing(sides),
             (false, true, _) => Shown::Agrees,
             (false, false, true) => Shown::Starts,
             (false, false, false) => Shown::Unexplained,
         };
         if self.awaits_end(processes, call, shown) {
+            let superseded = superseded(exchanges, key, answer);
             if let Some(call) = exchanges.get_mut(key) {
                 call.sides.started = shown == Shown::Starts;
+            }
+            if shown == Shown::Starts && superseded {
+                // It counts at once, or belief would come as much later as such calls wait; an end side corrects it.
+                show(exchanges, processes, key, shown);
             }
             return None;
         }
@@ -96,7 +103,7 @@ impl Causality {
         let alone = match shown {
             Shown::Starts => !self.believes_start(&process.belief, call),
             Shown::Unexplained => true,
-            Shown::Agrees | Shown::Differs | Shown::Ends => false,
+            Shown::Agrees | Shown::Differs | Shown::Muddles | Shown::Ends => false,
         };
         alone && self.rules.end && process.belief.waits_for_ends()
     }
@@ -120,10 +127,14 @@ impl Causality {
         let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
         let belief = &process.belief;
         if let Some(end) = end
-            && !(shown == Shown::Differs && belief.agrees_mostly())
+            && !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly())
             && !call.sides.weak
             && !belief.kinds().hardly_end(call.sides.kind)
-            && self.believes_end(belief, end, call.sides.unambiguous && shown == Shown::Agrees)
+            && self.believes_end(
+                belief,
+                end,
+                call.sides.unambiguous && shown == Shown::Agrees && told(belief, call),
+            )
         {
             let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
             if evidence == Evidence::End || self.rules.two_sided {
@@ -154,7 +165,7 @@ impl Causality {
 
     fn believes_start(&self, belief: &Belief, call: &Exchange) -> bool {
         let sides = &call.sides;
-        self.rules.start && sides.clear && belief.believes_starts(sides.unambiguous, sides.kind)
+        self.rules.start && sides.clear() && belief.believes_starts(sides.unambiguous, sides.sort())
     }
 
     fn believes_end(&self, belief: &Belief, end: End, unambiguous: bool) -> bool {
@@ -162,13 +173,36 @@ impl Causality {
     }
 }
 
-/// An agreement counts for a kind of call that does not end in answers by chance only; where the end side is weak, for a kind that
-/// is known to agree.
+/// Whether the thread that read a call's response has taken in something else by the time it writes this answer, so that the
+/// response will hardly be what another answer waited for.
+fn superseded(exchanges: &Exchanges, call: Key, answer: &Origin) -> bool {
+    let Some(input) = answer.last_input else { return false };
+    let last = exchanges.connection(input.connection).and_then(|it| it.by_input(input.position));
+    let is_call = input.connection == call.connection && last.is_some_and(|it| it.ordinal == call.ordinal);
+    !is_call && exchanges.get(call).is_some_and(|call| call.sides.reader == Runner::of_origin(answer))
+}
+
+/// What a call shows whose sides differ.
+pub(super) fn differing(sides: &Sides) -> Shown {
+    if sides.clarity == Some(Clarity::Clear) { Shown::Differs } else { Shown::Muddles }
+}
+
+/// Whether the kind of a call says that agreement is no chance: where its end side is weak the kind must be known to agree, where
+/// another call with the same trigger went before nothing may speak against it.
+fn told(belief: &Belief, call: &Exchange) -> bool {
+    let (sides, kinds) = (&call.sides, belief.kinds());
+    if sides.weak {
+        return kinds.agree(sides.kind);
+    }
+    let doubted = if sides.again { kinds.contested(sides.kind) } else { kinds.waver(sides.kind) };
+    !doubted && !kinds.hardly_end(sides.kind)
+}
+
+/// An agreement counts where neither the kind of call nor the process makes it a chance.
 fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
     let sides = &call.sides;
-    let kinds = belief.kinds();
-    let told = if sides.weak { kinds.agree(sides.kind) } else { !kinds.hardly_end(sides.kind) };
-    told && belief.believes_agreement(sides.unambiguous)
+    told(belief, call)
+        && belief.believes_agreement(sides.unambiguous, sides.clarity == Some(Clarity::Clear) && !sides.weak)
 }
 
 /// Notes what a call shows of its process.
@@ -182,5 +216,5 @@ fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: S
         Some(number) => process.belief.correct(number, shown),
         None => call.sides.shown = Some(process.belief.show(shown)),
     }
-    process.belief.show_kind(call.sides.kind, call.sides.of_kind.replace(shown), shown);
+    process.belief.show_kind(call.sides.sort(), call.sides.of_kind.replace(shown), shown);
 }

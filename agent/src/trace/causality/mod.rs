@@ -18,6 +18,7 @@ mod handed;
 mod inputs;
 mod join;
 mod judge;
+mod sides;
 mod tasks;
 mod trigger;
 
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub(in crate::trace) use belief::Belief;
 pub(in crate::trace) use carried::{Carried, carry};
 pub(in crate::trace) use inputs::Inputs;
+pub(in crate::trace) use sides::Sides;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;
 
@@ -35,7 +37,7 @@ use super::{
     span::{Evidence, SpanKind},
 };
 use crate::{
-    event::{Clarity, Task, Thread, Timestamp},
+    event::{Clarity, Task, Thread},
     protocol::Origin,
 };
 
@@ -101,118 +103,6 @@ impl Runner {
 
     const fn of_origin(origin: &Origin) -> Self {
         Self::of(origin.thread, origin.task)
-    }
-}
-
-/// What causality knows of one exchange. Small: it outlives the span.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::trace) struct Sides {
-    /// The process's epoch when the exchange began. In a later one it neither gives nor gets a parent: something was lost.
-    epoch: u32,
-    /// Who read the first byte of the request, or of the call's response.
-    reader: Runner,
-    /// Request: the one before it on its connection was not over when its first byte was read.
-    early: bool,
-    /// Call: a goroutine handed it to the one that wrote it.
-    handed: bool,
-    /// Triggers nothing any more.
-    over: bool,
-    /// Request: the first byte of its final response was written, or never will be. Call: of it was read.
-    answered: bool,
-    /// When that was; 0 when it never was.
-    answered_at: Timestamp,
-    /// Call: the request of the start side.
-    root: Option<Key>,
-    /// Call: the call whose response was its trigger.
-    previous: Option<Key>,
-    /// Call: how many calls lie before it in that chain.
-    depth: u8,
-    /// Call: its response triggered an answer.
-    ended: bool,
-    /// Call: that answer, or that of a call that continues it, was the one of the request of its start side.
-    confirmed: bool,
-    /// Call: its sides differ.
-    contradicted: bool,
-    /// Call: something of its chain was lost.
-    lost: bool,
-    /// Call: the request of its start side was the only one open when it was sent.
-    unambiguous: bool,
-    /// Call: its thread had taken in nothing of other requests since its last output.
-    clear: bool,
-    /// Call: it has a start side alone, unless an end side comes yet.
-    started: bool,
-    /// Call: it ended in an answer together with others, so that its end says little.
-    weak: bool,
-    /// Call: what sort of call it is, a hash; 0 until its head is read.
-    kind: u64,
-    /// Request: its content is known to those that look for it. Call: so was that of all requests that were open.
-    compared: bool,
-    /// Call: its number among those that its process has shown, once it is one of them.
-    shown: Option<u64>,
-    /// Call: no request of its start side was open when its head was read.
-    unstarted: bool,
-    /// Call: what it has shown of its kind.
-    of_kind: Option<belief::Shown>,
-    /// Request: read while an earlier one of its connection was not answered.
-    queued: bool,
-    /// Call: sent while no more than one request was open.
-    alone: bool,
-    /// Call: the task that sent it may still claim it with an answer.
-    followed: bool,
-    /// Call: the process is believed in that, or may be soon, so that it is no orphan before.
-    held: bool,
-    /// Call: why it is an orphan if its task does not claim it.
-    otherwise: Option<Orphan>,
-    /// Call: the request that an end side has named.
-    named: Option<Key>,
-    /// Call: the request with whose answer its task has claimed it.
-    claimed: Option<Key>,
-}
-
-impl Sides {
-    /// Of an exchange that begins in this epoch of its process, perhaps before the one in front of it is over.
-    pub(in crate::trace) fn new(epoch: u32, origin: &Origin, early: bool) -> Self {
-        Self { epoch, reader: Runner::of_origin(origin), early, ..Self::default() }
-    }
-
-    /// What is received from here on belongs to no message.
-    pub(in crate::trace) const fn trigger_nothing(&mut self) {
-        self.over = true;
-    }
-
-    /// The first byte of a call's response was read.
-    pub(in crate::trace) const fn response_read(&mut self, origin: &Origin) {
-        self.reader = Runner::of_origin(origin);
-    }
-
-    /// A call has its final response.
-    pub(in crate::trace) const fn call_answered(&mut self, at: Timestamp) {
-        self.answered = true;
-        self.answered_at = at;
-    }
-
-    /// Its content is known, and for a call that of all requests that it could be.
-    pub(in crate::trace) const fn set_compared(&mut self) {
-        self.compared = true;
-    }
-
-    pub(in crate::trace) const fn is_compared(&self) -> bool {
-        self.compared
-    }
-
-    /// The request is answered, or never will be.
-    pub(in crate::trace) const fn is_answered(&self) -> bool {
-        self.answered
-    }
-
-    /// Call: it was answered before the request was.
-    pub(in crate::trace) fn answered_within(&self, request: &Self) -> bool {
-        self.answered_at > Timestamp(0) && self.answered_at <= request.answered_at
-    }
-
-    /// Call: both sides agree, and not on this request.
-    pub(in crate::trace) fn agree_on_other(&self, request: Key) -> bool {
-        self.confirmed && self.root != Some(request)
     }
 }
 
@@ -293,11 +183,19 @@ impl Causality {
         let unambiguous = request_pid
             .and_then(|pid| processes.get(pid))
             .is_some_and(|process| process.belief.unambiguous());
+        let again = trigger
+            .key()
+            .and_then(|trigger| exchanges.get_mut(trigger))
+            .is_some_and(|message| std::mem::replace(&mut message.sides.led, true));
         let Some(call) = exchanges.get_mut(key) else { return Start::decided(Orphan::None) };
         let sides = &mut call.sides;
+        sides.again = again;
         (sides.root, sides.previous, sides.depth) = (root, previous, depth);
         sides.unambiguous = unambiguous;
-        sides.clear = matches!(trigger, Trigger::Message { for_call, .. } if for_call != Clarity::Mixed);
+        sides.clarity = match trigger {
+            Trigger::Message { for_call, .. } => Some(for_call),
+            Trigger::None | Trigger::Lost => None,
+        };
         let Some(process) = processes.get_mut(call.pid).filter(|_| trigger != Trigger::Lost) else {
             sides.lost = true;
             return Start::decided(Orphan::Loss);
@@ -332,24 +230,29 @@ impl Causality {
             exchanges.get_mut(key)?.sides.unstarted = true;
             return None;
         };
-        let believed =
-            self.rules.start && sides.clear && process.belief.believes_starts(sides.unambiguous, kind);
+        let believed = self.rules.start
+            && sides.clear()
+            && process.belief.believes_starts(sides.unambiguous, sides.sort());
         let known = !lost(processes, call) && !lost(processes, request) && !sides.handed;
         let root = sides.root.filter(|_| request.pid == call.pid && known && believed)?;
         Some(Verdict::Parent(root, Evidence::Start))
     }
 
-    /// A call is over. One without a start side speaks against calls of its kind from now on, until an end side comes: while
-    /// it is awaited it says nothing, or the calls in flight would outvote those that have ended.
+    /// A call is over. One without a start side, or whose request is answered already, speaks against calls of its kind from now
+    /// on, until an end side comes: while it is awaited it says nothing, or the calls in flight would outvote those that have
+    /// ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
+        let Some(call) = exchanges.get(key) else { return };
+        let root = call.sides.root.and_then(|root| exchanges.get(root));
+        let explained = !call.sides.unstarted && root.is_some_and(|request| !request.sides.answered);
         let Some(call) = exchanges.get_mut(key) else { return };
         let sides = &mut call.sides;
-        if !sides.unstarted || sides.handed || sides.of_kind.is_some() {
+        if explained || sides.started || sides.handed || sides.of_kind.is_some() {
             return;
         }
         if let Some(process) = processes.get_mut(call.pid) {
             sides.of_kind = Some(belief::Shown::Unexplained);
-            process.belief.show_kind(sides.kind, None, belief::Shown::Unexplained);
+            process.belief.show_kind(sides.sort(), None, belief::Shown::Unexplained);
         }
     }
 
@@ -395,7 +298,7 @@ impl Causality {
         if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
             && let Some(process) = processes.get_mut(call.pid)
         {
-            process.belief.show_kind(call.sides.kind, None, belief::Shown::Differs);
+            process.belief.show_kind(call.sides.sort(), None, belief::Shown::Differs);
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.sides.handed) else { return Some(None) };
@@ -466,9 +369,10 @@ impl Causality {
         let process = processes.get_mut(call.pid);
         // One that was judged by its start side before counts as what it turned out to be.
         if let (Some(number), Some(process)) = (call.sides.shown, process) {
-            let before = call.sides.of_kind.replace(belief::Shown::Differs);
-            process.belief.correct(number, belief::Shown::Differs);
-            process.belief.show_kind(call.sides.kind, before, belief::Shown::Differs);
+            let shown = judge::differing(&call.sides);
+            let before = call.sides.of_kind.replace(shown);
+            process.belief.correct(number, shown);
+            process.belief.show_kind(call.sides.sort(), before, shown);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Waiting: its bounds, what comes too late, the end of the run.
 
-use super::world::{Exchange, SECOND, UNIX_OFFSET, World, complete, get, ok, thread};
+use super::{
+    causality::agree,
+    world::{Exchange, SECOND, UNIX_OFFSET, World, complete, get, ok, thread},
+};
 use crate::{
     protocol::RequestHead,
     trace::{
@@ -28,6 +31,24 @@ fn a_call_waits_for_its_requests_answer() {
     world.answer(request, thread(1, 0));
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::TwoSided);
+    assert_eq!(world.tracer.counters().expired_wait, 0);
+}
+
+/// A long poll, in a process whose start sides are believed: its calls go out while it is open.
+#[test]
+fn a_call_of_a_believed_process_waits_for_no_answer() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    agree(&mut world, 1_000);
+    let (request, call) = unanswered(&mut world);
+    world.pass(SECOND);
+    let parent = world.span(call).parent.unwrap();
+    assert_eq!((parent.span, parent.evidence), (world.id(request), Evidence::Start));
+    assert!(world.find(request).is_none());
+    world.pass(60 * SECOND);
+    world.answer(request, own);
+    world.pass(SECOND);
+    world.assert_root(request);
     assert_eq!(world.tracer.counters().expired_wait, 0);
 }
 

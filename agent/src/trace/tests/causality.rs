@@ -44,10 +44,15 @@ fn the_first_call_needs_no_history() {
 
 /// Process 1 agrees with itself often enough, while its requests overlap, to be believed.
 pub(super) fn prove(world: &mut World) {
+    agree(world, 30);
+}
+
+/// It makes twice as many calls, two at a time, whose sides agree.
+pub(super) fn agree(world: &mut World, rounds: usize) {
     let own = thread(1, 0);
     let clients = [world.open(own), world.open(own)];
     let backends = [world.open(own), world.open(own)];
-    for _ in 0..30 {
+    for _ in 0..rounds {
         let pairs = [0, 1].map(|at| {
             (world.read_request(clients[at], own, "/"), world.write_request(backends[at], own, "/"))
         });

@@ -1,7 +1,7 @@
 //! How clear an input is: what was read together, and what comes beside requests.
 
 use super::{
-    causality::prove,
+    causality::{agree, prove},
     world::{SECOND, World, thread},
 };
 use crate::trace::span::Evidence;
@@ -28,6 +28,51 @@ fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
             calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::Start));
         }
     }
+}
+
+/// While calls that nothing but their start side explains wait for an end side, they count, or belief would come as much later.
+#[test]
+fn calls_that_wait_for_an_end_count_before_they_are_given_up() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    prove(&mut world);
+    let client = world.open(own);
+    let backends: Vec<_> = (0..3).map(|_| world.open(own)).collect();
+    let other = world.open(own);
+    world.read_request(other, own, "/other");
+    let mut last = vec![];
+    for round in 0..700 {
+        let request = world.read_request(client, own, "/");
+        let calls: Vec<_> = backends.iter().map(|backend| world.write_request(*backend, own, "/x")).collect();
+        calls.iter().for_each(|call| world.read_response(*call, own));
+        world.answer(request, own);
+        if round > 650 {
+            last.push((request, calls));
+        }
+    }
+    world.pass(40 * SECOND);
+    for (request, calls) in last {
+        calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::Start));
+    }
+}
+
+/// Tasks that move between threads, as Java's virtual ones: a thread sends what it read of, and goes on with another's request.
+#[test]
+fn a_second_call_after_the_same_request_may_be_anothers() {
+    let mut world = World::new();
+    let (one, two) = (thread(1, 0), thread(1, 1));
+    agree(&mut world, 1_000);
+    let clients = [world.open(one), world.open(one)];
+    let backends = [world.open(one), world.open(one)];
+    let requests = [world.read_request(clients[0], one, "/"), world.read_request(clients[1], two, "/")];
+    let calls = [0, 1].map(|at| world.write_request(backends[at], one, "/"));
+    for at in [0, 1] {
+        world.read_response(calls[at], two);
+        world.answer(requests[at], two);
+    }
+    world.pass(40 * SECOND);
+    world.assert_child(calls[0], requests[0], Evidence::Start);
+    world.assert_root(calls[1]);
 }
 
 /// A poller beside requests, whose answers happen to be read together with those of calls: both sides agree.
@@ -135,5 +180,55 @@ fn calls_in_flight_do_not_outvote_those_that_have_ended() {
         if round > 2 {
             calls.iter().for_each(|(request, call)| world.assert_child(*call, *request, Evidence::End));
         }
+    }
+}
+
+/// A loop that answers some turns after it has what it waited for, and a timer's calls beside it, one request at a time: now and then
+/// a call of the timer lies between, begins after the request and ends just before its answer.
+#[test]
+fn a_poller_beside_deferred_answers_is_nobodys() {
+    for (first, seed) in [(true, 1_u64), (false, 2), (true, 3), (false, 4)] {
+        let mut world = World::new();
+        let own = thread(1, 0);
+        let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
+        let (mut polls, mut pairs, mut dice) = (vec![], vec![], seed);
+        let mut roll = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % sides
+        };
+        for round in 0..2_000 {
+            // It began before the first request.
+            if round == 0 || roll(4) == 0 {
+                let poll = world.write_request(polled, own, "/poll/1");
+                world.read_response(poll, own);
+                polls.push(poll);
+            }
+            let request = world.read_request(client, own, "/in/1");
+            let kind = roll(3);
+            let poll = (first && kind == 0).then(|| {
+                let poll = world.write_request(polled, own, "/poll/1");
+                world.read_response(poll, own);
+                poll
+            });
+            let call = world.write_request(backend, own, "/out/1");
+            pairs.push((request, call));
+            if kind == 1 {
+                let poll = world.write_request(polled, own, "/poll/1");
+                world.read_response(call, own);
+                world.read_response(poll, own);
+                polls.push(poll);
+            } else {
+                world.read_response(call, own);
+            }
+            polls.extend(poll);
+            world.answer(request, own);
+        }
+        world.pass(40 * SECOND);
+        for poll in polls {
+            world.assert_root(poll);
+        }
+        let right =
+            pairs.iter().filter(|(_, call)| world.find(*call).is_some_and(|span| span.parent.is_some()));
+        assert!(right.count() > 1_000);
     }
 }

@@ -79,6 +79,40 @@ fn a_proxy_whose_loop_says_nothing_is_known_by_what_it_sends_on() {
     }
 }
 
+/// Varnish: a thread reads a request and answers it, another asks the backend. Every answer is covered by its own request, so
+/// that end sides are believed; none comes, so that none is waited for.
+#[test]
+fn a_proxy_whose_calls_are_made_by_other_threads_is_known_by_what_it_sends_on() {
+    let mut world = World::new();
+    let clients = [0; 3].map(|_| world.open(thread(1, 0)));
+    let backends = [0; 3].map(|_| world.open(thread(1, 0)));
+    let mut last = vec![];
+    for round in 0..200_u32 {
+        let heads = [0, 1, 2].map(|at| head(u64::from(10 * round + at), 0));
+        let mut requests = vec![];
+        for (at, (client, head)) in (0..).zip(clients.iter().zip(&heads)) {
+            requests.push((world.read_request_head(*client, thread(1, at), head.clone()), thread(1, at)));
+        }
+        let mut calls = vec![];
+        for (at, (backend, head)) in (0..).zip(backends.iter().zip(&heads)) {
+            // Whoever is free.
+            let fetcher = thread(1, 10 + (at + round) % 3);
+            calls.push(world.write_request_head(*backend, fetcher, head.clone()));
+            world.read_response(calls[calls.len() - 1], fetcher);
+        }
+        for (request, session) in &requests {
+            world.answer(*request, *session);
+        }
+        if round >= 5 {
+            last.extend(requests.into_iter().map(|(request, _)| request).zip(calls));
+        }
+    }
+    world.pass(SECOND);
+    for (request, call) in last {
+        world.assert_child(call, request, Evidence::Content);
+    }
+}
+
 #[test]
 fn alike_requests_are_nobodys_unless_an_identity_tells_them_apart() {
     let mut proxy = Proxy::warm();

@@ -80,21 +80,44 @@ fn a_connection_without_a_partner_is_remote_after_200_ms() {
     let mut world = World::new();
     let server = thread(1, 0);
     let connection = world.open(server);
-    let request = world.read_request(connection, server, "/");
-    world.answer(request, server);
-    world.pass(190 * MILLISECOND);
-    assert!(world.find(request).is_none());
-    assert_eq!(world.tracer.counters().waiting, 1);
-    world.pass(20 * MILLISECOND);
-    world.assert_root(request);
-    assert!(!world.span(request).parent_unknown);
-    assert_eq!(world.tracer.counters().waiting, 0);
-
+    for _ in 0..3 {
+        let request = world.read_request(connection, server, "/");
+        world.answer(request, server);
+        world.pass(190 * MILLISECOND);
+        assert!(world.find(request).is_none());
+        assert_eq!(world.tracer.counters().waiting, 1);
+        world.pass(20 * MILLISECOND);
+        world.assert_root(request);
+        assert!(!world.span(request).parent_unknown);
+        assert_eq!(world.tracer.counters().waiting, 0);
+    }
     let next = world.read_request(connection, server, "/");
     world.answer(next, server);
     world.assert_root(next);
     assert_eq!(world.tracer.counters().flows_remote, 1);
-    assert_eq!(world.tracer.counters().roots_remote, 2);
+    assert_eq!(world.tracer.counters().roots_remote, 4);
+}
+
+/// A call that sends a large request is told when it ends.
+#[test]
+fn a_call_that_is_told_too_late_costs_its_own_parent_only() {
+    let mut world = World::new();
+    let (client, server) = (thread(1, 0), thread(2, 0));
+    let (out, into) = world.open_both(client, server, 1_000, 0);
+    let request = world.read_request(into, server, "/large");
+    world.pass(SECOND);
+    let call = world.write_request(out, client, "/large");
+    world.answer(request, server);
+    world.read_response(call, client);
+    world.assert_root(request);
+    for _ in 0..2 {
+        let call = world.write_request(out, client, "/");
+        let request = world.read_request(into, server, "/");
+        world.answer(request, server);
+        world.read_response(call, client);
+        world.assert_child(request, call, Evidence::Flow);
+    }
+    assert_eq!(world.tracer.counters().flows_joined, 1);
 }
 
 #[test]

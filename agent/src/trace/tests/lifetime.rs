@@ -2,7 +2,7 @@
 
 use super::world::{MILLISECOND, SECOND, UNIX_OFFSET, World, address, complete, ended, ok, thread};
 use crate::{
-    event::{ConnectionId, Direction, Event, Opened, Timestamp},
+    event::{ConnectionId, Direction, Earlier, Event, Opened, Timestamp},
     protocol::{Message, Origin, Outcome},
     trace::{
         Settings,
@@ -146,7 +146,7 @@ fn messages_of_unknown_connections_and_out_of_order_do_no_harm() {
     let mut world = World::new();
     let own = thread(1, 0);
     let origin = Origin { at: Timestamp(world.now), thread: own, position: 0, last_input: None, task: None };
-    let request = |ordinal| Message::Request { ordinal, direction: Direction::In, origin };
+    let request = |ordinal| Message::Request { ordinal, direction: Direction::In, origin, other_position: 0 };
     let end = |ordinal| Message::End { ordinal, at: Timestamp(0), end: complete() };
     world.message(ConnectionId(99), request(0));
     world.message(ConnectionId(99), end(0));
@@ -255,12 +255,16 @@ fn a_connection_that_is_met_again_has_a_life_and_ids_of_its_own() {
         peer: address(50_000),
         network_namespace: 1,
         first_sequence: [100, 200],
-        from_start: [false; 2],
+        first_position: 0,
+        earlier: [Earlier::Unknown; 2],
     }));
     // Positions and ordinals begin anew.
     let thread = own;
     let origin = Origin { at, thread, position: 0, last_input: None, task: None };
-    world.message(connection, Message::Request { ordinal: 0, direction: Direction::In, origin });
+    world.message(
+        connection,
+        Message::Request { ordinal: 0, direction: Direction::In, origin, other_position: 0 },
+    );
     // What ended was the life before.
     world.pass(2 * SECOND);
     let head = Box::new(super::world::get("/second"));

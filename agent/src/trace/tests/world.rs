@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     event::{
-        Clarity, Closed, Connecting, ConnectionId, Direction, Event, LastInput, Opened, ProcessFacts,
-        SocketId, Task, Thread, Timestamp, Transfer,
+        Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened,
+        ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
     },
     protocol::{ExchangeEnd, Message, Origin, Outcome, RequestHead, ResponseHead},
     trace::{
@@ -187,7 +187,8 @@ impl World {
             peer: address(50_000),
             network_namespace: 1,
             first_sequence,
-            from_start: [true; 2],
+            first_position: 0,
+            earlier: [Earlier::Nothing; 2],
         }));
     }
 
@@ -288,7 +289,8 @@ impl World {
         let ordinal = pipe.requests;
         pipe.requests += 1;
         let place = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
-        self.message(connection, Message::Request { ordinal, direction, origin });
+        let other_position = pipe.position[direction.reverse().index()];
+        self.message(connection, Message::Request { ordinal, direction, origin, other_position });
         self.message(connection, Message::RequestHead { ordinal, head: Box::new(head) });
         Exchange { connection, ordinal, direction, place }
     }

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Feedback, LastInput, Opened, Thread, Timestamp, Transfer, Withheld,
+        Closed, ConnectionId, Direction, Earlier, Feedback, LastInput, Opened, Thread, Timestamp, Transfer,
+        Withheld,
     },
     protocol::{Connection, Limits, Message, Output},
     stream::Ledger,
@@ -19,6 +20,8 @@ pub(super) struct Conversation {
     pub connection: Connection,
     pub out: Output,
     pub now: u64,
+    /// Where both directions stood at first sight.
+    first_position: u64,
     /// Next position by direction.
     pub position: [u64; 2],
     /// What a call captures at most: first and last bytes.
@@ -35,6 +38,11 @@ impl Conversation {
     }
 
     pub(super) fn with(limits: Limits, from_start: [bool; 2]) -> Self {
+        Self::joined(limits, 0, from_start.map(Earlier::unless))
+    }
+
+    /// First seen after so many bytes; calls that were logged later may lie before this position.
+    pub(super) fn joined(limits: Limits, first_position: u64, earlier: [Earlier; 2]) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
         let opened = Opened {
             at: Timestamp(0),
@@ -44,13 +52,15 @@ impl Conversation {
             peer: address,
             network_namespace: 1,
             first_sequence: [0; 2],
-            from_start,
+            first_position,
+            earlier,
         };
         Self {
             connection: Connection::new(&opened, &limits),
             out: Output::default(),
             now: 0,
-            position: [0; 2],
+            first_position,
+            position: [first_position; 2],
             capture: (usize::MAX, 0),
             dropped: [0; 2],
             skipped: [0; 2],
@@ -158,7 +168,7 @@ impl Conversation {
                 at: Timestamp(self.now),
                 connection: ID,
                 errno,
-                observed: self.position,
+                observed: self.position.map(|position| position - self.first_position),
                 dropped: self.dropped,
                 skipped: self.skipped,
             },

@@ -106,7 +106,7 @@ fn bodies_need_no_bytes() {
     assert_eq!(it.ends()[1], "=1 Complete 0/5000");
     // A body that passed without any event: its end has no time.
     it.receive("GET /file HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
-    it.unseen(Direction::Out, 5000).receive(NEXT).send(OK).tick(200);
+    it.unseen(Direction::Out, 5000).receive(NEXT).send(OK).tick(1_100);
     assert_eq!(it.ends()[2], "=2 Complete 0/5000 gap");
     assert_eq!(it.exchanges()[3], WHOLE);
     let account = it.close(0).directions[0];
@@ -252,7 +252,7 @@ fn bytes_of_a_body_are_not_missed_with_what_follows() {
     let mut it = Conversation::new();
     it.receive("GET /a HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
     it.unseen(Direction::Out, 5000).receive("GET /b HTTP/1.1\r\n\r\n").drop(Direction::Out, OK);
-    it.receive(NEXT).send(OK).tick(200);
+    it.receive(NEXT).send(OK).tick(1_100);
     let missing: Vec<_> = it
         .out
         .messages

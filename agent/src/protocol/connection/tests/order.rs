@@ -2,8 +2,8 @@
 
 use super::conversation::{Conversation, MILLISECOND};
 use crate::{
-    event::{Direction, Thread},
-    protocol::Limits,
+    event::{Direction, Earlier, Thread, Timestamp},
+    protocol::{Limits, Message},
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -15,6 +15,12 @@ fn a_response_logged_before_its_request() {
     it.send("\r\nGET /b HTTP/1.1\r\n\r\n");
     assert_eq!(it.exchanges(), ["GET /a 200 Complete", "GET /b 404 Complete"]);
     assert!(!it.connection.needs_tick());
+    let other = |message: &Message| match message {
+        Message::Request { other_position, .. } => Some(*other_position),
+        _ => None,
+    };
+    let others: Vec<_> = it.out.messages.iter().filter_map(other).collect();
+    assert_eq!(others, [0, 0], "no response was read when the requests were sent");
 }
 
 #[test]
@@ -48,7 +54,7 @@ fn a_hole_is_waited_for_and_then_given_up() {
     let mut it = Conversation::new();
     it.unseen(Direction::In, 10).receive("GET /a HTTP/1.1\r\n\r\n");
     assert!(it.connection.needs_tick());
-    it.tick(99);
+    it.tick(999);
     assert_eq!(it.told(), [""; 0]);
     it.tick(2).send(OK);
     assert_eq!(it.told(), [""; 0], "it may lie in the body of what was not seen");
@@ -94,4 +100,139 @@ fn overlapping_calls_are_flagged_and_counted_once() {
     assert_eq!(it.ends(), ["=0 Complete 100/2 overlap"]);
     assert_eq!(it.out.counters.overlaps, 1);
     it.close(0);
+}
+
+/// Where a connection that was first seen in the middle begins.
+const FIRST: u64 = 1 << 32;
+const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
+
+/// First seen by a response; the call that moved its request is still on its way out of the kernel.
+fn before_its_request(sent: Earlier) -> Conversation {
+    let mut it = Conversation::joined(Limits::default(), FIRST, [sent, Earlier::Nothing]);
+    it.receive(OK);
+    assert_eq!(it.told(), [""; 0]);
+    it.now += MILLISECOND;
+    it.at(Direction::Out, FIRST - GET.len() as u64, GET.as_bytes(), None);
+    it
+}
+
+#[test]
+fn a_response_that_is_the_first_sight_waits_for_the_request_before_it() {
+    let sent = Earlier::Bytes(GET.len() as u64);
+    let mut it = before_its_request(sent);
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete"], "the stream begins with it: nothing is in doubt");
+    it.send("GET /b HTTP/1.1\r\n\r\n").receive("HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete", "GET /b 404 Complete"]);
+    let ledger = it.close(0);
+    assert_eq!(ledger.directions[0].observed, 2 * GET.len() as u64);
+    assert_eq!((ledger.directions[0].unseen, ledger.violation()), (0, false));
+}
+
+#[test]
+fn so_it_does_on_a_connection_that_is_older() {
+    for sent in [Earlier::Bytes(1_000), Earlier::Unknown] {
+        let mut it = before_its_request(sent);
+        assert_eq!(it.ends(), ["=0 Complete 0/2 late_join"], "{sent:?}");
+        it.send("GET /b HTTP/1.1\r\n\r\n").receive(OK);
+        assert_eq!(it.ends()[1], "=1 Complete 0/2", "{sent:?}");
+        assert!(!it.close(0).violation(), "{sent:?}");
+    }
+}
+
+#[test]
+fn its_request_is_no_younger_than_the_first_sight() {
+    let it = before_its_request(Earlier::Bytes(GET.len() as u64));
+    let origin = it.out.messages.iter().find_map(|message| match message {
+        Message::Request { origin, other_position, .. } => {
+            Some((origin.at, origin.position, *other_position))
+        }
+        _ => None,
+    });
+    assert_eq!(origin, Some((Timestamp(0), FIRST - GET.len() as u64, FIRST)));
+}
+
+#[test]
+fn a_response_whose_request_passed_before_the_first_sight_waits_in_vain() {
+    let mut it = Conversation::joined(Limits::default(), FIRST, [Earlier::Bytes(500), Earlier::Bytes(9)]);
+    it.receive(OK);
+    assert!(it.connection.needs_tick());
+    it.tick(1_001);
+    assert!(!it.connection.needs_tick());
+    assert_eq!(it.out.counters.responses_without_request, 1);
+    it.send(GET).receive(OK);
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete"]);
+    assert!(!it.close(0).violation());
+}
+
+/// A call that sends a large body may end long after its answer was read.
+fn too_late_for_its_response(sent: Earlier) -> Conversation {
+    let mut it = Conversation::joined(Limits::default(), FIRST, [sent, Earlier::Nothing]);
+    it.receive(OK).tick(1_001);
+    assert_eq!(it.out.counters.responses_without_request, 1);
+    it.at(Direction::Out, FIRST - GET.len() as u64, GET.as_bytes(), None);
+    it.send("GET /b HTTP/1.1\r\n\r\n").receive(OK);
+    assert!(!it.close(0).violation(), "{sent:?}");
+    it
+}
+
+#[test]
+fn a_request_that_comes_after_its_response_was_given_up_is_told_as_one_without() {
+    let it = too_late_for_its_response(Earlier::Bytes(GET.len() as u64));
+    assert_eq!(it.exchanges(), ["GET /a Lost", "GET /b 200 Complete"]);
+    assert_eq!(it.ends(), ["=0 Lost 0/? late_join", "=1 Complete 0/2"]);
+}
+
+#[test]
+fn one_that_may_be_a_part_of_a_body_is_not() {
+    for sent in [Earlier::Bytes(1_000), Earlier::Unknown] {
+        assert_eq!(too_late_for_its_response(sent).exchanges(), ["GET /b 200 Complete"], "{sent:?}");
+    }
+}
+
+/// Which of the two the next response answers cannot be told then: neither gets it.
+#[test]
+fn so_it_is_on_a_connection_that_is_known_from_its_start() {
+    let mut it = Conversation::new();
+    it.receive(OK).tick(1_001).send(GET).send("GET /b HTTP/1.1\r\n\r\n").receive(OK);
+    it.send("GET /c HTTP/1.1\r\n\r\n").receive(OK);
+    assert_eq!(it.exchanges(), ["GET /a Lost", "GET /b Lost", "GET /c 200 Complete"]);
+}
+
+#[test]
+fn a_call_after_the_first_sight_ends_the_wait_for_one_before_it() {
+    let mut it = Conversation::joined(Limits::default(), FIRST, [Earlier::Bytes(500), Earlier::Bytes(9)]);
+    it.receive(OK).send(GET).receive(OK);
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete"], "the first response answers what was not seen");
+    // What moved earlier and comes now is of no use, and nothing is counted for it.
+    it.at(Direction::Out, FIRST - 500, &[b'x'; 500], None);
+    assert_eq!(it.out.counters.calls_late, 1);
+    it.send("GET /b HTTP/1.1\r\n\r\n").receive(OK);
+    assert_eq!(it.exchanges().len(), 2);
+    let ledger = it.close(0);
+    assert_eq!((ledger.directions[0].observed, ledger.violation()), (2 * GET.len() as u64, false));
+}
+
+#[test]
+fn a_server_that_answers_in_another_thread_than_reads() {
+    let mut it = Conversation::joined(Limits::default(), FIRST, [Earlier::Nothing, Earlier::Bytes(19)]);
+    it.send(OK);
+    it.now += MILLISECOND;
+    it.at(Direction::In, FIRST - GET.len() as u64, GET.as_bytes(), None);
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete"]);
+}
+
+/// The answer comes before the request is whole: its call began before first sight and ends after it.
+#[test]
+fn a_first_call_that_began_before_the_first_sight_and_ends_after_it() {
+    let body = "x".repeat(1_000);
+    let request = format!("POST /a HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{body}");
+    let before = 500;
+    let mut it = Conversation::joined(Limits::default(), FIRST, [Earlier::Bytes(before), Earlier::Nothing]);
+    it.receive(OK);
+    it.now += MILLISECOND;
+    it.at(Direction::Out, FIRST - before, request.as_bytes(), None);
+    it.position[0] = FIRST - before + request.len() as u64;
+    assert_eq!(it.exchanges(), ["POST /a 200 Complete"]);
+    let ledger = it.close(0);
+    assert_eq!((ledger.directions[0].observed, ledger.violation()), (request.len() as u64, false));
 }

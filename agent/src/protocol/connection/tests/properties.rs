@@ -112,7 +112,7 @@ fn timeless(messages: &[Message]) -> Vec<String> {
     let mut lines: Vec<_> = messages
         .iter()
         .map(|message| match message {
-            Message::Request { ordinal, direction, origin } => {
+            Message::Request { ordinal, direction, origin, .. } => {
                 format!("{ordinal} 0 {direction:?} {}", origin.position)
             }
             Message::RequestHead { ordinal, head } => format!("{ordinal} 1 {head:?}"),

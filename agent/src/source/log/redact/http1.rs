@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::text::{self, First, Method};
-use crate::event::{Direction, Transfer};
+use crate::event::{Direction, Earlier, Opened, Transfer};
 
 /// A line that is longer, over all calls that it comes in, is masked.
 const MAX_LINE: usize = 4_096;
@@ -49,6 +49,8 @@ struct Side {
     state: State,
     /// The position after the last byte that was seen.
     next: u64,
+    /// No call was seen.
+    untouched: bool,
     /// What came of the current line in earlier calls.
     line: Vec<u8>,
     first: First,
@@ -58,6 +60,7 @@ struct Side {
 /// Both directions of a connection.
 #[derive(Debug)]
 pub(super) struct Conversation {
+    first_sequence: [u32; 2],
     sides: [Side; 2],
     client: Option<Direction>,
     /// Methods of the requests that have no response yet.
@@ -67,20 +70,36 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(from_start: [bool; 2]) -> Self {
-        let side = |from_start| Side {
-            state: if from_start { State::Start } else { State::Unknown },
-            next: 0,
+    pub(super) fn new(opened: &Opened) -> Self {
+        let side = |earlier| Side {
+            state: if earlier == Earlier::Nothing { State::Start } else { State::Unknown },
+            next: opened.first_position,
+            untouched: true,
             line: Vec::new(),
             first: First::Neither,
             framing: Framing::default(),
         };
-        Self { sides: from_start.map(side), client: None, pending: VecDeque::new(), lost: false }
+        Self {
+            first_sequence: opened.first_sequence,
+            sides: opened.earlier.map(side),
+            client: None,
+            pending: VecDeque::new(),
+            lost: false,
+        }
+    }
+
+    /// Absolute sequence numbers at first sight, which two CPUs may tell of.
+    pub(super) const fn first_sequence(&self) -> [u32; 2] {
+        self.first_sequence
     }
 
     /// Masks what was captured of a call: its first bytes and its last.
     pub(super) fn call(&mut self, call: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
         let side = self.side(call.direction);
+        if std::mem::take(&mut side.untouched) {
+            // Its bytes may have moved before first sight.
+            side.next = side.next.min(call.position);
+        }
         if call.position < side.next {
             // Two threads at once: what is read here is no continuation of anything.
             text::hide(head);

@@ -45,8 +45,12 @@ impl Masker {
     }
 
     fn opened(&mut self, opened: &Opened) {
+        let again = |it: &Conversation| it.first_sequence() == opened.first_sequence;
+        if self.conversations.get(&opened.connection).is_some_and(again) {
+            return;
+        }
         if self.conversations.len() < MAX_CONNECTIONS {
-            self.conversations.insert(opened.connection, Conversation::new(opened.from_start));
+            self.conversations.insert(opened.connection, Conversation::new(opened));
         }
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Direction, Thread, Timestamp};
+use crate::event::{Direction, Earlier, Thread, Timestamp};
 
 const THREAD: Thread = Thread { pid: 1, tid: 1 };
 
@@ -42,7 +42,8 @@ fn opened(from_start: [bool; 2]) -> Opened {
         peer: "127.0.0.1:2".parse().unwrap(),
         network_namespace: 1,
         first_sequence: [0; 2],
-        from_start,
+        first_position: 0,
+        earlier: from_start.map(Earlier::unless),
     }
 }
 

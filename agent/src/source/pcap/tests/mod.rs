@@ -13,7 +13,7 @@ mod views;
 
 use super::{Options, Report, View, read};
 use crate::{
-    event::Event,
+    event::{Earlier, Event},
     pipeline::{Engine, Settings},
     protocol,
     trace::span::{Span, SpanKind, Traced},
@@ -92,7 +92,9 @@ pub(super) fn run(capture: &[u8], options: &Options) -> Outcome {
 /// An event in a word, without times.
 fn word(event: &Event<'_>) -> Option<String> {
     match event {
-        Event::Opened(opened) => Some(format!("opened {:?}", opened.from_start)),
+        Event::Opened(opened) => {
+            Some(format!("opened {:?}", opened.earlier.map(|earlier| earlier == Earlier::Nothing)))
+        }
         Event::Transfer(transfer) => Some(format!(
             "{:?} {}+{}/{}",
             transfer.direction,

@@ -8,6 +8,18 @@ use super::Shown;
 const KINDS: usize = 64;
 /// Calls of a kind after which it may be believed; as many as fit are remembered.
 const SEEN: u32 = 30;
+/// Such calls, of those that are remembered, that another one with the same trigger went before; the same for them.
+const SEEN_AGAIN: u32 = 16;
+
+/// What sort of call one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::trace::causality) struct Sort {
+    /// 0: not known.
+    pub(in crate::trace::causality) kind: u64,
+    /// Another one with the same trigger went before: one of several calls at once, or of another request that the thread
+    /// went on with.
+    pub(in crate::trace::causality) again: bool,
+}
 
 /// What the last 64 calls of each kind have shown.
 #[derive(Debug, Clone, Default)]
@@ -16,46 +28,51 @@ pub(in crate::trace::causality) struct Kinds(Vec<(u64, Kind)>);
 #[derive(Debug, Clone, Copy, Default)]
 struct Kind {
     /// A bit for each call, the youngest lowest: it was seen, its sides agreed, it ended in an answer, it spoke against the start
-    /// side.
+    /// side, no request explained it.
     seen: u64,
     agreed: u64,
     ended: u64,
     against: u64,
+    beside: u64,
+    /// And another one with the same trigger went before.
+    again: u64,
 }
 
 impl Kind {
     /// The bit of the youngest call that has shown this; which of several it is makes no difference.
-    fn like(&self, shown: Shown) -> Option<u64> {
-        let (agreed, ended, against) = Self::bits(shown);
+    fn like(&self, shown: Shown, again: bool) -> Option<u64> {
         let same = |bits: u64, value: bool| if value { bits } else { !bits };
-        let calls =
-            self.seen & same(self.agreed, agreed) & same(self.ended, ended) & same(self.against, against);
+        let [agreed, ended, against, beside] = Self::bits(shown);
+        let calls = self.seen
+            & same(self.agreed, agreed)
+            & same(self.ended, ended)
+            & same(self.against, against)
+            & same(self.beside, beside)
+            & same(self.again, again);
         (calls != 0).then(|| calls & calls.wrapping_neg())
     }
 
     fn set(&mut self, call: u64, shown: Shown) {
-        let (agreed, ended, against) = Self::bits(shown);
-        for (bits, value) in
-            [(&mut self.agreed, agreed), (&mut self.ended, ended), (&mut self.against, against)]
-        {
+        let known = [&mut self.agreed, &mut self.ended, &mut self.against, &mut self.beside];
+        for (bits, value) in known.into_iter().zip(Self::bits(shown)) {
             *bits = *bits & !call | if value { call } else { 0 };
         }
     }
 
-    /// Its sides agreed, it ended in an answer, it spoke against the start side.
-    const fn bits(shown: Shown) -> (bool, bool, bool) {
+    /// Its sides agreed, it ended in an answer, it spoke against the start side, no request explained it.
+    const fn bits(shown: Shown) -> [bool; 4] {
         match shown {
-            Shown::Agrees => (true, true, false),
-            Shown::Differs | Shown::Ends => (false, true, true),
-            Shown::Unexplained => (false, false, true),
-            Shown::Starts => (false, false, false),
+            Shown::Agrees => [true, true, false, false],
+            Shown::Differs | Shown::Muddles | Shown::Ends => [false, true, true, false],
+            Shown::Unexplained => [false, false, true, true],
+            Shown::Starts => [false; 4],
         }
     }
 }
 
 impl Kinds {
-    /// A call of this kind has shown this; 0: its kind is not known.
-    pub(super) fn show(&mut self, kind: u64, shown: Shown) {
+    /// A call of this sort has shown this.
+    pub(super) fn show(&mut self, Sort { kind, again }: Sort, shown: Shown) {
         if kind == 0 {
             return;
         }
@@ -68,16 +85,19 @@ impl Kinds {
         });
         let kind = &mut self.0[index].1;
         kind.seen = kind.seen << 1 | 1;
-        (kind.agreed, kind.ended, kind.against) = (kind.agreed << 1, kind.ended << 1, kind.against << 1);
+        for bits in [&mut kind.agreed, &mut kind.ended, &mut kind.against, &mut kind.beside] {
+            *bits <<= 1;
+        }
+        kind.again = kind.again << 1 | u64::from(again);
         kind.set(1, shown);
     }
 
-    /// A call of this kind that had shown the first shows the second now.
-    pub(super) fn correct(&mut self, kind: u64, before: Shown, shown: Shown) {
-        let known = self.0.iter_mut().find(|(known, _)| *known == kind);
-        match known.and_then(|(_, kind)| Some((kind.like(before)?, kind))) {
+    /// A call of this sort that had shown the first shows the second now.
+    pub(super) fn correct(&mut self, sort: Sort, before: Shown, shown: Shown) {
+        let known = self.0.iter_mut().find(|(known, _)| *known == sort.kind);
+        match known.and_then(|(_, kind)| Some((kind.like(before, sort.again)?, kind))) {
             Some((call, kind)) => kind.set(call, shown),
-            None => self.show(kind, shown),
+            None => self.show(sort, shown),
         }
     }
 
@@ -87,6 +107,32 @@ impl Kinds {
             let seen = kind.seen.count_ones();
             seen >= SEEN && kind.against == 0 && kind.agreed.count_ones() * 4 >= seen
         })
+    }
+
+    /// Whether a start side alone may be believed of such calls; of those that another one went before, if a sixteenth of them
+    /// agrees.
+    pub(in crate::trace::causality) fn believe(&self, sort: Sort) -> bool {
+        let again = |kind: &Kind| {
+            let (seen, agreed) = (kind.again.count_ones(), (kind.again & kind.agreed).count_ones());
+            seen >= SEEN_AGAIN && agreed * 16 >= seen
+        };
+        self.agree(sort.kind) && (!sort.again || self.of(sort.kind).is_some_and(again))
+    }
+
+    /// Whether such calls may agree by chance: more than an eighth is explained by no request, or some speak against it while few
+    /// were seen, or less than half of them agree. What a program does on its own, over and over, agrees now and then with a
+    /// request that is open meanwhile.
+    pub(in crate::trace::causality) fn waver(&self, kind: u64) -> bool {
+        self.of(kind).is_some_and(|kind| {
+            let seen = kind.seen.count_ones();
+            kind.beside.count_ones() * 8 > seen
+                || kind.against != 0 && (seen < SEEN || kind.agreed.count_ones() * 2 < seen)
+        })
+    }
+
+    /// Whether any of such calls speaks against its start side.
+    pub(in crate::trace::causality) fn contested(&self, kind: u64) -> bool {
+        self.of(kind).is_some_and(|kind| kind.against != 0)
     }
 
     /// Whether such calls hardly ever end in an answer: where one does, that is chance.
@@ -106,56 +152,101 @@ impl Kinds {
 mod tests {
     use super::*;
 
+    const fn sort(kind: u64) -> Sort {
+        Sort { kind, again: false }
+    }
+
     #[test]
     fn a_kind_that_never_agrees_is_not_believed() {
         let mut kinds = Kinds::default();
         for _ in 0..100 {
-            kinds.show(1, Shown::Agrees);
-            kinds.show(2, Shown::Starts);
-            kinds.show(3, Shown::Starts);
+            kinds.show(sort(1), Shown::Agrees);
+            kinds.show(sort(2), Shown::Starts);
+            kinds.show(sort(3), Shown::Starts);
         }
         for _ in 0..15 {
-            kinds.show(3, Shown::Agrees);
+            kinds.show(sort(3), Shown::Agrees);
         }
         assert!(kinds.agree(1) && !kinds.agree(2) && !kinds.agree(3) && !kinds.agree(4));
-        kinds.show(3, Shown::Agrees);
+        kinds.show(sort(3), Shown::Agrees);
         assert!(kinds.agree(3), "a quarter of the last 64");
         assert!(kinds.hardly_end(2) && !kinds.hardly_end(1) && !kinds.hardly_end(3) && !kinds.hardly_end(4));
-        kinds.show(1, Shown::Unexplained);
+        kinds.show(sort(1), Shown::Unexplained);
         assert!(!kinds.agree(1));
         for _ in 0..63 {
-            kinds.show(1, Shown::Agrees);
+            kinds.show(sort(1), Shown::Agrees);
         }
         assert!(!kinds.agree(1));
-        kinds.show(1, Shown::Agrees);
+        kinds.show(sort(1), Shown::Agrees);
         assert!(kinds.agree(1));
+    }
+
+    #[test]
+    fn several_calls_with_one_trigger_are_believed_where_others_of_them_agree() {
+        let mut kinds = Kinds::default();
+        let again = Sort { kind: 1, again: true };
+        (0..48).for_each(|_| kinds.show(sort(1), Shown::Agrees));
+        assert!(kinds.believe(sort(1)) && !kinds.believe(again), "none was seen");
+        (0..16).for_each(|_| kinds.show(again, Shown::Starts));
+        assert!(kinds.believe(sort(1)) && !kinds.believe(again), "none agreed");
+        kinds.correct(again, Shown::Starts, Shown::Agrees);
+        assert!(kinds.believe(again));
+        kinds.show(sort(1), Shown::Differs);
+        assert!(!kinds.believe(sort(1)) && !kinds.believe(again));
+    }
+
+    #[test]
+    fn what_is_called_beside_requests_too_agrees_by_chance() {
+        let mut kinds = Kinds::default();
+        kinds.show(sort(1), Shown::Starts);
+        assert!(!kinds.contested(1));
+        kinds.show(sort(1), Shown::Unexplained);
+        assert!(kinds.contested(1) && !kinds.contested(2));
+        let shown = |what: &[(Shown, usize)]| {
+            let mut kinds = Kinds::default();
+            for (shown, times) in what {
+                (0..*times).for_each(|_| kinds.show(sort(1), *shown));
+            }
+            kinds.waver(1)
+        };
+        assert!(
+            !shown(&[])
+                && !shown(&[(Shown::Agrees, 1)])
+                && !shown(&[(Shown::Starts, 40), (Shown::Agrees, 20)])
+        );
+        assert!(shown(&[(Shown::Unexplained, 1), (Shown::Agrees, 28)]), "few were seen");
+        assert!(!shown(&[(Shown::Unexplained, 1), (Shown::Agrees, 29)]));
+        assert!(!shown(&[(Shown::Unexplained, 8), (Shown::Agrees, 56)]));
+        assert!(shown(&[(Shown::Unexplained, 9), (Shown::Agrees, 55)]), "more than an eighth");
+        assert!(!shown(&[(Shown::Differs, 30), (Shown::Agrees, 34)]));
+        assert!(shown(&[(Shown::Differs, 1), (Shown::Starts, 40), (Shown::Agrees, 23)]), "less than half");
     }
 
     #[test]
     fn a_call_counts_once() {
         let mut kinds = Kinds::default();
         for _ in 0..100 {
-            kinds.show(1, Shown::Unexplained);
-            kinds.correct(1, Shown::Unexplained, Shown::Ends);
-            kinds.show(1, Shown::Unexplained);
-            kinds.correct(1, Shown::Unexplained, Shown::Differs);
+            kinds.show(sort(1), Shown::Unexplained);
+            kinds.correct(sort(1), Shown::Unexplained, Shown::Ends);
+            kinds.show(sort(1), Shown::Unexplained);
+            kinds.correct(sort(1), Shown::Unexplained, Shown::Differs);
         }
         assert_eq!(kinds.0[0].1.ended, u64::MAX);
         assert!(!kinds.hardly_end(1) && !kinds.agree(1));
         for _ in 0..64 {
-            kinds.show(1, Shown::Starts);
-            kinds.correct(1, Shown::Starts, Shown::Agrees);
+            kinds.show(sort(1), Shown::Starts);
+            kinds.correct(sort(1), Shown::Starts, Shown::Agrees);
         }
         assert_eq!((kinds.0[0].1.agreed, kinds.0[0].1.against), (u64::MAX, 0));
         // What it had shown is out of sight.
-        kinds.correct(1, Shown::Unexplained, Shown::Ends);
+        kinds.correct(sort(1), Shown::Unexplained, Shown::Ends);
         assert_eq!(kinds.0[0].1.against, 1);
     }
 
     #[test]
     fn the_number_of_kinds_is_bounded() {
         let mut kinds = Kinds::default();
-        (1..1_000).for_each(|kind| kinds.show(kind, Shown::Agrees));
+        (1..1_000).for_each(|kind| kinds.show(sort(kind), Shown::Agrees));
         assert_eq!(kinds.0.len(), KINDS);
     }
 }

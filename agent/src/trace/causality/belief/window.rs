@@ -14,6 +14,9 @@ pub(in crate::trace::causality) enum Shown {
     Agrees,
     /// Both sides, on different requests.
     Differs,
+    /// The same, but its thread had taken in more than one message before it was sent, or what another output had used: of
+    /// whom that tells little.
+    Muddles,
     /// A start side only; the call was answered before its request was.
     Starts,
     /// An end side only.
@@ -27,6 +30,7 @@ pub(in crate::trace::causality) enum Shown {
 pub(super) struct Counts {
     pub(super) agrees: u64,
     pub(super) differs: u64,
+    pub(super) muddles: u64,
     pub(super) starts: u64,
     pub(super) ends: u64,
     pub(super) unexplained: u64,
@@ -34,13 +38,19 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) const fn all(&self) -> u64 {
-        self.agrees + self.differs + self.starts + self.ends + self.unexplained
+        self.agrees + self.contradictions() + self.starts + self.ends + self.unexplained
+    }
+
+    /// Calls with two sides that differ, whatever the reason.
+    pub(super) const fn contradictions(&self) -> u64 {
+        self.differs + self.muddles
     }
 
     const fn of(&mut self, shown: Shown) -> &mut u64 {
         match shown {
             Shown::Agrees => &mut self.agrees,
             Shown::Differs => &mut self.differs,
+            Shown::Muddles => &mut self.muddles,
             Shown::Starts => &mut self.starts,
             Shown::Ends => &mut self.ends,
             Shown::Unexplained => &mut self.unexplained,
@@ -108,7 +118,8 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Shown; 5] = [Shown::Agrees, Shown::Differs, Shown::Starts, Shown::Ends, Shown::Unexplained];
+    const ALL: [Shown; 6] =
+        [Shown::Agrees, Shown::Differs, Shown::Muddles, Shown::Starts, Shown::Ends, Shown::Unexplained];
 
     fn counted<'a>(calls: impl Iterator<Item = &'a Shown>) -> Counts {
         let mut counts = Counts::default();
@@ -119,7 +130,7 @@ mod tests {
     proptest! {
         /// The running counts are those that counting anew gives.
         #[test]
-        fn counts_are_right(steps in prop::collection::vec((0..5_usize, 0..3_u64, 0..3_000_u64), 0..3_000)) {
+        fn counts_are_right(steps in prop::collection::vec((0..6_usize, 0..3_u64, 0..3_000_u64), 0..3_000)) {
             let mut window = Window::default();
             let mut all = Vec::new();
             for (shown, replaces, back) in steps {

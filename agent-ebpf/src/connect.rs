@@ -1,0 +1,104 @@
+//! Connects: who asked for a connection, before it has a cookie, and what became of it; and which connections are the agent's own.
+
+use agent_common::{Connecting, Counter, FlowKey, Header, Pending, SocketRecord, kind};
+
+use crate::{
+    context::{Caller, distrust, meaningful_input},
+    kernel::{self, Sock},
+    maps::{OWN_FLOWS, PENDING, offset, tunable},
+    ring,
+    socket::{NOTHING, withheld},
+    task::Task,
+};
+
+const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, padding: 0 };
+
+/// In the context of connect(): the caller is the client.
+#[inline(always)]
+pub fn begin(sock: Sock) -> Result<(), Counter> {
+    let caller = Caller::current();
+    let own = caller.pid == tunable!(agent_pid);
+    if !own && caller.process().is_none() {
+        return Ok(());
+    }
+    if !kernel::traceable(sock)? {
+        return Ok(());
+    }
+    let pending = Pending { pid: caller.pid, own: u32::from(own) };
+    if PENDING.insert(sock, pending, 0).is_err() {
+        return Err(Counter::PendingFull);
+    }
+    if own {
+        return Ok(());
+    }
+    let family: u16 = kernel::read(sock, offset!(sock_family))?;
+    let mut flow = NO_FLOW;
+    kernel::flow_into(sock, family, &mut flow)?;
+    let mut last =
+        if distrust()? == withheld::IO_URING { NOTHING } else { Task::current(caller).last_input(caller) };
+    if let Some(process) = caller.process() {
+        last = meaningful_input(process, last);
+    }
+    let record = Connecting {
+        header: ring::header(kind::CONNECTING, 0, 0),
+        socket: sock,
+        last_cookie: last.cookie,
+        last_position: last.position,
+        pid: caller.pid,
+        tid: caller.tid,
+        family,
+        peer_port: flow.peer_port,
+        padding: 0,
+        peer: flow.peer,
+    };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
+}
+
+#[inline(always)]
+pub fn succeed(sock: Sock) -> Result<(), Counter> {
+    let Some(pending) = pending(sock) else { return Ok(()) };
+    if pending.own != 0 {
+        return remember_own(sock);
+    }
+    socket_record(Header { ..ring::header(kind::CONNECTED, 0, 0) }, sock)
+}
+
+#[inline(always)]
+pub fn fail(sock: Sock) -> Result<(), Counter> {
+    let Some(pending) = pending(sock) else { return Ok(()) };
+    if pending.own != 0 {
+        return Ok(());
+    }
+    socket_record(ring::header(kind::CONNECT_FAILED, 0, kernel::error(sock)), sock)
+}
+
+/// Takes the connect in progress of a socket.
+#[inline(always)]
+fn pending(sock: Sock) -> Option<Pending> {
+    // SAFETY: the entry is copied at once.
+    let pending = unsafe { PENDING.get(sock) }.copied()?;
+    let _gone = PENDING.remove(sock);
+    Some(pending)
+}
+
+#[inline(always)]
+fn socket_record(header: Header, sock: Sock) -> Result<(), Counter> {
+    let record = SocketRecord { header, socket: sock, cookie: kernel::cookie(sock)? };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
+}
+
+/// A connection of the agent is established: its peer, if traced, must leave it alone.
+#[inline(always)]
+fn remember_own(sock: Sock) -> Result<(), Counter> {
+    let family: u16 = kernel::read(sock, offset!(sock_family))?;
+    let mut ours = NO_FLOW;
+    kernel::flow_into(sock, family, &mut ours)?;
+    let theirs = FlowKey {
+        local: ours.peer,
+        peer: ours.local,
+        local_port: ours.peer_port,
+        peer_port: ours.local_port,
+        padding: 0,
+    };
+    OWN_FLOWS.insert(theirs, 1, 0).map_err(|_| Counter::PendingFull)
+}

@@ -1,0 +1,136 @@
+//! What is remembered of an exchange to judge it and what it causes.
+
+use super::{
+    Orphan, Runner,
+    belief::{Shown, Sort},
+};
+use crate::{
+    event::{Clarity, Timestamp},
+    protocol::Origin,
+    trace::exchange::Key,
+};
+
+/// What causality knows of one exchange. Small: it outlives the span.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::trace) struct Sides {
+    /// The process's epoch when the exchange began. In a later one it neither gives nor gets a parent: something was lost.
+    pub(super) epoch: u32,
+    /// Who read the first byte of the request, or of the call's response.
+    pub(super) reader: Runner,
+    /// Request: the one before it on its connection was not over when its first byte was read.
+    pub(super) early: bool,
+    /// Call: a goroutine handed it to the one that wrote it.
+    pub(super) handed: bool,
+    /// Triggers nothing any more.
+    pub(super) over: bool,
+    /// Request: the first byte of its final response was written, or never will be. Call: of it was read.
+    pub(super) answered: bool,
+    /// When that was; 0 when it never was.
+    pub(super) answered_at: Timestamp,
+    /// Call: the request of the start side.
+    pub(super) root: Option<Key>,
+    /// Call: the call whose response was its trigger.
+    pub(super) previous: Option<Key>,
+    /// Call: how many calls lie before it in that chain.
+    pub(super) depth: u8,
+    /// Call: its response triggered an answer.
+    pub(super) ended: bool,
+    /// Call: that answer, or that of a call that continues it, was the one of the request of its start side.
+    pub(super) confirmed: bool,
+    /// Call: its sides differ.
+    pub(super) contradicted: bool,
+    /// Call: something of its chain was lost.
+    pub(super) lost: bool,
+    /// Call: the request of its start side was the only one open when it was sent.
+    pub(super) unambiguous: bool,
+    /// Some call was sent with it as trigger.
+    pub(super) led: bool,
+    /// Call: another one with the same trigger went before.
+    pub(super) again: bool,
+    /// Call: how clear the input is that its start side comes from; `None` without one.
+    pub(super) clarity: Option<Clarity>,
+    /// Call: it has a start side alone, unless an end side comes yet.
+    pub(super) started: bool,
+    /// Call: it ended in an answer together with others, so that its end says little.
+    pub(super) weak: bool,
+    /// Call: what sort of call it is, a hash; 0 until its head is read.
+    pub(super) kind: u64,
+    /// Request: its content is known to those that look for it. Call: so was that of all requests that were open.
+    pub(super) compared: bool,
+    /// Call: its number among those that its process has shown, once it is one of them.
+    pub(super) shown: Option<u64>,
+    /// Call: no request of its start side was open when its head was read.
+    pub(super) unstarted: bool,
+    /// Call: what it has shown of its kind.
+    pub(super) of_kind: Option<Shown>,
+    /// Request: read while an earlier one of its connection was not answered.
+    pub(super) queued: bool,
+    /// Call: sent while no more than one request was open.
+    pub(super) alone: bool,
+    /// Call: the task that sent it may still claim it with an answer.
+    pub(super) followed: bool,
+    /// Call: the process is believed in that, or may be soon, so that it is no orphan before.
+    pub(super) held: bool,
+    /// Call: why it is an orphan if its task does not claim it.
+    pub(super) otherwise: Option<Orphan>,
+    /// Call: the request that an end side has named.
+    pub(super) named: Option<Key>,
+    /// Call: the request with whose answer its task has claimed it.
+    pub(super) claimed: Option<Key>,
+}
+
+impl Sides {
+    /// Of an exchange that begins in this epoch of its process, perhaps before the one in front of it is over.
+    pub(in crate::trace) fn new(epoch: u32, origin: &Origin, early: bool) -> Self {
+        Self { epoch, reader: Runner::of_origin(origin), early, ..Self::default() }
+    }
+
+    /// Call: its thread had taken in nothing of other requests since its last output.
+    pub(super) fn clear(&self) -> bool {
+        self.clarity.is_some_and(|clarity| clarity != Clarity::Mixed)
+    }
+
+    pub(super) const fn sort(&self) -> Sort {
+        Sort { kind: self.kind, again: self.again }
+    }
+
+    /// What is received from here on belongs to no message.
+    pub(in crate::trace) const fn trigger_nothing(&mut self) {
+        self.over = true;
+    }
+
+    /// The first byte of a call's response was read.
+    pub(in crate::trace) const fn response_read(&mut self, origin: &Origin) {
+        self.reader = Runner::of_origin(origin);
+    }
+
+    /// A call has its final response.
+    pub(in crate::trace) const fn call_answered(&mut self, at: Timestamp) {
+        self.answered = true;
+        self.answered_at = at;
+    }
+
+    /// Its content is known, and for a call that of all requests that it could be.
+    pub(in crate::trace) const fn set_compared(&mut self) {
+        self.compared = true;
+    }
+
+    pub(in crate::trace) const fn is_compared(&self) -> bool {
+        self.compared
+    }
+
+    /// The request is answered, or never will be.
+    pub(in crate::trace) const fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Call: it was answered before the request was.
+    pub(in crate::trace) fn answered_within(&self, request: &Self) -> bool {
+        self.answered_at > Timestamp(0) && self.answered_at <= request.answered_at
+    }
+
+    /// Call: both sides agree, and not on this request.
+    pub(in crate::trace) fn agree_on_other(&self, request: Key) -> bool {
+        self.confirmed && self.root != Some(request)
+    }
+}
