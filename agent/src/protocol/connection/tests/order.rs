@@ -120,7 +120,8 @@ fn before_its_request(sent: Earlier) -> Conversation {
 fn a_response_that_is_the_first_sight_waits_for_the_request_before_it() {
     let sent = Earlier::Bytes(GET.len() as u64);
     let mut it = before_its_request(sent);
-    assert_eq!(it.exchanges(), ["GET /a 200 Complete"], "the stream begins with it: nothing is in doubt");
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete"]);
+    assert_eq!(it.ends(), ["=0 Complete 0/2"], "the stream begins with it: nothing is in doubt");
     it.send("GET /b HTTP/1.1\r\n\r\n").receive("HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(it.exchanges(), ["GET /a 200 Complete", "GET /b 404 Complete"]);
     let ledger = it.close(0);
