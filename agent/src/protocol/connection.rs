@@ -2,7 +2,7 @@
 
 use super::{
     Limits, Output,
-    http1::{Beginning, Context, Fed, Session},
+    http1::{Context, Fed, Session},
 };
 use crate::{
     event::{Closed, ConnectionId, Direction, Earlier, Feedback, Opened, Timestamp, Transfer},
@@ -102,18 +102,14 @@ impl Connection {
     fn begin(&mut self, direction: Direction, call: &mut Call<'_>, out: &mut Output) {
         let FirstSight { at, position, earlier, .. } = self.first_sight;
         if !self.sequencers[direction.index()].begin_earlier(call.position) {
-            self.session.begins(direction, Beginning::Middle);
+            self.session.begins(direction, false);
             return self.settle(out);
         }
         // It ended after first sight, and its first byte had moved before.
         call.at = call.at.min(Timestamp(at.0.saturating_sub(1)));
         let all = earlier[direction.index()] == Earlier::Bytes(position - call.position);
-        let beginning = match earlier[direction.reverse().index()] {
-            _ if !all => Beginning::Middle,
-            Earlier::Nothing => Beginning::OfBoth,
-            _ => Beginning::OfStream,
-        };
-        self.session.begins(direction, beginning);
+        let from_start = all && earlier[direction.reverse().index()] == Earlier::Nothing;
+        self.session.begins(direction, from_start);
     }
 
     /// A FIN passed in `direction`, after `position`.

@@ -16,4 +16,4 @@ mod resync;
 mod session;
 
 pub(super) use reader::opening;
-pub(crate) use session::{Beginning, Context, Fed, Session};
+pub(crate) use session::{Context, Fed, Session};

@@ -68,7 +68,7 @@ impl Session {
     /// waits for answers begins its next request after one: the first call after a final response does, if nothing of its
     /// direction was missed since then. A client that does not wait says nothing by that unless it was idle.
     fn request_may_begin(&self, direction: Direction, call: &Call<'_>, cx: &Context<'_>) -> bool {
-        if self.first_sight() {
+        if self.first_sight() && !cx.older_is_held(call) {
             return begins_with_known_method(call.front());
         }
         if self.client.is_none() && !self.late_join && !self.lossy {
@@ -97,21 +97,29 @@ impl Session {
         }
     }
 
-    /// What seemed to be the rest of a request's body begins the next request, or a response: then it was no client's.
+    /// What seemed to be the rest of a body begins another message. Of a request's: the next request, or a response, and then it
+    /// was no client's. Of a response's, after which the client has said something: the next response.
     pub(super) fn body_was_none(
         &mut self,
         direction: Direction,
         call: &Call<'_>,
         cx: &mut Context<'_>,
     ) -> Option<Step> {
-        if !self.reader(direction).unsure || self.role(direction) != Role::Request {
+        let own = self.reader(direction);
+        if !own.unsure {
             return None;
         }
-        let none = match proven(call, Role::Unknown)? {
-            Role::Request if self.request_may_begin(direction, call, cx) => true,
-            Role::Request if cx.older_is_held(call) => return Some(Step::Wait),
-            Role::Request => false,
-            _ => !self.client_proven,
+        let last_at = own.last_at;
+        let none = if self.role(direction) == Role::Response {
+            let asked = self.readers[direction.reverse().index()].last_at > last_at;
+            asked && proven(call, Role::Response).is_some()
+        } else {
+            match proven(call, Role::Unknown)? {
+                Role::Request if self.request_may_begin(direction, call, cx) => true,
+                Role::Request if cx.older_is_held(call) => return Some(Step::Wait),
+                Role::Request => false,
+                _ => !self.client_proven,
+            }
         };
         if none {
             self.lose_framing(direction, Lost::Nothing, cx);

@@ -53,17 +53,6 @@ pub(super) enum Step {
     Opaque,
 }
 
-/// Where the first call of a direction stands in which something had moved before first sight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Beginning {
-    /// Somewhere in its stream.
-    Middle,
-    /// It moved the stream's first byte.
-    OfStream,
-    /// Likewise, and nothing had moved in the other direction.
-    OfBoth,
-}
-
 /// Which exchange a response belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
@@ -129,14 +118,14 @@ impl Session {
         self.awaits_beginning[direction.index()]
     }
 
-    /// The first call of a direction is there.
-    pub(crate) fn begins(&mut self, direction: Direction, beginning: Beginning) {
+    /// The first call of a direction is there; `from_start`: with it both directions are seen from their first bytes.
+    pub(crate) fn begins(&mut self, direction: Direction, from_start: bool) {
         self.awaits_beginning[direction.index()] = false;
-        if beginning == Beginning::Middle {
+        if !from_start {
             return;
         }
         self.reader(direction).state = State::Start;
-        if beginning == Beginning::OfBoth && !self.lossy && self.client.is_none() {
+        if !self.lossy && self.client.is_none() {
             self.late_join = false;
             self.pairing = Pairing::new(false);
         }
@@ -158,8 +147,9 @@ impl Session {
 
     /// How many bytes from the next one on need not be seen.
     pub(crate) const fn skippable(&self, direction: Direction) -> u64 {
-        match &self.readers[direction.index()].state {
-            State::Body(body) => body.skippable(),
+        let reader = &self.readers[direction.index()];
+        match &reader.state {
+            State::Body(body) if !reader.unsure => body.skippable(),
             _ => 0,
         }
     }
@@ -312,7 +302,9 @@ impl Session {
     pub(crate) fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>) {
         let reader = self.reader(direction);
         let mut needed = length;
-        if let State::Body(mut body) = reader.state {
+        if let State::Body(mut body) = reader.state
+            && !reader.unsure
+        {
             let inside = length.min(body.skippable());
             needed -= inside;
             body.skip(inside);
@@ -442,7 +434,7 @@ impl Session {
             _ => (body.skippable(), body.skippable() > cx.limits.skip_bytes),
         };
         let end = position.saturating_add(left);
-        if !long || reader.skip_until == end {
+        if !long || reader.unsure || reader.skip_until == end {
             return;
         }
         reader.skip_until = end;

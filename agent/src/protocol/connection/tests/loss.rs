@@ -73,6 +73,31 @@ fn a_response_head_larger_than_the_capture() {
     }
 }
 
+/// The body passed with the head, and ends like one: what is expected then is the next response.
+#[test]
+fn a_response_after_a_body_that_has_passed_with_its_cut_head() {
+    let mut it = capturing(39, 4);
+    let body = format!("{}\r\n\r\n", "b".repeat(152));
+    it.receive("GET /a HTTP/1.1\r\n\r\n");
+    it.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 156\r\nX: {}\r\n\r\n{body}", "x".repeat(20)));
+    it.withheld(Direction::In, 30, Withheld::Fault).send(OK).receive(NEXT).send(OK);
+    assert_eq!(it.ends()[0], "=0 Lost 0/? truncated");
+    assert_eq!(it.exchanges()[1], WHOLE);
+}
+
+/// Likewise the next request, which is lost: its answer belongs to no other one.
+#[test]
+fn what_is_dropped_where_a_body_may_be_hides_a_message() {
+    let mut it = capturing(42, 4);
+    let body = format!("{}\r\n\r\n", "b".repeat(96));
+    it.receive(format!("POST /a HTTP/1.1\r\nContent-Length: 100\r\nX: {}\r\n\r\n{body}", "x".repeat(20)));
+    it.send(OK)
+        .drop(Direction::In, "GET /lost HTTP/1.1\r\n\r\n")
+        .send("HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n");
+    it.receive("GET /b HTTP/1.1\r\n\r\n").send(OK).receive(NEXT).send(OK);
+    assert_eq!(it.exchanges(), ["POST /a 200 Complete", WHOLE]);
+}
+
 #[test]
 fn a_chunk_header_that_was_not_captured() {
     let mut it = capturing(64, 8);

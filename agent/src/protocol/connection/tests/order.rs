@@ -213,6 +213,15 @@ fn a_call_after_the_first_sight_ends_the_wait_for_one_before_it() {
     assert_eq!((ledger.directions[0].observed, ledger.violation()), (2 * GET.len() as u64, false));
 }
 
+/// A part of a body that looks like a request is the first that can be read, but not the first that was seen.
+#[test]
+fn what_waits_for_a_hole_is_older_than_the_first_request() {
+    let mut it = Conversation::joined(Limits::default(), FIRST, [Earlier::Bytes(9), Earlier::Bytes(80)]);
+    it.unseen(Direction::Out, 3).send("P/1.1 100 Continue\r\n\r\n").receive("GET /fake HTTP/1.1\r\n\r\n");
+    it.tick(1_001).send(OK).receive(GET).send(OK);
+    assert_eq!(it.exchanges(), ["GET /a 200 Complete"]);
+}
+
 #[test]
 fn a_server_that_answers_in_another_thread_than_reads() {
     let mut it = Conversation::joined(Limits::default(), FIRST, [Earlier::Nothing, Earlier::Bytes(19)]);
