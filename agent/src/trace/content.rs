@@ -6,7 +6,7 @@
 //! call lies inside of the request (sent after it came, answered before it was), or both carry the same `X-Request-ID` or
 //! its like.
 //!
-//! Only processes with calls that nothing else explains take part, and what is remembered is bounded, in number and in time.
+//! Only processes that receive requests and have calls that nothing else explains take part, and what is remembered is bounded, in number and in time.
 
 use std::collections::VecDeque;
 
@@ -172,10 +172,12 @@ impl Tracer {
             return Found::Nothing;
         }
         let Some(call) = self.exchanges.get(key) else { return Found::Nothing };
-        if let Some(process) = self.processes.get_mut(call.pid) {
-            process.wants_content = true;
-            self.contents_wanted = true;
-        }
+        // Who receives nothing sends nothing on.
+        let Some(process) = self.processes.get_mut(call.pid).filter(|process| process.serves) else {
+            return Found::Nothing;
+        };
+        process.wants_content = true;
+        self.contents_wanted = true;
         let Some(content) = call.live.as_deref().and_then(|live| live.content) else { return Found::Nothing };
         let Some((request, identified)) = self.contents.only(call.pid, call.at, content) else {
             return Found::Nothing;

@@ -231,8 +231,10 @@ impl Connection {
         if self.exchanges.len() == self.live {
             return false;
         }
-        let oldest = self.exchanges.iter().position(Exchange::exported);
-        oldest.and_then(|index| self.exchanges.remove(index)).is_some()
+        let Some(oldest) = self.exchanges.iter().position(Exchange::exported) else { return false };
+        // Dropped where it is: to take it out would copy what nobody has touched for long.
+        self.exchanges.drain(oldest..=oldest);
+        true
     }
 
     /// Forgets this exchange if it is exported and still there, and gives back room that was needed for more.
@@ -246,14 +248,20 @@ impl Connection {
         }
     }
 
-    /// Ordinals usually have no holes, so the place is known; else it is searched.
+    /// Ordinals usually have no holes, so the place is known; else it is searched. Counted from the newest one, which is at hand:
+    /// the oldest has left the processor's caches.
     fn index(&self, ordinal: Ordinal) -> Option<usize> {
-        let first = self.exchanges.front()?.ordinal;
-        let guess = usize::try_from(ordinal.checked_sub(first)?).ok()?;
-        match self.exchanges.get(guess) {
-            Some(exchange) if exchange.ordinal == ordinal => Some(guess),
-            _ => self.exchanges.binary_search_by_key(&ordinal, |exchange| exchange.ordinal).ok(),
+        let newest = self.exchanges.back()?.ordinal;
+        let behind = usize::try_from(newest.checked_sub(ordinal)?).ok()?;
+        let guess = (self.exchanges.len() - 1).checked_sub(behind);
+        let found = guess.and_then(|guess| self.exchanges.get(guess));
+        if found.is_some_and(|exchange| exchange.ordinal == ordinal) {
+            return guess;
         }
+        if self.exchanges.front()?.ordinal > ordinal {
+            return None;
+        }
+        self.exchanges.binary_search_by_key(&ordinal, |exchange| exchange.ordinal).ok()
     }
 }
 

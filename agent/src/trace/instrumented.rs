@@ -40,8 +40,8 @@ impl Otlp {
 
 /// The path of OTLP over HTTP (opentelemetry.io/docs/specs/otlp), behind whatever prefix the endpoint has.
 fn is_export(head: &RequestHead) -> bool {
-    let path = head.target.split(['?', '#']).next().unwrap_or_default();
-    head.method == "POST" && path.ends_with("/v1/traces")
+    let path = || head.target.split(['?', '#']).next().unwrap_or_default();
+    head.method == "POST" && path().ends_with("/v1/traces")
 }
 
 impl Tracer {

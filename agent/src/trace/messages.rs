@@ -48,6 +48,7 @@ impl Tracer {
         match direction {
             Direction::In => {
                 if let Some(process) = self.processes.get_mut(pid) {
+                    process.serves = true;
                     process.belief.request_opened(&origin);
                     process.uncompared += 1;
                 }
@@ -251,8 +252,9 @@ impl Tracer {
 
 /// What sort of call this is: the peer, the method and the first part of the path.
 fn sort(head: &RequestHead, peer: SocketAddr) -> u64 {
-    let path = head.target.split(['?', '#']).next().unwrap_or_default();
-    let first = path.strip_prefix('/').unwrap_or(path).split('/').next();
+    let path = head.target.strip_prefix('/').unwrap_or(&head.target);
+    let first = path.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let first = first.map_or(path, |end| &path[..end]);
     let mut hasher = FxHasher::default();
     (peer, head.method.as_str(), first).hash(&mut hasher);
     hasher.finish()

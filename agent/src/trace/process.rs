@@ -25,6 +25,8 @@ pub(super) struct Process {
     pub(super) linked: u64,
     pub(super) unlinked: u64,
     pub(super) otlp: Otlp,
+    /// It has received a request.
+    pub(super) serves: bool,
     /// It has calls that nothing but their content may explain.
     pub(super) wants_content: bool,
     /// Open requests whose content is not known: a call may be any of them.
@@ -44,6 +46,7 @@ impl Process {
             linked: 0,
             unlinked: 0,
             otlp: Otlp::default(),
+            serves: false,
             wants_content: false,
             uncompared: 0,
             drops: None,
@@ -76,6 +79,7 @@ impl Processes {
                 let first_facts = known.facts.executable.is_empty();
                 if !same_program && !first_facts {
                     known.belief = Belief::default();
+                    known.serves = false;
                     known.wants_content = false;
                     known.otlp = Otlp::default();
                     self.with_tasks -= usize::from(known.tasks.take().is_some());

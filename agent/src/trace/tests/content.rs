@@ -66,6 +66,18 @@ impl Proxy {
 }
 
 #[test]
+fn contents_of_who_receives_nothing_are_of_no_use() {
+    let mut world = World::new();
+    let backend = world.open(thread(2, 0));
+    let client = Thread { pid: 2, tid: 2_000 };
+    let call = world.write_request_head(backend, client, head(1, 0));
+    world.read_response(call, client);
+    world.pass(SECOND);
+    assert!(!world.tracer.wants_content());
+    assert!(Proxy::warm().world.tracer.wants_content());
+}
+
+#[test]
 fn a_proxy_whose_loop_says_nothing_is_known_by_what_it_sends_on() {
     let mut proxy = Proxy::warm();
     let mut pairs = vec![];
