@@ -4,18 +4,27 @@ use super::{
     causality::{agree, prove},
     world::{SECOND, World, thread},
 };
-use crate::trace::span::Evidence;
+use crate::{
+    event::{ConnectionId, Thread},
+    trace::span::Evidence,
+};
 
-/// Three calls at once: the answer is triggered by the last response alone.
-#[test]
-fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
+/// A process that has proven itself and has a request open: its thread, a client and three backends.
+fn proven_beside_another() -> (World, Thread, ConnectionId, Vec<ConnectionId>) {
     let mut world = World::new();
     let own = thread(1, 0);
     prove(&mut world);
     let client = world.open(own);
-    let backends: Vec<_> = (0..3).map(|_| world.open(own)).collect();
+    let backends = (0..3).map(|_| world.open(own)).collect();
     let other = world.open(own);
     world.read_request(other, own, "/other");
+    (world, own, client, backends)
+}
+
+/// Three calls at once: the answer is triggered by the last response alone.
+#[test]
+fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
+    let (mut world, own, client, backends) = proven_beside_another();
     for round in 0..800 {
         let request = world.read_request(client, own, "/");
         let calls: Vec<_> = backends.iter().map(|backend| world.write_request(*backend, own, "/x")).collect();
@@ -33,13 +42,7 @@ fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
 /// While calls that nothing but their start side explains wait for an end side, they count, or belief would come as much later.
 #[test]
 fn calls_that_wait_for_an_end_count_before_they_are_given_up() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    prove(&mut world);
-    let client = world.open(own);
-    let backends: Vec<_> = (0..3).map(|_| world.open(own)).collect();
-    let other = world.open(own);
-    world.read_request(other, own, "/other");
+    let (mut world, own, client, backends) = proven_beside_another();
     let mut last = vec![];
     for round in 0..700 {
         let request = world.read_request(client, own, "/");
