@@ -188,14 +188,16 @@ pub(super) fn differing(sides: &Sides) -> Shown {
 }
 
 /// Whether the kind of a call says that agreement is no chance: where its end side is weak the kind must be known to agree, where
-/// another call with the same trigger went before nothing may speak against it.
+/// another call with the same trigger went before nothing may speak against it, and where only a call that continues it has
+/// ended (a call that is sent after that of a timer continues it) not much.
 fn told(belief: &Belief, call: &Exchange) -> bool {
     let (sides, kinds) = (&call.sides, belief.kinds());
     if sides.weak {
         return kinds.agree(sides.kind);
     }
-    let doubted = if sides.again { kinds.contested(sides.kind) } else { kinds.waver(sides.kind) };
-    !doubted && !kinds.hardly_end(sides.kind)
+    let kind = sides.kind;
+    let doubted = sides.again && kinds.contested(kind) || !sides.ended && kinds.often_contested(kind);
+    !doubted && !kinds.waver(kind) && !kinds.hardly_end(kind)
 }
 
 /// An agreement counts where neither the kind of call nor the process makes it a chance.

@@ -235,3 +235,42 @@ fn a_poller_beside_deferred_answers_is_nobodys() {
         assert!(right.count() > 1_000);
     }
 }
+
+/// A timer's calls fall into step with requests for a while: more than half of them lie between a request and its call, so that the
+/// call continues them, and none is sent beside requests. That they were before is not forgotten.
+#[test]
+fn a_poller_in_step_with_requests_is_still_nobodys() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
+    let (mut polls, mut pairs) = (vec![], vec![]);
+    for round in 0..600 {
+        let mut poll = |world: &mut World| {
+            let poll = world.write_request(polled, own, "/poll/1");
+            world.read_response(poll, own);
+            polls.push(poll);
+        };
+        let in_step = round > 200;
+        if !in_step && round % 8 == 0 {
+            poll(&mut world);
+        }
+        let request = world.read_request(client, own, "/in/1");
+        let before = if in_step { round % 5 < 3 } else { round % 8 == 1 };
+        if before {
+            poll(&mut world);
+        }
+        let call = world.write_request(backend, own, "/out/1");
+        if !before {
+            poll(&mut world);
+        }
+        world.read_response(call, own);
+        world.answer(request, own);
+        pairs.push((request, call));
+    }
+    world.pass(40 * SECOND);
+    polls.iter().for_each(|poll| world.assert_root(*poll));
+    // Until its kind is known, an answer after two responses tells nothing.
+    for (request, call) in &pairs[30..] {
+        world.assert_child(*call, *request, Evidence::TwoSided);
+    }
+}

@@ -10,6 +10,8 @@ const KINDS: usize = 64;
 const SEEN: u32 = 30;
 /// Such calls, of those that are remembered, that another one with the same trigger went before; the same for them.
 const SEEN_AGAIN: u32 = 16;
+/// Calls of a kind after which those that were before count half.
+const LONG: u32 = 1_024;
 
 /// What sort of call one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,41 @@ struct Kind {
     beside: u64,
     /// And another one with the same trigger went before.
     again: u64,
+    long: Long,
+}
+
+/// What the calls before have shown, too: a timer falls into step with requests for hundreds of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Long {
+    seen: u32,
+    agreed: u32,
+    against: u32,
+}
+
+impl Long {
+    fn add(&mut self, shown: Shown) {
+        if self.seen >= LONG {
+            *self = Self { seen: self.seen / 2, agreed: self.agreed / 2, against: self.against / 2 };
+        }
+        self.seen += 1;
+        let [agreed, _, against, _] = Kind::bits(shown);
+        self.agreed += u32::from(agreed);
+        self.against += u32::from(against);
+    }
+
+    /// More than one in 64.
+    const fn are_contested(self) -> bool {
+        self.against * 64 > self.seen
+    }
+
+    fn correct(&mut self, before: Shown, shown: Shown) {
+        let [agreed, _, against, _] = Kind::bits(before);
+        // What it had shown may have been halved since.
+        self.agreed = self.agreed.saturating_sub(u32::from(agreed));
+        self.against = self.against.saturating_sub(u32::from(against));
+        self.seen = self.seen.saturating_sub(1);
+        self.add(shown);
+    }
 }
 
 impl Kind {
@@ -89,6 +126,7 @@ impl Kinds {
             *bits <<= 1;
         }
         kind.again = kind.again << 1 | u64::from(again);
+        kind.long.add(shown);
         kind.set(1, shown);
     }
 
@@ -96,16 +134,21 @@ impl Kinds {
     pub(super) fn correct(&mut self, sort: Sort, before: Shown, shown: Shown) {
         let known = self.0.iter_mut().find(|(known, _)| *known == sort.kind);
         match known.and_then(|(_, kind)| Some((kind.like(before, sort.again)?, kind))) {
-            Some((call, kind)) => kind.set(call, shown),
+            Some((call, kind)) => {
+                kind.long.correct(before, shown);
+                kind.set(call, shown);
+            }
             None => self.show(sort, shown),
         }
     }
 
-    /// Whether the sides of such calls have been seen to agree: none speaks against the start side, a quarter agrees.
+    /// Whether the sides of such calls have been seen to agree: none of the last ones speaks against the start side and few of
+    /// those before do, a quarter agrees.
     pub(in crate::trace::causality) fn agree(&self, kind: u64) -> bool {
         self.of(kind).is_some_and(|kind| {
             let seen = kind.seen.count_ones();
-            seen >= SEEN && kind.against == 0 && kind.agreed.count_ones() * 4 >= seen
+            let contested = kind.against != 0 || kind.long.are_contested();
+            seen >= SEEN && !contested && kind.agreed.count_ones() * 4 >= seen
         })
     }
 
@@ -120,19 +163,25 @@ impl Kinds {
     }
 
     /// Whether such calls may agree by chance: more than an eighth is explained by no request, or some speak against it while few
-    /// were seen, or less than half of them agree. What a program does on its own, over and over, agrees now and then with a
-    /// request that is open meanwhile.
+    /// were seen, or less than half of them agree, of the last ones or of those before. What a program does on its own, over and
+    /// over, agrees now and then with a request that is open meanwhile.
     pub(in crate::trace::causality) fn waver(&self, kind: u64) -> bool {
         self.of(kind).is_some_and(|kind| {
             let seen = kind.seen.count_ones();
             kind.beside.count_ones() * 8 > seen
                 || kind.against != 0 && (seen < SEEN || kind.agreed.count_ones() * 2 < seen)
+                || kind.long.are_contested() && kind.long.agreed * 2 < kind.long.seen
         })
     }
 
     /// Whether any of such calls speaks against its start side.
     pub(in crate::trace::causality) fn contested(&self, kind: u64) -> bool {
         self.of(kind).is_some_and(|kind| kind.against != 0)
+    }
+
+    /// Whether more than a few of them do, of the last ones and those before.
+    pub(in crate::trace::causality) fn often_contested(&self, kind: u64) -> bool {
+        self.of(kind).is_some_and(|kind| kind.long.are_contested())
     }
 
     /// Whether such calls hardly ever end in an answer: where one does, that is chance.
@@ -220,6 +269,29 @@ mod tests {
         assert!(shown(&[(Shown::Unexplained, 9), (Shown::Agrees, 55)]), "more than an eighth");
         assert!(!shown(&[(Shown::Differs, 30), (Shown::Agrees, 34)]));
         assert!(shown(&[(Shown::Differs, 1), (Shown::Starts, 40), (Shown::Agrees, 23)]), "less than half");
+    }
+
+    #[test]
+    fn that_a_kind_is_called_beside_requests_is_not_soon_forgotten() {
+        let mut kinds = Kinds::default();
+        let mut show = |shown: Shown, times: usize| {
+            (0..times).for_each(|_| kinds.show(sort(1), shown));
+            (kinds.waver(1), kinds.often_contested(1))
+        };
+        assert_eq!(show(Shown::Agrees, 63), (false, false));
+        assert_eq!(show(Shown::Unexplained, 1), (false, false), "one in 64");
+        assert_eq!(show(Shown::Unexplained, 1), (false, true));
+        assert_eq!(show(Shown::Unexplained, 9), (true, true), "more than an eighth of the last ones");
+        assert_eq!(show(Shown::Starts, 226), (true, true));
+        assert_eq!(show(Shown::Agrees, 173), (true, true), "the last ones all agree, of all less than half");
+        assert_eq!(show(Shown::Agrees, 1), (false, true));
+        assert_eq!(show(Shown::Agrees, 2_000), (false, false), "long ago");
+        (0..10_000).for_each(|_| {
+            kinds.show(sort(1), Shown::Unexplained);
+            kinds.correct(sort(1), Shown::Unexplained, Shown::Agrees);
+        });
+        assert_eq!((kinds.waver(1), kinds.often_contested(1)), (false, false), "corrected");
+        assert!(kinds.0[0].1.long.seen <= LONG);
     }
 
     #[test]
