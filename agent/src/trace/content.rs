@@ -6,7 +6,8 @@
 //! call lies inside of the request (sent after it came, answered before it was), or both carry the same `X-Request-ID` or
 //! its like.
 //!
-//! Only processes that receive requests and have calls that nothing else explains take part, and what is remembered is bounded, in number and in time.
+//! Only processes that receive requests take part, the first ones of each at any rate, then those of processes with calls that
+//! nothing else explains; what is remembered is bounded, in number and in time.
 
 use std::collections::VecDeque;
 
@@ -135,7 +136,7 @@ impl Tracer {
     /// Whether contents are of use to any process.
     #[must_use]
     pub const fn wants_content(&self) -> bool {
-        self.contents_wanted
+        self.settings.causality.content && self.processes.keep_contents()
     }
 
     /// The head of a request or a call was read.
@@ -143,7 +144,7 @@ impl Tracer {
         let Some(content) = content else { return };
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (pid, at) = (exchange.pid, exchange.at);
-        let Some(process) = self.processes.get_mut(pid).filter(|process| process.wants_content) else {
+        let Some(process) = self.processes.get_mut(pid).filter(|process| process.keeps_contents()) else {
             return;
         };
         if let Some(live) = exchange.live.as_deref_mut() {
@@ -172,12 +173,9 @@ impl Tracer {
             return Found::Nothing;
         }
         let Some(call) = self.exchanges.get(key) else { return Found::Nothing };
-        // Who receives nothing sends nothing on.
-        let Some(process) = self.processes.get_mut(call.pid).filter(|process| process.serves) else {
+        if !self.processes.need_contents(call.pid) {
             return Found::Nothing;
-        };
-        process.wants_content = true;
-        self.contents_wanted = true;
+        }
         let Some(content) = call.live.as_deref().and_then(|live| live.content) else { return Found::Nothing };
         let Some((request, identified)) = self.contents.only(call.pid, call.at, content) else {
             return Found::Nothing;

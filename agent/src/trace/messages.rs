@@ -47,11 +47,7 @@ impl Tracer {
         }
         match direction {
             Direction::In => {
-                if let Some(process) = self.processes.get_mut(pid) {
-                    process.serves = true;
-                    process.belief.request_opened(&origin);
-                    process.uncompared += 1;
-                }
+                self.processes.request(pid, &origin);
                 self.add_exchange(key, SpanKind::Server, origin, other_position, process);
                 self.task_request(key, &origin);
             }

@@ -100,8 +100,6 @@ pub struct Tracer {
     pass_through: PassThrough,
     connects: Connects,
     contents: Contents,
-    /// Some process has calls that only their content may explain.
-    contents_wanted: bool,
     assembly: Assembly,
     notices: Deadlines<Notice>,
     gone: Deadlines<Gone>,
@@ -132,7 +130,6 @@ impl Tracer {
             pass_through: PassThrough::default(),
             connects: Connects::new(settings.connects),
             contents: Contents::default(),
-            contents_wanted: false,
             assembly: Assembly::new(),
             notices: Deadlines::new(),
             gone: Deadlines::new(),

@@ -8,10 +8,45 @@ use super::{
     causality::{Belief, Tasks},
     instrumented::Otlp,
 };
-use crate::event::{ProcessFacts, UNKNOWN_SERVICE};
+use crate::{
+    event::{ProcessFacts, UNKNOWN_SERVICE},
+    protocol::Origin,
+};
 
 /// Processes whose tasks are followed.
 const WITH_TASKS: usize = 256;
+/// Requests of a process whose contents are kept before it is known whether they are of use. A proxy that is busy from its
+/// start would lose its first calls else: all requests that were open when contents became of use have to be answered first.
+const AT_FIRST: u32 = 200;
+
+/// Whether what the requests and calls of a process contain is of use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Contents {
+    /// It has received no request: who receives nothing sends nothing on.
+    #[default]
+    Useless,
+    /// Not known yet, for so many more requests.
+    AtFirst(u32),
+    /// Something else has explained all of its calls, if it has made any.
+    NotNeeded,
+    /// It has calls that nothing else may explain.
+    Needed,
+}
+
+impl Contents {
+    const fn are_kept(self) -> bool {
+        matches!(self, Self::AtFirst(_) | Self::Needed)
+    }
+
+    const fn after_request(self) -> Self {
+        match self {
+            Self::Useless => Self::AtFirst(AT_FIRST - 1),
+            Self::AtFirst(0) => Self::NotNeeded,
+            Self::AtFirst(left) => Self::AtFirst(left - 1),
+            Self::NotNeeded | Self::Needed => self,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -25,10 +60,7 @@ pub(super) struct Process {
     pub(super) linked: u64,
     pub(super) unlinked: u64,
     pub(super) otlp: Otlp,
-    /// It has received a request.
-    pub(super) serves: bool,
-    /// It has calls that nothing but their content may explain.
-    pub(super) wants_content: bool,
+    contents: Contents,
     /// Open requests whose content is not known: a call may be any of them.
     pub(super) uncompared: u64,
     /// The last `process_drops` seen.
@@ -46,12 +78,18 @@ impl Process {
             linked: 0,
             unlinked: 0,
             otlp: Otlp::default(),
-            serves: false,
-            wants_content: false,
+            contents: Contents::Useless,
             uncompared: 0,
             drops: None,
             exited: false,
         }
+    }
+}
+
+impl Process {
+    /// Whether what its requests and calls contain is of use.
+    pub(super) const fn keeps_contents(&self) -> bool {
+        self.contents.are_kept()
     }
 }
 
@@ -62,11 +100,13 @@ pub(super) struct Processes {
     limit: usize,
     /// How many of them have named a task.
     with_tasks: usize,
+    /// Of how many the contents are kept.
+    with_contents: usize,
 }
 
 impl Processes {
     pub(super) fn new(limit: usize) -> Self {
-        Self { by_pid: FxHashMap::default(), limit, with_tasks: 0 }
+        Self { by_pid: FxHashMap::default(), limit, with_tasks: 0, with_contents: 0 }
     }
 
     /// A process was selected or executed a program. `false` when there is no room.
@@ -79,8 +119,7 @@ impl Processes {
                 let first_facts = known.facts.executable.is_empty();
                 if !same_program && !first_facts {
                     known.belief = Belief::default();
-                    known.serves = false;
-                    known.wants_content = false;
+                    self.with_contents -= usize::from(std::mem::take(&mut known.contents).are_kept());
                     known.otlp = Otlp::default();
                     self.with_tasks -= usize::from(known.tasks.take().is_some());
                     known.epoch += 1;
@@ -168,9 +207,40 @@ impl Processes {
         process.tasks.as_deref_mut()
     }
 
+    /// A process received a request.
+    pub(super) fn request(&mut self, pid: u32, origin: &Origin) {
+        let Some(process) = self.by_pid.get_mut(&pid) else { return };
+        process.belief.request_opened(origin);
+        process.uncompared += 1;
+        let contents = process.contents.after_request();
+        self.set_contents(pid, contents);
+    }
+
+    /// A process has a call that nothing but its content may explain. `false`: that can not either.
+    pub(super) fn need_contents(&mut self, pid: u32) -> bool {
+        let receives = self.by_pid.get(&pid).is_some_and(|process| process.contents != Contents::Useless);
+        if receives {
+            self.set_contents(pid, Contents::Needed);
+        }
+        receives
+    }
+
+    /// Whether the contents of any process are of use.
+    pub(super) const fn keep_contents(&self) -> bool {
+        self.with_contents > 0
+    }
+
+    fn set_contents(&mut self, pid: u32, contents: Contents) {
+        let Some(process) = self.by_pid.get_mut(&pid) else { return };
+        let before = std::mem::replace(&mut process.contents, contents);
+        self.with_contents += usize::from(contents.are_kept());
+        self.with_contents -= usize::from(before.are_kept());
+    }
+
     fn remove(&mut self, pid: u32) {
-        let tasks = self.by_pid.remove(&pid).and_then(|process| process.tasks);
-        self.with_tasks -= usize::from(tasks.is_some());
+        let Some(process) = self.by_pid.remove(&pid) else { return };
+        self.with_tasks -= usize::from(process.tasks.is_some());
+        self.with_contents -= usize::from(process.contents.are_kept());
     }
 
     fn insert(&mut self, process: Process) -> bool {

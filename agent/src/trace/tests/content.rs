@@ -91,6 +91,54 @@ fn a_proxy_whose_loop_says_nothing_is_known_by_what_it_sends_on() {
     }
 }
 
+/// A proxy under load from its second request on: nothing has to be learned first.
+#[test]
+fn the_first_calls_of_a_busy_proxy_are_known() {
+    let mut proxy = Proxy::new();
+    assert!(!proxy.world.tracer.wants_content());
+    proxy.round(&[get("/")], Clone::clone);
+    let content = |base| proxy.world.tracer.wants_content().then_some(Content { base, identity: 0 });
+    let heads = [1, 2, 3].map(|base| RequestHead { content: content(base), ..get("/") });
+    let pairs = proxy.round(&heads, Clone::clone);
+    proxy.world.pass(SECOND);
+    for (request, call) in pairs {
+        proxy.world.assert_child(call, request, Evidence::Content);
+    }
+}
+
+/// One that answers all by itself.
+#[test]
+fn contents_of_who_calls_nobody_are_kept_for_a_while_only() {
+    let mut world = World::new();
+    let (client, own) = (world.open(thread(2, 0)), thread(2, 0));
+    for number in 0..300 {
+        let request = world.read_request(client, own, "/");
+        assert_eq!(world.tracer.wants_content(), number < 200, "request {number}");
+        world.answer(request, own);
+    }
+    let backend = world.open(own);
+    world.write_request(backend, own, "/");
+    world.pass(SECOND);
+    assert!(world.tracer.wants_content(), "a call that nothing explains");
+}
+
+#[test]
+fn contents_are_kept_for_processes_that_are_there() {
+    let mut world = World::new();
+    for (pid, exec) in [(2, true), (3, false)] {
+        let client = world.open(thread(pid, 0));
+        world.read_request(client, thread(pid, 0), "/");
+        assert!(world.tracer.wants_content());
+        if exec {
+            world.exec(pid, "/bin/another");
+        } else {
+            world.exit(pid);
+            world.pass(60 * SECOND);
+        }
+        assert!(!world.tracer.wants_content());
+    }
+}
+
 /// Varnish: a thread reads a request and answers it, another asks the backend. Every answer is covered by its own request, so
 /// that end sides are believed; none comes, so that none is waited for.
 #[test]

@@ -154,6 +154,11 @@ impl World {
         self.event(&Event::Process { at, facts: Box::new(facts) });
     }
 
+    pub(super) fn exit(&mut self, pid: u32) {
+        let at = self.step();
+        self.event(&Event::Exit { at, pid });
+    }
+
     pub(super) fn fork(&mut self, parent: Thread, child: Thread) {
         let at = self.step();
         if let Some(input) = self.last_input.get(&parent.tid).copied() {
