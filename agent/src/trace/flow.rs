@@ -13,7 +13,8 @@ use rustc_hash::FxHashMap;
 use super::{
     counters::Counters,
     deadlines::Deadlines,
-    exchange::{Connection, Exchange, Exchanges, Key},
+    exchange::{Exchange, Key},
+    exchanges::{Connection, Exchanges},
     span::SpanKind,
 };
 use crate::event::{ConnectionId, Direction, Timestamp};

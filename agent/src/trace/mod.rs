@@ -19,6 +19,7 @@ mod counters;
 mod deadlines;
 mod errors;
 mod exchange;
+mod exchanges;
 mod flow;
 mod identifiers;
 mod instrumented;
@@ -51,7 +52,8 @@ use self::{
     connect::Connects,
     content::Contents,
     deadlines::Deadlines,
-    exchange::{Connection, Exchanges, Key, Remembered},
+    exchange::Key,
+    exchanges::{Connection, Exchanges, Remembered},
     flow::Flows,
     identifiers::Identifiers,
     pass_through::PassThrough,

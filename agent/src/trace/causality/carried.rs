@@ -9,7 +9,7 @@ use super::{Trigger, lost};
 use crate::{
     event::{Clarity, Direction, Transfer},
     trace::{
-        exchange::{Connection, Exchanges},
+        exchanges::{Connection, Exchanges},
         process::Processes,
     },
 };

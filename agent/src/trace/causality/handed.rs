@@ -11,7 +11,8 @@ use super::{Causality, Orphan, Runner, Trigger, Verdict, lost, start_side};
 use crate::{
     event::LastInput,
     trace::{
-        exchange::{Exchange, Exchanges, Key},
+        exchange::{Exchange, Key},
+        exchanges::Exchanges,
         process::Processes,
         span::Evidence,
     },

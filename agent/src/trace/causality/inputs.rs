@@ -9,10 +9,7 @@ use rustc_hash::FxHashMap;
 use super::{Runner, root_of};
 use crate::{
     event::{Clarity, ConnectionId, Direction, LastInput, Thread, Transfer},
-    trace::{
-        exchange::{Exchanges, Key},
-        span::SpanKind,
-    },
+    trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
 
 /// Threads whose inputs are remembered. Beyond it all are forgotten: what they send next is not clear.

@@ -6,7 +6,8 @@ use crate::{
     event::{Task, Timestamp},
     protocol::Origin,
     trace::{
-        exchange::{Exchange, Exchanges, Key},
+        exchange::{Exchange, Key},
+        exchanges::Exchanges,
         process::{Process, Processes},
         span::{Evidence, SpanKind},
     },

@@ -17,7 +17,8 @@ use crate::{
     event::Clarity,
     protocol::Origin,
     trace::{
-        exchange::{Exchange, Exchanges, Key},
+        exchange::{Exchange, Key},
+        exchanges::Exchanges,
         process::Processes,
         span::{Evidence, SpanKind},
     },

@@ -32,7 +32,8 @@ pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;
 
 use super::{
-    exchange::{Exchange, Exchanges, Key},
+    exchange::{Exchange, Key},
+    exchanges::Exchanges,
     process::Processes,
     span::{Evidence, SpanKind},
 };

@@ -21,7 +21,10 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     event::Timestamp,
-    trace::exchange::{Exchange, Exchanges, Key},
+    trace::{
+        exchange::{Exchange, Key},
+        exchanges::Exchanges,
+    },
 };
 
 /// Calls without a contradiction after which a process is believed.

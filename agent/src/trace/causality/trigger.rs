@@ -3,10 +3,7 @@
 use super::{carried, lost};
 use crate::{
     event::{Clarity, LastInput},
-    trace::{
-        exchange::{Exchanges, Key},
-        process::Processes,
-    },
+    trace::{exchange::Key, exchanges::Exchanges, process::Processes},
 };
 
 /// The message to which the byte belongs that a thread took in last.
