@@ -11,6 +11,8 @@ pub(super) enum Body {
 }
 
 impl Body {
+    pub(super) const EMPTY: Self = Self::Length { remaining: 0 };
+
     /// How many bytes from here on need not be seen.
     pub(super) const fn skippable(&self) -> u64 {
         match self {

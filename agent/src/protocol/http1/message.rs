@@ -1,4 +1,4 @@
-//! Reading one message of a [`Session`]: its head, which may be split, too large or cut, and its body.
+//! Reading one message of a [`Session`]: its head, which may be split, and its body. Heads that are not whole are for `cut.rs`.
 
 use super::{
     body::{BlankLine, Body},
@@ -13,9 +13,6 @@ use crate::{
     protocol::{Message, ResponseHead},
     stream::Call,
 };
-
-/// A request line that was cut in its target counts only with this many bytes of it, unless HTTP was seen before.
-const CUT_TARGET_BYTES: usize = 32;
 
 impl Session {
     /// In a head: at its first byte, or after bytes that are in the reader's buffer.
@@ -99,7 +96,7 @@ impl Session {
     }
 
     /// The request line is complete, or surely is one.
-    fn request_starts(&mut self, direction: Direction, cx: &mut Context<'_>) {
+    pub(super) fn request_starts(&mut self, direction: Direction, cx: &mut Context<'_>) {
         self.client = Some(direction);
         self.client_proven |= !self.reader(direction).unproven;
         self.recognised();
@@ -124,7 +121,7 @@ impl Session {
     }
 
     /// The status line is complete: finds its exchange. A step, if the response cannot be read now or ever.
-    fn response_starts(
+    pub(super) fn response_starts(
         &mut self,
         direction: Direction,
         call: &mut Call<'_>,
@@ -182,13 +179,13 @@ impl Session {
         if upgraded {
             return self.upgrade(direction, at, cx);
         }
-        let body = if self.is_bodyless(direction) { Some(EMPTY) } else { framing.response_body() };
+        let body = if self.is_bodyless(direction) { Some(Body::EMPTY) } else { framing.response_body() };
         self.start_body(direction, body, at, cx);
         Step::Next
     }
 
     /// Whether the response being read has no body whatever its fields say (RFC 9112, section 6.3, rule 1).
-    fn is_bodyless(&mut self, direction: Direction) -> bool {
+    pub(super) fn is_bodyless(&mut self, direction: Direction) -> bool {
         let reader = self.reader(direction);
         let (status, message) = (reader.line.status.status, reader.message);
         let head = self.pairing.get(message).is_some_and(|exchange| exchange.method == Method::Head);
@@ -196,7 +193,7 @@ impl Session {
     }
 
     /// `size` is the head's, `None` when `head` is only its beginning.
-    fn emit_request_head(
+    pub(super) fn emit_request_head(
         &mut self,
         direction: Direction,
         head: &[u8],
@@ -223,7 +220,7 @@ impl Session {
     }
 
     /// Says also whether the connection is a tunnel from here.
-    fn emit_response_head(
+    pub(super) fn emit_response_head(
         &mut self,
         direction: Direction,
         head: &[u8],
@@ -255,7 +252,7 @@ impl Session {
         (framing, connected || status.status == 101)
     }
 
-    fn upgrade(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Step {
+    pub(super) fn upgrade(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Step {
         let message = self.reader(direction).message;
         self.give_up_request_head(direction.reverse(), cx);
         self.pairing.upgrade(message, at, cx);
@@ -264,9 +261,15 @@ impl Session {
     }
 
     /// The head is read; `None` when its body cannot be told.
-    fn start_body(&mut self, direction: Direction, body: Option<Body>, at: Timestamp, cx: &mut Context<'_>) {
+    pub(super) fn start_body(
+        &mut self,
+        direction: Direction,
+        body: Option<Body>,
+        at: Timestamp,
+        cx: &mut Context<'_>,
+    ) {
         match body {
-            Some(EMPTY) => self.message_over(direction, at, Some(0), cx),
+            Some(Body::EMPTY) => self.message_over(direction, at, Some(0), cx),
             Some(body) => self.reader(direction).state = State::Body(body),
             None => {
                 self.blame(direction, Flags::MALFORMED, 0);
@@ -365,155 +368,4 @@ impl Session {
         self.reader(direction).state = State::Start;
         true
     }
-
-    /// A part of a head was not captured.
-    fn hole_in_head(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
-        if !self.reader(direction).line_done
-            && let Some(step) = self.cut_line(direction, call, cx)
-        {
-            return step;
-        }
-        self.miss_needed(direction, call);
-        self.cut_head(direction, Lost::Head(None), cx);
-        if let State::Lost(Lost::Head(body)) = self.reader(direction).state {
-            self.cut_head_goes_on(direction, body, call, cx);
-        }
-        self.pairing.lose(cx);
-        Step::Next
-    }
-
-    /// The first line itself was cut: goes on if it surely is one.
-    fn cut_line(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Option<Step> {
-        let role = self.role(direction);
-        let reader = self.reader(direction);
-        let target_bytes = if role == Role::Request { 1 } else { CUT_TARGET_BYTES };
-        let is_request = reader.line.request.cut_is_plausible(&reader.buffer, target_bytes);
-        if role != Role::Response && is_request {
-            // Every version since 1.0 is read as 1.1 when it is not there to be read.
-            reader.line.request.minor = 1;
-            self.request_starts(direction, cx);
-            return None;
-        }
-        if role == Role::Response && reader.line.status.cut_is_known() {
-            return self.response_starts(direction, call, cx);
-        }
-        self.miss_needed(direction, call);
-        let buffer = std::mem::take(&mut self.reader(direction).buffer);
-        self.reader(direction).release(buffer);
-        Some(self.unknown(direction, true, call, cx))
-    }
-
-    /// The buffered beginning of a head is all there will be: says what it says, and goes on by `lost`.
-    pub(super) fn cut_head(&mut self, direction: Direction, lost: Lost, cx: &mut Context<'_>) {
-        let buffer = std::mem::take(&mut self.reader(direction).buffer);
-        let known =
-            if self.reader(direction).line_done { self.emit_cut_head(direction, &buffer, cx) } else { None };
-        self.reader(direction).release(buffer);
-        let lost = if lost == Lost::Head(None) { Lost::Head(known) } else { lost };
-        self.lose_framing(direction, lost, cx);
-    }
-
-    /// Makes the message of an incomplete head; returns the body that it surely announces.
-    fn emit_cut_head(&mut self, direction: Direction, head: &[u8], cx: &mut Context<'_>) -> Option<Body> {
-        if self.role(direction) == Role::Request {
-            let framing = self.emit_request_head(direction, head, None, cx);
-            return if framing.is_stated() { framing.request_body() } else { None };
-        }
-        let (framing, upgraded) = self.emit_response_head(direction, head, None, cx);
-        if upgraded {
-            let at = self.reader(direction).origin.at;
-            self.upgrade(direction, at, cx);
-            self.tunnel = true;
-        }
-        if self.is_bodyless(direction) {
-            return Some(EMPTY);
-        }
-        if framing.is_stated() { framing.response_body() } else { None }
-    }
-
-    /// After a hole in a head: a call that ends with an empty line ends the head.
-    pub(super) fn cut_head_goes_on(
-        &mut self,
-        direction: Direction,
-        body: Option<Body>,
-        call: &mut Call<'_>,
-        cx: &mut Context<'_>,
-    ) {
-        let at = call.at;
-        let ends = call.ends_with(b"\r\n\r\n");
-        let last_chunk = call.ends_with(b"\r\n0\r\n\r\n");
-        let no_body_follows = self.role(direction) == Role::Response && body == Some(EMPTY);
-        self.pass(direction, call, cx);
-        self.reader(direction).unsure = true;
-        match body {
-            // The empty line may as well end the last chunk's trailers.
-            Some(Body::Chunked(_)) if last_chunk => self.message_over(direction, at, None, cx),
-            Some(Body::Chunked(_)) if ends => self.reader(direction).state = State::Lost(Lost::Chunked),
-            Some(body) if ends => self.start_body(direction, Some(body), at, cx),
-            Some(_) if no_body_follows && self.is_bodyless(direction) => {
-                self.message_over(direction, at, Some(0), cx);
-            }
-            None if ends => self.reader(direction).state = State::Lost(Lost::Nothing),
-            _ => {}
-        }
-    }
-
-    fn head_too_large(&mut self, direction: Direction, call: &Call<'_>, cx: &mut Context<'_>) -> Step {
-        cx.out.counters.heads_too_large += 1;
-        if !self.reader(direction).line_done {
-            let buffer = std::mem::take(&mut self.reader(direction).buffer);
-            self.reader(direction).release(buffer);
-            let mut rest = *call;
-            return self.unknown(direction, true, &mut rest, cx);
-        }
-        self.blame(direction, Flags::TRUNCATED, 0);
-        let buffer = std::mem::take(&mut self.reader(direction).buffer);
-        let known = self.emit_cut_head(direction, &buffer, cx);
-        let reader = self.reader(direction);
-        reader.release(buffer);
-        reader.state = State::HeadRest(known);
-        Step::Next
-    }
-
-    /// In a head whose fields are not kept any more: every byte is seen, so its end is exact.
-    pub(super) fn head_rest(
-        &mut self,
-        direction: Direction,
-        body: Option<Body>,
-        call: &mut Call<'_>,
-        cx: &mut Context<'_>,
-    ) -> Step {
-        let front = call.front();
-        if front.is_empty() {
-            self.miss_needed(direction, call);
-            self.lose_framing(direction, Lost::Head(body), cx);
-            self.cut_head_goes_on(direction, body, call, cx);
-            return Step::Next;
-        }
-        let reader = self.reader(direction);
-        let found = reader.blank.find(front);
-        reader.parse(call, found.unwrap_or(front.len()));
-        match (found, body) {
-            (None, _) => {}
-            (Some(_), Some(body)) => self.start_body(direction, Some(body), call.at, cx),
-            (Some(_), None) => self.lose_framing(direction, Lost::Nothing, cx),
-        }
-        Step::Next
-    }
-
-    /// The request's head will not be complete before its response, or ever.
-    pub(super) fn give_up_request_head(&mut self, direction: Direction, cx: &mut Context<'_>) {
-        let reader = self.reader(direction);
-        if reader.state != State::Head || !reader.line_done {
-            return;
-        }
-        self.blame(direction, Flags::TRUNCATED, 0);
-        let buffer = std::mem::take(&mut self.reader(direction).buffer);
-        let known = self.emit_cut_head(direction, &buffer, cx);
-        let reader = self.reader(direction);
-        reader.release(buffer);
-        reader.state = State::HeadRest(known);
-    }
 }
-
-const EMPTY: Body = Body::Length { remaining: 0 };

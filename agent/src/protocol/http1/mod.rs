@@ -6,6 +6,7 @@
 
 mod body;
 mod content;
+mod cut;
 mod exchange;
 mod head;
 mod line;

@@ -311,7 +311,7 @@ impl Session {
             reader.payload += inside;
             reader.state = State::Body(body);
             let last_at = reader.last_at;
-            let over = body == (Body::Length { remaining: 0 });
+            let over = body == Body::EMPTY;
             if inside == length && !over {
                 cx.out.counters.gaps_in_bodies += 1;
                 return;

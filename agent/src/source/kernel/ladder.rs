@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::btf::Btf;
+use super::{KernelError, btf::Btf};
 
 /// A way to see sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,4 +152,26 @@ pub(super) fn recvmsg_slots(btf: &Btf) -> (u32, u32) {
     let Some(parameters) = btf.parameters("tcp_recvmsg") else { return (0, 0) };
     let flags = parameters.iter().position(|p| p == "flags").unwrap_or(0);
     (u32::try_from(flags).unwrap_or(0), u32::try_from(parameters.len()).unwrap_or(0))
+}
+
+/// The rungs to try, best first, and those that this kernel cannot have.
+pub(super) struct Candidates {
+    pub(super) rungs: Vec<Rung>,
+    pub(super) rejected: Vec<(&'static str, String)>,
+}
+
+pub(super) fn candidates(btf: &Btf, forced: Option<Rung>) -> Result<Candidates, KernelError> {
+    let mut found = Candidates { rungs: Vec::new(), rejected: Vec::new() };
+    for rung in Rung::ALL.into_iter().filter(|&rung| forced.is_none_or(|wanted| wanted == rung)) {
+        match available(btf, rung) {
+            Ok(()) => found.rungs.push(rung),
+            Err(reason) => found.rejected.push((rung.name(), reason)),
+        }
+    }
+    if found.rungs.is_empty() {
+        let reasons: Vec<String> =
+            found.rejected.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
+        return Err(KernelError::NoRung(reasons.join("; ")));
+    }
+    Ok(found)
 }

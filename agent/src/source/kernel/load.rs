@@ -1,14 +1,13 @@
-//! Loading the BPF object, taking the best rung that passes its self-test, attaching everything else.
+//! The programs at work: taking the best rung that passes its self-test, attaching everything else.
 
 use std::{fs::File, process};
 
-use agent_common::{CAPTURE_MAX, CGROUP_RULES, Control, Counter, ExeKey, Process, Runtime, Tunables};
+use agent_common::{Control, Counter, ExeKey, Process, Runtime};
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
     programs::{CgroupAttachMode, ProgramError, SockOps},
 };
-use aya_log::EbpfLogger;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use rustc_hash::FxHashSet;
@@ -17,21 +16,15 @@ use super::{
     KernelError,
     attach::{attach_fexit, attach_raw, attach_typed, chain},
     btf::Btf,
-    cgroup::{CgroupRoot, cgroup_id, cgroup_root},
+    cgroup::{CgroupRoot, cgroup_root},
     inputs::Inputs,
     ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
-    offsets::offsets,
+    object::{self, Logger},
     pod::Plain,
     selftest,
     uprobe::Probes,
 };
 use crate::event::{ConnectionId, Feedback};
-
-/// The object that `build.rs` made of agent-ebpf.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan-bpf"));
-
-/// x86-64 kernels have stacks of four pages (THREAD_SIZE_ORDER 2).
-const STACK_SIZE: u32 = 16 * 1024;
 
 /// What the kernel side is told at start.
 #[derive(Debug, Clone)]
@@ -73,8 +66,6 @@ impl Default for Settings {
 }
 
 /// Where the programs' own diagnostics go.
-type Logger = EbpfLogger<TracingLog>;
-
 /// The programs, attached. Dropping it detaches and frees everything, as does the death of the process.
 pub struct KernelSource {
     pub(super) ring: RingBuf<MapData>,
@@ -104,19 +95,19 @@ pub struct KernelSource {
 impl KernelSource {
     /// Loads and attaches. Needs root or the capabilities that the error names.
     pub fn start(settings: &Settings) -> Result<Self, KernelError> {
-        if OBJECT.is_empty() {
+        if object::is_stub() {
             return Err(KernelError::Stub);
         }
         // Before 5.11 map memory counts against RLIMIT_MEMLOCK; failing to raise it shows as a clear error below.
         let _refused = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let btf = Btf::of_kernel()?;
         let root = cgroup_root()?;
-        let candidates = candidates(&btf, settings.rung)?;
-        let mut ebpf = load(&btf, &root, settings)?;
+        let candidates = ladder::candidates(&btf, settings.rung)?;
+        let mut ebpf = object::load(&btf, &root, settings)?;
         let mut source = Self {
             ring: map(&mut ebpf, "EVENTS", RingBuf::try_from)?,
             switches: map(&mut ebpf, "SWITCHES", Array::try_from)?,
-            logger: logger(&mut ebpf, settings.verbose),
+            logger: object::logger(&mut ebpf, settings.verbose),
             quiet_rounds: 0,
             undecodable: 0,
             round_bytes: 0,
@@ -351,110 +342,10 @@ impl KernelSource {
 
 const BPF_NOEXIST: u64 = 1;
 
-/// Hands what aya-log reads from the programs (the `log` crate's records) to tracing.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TracingLog;
-
-impl log::Log for TracingLog {
-    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        tracing::info!(target: "wirespan::bpf", "{}", record.args());
-    }
-
-    fn flush(&self) {}
-}
-
 impl std::fmt::Debug for KernelSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KernelSource").field("report", &self.report).finish_non_exhaustive()
     }
-}
-
-/// The rungs to try, best first, and those that this kernel cannot have.
-struct Candidates {
-    rungs: Vec<Rung>,
-    rejected: Vec<(&'static str, String)>,
-}
-
-fn candidates(btf: &Btf, forced: Option<Rung>) -> Result<Candidates, KernelError> {
-    let mut found = Candidates { rungs: Vec::new(), rejected: Vec::new() };
-    for rung in Rung::ALL.into_iter().filter(|&rung| forced.is_none_or(|wanted| wanted == rung)) {
-        match ladder::available(btf, rung) {
-            Ok(()) => found.rungs.push(rung),
-            Err(reason) => found.rejected.push((rung.name(), reason)),
-        }
-    }
-    if found.rungs.is_empty() {
-        let reasons: Vec<String> =
-            found.rejected.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
-        return Err(KernelError::NoRung(reasons.join("; ")));
-    }
-    Ok(found)
-}
-
-fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<Ebpf, KernelError> {
-    let offsets = offsets(btf)?;
-    let tunables = tunables(btf, root, settings);
-    let log_level: u8 = if settings.verbose { aya_log_level() } else { 0 };
-    EbpfLoader::new()
-        .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
-        .override_global("TUNABLES", bytemuck::bytes_of(&tunables), true)
-        .override_global(aya_log::LEVEL, &log_level, true)
-        .map_max_entries("EVENTS", settings.ring_bytes)
-        .map_max_entries("CONNECTIONS", with_slack(settings.connections))
-        .map_max_entries("CONTROLS", settings.connections)
-        .load(OBJECT)
-        .map_err(|error| {
-            let text = chain(&error);
-            if text.contains("Operation not permitted")
-                || text.contains("os error 1)")
-                || text.contains("os error 13)")
-            {
-                return KernelError::Permission(text);
-            }
-            KernelError::Load(text)
-        })
-}
-
-/// The pipeline evicts at its limit, a moment after the kernel has met the connections that reached it: until then there
-/// must be room for them, as many as the ring may hold records of while the reader waits for a processor. Where 100,000 came at
-/// once on two processors, an eighth was too little.
-const fn with_slack(connections: u32) -> u32 {
-    connections.saturating_add(connections / 2).saturating_add(1_024)
-}
-
-/// `Level::Debug` of aya-log: everything that the programs say.
-const fn aya_log_level() -> u8 {
-    4
-}
-
-fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
-    let helpers = ["bpf_task_pt_regs", "bpf_get_current_task_btf"];
-    let (recvmsg_flags_slot, recvmsg_return_slot) = ladder::recvmsg_slots(btf);
-    let mut tunables = Tunables {
-        agent_pid: process::id(),
-        capture_bytes: settings.capture_bytes.min(CAPTURE_MAX as u32),
-        has_task_pt_regs: u32::from(helpers.iter().all(|helper| btf.parameters(helper).is_some())),
-        stack_size: STACK_SIZE,
-        recvmsg_flags_slot,
-        recvmsg_return_slot,
-        report_listen: u32::from(settings.report_listen),
-        report_exec: u32::from(settings.report_exec),
-        ..Tunables::ZERO
-    };
-    let cgroups = settings.cgroups.iter().filter_map(|path| cgroup_id(root, path));
-    for (index, (level, id)) in cgroups.take(CGROUP_RULES).enumerate() {
-        tunables.cgroup_levels[index] = level;
-        tunables.cgroup_ids[index] = id;
-        tunables.cgroup_rules += 1;
-    }
-    for (slot, port) in tunables.ports.iter_mut().zip(&settings.ports) {
-        *slot = u32::from(*port);
-    }
-    tunables
 }
 
 fn map<T, E: std::error::Error>(
@@ -464,15 +355,6 @@ fn map<T, E: std::error::Error>(
 ) -> Result<T, KernelError> {
     let map = ebpf.take_map(name).ok_or(KernelError::Stub)?;
     convert(map).map_err(|error| used(name, &error))
-}
-
-fn logger(ebpf: &mut Ebpf, verbose: bool) -> Option<Logger> {
-    if !verbose {
-        return None;
-    }
-    EbpfLogger::init_with_logger(ebpf, TracingLog)
-        .inspect_err(|error| tracing::warn!("the programs' log cannot be read: {error}"))
-        .ok()
 }
 
 pub(super) fn used(map: &'static str, error: &dyn std::error::Error) -> KernelError {

@@ -10,6 +10,7 @@ mod goroutine;
 mod header;
 mod instrumented;
 mod lifetime;
+mod loss;
 mod simulation;
 mod tasks;
 mod world;

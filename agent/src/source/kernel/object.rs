@@ -1,0 +1,117 @@
+//! The BPF object: loaded with what this kernel and these settings make of its constants and maps; and the log of its programs.
+
+use std::process;
+
+use agent_common::{CAPTURE_MAX, CGROUP_RULES, Tunables};
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+
+use super::{
+    KernelError, Settings,
+    attach::chain,
+    btf::Btf,
+    cgroup::{CgroupRoot, cgroup_id},
+    ladder,
+    offsets::offsets,
+};
+
+/// The object that `build.rs` made of agent-ebpf.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan-bpf"));
+
+/// x86-64 kernels have stacks of four pages (THREAD_SIZE_ORDER 2).
+const STACK_SIZE: u32 = 16 * 1024;
+
+/// Whether the agent was built without its programs.
+pub(super) const fn is_stub() -> bool {
+    OBJECT.is_empty()
+}
+
+/// Reads what the programs log.
+pub(super) type Logger = EbpfLogger<TracingLog>;
+
+pub(super) fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<Ebpf, KernelError> {
+    let offsets = offsets(btf)?;
+    let tunables = tunables(btf, root, settings);
+    let log_level: u8 = if settings.verbose { aya_log_level() } else { 0 };
+    EbpfLoader::new()
+        .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
+        .override_global("TUNABLES", bytemuck::bytes_of(&tunables), true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries("EVENTS", settings.ring_bytes)
+        .map_max_entries("CONNECTIONS", with_slack(settings.connections))
+        .map_max_entries("CONTROLS", settings.connections)
+        .load(OBJECT)
+        .map_err(|error| {
+            let text = chain(&error);
+            if text.contains("Operation not permitted")
+                || text.contains("os error 1)")
+                || text.contains("os error 13)")
+            {
+                return KernelError::Permission(text);
+            }
+            KernelError::Load(text)
+        })
+}
+
+/// The pipeline evicts at its limit, a moment after the kernel has met the connections that reached it: until then there
+/// must be room for them, as many as the ring may hold records of while the reader waits for a processor. Where 100,000 came at
+/// once on two processors, an eighth was too little.
+const fn with_slack(connections: u32) -> u32 {
+    connections.saturating_add(connections / 2).saturating_add(1_024)
+}
+
+/// `Level::Debug` of aya-log: everything that the programs say.
+const fn aya_log_level() -> u8 {
+    4
+}
+
+fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
+    let helpers = ["bpf_task_pt_regs", "bpf_get_current_task_btf"];
+    let (recvmsg_flags_slot, recvmsg_return_slot) = ladder::recvmsg_slots(btf);
+    let mut tunables = Tunables {
+        agent_pid: process::id(),
+        capture_bytes: settings.capture_bytes.min(CAPTURE_MAX as u32),
+        has_task_pt_regs: u32::from(helpers.iter().all(|helper| btf.parameters(helper).is_some())),
+        stack_size: STACK_SIZE,
+        recvmsg_flags_slot,
+        recvmsg_return_slot,
+        report_listen: u32::from(settings.report_listen),
+        report_exec: u32::from(settings.report_exec),
+        ..Tunables::ZERO
+    };
+    let cgroups = settings.cgroups.iter().filter_map(|path| cgroup_id(root, path));
+    for (index, (level, id)) in cgroups.take(CGROUP_RULES).enumerate() {
+        tunables.cgroup_levels[index] = level;
+        tunables.cgroup_ids[index] = id;
+        tunables.cgroup_rules += 1;
+    }
+    for (slot, port) in tunables.ports.iter_mut().zip(&settings.ports) {
+        *slot = u32::from(*port);
+    }
+    tunables
+}
+
+/// Hands what aya-log reads from the programs (the `log` crate's records) to tracing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TracingLog;
+
+impl log::Log for TracingLog {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        tracing::info!(target: "wirespan::bpf", "{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+pub(super) fn logger(ebpf: &mut Ebpf, verbose: bool) -> Option<Logger> {
+    if !verbose {
+        return None;
+    }
+    EbpfLogger::init_with_logger(ebpf, TracingLog)
+        .inspect_err(|error| tracing::warn!("the programs' log cannot be read: {error}"))
+        .ok()
+}
