@@ -81,8 +81,11 @@ impl Tracing {
                 Err(error) => return drop(report_start.send(Err(error))),
             };
             drop(report_start.send(Ok(())));
+            let outcome = session.run(&stopped);
+            // The process must not end before the kernel has let go: see `Probes`.
+            drop(session);
             // The receiver is gone only when the process is ending anyway.
-            drop(report_end.send(session.run(&stopped)));
+            drop(report_end.send(outcome));
         };
         thread::Builder::new()
             .name("session".to_owned())

@@ -1,8 +1,12 @@
 //! Go: a call's parent is the request that its goroutine serves, although another goroutine writes it.
 
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use wirespan_tests::{
     agent::Agent,
     process::{Launch, Process},
@@ -16,7 +20,7 @@ use crate::check::brief;
 
 struct Relay {
     port: u16,
-    _process: Process,
+    process: Process,
 }
 
 fn start(stage: &Stage, program: &Path, backend: Option<&Relay>) -> Result<Relay> {
@@ -29,7 +33,7 @@ fn launch(stage: &Stage, launch: Launch<'_>, backend: Option<&Relay>) -> Result<
     let launch = backend.into_iter().fold(launch, |launch, it| launch.arg(format!("127.0.0.1:{}", it.port)));
     let mut process = launch.inside(&stage.cgroup).start(stage.dir())?;
     process.says("listening")?;
-    Ok(Relay { port, _process: process })
+    Ok(Relay { port, process })
 }
 
 /// Requests with the numbers 1 to `count` at the end of their paths, so many at a time.
@@ -173,6 +177,53 @@ fn without_goroutines_no_probe_is_placed() -> Result<()> {
     let rows = agent.stop()?;
     for row in rows.iter().filter(|row| row.kind == Kind::Client) {
         assert_ne!(row.attribute("wirespan.parent.evidence"), "goroutine");
+    }
+    Ok(())
+}
+
+/// Bytes of a process's code that are not those of the file that it runs: a breakpoint is one.
+fn changed_code(pid: u32) -> Result<usize> {
+    let program = fs::read_link(format!("/proc/{pid}/exe"))?;
+    let (memory, file) = (File::open(format!("/proc/{pid}/mem"))?, File::open(&program)?);
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let code = |line: &&str| line.contains(" r-xp ") && line.ends_with(&*program.to_string_lossy());
+    let mut changed = 0;
+    for line in maps.lines().filter(code) {
+        // FROM-TO r-xp OFFSET …
+        let words: Vec<_> = line.split(['-', ' ']).collect();
+        let [from, to, offset] = [0, 1, 4].map(|word| u64::from_str_radix(words[word], 16));
+        let (from, to, offset) = (from?, to?, offset?);
+        let mut here = vec![0; usize::try_from(to - from)?];
+        memory.read_exact_at(&mut here, from).context("its memory cannot be read")?;
+        let mut there = vec![0; here.len()];
+        let length = file.read_at(&mut there, offset)?;
+        ensure!(length > 0, "{line}: nothing is there in the file");
+        changed += here.iter().zip(&there[..length]).filter(|(here, there)| here != there).count();
+    }
+    Ok(changed)
+}
+
+/// Breakpoints that nobody takes out any more would cost the program a trap for each request, for as long as it runs.
+#[test]
+fn an_agent_that_ends_leaves_programs_as_they_were() -> Result<()> {
+    let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
+    let Some(stage) = Stage::shared("go-leaves", &needs) else { return Ok(()) };
+    let relay = start(&stage, &programs::go_relay(false)?, None)?;
+    let pid = relay.process.pid();
+    for kill in [false, false, true, false] {
+        ensure!(changed_code(pid)? == 0, "it is changed before the agent starts");
+        let mut agent = Agent::start(&stage)?;
+        wait::until("both probes", || changed_code(pid).is_ok_and(|changed| changed == 2).then_some(()))?;
+        drive(&stage, relay.port, "hello", 3, 1)?;
+        if kill {
+            agent.kill()?;
+            wait::until("the kernel to take them out", || {
+                changed_code(pid).is_ok_and(|changed| changed == 0).then_some(())
+            })?;
+        } else {
+            agent.stop()?;
+            assert_eq!(changed_code(pid)?, 0, "breakpoints are left");
+        }
     }
     Ok(())
 }

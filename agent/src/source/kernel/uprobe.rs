@@ -1,7 +1,10 @@
 //! Probes in programs: Go's hand-over of a request from one goroutine to another. They are placed in a file once, serve every
 //! process that runs it, and go with the last traced one.
 
-use std::{path::Path, thread};
+use std::{
+    path::Path,
+    thread::{self, JoinHandle},
+};
 
 use aya::{
     Ebpf,
@@ -42,11 +45,36 @@ pub struct HandOver {
 pub(super) struct Probes {
     files: FxHashMap<FileKey, Probed>,
     by_pid: FxHashMap<u32, FileKey>,
+    /// Probes on their way out.
+    leaving: Vec<JoinHandle<()>>,
 }
 
 struct Probed {
     links: Vec<UProbeLink>,
     pids: FxHashSet<u32>,
+}
+
+impl Probes {
+    /// Elsewhere: the kernel waits until nobody is in a probe any more, and events are to be read meanwhile.
+    fn detach(&mut self, links: Vec<UProbeLink>) {
+        self.leaving.retain(|thread| !thread.is_finished());
+        // Without a thread they are dropped here.
+        self.leaving.extend(thread::Builder::new().name("detach".to_owned()).spawn(move || drop(links)));
+    }
+}
+
+/// A process that ends while the kernel takes a breakpoint out (it is killed, or its main thread returns) makes that fail: it stays
+/// in the program for as long as that runs (uprobe_unregister_nosync: "failed to unregister, leaking uprobe",
+/// <https://github.com/torvalds/linux/blob/v6.18/kernel/events/uprobes.c>). So all are waited for, side by side.
+impl Drop for Probes {
+    fn drop(&mut self) {
+        for (_, probed) in std::mem::take(&mut self.files) {
+            self.detach(probed.links);
+        }
+        for thread in self.leaving.drain(..) {
+            drop(thread.join());
+        }
+    }
 }
 
 impl KernelSource {
@@ -55,7 +83,7 @@ impl KernelSource {
         let outcome = PROGRAMS.iter().try_for_each(|name| load(&mut self.ebpf, name)).and_then(|()| {
             let entry = own_entry().ok_or("the agent's own file cannot be read")?;
             let link = attach(&mut self.ebpf, PROGRAMS[0], Path::new("/proc/self/exe"), entry)?;
-            detach(vec![link]);
+            self.probes.detach(vec![link]);
             Ok(())
         });
         self.report.hooks.push(HookReport {
@@ -101,7 +129,7 @@ impl KernelSource {
         if probed.pids.is_empty()
             && let Some(probed) = self.probes.files.remove(&file)
         {
-            detach(probed.links);
+            self.probes.detach(probed.links);
         }
     }
 
@@ -131,11 +159,6 @@ fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProb
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
     let program = ebpf.program_mut(name).ok_or("the program is not in this build")?;
     program.try_into().map_err(|error: ProgramError| chain(&error))
-}
-
-/// Elsewhere: the kernel waits until nobody is in a probe any more, and events are to be read meanwhile.
-fn detach(links: Vec<UProbeLink>) {
-    drop(thread::Builder::new().name("detach".to_owned()).spawn(move || drop(links)));
 }
 
 /// Offset in its file of the first instruction that this process has executed.
