@@ -188,16 +188,17 @@ pub(super) fn differing(sides: &Sides) -> Shown {
     if sides.clarity == Some(Clarity::Clear) { Shown::Differs } else { Shown::Muddles }
 }
 
-/// Whether the kind of a call says that agreement is no chance: where its end side is weak the kind must be known to agree, where
-/// another call with the same trigger went before nothing may speak against it, and where only a call that continues it has
-/// ended (a call that is sent after that of a timer continues it) not much.
+/// Whether the kind of a call says that agreement is no chance. Where its end side is weak the kind must be known to agree. Where
+/// another call with the same trigger went before, nothing may speak against it of late and not much before; nor much where only
+/// a call that continues it has ended (one that is sent after that of a timer continues it).
 fn told(belief: &Belief, call: &Exchange) -> bool {
     let (sides, kinds) = (&call.sides, belief.kinds());
     if sides.weak {
         return kinds.agree(sides.kind);
     }
     let kind = sides.kind;
-    let doubted = sides.again && kinds.contested(kind) || !sides.ended && kinds.often_contested(kind);
+    let weaker = sides.again || !sides.ended;
+    let doubted = sides.again && kinds.contested(kind) || weaker && kinds.often_contested(kind);
     !doubted && !kinds.waver(kind) && !kinds.hardly_end(kind)
 }
 

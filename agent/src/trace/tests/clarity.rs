@@ -274,3 +274,44 @@ fn a_poller_in_step_with_requests_is_still_nobodys() {
         world.assert_child(*call, *request, Evidence::TwoSided);
     }
 }
+
+/// A timer's calls whose path begins as that of the requests' calls: both are of one kind, which mostly agrees. Now and then one
+/// goes out after the call, and its response is what the thread has read last when it answers.
+#[test]
+fn a_poller_of_the_same_kind_is_nobodys() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
+    let (mut polls, mut pairs) = (vec![], vec![]);
+    for round in 0..1_500 {
+        let poll_alone = round < 1_000 && round % 20 == 0;
+        if poll_alone {
+            let poll = world.write_request(polled, own, "/out/poll");
+            world.read_response(poll, own);
+            polls.push(poll);
+        }
+        let request = world.read_request(client, own, "/in/1");
+        let call = world.write_request(backend, own, "/out/1");
+        let poll = (round % 100 == 99).then(|| {
+            // The connect lends what was the last input when it began.
+            let connection = world.connect(own);
+            world.read_response(call, own);
+            let poll = world.write_request(connection, own, "/out/poll");
+            world.read_response(poll, own);
+            poll
+        });
+        if poll.is_none() {
+            world.read_response(call, own);
+        }
+        world.answer(request, own);
+        polls.extend(poll);
+        pairs.push((request, call, poll.is_some()));
+    }
+    world.pass(40 * SECOND);
+    polls.iter().for_each(|poll| world.assert_root(*poll));
+    for (request, call, beside) in &pairs[30..] {
+        if !beside {
+            world.assert_child(*call, *request, Evidence::TwoSided);
+        }
+    }
+}
