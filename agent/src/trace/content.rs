@@ -6,8 +6,8 @@
 //! call lies inside of the request (sent after it came, answered before it was), or both carry the same `X-Request-ID` or
 //! its like.
 //!
-//! Only processes that receive requests take part, the first ones of each at any rate, then those of processes with calls that
-//! nothing else explains; what is remembered is bounded, in number and in time.
+//! Only processes that receive requests take part: with their first requests at any rate, from then on if they have calls that
+//! nothing else explains. What is remembered is bounded, in number and in time.
 
 use std::collections::VecDeque;
 
