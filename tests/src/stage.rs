@@ -122,10 +122,26 @@ impl Directory {
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
+
+    /// Says how the standard error of each of the test's processes ends: the files of a guest are gone with it.
+    fn tell(&self) {
+        let files = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        for path in files.filter(|path| path.extension().is_some_and(|kind| kind == "stderr")) {
+            let bytes = fs::read(&path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<_> = text.lines().collect();
+            for line in lines.iter().skip(lines.len().saturating_sub(15)) {
+                eprintln!("{}: {line}", path.file_name().unwrap_or_default().to_string_lossy());
+            }
+        }
+    }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         // A failing test's files help to find out why.
         if !std::thread::panicking() || env::var_os("CI").is_some() {
             let _ = fs::remove_dir_all(&self.0);
