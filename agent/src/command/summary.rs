@@ -20,6 +20,10 @@ const MISSED: [(&str, &str); 11] = [
     ("wirespan_trace_expired_spans_total", "spans whose parent was not known in time"),
 ];
 
+/// A cause of what was missed. Of any process's calls, so that alone it says nothing of those that are traced.
+const SKIPPED: (&str, &str) =
+    ("wirespan_bpf_recursion_misses_total", "runs of programs that the kernel skipped, for any process");
+
 /// Entries of the ledger that no parser saw; what was skipped was not needed.
 const UNSEEN: [&str; 3] = ["truncated", "dropped", "unseen"];
 
@@ -33,11 +37,13 @@ pub(super) fn summary(samples: &[Sample]) -> String {
         let _ =
             write!(text, ", {left_out} spans left to programs that export their own (instrumented: skip)");
     }
-    let missed: Vec<String> = MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
+    let mut missed: Vec<String> =
+        MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
     if missed.is_empty() {
         text.push_str("; nothing was missed");
         return text;
     }
+    missed.extend(line(samples, SKIPPED.0, SKIPPED.1));
     text.push_str("; missed:");
     for line in missed {
         // Writing to a string does not fail.
@@ -93,6 +99,7 @@ mod tests {
         let samples = [
             sample("wirespan_trace_requests_total", &[("kind", "server")], 7),
             sample("wirespan_trace_requests_total", &[("kind", "client")], 2),
+            sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
             sample("wirespan_kernel_drops_total", &[("reason", "ring_full_transfer")], 0),
             sample("wirespan_ledger_bytes_total", &[("entry", "skipped")], 1_000),
         ];
@@ -113,13 +120,15 @@ mod tests {
             sample("wirespan_ledger_bytes_total", &[("entry", "parsed")], 50),
             sample("wirespan_ledger_bytes_total", &[("entry", "unseen")], 9),
             sample("wirespan_stray_transfers_total", &[], 2),
+            sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
         ];
         assert_eq!(
             summary(&samples),
             "0 requests received, 0 made; missed:\n  \
              8 calls whose bytes may not be read: io_uring 7, flags 1\n  \
              2 calls on connections that are not known\n  \
-             9 bytes that no parser saw: unseen 9"
+             9 bytes that no parser saw: unseen 9\n  \
+             1 runs of programs that the kernel skipped, for any process: tcp_sendmsg 1"
         );
     }
 }

@@ -70,6 +70,7 @@ impl Telemetry {
     ) {
         let mut samples = Vec::with_capacity(160);
         kernel(&mut samples, counters);
+        skipped(&mut samples, source);
         ring(&mut samples, source.fill(), source.undecodable());
         pipeline(&mut samples, funnel.engine());
         let (standings, callers) = funnel.engine().standings(PROCESSES);
@@ -157,6 +158,15 @@ fn kernel(samples: &mut Vec<Sample>, counters: &[(Counter, u64)]) {
             value: *value,
         });
     }
+}
+
+fn skipped(samples: &mut Vec<Sample>, source: &KernelSource) {
+    samples.extend(source.recursion_misses().into_iter().map(|(program, value)| Sample {
+        name: "wirespan_bpf_recursion_misses_total",
+        help: "runs that the kernel skipped, since the program was running on that processor already",
+        labels: vec![("program", program)],
+        value,
+    }));
 }
 
 fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {

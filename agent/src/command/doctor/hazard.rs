@@ -41,16 +41,55 @@ fn memlock() -> Check {
 
 /// A preempted fexit program makes the kernel skip the same program of another task: those calls are unseen.
 fn preemption() -> Check {
-    let version = fs::read_to_string("/proc/sys/kernel/version").unwrap_or_default();
-    let old = kernel_version().is_some_and(|(major, minor, _)| (major, minor) < (6, 3));
-    if old && version.split_whitespace().any(|word| word == "PREEMPT") {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    if kernel_version().is_none_or(|(major, minor, _)| (major, minor) >= (6, 3)) {
         return Check::new(
-            "preemption",
-            Verdict::Warning,
-            "this kernel preempts fexit programs and then skips calls; the ledger shows them as unseen",
+            PREEMPTION,
+            Verdict::Yes,
+            "the programs are not preempted in a way that skips calls",
         );
     }
-    Check::new("preemption", Verdict::Yes, "the programs are not preempted in a way that skips calls")
+    let release = read("/proc/sys/kernel/osrelease");
+    preemption_before_6_3(
+        &read("/proc/sys/kernel/version"),
+        &read("/sys/kernel/debug/sched/preempt"),
+        &read("/proc/cmdline"),
+        &read(&format!("/boot/config-{}", release.trim())),
+    )
+}
+
+const PREEMPTION: &str = "preemption";
+
+/// By the kernel's version line, what it says of its mode (`none voluntary (full)`, where debugfs is mounted), its command line
+/// and the configuration that it was built with.
+fn preemption_before_6_3(version: &str, mode: &str, command_line: &str, config: &str) -> Check {
+    let has = |text: &str, wanted: &str| text.split_whitespace().any(|word| word == wanted);
+    let dynamic = has(version, "PREEMPT_DYNAMIC");
+    // The first that says anything decides.
+    let full = [
+        (has(mode, "(full)"), mode.contains('(')),
+        (has(command_line, "preempt=full"), command_line.contains("preempt=")),
+        (has(config, "CONFIG_PREEMPT=y"), !config.is_empty()),
+    ]
+    .into_iter()
+    .find_map(|(full, says)| says.then_some(full));
+    if has(version, "PREEMPT") || has(version, "PREEMPT_RT") || dynamic && full == Some(true) {
+        return Check::new(
+            PREEMPTION,
+            Verdict::Warning,
+            "this kernel preempts fexit programs and then skips calls: unseen bytes, and \
+             wirespan_bpf_recursion_misses_total; boot with preempt=voluntary where it is PREEMPT_DYNAMIC",
+        );
+    }
+    if dynamic && full.is_none() {
+        return Check::new(
+            PREEMPTION,
+            Verdict::Unknown,
+            "with preempt=full this kernel would skip calls (wirespan_bpf_recursion_misses_total); \
+             mount debugfs to know, or boot with preempt=voluntary",
+        );
+    }
+    Check::new(PREEMPTION, Verdict::Yes, "the programs are not preempted in a way that skips calls")
 }
 
 fn io_uring() -> Check {
@@ -74,5 +113,32 @@ fn mptcp() -> Check {
             "enabled; its sockets are not traced, their calls are counted as mptcp",
         ),
         _ => Check::new(NAME, Verdict::Yes, "not enabled"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_of_preemption() {
+        let verdict = |version, mode, command_line, config| {
+            preemption_before_6_3(version, mode, command_line, config).verdict
+        };
+        let (fixed, dynamic) = ("#1 SMP PREEMPT Debian", "#1 SMP PREEMPT_DYNAMIC Debian");
+        assert_eq!(verdict("#1 SMP Debian 5.10.1", "", "", ""), Verdict::Yes);
+        assert_eq!(verdict(fixed, "", "", ""), Verdict::Warning);
+        assert_eq!(verdict("#1 SMP PREEMPT_RT Debian", "", "", ""), Verdict::Warning);
+        assert_eq!(verdict(dynamic, "none (voluntary) full\n", "preempt=full", ""), Verdict::Yes);
+        assert_eq!(verdict(dynamic, "none voluntary (full)\n", "", ""), Verdict::Warning);
+        assert_eq!(verdict(dynamic, "", "quiet preempt=full", ""), Verdict::Warning);
+        assert_eq!(verdict(dynamic, "", "preempt=none quiet", "CONFIG_PREEMPT=y\n"), Verdict::Yes);
+        assert_eq!(
+            verdict(dynamic, "", "quiet", "CONFIG_PREEMPT=y\nCONFIG_PREEMPT_DYNAMIC=y\n"),
+            Verdict::Warning
+        );
+        let debian = "CONFIG_PREEMPT_VOLUNTARY=y\n# CONFIG_PREEMPT is not set\nCONFIG_PREEMPT_DYNAMIC=y\n";
+        assert_eq!(verdict(dynamic, "", "quiet", debian), Verdict::Yes);
+        assert_eq!(verdict(dynamic, "", "quiet", ""), Verdict::Unknown);
     }
 }

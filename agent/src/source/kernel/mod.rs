@@ -10,6 +10,7 @@ mod error;
 mod inputs;
 mod ladder;
 mod load;
+mod misses;
 mod object;
 mod offsets;
 mod pod;

@@ -1,0 +1,42 @@
+//! Runs that the kernel skipped: it does not run a program on a processor where the same program is running already. What
+//! that costs shows as unseen bytes; why, only the kernel counts.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use super::KernelSource;
+
+impl KernelSource {
+    /// Each loaded program with its skipped runs; programs of which the kernel does not tell (before 5.12) are left out.
+    #[must_use]
+    pub fn recursion_misses(&self) -> Vec<(String, u64)> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let fd = program.fd().ok()?.as_fd().as_raw_fd();
+                let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+                Some((name.to_owned(), misses(&text)?))
+            })
+            .collect()
+    }
+}
+
+/// `recursion_misses` of a program's fdinfo (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c).
+fn misses(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::misses;
+
+    #[test]
+    fn what_the_kernel_tells() {
+        let since_5_12 = "pos:\t0\nprog_type:\t26\nprog_id:\t53\nrun_time_ns:\t0\nrun_cnt:\t7\nrecursion_misses:\t12\nverified_insns:\t900\n";
+        assert_eq!(misses(since_5_12), Some(12));
+        assert_eq!(misses("pos:\t0\nprog_type:\t26\nrun_cnt:\t7\n"), None);
+        assert_eq!(misses(""), None);
+    }
+}
