@@ -183,14 +183,36 @@ pub fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
     }
     // SAFETY: the registers are the program's context.
     let key = Goroutine { id: unsafe { (*ctx.regs).rax }, ..goroutine }.key();
-    if let Some(handed) = HANDED.get_ptr(key) {
-        // SAFETY: an entry stays readable for the run of the program.
-        goroutine.put(unsafe { *handed });
-        let _gone = HANDED.remove(key);
+    let own = GOROUTINES.get_ptr_mut(goroutine.key());
+    let Some(handed) = HANDED.get_ptr(key) else {
+        if let Some(own) = own {
+            finish_writing(own);
+        }
         return Ok(());
+    };
+    // From value to value: what lies between would cost stack, of which a program of a uprobe may have 48 bytes only
+    // (`source::kernel::frames`).
+    // SAFETY: entries stay readable for the run of the program; only this goroutine writes its own.
+    let kept = unsafe {
+        match own {
+            Some(own) => {
+                *own = *handed;
+                Ok(())
+            }
+            None => GOROUTINES.insert(goroutine.key(), &*handed, 0),
+        }
+    };
+    let _gone = HANDED.remove(key);
+    kept.map_err(|_| Counter::GoroutinesFull)
+}
+
+/// What a goroutine writes now is its own.
+#[inline(always)]
+fn finish_writing(own: *mut GoInput) {
+    // SAFETY: an entry of GOROUTINES stays readable for the run of the program; only this goroutine writes it.
+    unsafe {
+        if (*own).handed != 0 {
+            *own = NOTHING;
+        }
     }
-    if goroutine.input().handed != 0 {
-        goroutine.put(NOTHING);
-    }
-    Ok(())
 }

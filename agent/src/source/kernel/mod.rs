@@ -7,6 +7,8 @@ pub mod btf;
 mod cgroup;
 mod decode;
 mod error;
+#[cfg(test)]
+mod frames;
 mod inputs;
 mod ladder;
 mod load;

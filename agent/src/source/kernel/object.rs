@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The object that `build.rs` made of agent-ebpf.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan-bpf"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan-bpf"));
 
 /// x86-64 kernels have stacks of four pages (THREAD_SIZE_ORDER 2).
 const STACK_SIZE: u32 = 16 * 1024;
