@@ -138,6 +138,8 @@ const _: () = assert!(size_of::<Connection>() == 88);
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Control {
+    /// The connection's, first, so that it is written before the others (`control` in agent-ebpf).
+    pub cookie: u64,
     /// Calls that end at or before this position make no record (out, in).
     pub skip_until: [u64; 2],
     /// Not 0: no records at all.
@@ -146,7 +148,15 @@ pub struct Control {
     pub whole: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 32);
+impl Control {
+    /// Nothing is asked for this connection.
+    #[must_use]
+    pub const fn nothing(cookie: u64) -> Self {
+        Self { cookie, skip_until: [0; 2], opaque: 0, whole: 0 }
+    }
+}
+
+const _: () = assert!(size_of::<Control>() == 40);
 
 /// A connect in progress.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,7 @@
 //! What a send or a receive does: decide by process and connection first, then position, then bytes, then one record.
 
+use core::ptr::read_volatile;
+
 use agent_common::{
     CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, HalfClosed, Header, LastInput, Process,
     TAIL_MAX, Transfer, conn_flags, kind, transfer_flags,
@@ -215,16 +217,26 @@ fn receive(
 /// verifier refuses the copy of a payload that is not there.
 #[inline(always)]
 fn control(cookie: u64) -> Control {
-    let nothing = Control { skip_until: [0; 2], opaque: 0, whole: 0 };
+    let nothing = Control::nothing(cookie);
     let Some(posted) = SWITCHES.get(CONTROLS_POSTED) else { return nothing };
     if *posted == 0 {
         return nothing;
     }
-    // SAFETY: only user space writes values, whole; a torn read could at worst skip or send one event too many.
-    match unsafe { CONTROLS.get(cookie) } {
-        Some(control) => *control,
-        None => nothing,
-    }
+    let Some(found) = CONTROLS.get_ptr(cookie) else { return nothing };
+    // The kernel writes a change into another entry and gives the old one to the next change, which may be another
+    // connection's, also while a program reads it (`alloc_htab_elem`, kernel/bpf/hashtab.c). Taken for this connection's, it
+    // would hide a request. So what is written first, the cookie, is read last; where it is another one, a call makes a record
+    // that could have been spared.
+    // SAFETY: an entry stays readable for the run of the program.
+    let control = unsafe {
+        Control {
+            skip_until: read_volatile(&raw const (*found).skip_until),
+            opaque: read_volatile(&raw const (*found).opaque),
+            whole: read_volatile(&raw const (*found).whole),
+            cookie: read_volatile(&raw const (*found).cookie),
+        }
+    };
+    if control.cookie == cookie { control } else { nothing }
 }
 
 /// No record for this call.

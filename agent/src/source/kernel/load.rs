@@ -189,10 +189,7 @@ impl KernelSource {
                 (*connection, &move |control| control.skip_until[direction.index()] = *until)
             }
         };
-        let mut control = self
-            .controls
-            .get(&cookie, 0)
-            .map_or(Control { skip_until: [0; 2], opaque: 0, whole: 0 }, |Plain(c)| c);
+        let mut control = self.controls.get(&cookie, 0).map_or(Control::nothing(cookie), |Plain(c)| c);
         change(&mut control);
         self.controls.insert(cookie, Plain(control), 0).map_err(|error| used("CONTROLS", &error))?;
         if self.posted.is_empty() {
