@@ -31,6 +31,8 @@ pub struct Connection {
     opaque: bool,
     /// Bytes of holes where the source was asked to make no event.
     suppressed: [u64; 2],
+    /// Bytes of holes before the position up to which the source was asked to make no event, whatever was lost there, too.
+    excused: [u64; 2],
     last_activity: Timestamp,
 }
 
@@ -51,6 +53,7 @@ impl Connection {
             session: Session::new(opened.earlier.map(|earlier| earlier == Earlier::Nothing)),
             opaque: false,
             suppressed: [0; 2],
+            excused: [0; 2],
             last_activity: opened.at,
         }
     }
@@ -148,13 +151,18 @@ impl Connection {
                 self.session.tally(direction),
                 self.observed(direction, closed),
                 closed.dropped[index],
-                closed.skipped[index],
+                self.skipped_as_asked(direction, closed.skipped[index]),
             )
         };
         let ledger = Ledger { directions: Direction::BOTH.map(account) };
         let violations = ledger.directions.iter().filter(|account| account.violation).count();
         out.counters.ledger_violations += violations as u64;
         ledger
+    }
+
+    /// Bytes without an event for which it was asked to make none. What it has skipped besides was needed, and is unseen.
+    fn skipped_as_asked(&self, direction: Direction, skipped: u64) -> u64 {
+        if self.opaque { skipped } else { skipped.min(self.excused[direction.index()]) }
     }
 
     /// The kernel counts from first sight on.
@@ -399,6 +407,8 @@ impl Connection {
         }
         let index = direction.index();
         let skipped = self.session.skippable(direction).min(length);
+        let asked = self.session.asked_to_skip(direction).saturating_sub(self.sequencers[index].next());
+        self.excused[index] += asked.min(length);
         let dropped = self.sequencers[index].skip_hole(length);
         self.suppressed[index] += skipped.min(length - dropped);
         out.counters.gap_bytes_dropped += dropped;

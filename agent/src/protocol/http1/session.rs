@@ -154,6 +154,11 @@ impl Session {
         }
     }
 
+    /// The position up to which the source was last asked to make no events.
+    pub(crate) const fn asked_to_skip(&self, direction: Direction) -> u64 {
+        self.readers[direction.index()].skip_until
+    }
+
     pub(super) const fn reader(&mut self, direction: Direction) -> &mut Reader {
         &mut self.readers[direction.index()]
     }

@@ -289,3 +289,20 @@ fn bytes_of_a_body_are_not_missed_with_what_follows() {
         .collect();
     assert_eq!(missing, [0, OK.len() as u64, 0]);
 }
+
+#[test]
+fn what_the_kernel_skips_is_unseen_where_it_was_needed() {
+    let mut it = Conversation::new();
+    it.receive("GET /a HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 300001\r\n\r\n");
+    // A body but for its last byte, as it was asked to.
+    it.unseen(Direction::Out, 300_000).skipped[Direction::Out.index()] = 300_000;
+    it.send("x").receive(NEXT).send(OK);
+    // And a request, which nobody asked it to.
+    let request = "GET /b HTTP/1.1\r\n\r\n".len() as u64;
+    it.unseen(Direction::In, request).skipped[Direction::In.index()] = request;
+    it.send(OK).receive(NEXT).send(OK);
+    let ledger = it.close(0);
+    let [sent, received] = ledger.directions;
+    assert!(sent.skipped >= 300_001, "{sent:?}");
+    assert_eq!((sent.unseen, received.unseen), (0, request));
+}
