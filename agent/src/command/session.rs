@@ -205,6 +205,7 @@ impl Session {
         }
         if at.0 >= self.due.scan {
             self.due.scan = at.0 + SCAN;
+            self.source.look_for_misses();
             self.scan()?;
         }
         if at.0 >= self.due.publish {
@@ -331,6 +332,7 @@ impl Session {
             }
         }
         self.obey();
+        self.source.look_for_misses();
         self.publish();
         self.funnel.feed(&Event::Shutdown { at: now()? });
         self.publish();

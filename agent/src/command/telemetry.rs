@@ -161,11 +161,11 @@ fn kernel(samples: &mut Vec<Sample>, counters: &[(Counter, u64)]) {
 }
 
 fn skipped(samples: &mut Vec<Sample>, source: &KernelSource) {
-    samples.extend(source.recursion_misses().into_iter().map(|(program, value)| Sample {
+    samples.extend(source.recursion_misses().iter().map(|(program, value)| Sample {
         name: "wirespan_bpf_recursion_misses_total",
         help: "runs that the kernel skipped, since the program was running on that processor already",
-        labels: vec![("program", program)],
-        value,
+        labels: vec![("program", program.clone())],
+        value: *value,
     }));
 }
 

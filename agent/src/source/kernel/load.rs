@@ -73,6 +73,8 @@ pub struct KernelSource {
     pub(super) logger: Option<Logger>,
     pub(super) quiet_rounds: u32,
     pub(super) undecodable: u64,
+    /// Runs that the kernel skipped, by program.
+    pub(super) misses: Vec<(String, u64)>,
     /// Bytes read since the ring was last empty, and the most of that since someone asked.
     pub(super) round_bytes: u64,
     pub(super) most_bytes: u64,
@@ -110,6 +112,7 @@ impl KernelSource {
             logger: object::logger(&mut ebpf, settings.verbose),
             quiet_rounds: 0,
             undecodable: 0,
+            misses: Vec::new(),
             round_bytes: 0,
             most_bytes: 0,
             processes: map(&mut ebpf, "PROCESSES", HashMap::try_from)?,
@@ -136,6 +139,7 @@ impl KernelSource {
             source.attach_shared(hook)?;
         }
         source.prepare_probes();
+        source.look_for_misses();
         Ok(source)
     }
 

@@ -9,17 +9,22 @@ use std::{
 use super::KernelSource;
 
 impl KernelSource {
-    /// Each loaded program with its skipped runs; programs of which the kernel does not tell (before 5.12) are left out.
+    /// Asks the kernel; costs a file for each program.
+    pub fn look_for_misses(&mut self) {
+        self.misses.clear();
+        for (name, program) in self.ebpf.programs() {
+            let Ok(fd) = program.fd() else { continue };
+            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+            let told = fs::read_to_string(path).ok().and_then(|text| misses(&text));
+            self.misses.extend(told.map(|count| (name.to_owned(), count)));
+        }
+    }
+
+    /// Each loaded program with its skipped runs, as last looked for; programs of which the kernel does not tell (before
+    /// 5.12) are left out.
     #[must_use]
-    pub fn recursion_misses(&self) -> Vec<(String, u64)> {
-        self.ebpf
-            .programs()
-            .filter_map(|(name, program)| {
-                let fd = program.fd().ok()?.as_fd().as_raw_fd();
-                let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-                Some((name.to_owned(), misses(&text)?))
-            })
-            .collect()
+    pub fn recursion_misses(&self) -> &[(String, u64)] {
+        &self.misses
     }
 }
 
