@@ -65,7 +65,6 @@ impl Default for Settings {
     }
 }
 
-/// Where the programs' own diagnostics go.
 /// The programs, attached. Dropping it detaches and frees everything, as does the death of the process.
 pub struct KernelSource {
     pub(super) ring: RingBuf<MapData>,
