@@ -57,15 +57,17 @@ impl Goroutine {
                 unsafe { (*entry).last = input };
             }
         } else if input.cookie != 0 {
-            self.put(GoInput { last: input, handed: 0 });
+            self.put(&GoInput { last: input, handed: 0 });
         }
     }
 
+    /// By reference, from map to map: a copy would cost stack, of which a program of a uprobe may have 48 bytes only
+    /// (`source::kernel::frames`).
     #[inline(always)]
-    fn put(self, input: GoInput) {
+    fn put(self, input: &GoInput) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
             // SAFETY: as above.
-            unsafe { *entry = input };
+            unsafe { *entry = *input };
         } else if GOROUTINES.insert(self.key(), input, 0).is_err() {
             add(Counter::GoroutinesFull, 1);
         }
@@ -150,7 +152,7 @@ fn caller(ctx: &ProbeContext) -> Option<Goroutine> {
     }
     let pid = Caller::current().pid;
     let found = RUNTIMES.get_ptr(pid)?;
-    // SAFETY: only user space writes values, whole, and an entry stays readable for the run of the program.
+    // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current` says.
     let runtime = unsafe { &*found };
     if runtime.kind != runtime::GO {
         return None;
@@ -183,36 +185,19 @@ pub fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
     }
     // SAFETY: the registers are the program's context.
     let key = Goroutine { id: unsafe { (*ctx.regs).rax }, ..goroutine }.key();
-    let own = GOROUTINES.get_ptr_mut(goroutine.key());
-    let Some(handed) = HANDED.get_ptr(key) else {
-        if let Some(own) = own {
-            finish_writing(own);
-        }
+    if let Some(handed) = HANDED.get_ptr(key) {
+        // SAFETY: an entry stays readable for the run of the program.
+        goroutine.put(unsafe { &*handed });
+        let _gone = HANDED.remove(key);
         return Ok(());
-    };
-    // From value to value: what lies between would cost stack, of which a program of a uprobe may have 48 bytes only
-    // (`source::kernel::frames`).
-    // SAFETY: entries stay readable for the run of the program; only this goroutine writes its own.
-    let kept = unsafe {
-        match own {
-            Some(own) => {
-                *own = *handed;
-                Ok(())
+    }
+    if let Some(own) = GOROUTINES.get_ptr_mut(goroutine.key()) {
+        // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
+        unsafe {
+            if (*own).handed != 0 {
+                *own = NOTHING;
             }
-            None => GOROUTINES.insert(goroutine.key(), &*handed, 0),
-        }
-    };
-    let _gone = HANDED.remove(key);
-    kept.map_err(|_| Counter::GoroutinesFull)
-}
-
-/// What a goroutine writes now is its own.
-#[inline(always)]
-fn finish_writing(own: *mut GoInput) {
-    // SAFETY: an entry of GOROUTINES stays readable for the run of the program; only this goroutine writes it.
-    unsafe {
-        if (*own).handed != 0 {
-            *own = NOTHING;
         }
     }
+    Ok(())
 }

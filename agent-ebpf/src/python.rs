@@ -30,7 +30,7 @@ pub fn current(caller: Caller) -> Task {
 #[inline(never)]
 pub extern "C" fn python_context(pid: u32) -> u64 {
     let Some(found) = RUNTIMES.get_ptr(pid) else { return 0 };
-    // SAFETY: only user space writes values, whole, and an entry stays readable for the run of the program.
+    // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current` says.
     let found = unsafe { &*found };
     if found.kind != runtime::CPYTHON || offset!(task_fsbase) == MISSING {
         return 0;

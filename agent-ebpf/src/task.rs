@@ -34,7 +34,9 @@ impl Task {
             return Self::NONE;
         }
         let Some(found) = RUNTIMES.get_ptr(caller.pid) else { return Self::NONE };
-        // SAFETY: only user space writes values, whole, and an entry stays readable for the run of the program.
+        // Where it becomes another process's while it is read (`socket::control`), it leads to no goroutine that took anything in
+        // and to no context.
+        // SAFETY: an entry stays readable for the run of the program.
         let runtime = unsafe { &*found };
         match runtime.kind {
             runtime::GO => goroutine(runtime),

@@ -160,7 +160,8 @@ impl Connection {
         ledger
     }
 
-    /// Bytes without an event for which it was asked to make none. What it has skipped besides was needed, and is unseen.
+    /// Of the bytes that the kernel skipped, those for which it was asked to make no event: the others were needed, and are
+    /// unseen.
     fn skipped_as_asked(&self, direction: Direction, skipped: u64) -> u64 {
         if self.opaque { skipped } else { skipped.min(self.excused[direction.index()]) }
     }

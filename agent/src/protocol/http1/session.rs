@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    /// The position up to which the source was last asked to make no events.
+    /// The end of the body for which the source was last asked to make no events.
     pub(crate) const fn asked_to_skip(&self, direction: Direction) -> u64 {
         self.readers[direction.index()].skip_until
     }

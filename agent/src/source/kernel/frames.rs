@@ -25,11 +25,15 @@ const ST: u8 = 0x02;
 const STX: u8 = 0x03;
 const MOVE: u8 = 0xbf;
 const ADD_CONSTANT: u8 = 0x07;
+const CALL: u8 = 0x85;
+/// Source register of a call of another function of the object (BPF_PSEUDO_CALL).
+const OF_FUNCTION: u8 = 1;
 
-#[derive(Default)]
 struct Function {
     frame: i32,
+    /// Those that a relocation names; of others nothing is known.
     calls: Vec<String>,
+    all_calls: usize,
 }
 
 /// How far below the frame's end these instructions reach.
@@ -57,6 +61,12 @@ fn frame(code: &[u8]) -> i32 {
     -deepest
 }
 
+/// How many calls of other functions are among these instructions.
+fn calls_of_functions(code: &[u8]) -> usize {
+    let of_function = |instruction: &&[u8]| instruction[0] == CALL && instruction[1] >> 4 == OF_FUNCTION;
+    code.chunks_exact(INSTRUCTION).filter(of_function).count()
+}
+
 /// The functions of the object by name.
 fn functions(file: &File<'_>) -> BTreeMap<String, Function> {
     let mut found = BTreeMap::new();
@@ -71,8 +81,10 @@ fn functions(file: &File<'_>) -> BTreeMap<String, Function> {
                 let target = file.symbol_by_index(target).ok()?;
                 (target.kind() == SymbolKind::Text).then(|| target.name().unwrap_or_default().to_owned())
             });
-        let function = Function { frame: frame(code), calls: calls.collect() };
-        found.insert(symbol.name().expect("functions have names").to_owned(), function);
+        let (frame, calls) = (frame(code), calls.collect());
+        let function = Function { frame, calls, all_calls: calls_of_functions(code) };
+        let name = symbol.name().expect("functions have names");
+        found.insert(name.to_owned(), function);
     }
     found
 }
@@ -90,6 +102,7 @@ fn programs_of_uprobes_have_no_stack_that_two_tasks_share() {
     while let Some(name) = open.pop() {
         let function = functions.get(name).unwrap_or_else(|| panic!("{name} is not in the object"));
         assert!(function.frame <= MOST, "{name} has a frame of {} bytes", function.frame);
+        assert_eq!(function.calls.len(), function.all_calls, "{name} calls what has no name");
         open.extend(function.calls.iter().map(String::as_str));
         seen += 1;
         assert!(seen < 100, "a function calls itself");
