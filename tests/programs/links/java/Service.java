@@ -21,12 +21,35 @@ public class Service {
     static final HttpClient CLIENT = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     static final ExecutorService WORKERS = Executors.newFixedThreadPool(16);
 
+    /** Where the call of an ID that ends in c goes, nobody listens. */
+    static String place(String path) {
+        String id = path.split("[/.]")[2];
+        if (!id.endsWith("c") || path.endsWith(".2")) {
+            return BACKEND;
+        }
+        int last = Integer.parseInt(id.substring(id.length() - 3, id.length() - 1));
+        return BACKEND.replace("127.0.0.1", "127.0.1." + last);
+    }
+
+    /** Whether a call has an answer, of whatever status. */
+    static boolean answered(String path) {
+        try {
+            blocking(path);
+            return true;
+        } catch (IOException err) {
+            return false;
+        }
+    }
+
     /** The blocking client of old, one thread from the first byte of the request to the last of the answer. */
     static int blocking(String path) throws IOException {
-        HttpURLConnection connection = (HttpURLConnection) new URL(BACKEND + path).openConnection();
+        HttpURLConnection connection = (HttpURLConnection) new URL(place(path) + path).openConnection();
+        connection.setReadTimeout(150);
         int status = connection.getResponseCode();
         try (InputStream body = status == 200 ? connection.getInputStream() : connection.getErrorStream()) {
-            body.readAllBytes();
+            if (body != null) {
+                body.readAllBytes();
+            }
         }
         return status;
     }
@@ -104,8 +127,14 @@ public class Service {
                 WORKERS.execute(() -> unchecked("/out/" + id));
                 answer(exchange);
                 break;
+            case "fallback":
+                if (!answered("/out/" + id + ".1")) {
+                    answered("/out/" + id + ".2");
+                }
+                answer(exchange);
+                break;
             default:
-                blocking("/out/" + id);
+                answered("/out/" + id);
                 answer(exchange);
         }
     }

@@ -8,17 +8,26 @@ const { PORT, BACKEND_PORT, MODE } = process.env;
 const host = MODE === 'resolve' ? 'localhost' : '127.0.0.1';
 const agent = new http.Agent({ keepAlive: MODE !== 'close', maxSockets: MODE === 'pool' ? 8 : Infinity });
 
+// Where the call of an ID that ends in c goes, nobody listens.
+function place(path) {
+  const id = path.split(/[/.]/)[2];
+  return id.endsWith('c') && !path.endsWith('.2') ? `127.0.1.${Number(id.slice(-3, -1))}` : host;
+}
+
 function call(path) {
   return new Promise((resolve, reject) => {
-    http.get({ host, port: BACKEND_PORT, path, agent }, (response) => {
+    const request = http.get({ host: place(path), port: BACKEND_PORT, path, agent }, (response) => {
       let size = 0;
       response.on('data', (chunk) => { size += chunk.length; });
       response.on('end', () => resolve({ status: response.statusCode, size }));
+      response.on('aborted', () => reject(new Error('aborted')));
     }).on('error', reject);
+    request.setTimeout(150, () => request.destroy(new Error('timeout')));
   });
 }
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const tick = () => new Promise((resolve) => { process.nextTick(resolve); });
 const turn = () => new Promise((resolve) => { setImmediate(resolve); });
 const read = () => fs.promises.readFile(__filename);
 
@@ -36,6 +45,15 @@ const ways = {
   },
   three: (id) => Promise.all([1, 2, 3].map((n) => call(`/out/${id}.${n}`))),
   row: async (id) => { await call(`/out/${id}.1`); await call(`/out/${id}.2`); },
+  chain: async (id) => { for (const n of [1, 2, 3]) await call(`/out/${id}.${n}`); },
+  'chain-tick': async (id) => { await call(`/out/${id}.1`); await tick(); await call(`/out/${id}.2`); },
+  'chain-immediate': async (id) => { await call(`/out/${id}.1`); await turn(); await call(`/out/${id}.2`); },
+  'chain3-immediate': async (id) => { for (const n of [1, 2, 3]) { await call(`/out/${id}.${n}`); if (n < 3) await turn(); } },
+  'chain3-both': async (id) => { for (const n of [1, 2, 3]) { await turn(); await call(`/out/${id}.${n}`); await tick(); } },
+  fallback: async (id) => {
+    const first = await call(`/out/${id}.1`).catch(() => ({ status: 0 }));
+    if (first.status !== 200) await call(`/out/${id}.2`);
+  },
   async: async (id) => { await null; await call(`/out/${id}.1`); await null; await call(`/out/${id}.2`); },
   // A second call where the first takes long; the first answer counts.
   hedge: (id) => Promise.race([call(`/out/${id}.1`), pause(1).then(() => call(`/out/${id}.2`))]),

@@ -13,6 +13,14 @@ BACKEND = f"http://127.0.0.1:{os.environ['BACKEND_PORT']}"
 LOOP, _, MODE = os.environ["MODE"].rpartition("-")
 
 
+def place(path):
+    """Where the call of an ID that ends in c goes, nobody listens."""
+    number = path.split("/")[2].split(".")[0]
+    if not number.endswith("c") or path.endswith(".2"):
+        return BACKEND
+    return BACKEND.replace("127.0.0.1", f"127.0.1.{int(number[-3:-1])}")
+
+
 class Service:
     def __init__(self):
         self.session = None
@@ -24,9 +32,15 @@ class Service:
         self.tasks = set()
 
     async def call(self, path):
-        async with self.session.get(BACKEND + path) as response:
+        async with self.session.get(place(path) + path) as response:
             await response.read()
             return response.status
+
+    async def attempt(self, path):
+        try:
+            return await self.call(path)
+        except (aiohttp.ClientError, asyncio.TimeoutError):
+            return 0
 
     def spawn(self, work):
         task = asyncio.create_task(work)
@@ -74,6 +88,15 @@ class Service:
             await asyncio.sleep(0.002)
             await self.call(f"/flaky/{number}.2")
 
+    async def fallback(self, number):
+        if await self.attempt(f"/out/{number}.1") != 200:
+            await self.call(f"/out/{number}.2")
+
+    async def chain(self, number):
+        for n in (1, 2, 3):
+            await self.call(f"/out/{number}.{n}")
+            await asyncio.sleep(0)
+
     async def coalesce(self, number):
         """Single flight: who asks while a call is under way waits for it."""
         if self.flight is None:
@@ -116,12 +139,16 @@ class Service:
 
     async def answer(self, request):
         way = {"poller": "plain", "pool": "plain", "batch": "merge"}.get(MODE, MODE)
-        await getattr(self, way)(request.match_info["number"])
+        try:
+            await getattr(self, way)(request.match_info["number"])
+        except (aiohttp.ClientError, asyncio.TimeoutError):
+            return web.Response(status=502, text="failed\n")
         return web.Response(text="done\n")
 
     async def running(self, _app):
         connector = aiohttp.TCPConnector(limit=8 if MODE == "pool" else 100)
-        async with aiohttp.ClientSession(connector=connector) as self.session:
+        patience = aiohttp.ClientTimeout(total=0.15)
+        async with aiohttp.ClientSession(connector=connector, timeout=patience) as self.session:
             if MODE in ("poller", "cache"):
                 self.spawn(self.poll())
             yield

@@ -39,12 +39,26 @@ def get(connection, path):
     return response.status
 
 
+def place(path):
+    """Where the call of an ID that ends in c goes, nobody listens."""
+    number = path.split("/")[2].split(".")[0]
+    refused = number.endswith("c") and not path.endswith(".2")
+    return f"127.0.1.{int(number[-3:-1])}" if refused else "127.0.0.1"
+
+
 def once(path):
-    connection = http.client.HTTPConnection("127.0.0.1", BACKEND)
+    connection = http.client.HTTPConnection(place(path), BACKEND, timeout=0.15)
     try:
         return get(connection, path)
     finally:
         connection.close()
+
+
+def attempt(path):
+    try:
+        return once(path)
+    except (OSError, http.client.HTTPException):
+        return 0
 
 
 def pooled(path):
@@ -72,13 +86,20 @@ def application(environ, start_response):
     elif MODE == "retry":
         if once(f"/flaky/{number}.1") != 200:
             once(f"/flaky/{number}.2")
+    elif MODE == "fallback":
+        if attempt(f"/out/{number}.1") != 200:
+            once(f"/out/{number}.2")
     elif MODE == "after":
         # Fire and forget: another thread makes the call, perhaps after the answer.
         threading.Thread(target=once, args=(f"/out/{number}",), daemon=True).start()
-    else:
-        once(f"/out/{number}")
+    elif attempt(f"/out/{number}") != 200:
+        return respond(start_response, "502 Bad Gateway")
+    return respond(start_response, "200 OK")
+
+
+def respond(start_response, status):
     body = b"done\n"
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
 

@@ -22,6 +22,17 @@ pub(super) struct App {
     pub(super) database: Option<Database>,
     /// Further lines of the agent's configuration.
     pub(super) config: &'static str,
+    /// How it takes calls that fail; `None`: it is not asked to.
+    pub(super) survives: Option<Survives>,
+}
+
+/// The failures that an application answers with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Survives {
+    /// All but refused connects: it connects to the backend alone.
+    NotRefused,
+    /// All, and it connects to `127.0.1.N` for an ID that says so.
+    Refused,
 }
 
 /// What is started, and by which runtime; texts are files in `tests/programs/links`.
@@ -57,12 +68,16 @@ pub(super) enum Program {
 use Program::{Go, Gunicorn, Haproxy, Java, Maven, Nginx, Node, Npm, Puma, Python, Rust, Served, Uvicorn};
 
 const fn app(name: &'static str, program: Program, mode: &'static str, calls: u64, floor: f64) -> App {
-    App { name, program, mode, calls, floor, database: None, config: "" }
+    App { name, program, mode, calls, floor, database: None, config: "", survives: None }
 }
 
 impl App {
     const fn asking(self, database: Database) -> Self {
         Self { database: Some(database), ..self }
+    }
+
+    const fn surviving(self, survives: Survives) -> Self {
+        Self { survives: Some(survives), ..self }
     }
 
     const fn configured(self, config: &'static str) -> Self {
@@ -73,20 +88,22 @@ impl App {
 const NODE: Program = Node("server.js");
 const NPM: Program = Npm("server.js");
 const AIO: Program = Python("aio.py");
+const NOT_REFUSED: Survives = Survives::NotRefused;
+const REFUSED: Survives = Survives::Refused;
 const QUEUE: Program = Python("workers.py");
 const SERVICE: Program = Java("Service", 11);
 const GO: Program = Go("service");
 const RUST: Program = Rust("links");
 
 pub(super) const APPS: &[App] = &[
-    app("nginx", Nginx { keepalive: true, workers: 1 }, "in", 1, 99.0),
-    app("nginx-close", Nginx { keepalive: false, workers: 1 }, "in", 1, 99.0),
+    app("nginx", Nginx { keepalive: true, workers: 1 }, "in", 1, 99.0).surviving(REFUSED),
+    app("nginx-close", Nginx { keepalive: false, workers: 1 }, "in", 1, 99.0).surviving(REFUSED),
     app("nginx-workers", Nginx { keepalive: true, workers: 2 }, "in", 1, 99.0),
     app("nginx-same", Nginx { keepalive: true, workers: 1 }, "same", 1, 99.0),
     app("nginx-big", Nginx { keepalive: true, workers: 1 }, "big", 1, 99.0),
     app("nginx-mirror", Nginx { keepalive: true, workers: 1 }, "mirror", 2, 45.0),
-    app("haproxy-1", Haproxy { threads: 1, reuse: "safe" }, "in", 1, 97.0),
-    app("haproxy-2", Haproxy { threads: 2, reuse: "safe" }, "in", 1, 97.0),
+    app("haproxy-1", Haproxy { threads: 1, reuse: "safe" }, "in", 1, 97.0).surviving(NOT_REFUSED),
+    app("haproxy-2", Haproxy { threads: 2, reuse: "safe" }, "in", 1, 97.0).surviving(NOT_REFUSED),
     app("haproxy-rewrite", Haproxy { threads: 1, reuse: "always" }, "rewrite", 1, 0.0),
     app("haproxy-same", Haproxy { threads: 1, reuse: "always" }, "same", 1, 0.0),
     app("apache", Served(&servers::APACHE), "in", 1, 99.0),
@@ -100,9 +117,10 @@ pub(super) const APPS: &[App] = &[
     app("starman", Served(&servers::STARMAN), "plain", 1, 99.0),
     app("mojolicious", Served(&servers::MOJOLICIOUS), "plain", 1, 0.0),
     app("erlang", Served(&servers::ERLANG), "plain", 1, 0.0),
-    app("python-threads", Python("threads.py"), "plain", 1, 99.0),
+    app("python-threads", Python("threads.py"), "plain", 1, 99.0).surviving(REFUSED),
     app("python-threads-pool", Python("threads.py"), "pool", 1, 99.0),
     app("python-threads-retry", Python("threads.py"), "retry", 2, 99.0),
+    app("python-threads-fallback", Python("threads.py"), "fallback", 1, 99.0).surviving(REFUSED),
     app("python-threads-poller", Python("threads.py"), "poller", 1, 99.0),
     app("python-threads-after", Python("threads.py"), "after", 1, 0.0),
     app("python-threads-fanout", Python("threads.py"), "fanout", 2, 0.0),
@@ -114,12 +132,14 @@ pub(super) const APPS: &[App] = &[
     app("gunicorn-gthread", Gunicorn("gthread"), "plain", 1, 99.0),
     app("gunicorn-gevent", Gunicorn("gevent"), "plain", 1, 97.0),
     app("gunicorn-gevent-poller", Gunicorn("gevent"), "poller", 1, 0.0),
-    app("aiohttp", AIO, "plain", 1, 99.0),
+    app("aiohttp", AIO, "plain", 1, 99.0).surviving(REFUSED),
     app("aiohttp-sleep", AIO, "sleep", 1, 99.0),
     app("aiohttp-thread", AIO, "thread", 1, 99.0),
     app("aiohttp-row", AIO, "row", 2, 99.0),
     app("aiohttp-gather", AIO, "gather", 3, 0.0),
     app("aiohttp-retry", AIO, "retry", 2, 99.0),
+    app("aiohttp-fallback", AIO, "fallback", 1, 99.0).surviving(REFUSED),
+    app("aiohttp-chain", AIO, "chain", 3, 95.0),
     app("aiohttp-poller", AIO, "poller", 1, 97.0),
     app("aiohttp-after", AIO, "after", 1, 0.0),
     app("aiohttp-pool", AIO, "pool", 1, 0.0),
@@ -136,12 +156,12 @@ pub(super) const APPS: &[App] = &[
     app("twisted", Python("twisted_service.py"), "plain", 1, 0.0),
     app("twisted-delay", Python("twisted_service.py"), "delay", 1, 0.0),
     app("twisted-poller", Python("twisted_service.py"), "poller", 1, 0.0),
-    app("node", NODE, "plain", 1, 99.0),
-    app("node-close", NODE, "close", 1, 99.0),
+    app("node", NODE, "plain", 1, 99.0).surviving(REFUSED),
+    app("node-close", NODE, "close", 1, 99.0).surviving(REFUSED),
     app("node-pool", NODE, "pool", 1, 95.0),
     app("node-fetch", NODE, "fetch", 1, 99.0),
     app("node-resolve", NODE, "resolve", 1, 99.0),
-    app("node-timer", NODE, "timer", 1, 99.0),
+    app("node-timer", NODE, "timer", 1, 99.0).surviving(REFUSED),
     app("node-immediate", NODE, "immediate", 1, 97.0),
     app("node-file", NODE, "file", 1, 97.0),
     app("node-mixed", NODE, "mixed", 1, 97.0),
@@ -151,6 +171,12 @@ pub(super) const APPS: &[App] = &[
     app("node-big", NODE, "big", 1, 97.0),
     app("node-big-timer", NODE, "bigtimer", 1, 95.0),
     app("node-retry", NODE, "retry", 2, 30.0),
+    app("node-fallback", NODE, "fallback", 1, 99.0).surviving(REFUSED),
+    app("node-chain", NODE, "chain", 3, 95.0),
+    app("node-chain-tick", NODE, "chain-tick", 2, 95.0),
+    app("node-chain-immediate", NODE, "chain-immediate", 2, 95.0),
+    app("node-chain3-immediate", NODE, "chain3-immediate", 3, 95.0),
+    app("node-chain3-both", NODE, "chain3-both", 3, 0.0),
     app("node-poller", NODE, "poller", 1, 95.0),
     app("node-after", NODE, "after", 1, 0.0),
     app("node-later", NODE, "later", 1, 0.0),
@@ -167,9 +193,10 @@ pub(super) const APPS: &[App] = &[
     app("node-postgres-after", NPM, "postgres-after", 1, 0.0).asking(Postgres),
     app("node-undici", NPM, "undici", 1, 97.0),
     app("node-undici-pipelining", NPM, "undici-pipelining", 1, 0.0),
-    app("java-blocking", SERVICE, "plain", 1, 99.0),
+    app("java-blocking", SERVICE, "plain", 1, 99.0).surviving(REFUSED),
     app("java-blocking-row", SERVICE, "row", 2, 99.0),
     app("java-retry", SERVICE, "retry", 2, 99.0),
+    app("java-fallback", SERVICE, "fallback", 1, 99.0).surviving(REFUSED),
     app("java-poller", SERVICE, "poller", 1, 99.0),
     app("java-after", SERVICE, "after", 1, 0.0),
     app("java-executor", SERVICE, "executor", 1, 0.0),
@@ -181,9 +208,9 @@ pub(super) const APPS: &[App] = &[
     app("vertx-own", Maven("Reactive"), "own", 1, 95.0),
     app("vertx-shared", Maven("Reactive"), "shared", 1, 0.0),
     app("vertx-delay", Maven("Reactive"), "delay", 1, 0.0),
-    app("go", GO, "plain", 1, 99.0),
+    app("go", GO, "plain", 1, 99.0).surviving(REFUSED),
     // Without its edge, and by threads: which of them takes over whose work is up to the scheduler.
-    app("go-threads", GO, "plain", 1, 50.0).configured("causality: { goroutine: false }"),
+    app("go-threads", GO, "plain", 1, 50.0).configured("causality: { goroutine: false }").surviving(REFUSED),
     app("go-row", GO, "row", 2, 99.0),
     app("go-timer", GO, "timer", 1, 99.0),
     app("go-goroutine", GO, "goroutine", 1, 99.0),
@@ -191,6 +218,7 @@ pub(super) const APPS: &[App] = &[
     app("go-proxy", GO, "proxy", 1, 99.0),
     app("go-big", GO, "big", 1, 0.0),
     app("go-retry", GO, "retry", 2, 99.0),
+    app("go-fallback", GO, "fallback", 1, 99.0).surviving(REFUSED),
     app("go-poller", GO, "poller", 1, 99.0),
     app("go-after", GO, "after", 1, 0.0),
     app("go-pool", GO, "pool", 1, 0.0),
@@ -201,8 +229,9 @@ pub(super) const APPS: &[App] = &[
     app("go-batch", GO, "batch", 0, 0.0),
     app("fasthttp", Go("fast"), "plain", 1, 99.0),
     app("fasthttp-fanout", Go("fast"), "fanout", 2, 0.0),
-    app("tokio", RUST, "plain", 1, 90.0),
+    app("tokio", RUST, "plain", 1, 90.0).surviving(REFUSED),
     app("tokio-row", RUST, "row", 2, 75.0),
+    app("tokio-fallback", RUST, "fallback", 1, 75.0).surviving(REFUSED),
     app("tokio-sleep", RUST, "sleep", 1, 40.0),
     app("tokio-spawn", RUST, "spawn", 1, 45.0),
     app("tokio-after", RUST, "after", 1, 0.0),

@@ -2,7 +2,7 @@
 //! in another order than they were made. It is part of the bench so that it counts the calls, and it is not traced.
 //!
 //! `/big/…` is answered by 400 kB, `/flaky/ID.1` by 503 (each further try succeeds), `/…/same` by a length that no other
-//! answer of this backend has, everything else by a few bytes.
+//! answer of this backend has, an ID with a letter fails as [`Failure`] says, everything else is answered by a few bytes.
 
 use std::{
     io::{self, BufReader, Write as _},
@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::http;
+use super::{failure::Failure, http};
 
 /// The longest that an answer takes, in microseconds.
 const DELAY: u64 = 2_000;
@@ -92,6 +92,11 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             number = shared.calls.fetch_add(1, Ordering::Relaxed);
         }
         thread::sleep(Duration::from_micros(scrambled(number) % DELAY));
+        if let Some(failure) = Failure::of_call(target)
+            && failure.ends(stream)?
+        {
+            return Ok(());
+        }
         (&*stream).write_all(&answer(target, number, request.closes))?;
         if request.closes {
             return Ok(());
@@ -102,10 +107,11 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
 
 /// `number` is that of the call.
 fn answer(target: &str, number: u64, closes: bool) -> Vec<u8> {
-    let status = if target.starts_with("/flaky/") && target.ends_with(".1") {
-        "503 Service Unavailable"
-    } else {
-        "200 OK"
+    let flaky = target.starts_with("/flaky/") && target.ends_with(".1");
+    let status = match Failure::of_call(target) {
+        Some(_) => "500 Internal Server Error",
+        None if flaky => "503 Service Unavailable",
+        None => "200 OK",
     };
     let length = match target {
         _ if target.starts_with("/big/") => LARGE,
@@ -137,9 +143,13 @@ mod tests {
 
     #[test]
     fn answers_have_the_length_that_they_say() {
-        for (target, status) in
-            [("/out/1", "200"), ("/big/1", "200"), ("/flaky/7.1", "503"), ("/flaky/7.2", "200")]
-        {
+        for (target, status) in [
+            ("/out/1", "200"),
+            ("/big/1", "200"),
+            ("/flaky/7.1", "503"),
+            ("/flaky/7.2", "200"),
+            ("/out/1e", "500"),
+        ] {
             let bytes = answer(target, 7, false);
             let message = http::read(&mut bytes.as_slice(), true).unwrap().unwrap();
             assert!(message.start.contains(status) && !message.closes, "{target}: {message:?}");

@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use super::{http, interrupted};
+use super::{
+    failure::{Failing, Failure},
+    http, interrupted,
+};
 
 /// An application that does not answer within this time fails the request.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -80,6 +83,9 @@ pub(super) struct Load {
     pub(super) requests: u64,
     /// All paths are the same, without a number.
     pub(super) same: bool,
+    pub(super) failing: Failing,
+    /// The application connects where a failing request says.
+    pub(super) refuses: bool,
 }
 
 /// Sends requests to a port of loopback. `wanted` says whether the application has made less than this share (parts, of so
@@ -118,7 +124,8 @@ impl Drive {
             if number >= until {
                 return;
             }
-            let done = client.request(&path(self.load, number));
+            let failure = self.load.failing.failure(number, self.load.requests, self.load.refuses);
+            let done = client.request(&path(self.load, number, failure), failure.is_some());
             let mut outcome = self.outcome.lock().expect("no thread panics with it");
             let Err(err) = done else {
                 outcome.answered += 1;
@@ -133,8 +140,9 @@ impl Drive {
     }
 }
 
-fn path(load: Load, number: u64) -> String {
-    if load.same { "/in/same".to_owned() } else { format!("/in/{}", FIRST + number) }
+fn path(load: Load, number: u64, failure: Option<Failure>) -> String {
+    let letter = failure.map(|failure| failure.letter().to_string()).unwrap_or_default();
+    if load.same { "/in/same".to_owned() } else { format!("/in/{}{letter}", FIRST + number) }
 }
 
 /// One connection, made again when the application closes it.
@@ -144,7 +152,8 @@ struct Client {
 }
 
 impl Client {
-    fn request(&mut self, path: &str) -> io::Result<()> {
+    /// `fails`: the application may answer with an error.
+    fn request(&mut self, path: &str, fails: bool) -> io::Result<()> {
         let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAccept: */*\r\n\r\n", self.port);
         let mut reader = match self.stream.take() {
             Some(reader) => reader,
@@ -153,7 +162,7 @@ impl Client {
         reader.get_mut().write_all(head.as_bytes())?;
         let answer = http::read(&mut reader, true)?
             .ok_or_else(|| io::Error::other("the application closed the connection"))?;
-        if !answer.succeeded() {
+        if !answer.succeeded() && !fails {
             return Err(io::Error::other(answer.start));
         }
         if !answer.closes {

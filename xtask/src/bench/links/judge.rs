@@ -1,13 +1,15 @@
 //! Which links are right: the numbers in the paths are the truth, the agent's spans are what is judged.
 //!
 //! `/in/ID` is a request; `/out/ID`, `/out/ID.2`, `/big/ID` … are calls that it caused; `/batch/ID,ID` is caused by each of
-//! these; `/poll/…` by none. Where all requests are the same (`/in/same`), each answer has a length of its own, which is then
+//! these; `/poll/…` by none. A refused connect to `127.0.1.N` was caused by the request whose ID ends in N. Where all requests are the same (`/in/same`), each answer has a length of its own, which is then
 //! the number. A call whose parent is another request than a cause of it is *wrong*, so is one that has a
 //! cause nowhere and yet a parent, and a request that has a parent (who sent it is not traced).
 
 use std::collections::{BTreeMap, HashMap};
 
 use wirespan_tests::span::{Kind, SpanRow};
+
+use super::failure::Failure;
 
 /// So many calls of a run say nothing about how many links are right: belief is earned.
 const UNCOUNTED: usize = 30;
@@ -17,15 +19,20 @@ const EXAMPLES: usize = 5;
 /// What stands in the path in place of a number.
 const SAME: &str = "same";
 const SIZE: &str = "http.response.body.size";
+/// Where an application is sent to be refused.
+const REFUSING: &str = "127.0.1.";
 
 /// What the spans of one run, or of several, came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Calls seen that have a cause, the first [`UNCOUNTED`] included.
     pub(super) calls: u64,
-    /// Of these, without the first: their parent is their cause, or they have none.
+    /// Of those that were answered, without the first: their parent is their cause, or they have none.
     pub(super) right: u64,
     pub(super) orphans: u64,
+    /// The same of those that were not.
+    pub(super) failed_right: u64,
+    pub(super) failed_orphans: u64,
     /// Wrong parents of all spans.
     pub(super) wrong: u64,
     /// Calls without a cause, which must have no parent.
@@ -47,11 +54,19 @@ impl Verdict {
         percent(self.orphans, self.right + self.orphans + self.wrong)
     }
 
+    /// Percent of the counted calls without an answer that have their parent; nothing where there are none.
+    pub(super) fn failed_right_percent(&self) -> Option<f64> {
+        let all = self.failed_right + self.failed_orphans;
+        (all > 0).then(|| percent(self.failed_right, all))
+    }
+
     /// Adds those of another run.
     pub(super) fn add(&mut self, other: &Self) {
         self.calls += other.calls;
         self.right += other.right;
         self.orphans += other.orphans;
+        self.failed_right += other.failed_right;
+        self.failed_orphans += other.failed_orphans;
         self.wrong += other.wrong;
         self.causeless += other.causeless;
         for (evidence, count) in &other.evidence {
@@ -85,8 +100,7 @@ pub(super) fn judge(spans: &[SpanRow]) -> Verdict {
     for span in calls {
         let causes = causes(span);
         let parent = span.parent.as_deref().map(|id| known.get(id).copied());
-        if causes.is_empty() {
-            // A failed connect has no path and no cause that can be proven.
+        if causes.is_none() {
             verdict.causeless += 1;
             if parent.is_some() {
                 verdict.wrong(|| shown(span, parent));
@@ -95,11 +109,15 @@ pub(super) fn judge(spans: &[SpanRow]) -> Verdict {
         }
         verdict.calls += 1;
         ordinal += 1;
-        let is_counted = ordinal > UNCOUNTED;
+        let is_counted = u64::from(ordinal > UNCOUNTED);
+        let (right, orphans) = match causes.have_failed() {
+            false => (&mut verdict.right, &mut verdict.orphans),
+            true => (&mut verdict.failed_right, &mut verdict.failed_orphans),
+        };
         match parent {
-            None => verdict.orphans += u64::from(is_counted),
+            None => *orphans += is_counted,
             Some(Some(request)) if is_cause(request, span, &causes) => {
-                verdict.right += u64::from(is_counted);
+                *right += is_counted;
                 verdict.first_link.get_or_insert(ordinal);
             }
             Some(_) => verdict.wrong(|| shown(span, parent)),
@@ -118,24 +136,65 @@ pub(super) fn judge(spans: &[SpanRow]) -> Verdict {
 }
 
 /// The requests that caused a call.
-fn causes(call: &SpanRow) -> Vec<&str> {
-    let mut parts = call.path().split('/').skip(1);
-    let (Some(kind), Some(tail)) = (parts.next(), parts.next()) else { return Vec::new() };
-    if kind == "poll" {
-        return Vec::new();
-    }
-    if tail == SAME {
-        return vec![call.attribute(SIZE)];
-    }
-    tail.split('.').next().unwrap_or_default().split(',').filter(|id| !id.is_empty()).collect()
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Causes<'a> {
+    /// None of them.
+    Nothing,
+    /// Those with these IDs. `failed`: the call was not answered.
+    Ids { ids: Vec<&'a str>, failed: bool },
+    /// One that was open, with an ID that ends in these two digits, and that was to be refused.
+    Refused(u64),
 }
 
-fn is_cause(request: &SpanRow, call: &SpanRow, causes: &[&str]) -> bool {
+impl Causes<'_> {
+    const fn is_none(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    const fn have_failed(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Ids { failed: true, .. })
+    }
+}
+
+fn causes(call: &SpanRow) -> Causes<'_> {
+    let path = call.path();
+    if path.is_empty() {
+        let peer = call.attribute("network.peer.address");
+        let digits = peer.strip_prefix(REFUSING).and_then(|digits| digits.parse().ok());
+        return digits.map_or(Causes::Nothing, Causes::Refused);
+    }
+    let mut parts = path.split('/').skip(1);
+    let (Some(kind), Some(tail)) = (parts.next(), parts.next()) else { return Causes::Nothing };
+    if kind == "poll" {
+        return Causes::Nothing;
+    }
+    if tail == SAME {
+        return Causes::Ids { ids: vec![call.attribute(SIZE)], failed: false };
+    }
+    let ids = tail.split('.').next().unwrap_or_default();
+    let ids: Vec<_> = ids.split(',').filter(|id| !id.is_empty()).collect();
+    if ids.is_empty() {
+        return Causes::Nothing;
+    }
+    let failed = Failure::of_call(path).is_some_and(|failure| failure != Failure::Error);
+    Causes::Ids { ids, failed }
+}
+
+fn is_cause(request: &SpanRow, call: &SpanRow, causes: &Causes<'_>) -> bool {
     let mut id = request.path().strip_prefix("/in/").unwrap_or_default();
     if id == SAME {
         id = request.attribute(SIZE);
     }
-    request.kind == Kind::Server && request.trace == call.trace && causes.contains(&id)
+    let caused = match causes {
+        Causes::Nothing => false,
+        Causes::Ids { ids, .. } => ids.contains(&id),
+        Causes::Refused(digits) => {
+            let number = id.strip_suffix(Failure::Refused.letter()).and_then(|id| id.parse::<u64>().ok());
+            let open = (request.start..=request.end).contains(&call.start);
+            open && number.is_some_and(|number| number % 100 == *digits)
+        }
+    };
+    request.kind == Kind::Server && request.trace == call.trace && caused
 }
 
 fn shown(span: &SpanRow, parent: Option<Option<&SpanRow>>) -> String {
@@ -226,11 +285,49 @@ mod tests {
     #[test]
     fn each_merged_request_is_a_cause() {
         let call = |path| span(Kind::Client, "c", None, path, 0);
-        assert_eq!(causes(&call("/batch/4,5,6")), ["4", "5", "6"]);
-        assert_eq!(causes(&call("/out/12.3")), ["12"]);
+        let ids = |ids: &[&'static str], failed| Causes::Ids { ids: ids.to_vec(), failed };
+        assert_eq!(causes(&call("/batch/4,5,6")), ids(&["4", "5", "6"], false));
+        assert_eq!(causes(&call("/out/12.3")), ids(&["12"], false));
+        assert_eq!(causes(&call("/out/12h")), ids(&["12h"], true));
+        assert_eq!(causes(&call("/out/12e")), ids(&["12e"], false), "answered");
+        assert_eq!(causes(&call("/out/12t.2")), ids(&["12t"], false), "the call after the one that failed");
         for path in ["/poll/7", "/", ""] {
-            assert!(causes(&call(path)).is_empty(), "{path}");
+            assert!(causes(&call(path)).is_none(), "{path}");
         }
+    }
+
+    #[test]
+    fn calls_that_fail_count_apart() {
+        let mut spans = run(Some);
+        for request in [33, 36, 39] {
+            for span in &mut spans[2 * request..2 * request + 2] {
+                let path = span.attributes.get_mut("url.path").unwrap();
+                path.push('h');
+            }
+        }
+        spans[73].parent = None;
+        let verdict = judge(&spans);
+        assert_eq!(
+            (verdict.right, verdict.failed_right, verdict.failed_orphans, verdict.wrong),
+            (7, 2, 1, 0)
+        );
+        assert!((verdict.failed_right_percent().unwrap() - 66.66).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_refused_connect_belongs_to_an_open_request_that_was_to_be_refused() {
+        let judged = |path: &str, peer: &str, at| {
+            let mut spans = run(Some);
+            spans.push(span(Kind::Server, "r", None, path, 1_000));
+            spans.push(span(Kind::Client, "c", Some("r"), "", at));
+            spans.last_mut().unwrap().attributes.insert("network.peer.address".to_owned(), peer.to_owned());
+            let verdict = judge(&spans);
+            (verdict.failed_right, verdict.wrong)
+        };
+        assert_eq!(judged("/in/1000107c", "127.0.1.7", 1_001), (1, 0));
+        assert_eq!(judged("/in/1000108c", "127.0.1.7", 1_001), (0, 1));
+        assert_eq!(judged("/in/1000107", "127.0.1.7", 1_001), (0, 1));
+        assert_eq!(judged("/in/1000107c", "127.0.1.7", 1_002), (0, 1), "it was over");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod apps;
 mod backend;
 mod database;
 mod driver;
+mod failure;
 mod http;
 mod install;
 mod judge;
@@ -27,9 +28,10 @@ use anyhow::{Context as _, Result, bail};
 use self::{
     apps::{APPS, App},
     driver::Concurrency,
+    failure::Failing,
     install::Toolbox,
     report::{Report, Sample},
-    row::Rig,
+    row::{Rig, Run},
 };
 use crate::{build, setup, sh};
 
@@ -41,7 +43,11 @@ pub(crate) struct Arguments {
     /// Connections that the driver keeps busy; `ramp`: 1, 64, 1, 8 and 32 in turn
     #[arg(long, value_delimiter = ',', default_value = "1,8,32,64,ramp")]
     concurrency: Vec<Concurrency>,
-    /// Calls per application, over all concurrencies
+    /// Percent of the calls that fail, in five ways; `down`: all of the middle third. Applications that end on a failed call
+    /// are left out where it is not 0
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    failing: Vec<Failing>,
+    /// Calls per application, over all concurrencies, for each kind of failing
     #[arg(long, default_value_t = 20_500)]
     calls: u64,
     /// The agent's binary; a release build of this workspace without it
@@ -111,19 +117,21 @@ fn measure(arguments: &Arguments, apps: &[&App], agent: PathBuf) -> Result<ExitC
                 continue;
             }
         };
-        for &concurrency in &arguments.concurrency {
-            let calls = arguments.calls.div_ceil(runs);
-            let sample = rig.run(app, &tools, concurrency, calls);
-            if interrupted() {
-                report.finish(arguments.markdown);
-                bail!("interrupted");
+        for &failing in arguments.failing.iter().filter(|failing| failing.none() || app.survives.is_some()) {
+            for &concurrency in &arguments.concurrency {
+                let calls = arguments.calls.div_ceil(runs);
+                let sample = rig.run(app, &tools, Run { concurrency, failing, calls });
+                if interrupted() {
+                    report.finish(arguments.markdown);
+                    bail!("interrupted");
+                }
+                match sample {
+                    Ok(sample) => report.add(app, sample),
+                    Err(err) => report.fail(app, concurrency, &format!("{err:#}")),
+                }
             }
-            match sample {
-                Ok(sample) => report.add(app, sample),
-                Err(err) => report.fail(app, concurrency, &format!("{err:#}")),
-            }
+            report.close(app);
         }
-        report.close(app);
     }
     report.finish(arguments.markdown);
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -16,9 +16,10 @@ use wirespan_tests::{
 
 use super::{
     Sample,
-    apps::App,
+    apps::{App, Survives},
     backend::Backend,
     driver::{self, Concurrency, Load},
+    failure::Failing,
     install::Tools,
     judge::judge,
     start,
@@ -31,6 +32,15 @@ const QUIET: Duration = Duration::from_millis(600);
 /// Where several requests share a call, no more than this many per call are sent.
 const SHARED_BY: u64 = 20;
 
+/// What one run does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) concurrency: Concurrency,
+    pub(super) failing: Failing,
+    /// About so many.
+    pub(super) calls: u64,
+}
+
 /// What every run needs.
 #[derive(Debug)]
 pub(super) struct Rig {
@@ -42,30 +52,19 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// Runs an application until it has made about so many calls.
-    pub(super) fn run(
-        &self,
-        app: &App,
-        tools: &Tools,
-        concurrency: Concurrency,
-        calls: u64,
-    ) -> Result<Sample> {
+    /// Runs an application until it has made about as many calls as are asked for.
+    pub(super) fn run(&self, app: &App, tools: &Tools, run: Run) -> Result<Sample> {
         let dir = Directory::create(self.dir.join(format!("run-{}", std::process::id())))?;
-        let done = self.run_in(&dir.0, app, tools, concurrency, calls);
+        let done = self.run_in(&dir.0, app, tools, run);
         if let Some(keep) = &self.keep {
-            self.keep(&dir.0, &keep.join(format!("{}-{concurrency}", app.name)))?;
+            let fails = if run.failing.none() { String::new() } else { format!("-fails-{}", run.failing) };
+            self.keep(&dir.0, &keep.join(format!("{}-{}{fails}", app.name, run.concurrency)))?;
         }
         done
     }
 
-    fn run_in(
-        &self,
-        dir: &Path,
-        app: &App,
-        tools: &Tools,
-        concurrency: Concurrency,
-        calls: u64,
-    ) -> Result<Sample> {
+    fn run_in(&self, dir: &Path, app: &App, tools: &Tools, run: Run) -> Result<Sample> {
+        let Run { concurrency, failing, calls } = run;
         let backend = Backend::start()?;
         let cgroup = Cgroup::create("links")?;
         let running = start::start(app, tools, backend.port, &cgroup, dir)?;
@@ -78,6 +77,8 @@ impl Rig {
             concurrency,
             requests: if app.calls == 0 { calls * SHARED_BY } else { calls.div_ceil(app.calls) },
             same: app.mode == "same",
+            failing,
+            refuses: app.survives == Some(Survives::Refused),
         };
         let outcome = driver::drive(running.port, load, &|part, parts| {
             app.calls > 0 || backend.calls() - before < calls * part / parts
@@ -98,7 +99,7 @@ impl Rig {
             running.last_words()
         );
         let spans = span::read(&file).context("no span was exported")?;
-        Ok(Sample { concurrency, made, verdict: judge(&spans), losses: losses(&metrics) })
+        Ok(Sample { concurrency, failing, made, verdict: judge(&spans), losses: losses(&metrics) })
     }
 
     fn keep(&self, from: &Path, to: &Path) -> Result<()> {
