@@ -130,7 +130,8 @@ fn open<C: EbpfContext>(
         }
     }
     state.flags = if own { conn_flags::OWN } else { 0 };
-    state.errno = 0;
+    // The peer may have reset it before anyone read from it.
+    state.errno = kernel::error(sock) as u16;
     state.told = 0;
     let first = CONNECTIONS.insert(cookie, &*state, BPF_NOEXIST).is_ok();
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return Err(Counter::ConnectionsFull) };
