@@ -28,6 +28,8 @@ pub struct Offsets {
     pub sock_protocol: u32,
     pub sock_flags: u32,
     pub sock_err: u32,
+    /// Byte whose two lowest bits are `sk_shutdown`.
+    pub sock_shutdown: u32,
     /// Byte and mask of the one-bit field `sk_kern_sock`.
     pub sock_kern_byte: u32,
     pub sock_kern_mask: u32,
@@ -83,6 +85,7 @@ impl Offsets {
         sock_protocol: 0,
         sock_flags: 0,
         sock_err: 0,
+        sock_shutdown: 0,
         sock_kern_byte: 0,
         sock_kern_mask: 0,
         net_inum: 0,
@@ -116,7 +119,7 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 42 * 4);
+const _: () = assert!(size_of::<Offsets>() == 43 * 4);
 
 /// What this run fixed before the programs were loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

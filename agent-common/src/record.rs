@@ -20,6 +20,7 @@ pub mod kind {
     pub const EXIT: u8 = 10;
     pub const LISTEN: u8 = 11;
     pub const CGROUP: u8 = 12;
+    pub const LOCAL_CLOSED: u8 = 13;
 }
 
 /// Bits of `Transfer::flags`.
@@ -125,6 +126,26 @@ pub struct HalfClosed {
 }
 
 const _: () = assert!(size_of::<HalfClosed>() == 32);
+
+/// Bit of `LocalClosed::header.flags`: the peer's FIN had come before.
+pub const PEER_FINISHED: u8 = 1;
+
+/// The program has let go of a connection: it can neither send nor receive on it any more. Stands for the [`HalfClosed`] of
+/// direction out where both come at once. [`Closed`] follows when TCP is through with it.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct LocalClosed {
+    pub header: Header,
+    pub cookie: u64,
+    /// Where either direction ends, out and in.
+    pub position: [u64; 2],
+    /// The thread that closed it.
+    pub pid: u32,
+    pub tid: u32,
+}
+
+const _: () = assert!(size_of::<LocalClosed>() == 48);
 
 /// The end of a connection, with the kernel's counts (out, in).
 #[derive(Debug, Clone, Copy)]

@@ -23,6 +23,8 @@ pub mod conn_flags {
     pub const DRAINING: u32 = 32;
     /// Out is framed by chunks: calls are captured whole. In: the bit after it.
     pub const WHOLE_OUT: u32 = 64;
+    /// The program let go of it, and that was reported.
+    pub const LOCAL_CLOSED: u32 = 256;
     /// A connection of the agent's own exporter, seen from the collector: never traced.
     pub const OWN: u32 = 16;
 }

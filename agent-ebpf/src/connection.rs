@@ -1,10 +1,10 @@
-//! The life of a connection: cookie, first sight, position, half-close, end. What comes before it is in `connect.rs`.
+//! The life of a connection: cookie, first sight, position. What comes before it is in `connect.rs`, its end in `close.rs`.
 
 use core::ptr::write_volatile;
 
 use agent_common::{
-    Closed, Connection, Counter, FIRST_POSITION, HalfClosed, LastInput, MISSING, Opened, ProcessRecord,
-    UNKNOWN_EARLIER, conn_flags, kind,
+    Connection, Counter, FIRST_POSITION, LastInput, MISSING, Opened, ProcessRecord, UNKNOWN_EARLIER,
+    conn_flags, kind,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -13,11 +13,11 @@ use aya_ebpf::{
 };
 
 use crate::{
-    connect,
+    close, connect,
     context::Caller,
     count::add,
     kernel::{self, Sock},
-    maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, SCRATCH, SWITCHES, offset, tunable},
+    maps::{CONNECTIONS, OWN_FLOWS, SCRATCH, offset, tunable},
     process, ring,
     socket::{IN, OUT},
 };
@@ -31,9 +31,11 @@ const PASSIVE_ESTABLISHED_CB: u32 = 5;
 const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
 const FIN_WAIT1: i32 = 4;
+const FIN_WAIT2: i32 = 5;
 const CLOSE: i32 = 7;
 const LAST_ACK: i32 = 9;
 const LISTEN: i32 = 10;
+const CLOSING: i32 = 11;
 
 // Flag of bpf_map_update_elem (include/uapi/linux/bpf.h)
 const BPF_NOEXIST: u64 = 1;
@@ -128,7 +130,8 @@ fn open<C: EbpfContext>(
         }
     }
     state.flags = if own { conn_flags::OWN } else { 0 };
-    state.errno = 0;
+    // The peer may have reset it before anyone read from it.
+    state.errno = kernel::error(sock) as u16;
     state.told = 0;
     let first = CONNECTIONS.insert(cookie, &*state, BPF_NOEXIST).is_ok();
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return Err(Counter::ConnectionsFull) };
@@ -276,8 +279,9 @@ pub fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i32) -> 
         (SYN_SENT, ESTABLISHED) => connect::succeed(sock),
         (SYN_SENT, CLOSE) => connect::fail(sock),
         (_, LISTEN) => listening(sock),
-        (_, FIN_WAIT1 | LAST_ACK) => fin_sent(sock),
-        (_, CLOSE) => closed(ctx, sock),
+        // close() after shutdown(SHUT_WR) tells the same state once more (`tcp_close_state`, net/ipv4/tcp.c).
+        (_, FIN_WAIT1 | LAST_ACK) | (FIN_WAIT2, FIN_WAIT2) | (CLOSING, CLOSING) => close::shut(sock),
+        (_, CLOSE) => close::closed(ctx, sock, old),
         _ => Ok(()),
     }
 }
@@ -299,27 +303,9 @@ fn listening(sock: Sock) -> Result<(), Counter> {
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropProcess) }
 }
 
-/// The state changes before the FIN is queued (tcp_close_state, then tcp_send_fin): `write_seq` is still without it.
-#[inline(always)]
-fn fin_sent(sock: Sock) -> Result<(), Counter> {
-    let Some(traced) = known(sock)? else { return Ok(()) };
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*traced.state).flags };
-    if flags & conn_flags::FIN_SENT != 0 {
-        // close() after shutdown(SHUT_WR) tells FIN_WAIT1 once more, and now the FIN counts in `write_seq`.
-        return Ok(());
-    }
-    let position = advance(traced.state, OUT, kernel::write_seq(sock)?);
-    // SAFETY: see `Traced`.
-    unsafe { (*traced.state).flags = flags | conn_flags::FIN_SENT };
-    let record =
-        HalfClosed { header: ring::header(kind::HALF_CLOSED, OUT as u8, 0), cookie: traced.cookie, position };
-    if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
-}
-
 /// The entry of a connection that is already traced.
 #[inline(always)]
-fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
+pub fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
     let cookie = kernel::cookie(sock)?;
     if cookie == 0 {
         return Ok(None);
@@ -327,103 +313,9 @@ fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
     Ok(CONNECTIONS.get_ptr_mut(cookie).map(|state| Traced { cookie, state }))
 }
 
-/// The TCP state is CLOSE. Bytes that the program has not read yet are still readable (after a half-close by the program, or
-/// before a reset), and a reset may come inside a call that has moved bytes and has not told yet: then the end waits for the
-/// last call or for the socket's destruction.
+/// Where a direction stands.
 #[inline(always)]
-fn closed(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
-    let Some(traced) = known(sock)? else { return Ok(()) };
-    let state = traced.state;
-    let copied = kernel::copied_seq(sock)?;
+pub fn position(state: *mut Connection, direction: usize) -> u64 {
     // SAFETY: see `Traced`.
-    unsafe { (*state).errno = kernel::error(sock) as u16 };
-    if awaited(sock, state, copied)? {
-        // SAFETY: see `Traced`.
-        unsafe { (*state).flags |= conn_flags::DRAINING };
-        return Ok(());
-    }
-    end(ctx, sock, &traced, copied)
-}
-
-/// Whether a call is still to come or to end that moves bytes, or has moved some.
-#[inline(always)]
-fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Counter> {
-    if kernel::unread(sock, copied)? {
-        return Ok(true);
-    }
-    // SAFETY: see `Traced`.
-    let (flags, next) = unsafe { ((*state).flags, (*state).next) };
-    // From the FIN on it counts in `write_seq`; what was sent is told before (`fin_sent`).
-    if flags & conn_flags::FIN_SENT == 0 && kernel::write_seq(sock)? != next[OUT] as u32 {
-        return Ok(true);
-    }
-    let fin = u32::from(kernel::fin_consumed(sock, copied)?);
-    Ok(copied.wrapping_sub(fin) != next[IN] as u32)
-}
-
-/// `tcp_destroy_sock(sk)`: nobody can read any more.
-#[inline(always)]
-pub fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
-    let Some(traced) = known(sock)? else { return Ok(()) };
-    let copied = kernel::copied_seq(sock)?;
-    end(ctx, sock, &traced, copied)
-}
-
-/// After a call on a connection whose TCP state may be CLOSE already: was that the last byte?
-#[inline(always)]
-pub fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
-    // SAFETY: see `Traced`.
-    if unsafe { (*traced.state).flags } & conn_flags::DRAINING == 0 {
-        return Ok(());
-    }
-    drain(ctx, sock, traced)
-}
-
-/// Not inlined: it is rare, and inlined it made the calls that do not need it slower (measured, ARCHITECTURE).
-#[inline(never)]
-fn drain<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
-    let copied = kernel::copied_seq(sock)?;
-    if awaited(sock, traced.state, copied)? {
-        return Ok(());
-    }
-    end(ctx, sock, traced, copied)
-}
-
-/// The end: the kernel's own counts, then the entry goes.
-#[inline(always)]
-fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter> {
-    let state = traced.state;
-    // SAFETY: see `Traced`.
-    let (flags, errno) = unsafe { ((*state).flags, (*state).errno) };
-    if flags & conn_flags::FIN_SENT == 0 {
-        advance(state, OUT, kernel::write_seq(sock)?);
-    }
-    let fin = kernel::fin_consumed(sock, copied)?;
-    advance(state, IN, if fin { copied.wrapping_sub(1) } else { copied });
-    // SAFETY: see `Traced`.
-    let record = unsafe {
-        Closed {
-            header: ring::header(kind::CLOSED, 0, u32::from(errno)),
-            cookie: traced.cookie,
-            observed: [
-                (*state).next[OUT].wrapping_sub((*state).base[OUT]).wrapping_sub(FIRST_POSITION),
-                (*state).next[IN].wrapping_sub((*state).base[IN]).wrapping_sub(FIRST_POSITION),
-            ],
-            dropped: (*state).dropped,
-            skipped: (*state).skipped,
-        }
-    };
-    if flags & conn_flags::OWN == 0 && !ring::put(&record) {
-        // SAFETY: see `Traced`. User space finds the entry when it sees the counter rise.
-        unsafe { (*state).flags = flags | conn_flags::CLOSED };
-        return Err(Counter::DropClosed);
-    }
-    let _gone = CONNECTIONS.remove(traced.cookie);
-    if let Some(&posted) = SWITCHES.get(1)
-        && posted != 0
-    {
-        let _gone = CONTROLS.remove(traced.cookie);
-    }
-    aya_log_ebpf::debug!(ctx, "connection {} closed, errno {}", traced.cookie, errno);
-    Ok(())
+    unsafe { (*state).next[direction].wrapping_sub((*state).base[direction]) }
 }

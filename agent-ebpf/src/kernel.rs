@@ -139,6 +139,27 @@ pub fn unread(sock: Sock, copied: u32) -> Result<bool, Counter> {
     Ok(waiting > u32::from(flags & SOCK_DONE != 0))
 }
 
+/// `SHUTDOWN_MASK` (include/net/sock.h): both directions.
+const BOTH_SHUT: u8 = 3;
+
+/// Whether both directions are shut: by the program, or for the receiving one by the peer's FIN (`tcp_fin`). A kernel
+/// without the field is taken for one where that never is.
+#[inline(always)]
+pub fn both_shut(sock: Sock) -> Result<bool, Counter> {
+    if offset!(sock_shutdown) == MISSING {
+        return Ok(false);
+    }
+    let shutdown: u8 = read(sock, offset!(sock_shutdown))?;
+    Ok(shutdown & BOTH_SHUT == BOTH_SHUT)
+}
+
+/// Whether the peer's FIN was received in order, read or not.
+#[inline(always)]
+pub fn peer_finished(sock: Sock) -> Result<bool, Counter> {
+    let flags: u64 = read(sock, offset!(sock_flags))?;
+    Ok(flags & SOCK_DONE != 0)
+}
+
 /// The low 16 bits of `sk_err`: an errno.
 #[inline(always)]
 pub fn error(sock: Sock) -> u32 {

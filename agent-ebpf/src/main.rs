@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "BPF programs read kernel memory through helpers and share maps")]
 
 mod capture;
+mod close;
 mod connect;
 mod connection;
 mod context;
@@ -86,7 +87,7 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 /// A TCP socket is destroyed: `(struct sock *sk)`.
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
-    finish(Counter::CallDestroy, connection::try_destroy(&ctx, ctx.arg(0)))
+    finish(Counter::CallDestroy, close::try_destroy(&ctx, ctx.arg(0)))
 }
 
 /// Makes the socket cookie at connect and at established; returns 1 and never writes `reply`.

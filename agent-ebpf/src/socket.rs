@@ -10,6 +10,7 @@ use aya_ebpf::{EbpfContext, programs::FExitContext};
 
 use crate::{
     capture::{self, Captured, Scratch, Source},
+    close,
     connection::{self, Traced},
     context::{Caller, distrust, meaningful_input, note_ring},
     count::add,
@@ -104,7 +105,7 @@ fn moved<C: EbpfContext>(ctx: &C, call: &Call, direction: usize) -> Result<(), C
     } else {
         receive(call, length, caller, process, &traced)
     };
-    connection::drained(ctx, call.socket, &traced)?;
+    close::drained(ctx, call.socket, &traced)?;
     outcome
 }
 

@@ -2,6 +2,7 @@
 actions per connection. What an action waits for, it waits for without a clock."""
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -90,6 +91,12 @@ class Peer:
                 pass
         except ConnectionResetError:
             pass
+
+    def left(self):
+        """Waits until the other side has closed, and reads nothing."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLRDHUP)
+        poll.poll()
 
     def shutdown(self):
         self.sock.shutdown(socket.SHUT_WR)

@@ -180,11 +180,7 @@ impl Namespace {
     /// # Errors
     /// When it is not connected.
     pub fn add_address(&self, address: &str) -> Result<()> {
-        let shown =
-            Command::new("ip").args(["-n", &self.0, "-o", "link", "show", "type", "veth"]).output()?;
-        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-        let wire = shown.split([':', '@']).nth(1).context("no wire")?.trim();
-        ip(&["-n", &self.0, "addr", "add", &format!("{address}/24"), "dev", wire])
+        ip(&["-n", &self.0, "addr", "add", &format!("{address}/24"), "dev", &self.wire()?])
     }
 
     /// Connects two namespaces: `10.77.N.1` here, `10.77.N.2` there. Gives the two addresses.
@@ -204,6 +200,24 @@ impl Namespace {
             ip(&["-n", &namespace.0, "link", "set", &wire, "up"])?;
         }
         Ok((here, there))
+    }
+}
+
+impl Namespace {
+    /// Cuts the wire to its only neighbour: what was on its way is lost, and nobody is told.
+    ///
+    /// # Errors
+    /// When it is not connected.
+    pub fn cut(&self) -> Result<()> {
+        ip(&["-n", &self.0, "link", "set", &self.wire()?, "down"])
+    }
+
+    /// The name of its end of the wire.
+    fn wire(&self) -> Result<String> {
+        let shown =
+            Command::new("ip").args(["-n", &self.0, "-o", "link", "show", "type", "veth"]).output()?;
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        Ok(shown.split([':', '@']).nth(1).context("no wire")?.trim().to_owned())
     }
 }
 

@@ -225,6 +225,7 @@ pub enum Event<'a> {
         direction: Direction,
         position: u64,
     },
+    LocalClosed(LocalClosed),
     Closed(Closed),
     /// Event time has reached `at` (every 100 ms, also when nothing else happens). All events older than `at` minus
     /// the source's reordering (a few ms) have been delivered.
@@ -255,6 +256,7 @@ impl Event<'_> {
             Self::Connecting(event) => Some(event.at),
             Self::Opened(event) => Some(event.at),
             Self::Transfer(event) => Some(event.at),
+            Self::LocalClosed(event) => Some(event.at),
             Self::Closed(event) => Some(event.at),
         }
     }
@@ -333,6 +335,20 @@ pub struct Transfer<'a> {
     pub dropped: u64,
     /// Events of this process lost so far, all connections together.
     pub process_drops: u64,
+}
+
+/// The program has let go of a connection: close(), shutdown() of both directions, or its exit. It can neither send nor receive
+/// on it any more, whatever TCP still does with it until [`Closed`]. Also ends direction `Out`, if that was not told before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalClosed {
+    pub at: Timestamp,
+    pub connection: ConnectionId,
+    /// Who closed it; not always a thread of the process that used it.
+    pub thread: Thread,
+    /// Where what the program sent and read ends, by [`Direction::index`].
+    pub position: [u64; 2],
+    /// The peer's FIN had been received before, read or not.
+    pub peer_finished: bool,
 }
 
 /// The end of a connection, with the kernel's own counts since first sight, by [`Direction::index`].

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Closed, ConnectionId, Direction, Event, Feedback, Opened, Timestamp, Transfer},
+    event::{Closed, ConnectionId, Direction, Event, Feedback, LocalClosed, Opened, Timestamp, Transfer},
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
     trace::{self, Tracer, span::Traced},
 };
@@ -100,6 +100,7 @@ impl Engine {
             Event::HalfClosed { at, connection, direction, position } => {
                 self.half_closed(*at, *connection, *direction, *position);
             }
+            Event::LocalClosed(closed) => self.local_close(closed),
             Event::Closed(closed) => self.close(closed),
             Event::Tick { at } => self.tick(*at),
             _ => {}
@@ -203,6 +204,14 @@ impl Engine {
         let known =
             self.connections.work(id, |connection| connection.half_closed(at, direction, position, output));
         if known.is_some() {
+            self.tell(id);
+        }
+    }
+
+    fn local_close(&mut self, closed: &LocalClosed) {
+        let id = closed.connection;
+        let output = &mut self.output;
+        if self.connections.work(id, |connection| connection.local_closed(closed, output)).is_some() {
             self.tell(id);
         }
     }

@@ -5,7 +5,7 @@ use super::{
     http1::{Context, Fed, Session},
 };
 use crate::{
-    event::{Closed, ConnectionId, Direction, Earlier, Feedback, Opened, Timestamp, Transfer},
+    event::{Closed, ConnectionId, Direction, Earlier, Feedback, LocalClosed, Opened, Timestamp, Transfer},
     stream::{Account, Admission, Blocked, Call, Ledger, Sequencer},
 };
 
@@ -123,6 +123,25 @@ impl Connection {
         }
         self.sequencers[direction.index()].finish(position, at);
         self.settle(out);
+    }
+
+    /// The program has let go: ends its exchanges. What moved before is told; TCP may still be at work, and [`Connection::closed`]
+    /// follows with its counts.
+    pub fn local_closed(&mut self, closed: &LocalClosed, out: &mut Output) {
+        self.last_activity = self.last_activity.max(closed.at);
+        self.expire(None, out);
+        for direction in Direction::BOTH {
+            let index = direction.index();
+            let rest = closed.position[index].saturating_sub(self.sequencers[index].next());
+            if !self.opaque {
+                self.give_up_hole(direction, rest, closed.at, out);
+            }
+        }
+        if !self.opaque {
+            self.with_session(Direction::Out, false, out, |session, cx| {
+                session.local_closed(closed.peer_finished, closed.at, cx);
+            });
+        }
     }
 
     /// The connection is gone: ends its exchanges and balances its ledger.

@@ -107,7 +107,8 @@ pub enum Outcome {
     Upgraded,
     /// The connection ended before the response was complete. `Some(errno)` when by an error such as ECONNRESET.
     ConnectionClosed(Option<u16>),
-    /// The client went away before the response was complete (seen from the server: reset or close while answering).
+    /// The client went away before the response was complete. Seen from the server: its reset or FIN came first. Seen from the
+    /// client: its program let go, and the server had not ended anything.
     ClientAborted(Option<u16>),
     /// Bytes were lost or withheld so that the end of the exchange is not known exactly.
     Lost,

@@ -209,6 +209,7 @@ impl Tracer {
                 }
             }
             Event::HalfClosed { at, .. } | Event::Tick { at } => self.advance(*at),
+            Event::LocalClosed(closed) => self.advance(closed.at),
             Event::Closed(closed) => {
                 self.advance(closed.at);
                 self.connects.take_lent(closed.connection);

@@ -5,6 +5,7 @@ mod chain;
 mod check;
 mod commands;
 mod connections;
+mod ends;
 mod flows;
 mod goroutines;
 mod harm;

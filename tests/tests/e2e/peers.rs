@@ -64,6 +64,11 @@ pub(crate) fn eof() -> Value {
     json!(["eof"])
 }
 
+/// Waits until the other side has closed, and reads nothing.
+pub(crate) fn left() -> Value {
+    json!(["left"])
+}
+
 /// Closes with a reset.
 pub(crate) fn reset() -> Value {
     json!(["reset"])

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Earlier, Event, Feedback, Opened, ProcessFacts, Thread, Timestamp,
-        Transfer, Withheld,
+        Closed, ConnectionId, Direction, Earlier, Event, Feedback, LocalClosed, Opened, ProcessFacts, Thread,
+        Timestamp, Transfer, Withheld,
     },
     pipeline::{Engine, Eviction, LedgerTotals, Settings},
     trace::span::{Span, Traced},
@@ -263,7 +263,17 @@ impl Host {
         }
         let observed = [0, 1].map(|index| (socket.position[index] - entry.base[index]) as u64);
         let (connection, unseen, told) = (socket.id, socket.lost, !socket.opened_lost);
+        let thread = socket.thread();
+        // Servers close first here, whether or not their FIN was told.
+        let peer_finished = socket.script.client == Direction::Out;
         let before = self.ledger();
+        self.feed(&Event::LocalClosed(LocalClosed {
+            at: Timestamp(at),
+            connection,
+            thread,
+            position: observed.map(|observed| FIRST_POSITION + observed),
+            peer_finished,
+        }));
         self.feed(&Event::Closed(Closed {
             at: Timestamp(at),
             connection,

@@ -378,16 +378,33 @@ impl Session {
         }
     }
 
+    /// The program has let go of the connection; `peer_finished`: the peer had sent its last byte before.
+    pub(crate) fn local_closed(&mut self, peer_finished: bool, at: Timestamp, cx: &mut Context<'_>) {
+        let serves = self.client == Some(Direction::In);
+        self.client_finished |= serves && peer_finished;
+        let outcome = match serves || peer_finished {
+            true => self.cut_off(None),
+            false => Outcome::ClientAborted(None),
+        };
+        // A response without length is whole where its sender has ended it.
+        self.end_all(outcome, serves || peer_finished, at, cx);
+    }
+
     /// The connection is closed, with `errno` when by an error.
     pub(crate) fn closed(&mut self, errno: u16, at: Timestamp, cx: &mut Context<'_>) {
         let errno = (errno != 0).then_some(errno);
+        self.end_all(self.cut_off(errno), errno.is_none(), at, cx);
+    }
+
+    /// Nothing more will be read: ends every exchange, those whose response is not over as `outcome`. `whole`: a response without
+    /// length is over.
+    fn end_all(&mut self, outcome: Outcome, whole: bool, at: Timestamp, cx: &mut Context<'_>) {
         let Some(client) = self.client else { return };
         self.give_up_request_head(client, cx);
         let response = client.reverse();
-        if errno.is_none() {
+        if whole {
             self.finish_until_close(response, at, cx);
         }
-        let outcome = self.cut_off(errno);
         let reader = self.reader(response);
         let lost = reader.is_lost();
         let lost_at = reader.lost_at;
@@ -402,8 +419,8 @@ impl Session {
         });
     }
 
-    /// How an exchange ends whose response was not complete when the connection ended. Seen from the server an error or an
-    /// earlier FIN says that the client went away.
+    /// How an exchange ends whose response was not complete when the peer or an error ended the connection. Seen from the server
+    /// an error or an earlier FIN says that the client went away.
     fn cut_off(&self, errno: Option<u16>) -> Outcome {
         let aborted = self.client == Some(Direction::In) && (errno.is_some() || self.client_finished);
         if aborted { Outcome::ClientAborted(errno) } else { Outcome::ConnectionClosed(errno) }

@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use agent_common::{
     Closed as RawClosed, Connecting as RawConnecting, FIRST_POSITION, HalfClosed, Header,
-    Opened as RawOpened, ProcessRecord, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER, kind,
-    transfer_flags,
+    LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED, ProcessRecord, SocketRecord,
+    Transfer as RawTransfer, UNKNOWN_EARLIER, kind, transfer_flags,
 };
 
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened, SocketId, Task,
-    Thread, Timestamp, Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed, Opened,
+    SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// Most of a position: so that sums of them do not overflow.
@@ -67,6 +67,7 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
             let direction = direction(header.direction)?;
             Event::HalfClosed { at, connection: connection(raw.cookie)?, direction, position: raw.position }
         }
+        kind::LOCAL_CLOSED => Event::LocalClosed(local_closed(&read(record)?, at)?),
         kind::CLOSED => {
             let raw: RawClosed = read(record)?;
             Event::Closed(Closed {
@@ -172,6 +173,16 @@ fn withheld(raw: u8) -> Option<Option<Withheld>> {
         return Some(None);
     }
     Withheld::ALL.into_iter().find(|w| *w as u8 == raw).map(Some)
+}
+
+fn local_closed(raw: &RawLocalClosed, at: Timestamp) -> Option<LocalClosed> {
+    Some(LocalClosed {
+        at,
+        connection: connection(raw.cookie)?,
+        thread: Thread { pid: raw.pid, tid: raw.tid },
+        position: raw.position,
+        peer_finished: raw.header.flags & PEER_FINISHED != 0,
+    })
 }
 
 fn opened(raw: &RawOpened, at: Timestamp) -> Option<Opened> {

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use agent_common::{CAPTURE_MAX, CGROUP_RULES, Tunables};
+use agent_common::{CAPTURE_MAX, CGROUP_RULES, MISSING, Tunables};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 
@@ -31,6 +31,12 @@ pub(super) type Logger = EbpfLogger<TracingLog>;
 
 pub(super) fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<Ebpf, KernelError> {
     let offsets = offsets(btf)?;
+    if offsets.sock_shutdown == MISSING {
+        tracing::warn!(
+            "this kernel's type information has no usable field sock.sk_shutdown: a call whose program gives up ends when TCP \
+             closes the connection, maybe minutes later"
+        );
+    }
     let tunables = tunables(btf, root, settings);
     let log_level: u8 = if settings.verbose { aya_log_level() } else { 0 };
     EbpfLoader::new()

@@ -33,6 +33,7 @@ pub(super) fn offsets(btf: &Btf) -> Result<Offsets, MissingField> {
         sock_protocol: byte("sock", &["sk_protocol"])?,
         sock_flags: byte("sock_common", &["skc_flags"])?,
         sock_err: byte("sock", &["sk_err"])?,
+        sock_shutdown: btf.field("sock", &["sk_shutdown"]).and_then(low_bits).unwrap_or(MISSING),
         sock_kern_byte: kern.byte(),
         sock_kern_mask: 1 << (kern.bit % 8),
         net_inum: byte("net", &["ns", "inum"])?,
@@ -66,6 +67,12 @@ pub(super) fn offsets(btf: &Btf) -> Result<Offsets, MissingField> {
     })
 }
 
+/// The byte whose lowest bits are this field: an ordinary member, or a bit field (before Linux 5.10 on some kernels) that begins
+/// with a byte.
+const fn low_bits(field: Field) -> Option<u32> {
+    if field.bit.is_multiple_of(8) { Some(field.byte()) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +85,7 @@ mod tests {
         };
         let offsets = offsets(&btf).expect("every required field");
         assert_ne!(offsets.bytes_received, MISSING);
+        assert_ne!(offsets.sock_shutdown, MISSING);
         assert!(offsets.sock_kern_mask.is_power_of_two());
     }
 }

@@ -7,8 +7,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened, ProcessFacts,
-    SocketId, Task, Thread, Timestamp, Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed, Opened,
+    ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// Decodes the body of one record. Only a file of a newer minor version may have more fields than are read here.
@@ -37,6 +37,7 @@ pub(super) fn event(kind: u8, body: &[u8], newer: bool) -> Result<Event<'_>, Mal
             direction: direction(&mut body)?,
             position: count(&mut body)?,
         },
+        kind::LOCAL_CLOSED => Event::LocalClosed(local_closed(&mut body)?),
         kind::CLOSED => Event::Closed(closed(&mut body)?),
         kind::TICK => Event::Tick { at: time(&mut body)? },
         kind::SHUTDOWN => Event::Shutdown { at: time(&mut body)? },
@@ -125,6 +126,16 @@ fn transfer<'a>(body: &mut Cursor<'a>) -> Result<Transfer<'a>, Malformed> {
         return Err(Malformed("a transfer holds more bytes than it moved"));
     }
     Ok(transfer)
+}
+
+fn local_closed(body: &mut Cursor<'_>) -> Result<LocalClosed, Malformed> {
+    Ok(LocalClosed {
+        at: time(body)?,
+        connection: connection(body)?,
+        thread: thread(body)?,
+        position: [count(body)?, count(body)?],
+        peer_finished: body.flag()?,
+    })
 }
 
 fn closed(body: &mut Cursor<'_>) -> Result<Closed, Malformed> {

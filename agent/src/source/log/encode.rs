@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 
 use super::format::{RECORD_HEADER, kind};
 use crate::event::{
-    Closed, Connecting, Direction, Earlier, Event, LastInput, Opened, ProcessFacts, Task, Thread, Timestamp,
-    Transfer,
+    Closed, Connecting, Direction, Earlier, Event, LastInput, LocalClosed, Opened, ProcessFacts, Task,
+    Thread, Timestamp, Transfer,
 };
 
 /// Appends the record of `event`.
@@ -65,6 +65,7 @@ pub(super) fn event(event: &Event<'_>, out: &mut Vec<u8>) {
             u64(*position, out);
             kind::HALF_CLOSED
         }
+        Event::LocalClosed(event) => local_closed(event, out),
         Event::Closed(event) => closed(event, out),
         Event::Tick { at } => {
             time(*at, out);
@@ -163,6 +164,16 @@ fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {
     bytes(event.tail, out);
     task(event.task, out);
     kind::TRANSFER
+}
+
+/// Since 1.3.
+fn local_closed(event: &LocalClosed, out: &mut Vec<u8>) -> u8 {
+    time(event.at, out);
+    u64(event.connection.0, out);
+    thread(event.thread, out);
+    event.position.iter().for_each(|position| u64(*position, out));
+    flag(event.peer_finished, out);
+    kind::LOCAL_CLOSED
 }
 
 fn closed(event: &Closed, out: &mut Vec<u8>) -> u8 {

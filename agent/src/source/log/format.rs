@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"\x89WSPN\r\n\n";
 /// Changes when an older reader could not make sense of the file.
 pub const MAJOR: u16 = 1;
 /// Changes when something was added that an older reader may pass over.
-pub const MINOR: u16 = 2;
+pub const MINOR: u16 = 3;
 
 /// Bytes of the file's header.
 pub const FILE_HEADER: usize = 16;
@@ -44,6 +44,7 @@ pub(super) mod kind {
     pub(crate) const TRANSFER: u8 = 36;
     pub(crate) const HALF_CLOSED: u8 = 37;
     pub(crate) const CLOSED: u8 = 38;
+    pub(crate) const LOCAL_CLOSED: u8 = 39;
     pub(crate) const TICK: u8 = 48;
     pub(crate) const SHUTDOWN: u8 = 49;
 }

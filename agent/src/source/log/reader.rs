@@ -228,7 +228,10 @@ impl<R: Read> LogReader<R> {
 
 /// Whether a kind is one that `decode` knows.
 const fn is_event(kind: u8) -> bool {
-    matches!(kind, kind::CLOCK..=kind::EXIT | kind::CONNECTING..=kind::CLOSED | kind::TICK | kind::SHUTDOWN)
+    matches!(
+        kind,
+        kind::CLOCK..=kind::EXIT | kind::CONNECTING..=kind::LOCAL_CLOSED | kind::TICK | kind::SHUTDOWN
+    )
 }
 
 /// The minor version.

@@ -9,8 +9,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened, ProcessFacts,
-    SocketId, Task, Thread, Timestamp, Transfer, Withheld,
+    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed, Opened,
+    ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// An event that owns its bytes.
@@ -185,6 +185,13 @@ fn build(kind: usize, parts: Parts) -> Owned {
         }),
         11 => Event::Tick { at },
         12 => Event::Shutdown { at },
+        13 => Event::LocalClosed(LocalClosed {
+            at,
+            connection,
+            thread,
+            position: [big[1], big[2]],
+            peer_finished: bit[0],
+        }),
         _ => {
             let withheld = (bit[0] && bit[1]).then(|| Withheld::ALL[pid as usize]);
             let (head, tail) = if withheld.is_some() { (vec![], vec![]) } else { (head, tail) };
@@ -218,7 +225,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
 
 /// Any event; transfers are half of them.
 pub(crate) fn event() -> impl Strategy<Value = Owned> {
-    (0..26_usize, parts()).prop_map(|(kind, parts)| build(kind, parts))
+    (0..28_usize, parts()).prop_map(|(kind, parts)| build(kind, parts))
 }
 
 /// A log with these events; a block ends behind each event for which `seal` says so.

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Earlier, Feedback, LastInput, Opened, Thread, Timestamp, Transfer,
-        Withheld,
+        Closed, ConnectionId, Direction, Earlier, Feedback, LastInput, LocalClosed, Opened, Thread,
+        Timestamp, Transfer, Withheld,
     },
     protocol::{Connection, Limits, Message, Output},
     stream::Ledger,
@@ -157,6 +157,20 @@ impl Conversation {
         self.now += MILLISECOND;
         let position = self.position[direction.index()];
         self.connection.half_closed(Timestamp(self.now), direction, position, &mut self.out);
+        self
+    }
+
+    /// The program lets go of the connection.
+    pub(super) fn let_go(&mut self, peer_finished: bool) -> &mut Self {
+        self.now += MILLISECOND;
+        let closed = LocalClosed {
+            at: Timestamp(self.now),
+            connection: ID,
+            thread: self.thread,
+            position: self.position,
+            peer_finished,
+        };
+        self.connection.local_closed(&closed, &mut self.out);
         self
     }
 

@@ -41,6 +41,66 @@ fn cut_off_exchanges() {
     }
 }
 
+/// What the program's own close says, before TCP is through with the connection, and that nothing is told later.
+#[test]
+fn a_call_ends_when_its_program_lets_go() {
+    const UNTIL_CLOSE: &str = "HTTP/1.1 200 OK\r\n\r\nabc";
+    const UPLOAD: &str = "POST / HTTP/1.1\r\nContent-Length: 900\r\n\r\nabc";
+    const LATE: &str = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n";
+    let (server, client) = (Direction::In, Direction::Out);
+    for (direction, request, response, peer_finished, end) in [
+        (client, GET, "", false, "=0 ClientAborted(None) 0/?"),
+        (client, GET, PART, false, "=0 ClientAborted(None) 0/?"),
+        (client, UPLOAD, "", false, "=0 ClientAborted(None) ?/?"),
+        (client, GET, UNTIL_CLOSE, false, "=0 ClientAborted(None) 0/?"),
+        (client, GET, "", true, "=0 ConnectionClosed(None) 0/?"),
+        (client, GET, PART, true, "=0 ConnectionClosed(None) 0/?"),
+        (client, GET, UNTIL_CLOSE, true, "=0 Complete 0/3"),
+        (server, GET, "", false, "=0 ConnectionClosed(None) 0/?"),
+        (server, GET, PART, false, "=0 ConnectionClosed(None) 0/?"),
+        (server, LATE, "", false, "=0 ConnectionClosed(None) ?/?"),
+        (server, GET, UNTIL_CLOSE, false, "=0 Complete 0/3"),
+        (server, GET, "", true, "=0 ClientAborted(None) 0/?"),
+        (server, GET, PART, true, "=0 ClientAborted(None) 0/?"),
+        (server, UPLOAD, "", true, "=0 ClientAborted(None) ?/?"),
+        (server, GET, UNTIL_CLOSE, true, "=0 Complete 0/3"),
+    ] {
+        let mut it = Conversation::new();
+        it.call(direction, request);
+        if !response.is_empty() {
+            it.call(direction.reverse(), response);
+        }
+        it.let_go(peer_finished);
+        let act = Timestamp(it.now);
+        assert_eq!(it.ends(), [end], "{direction:?} {request:?} {response:?} {peer_finished}");
+        let Some(Message::End { at, .. }) = it.out.messages.last() else { panic!("an end") };
+        assert!(*at == act || end.contains("Complete"), "{at:?} {end}");
+        // TCP gives up minutes later.
+        it.now += 900_000 * super::conversation::MILLISECOND;
+        it.close(110);
+        assert_eq!(it.ends().len(), 1, "{end}");
+    }
+}
+
+#[test]
+fn half_a_close_is_no_end() {
+    let mut it = Conversation::new();
+    it.send(GET).fin(Direction::Out);
+    assert_eq!(it.ends(), [""; 0]);
+    it.receive("HTTP/1.1 204 x\r\n\r\n").let_go(false);
+    it.close(0);
+    assert_eq!(it.exchanges(), ["GET / 204 Complete"]);
+}
+
+/// An answer of which nothing was seen is not said to be missing.
+#[test]
+fn bytes_unseen_before_the_close_are_no_error() {
+    let mut it = Conversation::new();
+    it.receive(GET).unseen(Direction::Out, 300).let_go(false);
+    assert_eq!(it.ends(), ["=0 Lost 0/? gap"]);
+    assert_eq!(it.close(0).directions[0].unseen, 300);
+}
+
 #[test]
 fn a_request_that_is_cut_off_is_told_once() {
     let mut it = Conversation::new();

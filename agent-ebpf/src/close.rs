@@ -1,0 +1,193 @@
+//! How a connection ends: half-close, the program lets go, TCP is through with it.
+
+use agent_common::{
+    Closed, Connection, Counter, FIRST_POSITION, HalfClosed, Header, LocalClosed, PEER_FINISHED, conn_flags,
+    kind,
+};
+use aya_ebpf::{EbpfContext, programs::RawTracePointContext};
+
+use crate::{
+    connection::{Traced, advance, known, position},
+    context::Caller,
+    kernel::{self, Sock},
+    maps::{CONNECTIONS, CONTROLS, SWITCHES},
+    ring,
+    socket::{IN, OUT},
+};
+
+// TCP states (include/net/tcp_states.h)
+const ESTABLISHED: i32 = 1;
+const CLOSE_WAIT: i32 = 8;
+
+/// In the context of close(), shutdown() or exit. The state changes before the FIN is queued (tcp_close_state, then
+/// tcp_send_fin): `write_seq` is still without it.
+///
+/// The end of the connection for its program is when both directions are shut and nothing is left to read: shutdown() leaves
+/// what was received, and close() with bytes unread goes to CLOSE (`__tcp_close`).
+#[inline(always)]
+pub fn shut(sock: Sock) -> Result<(), Counter> {
+    let Some(traced) = known(sock)? else { return Ok(()) };
+    // SAFETY: see `Traced`.
+    let flags = unsafe { (*traced.state).flags };
+    let first = flags & conn_flags::FIN_SENT == 0;
+    if first {
+        // Later the FIN counts in `write_seq`.
+        advance(traced.state, OUT, kernel::write_seq(sock)?);
+        // SAFETY: see `Traced`.
+        unsafe { (*traced.state).flags = flags | conn_flags::FIN_SENT };
+    }
+    let copied = kernel::copied_seq(sock)?;
+    if kernel::both_shut(sock)? && !kernel::unread(sock, copied)? {
+        return local_closed(sock, &traced, copied);
+    }
+    if !first {
+        return Ok(());
+    }
+    let record = HalfClosed {
+        header: ring::header(kind::HALF_CLOSED, OUT as u8, 0),
+        cookie: traced.cookie,
+        position: position(traced.state, OUT),
+    };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
+}
+
+/// The program has let go of the connection; told once. What it has not read before it never will.
+#[inline(always)]
+fn local_closed(sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter> {
+    let state = traced.state;
+    // SAFETY: see `Traced`.
+    let flags = unsafe { (*state).flags };
+    if flags & (conn_flags::LOCAL_CLOSED | conn_flags::OWN) != 0 {
+        return Ok(());
+    }
+    // SAFETY: see `Traced`.
+    unsafe { (*state).flags = flags | conn_flags::LOCAL_CLOSED };
+    if flags & conn_flags::FIN_SENT == 0 {
+        advance(state, OUT, kernel::write_seq(sock)?);
+    }
+    let fin = kernel::fin_consumed(sock, copied)?;
+    advance(state, IN, if fin { copied.wrapping_sub(1) } else { copied });
+    let peer = if kernel::peer_finished(sock)? { PEER_FINISHED } else { 0 };
+    let caller = Caller::current();
+    let record = LocalClosed {
+        header: Header { flags: peer, ..ring::header(kind::LOCAL_CLOSED, OUT as u8, 0) },
+        cookie: traced.cookie,
+        position: [position(state, OUT), position(state, IN)],
+        pid: caller.pid,
+        tid: caller.tid,
+    };
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropLocalClosed) }
+}
+
+/// The TCP state is CLOSE. Bytes that the program has not read yet are still readable (after a half-close by the program, or
+/// before a reset), and a reset may come inside a call that has moved bytes and has not told yet: then the end waits for the
+/// last call or for the socket's destruction.
+#[inline(always)]
+pub fn closed(ctx: &RawTracePointContext, sock: Sock, old: i32) -> Result<(), Counter> {
+    let Some(traced) = known(sock)? else { return Ok(()) };
+    let state = traced.state;
+    let copied = kernel::copied_seq(sock)?;
+    let errno = kernel::error(sock) as u16;
+    // SAFETY: see `Traced`.
+    unsafe { (*state).errno = errno };
+    let told =
+        if errno == 0 && by_program(sock, old)? { local_closed(sock, &traced, copied) } else { Ok(()) };
+    if awaited(sock, state, copied)? {
+        // SAFETY: see `Traced`.
+        unsafe { (*state).flags |= conn_flags::DRAINING };
+        return told;
+    }
+    end(ctx, sock, &traced, copied)?;
+    told
+}
+
+/// Whether close() itself has set the state CLOSE, with bytes unread or a linger time of 0. In the other states both
+/// directions may also be shut by the peer's FIN, in softirq.
+#[inline(always)]
+fn by_program(sock: Sock, old: i32) -> Result<bool, Counter> {
+    let sends = old == ESTABLISHED || old == CLOSE_WAIT;
+    Ok(kernel::both_shut(sock)? && (sends || !kernel::peer_finished(sock)?))
+}
+
+/// Whether a call is still to come or to end that moves bytes, or has moved some.
+#[inline(always)]
+fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Counter> {
+    if kernel::unread(sock, copied)? {
+        return Ok(true);
+    }
+    // SAFETY: see `Traced`.
+    let (flags, next) = unsafe { ((*state).flags, (*state).next) };
+    // From the FIN on it counts in `write_seq`; what was sent is told before (`fin_sent`).
+    if flags & conn_flags::FIN_SENT == 0 && kernel::write_seq(sock)? != next[OUT] as u32 {
+        return Ok(true);
+    }
+    let fin = u32::from(kernel::fin_consumed(sock, copied)?);
+    Ok(copied.wrapping_sub(fin) != next[IN] as u32)
+}
+
+/// `tcp_destroy_sock(sk)`: nobody can read any more.
+#[inline(always)]
+pub fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
+    let Some(traced) = known(sock)? else { return Ok(()) };
+    let copied = kernel::copied_seq(sock)?;
+    end(ctx, sock, &traced, copied)
+}
+
+/// After a call on a connection whose TCP state may be CLOSE already: was that the last byte?
+#[inline(always)]
+pub fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
+    // SAFETY: see `Traced`.
+    if unsafe { (*traced.state).flags } & conn_flags::DRAINING == 0 {
+        return Ok(());
+    }
+    drain(ctx, sock, traced)
+}
+
+/// Not inlined: it is rare, and inlined it made the calls that do not need it slower (measured, ARCHITECTURE).
+#[inline(never)]
+fn drain<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
+    let copied = kernel::copied_seq(sock)?;
+    if awaited(sock, traced.state, copied)? {
+        return Ok(());
+    }
+    end(ctx, sock, traced, copied)
+}
+
+/// The end: the kernel's own counts, then the entry goes.
+#[inline(always)]
+fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter> {
+    let state = traced.state;
+    // SAFETY: see `Traced`.
+    let (flags, errno) = unsafe { ((*state).flags, (*state).errno) };
+    if flags & conn_flags::FIN_SENT == 0 {
+        advance(state, OUT, kernel::write_seq(sock)?);
+    }
+    let fin = kernel::fin_consumed(sock, copied)?;
+    advance(state, IN, if fin { copied.wrapping_sub(1) } else { copied });
+    // SAFETY: see `Traced`.
+    let record = unsafe {
+        Closed {
+            header: ring::header(kind::CLOSED, 0, u32::from(errno)),
+            cookie: traced.cookie,
+            observed: [
+                position(state, OUT).wrapping_sub(FIRST_POSITION),
+                position(state, IN).wrapping_sub(FIRST_POSITION),
+            ],
+            dropped: (*state).dropped,
+            skipped: (*state).skipped,
+        }
+    };
+    if flags & conn_flags::OWN == 0 && !ring::put(&record) {
+        // SAFETY: see `Traced`. User space finds the entry when it sees the counter rise.
+        unsafe { (*state).flags = flags | conn_flags::CLOSED };
+        return Err(Counter::DropClosed);
+    }
+    let _gone = CONNECTIONS.remove(traced.cookie);
+    if let Some(&posted) = SWITCHES.get(1)
+        && posted != 0
+    {
+        let _gone = CONTROLS.remove(traced.cookie);
+    }
+    aya_log_ebpf::debug!(ctx, "connection {} closed, errno {}", traced.cookie, errno);
+    Ok(())
+}
