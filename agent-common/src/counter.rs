@@ -56,6 +56,7 @@ counters! {
     DropClosed = "wirespan_kernel_drops_total", "ring_full_closed", "records for which the ring had no room (read from the map later)";
     DropHalfClosed = "wirespan_kernel_drops_total", "ring_full_half_closed", "records for which the ring had no room";
     DropLocalClosed = "wirespan_kernel_drops_total", "ring_full_local_closed", "records for which the ring had no room";
+    DropReleased = "wirespan_kernel_drops_total", "ring_full_released", "records for which the ring had no room";
     DropConnect = "wirespan_kernel_drops_total", "ring_full_connect", "records for which the ring had no room";
     DropProcess = "wirespan_kernel_drops_total", "ring_full_process", "records for which the ring had no room (the next scan of /proc makes up for it)";
     ContextsRead = "wirespan_kernel_contexts_total", "read", "captured sends of CPython processes, by whether a context was found";

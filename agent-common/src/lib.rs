@@ -12,12 +12,13 @@ mod state;
 pub use counter::{COUNTERS, Counter};
 pub use offsets::{CGROUP_RULES, MISSING, Offsets, PORT_RULES, Tunables};
 pub use record::{
-    CAPTURE_MAX, Closed, Connecting, FIRST_POSITION, HalfClosed, Header, LocalClosed, Opened, PEER_FINISHED,
-    ProcessRecord, SocketRecord, TAIL_MAX, Transfer, UNKNOWN_EARLIER, kind, transfer_flags,
+    By, CAPTURE_MAX, Closed, Connecting, FIRST_POSITION, HalfClosed, Header, LocalClosed, Opened,
+    PEER_FINISHED, ProcessRecord, Released, SocketRecord, TAIL_MAX, Transfer, UNKNOWN_EARLIER, kind,
+    transfer_flags,
 };
 pub use state::{
     Connection, Control, ExeKey, FlowKey, GoInput, GoKey, LastInput, Pending, Process, Runtime, conn_flags,
-    runtime, verdict,
+    pending, runtime, verdict,
 };
 
 /// Most iovecs that a call's capture looks at; what lies beyond them is truncated.

@@ -21,9 +21,10 @@ pub mod kind {
     pub const LISTEN: u8 = 11;
     pub const CGROUP: u8 = 12;
     pub const LOCAL_CLOSED: u8 = 13;
+    pub const RELEASED: u8 = 14;
 }
 
-/// Bits of `Transfer::flags`.
+/// Bits of `Transfer::flags`; those that say what a task is also of [`HalfClosed`], [`LocalClosed`] and [`Released`].
 pub mod transfer_flags {
     /// The call also consumed the peer's FIN: the direction ends with it.
     pub const FIN: u8 = 1;
@@ -115,6 +116,20 @@ pub const FIRST_POSITION: u64 = 1 << 32;
 /// As many bytes as this or more, or no counter for them.
 pub const UNKNOWN_EARLIER: u32 = u32::MAX;
 
+/// Who made the call, and what had been taken in last there: the words of [`Transfer`] with these names.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct By {
+    pub last_cookie: u64,
+    pub last_position: u64,
+    pub task: u64,
+    pub pid: u32,
+    pub tid: u32,
+}
+
+const _: () = assert!(size_of::<By>() == 32);
+
 /// No more bytes in `header.direction` after `position`.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -123,9 +138,10 @@ pub struct HalfClosed {
     pub header: Header,
     pub cookie: u64,
     pub position: u64,
+    pub by: By,
 }
 
-const _: () = assert!(size_of::<HalfClosed>() == 32);
+const _: () = assert!(size_of::<HalfClosed>() == 64);
 
 /// Bit of `LocalClosed::header.flags`: the peer's FIN had come before.
 pub const PEER_FINISHED: u8 = 1;
@@ -140,12 +156,26 @@ pub struct LocalClosed {
     pub cookie: u64,
     /// Where either direction ends, out and in.
     pub position: [u64; 2],
-    /// The thread that closed it.
-    pub pid: u32,
-    pub tid: u32,
+    /// Who closed it.
+    pub by: By,
 }
 
-const _: () = assert!(size_of::<LocalClosed>() == 48);
+const _: () = assert!(size_of::<LocalClosed>() == 72);
+
+/// The program has closed a socket whose end was told before: by [`Closed`], after a reset or a timeout, or as a connect that
+/// failed. `cookie`: 0 where there was no connection.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Released {
+    pub header: Header,
+    /// Address of the struct sock.
+    pub socket: u64,
+    pub cookie: u64,
+    pub by: By,
+}
+
+const _: () = assert!(size_of::<Released>() == 64);
 
 /// The end of a connection, with the kernel's counts (out, in).
 #[derive(Debug, Clone, Copy)]
@@ -178,9 +208,11 @@ pub struct Connecting {
     pub peer_port: u16,
     pub padding: u32,
     pub peer: [u8; 16],
+    /// What the runtime runs, by `header.flags`.
+    pub task: u64,
 }
 
-const _: () = assert!(size_of::<Connecting>() == 72);
+const _: () = assert!(size_of::<Connecting>() == 80);
 
 /// A connect was answered (`cookie`) or failed (`header.length` is the errno).
 #[derive(Debug, Clone, Copy)]

@@ -25,6 +25,8 @@ pub mod conn_flags {
     pub const WHOLE_OUT: u32 = 64;
     /// The program let go of it, and that was reported.
     pub const LOCAL_CLOSED: u32 = 256;
+    /// Its end was told before its program closed it: what is left to tell is who does.
+    pub const ENDED: u32 = 512;
     /// A connection of the agent's own exporter, seen from the collector: never traced.
     pub const OWN: u32 = 16;
 }
@@ -166,8 +168,18 @@ const _: () = assert!(size_of::<Control>() == 40);
 #[repr(C)]
 pub struct Pending {
     pub pid: u32,
-    /// 1: of the agent itself.
-    pub own: u32,
+    /// [`pending`].
+    pub what: u32,
+}
+
+/// Values of [`Pending::what`].
+pub mod pending {
+    /// A connect in progress.
+    pub const CONNECTING: u32 = 0;
+    /// The same of the agent itself.
+    pub const OWN: u32 = 1;
+    /// A connect that has failed, until its socket is destroyed.
+    pub const FAILED: u32 = 2;
 }
 
 const _: () = assert!(size_of::<Pending>() == 8);

@@ -1,19 +1,22 @@
 //! How a connection ends: half-close, the program lets go, TCP is through with it.
 
 use agent_common::{
-    Closed, Connection, Counter, FIRST_POSITION, HalfClosed, Header, LocalClosed, PEER_FINISHED, conn_flags,
-    kind,
+    By, Closed, Connection, Counter, FIRST_POSITION, HalfClosed, LocalClosed, MISSING, PEER_FINISHED,
+    Released, conn_flags, kind, pending,
 };
 use aya_ebpf::{EbpfContext, programs::RawTracePointContext};
 
 use crate::{
     connection::{Traced, advance, known, position},
-    context::Caller,
     kernel::{self, Sock},
-    maps::{CONNECTIONS, CONTROLS, SWITCHES},
+    maps::{CONNECTIONS, CONTROLS, PENDING, SWITCHES, offset},
     ring,
     socket::{IN, OUT},
+    task,
 };
+
+/// Nobody.
+const NOBODY: By = By { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
 
 // TCP states (include/net/tcp_states.h)
 const ESTABLISHED: i32 = 1;
@@ -26,7 +29,7 @@ const CLOSE_WAIT: i32 = 8;
 /// what was received, and close() with bytes unread goes to CLOSE (`__tcp_close`).
 #[inline(always)]
 pub fn shut(sock: Sock) -> Result<(), Counter> {
-    let Some(traced) = known(sock)? else { return Ok(()) };
+    let Some(traced) = unended(sock)? else { return Ok(()) };
     // SAFETY: see `Traced`.
     let flags = unsafe { (*traced.state).flags };
     let first = flags & conn_flags::FIN_SENT == 0;
@@ -43,11 +46,15 @@ pub fn shut(sock: Sock) -> Result<(), Counter> {
     if !first {
         return Ok(());
     }
-    let record = HalfClosed {
-        header: ring::header(kind::HALF_CLOSED, OUT as u8, 0),
-        cookie: traced.cookie,
-        position: position(traced.state, OUT),
-    };
+    half_closed(&traced, OUT, position(traced.state, OUT))
+}
+
+/// A direction ends: by whoever calls.
+#[inline(always)]
+pub fn half_closed(traced: &Traced, direction: usize, position: u64) -> Result<(), Counter> {
+    let header = ring::header(kind::HALF_CLOSED, direction as u8, 0);
+    let mut record = HalfClosed { header, cookie: traced.cookie, position, by: NOBODY };
+    record.header.flags = task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
 }
 
@@ -68,14 +75,13 @@ fn local_closed(sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter>
     let fin = kernel::fin_consumed(sock, copied)?;
     advance(state, IN, if fin { copied.wrapping_sub(1) } else { copied });
     let peer = if kernel::peer_finished(sock)? { PEER_FINISHED } else { 0 };
-    let caller = Caller::current();
-    let record = LocalClosed {
-        header: Header { flags: peer, ..ring::header(kind::LOCAL_CLOSED, OUT as u8, 0) },
+    let mut record = LocalClosed {
+        header: ring::header(kind::LOCAL_CLOSED, OUT as u8, 0),
         cookie: traced.cookie,
         position: [position(state, OUT), position(state, IN)],
-        pid: caller.pid,
-        tid: caller.tid,
+        by: NOBODY,
     };
+    record.header.flags = peer | task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropLocalClosed) }
 }
 
@@ -84,7 +90,7 @@ fn local_closed(sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter>
 /// last call or for the socket's destruction.
 #[inline(always)]
 pub fn closed(ctx: &RawTracePointContext, sock: Sock, old: i32) -> Result<(), Counter> {
-    let Some(traced) = known(sock)? else { return Ok(()) };
+    let Some(traced) = unended(sock)? else { return Ok(()) };
     let state = traced.state;
     let copied = kernel::copied_seq(sock)?;
     let errno = kernel::error(sock) as u16;
@@ -128,9 +134,49 @@ fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Coun
 /// `tcp_destroy_sock(sk)`: nobody can read any more.
 #[inline(always)]
 pub fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
-    let Some(traced) = known(sock)? else { return Ok(()) };
+    let Some(traced) = known(sock)? else { return failed_connect_closed(sock) };
+    // SAFETY: see `Traced`.
+    if unsafe { (*traced.state).flags } & conn_flags::ENDED != 0 {
+        forget(traced.cookie);
+        return released(sock, traced.cookie);
+    }
     let copied = kernel::copied_seq(sock)?;
-    end(ctx, sock, &traced, copied)
+    end(ctx, sock, &traced, copied)?;
+    // Nobody can close it any more.
+    forget(traced.cookie);
+    Ok(())
+}
+
+/// The socket of a connect that has failed: in the context of close(), since nothing keeps it any longer.
+#[inline(always)]
+fn failed_connect_closed(sock: Sock) -> Result<(), Counter> {
+    // SAFETY: the entry is copied at once.
+    let Some(failed) = (unsafe { PENDING.get(sock) }).copied() else { return Ok(()) };
+    if failed.what != pending::FAILED {
+        return Ok(());
+    }
+    let _gone = PENDING.remove(sock);
+    released(sock, 0)
+}
+
+/// In the context of close(): TCP was through with the socket before.
+#[inline(always)]
+fn released(sock: Sock, cookie: u64) -> Result<(), Counter> {
+    let mut record =
+        Released { header: ring::header(kind::RELEASED, OUT as u8, 0), socket: sock, cookie, by: NOBODY };
+    record.header.flags = task::by_into(&mut record.by) as u8;
+    if ring::put(&record) { Ok(()) } else { Err(Counter::DropReleased) }
+}
+
+/// The entry of a connection whose end was not told yet.
+#[inline(always)]
+fn unended(sock: Sock) -> Result<Option<Traced>, Counter> {
+    let Some(traced) = known(sock)? else { return Ok(None) };
+    // SAFETY: see `Traced`.
+    if unsafe { (*traced.state).flags } & conn_flags::ENDED != 0 {
+        return Ok(None);
+    }
+    Ok(Some(traced))
 }
 
 /// After a call on a connection whose TCP state may be CLOSE already: was that the last byte?
@@ -153,7 +199,7 @@ fn drain<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Cou
     end(ctx, sock, traced, copied)
 }
 
-/// The end: the kernel's own counts, then the entry goes.
+/// The end: the kernel's own counts. The entry goes when the program has closed the socket, too.
 #[inline(always)]
 fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter> {
     let state = traced.state;
@@ -182,12 +228,24 @@ fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Res
         unsafe { (*state).flags = flags | conn_flags::CLOSED };
         return Err(Counter::DropClosed);
     }
-    let _gone = CONNECTIONS.remove(traced.cookie);
+    aya_log_ebpf::debug!(ctx, "connection {} closed, errno {}", traced.cookie, errno);
+    if flags & (conn_flags::LOCAL_CLOSED | conn_flags::OWN) == 0 && offset!(sock_shutdown) != MISSING {
+        // SAFETY: see `Traced`.
+        unsafe {
+            (*state).flags = (flags | conn_flags::ENDED | conn_flags::FIN_READ) & !conn_flags::DRAINING;
+        }
+        return Ok(());
+    }
+    forget(traced.cookie);
+    Ok(())
+}
+
+#[inline(always)]
+fn forget(cookie: u64) {
+    let _gone = CONNECTIONS.remove(cookie);
     if let Some(&posted) = SWITCHES.get(1)
         && posted != 0
     {
-        let _gone = CONTROLS.remove(traced.cookie);
+        let _gone = CONTROLS.remove(cookie);
     }
-    aya_log_ebpf::debug!(ctx, "connection {} closed, errno {}", traced.cookie, errno);
-    Ok(())
 }

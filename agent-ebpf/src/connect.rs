@@ -1,6 +1,6 @@
 //! Connects: who asked for a connection, before it has a cookie, and what became of it; and which connections are the agent's own.
 
-use agent_common::{Connecting, Counter, FlowKey, Header, Pending, SocketRecord, kind};
+use agent_common::{Connecting, Counter, FlowKey, Header, Pending, SocketRecord, kind, pending};
 
 use crate::{
     context::{Caller, distrust, meaningful_input},
@@ -24,8 +24,8 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
     if !kernel::traceable(sock)? {
         return Ok(());
     }
-    let pending = Pending { pid: caller.pid, own: u32::from(own) };
-    if PENDING.insert(sock, pending, 0).is_err() {
+    let what = if own { pending::OWN } else { pending::CONNECTING };
+    if PENDING.insert(sock, Pending { pid: caller.pid, what }, 0).is_err() {
         return Err(Counter::PendingFull);
     }
     if own {
@@ -34,13 +34,15 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
     let mut flow = NO_FLOW;
     kernel::flow_into(sock, family, &mut flow)?;
-    let mut last =
-        if distrust()? == withheld::IO_URING { NOTHING } else { Task::current(caller).last_input(caller) };
+    let trusted = distrust()? != withheld::IO_URING;
+    let mut task = if trusted { Task::current(caller) } else { Task::NONE };
+    let mut last = if trusted { task.last_input(caller) } else { NOTHING };
+    let task = task.of_send(caller);
     if let Some(process) = caller.process() {
         last = meaningful_input(process, last);
     }
     let record = Connecting {
-        header: ring::header(kind::CONNECTING, 0, 0),
+        header: Header { flags: task.flags, ..ring::header(kind::CONNECTING, 0, 0) },
         socket: sock,
         last_cookie: last.cookie,
         last_position: last.position,
@@ -50,14 +52,15 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
         peer_port: flow.peer_port,
         padding: 0,
         peer: flow.peer,
+        task: task.id,
     };
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
 }
 
 #[inline(always)]
 pub fn succeed(sock: Sock) -> Result<(), Counter> {
-    let Some(pending) = pending(sock) else { return Ok(()) };
-    if pending.own != 0 {
+    let Some(connect) = taken(sock) else { return Ok(()) };
+    if connect.what == pending::OWN {
         return remember_own(sock);
     }
     socket_record(Header { ..ring::header(kind::CONNECTED, 0, 0) }, sock)
@@ -65,20 +68,24 @@ pub fn succeed(sock: Sock) -> Result<(), Counter> {
 
 #[inline(always)]
 pub fn fail(sock: Sock) -> Result<(), Counter> {
-    let Some(pending) = pending(sock) else { return Ok(()) };
-    if pending.own != 0 {
+    let Some(connect) = taken(sock) else { return Ok(()) };
+    if connect.what == pending::OWN {
         return Ok(());
+    }
+    // What is left to tell is who closes the socket.
+    if PENDING.insert(sock, Pending { what: pending::FAILED, ..connect }, 0).is_err() {
+        crate::count::add(Counter::PendingFull, 1);
     }
     socket_record(ring::header(kind::CONNECT_FAILED, 0, kernel::error(sock)), sock)
 }
 
 /// Takes the connect in progress of a socket.
 #[inline(always)]
-fn pending(sock: Sock) -> Option<Pending> {
+fn taken(sock: Sock) -> Option<Pending> {
     // SAFETY: the entry is copied at once.
-    let pending = unsafe { PENDING.get(sock) }.copied()?;
+    let connect = unsafe { PENDING.get(sock) }.copied()?;
     let _gone = PENDING.remove(sock);
-    Some(pending)
+    Some(connect)
 }
 
 #[inline(always)]

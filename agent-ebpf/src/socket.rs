@@ -3,8 +3,8 @@
 use core::ptr::read_volatile;
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, HalfClosed, Header, LastInput, Process,
-    TAIL_MAX, Transfer, conn_flags, kind, transfer_flags,
+    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastInput, Process, TAIL_MAX,
+    Transfer, conn_flags, kind, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
@@ -258,9 +258,7 @@ fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
     }
     // SAFETY: as above.
     unsafe { (*traced.state).flags = flags | conn_flags::FIN_READ };
-    let record =
-        HalfClosed { header: ring::header(kind::HALF_CLOSED, IN as u8, 0), cookie: traced.cookie, position };
-    if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
+    close::half_closed(traced, IN, position)
 }
 
 /// Everything a record says about a call.

@@ -1,13 +1,14 @@
 //! What the runtime of a program runs on the calling thread: a goroutine, which takes the thread's place, or a CPython
 //! context. Only in processes about which user space knows how (`RUNTIMES`); the others pay one look at a switch.
 
-use agent_common::{LastInput, Runtime, runtime, transfer_flags};
+use agent_common::{By, LastInput, Runtime, runtime, transfer_flags};
 
 use crate::{
-    context::Caller,
+    context::{Caller, distrust},
     go,
     maps::{RUNTIMES, SWITCHES},
     python,
+    socket::{NOTHING, withheld},
 };
 
 /// Slot of `SWITCHES`: something was posted to `RUNTIMES`.
@@ -87,6 +88,23 @@ impl Task {
         }
         go::took_in(caller.pid, self.run, self.id, input.cookie, input.position);
     }
+}
+
+/// Who calls, and what had been taken in last there; gives the bits that say what the task is. Not inlined: ends are rare, and its
+/// locals would count among the caller's.
+#[inline(never)]
+pub fn by_into(by: &mut By) -> u64 {
+    let caller = Caller::current();
+    let trusted = matches!(distrust(), Ok(reason) if reason != withheld::IO_URING);
+    let mut task = if trusted { Task::current(caller) } else { Task::NONE };
+    let last = if trusted { task.last_input(caller) } else { NOTHING };
+    let task = task.of_send(caller);
+    by.last_cookie = last.cookie;
+    by.last_position = last.position;
+    by.task = task.id;
+    by.pid = caller.pid;
+    by.tid = caller.tid;
+    u64::from(task.flags)
 }
 
 #[inline(always)]

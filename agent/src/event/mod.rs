@@ -42,6 +42,14 @@ pub struct ConnectionId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
+/// Who made a system call, and what had been taken in last there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    pub thread: Thread,
+    pub task: Option<Task>,
+    pub last_input: Option<LastInput>,
+}
+
 /// Seen from the traced process: `Out` is what it sends, `In` what it receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -224,8 +232,18 @@ pub enum Event<'a> {
         connection: ConnectionId,
         direction: Direction,
         position: u64,
+        /// Who sent or read it; `None` where that is not known, or where bytes came with it.
+        caller: Option<Caller>,
     },
     LocalClosed(LocalClosed),
+    /// A program has closed a socket whose end was told before, by [`Closed`] or [`Event::ConnectFailed`].
+    Released {
+        at: Timestamp,
+        /// `None`: the connect had failed.
+        connection: Option<ConnectionId>,
+        socket: SocketId,
+        caller: Caller,
+    },
     Closed(Closed),
     /// Event time has reached `at` (every 100 ms, also when nothing else happens). All events older than `at` minus
     /// the source's reordering (a few ms) have been delivered.
@@ -251,6 +269,7 @@ impl Event<'_> {
             | Self::Connected { at, .. }
             | Self::ConnectFailed { at, .. }
             | Self::HalfClosed { at, .. }
+            | Self::Released { at, .. }
             | Self::Tick { at }
             | Self::Shutdown { at } => Some(*at),
             Self::Connecting(event) => Some(event.at),
@@ -270,6 +289,7 @@ pub struct Connecting {
     pub thread: Thread,
     pub peer: SocketAddr,
     pub last_input: Option<LastInput>,
+    pub task: Option<Task>,
 }
 
 /// First sight of a connection by a selected process; comes before its first [`Transfer`].
@@ -344,7 +364,7 @@ pub struct LocalClosed {
     pub at: Timestamp,
     pub connection: ConnectionId,
     /// Who closed it; not always a thread of the process that used it.
-    pub thread: Thread,
+    pub caller: Caller,
     /// Where what the program sent and read ends, by [`Direction::index`].
     pub position: [u64; 2],
     /// The peer's FIN had been received before, read or not.

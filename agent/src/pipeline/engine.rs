@@ -97,7 +97,7 @@ impl Engine {
         match event {
             Event::Opened(opened) => self.open(opened),
             Event::Transfer(transfer) => self.transfer(transfer),
-            Event::HalfClosed { at, connection, direction, position } => {
+            Event::HalfClosed { at, connection, direction, position, .. } => {
                 self.half_closed(*at, *connection, *direction, *position);
             }
             Event::LocalClosed(closed) => self.local_close(closed),

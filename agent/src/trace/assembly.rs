@@ -205,7 +205,13 @@ impl Tracer {
     }
 
     fn root_context(&self, key: Key, exchange: &Exchange) -> Context {
-        let trace = self.identifiers.trace(key.connection, exchange.kind.request_direction(), exchange.place);
+        let trace = match Self::is_failed_connect(key, exchange) {
+            Some((socket, at)) => self.identifiers.connect(socket, at).0,
+            None => {
+                let direction = exchange.kind.request_direction();
+                self.identifiers.trace(key.connection, direction, exchange.place)
+            }
+        };
         Context { trace, flags: ROOT_FLAGS, state: None }
     }
 

@@ -1,4 +1,7 @@
 //! Connects: what the successful ones lend to their connection's first request, and spans for those that failed.
+//!
+//! A connect that failed is a call without an answer: an exchange on a connection of its own, with a number that no socket
+//! cookie has, so that it is judged like any other.
 
 use std::net::SocketAddr;
 
@@ -6,11 +9,20 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Tracer,
-    causality::Trigger,
+    causality::{Sides, Trigger},
     errors,
+    exchange::{Exchange, Key, Live},
+    exchanges::Connection,
+    flow::Partner,
     span::{Span, SpanKind, Status},
 };
-use crate::event::{Connecting, ConnectionId, SocketId, Thread, Timestamp};
+use crate::{
+    event::{Caller, Connecting, ConnectionId, Earlier, Opened, SocketId, Task, Thread, Timestamp},
+    protocol::Origin,
+};
+
+/// Connections from here on are connects that failed. Cookies are numbers from a counter.
+const FAILED: u64 = 1 << 63;
 
 /// The name of a failed connect's span.
 const NAME: &str = "connect";
@@ -22,6 +34,7 @@ struct Connect {
     thread: Thread,
     peer: SocketAddr,
     trigger: Trigger,
+    task: Option<Task>,
 }
 
 /// Connects in progress, and triggers of those that succeeded before their connection was seen.
@@ -29,12 +42,22 @@ struct Connect {
 pub(super) struct Connects {
     open: FxHashMap<SocketId, Connect>,
     lent: FxHashMap<ConnectionId, Trigger>,
+    /// Those that failed, by their sockets, until these are closed or used again.
+    failed: FxHashMap<SocketId, ConnectionId>,
+    /// How many have failed.
+    failures: u64,
     limit: usize,
 }
 
 impl Connects {
     pub(super) fn new(limit: usize) -> Self {
-        Self { open: FxHashMap::default(), lent: FxHashMap::default(), limit }
+        Self {
+            open: FxHashMap::default(),
+            lent: FxHashMap::default(),
+            failed: FxHashMap::default(),
+            failures: 0,
+            limit,
+        }
     }
 
     /// What the connect of this connection lends to its first request, once.
@@ -51,8 +74,14 @@ impl Connects {
 impl Tracer {
     pub(super) fn connecting(&mut self, connecting: &Connecting) {
         let trigger = Trigger::of(&self.exchanges, &self.processes, connecting.last_input);
-        let connect =
-            Connect { at: connecting.at, thread: connecting.thread, peer: connecting.peer, trigger };
+        let connect = Connect {
+            at: connecting.at,
+            thread: connecting.thread,
+            peer: connecting.peer,
+            trigger,
+            task: connecting.task,
+        };
+        self.connects.failed.remove(&connecting.socket);
         let full = self.connects.open.len() >= self.connects.limit;
         if full && !self.connects.open.contains_key(&connecting.socket) {
             self.counters.refused_connects += 1;
@@ -80,7 +109,68 @@ impl Tracer {
         span.status = Status::Error;
         span.error = Some(errors::connect_error_type(errno).into_owned());
         self.counters.failed_connects += 1;
-        self.give(span);
+        self.connects.failures += 1;
+        let connection = ConnectionId(FAILED | self.connects.failures);
+        self.fail(Key { connection, ordinal: 0 }, socket, &connect, span, at);
+        if self.connects.failed.len() < self.connects.limit {
+            self.connects.failed.insert(socket, connection);
+        } else {
+            self.counters.refused_connects += 1;
+        }
+    }
+
+    /// A thread has closed the socket of a connect that had failed.
+    pub(super) fn failed_connect_closed(&mut self, socket: SocketId, caller: &Caller, at: Timestamp) {
+        if let Some(connection) = self.connects.failed.remove(&socket) {
+            self.closed_by(connection, caller, at);
+        }
+    }
+
+    /// A call that ended before it was sent.
+    fn fail(&mut self, key: Key, socket: SocketId, connect: &Connect, span: Box<Span>, at: Timestamp) {
+        let Thread { pid, .. } = connect.thread;
+        self.make_room_for(key.connection);
+        self.exchanges.insert(key.connection, Connection::new(&nowhere(key.connection, connect, at)));
+        let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
+        let origin = Origin {
+            at: connect.at,
+            thread: connect.thread,
+            position: 0,
+            last_input: None,
+            task: connect.task,
+        };
+        let mut sides = Sides::new(epoch, &origin, false);
+        sides.call_failed(at);
+        let id = span.id;
+        let mut live = Live::new(span, 0, Partner::Absent);
+        (live.ended, live.head_seen) = (Some(at), true);
+        let exchange = Exchange {
+            ordinal: key.ordinal,
+            kind: SpanKind::Client,
+            id,
+            at: connect.at,
+            position: 0,
+            place: socket.0,
+            input_from: 0,
+            pid,
+            context: None,
+            fixed_early: false,
+            passed_on: false,
+            sides,
+            live: Some(Box::new(live)),
+        };
+        self.exchanges.push(key.connection, exchange);
+        let trigger = connect.trigger.lent(&self.exchanges, &self.processes);
+        self.start_side(key, trigger);
+        self.task_call(key, &origin);
+        self.try_decide(key);
+        self.finish_or_wait(key);
+        self.forget_connection_later(key.connection);
+    }
+
+    /// Whether an exchange is a connect that failed: the socket and the time by which its ids are made.
+    pub(super) fn is_failed_connect(key: Key, exchange: &Exchange) -> Option<(SocketId, Timestamp)> {
+        (key.connection.0 >= FAILED).then_some((SocketId(exchange.place), exchange.at))
     }
 
     /// A notice of a connect that began at `at` and is still in progress.
@@ -91,7 +181,7 @@ impl Tracer {
         Some(span)
     }
 
-    /// A connect is a root: nothing confirms what caused it.
+    /// With the ids of a root, which a parent may change.
     fn connect_span(&mut self, socket: SocketId, connect: &Connect) -> Box<Span> {
         let (trace, id) = self.identifiers.connect(socket, connect.at);
         let process = self.facts_of(connect.thread.pid);
@@ -101,5 +191,20 @@ impl Tracer {
         span.flags = super::assembly::ROOT_FLAGS;
         span.start = self.unix(connect.at);
         Box::new(span)
+    }
+}
+
+/// The connection that a failed connect did not make.
+fn nowhere(connection: ConnectionId, connect: &Connect, at: Timestamp) -> Opened {
+    Opened {
+        at,
+        connection,
+        thread: connect.thread,
+        local: connect.peer,
+        peer: connect.peer,
+        network_namespace: 0,
+        first_sequence: [0; 2],
+        first_position: 0,
+        earlier: [Earlier::Nothing; 2],
     }
 }

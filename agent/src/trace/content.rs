@@ -186,7 +186,7 @@ impl Tracer {
             return Found::Nothing;
         }
         if received.sides.is_answered() {
-            let inside = call.sides.is_compared() && call.sides.answered_within(&received.sides);
+            let inside = call.sides.is_compared() && call.sides.over_within(&received.sides);
             return if inside || identified { Found::Parent(request) } else { Found::Nothing };
         }
         self.await_answer(key, request)

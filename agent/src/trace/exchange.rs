@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     event::{ConnectionId, Timestamp},
-    protocol::{Content, Ordinal},
+    protocol::{Content, Ordinal, Origin},
 };
 
 /// Names an exchange: its connection and its number there.
@@ -120,6 +120,8 @@ pub(super) struct Live {
     pub(super) passes_on: Option<Key>,
     /// Client: what causality found.
     pub(super) verdict: Option<Verdict>,
+    /// Server: who closed its connection.
+    pub(super) closing: Option<Box<Origin>>,
     /// Server: calls whose verdict waits for the answer.
     pub(super) calls: Vec<Key>,
     /// If it was asked for.
@@ -149,6 +151,7 @@ impl Live {
             partner_request: None,
             passes_on: None,
             verdict: None,
+            closing: None,
             calls: Vec::new(),
             content: None,
             alike: Vec::new(),

@@ -10,7 +10,7 @@ use rustc_hash::FxHasher;
 
 use super::{
     Tracer,
-    causality::{Causality, Sides, Trigger},
+    causality::{Causality, Sides, Trigger, Verdict},
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
@@ -186,14 +186,37 @@ impl Tracer {
             SpanKind::Server if head.interim => {}
             SpanKind::Server => {
                 let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-                if let Some(ended) = self.causality.answer(exchanges, processes, key, &origin) {
-                    if let Some((call, verdict)) = ended {
-                        self.take_verdict(call, verdict);
-                    }
-                    self.judge_calls(key, Some(&origin));
-                    self.task_answer(key, Some(&origin));
+                if let Some(ended) = self.causality.answer(exchanges, processes, key, &origin, true) {
+                    self.answered(key, ended, &origin);
                 }
             }
+        }
+    }
+
+    /// A request was answered, perhaps after this call.
+    fn answered(&mut self, key: Key, ended: Option<(Key, Verdict)>, origin: &Origin) {
+        if let Some((call, verdict)) = ended {
+            self.take_verdict(call, verdict);
+        }
+        self.judge_calls(key, Some(origin));
+        self.task_answer(key, Some(origin));
+    }
+
+    /// A request ended, and if it has no answer it never will have. Who closed its connection instead has done so for a reason, as
+    /// if that were an answer.
+    fn request_over(&mut self, key: Key, closing: Option<Origin>) {
+        let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
+        match closing {
+            Some(origin) => {
+                if let Some(ended) = self.causality.answer(exchanges, processes, key, &origin, false) {
+                    self.answered(key, ended, &origin);
+                }
+            }
+            None if Causality::unanswered(exchanges, processes, key) => {
+                self.judge_calls(key, None);
+                self.task_answer(key, None);
+            }
+            None => {}
         }
     }
 
@@ -227,16 +250,16 @@ impl Tracer {
             };
         }
         let partner_request = live.partner_request.take();
+        let closing = live.closing.take();
         if kind == SpanKind::Client {
+            exchange.sides.call_failed(at);
             Causality::call_over(&mut self.exchanges, &mut self.processes, key);
+            self.task_call_over(key);
         } else {
             if let Some(incoming) = live.incoming.as_deref() {
                 self.pass_through.close(pid, incoming.parent, key);
             }
-            if Causality::unanswered(&mut self.exchanges, &mut self.processes, key) {
-                self.judge_calls(key, None);
-                self.task_answer(key, None);
-            }
+            self.request_over(key, closing.map(|closing| *closing));
         }
         self.try_decide(key);
         self.finish_or_wait(key);

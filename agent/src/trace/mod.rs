@@ -17,6 +17,7 @@ mod content;
 mod context;
 mod counters;
 mod deadlines;
+mod ended;
 mod errors;
 mod exchange;
 mod exchanges;
@@ -63,7 +64,9 @@ use self::{
     span::Traced,
 };
 use crate::{
-    event::{Connecting, ConnectionId, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer},
+    event::{
+        Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
+    },
     protocol::Message,
 };
 
@@ -208,8 +211,24 @@ impl Tracer {
                     causality::carry(&mut self.exchanges, &self.processes, transfer);
                 }
             }
-            Event::HalfClosed { at, .. } | Event::Tick { at } => self.advance(*at),
-            Event::LocalClosed(closed) => self.advance(closed.at),
+            Event::HalfClosed { at, connection, direction, caller, .. } => {
+                self.advance(*at);
+                if let (Direction::In, Some(caller)) = (direction, caller) {
+                    self.read_end(*connection, caller);
+                }
+            }
+            Event::LocalClosed(closed) => {
+                self.advance(closed.at);
+                self.closed_by(closed.connection, &closed.caller, closed.at);
+            }
+            Event::Released { at, connection, socket, caller } => {
+                self.advance(*at);
+                match connection {
+                    Some(connection) => self.closed_by(*connection, caller, *at),
+                    None => self.failed_connect_closed(*socket, caller, *at),
+                }
+            }
+            Event::Tick { at } => self.advance(*at),
             Event::Closed(closed) => {
                 self.advance(closed.at);
                 self.connects.take_lent(closed.connection);
@@ -296,13 +315,18 @@ impl Tracer {
         facts
     }
 
-    fn opened(&mut self, opened: &Opened) {
+    /// Room for one more connection.
+    fn make_room_for(&mut self, id: ConnectionId) {
         let full = self.exchanges.connections() >= self.settings.connections
-            && self.exchanges.connection(opened.connection).is_none();
+            && self.exchanges.connection(id).is_none();
         if full && let Some(id) = self.exchanges.least_needed() {
             self.counters.evicted_connections += 1;
             self.evict_connection(id);
         }
+    }
+
+    fn opened(&mut self, opened: &Opened) {
+        self.make_room_for(opened.connection);
         let mut connection = Connection::new(opened);
         connection.lent = self.connects.take_lent(opened.connection);
         self.evict_connection(opened.connection);

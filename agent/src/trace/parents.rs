@@ -71,6 +71,13 @@ impl Tracer {
         self.settle(&settled);
     }
 
+    /// A call is over.
+    pub(super) fn task_call_over(&mut self, key: Key) {
+        let mut settled = Vec::new();
+        self.causality.task_call_over(&self.exchanges, &mut self.processes, key, &mut settled);
+        self.settle(&settled);
+    }
+
     /// A request was answered by a task, or (`None`) never will be.
     pub(super) fn task_answer(&mut self, key: Key, origin: Option<&Origin>) {
         let mut settled = Vec::new();

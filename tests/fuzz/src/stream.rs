@@ -351,7 +351,13 @@ impl World {
     fn half_close(&mut self, number: usize, direction: Direction) {
         let Some(end) = self.ends[number].as_ref() else { return };
         let (connection, position) = (end.id, end.position[direction.index()]);
-        self.feed(&Event::HalfClosed { at: Timestamp(self.now), connection, direction, position });
+        self.feed(&Event::HalfClosed {
+            at: Timestamp(self.now),
+            connection,
+            direction,
+            position,
+            caller: None,
+        });
     }
 
     fn close(&mut self, number: usize, errno: u16) {

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Earlier, Event, Feedback, LocalClosed, Opened, ProcessFacts, Thread,
-        Timestamp, Transfer, Withheld,
+        Caller, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LocalClosed, Opened, ProcessFacts,
+        Thread, Timestamp, Transfer, Withheld,
     },
     pipeline::{Engine, Eviction, LedgerTotals, Settings},
     trace::span::{Span, Traced},
@@ -251,7 +251,13 @@ impl Host {
         }
         let passed = (socket.position[direction.index()] - entry.base[direction.index()]) as u64;
         let position = FIRST_POSITION + passed;
-        self.feed(&Event::HalfClosed { at: Timestamp(at), connection: socket.id, direction, position });
+        self.feed(&Event::HalfClosed {
+            at: Timestamp(at),
+            connection: socket.id,
+            direction,
+            position,
+            caller: None,
+        });
     }
 
     /// The end; what is told of it must balance to the byte.
@@ -270,7 +276,7 @@ impl Host {
         self.feed(&Event::LocalClosed(LocalClosed {
             at: Timestamp(at),
             connection,
-            thread,
+            caller: Caller { thread, task: None, last_input: None },
             position: observed.map(|observed| FIRST_POSITION + observed),
             peer_finished,
         }));

@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use agent_common::{
-    Closed as RawClosed, Connecting as RawConnecting, FIRST_POSITION, HalfClosed, Header,
-    LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED, ProcessRecord, SocketRecord,
-    Transfer as RawTransfer, UNKNOWN_EARLIER, kind, transfer_flags,
+    By, Closed as RawClosed, Connecting as RawConnecting, FIRST_POSITION, HalfClosed, Header,
+    LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED, ProcessRecord,
+    Released as RawReleased, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER, kind, transfer_flags,
 };
 
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed, Opened,
-    SocketId, Task, Thread, Timestamp, Transfer, Withheld,
+    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed,
+    Opened, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// Most of a position: so that sums of them do not overflow.
@@ -65,7 +65,22 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
         kind::HALF_CLOSED => {
             let raw: HalfClosed = read(record)?;
             let direction = direction(header.direction)?;
-            Event::HalfClosed { at, connection: connection(raw.cookie)?, direction, position: raw.position }
+            Event::HalfClosed {
+                at,
+                connection: connection(raw.cookie)?,
+                direction,
+                position: raw.position,
+                caller: Some(caller(&header, raw.by)),
+            }
+        }
+        kind::RELEASED => {
+            let raw: RawReleased = read(record)?;
+            Event::Released {
+                at,
+                connection: connection(raw.cookie),
+                socket: SocketId(raw.socket),
+                caller: caller(&header, raw.by),
+            }
         }
         kind::LOCAL_CLOSED => Event::LocalClosed(local_closed(&read(record)?, at)?),
         kind::CLOSED => {
@@ -152,7 +167,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         return Some(Notice::Event(event));
     }
     let position = raw.position.saturating_add(u64::from(raw.header.length));
-    Some(Notice::Last(event, Event::HalfClosed { at, connection, direction, position }))
+    Some(Notice::Last(event, Event::HalfClosed { at, connection, direction, position, caller: None }))
 }
 
 fn task(flags: u8, id: u64) -> Option<Task> {
@@ -175,11 +190,19 @@ fn withheld(raw: u8) -> Option<Option<Withheld>> {
     Withheld::ALL.into_iter().find(|w| *w as u8 == raw).map(Some)
 }
 
+fn caller(header: &Header, by: By) -> Caller {
+    Caller {
+        thread: Thread { pid: by.pid, tid: by.tid },
+        task: task(header.flags, by.task),
+        last_input: last_input(by.last_cookie, by.last_position),
+    }
+}
+
 fn local_closed(raw: &RawLocalClosed, at: Timestamp) -> Option<LocalClosed> {
     Some(LocalClosed {
         at,
         connection: connection(raw.cookie)?,
-        thread: Thread { pid: raw.pid, tid: raw.tid },
+        caller: caller(&raw.header, raw.by),
         position: raw.position,
         peer_finished: raw.header.flags & PEER_FINISHED != 0,
     })
@@ -214,6 +237,7 @@ fn connecting(raw: &RawConnecting, at: Timestamp) -> Connecting {
         thread: Thread { pid: raw.pid, tid: raw.tid },
         peer: address(raw.peer, raw.peer_port),
         last_input: last_input(raw.last_cookie, raw.last_position),
+        task: task(raw.header.flags, raw.task),
     }
 }
 

@@ -7,8 +7,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed, Opened,
-    ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
+    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed,
+    Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// Decodes the body of one record. Only a file of a newer minor version may have more fields than are read here.
@@ -36,6 +36,13 @@ pub(super) fn event(kind: u8, body: &[u8], newer: bool) -> Result<Event<'_>, Mal
             connection: connection(&mut body)?,
             direction: direction(&mut body)?,
             position: count(&mut body)?,
+            caller: if body.is_empty() { None } else { Some(caller(&mut body)?) },
+        },
+        kind::RELEASED => Event::Released {
+            at: time(&mut body)?,
+            connection: if body.flag()? { Some(connection(&mut body)?) } else { None },
+            socket: SocketId(body.u64()?),
+            caller: caller(&mut body)?,
         },
         kind::LOCAL_CLOSED => Event::LocalClosed(local_closed(&mut body)?),
         kind::CLOSED => Event::Closed(closed(&mut body)?),
@@ -70,6 +77,7 @@ fn connecting(body: &mut Cursor<'_>) -> Result<Connecting, Malformed> {
         thread: thread(body)?,
         peer: address(body)?,
         last_input: last_input(body)?,
+        task: task(body)?,
     })
 }
 
@@ -132,10 +140,15 @@ fn local_closed(body: &mut Cursor<'_>) -> Result<LocalClosed, Malformed> {
     Ok(LocalClosed {
         at: time(body)?,
         connection: connection(body)?,
-        thread: thread(body)?,
         position: [count(body)?, count(body)?],
         peer_finished: body.flag()?,
+        caller: caller(body)?,
     })
+}
+
+/// Since 1.3; the last field of its record.
+fn caller(body: &mut Cursor<'_>) -> Result<Caller, Malformed> {
+    Ok(Caller { thread: thread(body)?, last_input: last_input(body)?, task: task(body)? })
 }
 
 fn closed(body: &mut Cursor<'_>) -> Result<Closed, Malformed> {

@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 
 use super::format::{RECORD_HEADER, kind};
 use crate::event::{
-    Closed, Connecting, Direction, Earlier, Event, LastInput, LocalClosed, Opened, ProcessFacts, Task,
-    Thread, Timestamp, Transfer,
+    Caller, Closed, Connecting, Direction, Earlier, Event, LastInput, LocalClosed, Opened, ProcessFacts,
+    Task, Thread, Timestamp, Transfer,
 };
 
 /// Appends the record of `event`.
@@ -58,12 +58,25 @@ pub(super) fn event(event: &Event<'_>, out: &mut Vec<u8>) {
         }
         Event::Opened(event) => opened(event, out),
         Event::Transfer(event) => transfer(event, out),
-        Event::HalfClosed { at, connection, direction: towards, position } => {
+        Event::HalfClosed { at, connection, direction: towards, position, caller: by } => {
             time(*at, out);
             u64(connection.0, out);
             direction(*towards, out);
             u64(*position, out);
+            if let Some(by) = by {
+                caller(by, out);
+            }
             kind::HALF_CLOSED
+        }
+        Event::Released { at, connection, socket, caller: by } => {
+            time(*at, out);
+            flag(connection.is_some(), out);
+            if let Some(connection) = connection {
+                u64(connection.0, out);
+            }
+            u64(socket.0, out);
+            caller(by, out);
+            kind::RELEASED
         }
         Event::LocalClosed(event) => local_closed(event, out),
         Event::Closed(event) => closed(event, out),
@@ -123,6 +136,7 @@ fn connecting(event: &Connecting, out: &mut Vec<u8>) -> u8 {
     thread(event.thread, out);
     address(event.peer, out);
     last_input(event.last_input, out);
+    task(event.task, out);
     kind::CONNECTING
 }
 
@@ -170,10 +184,17 @@ fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {
 fn local_closed(event: &LocalClosed, out: &mut Vec<u8>) -> u8 {
     time(event.at, out);
     u64(event.connection.0, out);
-    thread(event.thread, out);
     event.position.iter().for_each(|position| u64(*position, out));
     flag(event.peer_finished, out);
+    caller(&event.caller, out);
     kind::LOCAL_CLOSED
+}
+
+/// Since 1.3, as the last field of a record.
+fn caller(caller: &Caller, out: &mut Vec<u8>) {
+    thread(caller.thread, out);
+    last_input(caller.last_input, out);
+    task(caller.task, out);
 }
 
 fn closed(event: &Closed, out: &mut Vec<u8>) -> u8 {

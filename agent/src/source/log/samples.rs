@@ -9,8 +9,8 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
-    Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed, Opened,
-    ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
+    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed,
+    Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
 /// An event that owns its bytes.
@@ -157,7 +157,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
         },
         3 => Event::Fork { at, parent: pid, child: pid + 1 },
         4 => Event::Exit { at, pid },
-        5 => Event::Connecting(Connecting { at, socket, thread, peer: address, last_input }),
+        5 => Event::Connecting(Connecting { at, socket, thread, peer: address, last_input, task: None }),
         6 => Event::Connected { at, socket, connection },
         7 => Event::ConnectFailed { at, socket, errno },
         8 => Event::Opened(Opened {
@@ -174,7 +174,13 @@ fn build(kind: usize, parts: Parts) -> Owned {
                 [Earlier::Unknown, Earlier::Nothing],
             ][usize::from(bit[1])],
         }),
-        9 => Event::HalfClosed { at, connection, direction, position: big[1] },
+        9 => Event::HalfClosed {
+            at,
+            connection,
+            direction,
+            position: big[1],
+            caller: bit[1].then_some(Caller { thread, task: None, last_input }),
+        },
         10 => Event::Closed(Closed {
             at,
             connection,
@@ -188,10 +194,16 @@ fn build(kind: usize, parts: Parts) -> Owned {
         13 => Event::LocalClosed(LocalClosed {
             at,
             connection,
-            thread,
             position: [big[1], big[2]],
             peer_finished: bit[0],
+            caller: Caller { thread, task: Some(Task::Context(big[3])), last_input },
         }),
+        14 => Event::Released {
+            at,
+            connection: bit[0].then_some(connection),
+            socket,
+            caller: Caller { thread, task: bit[1].then_some(Task::Goroutine(big[2])), last_input },
+        },
         _ => {
             let withheld = (bit[0] && bit[1]).then(|| Withheld::ALL[pid as usize]);
             let (head, tail) = if withheld.is_some() { (vec![], vec![]) } else { (head, tail) };

@@ -83,7 +83,13 @@ impl Seat {
     }
 
     pub(super) fn half_closed(&self, at: Timestamp, from_client: bool, position: u64) -> Event<'static> {
-        Event::HalfClosed { at, connection: self.id, direction: self.direction(from_client), position }
+        Event::HalfClosed {
+            at,
+            connection: self.id,
+            direction: self.direction(from_client),
+            position,
+            caller: None,
+        }
     }
 
     /// `observed` and `lost` are those of the client's bytes, then of the server's. `reset_by_client`: who sent the RST; its

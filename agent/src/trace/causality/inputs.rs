@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Runner, root_of};
 use crate::{
-    event::{Clarity, ConnectionId, Direction, LastInput, Thread, Transfer},
+    event::{Caller, Clarity, ConnectionId, Direction, LastInput, Thread, Transfer},
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
 
@@ -32,6 +32,21 @@ struct Taken {
     count: usize,
     /// Something was sent since.
     used: bool,
+    /// The last of them is the end of a connection.
+    end: Option<End>,
+}
+
+/// The end of a connection on which a call was not answered, as an input: the kernel's last input is still the one before it.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    input: (ConnectionId, u64),
+    before: Option<(ConnectionId, u64)>,
+}
+
+impl End {
+    fn is_last(&self, input: Option<LastInput>) -> bool {
+        self.before == input.map(|input| (input.connection, input.position))
+    }
 }
 
 impl Inputs {
@@ -63,11 +78,28 @@ impl Inputs {
         self.sent(exchanges, (thread.pid, Runner::of(thread, None)), input)
     }
 
+    /// A thread has seen that the call to whose response this position would belong ends without one.
+    pub(in crate::trace) fn saw_end(&mut self, caller: &Caller, input: (ConnectionId, u64)) {
+        let runner = (caller.thread.pid, Runner::of(caller.thread, caller.task));
+        self.received(runner, input);
+        if let Some(taken) = self.taken.get_mut(&runner) {
+            let before = caller.last_input.map(|input| (input.connection, input.position));
+            taken.end = Some(End { input, before });
+        }
+    }
+
+    /// What a thread has taken in that closes a connection now.
+    pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, caller: &Caller) -> Option<LastInput> {
+        let taken = self.taken.get(&(caller.thread.pid, Runner::of(caller.thread, caller.task)));
+        weighed(taken, exchanges, caller.last_input)
+    }
+
     fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {
         if let Some(taken) = self.taken.get_mut(&runner) {
             if taken.used {
                 (taken.count, taken.used) = (0, false);
             }
+            taken.end = None;
             taken.add(end);
             return;
         }
@@ -75,7 +107,7 @@ impl Inputs {
             self.forgotten += self.taken.len() as u64;
             self.taken.clear();
         }
-        self.taken.insert(runner, Taken { ends: [end; SEVERAL], count: 1, used: false });
+        self.taken.insert(runner, Taken { ends: [end; SEVERAL], count: 1, used: false, end: None });
     }
 
     fn sent(
@@ -84,19 +116,36 @@ impl Inputs {
         runner: (u32, Runner),
         input: Option<LastInput>,
     ) -> Option<LastInput> {
-        let input = input?;
-        let Some(taken) = self.taken.get_mut(&runner) else {
-            return Some(LastInput { for_call: Clarity::Mixed, for_answer: Clarity::Mixed, ..input });
-        };
-        let for_call = taken.clarity(exchanges, input);
-        let for_answer = match taken.count {
-            1 => for_call,
-            // A request that was read is no reason to answer another one.
-            _ => taken.responses(exchanges).clarity(exchanges, input),
-        };
-        taken.used = true;
-        Some(LastInput { for_call, for_answer, ..input })
+        let taken = self.taken.get_mut(&runner);
+        let input = weighed(taken.as_deref(), exchanges, input)?;
+        if let Some(taken) = taken {
+            taken.used = true;
+        }
+        Some(input)
     }
+}
+
+/// What a thread took in last, and how clear that is.
+fn weighed(taken: Option<&Taken>, exchanges: &Exchanges, input: Option<LastInput>) -> Option<LastInput> {
+    let mixed = |(connection, position)| LastInput {
+        connection,
+        position,
+        for_call: Clarity::Mixed,
+        for_answer: Clarity::Mixed,
+    };
+    let end = taken.and_then(|taken| taken.end).filter(|end| end.is_last(input));
+    let input = match end {
+        Some(end) => mixed(end.input),
+        None => input.map(|input| mixed((input.connection, input.position)))?,
+    };
+    let Some(taken) = taken else { return Some(input) };
+    let for_call = taken.clarity(exchanges, input);
+    let for_answer = match taken.count {
+        1 => for_call,
+        // A request that was read is no reason to answer another one.
+        _ => taken.responses(exchanges).clarity(exchanges, input),
+    };
+    Some(LastInput { for_call, for_answer, ..input })
 }
 
 impl Taken {

@@ -90,6 +90,20 @@ impl Causality {
         self.task_contradictions += std::mem::take(&mut tasks.contradictions);
     }
 
+    /// A call is over, or never will be answered.
+    pub(in crate::trace) fn task_call_over(
+        &mut self,
+        exchanges: &Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        settled: &mut Vec<Settled>,
+    ) {
+        let Some(call) = exchanges.get(key).filter(|call| call.sides.followed) else { return };
+        let Some(tasks) = processes.get_mut(call.pid).and_then(|it| it.tasks.as_deref_mut()) else { return };
+        tasks.call_over(key, call, settled);
+        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+    }
+
     /// A request was answered, or never will be, and what its task has claimed is settled.
     pub(in crate::trace) fn task_closed(
         &mut self,

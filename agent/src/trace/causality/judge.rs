@@ -66,8 +66,9 @@ impl Causality {
         if sides.shown.is_some() || sides.ended {
             return None;
         }
+        let over = sides.answered || sides.has_failed();
         let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
-        let shown = match (sides.contradicted, sides.confirmed, sides.answered) {
+        let shown = match (sides.contradicted, sides.confirmed, over) {
             (true, _, _) => differing(sides),
             (false, true, _) => Shown::Agrees,
             (false, false, true) => Shown::Starts,
@@ -100,6 +101,10 @@ impl Causality {
 
     /// Whether an end side that may come later would say more.
     fn awaits_end(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
+        if call.sides.has_failed() {
+            // Whoever saw it end had seen so before this request was answered.
+            return false;
+        }
         let Some(process) = processes.get(call.pid) else { return false };
         let alone = match shown {
             Shown::Starts => !self.believes_start(&process.belief, call),
@@ -123,7 +128,10 @@ impl Causality {
         if call.sides.lost || lost(processes, call) || named.is_some_and(request_lost) {
             return Verdict::Orphan(Orphan::Loss);
         }
-        show(exchanges, processes, key, shown);
+        // A request without an answer proves nothing of the calls for it.
+        if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.sides.unanswered) {
+            show(exchanges, processes, key, shown);
+        }
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
         let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
         let belief = &process.belief;
@@ -209,12 +217,17 @@ fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
         && belief.believes_agreement(sides.unambiguous, sides.clarity == Some(Clarity::Clear) && !sides.weak)
 }
 
-/// Notes what a call shows of its process.
-fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: Shown) {
+/// Notes what a call shows of its process: nothing if it was not answered, or not yet.
+pub(super) fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: Shown) {
     let Some(call) = exchanges.get_mut(key) else { return };
     if call.sides.handed || call.sides.lost || lost(processes, call) {
         return;
     }
+    if !call.sides.answered {
+        call.sides.owed = (!call.sides.has_failed()).then_some(shown);
+        return;
+    }
+    call.sides.owed = None;
     let Some(process) = processes.get_mut(call.pid) else { return };
     match call.sides.shown {
         Some(number) => process.belief.correct(number, shown),

@@ -208,7 +208,7 @@ impl Causality {
             // Its end side may still name a parent.
             return Start { verdict: None, judged_with: None };
         }
-        sides.shown = Some(process.belief.show(belief::Shown::Unexplained));
+        sides.owed = Some(belief::Shown::Unexplained);
         // A continuation of an answered request can no more be confirmed.
         Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
     }
@@ -239,10 +239,18 @@ impl Causality {
         Some(Verdict::Parent(root, Evidence::Start))
     }
 
-    /// A call is over. One without a start side, or whose request is answered already, speaks against calls of its kind from now
+    /// A call is over. If it was not answered it shows nothing: neither whose it is nor that it is nobody's. One without a start side, or whose request is answered already, speaks against calls of its kind from now
     /// on, until an end side comes: while it is awaited it says nothing, or the calls in flight would outvote those that have
     /// ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
+        let Some(call) = exchanges.get_mut(key) else { return };
+        let owed = call.sides.owed.take();
+        if !call.sides.answered {
+            return;
+        }
+        if let Some(shown) = owed {
+            judge::show(exchanges, processes, key, shown);
+        }
         let Some(call) = exchanges.get(key) else { return };
         let root = call.sides.root.and_then(|root| exchanges.get(root));
         let explained = !call.sides.unstarted && root.is_some_and(|request| !request.sides.answered);
@@ -257,39 +265,52 @@ impl Causality {
         }
     }
 
-    /// The first byte of a request's final response was written: notes the end side. `None` when it was answered before;
-    /// else the call that ended in it, if any, with its verdict.
+    /// The first byte of a request's final response was written, or (`!answered`) its server closed the connection instead:
+    /// notes the end side. `None` when it was answered before; else the call that ended in it, if any, with its verdict.
     pub(in crate::trace) fn answer(
         &mut self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
         origin: &Origin,
+        answered: bool,
     ) -> Option<Option<(Key, Verdict)>> {
         let trigger = Trigger::of(exchanges, processes, origin.last_input);
         let request = exchanges.get_mut(key).filter(|request| !request.sides.answered)?;
-        close(processes, request, true);
+        close(processes, request, answered);
         request.sides.answered_at = origin.at;
         let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
         if lost(processes, request) || trigger == Trigger::Lost {
             return Some(None);
         }
         let Trigger::Message { key: trigger, for_answer, .. } = trigger else {
-            show_answer(processes, pid, false);
+            if answered {
+                show_answer(processes, pid, false);
+            }
             return Some(None);
         };
         if trigger == key {
-            show_answer(processes, pid, true);
+            if answered {
+                show_answer(processes, pid, true);
+            }
             return Some(None);
         }
         let own = match exchanges.get_mut(trigger) {
             Some(call) if call.kind == SpanKind::Client => {
                 call.sides.over = true;
+                // An answer after a call that got none proves nothing, either way.
+                if answered && call.sides.answered {
+                    show_answer(processes, pid, call.at > read_at);
+                }
                 (call.at > read_at).then_some(call)
             }
-            _ => None,
+            _ => {
+                if answered {
+                    show_answer(processes, pid, false);
+                }
+                None
+            }
         };
-        show_answer(processes, pid, own.is_some());
         let tells = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // Of two messages that were read before the answer was written either may be what it waited for.
@@ -297,6 +318,8 @@ impl Causality {
             Clarity::Again => false,
         };
         if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
+            && answered
+            && call.sides.answered
             && let Some(process) = processes.get_mut(call.pid)
         {
             process.belief.show_kind(call.sides.sort(), None, belief::Shown::Differs);
@@ -313,7 +336,7 @@ impl Causality {
         Some(Some((trigger, verdict)))
     }
 
-    /// The request ended without an answer: no end side can come.
+    /// The request ended without an answer, and nobody is seen to have ended it: no end side can come.
     /// `false` when it was answered before.
     pub(in crate::trace) fn unanswered(
         exchanges: &mut Exchanges,
@@ -350,11 +373,13 @@ impl Causality {
 
     /// Holds the start side of a call against the request in which it, or a continuation of it, ended.
     fn compare(&mut self, exchanges: &mut Exchanges, processes: &mut Processes, call: Key, request: Key) {
+        let proves = exchanges.get(request).is_some_and(|request| !request.sides.unanswered);
         let Some(call) = exchanges.get_mut(call) else { return };
         let Some(root) = call.sides.root else { return };
+        let proves = proves && call.sides.answered;
         if root == request {
             call.sides.confirmed = true;
-            if !(call.sides.handed || call.sides.unambiguous)
+            if !(!proves || call.sides.handed || call.sides.unambiguous)
                 && let Some(process) = processes.get_mut(call.pid)
             {
                 process.belief.agreed_apart();
@@ -362,6 +387,9 @@ impl Causality {
             return;
         }
         call.sides.contradicted = true;
+        if !proves {
+            return;
+        }
         self.contradictions += 1;
         if let (true, Some(process)) = (call.sides.handed, processes.get_mut(call.pid)) {
             process.belief.doubt_hand_overs();
@@ -406,6 +434,7 @@ fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
 /// From now on the request triggers nothing.
 fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     request.sides.answered = true;
+    request.sides.unanswered = !answered;
     request.sides.over = true;
     if let Some(process) = processes.get_mut(request.pid) {
         process.belief.request_closed();

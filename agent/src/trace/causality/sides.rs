@@ -27,6 +27,14 @@ pub(in crate::trace) struct Sides {
     pub(super) answered: bool,
     /// When that was; 0 when it never was.
     pub(super) answered_at: Timestamp,
+    /// Request: it ended without an answer, so that it proves nothing.
+    pub(super) unanswered: bool,
+    /// Call: when it ended without an answer; 0 when it has one, or is open.
+    pub(super) failed_at: Timestamp,
+    /// Call: a thread has seen that it ends without an answer.
+    pub(super) end_seen: bool,
+    /// Call: what it shows if an answer comes, which was not there yet when it was judged.
+    pub(super) owed: Option<Shown>,
     /// Call: the request of the start side.
     pub(super) root: Option<Key>,
     /// Call: the call whose response was its trigger.
@@ -110,6 +118,33 @@ impl Sides {
         self.answered_at = at;
     }
 
+    /// Call: it ended, and no final response had come.
+    pub(in crate::trace) const fn call_failed(&mut self, at: Timestamp) {
+        if !self.answered {
+            self.failed_at = at;
+        }
+    }
+
+    /// Call: that it has no answer, and never will, is news to whoever finds out.
+    pub(in crate::trace) const fn may_end(&self) -> bool {
+        !self.over && !self.end_seen
+    }
+
+    /// Call: a thread has found out.
+    pub(in crate::trace) const fn see_end(&mut self) {
+        self.end_seen = true;
+    }
+
+    /// Call: the request of its start side.
+    pub(in crate::trace) const fn started_by(&self) -> Option<Key> {
+        self.root
+    }
+
+    /// Call: it ended without an answer.
+    pub(in crate::trace) const fn has_failed(&self) -> bool {
+        self.failed_at.0 > 0
+    }
+
     /// Its content is known, and for a call that of all requests that it could be.
     pub(in crate::trace) const fn set_compared(&mut self) {
         self.compared = true;
@@ -124,9 +159,10 @@ impl Sides {
         self.answered
     }
 
-    /// Call: it was answered before the request was.
-    pub(in crate::trace) fn answered_within(&self, request: &Self) -> bool {
-        self.answered_at > Timestamp(0) && self.answered_at <= request.answered_at
+    /// Call: it was over, answered or not, before the request was answered.
+    pub(in crate::trace) fn over_within(&self, request: &Self) -> bool {
+        let over_at = self.answered_at.max(self.failed_at);
+        over_at > Timestamp(0) && over_at <= request.answered_at
     }
 
     /// Call: both sides agree, and not on this request.

@@ -5,7 +5,8 @@
 //! hands out first what it took back last. So an address proves nothing by itself. What is sound is a program whose tasks
 //! each serve one request and make its calls themselves; such a program never shows any of these *contradictions*, which an
 //! address that changes hands, or a context that several requests share, does:
-//! * a task sends something while a call of its own is not answered;
+//! * a task sends something while a call of its own is not answered, and that is answered later: one that the task gave up is
+//!   closed a moment afterwards;
 //! * it answers a request that was read after a call of its own, which nobody has claimed;
 //! * all requests that were open when it sent a call were answered by others;
 //! * it answers a request although it has answered another one since that was read: then it began later than the request.
@@ -39,6 +40,8 @@ const CALLS: usize = 8_192;
 const REQUESTS: usize = 8_192;
 /// Calls of one task that wait for its answer.
 const CALLS_OF_TASK: usize = 256;
+/// Calls that were not over when their task went on.
+const LEFT: usize = 256;
 /// Claims that wait until the process is believed.
 const UNPROVEN: usize = 1_024;
 
@@ -55,6 +58,15 @@ struct Claim {
 struct Call {
     key: Key,
     number: u64,
+}
+
+/// A call that was not over when its task sent something else, or answered a request.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    call: Key,
+    number: u64,
+    /// That request, and when.
+    answer: Option<(Key, Timestamp)>,
 }
 
 /// What was sent from one address.
@@ -88,6 +100,8 @@ pub(in crate::trace) struct Tasks {
     apart: u64,
     needed: u64,
     off: bool,
+    /// Calls that were not over when their task went on.
+    left: Vec<Left>,
     /// What was claimed since the last contradiction and is not believed, while several requests were open, and while one was.
     unproven: [VecDeque<Claim>; 2],
     pub(in crate::trace) contradictions: u64,
@@ -131,6 +145,7 @@ impl Tasks {
             apart: 0,
             needed: SEEN,
             off: false,
+            left: Vec::new(),
             unproven: Default::default(),
             contradictions: 0,
         }
@@ -144,6 +159,7 @@ impl Tasks {
         settled.extend(self.calls.drain(..).map(|(call, _)| Settled::nobodys(call.key)));
         self.disprove(settled);
         self.contexts.clear();
+        self.left.clear();
         self.open.clear();
         (self.epoch, self.since, self.unknown) = (epoch, now, unknown);
         (self.clean, self.apart) = (0, 0);
@@ -213,17 +229,18 @@ impl Tasks {
         if context.unclaimed >= OUTSIDER || context.answered.is_some_and(answering) {
             return false;
         }
-        let impatient = context.calls.iter().any(|call| exchanges.get(call.key).is_some_and(awaited));
-        if impatient || context.calls.len() >= CALLS_OF_TASK {
+        if context.calls.len() >= CALLS_OF_TASK {
             settled.extend(context.calls.drain(..).map(|call| Settled::nobodys(call.key)));
+        }
+        // Whether the task gave them up, and nothing speaks against it, shows when they end.
+        let awaited = context.calls.iter().filter(|call| exchanges.get(call.key).is_some_and(awaited));
+        for call in awaited {
+            leave(&mut self.left, Left { call: call.key, number: call.number, answer: None });
         }
         let call = Call { key, number: self.sent };
         context.calls.push(call);
         self.sent += 1;
         self.calls.push_back((call, id));
-        if impatient {
-            self.contradiction(settled);
-        }
         true
     }
 
@@ -249,10 +266,16 @@ impl Tasks {
         let mut claimed = Vec::new();
         for call in context.calls.drain(..) {
             let Some(sent) = exchanges.get(call.key) else { continue };
-            let mine = sent.at > request.at && !awaited(sent);
-            contradicts |= !mine && call.number >= self.excused;
+            let mine = sent.at > request.at;
+            if mine && awaited(sent) && !request.sides.queued && !late {
+                let answer = Some((key, at));
+                leave(&mut self.left, Left { call: call.key, number: call.number, answer });
+                continue;
+            }
+            let mine = mine && !awaited(sent);
+            contradicts |= !mine && call.number >= self.excused && !sent.sides.has_failed();
             if mine && !request.sides.queued && !late {
-                claimed.push((call.key, sent.sides.alone));
+                claimed.push((call.key, sent.sides.alone, sent.sides.answered));
             } else {
                 settled.push(Settled::nobodys(call.key));
             }
@@ -260,14 +283,38 @@ impl Tasks {
         if contradicts {
             self.contradiction(settled);
         }
-        for (call, alone) in claimed {
+        for (call, alone, proves) in claimed {
             self.claim(Claim { call, request: key, at }, alone, settled);
-            if !contradicts {
+            if proves && !contradicts {
                 self.clean += 1;
                 self.apart += u64::from(!alone);
             }
         }
         self.prove(settled);
+    }
+
+    /// A call is over that its task did not wait for: if it was not answered, the task had given it up.
+    pub(super) fn call_over(&mut self, call: Key, exchange: &Exchange, settled: &mut Vec<Settled>) {
+        if self.left.is_empty() {
+            return;
+        }
+        let mut answer = None;
+        let mut contradicts = false;
+        self.left.retain(|left| {
+            if left.call != call {
+                return true;
+            }
+            answer = answer.or(left.answer);
+            contradicts |= exchange.sides.answered && left.number >= self.excused;
+            false
+        });
+        if contradicts {
+            settled.push(Settled::nobodys(call));
+            self.contradiction(settled);
+        } else if let Some((request, at)) = answer {
+            self.claim(Claim { call, request, at }, exchange.sides.alone, settled);
+            self.prove(settled);
+        }
     }
 
     fn claim(&mut self, claim: Claim, alone: bool, settled: &mut Vec<Settled>) {
@@ -311,12 +358,14 @@ impl Tasks {
         self.drop_closed(exchanges);
         let oldest = self.open.front().map(|(_, at)| *at);
         while let Some(&(call, id)) = self.calls.front() {
-            let waits = exchanges.get(call.key).filter(|sent| sent.sides.followed);
+            let left = self.left.iter().any(|left| left.call == call.key && left.answer.is_some());
+            let waits = exchanges.get(call.key).filter(|sent| sent.sides.followed && !left);
             if let Some(sent) = waits {
                 if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {
                     return;
                 }
-                self.unclaimed(call, id, oldest.is_none_or(|oldest| oldest > sent.at), settled);
+                let contradicts = oldest.is_none_or(|oldest| oldest > sent.at) && !sent.sides.has_failed();
+                self.unclaimed(call, id, contradicts, settled);
                 settled.push(Settled::nobodys(call.key));
             }
             self.calls.pop_front();
@@ -358,6 +407,14 @@ impl Tasks {
             (self.clean, self.apart) = (0, 0);
         }
     }
+}
+
+/// Remembers a call; the oldest makes room, and then proves nothing.
+fn leave(left: &mut Vec<Left>, call: Left) {
+    if left.len() >= LEFT {
+        left.remove(0);
+    }
+    left.push(call);
 }
 
 /// A call without its answer yet.

@@ -233,7 +233,14 @@ impl World {
         let socket = SocketId(0xffff_8000_0000_0000 + self.next_connection * 64);
         let at = self.step();
         let last_input = self.last_input.get(&thread.tid).copied();
-        let event = Event::Connecting(Connecting { at, socket, thread, peer: address(9_000), last_input });
+        let event = Event::Connecting(Connecting {
+            at,
+            socket,
+            thread,
+            peer: address(9_000),
+            last_input,
+            task: self.task,
+        });
         let event = self.tracer.weighed(&event).unwrap_or(event);
         self.event(&event);
         socket

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Earlier, Feedback, LastInput, LocalClosed, Opened, Thread,
+        Caller, Closed, ConnectionId, Direction, Earlier, Feedback, LastInput, LocalClosed, Opened, Thread,
         Timestamp, Transfer, Withheld,
     },
     protocol::{Connection, Limits, Message, Output},
@@ -166,7 +166,7 @@ impl Conversation {
         let closed = LocalClosed {
             at: Timestamp(self.now),
             connection: ID,
-            thread: self.thread,
+            caller: Caller { thread: self.thread, task: None, last_input: None },
             position: self.position,
             peer_finished,
         };

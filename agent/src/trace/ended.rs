@@ -1,0 +1,70 @@
+//! Ends of connections as threads see them: who reads the peer's FIN, or closes a connection, knows from then on that a call on it
+//! gets no answer. For what that thread does next this is as good a reason as an answer would be. The kernel's last input is that of
+//! the last bytes, so that it is found here.
+
+use super::{
+    Tracer,
+    exchange::{Exchange, Key},
+    span::SpanKind,
+};
+use crate::{
+    event::{Caller, ConnectionId, Timestamp},
+    protocol::Origin,
+};
+
+impl Tracer {
+    /// A thread has read the peer's FIN. Before the parser ends the exchange.
+    pub(super) fn read_end(&mut self, id: ConnectionId, caller: &Caller) {
+        self.notice_end(id, caller);
+    }
+
+    /// A thread has closed a connection. Before the parser ends its exchanges.
+    pub(super) fn closed_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
+        self.notice_end(id, caller);
+        self.notice_closing(id, caller, at);
+    }
+
+    /// The call on this connection, if it is not answered and nobody has seen that it never will be.
+    fn notice_end(&mut self, id: ConnectionId, caller: &Caller) {
+        let Some(connection) = self.exchanges.connection(id) else { return };
+        let Some(call) = connection.exchanges.iter().rev().find(|exchange| exchange.input_from != u64::MAX)
+        else {
+            return;
+        };
+        let ends = call.kind == SpanKind::Client
+            && call.pid == caller.thread.pid
+            && (call.open() || call.sides.has_failed())
+            && call.sides.may_end();
+        let (ordinal, position) = (call.ordinal, call.input_from);
+        let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.sides.is_answered());
+        // What is closed after that is tidied up.
+        if !ends || call.sides.started_by().is_some_and(answered) {
+            return;
+        }
+        self.inputs.saw_end(caller, (id, position));
+        if let Some(call) = self.exchanges.get_mut(Key { connection: id, ordinal }) {
+            call.sides.see_end();
+        }
+    }
+
+    /// Requests on this connection that are not answered never will be, and this is who decided so.
+    fn notice_closing(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
+        let open = |exchange: &Exchange| {
+            exchange.kind == SpanKind::Server
+                && exchange.pid == caller.thread.pid
+                && exchange.open()
+                && !exchange.sides.is_answered()
+        };
+        if !self.exchanges.connection(id).is_some_and(|connection| connection.exchanges.iter().any(open)) {
+            return;
+        }
+        let last_input = self.inputs.closes(&self.exchanges, caller);
+        let closing = Origin { at, thread: caller.thread, position: 0, last_input, task: caller.task };
+        let Some(connection) = self.exchanges.connection_mut(id) else { return };
+        for exchange in connection.exchanges.iter_mut().filter(|exchange| open(exchange)) {
+            if let Some(live) = exchange.live.as_deref_mut() {
+                live.closing = Some(Box::new(closing));
+            }
+        }
+    }
+}
