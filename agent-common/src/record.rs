@@ -208,7 +208,8 @@ pub struct Connecting {
     pub peer_port: u16,
     pub padding: u32,
     pub peer: [u8; 16],
-    /// What the runtime runs, by `header.flags`.
+    /// What the runtime runs, by `header.flags`. [`transfer_flags::HANDED`]: the goroutine that has started the one which connects, and
+    /// whose last input this is, since that has none.
     pub task: u64,
 }
 

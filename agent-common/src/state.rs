@@ -62,7 +62,8 @@ pub struct Runtime {
     pub key: u64,
     /// CPython: address of `PyContext_Type`.
     pub context_type: u64,
-    /// CPython: offset of the values of the first pthread keys from the base of a thread's own memory.
+    /// CPython: offset of the values of the first pthread keys from the base of a thread's own memory. Go: offset of `parentGoid` in
+    /// `g`; 0: not known.
     pub specific: u32,
     pub padding: u32,
 }

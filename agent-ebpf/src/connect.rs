@@ -1,6 +1,8 @@
 //! Connects: who asked for a connection, before it has a cookie, and what became of it; and which connections are the agent's own.
 
-use agent_common::{Connecting, Counter, FlowKey, Header, Pending, SocketRecord, kind, pending};
+use agent_common::{
+    Connecting, Counter, FlowKey, Header, Pending, SocketRecord, kind, pending, transfer_flags,
+};
 
 use crate::{
     context::{Caller, distrust, meaningful_input},
@@ -37,7 +39,13 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
     let trusted = distrust()? != withheld::IO_URING;
     let mut task = if trusted { Task::current(caller) } else { Task::NONE };
     let mut last = if trusted { task.last_input(caller) } else { NOTHING };
-    let task = task.of_send(caller);
+    let mut task = task.of_send(caller);
+    if last.cookie == 0 {
+        task = task.starter(caller);
+        if task.flags & transfer_flags::HANDED != 0 {
+            last = task.input_of_starter(caller);
+        }
+    }
     if let Some(process) = caller.process() {
         last = meaningful_input(process, last);
     }

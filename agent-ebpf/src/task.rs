@@ -90,6 +90,28 @@ impl Task {
     }
 }
 
+impl Task {
+    /// The goroutine that has started this one, which has taken in nothing.
+    #[inline(always)]
+    pub fn starter(self, caller: Caller) -> Self {
+        if self.flags & transfer_flags::GOROUTINE == 0 {
+            return self;
+        }
+        let Some(found) = RUNTIMES.get_ptr(caller.pid) else { return self };
+        // SAFETY: an entry stays readable for the run of the program; see `Task::current`.
+        let offset = unsafe { (*found).specific };
+        let id = if offset == 0 { 0 } else { go::current(offset) };
+        if id == 0 { self } else { Self { id, flags: transfer_flags::HANDED, run: self.run } }
+    }
+
+    /// What the goroutine took in that has started another one.
+    #[inline(always)]
+    pub fn input_of_starter(self, caller: Caller) -> LastInput {
+        let input = go::input_of(caller.pid, self.run, self.id);
+        if input.handed == 0 { input.last } else { NOTHING }
+    }
+}
+
 /// Who calls, and what had been taken in last there; gives the bits that say what the task is. Not inlined: ends are rare, and its
 /// locals would count among the caller's.
 #[inline(never)]

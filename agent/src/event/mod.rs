@@ -289,6 +289,7 @@ pub struct Connecting {
     pub thread: Thread,
     pub peer: SocketAddr,
     pub last_input: Option<LastInput>,
+    /// [`Task::Handed`]: the goroutine that has started the one which connects; the last input is its.
     pub task: Option<Task>,
 }
 

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Tracer,
-    causality::{Sides, Trigger},
+    causality::{Causality, Sides, Trigger},
     errors,
     exchange::{Exchange, Key, Live},
     exchanges::Connection,
@@ -17,7 +17,9 @@ use super::{
     span::{Span, SpanKind, Status},
 };
 use crate::{
-    event::{Caller, Connecting, ConnectionId, Earlier, Opened, SocketId, Task, Thread, Timestamp},
+    event::{
+        Caller, Connecting, ConnectionId, Earlier, LastInput, Opened, SocketId, Task, Thread, Timestamp,
+    },
     protocol::Origin,
 };
 
@@ -34,6 +36,8 @@ struct Connect {
     thread: Thread,
     peer: SocketAddr,
     trigger: Trigger,
+    /// The goroutine that has started the one which connects, and what it had taken in.
+    started: Option<(u64, LastInput)>,
     task: Option<Task>,
 }
 
@@ -73,12 +77,18 @@ impl Connects {
 
 impl Tracer {
     pub(super) fn connecting(&mut self, connecting: &Connecting) {
-        let trigger = Trigger::of(&self.exchanges, &self.processes, connecting.last_input);
+        let started = self.started(connecting);
+        let trigger = match connecting.task {
+            // A goroutine that was made to connect has taken in nothing, and its connection may serve another request.
+            Some(Task::Handed(_)) => Trigger::None,
+            _ => Trigger::of(&self.exchanges, &self.processes, connecting.last_input),
+        };
         let connect = Connect {
             at: connecting.at,
             thread: connecting.thread,
             peer: connecting.peer,
             trigger,
+            started,
             task: connecting.task,
         };
         self.connects.failed.remove(&connecting.socket);
@@ -89,6 +99,17 @@ impl Tracer {
         }
         self.connects.open.insert(connecting.socket, connect);
         self.notice_connect(connecting.socket, connecting.at);
+    }
+
+    /// `net/http` starts a goroutine to connect for the one that makes a call. That serves a request, of which it has read something
+    /// and nothing else, and waits for no other call: a goroutine that ends one may make room for somebody else's connection.
+    fn started(&self, connecting: &Connecting) -> Option<(u64, LastInput)> {
+        let (Some(Task::Handed(goroutine)), Some(input)) = (connecting.task, connecting.last_input) else {
+            return None;
+        };
+        let request = self.exchanges.connection(input.connection)?.by_input(input.position)?;
+        let serves = request.kind == SpanKind::Server && !request.sides.waits_for_call();
+        serves.then_some((goroutine, input))
     }
 
     pub(super) fn connected(&mut self, socket: SocketId, id: ConnectionId) {
@@ -160,9 +181,14 @@ impl Tracer {
             live: Some(Box::new(live)),
         };
         self.exchanges.push(key.connection, exchange);
-        let trigger = connect.trigger.lent(&self.exchanges, &self.processes);
-        self.start_side(key, trigger);
+        if let Some((goroutine, input)) = connect.started {
+            self.handed_over(key, goroutine, Some(input));
+        } else {
+            let trigger = connect.trigger.lent(&self.exchanges, &self.processes);
+            self.start_side(key, trigger);
+        }
         self.task_call(key, &origin);
+        Causality::call_over(&mut self.exchanges, &mut self.processes, key);
         self.try_decide(key);
         self.finish_or_wait(key);
         self.forget_connection_later(key.connection);

@@ -37,8 +37,9 @@ impl Tracer {
             && call.sides.may_end();
         let (ordinal, position) = (call.ordinal, call.input_from);
         let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.sides.is_answered());
-        // What is closed after that is tidied up.
-        if !ends || call.sides.started_by().is_some_and(answered) {
+        // What is closed after that is tidied up, where start sides say whose it is.
+        let started = self.processes.get(call.pid).is_some_and(|process| process.belief.agrees_mostly());
+        if !ends || started && call.sides.started_by().is_some_and(answered) {
             return;
         }
         self.inputs.saw_end(caller, (id, position));

@@ -255,6 +255,7 @@ impl Tracer {
             exchange.sides.call_failed(at);
             Causality::call_over(&mut self.exchanges, &mut self.processes, key);
             self.task_call_over(key);
+            self.judge_abandoned(key);
         } else {
             if let Some(incoming) = live.incoming.as_deref() {
                 self.pass_through.close(pid, incoming.parent, key);

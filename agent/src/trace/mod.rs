@@ -155,8 +155,7 @@ impl Tracer {
                 Some(Event::Transfer(Transfer { last_input, ..*transfer }))
             }
             Event::Connecting(connecting) => {
-                let last_input =
-                    self.inputs.connects(&self.exchanges, connecting.thread, connecting.last_input);
+                let last_input = self.inputs.connects(&self.exchanges, connecting);
                 Some(Event::Connecting(Connecting { last_input, ..*connecting }))
             }
             _ => None,

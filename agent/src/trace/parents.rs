@@ -71,6 +71,14 @@ impl Tracer {
         self.settle(&settled);
     }
 
+    /// A call is over that its request did not wait for.
+    pub(super) fn judge_abandoned(&mut self, key: Key) {
+        let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
+        if let Some(verdict) = self.causality.judge_abandoned(exchanges, processes, key) {
+            self.take_verdict(key, verdict);
+        }
+    }
+
     /// A call is over.
     pub(super) fn task_call_over(&mut self, key: Key) {
         let mut settled = Vec::new();

@@ -119,7 +119,7 @@ impl Runtimes {
             offset: program.goid,
             key: self.goroutines.of(pid, file).into(),
             context_type: 0,
-            specific: 0,
+            specific: program.parent.unwrap_or(0),
             padding: 0,
         };
         Some(Found { runtime, hand_over: program.hand_over.map(|at| HandOver { file, path, at }) })

@@ -135,7 +135,7 @@ impl Belief {
     }
 
     /// Whether sides agree so often that a call on which they differ has no parent.
-    pub(super) fn agrees_mostly(&self) -> bool {
+    pub(in crate::trace) fn agrees_mostly(&self) -> bool {
         let counts = self.shown.short();
         counts.all() >= SEEN && counts.agrees * 4 >= counts.all() * 3
     }

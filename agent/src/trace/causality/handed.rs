@@ -48,6 +48,9 @@ impl Causality {
         };
         let believed = process.belief.believes_hand_over();
         let Some(root) = root else { return Verdict::Orphan(Orphan::None) };
+        if let Some(request) = exchanges.get_mut(root) {
+            request.sides.handed_calls += 1;
+        }
         let Some(request) = exchanges.get(root) else { return Verdict::Orphan(Orphan::None) };
         if lost(processes, request) {
             return Verdict::Orphan(Orphan::Loss);

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Runner, root_of};
 use crate::{
-    event::{Caller, Clarity, ConnectionId, Direction, LastInput, Thread, Transfer},
+    event::{Caller, Clarity, Connecting, ConnectionId, Direction, LastInput, Task, Transfer},
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
 
@@ -72,10 +72,13 @@ impl Inputs {
     pub(in crate::trace) fn connects(
         &mut self,
         exchanges: &Exchanges,
-        thread: Thread,
-        input: Option<LastInput>,
+        connecting: &Connecting,
     ) -> Option<LastInput> {
-        self.sent(exchanges, (thread.pid, Runner::of(thread, None)), input)
+        if let Some(Task::Handed(_)) = connecting.task {
+            return connecting.last_input;
+        }
+        let runner = (connecting.thread.pid, Runner::of(connecting.thread, connecting.task));
+        self.sent(exchanges, runner, connecting.last_input)
     }
 
     /// A thread has seen that the call to whose response this position would belong ends without one.

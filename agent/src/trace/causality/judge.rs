@@ -67,6 +67,9 @@ impl Causality {
             return None;
         }
         let over = sides.answered || sides.has_failed();
+        if sides.abandoned && !over {
+            return None;
+        }
         let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
         let shown = match (sides.contradicted, sides.confirmed, over) {
             (true, _, _) => differing(sides),
@@ -85,6 +88,30 @@ impl Causality {
             }
             return None;
         }
+        Some(self.judge(exchanges, processes, key, shown, None))
+    }
+
+    /// The verdict on a call that has ended, and was open when its request was answered, before which nothing was read. If it was not
+    /// answered, it was given up: both sides are known, although in another order.
+    pub(in crate::trace) fn judge_abandoned(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+    ) -> Option<Verdict> {
+        let call = exchanges.get_mut(key)?;
+        if !std::mem::take(&mut call.sides.abandoned) {
+            return None;
+        }
+        let sides = &call.sides;
+        if sides.shown.is_some() || sides.ended {
+            return None;
+        }
+        let shown = match (sides.contradicted, sides.has_failed()) {
+            (true, _) => differing(sides),
+            (false, true) => Shown::Agrees,
+            (false, false) => Shown::Unexplained,
+        };
         Some(self.judge(exchanges, processes, key, shown, None))
     }
 

@@ -243,6 +243,12 @@ impl Causality {
     /// on, until an end side comes: while it is awaited it says nothing, or the calls in flight would outvote those that have
     /// ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
+        let Some(call) = exchanges.get(key) else { return };
+        if let (true, Some(root)) = (call.sides.handed, call.sides.root)
+            && let Some(request) = exchanges.get_mut(root)
+        {
+            request.sides.handed_calls = request.sides.handed_calls.saturating_sub(1);
+        }
         let Some(call) = exchanges.get_mut(key) else { return };
         let owed = call.sides.owed.take();
         if !call.sides.answered {
@@ -292,6 +298,9 @@ impl Causality {
         if trigger == key {
             if answered {
                 show_answer(processes, pid, true);
+            }
+            if for_answer == Clarity::Again {
+                abandon(exchanges, key);
             }
             return Some(None);
         }
@@ -428,6 +437,25 @@ fn root_of(message: &Exchange, key: Key) -> Option<Key> {
 fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
     if let Some(process) = processes.get_mut(pid) {
         process.belief.answered(covered);
+    }
+}
+
+/// The only call of a request that is open, if its start side is beyond doubt: it was the first output after the request was read, and
+/// nothing else had been.
+fn open_call(exchanges: &Exchanges, request: Key) -> Option<Key> {
+    let live = exchanges.get(request)?.live.as_deref()?;
+    let is_open = |call: &&Key| exchanges.get(**call).is_some_and(|call| call.open() && !call.sides.answered);
+    let mut open = live.calls.iter().filter(is_open);
+    let call = *open.next().filter(|_| open.next().is_none())?;
+    let sides = &exchanges.get(call)?.sides;
+    (sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0).then_some(call)
+}
+
+/// A request is answered although a call for it is open, and nothing was read since that was sent: if it ends without an answer, it was
+/// given up, which nobody sees before it is closed.
+fn abandon(exchanges: &mut Exchanges, request: Key) {
+    if let Some(call) = open_call(exchanges, request).and_then(|call| exchanges.get_mut(call)) {
+        call.sides.abandoned = true;
     }
 }
 

@@ -21,6 +21,8 @@ pub(in crate::trace) struct Sides {
     pub(super) early: bool,
     /// Call: a goroutine handed it to the one that wrote it.
     pub(super) handed: bool,
+    /// Request: calls for it that were handed over and are open.
+    pub(super) handed_calls: u32,
     /// Triggers nothing any more.
     pub(super) over: bool,
     /// Request: the first byte of its final response was written, or never will be. Call: of it was read.
@@ -31,6 +33,9 @@ pub(in crate::trace) struct Sides {
     pub(super) unanswered: bool,
     /// Call: when it ended without an answer; 0 when it has one, or is open.
     pub(super) failed_at: Timestamp,
+    /// Call: it was open when the request of its start side was answered, and nothing was read before that: if it ends without an
+    /// answer, it was given up.
+    pub(super) abandoned: bool,
     /// Call: a thread has seen that it ends without an answer.
     pub(super) end_seen: bool,
     /// Call: what it shows if an answer comes, which was not there yet when it was judged.
@@ -123,6 +128,11 @@ impl Sides {
         if !self.answered {
             self.failed_at = at;
         }
+    }
+
+    /// Request: a goroutine has handed over a call for it that is not over.
+    pub(in crate::trace) const fn waits_for_call(&self) -> bool {
+        self.handed_calls > 0
     }
 
     /// Call: that it has no answer, and never will, is news to whoever finds out.

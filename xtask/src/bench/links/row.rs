@@ -90,8 +90,10 @@ impl Rig {
             fs::write(dir.join("metrics.txt"), metrics.text())?;
         }
         let file = agent.finish()?;
+        // An application that gives up after 150 ms may do so because the machine is busy.
+        let tolerated = if failing.none() { 0 } else { outcome.answered / 100 };
         ensure!(
-            outcome.failed == 0,
+            outcome.failed <= tolerated,
             "{} of {} requests failed: {}; the application said: {}",
             outcome.failed,
             outcome.failed + outcome.answered,

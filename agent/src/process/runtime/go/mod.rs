@@ -29,6 +29,8 @@ const REQUEST_WRITE: &str = "net/http.(*Request).write";
 pub struct Program {
     /// Offset of `goid` in `runtime.g`.
     pub goid: u32,
+    /// The same of `parentGoid`; `None`: not known.
+    pub parent: Option<u32>,
     /// Where the probes belong; `None`: it has no `net/http` client.
     pub hand_over: Option<HandOver>,
 }
@@ -53,9 +55,10 @@ pub fn examine<'data, R: ReadRef<'data>>(data: R) -> Option<Result<Program, Unkn
 
 fn program<'data, R: ReadRef<'data>>(image: &Image<'data, R>, version: &str) -> Result<Program, Unknown> {
     let goid = version::goid(version).ok_or(Unknown::Version)?;
+    let parent = version::parent(version);
     let functions = Functions::find(image).ok_or(Unknown::Functions)?;
     let Some(round_trip) = functions.address(ROUND_TRIP) else {
-        return Ok(Program { goid, hand_over: None });
+        return Ok(Program { goid, parent, hand_over: None });
     };
     let request_write = functions.address(REQUEST_WRITE).ok_or(Unknown::Functions)?;
     let probe = |function: u64| -> Option<u64> {
@@ -66,7 +69,7 @@ fn program<'data, R: ReadRef<'data>>(image: &Image<'data, R>, version: &str) -> 
         round_trip: probe(round_trip).ok_or(Unknown::Code)?,
         request_write: probe(request_write).ok_or(Unknown::Code)?,
     };
-    Ok(Program { goid, hand_over: Some(hand_over) })
+    Ok(Program { goid, parent, hand_over: Some(hand_over) })
 }
 
 /// What files have said.

@@ -100,23 +100,26 @@ fn table(made: &Made) -> Vec<u8> {
     table
 }
 
-fn found(goid: u32) -> Option<Result<Program, Unknown>> {
+fn found(goid: u32, parent: Option<u32>) -> Option<Result<Program, Unknown>> {
     let hand_over = HandOver { round_trip: 0x1000 + 64 + 12, request_write: 0x1000 + 3 * 64 + 12 };
-    Some(Ok(Program { goid, hand_over: Some(hand_over) }))
+    Some(Ok(Program { goid, parent, hand_over: Some(hand_over) }))
 }
 
 #[test]
 fn programs_of_several_versions() {
-    assert_eq!(examine(&*file(&MADE)), found(152));
-    assert_eq!(examine(&*file(&Made { version: "go1.24.1", says_text: true, ..MADE })), found(160));
-    assert_eq!(examine(&*file(&Made { version: "go1.18", magic: 0xffff_fff0, ..MADE })), found(152));
-    assert_eq!(examine(&*file(&Made { version: "go1.17.3", magic: 0xffff_fffa, ..MADE })), found(152));
+    assert_eq!(examine(&*file(&MADE)), found(152, Some(280)));
+    assert_eq!(
+        examine(&*file(&Made { version: "go1.24.1", says_text: true, ..MADE })),
+        found(160, Some(280))
+    );
+    assert_eq!(examine(&*file(&Made { version: "go1.18", magic: 0xffff_fff0, ..MADE })), found(152, None));
+    assert_eq!(examine(&*file(&Made { version: "go1.17.3", magic: 0xffff_fffa, ..MADE })), found(152, None));
 }
 
 #[test]
 fn a_program_without_a_client_has_no_hand_over() {
     let made = Made { functions: &["runtime.main", REQUEST_WRITE], ..MADE };
-    assert_eq!(examine(&*file(&made)), Some(Ok(Program { goid: 152, hand_over: None })));
+    assert_eq!(examine(&*file(&made)), Some(Ok(Program { goid: 152, parent: Some(280), hand_over: None })));
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn a_file_is_read_once() {
     std::fs::write(&path, file(&MADE)).unwrap();
     let mut programs = Programs::default();
     let (id, program) = programs.of(&path).unwrap();
-    assert_eq!(Some(program), found(152));
+    assert_eq!(Some(program), found(152, Some(280)));
     assert_eq!(programs.of(&path).unwrap().0, id);
     assert_eq!(programs.known.len(), 1);
     assert!(programs.of(dir.path()).is_none() && programs.of(&dir.path().join("none")).is_none());

@@ -1,4 +1,4 @@
-//! What has moved between versions of Go: where a goroutine keeps its number.
+//! What has moved between versions of Go: where a goroutine keeps its number, and that of the goroutine that started it.
 
 /// Offsets of `goid` in `runtime.g` by minor versions of Go 1. Those of 1.19 and since 1.21 are from the toolchains' own type
 /// information, of a program built with each:
@@ -7,11 +7,23 @@
 /// `syscallbp` before it, 1.25 took `ret` from `gobuf`.
 const GOID: [(u32, u32, u32); 3] = [(17, 22, 152), (23, 24, 160), (25, 26, 152)];
 
+/// The same of `parentGoid`, which 1.21 brought; from the toolchains' own type information of 1.21 to 1.26.
+const PARENT: [(u32, u32, u32); 4] = [(21, 22, 272), (23, 24, 280), (25, 25, 272), (26, 26, 280)];
+
 /// The offset of `goid` for a program that this version has made; `None`: not known. Before 1.17 no register held the
 /// goroutine.
 pub(super) fn goid(version: &str) -> Option<u32> {
+    offset(&GOID, version)
+}
+
+/// The offset of `parentGoid`; `None`: not known, or there is none.
+pub(super) fn parent(version: &str) -> Option<u32> {
+    offset(&PARENT, version)
+}
+
+fn offset(table: &[(u32, u32, u32)], version: &str) -> Option<u32> {
     let minor = minor(version)?;
-    GOID.iter().find(|(first, last, _)| (*first..=*last).contains(&minor)).map(|(_, _, offset)| *offset)
+    table.iter().find(|(first, last, _)| (*first..=*last).contains(&minor)).map(|(_, _, offset)| *offset)
 }
 
 /// The 26 of `go1.26.8`, also of release candidates and of what distributions append. Without registers for arguments, which
@@ -48,6 +60,16 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(goid(version), expected, "{version}");
+        }
+        for (version, expected) in [
+            ("go1.20.14", None),
+            ("go1.21.13", Some(272)),
+            ("go1.24.9", Some(280)),
+            ("go1.25.4", Some(272)),
+            ("go1.26.8", Some(280)),
+            ("go1.27", None),
+        ] {
+            assert_eq!(parent(version), expected, "{version}");
         }
     }
 }
