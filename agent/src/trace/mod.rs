@@ -25,6 +25,7 @@ mod identifiers;
 mod instrumented;
 mod lifetime;
 mod messages;
+mod open;
 mod parents;
 mod pass_through;
 mod process;
@@ -56,6 +57,7 @@ use self::{
     exchanges::{Connection, Exchanges, Remembered},
     flow::Flows,
     identifiers::Identifiers,
+    open::OpenExchanges,
     pass_through::PassThrough,
     process::Processes,
     semantics::Semantics,
@@ -95,6 +97,7 @@ pub struct Tracer {
     now: Timestamp,
     shutdown: bool,
     exchanges: Exchanges,
+    open: OpenExchanges,
     processes: Processes,
     causality: Causality,
     inputs: Inputs,
@@ -125,6 +128,7 @@ impl Tracer {
                 in_all: settings.remembered_exchanges,
                 of_connection: settings.recent_exchanges,
             }),
+            open: OpenExchanges::new(),
             processes: Processes::new(settings.processes),
             causality: Causality::new(settings.causality),
             inputs: Inputs::default(),
@@ -249,6 +253,12 @@ impl Tracer {
             contents_forgotten: self.contents.forgotten,
             task_contradictions: self.causality.task_contradictions,
             exchanges: self.exchanges.live as u64,
+            open_server: self.open.server,
+            open_client: self.open.client,
+            oldest_open_seconds: self
+                .open
+                .oldest(&self.exchanges)
+                .map_or(0, |since| self.now.since(since) / 1_000_000_000),
             connections: self.exchanges.connections() as u64,
             ..self.counters
         }
