@@ -21,6 +21,7 @@ pub mod kind {
     pub const LISTEN: u8 = 11;
     pub const CGROUP: u8 = 12;
     pub const LOCAL_CLOSED: u8 = 13;
+    pub const REDIRECTED: u8 = 14;
 }
 
 /// Bits of `Transfer::flags`.
@@ -115,7 +116,7 @@ pub const FIRST_POSITION: u64 = 1 << 32;
 /// As many bytes as this or more, or no counter for them.
 pub const UNKNOWN_EARLIER: u32 = u32::MAX;
 
-/// No more bytes in `header.direction` after `position`.
+/// No more bytes in `header.direction` after `position`; or (redirected) the first bytes that passed by TCP end there.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]

@@ -25,6 +25,10 @@ pub mod conn_flags {
     pub const WHOLE_OUT: u32 = 64;
     /// The program let go of it, and that was reported.
     pub const LOCAL_CLOSED: u32 = 256;
+    /// Bytes of it passed by TCP, and that was reported: positions are counted by calls.
+    pub const REDIRECTED: u32 = 512;
+    /// fexit: the receive of a sockmap's socket that ends now has been told by the TCP receive inside of it.
+    pub const TOLD_INSIDE: u32 = 1024;
     /// A connection of the agent's own exporter, seen from the collector: never traced.
     pub const OWN: u32 = 16;
 }

@@ -37,6 +37,13 @@ pub(super) fn summary(samples: &[Sample]) -> String {
         let _ =
             write!(text, ", {left_out} spans left to programs that export their own (instrumented: skip)");
     }
+    let redirected = sum(samples, "wirespan_redirected_connections_total", |_| true);
+    if redirected > 0 {
+        let _ = write!(
+            text,
+            ", {redirected} connections redirected by a sockmap (their two ends are not joined)"
+        );
+    }
     let mut missed: Vec<String> =
         MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
     if missed.is_empty() {
@@ -108,6 +115,11 @@ mod tests {
         assert_eq!(
             summary(&[left_out]),
             "0 requests received, 0 made, 3 spans left to programs that export their own (instrumented: skip); nothing was missed"
+        );
+        let redirected = sample("wirespan_redirected_connections_total", &[], 2);
+        assert_eq!(
+            summary(&[redirected]),
+            "0 requests received, 0 made, 2 connections redirected by a sockmap (their two ends are not joined); nothing was missed"
         );
     }
 

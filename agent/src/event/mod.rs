@@ -225,6 +225,12 @@ pub enum Event<'a> {
         direction: Direction,
         position: u64,
     },
+    /// A sockmap takes bytes of the connection past TCP: from here on positions count what the calls moved, and are no
+    /// sequence numbers.
+    Redirected {
+        at: Timestamp,
+        connection: ConnectionId,
+    },
     LocalClosed(LocalClosed),
     Closed(Closed),
     /// Event time has reached `at` (every 100 ms, also when nothing else happens). All events older than `at` minus
@@ -251,6 +257,7 @@ impl Event<'_> {
             | Self::Connected { at, .. }
             | Self::ConnectFailed { at, .. }
             | Self::HalfClosed { at, .. }
+            | Self::Redirected { at, .. }
             | Self::Tick { at }
             | Self::Shutdown { at } => Some(*at),
             Self::Connecting(event) => Some(event.at),

@@ -213,6 +213,11 @@ impl Tracer {
                 }
             }
             Event::HalfClosed { at, .. } | Event::Tick { at } => self.advance(*at),
+            Event::Redirected { at, connection } => {
+                self.advance(*at);
+                self.flows.give_up_positions(&mut self.exchanges, *connection);
+                self.decide_settled();
+            }
             Event::LocalClosed(closed) => self.advance(closed.at),
             Event::Closed(closed) => {
                 self.advance(closed.at);

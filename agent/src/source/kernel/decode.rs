@@ -67,6 +67,10 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
             let direction = direction(header.direction)?;
             Event::HalfClosed { at, connection: connection(raw.cookie)?, direction, position: raw.position }
         }
+        kind::REDIRECTED => {
+            let raw: HalfClosed = read(record)?;
+            Event::Redirected { at, connection: connection(raw.cookie)? }
+        }
         kind::LOCAL_CLOSED => Event::LocalClosed(local_closed(&read(record)?, at)?),
         kind::CLOSED => {
             let raw: RawClosed = read(record)?;

@@ -230,7 +230,7 @@ impl<R: Read> LogReader<R> {
 const fn is_event(kind: u8) -> bool {
     matches!(
         kind,
-        kind::CLOCK..=kind::EXIT | kind::CONNECTING..=kind::LOCAL_CLOSED | kind::TICK | kind::SHUTDOWN
+        kind::CLOCK..=kind::EXIT | kind::CONNECTING..=kind::REDIRECTED | kind::TICK | kind::SHUTDOWN
     )
 }
 
