@@ -90,6 +90,7 @@ fn a_call_that_is_given_up_ends_then() -> Result<()> {
         ("upload", "shutdown"),
         ("upload", "exit"),
         ("/slow", "close"),
+        ("/slow", "half"),
         ("/slow", "shutdown"),
         ("/slow", "exit"),
     ] {
