@@ -57,10 +57,12 @@ counters! {
     DropHalfClosed = "wirespan_kernel_drops_total", "ring_full_half_closed", "records for which the ring had no room";
     DropLocalClosed = "wirespan_kernel_drops_total", "ring_full_local_closed", "records for which the ring had no room";
     DropReleased = "wirespan_kernel_drops_total", "ring_full_released", "records for which the ring had no room";
+    DropRedirected = "wirespan_kernel_drops_total", "ring_full_redirected", "records for which the ring had no room";
     DropConnect = "wirespan_kernel_drops_total", "ring_full_connect", "records for which the ring had no room";
     DropProcess = "wirespan_kernel_drops_total", "ring_full_process", "records for which the ring had no room (the next scan of /proc makes up for it)";
     ContextsRead = "wirespan_kernel_contexts_total", "read", "captured sends of CPython processes, by whether a context was found";
     ContextsNone = "wirespan_kernel_contexts_total", "none", "captured sends of CPython processes, by whether a context was found";
+    Redirected = "wirespan_kernel_redirected_calls_total", "sockmap", "calls whose bytes a sockmap took past TCP; their positions are counted by the calls";
     NoCookie = "wirespan_kernel_untraced_calls_total", "no_cookie", "calls on TCP sockets that could not be traced";
     Mptcp = "wirespan_kernel_untraced_calls_total", "mptcp", "calls on TCP sockets that could not be traced";
     KernelSocket = "wirespan_kernel_untraced_calls_total", "kernel_socket", "calls on TCP sockets that could not be traced";

@@ -30,6 +30,7 @@ pub struct Offsets {
     pub sock_err: u32,
     /// Byte whose two lowest bits are `sk_shutdown`.
     pub sock_shutdown: u32,
+    pub sock_user_data: u32,
     /// Byte and mask of the one-bit field `sk_kern_sock`.
     pub sock_kern_byte: u32,
     pub sock_kern_mask: u32,
@@ -86,6 +87,7 @@ impl Offsets {
         sock_flags: 0,
         sock_err: 0,
         sock_shutdown: 0,
+        sock_user_data: 0,
         sock_kern_byte: 0,
         sock_kern_mask: 0,
         net_inum: 0,
@@ -119,7 +121,7 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 43 * 4);
+const _: () = assert!(size_of::<Offsets>() == 44 * 4);
 
 /// What this run fixed before the programs were loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,8 @@ pub mod kind {
     pub const LISTEN: u8 = 11;
     pub const CGROUP: u8 = 12;
     pub const LOCAL_CLOSED: u8 = 13;
-    pub const RELEASED: u8 = 14;
+    pub const RELEASED: u8 = 15;
+    pub const REDIRECTED: u8 = 14;
 }
 
 /// Bits of `Transfer::flags`; those that say what a task is also of [`HalfClosed`], [`LocalClosed`] and [`Released`].
@@ -130,7 +131,7 @@ pub struct By {
 
 const _: () = assert!(size_of::<By>() == 32);
 
-/// No more bytes in `header.direction` after `position`.
+/// No more bytes in `header.direction` after `position`; or (redirected) the first bytes that passed by TCP end there.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]

@@ -26,7 +26,11 @@ pub mod conn_flags {
     /// The program let go of it, and that was reported.
     pub const LOCAL_CLOSED: u32 = 256;
     /// Its end was told before its program closed it: what is left to tell is who does.
-    pub const ENDED: u32 = 512;
+    pub const ENDED: u32 = 2048;
+    /// Bytes of it passed by TCP, and that was reported: positions are counted by calls.
+    pub const REDIRECTED: u32 = 512;
+    /// fexit: the receive of a sockmap's socket that ends now has been told by the TCP receive inside of it.
+    pub const TOLD_INSIDE: u32 = 1024;
     /// A connection of the agent's own exporter, seen from the collector: never traced.
     pub const OWN: u32 = 16;
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Nobody.
-const NOBODY: By = By { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
+pub const NOBODY: By = By { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
 
 // TCP states (include/net/tcp_states.h)
 const ESTABLISHED: i32 = 1;

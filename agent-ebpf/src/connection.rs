@@ -3,8 +3,8 @@
 use core::ptr::write_volatile;
 
 use agent_common::{
-    Connection, Counter, FIRST_POSITION, LastInput, MISSING, Opened, ProcessRecord, UNKNOWN_EARLIER,
-    conn_flags, kind,
+    Connection, Counter, FIRST_POSITION, HalfClosed, LastInput, MISSING, Opened, ProcessRecord,
+    UNKNOWN_EARLIER, conn_flags, kind,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -114,7 +114,10 @@ fn open<C: EbpfContext>(
     if kernel::fin_consumed(sock, copied)? {
         copied = copied.wrapping_sub(1);
     }
-    if direction == OUT {
+    let redirected = kernel::replaced(sock) && passed(sock, direction, [out, copied]) < length;
+    if redirected {
+        // No sequence number counts this call's bytes; the call itself will (`redirected`).
+    } else if direction == OUT {
         out = out.wrapping_sub(length);
     } else {
         copied = copied.wrapping_sub(length);
@@ -148,6 +151,10 @@ fn open<C: EbpfContext>(
         // SAFETY: see `Traced`.
         record.first_sequence = unsafe { [(*state).base[OUT] as u32, (*state).base[IN] as u32] };
         earlier_into(sock, record);
+        if redirected {
+            // So may others before it.
+            record.earlier = [UNKNOWN_EARLIER; 2];
+        }
         record.local = flow.local;
         record.peer = flow.peer;
         record.padding_after = 0;
@@ -176,20 +183,27 @@ fn open<C: EbpfContext>(
 /// another thread sends meanwhile they may not fit together, and the stream counts as older.
 #[inline(always)]
 fn earlier_into(sock: Sock, record: &mut Opened) {
-    record.earlier = [UNKNOWN_EARLIER; 2];
+    record.earlier = [passed(sock, OUT, record.first_sequence), passed(sock, IN, record.first_sequence)];
+}
+
+/// Bytes of a direction that TCP has moved before `sequence` (out, in); [`UNKNOWN_EARLIER`] where it does not count them.
+#[inline(always)]
+fn passed(sock: Sock, direction: usize, sequence: [u32; 2]) -> u32 {
     if offset!(bytes_received) == MISSING
         || offset!(bytes_sent) == MISSING
         || offset!(bytes_retrans) == MISSING
     {
-        return;
+        return UNKNOWN_EARLIER;
     }
-    let received = kernel::read::<u64>(sock, offset!(bytes_received)).unwrap_or(u64::MAX);
-    let next = kernel::read::<u32>(sock, offset!(rcv_nxt)).unwrap_or(0);
-    record.earlier[IN] = bytes_since(received, next, record.first_sequence[IN]);
+    if direction == IN {
+        let received = kernel::read::<u64>(sock, offset!(bytes_received)).unwrap_or(u64::MAX);
+        let next = kernel::read::<u32>(sock, offset!(rcv_nxt)).unwrap_or(0);
+        return bytes_since(received, next, sequence[IN]);
+    }
     let sent = kernel::read::<u64>(sock, offset!(bytes_sent)).unwrap_or(u64::MAX);
     let again = kernel::read::<u64>(sock, offset!(bytes_retrans)).unwrap_or(0);
     let next = kernel::read::<u32>(sock, offset!(snd_nxt)).unwrap_or(0);
-    record.earlier[OUT] = bytes_since(sent.wrapping_sub(again), next, record.first_sequence[OUT]);
+    bytes_since(sent.wrapping_sub(again), next, sequence[OUT])
 }
 
 /// Bytes between the first one of a stream, of which `moved` lie before `next`, and the one at `here`.
@@ -224,6 +238,69 @@ pub fn jumps(state: *mut Connection, direction: usize, sequence: u32, length: u3
     // SAFETY: see `Traced`.
     let known = unsafe { (*state).next[direction] } as u32;
     known.wrapping_add(length) != sequence
+}
+
+/// Whether no byte of a direction has moved since the last call, as TCP counts.
+#[inline(always)]
+pub fn stands(state: *mut Connection, direction: usize, sequence: u32) -> bool {
+    // SAFETY: see `Traced`.
+    unsafe { (*state).next[direction] as u32 == sequence }
+}
+
+/// A call has moved bytes, and TCP's count stands still: a sockmap took them to the other socket's queue
+/// (`tcp_bpf_send_verdict`, `tcp_bpf_recvmsg`, net/ipv4/tcp_bpf.c). From here the call's length makes the position, and user
+/// space hears that positions are no sequence numbers. Where no sockmap has the socket another thread's call has counted the
+/// bytes of both.
+#[inline(never)]
+pub fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
+    if !kernel::replaced(sock) {
+        return;
+    }
+    add(Counter::Redirected, 1);
+    let direction = direction & 1;
+    let state = traced.state;
+    // SAFETY: see `Traced`.
+    unsafe { atomic_add(&raw mut (*state).base[direction], u64::from(length).wrapping_neg()) };
+    // SAFETY: see `Traced`.
+    let flags = unsafe { (*state).flags };
+    if flags & conn_flags::REDIRECTED != 0 {
+        return;
+    }
+    let record = HalfClosed {
+        header: ring::header(kind::REDIRECTED, direction as u8, 0),
+        cookie: traced.cookie,
+        position: position(state, direction),
+        by: close::NOBODY,
+    };
+    if ring::put(&record) {
+        // SAFETY: see `Traced`.
+        unsafe { (*state).flags = flags | conn_flags::REDIRECTED };
+    } else {
+        add(Counter::DropRedirected, 1);
+    }
+}
+
+/// fexit: a receive of TCP has ended, maybe inside of that of a sockmap.
+#[inline(always)]
+pub fn told_inside(sock: Sock) {
+    if offset!(sock_user_data) == MISSING || !kernel::is_set(sock, offset!(sock_user_data)) {
+        return;
+    }
+    if let Ok(Some(traced)) = known(sock) {
+        // SAFETY: see `Traced`.
+        unsafe { (*traced.state).flags |= conn_flags::TOLD_INSIDE };
+    }
+}
+
+/// fexit: whether the receive of a sockmap's socket that ends now was told by the one inside of it.
+#[inline(always)]
+pub fn was_told_inside(sock: Sock) -> bool {
+    let Ok(Some(traced)) = known(sock) else { return false };
+    // SAFETY: see `Traced`.
+    let flags = unsafe { (*traced.state).flags };
+    // SAFETY: see `Traced`.
+    unsafe { (*traced.state).flags = flags & !conn_flags::TOLD_INSIDE };
+    flags & conn_flags::TOLD_INSIDE != 0
 }
 
 /// An opaque connection is written: what its answer will carry. Two writes with different inputs: nothing.

@@ -139,6 +139,13 @@ pub fn unread(sock: Sock, copied: u32) -> Result<bool, Counter> {
     Ok(waiting > u32::from(flags & SOCK_DONE != 0))
 }
 
+/// Whether something hangs on the socket that may have replaced its operations: a sockmap's `sk_psock`
+/// (include/linux/skmsg.h). No other user of `sk_user_data` takes a connection that a process reads and writes itself.
+#[inline(always)]
+pub fn replaced(sock: Sock) -> bool {
+    offset!(sock_user_data) != MISSING && read::<u64>(sock, offset!(sock_user_data)).unwrap_or(0) != 0
+}
+
 /// `SHUTDOWN_MASK` (include/net/sock.h): both directions.
 const BOTH_SHUT: u8 = 3;
 

@@ -57,6 +57,31 @@ pub fn tcp_sendmsg(ctx: FExitContext) -> i32 {
 pub fn tcp_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);
     let call = Call { socket: ctx.arg(0), result, flags };
+    let outcome = socket::try_receive(&ctx, &call);
+    connection::told_inside(call.socket);
+    finish(Counter::CallReceive, outcome)
+}
+
+/// Before 6.3, a socket in a sockmap: `int tcp_bpf_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)`. Where the socket
+/// has left the sockmap, tcp_sendmsg inside of it tells.
+#[fexit]
+pub fn tcp_bpf_sendmsg(ctx: FExitContext) -> i32 {
+    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(3)), flags: 0 };
+    if !kernel::replaced(call.socket) {
+        return 0;
+    }
+    finish(Counter::CallSend, socket::try_send(&ctx, &call))
+}
+
+/// Before 6.3, a socket in a sockmap: `int tcp_bpf_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`, with tcp_recvmsg inside
+/// of it for what came by TCP.
+#[fexit]
+pub fn tcp_bpf_recvmsg(ctx: FExitContext) -> i32 {
+    let (flags, result) = socket::recvmsg_slots(&ctx);
+    let call = Call { socket: ctx.arg(0), result, flags };
+    if !kernel::replaced(call.socket) || connection::was_told_inside(call.socket) {
+        return 0;
+    }
     finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
 }
 

@@ -118,7 +118,11 @@ fn send(
     traced: &Traced,
 ) -> Result<(), Counter> {
     let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
-    let end = connection::advance(traced.state, OUT, tcp.write_seq());
+    let sequence = tcp.write_seq();
+    if connection::stands(traced.state, OUT, sequence) {
+        connection::redirected(call.socket, traced, OUT, length);
+    }
+    let end = connection::advance(traced.state, OUT, sequence);
     let position = end.wrapping_sub(u64::from(length));
     let reason = distrust()?;
     let trusted = reason != withheld::IO_URING;
@@ -165,6 +169,9 @@ fn receive(
         if kernel::fin_consumed(call.socket, copied)? {
             copied = copied.wrapping_sub(1);
             fin = transfer_flags::FIN;
+        }
+        if length != 0 && connection::stands(traced.state, IN, copied) {
+            connection::redirected(call.socket, traced, IN, length);
         }
     }
     let end = connection::advance(traced.state, IN, copied);

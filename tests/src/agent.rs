@@ -118,6 +118,12 @@ impl Agent {
         self.process.stderr()
     }
 
+    /// The file of what it writes to standard error, to be read after its end.
+    #[must_use]
+    pub fn stderr_file(&self) -> PathBuf {
+        self.process.stderr_file().to_owned()
+    }
+
     /// Ends it at once, as the kernel's memory killer would.
     ///
     /// # Errors

@@ -157,6 +157,12 @@ impl Process {
         }
     }
 
+    /// The file of its standard error.
+    #[must_use]
+    pub fn stderr_file(&self) -> &Path {
+        &self.stderr
+    }
+
     /// Whether it has not ended yet.
     #[must_use]
     pub fn is_running(&mut self) -> bool {

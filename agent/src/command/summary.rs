@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::telemetry::Sample;
 
 /// What costs spans or bytes, and in what it is counted. A metric that is not here takes nothing from what was seen.
-const MISSED: [(&str, &str); 11] = [
+const MISSED: [(&str, &str); 12] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
     ("wirespan_kernel_drops_total", "records for which the ring had no room (capture.ring_bytes)"),
     ("wirespan_kernel_map_full_total", "times that a map of the kernel had no room (limits.connections)"),
@@ -16,6 +16,10 @@ const MISSED: [(&str, &str); 11] = [
     ("wirespan_stray_transfers_total", "calls on connections that are not known"),
     ("wirespan_ledger_bytes_total", "bytes that no parser saw"),
     ("wirespan_ledger_violations_total", "connections whose bytes are not accounted for: a defect"),
+    (
+        "wirespan_protocol_total",
+        "connections on which bytes had moved before they were first seen (older than the agent, or read by another process before)",
+    ),
     ("wirespan_trace_refused_total", "times that a ceiling was met"),
     ("wirespan_trace_expired_spans_total", "spans whose parent was not known in time"),
 ];
@@ -37,6 +41,13 @@ pub(super) fn summary(samples: &[Sample]) -> String {
         let _ =
             write!(text, ", {left_out} spans left to programs that export their own (instrumented: skip)");
     }
+    let redirected = sum(samples, "wirespan_redirected_connections_total", |_| true);
+    if redirected > 0 {
+        let _ = write!(
+            text,
+            ", {redirected} connections redirected by a sockmap (their two ends are not joined)"
+        );
+    }
     let mut missed: Vec<String> =
         MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
     if missed.is_empty() {
@@ -54,7 +65,11 @@ pub(super) fn summary(samples: &[Sample]) -> String {
 
 /// `12 records for which … (reason 10, other 2)`; `None` when there are none.
 fn line(samples: &[Sample], name: &str, what: &str) -> Option<String> {
-    let counts = |label: &str| name != "wirespan_ledger_bytes_total" || UNSEEN.contains(&label);
+    let counts = |label: &str| match name {
+        "wirespan_ledger_bytes_total" => UNSEEN.contains(&label),
+        "wirespan_protocol_total" => label == "joined_late",
+        _ => true,
+    };
     let total = sum(samples, name, counts);
     if total == 0 {
         return None;
@@ -109,6 +124,11 @@ mod tests {
             summary(&[left_out]),
             "0 requests received, 0 made, 3 spans left to programs that export their own (instrumented: skip); nothing was missed"
         );
+        let redirected = sample("wirespan_redirected_connections_total", &[], 2);
+        assert_eq!(
+            summary(&[redirected]),
+            "0 requests received, 0 made, 2 connections redirected by a sockmap (their two ends are not joined); nothing was missed"
+        );
     }
 
     #[test]
@@ -120,6 +140,8 @@ mod tests {
             sample("wirespan_ledger_bytes_total", &[("entry", "parsed")], 50),
             sample("wirespan_ledger_bytes_total", &[("entry", "unseen")], 9),
             sample("wirespan_stray_transfers_total", &[], 2),
+            sample("wirespan_protocol_total", &[("what", "gaps_in_bodies")], 5),
+            sample("wirespan_protocol_total", &[("what", "joined_late")], 1),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
         ];
         assert_eq!(
@@ -128,6 +150,8 @@ mod tests {
              8 calls whose bytes may not be read: io_uring 7, flags 1\n  \
              2 calls on connections that are not known\n  \
              9 bytes that no parser saw: unseen 9\n  \
+             1 connections on which bytes had moved before they were first seen (older than the agent, or read by another process \
+             before): joined_late 1\n  \
              1 runs of programs that the kernel skipped, for any process: tcp_sendmsg 1"
         );
     }

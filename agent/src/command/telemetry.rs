@@ -213,6 +213,12 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         let labels = vec![("reason", reason.name().to_owned())];
         add("wirespan_connections_evicted_total", "connections that made room for others", labels, value);
     }
+    add(
+        "wirespan_redirected_connections_total",
+        "connections of which a sockmap takes bytes past TCP: their two ends are not joined",
+        Vec::new(),
+        tally.redirected,
+    );
     add("wirespan_connections", "connections open now", Vec::new(), engine.connections() as u64);
     add("wirespan_buffered_bytes", "bytes that connections buffer", Vec::new(), engine.buffered() as u64);
     for (key, value) in tally.withheld() {

@@ -235,6 +235,12 @@ pub enum Event<'a> {
         /// Who sent or read it; `None` where that is not known, or where bytes came with it.
         caller: Option<Caller>,
     },
+    /// A sockmap takes bytes of the connection past TCP: from here on positions count what the calls moved, and are no
+    /// sequence numbers.
+    Redirected {
+        at: Timestamp,
+        connection: ConnectionId,
+    },
     LocalClosed(LocalClosed),
     /// A program has closed a socket whose end was told before, by [`Closed`] or [`Event::ConnectFailed`].
     Released {
@@ -270,6 +276,7 @@ impl Event<'_> {
             | Self::ConnectFailed { at, .. }
             | Self::HalfClosed { at, .. }
             | Self::Released { at, .. }
+            | Self::Redirected { at, .. }
             | Self::Tick { at }
             | Self::Shutdown { at } => Some(*at),
             Self::Connecting(event) => Some(event.at),

@@ -58,6 +58,8 @@ pub struct Tally {
     pub captured_bytes: u64,
     pub opened: u64,
     pub closed: u64,
+    /// Connections of which a sockmap takes bytes past TCP.
+    pub redirected: u64,
     pub other_events: u64,
     /// Transfers of connections that were evicted or never opened.
     pub stray_transfers: u64,
@@ -81,6 +83,7 @@ impl Tally {
             }
             Event::Opened(_) => self.opened += 1,
             Event::Closed(_) => self.closed += 1,
+            Event::Redirected { .. } => self.redirected += 1,
             _ => self.other_events += 1,
         }
     }

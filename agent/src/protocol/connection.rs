@@ -164,6 +164,7 @@ impl Connection {
                 session.closed(closed.errno, closed.at, cx);
             });
         }
+        out.counters.joined_late += u64::from(self.session.joined_late());
         let account = |direction: Direction| {
             let index = direction.index();
             Account::balance(
@@ -207,6 +208,7 @@ impl Connection {
     /// The agent stops or needs the memory: open exchanges end as unfinished.
     pub fn finish(&mut self, at: Timestamp, out: &mut Output) {
         self.expire(None, out);
+        out.counters.joined_late += u64::from(self.session.joined_late());
         if !self.opaque {
             self.with_session(Direction::Out, false, out, |session, cx| session.finish(at, cx));
         }

@@ -104,6 +104,9 @@ counters! {
     framing_lost,
     /// Responses whose request was not seen; they are ignored.
     responses_without_request,
+    /// Connections of which bytes had moved before they were first seen, and on which messages were found: older than the agent or
+    /// the selection of their process, or another process had read from them and passed them on.
+    joined_late,
     /// Exchanges that ended without an exact end.
     exchanges_lost,
     /// Times that `pending_requests` was reached.

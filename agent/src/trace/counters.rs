@@ -12,7 +12,7 @@ pub struct Sample {
 
 macro_rules! counters {
     ($( $(#[doc = $doc:literal])+ $field:ident: $name:literal $([$label:literal = $value:literal])?; )+) => {
-        /// Counts since start, and three gauges.
+        /// Counts since start, and gauges.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub struct Counters {
             $( $(#[doc = $doc])+ pub $field: u64, )+
@@ -35,6 +35,12 @@ counters! {
     waiting: "wirespan_trace_waiting_spans";
     /// Gauge: exchanges open or waiting.
     exchanges: "wirespan_trace_exchanges";
+    /// Gauge: requests received that have no end yet: no whole answer, and neither side has ended the connection.
+    open_server: "wirespan_trace_open_exchanges" ["kind" = "server"];
+    /// Gauge: the same of requests made.
+    open_client: "wirespan_trace_open_exchanges" ["kind" = "client"];
+    /// Gauge: for how long the oldest of them has been open, in seconds; 0 when there is none.
+    oldest_open_seconds: "wirespan_trace_oldest_open_exchange_seconds";
     /// Gauge: connections known.
     connections: "wirespan_trace_connections";
     /// Requests seen by their receiver.

@@ -40,6 +40,18 @@ impl<T: Copy> Deadlines<T> {
         self.queue.pop_front().map(|(_, item)| item)
     }
 
+    /// The moment of the first item that `still_open` confirms.
+    pub(super) fn first(&self, mut still_open: impl FnMut(&T) -> bool) -> Option<Timestamp> {
+        self.queue.iter().find(|(_, item)| still_open(item)).map(|(at, _)| *at)
+    }
+
+    /// Forgets the first items, as long as `still_open` denies them.
+    pub(super) fn drop_front(&mut self, mut still_open: impl FnMut(&T) -> bool) {
+        while self.queue.front().is_some_and(|(_, item)| !still_open(item)) {
+            self.queue.pop_front();
+        }
+    }
+
     /// Forgets what `still_open` denies, when the queue has doubled since it was last looked through.
     pub(super) fn compact(&mut self, mut still_open: impl FnMut(&T) -> bool) {
         if self.queue.len() < self.compact_at {

@@ -194,6 +194,17 @@ impl Flows {
         }
     }
 
+    /// Positions of this connection are no sequence numbers any more, so that nothing proves which request of the other end is
+    /// which.
+    pub(super) fn give_up_positions(&mut self, exchanges: &mut Exchanges, id: ConnectionId) {
+        let Some(connection) = exchanges.connection_mut(id) else { return };
+        let flow = std::mem::replace(&mut connection.flow, Flow::Remote);
+        self.unregister(&flow);
+        for key in pending_requests(exchanges, id) {
+            self.settle(exchanges, key, Partner::Absent);
+        }
+    }
+
     /// The connection is no longer remembered.
     pub(super) fn forget(&mut self, connection: &Connection) {
         self.unregister(&connection.flow);

@@ -69,6 +69,7 @@ impl Tracer {
     }
 
     pub(super) fn notice_exchange(&mut self, key: Key) {
+        self.open.begin(&self.exchanges, key, self.now);
         let Some(after) = self.settings.open_notice else { return };
         self.notices.push(self.now.plus(nanos(after)), Notice::Exchange(key));
         self.compact_notices();

@@ -235,6 +235,7 @@ impl Tracer {
         }
         let at = at.max(start);
         live.ended = Some(at);
+        self.open.end(kind);
         live.span.start = start.0.saturating_add(unix_offset);
         live.span.end = at.0.saturating_add(unix_offset);
         let first = live.first_response.map(|first| first.clamp(start, at));

@@ -26,6 +26,7 @@ mod identifiers;
 mod instrumented;
 mod lifetime;
 mod messages;
+mod open;
 mod parents;
 mod pass_through;
 mod process;
@@ -57,6 +58,7 @@ use self::{
     exchanges::{Connection, Exchanges, Remembered},
     flow::Flows,
     identifiers::Identifiers,
+    open::OpenExchanges,
     pass_through::PassThrough,
     process::Processes,
     semantics::Semantics,
@@ -98,6 +100,7 @@ pub struct Tracer {
     now: Timestamp,
     shutdown: bool,
     exchanges: Exchanges,
+    open: OpenExchanges,
     processes: Processes,
     causality: Causality,
     inputs: Inputs,
@@ -128,6 +131,7 @@ impl Tracer {
                 in_all: settings.remembered_exchanges,
                 of_connection: settings.recent_exchanges,
             }),
+            open: OpenExchanges::new(),
             processes: Processes::new(settings.processes),
             causality: Causality::new(settings.causality),
             inputs: Inputs::default(),
@@ -228,6 +232,11 @@ impl Tracer {
                 }
             }
             Event::Tick { at } => self.advance(*at),
+            Event::Redirected { at, connection } => {
+                self.advance(*at);
+                self.flows.give_up_positions(&mut self.exchanges, *connection);
+                self.decide_settled();
+            }
             Event::Closed(closed) => {
                 self.advance(closed.at);
                 self.connects.take_lent(closed.connection);
@@ -267,6 +276,12 @@ impl Tracer {
             contents_forgotten: self.contents.forgotten,
             task_contradictions: self.causality.task_contradictions,
             exchanges: self.exchanges.live as u64,
+            open_server: self.open.server,
+            open_client: self.open.client,
+            oldest_open_seconds: self
+                .open
+                .oldest(&self.exchanges)
+                .map_or(0, |since| self.now.since(since) / 1_000_000_000),
             connections: self.exchanges.connections() as u64,
             ..self.counters
         }

@@ -278,6 +278,28 @@ fn what_was_read_before_an_eviction_causes_nothing_after_it() -> Result<()> {
     Ok(())
 }
 
+/// A process that is not traced reads the request and passes the descriptor on. There is no span; the closing line says so.
+#[test]
+fn a_request_that_another_process_read_is_counted() -> Result<()> {
+    let Some(stage) = Stage::shared("passed", &["/usr/bin/python3"]) else { return Ok(()) };
+    let script = stage.file("passed.py", include_str!("../../programs/passed.py"))?;
+    let (path, port) = (stage.dir().join("passed"), stage::port());
+    let launch = || Launch::new(machine::python()).arg(&script);
+    let mut worker = launch().arg("worker").arg(&path).inside(&stage.cgroup).start(stage.dir())?;
+    worker.says("listening")?;
+    let mut dispatcher = launch().arg("dispatcher").arg(&path).arg(port.to_string()).start(stage.dir())?;
+    dispatcher.says("listening")?;
+    let agent = Agent::start(&stage)?;
+    let log = agent.stderr_file();
+    drop(answered(port, "/passed")?);
+    worker.finish()?;
+    let rows = agent.stop()?;
+    assert!(rows.is_empty(), "{}", brief(&rows));
+    let said = std::fs::read_to_string(log)?;
+    assert!(said.contains("joined_late 1") && !said.contains("nothing was missed"), "{said}");
+    Ok(())
+}
+
 /// A connection on which a request was answered.
 fn answered(port: u16, path: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;

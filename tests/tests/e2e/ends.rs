@@ -90,6 +90,7 @@ fn a_call_that_is_given_up_ends_then() -> Result<()> {
         ("upload", "shutdown"),
         ("upload", "exit"),
         ("/slow", "close"),
+        ("/slow", "half"),
         ("/slow", "shutdown"),
         ("/slow", "exit"),
     ] {
@@ -122,12 +123,13 @@ fn a_call_whose_program_is_killed_ends_then() -> Result<()> {
             await_until::until("a full send buffer", || blocked(&client).then_some(()))?;
         } else {
             client.says("sent")?;
-            await_until::until("the request", || opened(&agent).then_some(()))?;
+            await_until::until("the request", || (open(&agent)? == 1.0).then_some(()))?;
         }
         let before = now();
         client.signal(Signal::SIGKILL)?;
         client.wait()?;
         ends_at(&exported(&agent, Kind::Client)?, (before, now()), "client_aborted");
+        await_until::until("nothing open", || (open(&agent)? == 0.0).then_some(()))?;
         nothing_else(agent, 1)?;
     }
     Ok(())
@@ -140,9 +142,9 @@ fn blocked(process: &Process) -> bool {
     place.contains("wait") || state.contains(") S ")
 }
 
-/// Whether a request was seen.
-fn opened(agent: &Agent) -> bool {
-    agent.metrics().is_ok_and(|metrics| metrics.sum("wirespan_trace_requests_total", &["client"]) > 0.0)
+/// How many calls are open.
+fn open(agent: &Agent) -> Option<f64> {
+    Some(agent.metrics().ok()?.sum("wirespan_trace_open_exchanges", &["client"]))
 }
 
 #[test]

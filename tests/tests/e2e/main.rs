@@ -13,6 +13,7 @@ mod matrix;
 mod messages;
 mod peers;
 mod replay;
+mod sockmap;
 mod syscalls;
 mod tasks;
 mod traces;

@@ -14,9 +14,13 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// Largest answer read.
 const LIMIT: u64 = 4 << 20;
 
-/// Metrics that tell of bytes that could not be had.
-const TOLD: [&str; 3] =
-    ["wirespan_withheld_calls_total", "wirespan_kernel_untraced_calls_total", "wirespan_kernel_drops_total"];
+/// Metrics that tell of bytes that could not be had, or not as TCP counts them.
+const TOLD: [&str; 4] = [
+    "wirespan_withheld_calls_total",
+    "wirespan_kernel_untraced_calls_total",
+    "wirespan_kernel_drops_total",
+    "wirespan_kernel_redirected_calls_total",
+];
 
 /// The non-zero lines of these metrics; `None` when no agent answers at `address`.
 pub(super) fn unreadable(address: &str) -> Option<Vec<String>> {

@@ -137,6 +137,7 @@ impl Session {
         match self.answered(direction, at, cx) {
             Answered::Wait => Some(Step::Wait),
             Answered::Nothing => {
+                self.found = true;
                 cx.out.counters.responses_without_request += 1;
                 self.note_answer(direction, None, call);
                 // Its request was missed.

@@ -72,6 +72,8 @@ pub(crate) struct Session {
     pub(super) readers: [Reader; 2],
     pub(super) pairing: Pairing,
     pub(super) late_join: bool,
+    /// A message was found that parses.
+    pub(super) found: bool,
     /// Bytes of a direction had moved before first sight, and it may still turn out by which call.
     awaits_beginning: [bool; 2],
     /// The client has begun as one of HTTP/2.
@@ -100,6 +102,7 @@ impl Session {
             readers: from_start.map(Reader::new),
             pairing: Pairing::new(late_join),
             late_join,
+            found: false,
             awaits_beginning: from_start.map(|from_start| !from_start),
             http2: false,
             lossy: false,
@@ -246,8 +249,14 @@ impl Session {
         Step::Next
     }
 
+    /// Messages may have passed before the first ones that were found.
+    pub(crate) const fn joined_late(&self) -> bool {
+        self.late_join && self.found
+    }
+
     /// A message starts that parses: the connection is worth reading.
     pub(super) const fn recognised(&mut self) {
+        self.found = true;
         self.unknown_starts = 0;
         self.unknown_calls = 0;
     }

@@ -82,6 +82,10 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
                 caller: caller(&header, raw.by),
             }
         }
+        kind::REDIRECTED => {
+            let raw: HalfClosed = read(record)?;
+            Event::Redirected { at, connection: connection(raw.cookie)? }
+        }
         kind::LOCAL_CLOSED => Event::LocalClosed(local_closed(&read(record)?, at)?),
         kind::CLOSED => {
             let raw: RawClosed = read(record)?;

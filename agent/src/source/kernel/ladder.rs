@@ -82,6 +82,8 @@ const FEXITS: &[Hook] = &[
     Hook::needed("tcp_recvmsg", "tcp_recvmsg"),
     Hook::optional("tcp_sendpage", "tcp_sendpage", "removed in 6.5, where sendfile passes tcp_sendmsg"),
     Hook::optional("tcp_splice_read", "tcp_splice_read", "bytes spliced from sockets are unseen"),
+    Hook::optional("tcp_bpf_sendmsg", "tcp_bpf_sendmsg", "sends of sockets in a sockmap are unseen"),
+    Hook::optional("tcp_bpf_recvmsg", "tcp_bpf_recvmsg", "what a sockmap hands to a socket is unseen"),
 ];
 
 /// The raw tracepoints that every rung shares.

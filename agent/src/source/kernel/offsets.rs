@@ -34,6 +34,7 @@ pub(super) fn offsets(btf: &Btf) -> Result<Offsets, MissingField> {
         sock_flags: byte("sock_common", &["skc_flags"])?,
         sock_err: byte("sock", &["sk_err"])?,
         sock_shutdown: btf.field("sock", &["sk_shutdown"]).and_then(low_bits).unwrap_or(MISSING),
+        sock_user_data: optional("sock", &["sk_user_data"]),
         sock_kern_byte: kern.byte(),
         sock_kern_mask: 1 << (kern.bit % 8),
         net_inum: byte("net", &["ns", "inum"])?,
@@ -86,6 +87,7 @@ mod tests {
         let offsets = offsets(&btf).expect("every required field");
         assert_ne!(offsets.bytes_received, MISSING);
         assert_ne!(offsets.sock_shutdown, MISSING);
+        assert_ne!(offsets.sock_user_data, MISSING);
         assert!(offsets.sock_kern_mask.is_power_of_two());
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn event(kind: u8, body: &[u8], newer: bool) -> Result<Event<'_>, Mal
             socket: SocketId(body.u64()?),
             caller: caller(&mut body)?,
         },
+        kind::REDIRECTED => Event::Redirected { at: time(&mut body)?, connection: connection(&mut body)? },
         kind::LOCAL_CLOSED => Event::LocalClosed(local_closed(&mut body)?),
         kind::CLOSED => Event::Closed(closed(&mut body)?),
         kind::TICK => Event::Tick { at: time(&mut body)? },

@@ -78,6 +78,12 @@ pub(super) fn event(event: &Event<'_>, out: &mut Vec<u8>) {
             caller(by, out);
             kind::RELEASED
         }
+        // Since 1.3.
+        Event::Redirected { at, connection } => {
+            time(*at, out);
+            u64(connection.0, out);
+            kind::REDIRECTED
+        }
         Event::LocalClosed(event) => local_closed(event, out),
         Event::Closed(event) => closed(event, out),
         Event::Tick { at } => {

@@ -45,7 +45,8 @@ pub(super) mod kind {
     pub(crate) const HALF_CLOSED: u8 = 37;
     pub(crate) const CLOSED: u8 = 38;
     pub(crate) const LOCAL_CLOSED: u8 = 39;
-    pub(crate) const RELEASED: u8 = 40;
+    pub(crate) const RELEASED: u8 = 41;
+    pub(crate) const REDIRECTED: u8 = 40;
     pub(crate) const TICK: u8 = 48;
     pub(crate) const SHUTDOWN: u8 = 49;
 }

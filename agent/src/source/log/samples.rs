@@ -191,6 +191,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
         }),
         11 => Event::Tick { at },
         12 => Event::Shutdown { at },
+        15 => Event::Redirected { at, connection },
         13 => Event::LocalClosed(LocalClosed {
             at,
             connection,
@@ -237,7 +238,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
 
 /// Any event; transfers are half of them.
 pub(crate) fn event() -> impl Strategy<Value = Owned> {
-    (0..28_usize, parts()).prop_map(|(kind, parts)| build(kind, parts))
+    (0..30_usize, parts()).prop_map(|(kind, parts)| build(kind, parts))
 }
 
 /// A log with these events; a block ends behind each event for which `seal` says so.

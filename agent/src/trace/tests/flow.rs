@@ -59,6 +59,35 @@ fn the_ends_of_many_connections_are_not_confused() {
     }
 }
 
+/// Positions that are counted by calls prove nothing: the ends may have been met at different calls.
+#[test]
+fn the_ends_of_a_redirected_connection_are_not_joined() {
+    for after in [0, 2] {
+        let mut world = World::new();
+        let (client, server) = (thread(1, 0), thread(2, 0));
+        let (out, into) = world.open_both(client, server, 1_000, 0);
+        let exchange = |world: &mut World| {
+            let call = world.write_request(out, client, "/");
+            let request = world.read_request(into, server, "/");
+            world.answer(request, server);
+            world.read_response(call, client);
+            (call, request)
+        };
+        for _ in 0..after {
+            let (call, request) = exchange(&mut world);
+            world.assert_child(request, call, Evidence::Flow);
+        }
+        for connection in [out, into] {
+            world.redirect(connection);
+        }
+        let (call, request) = exchange(&mut world);
+        world.pass(SECOND);
+        world.assert_root(request);
+        world.assert_root(call);
+        assert_eq!(world.tracer.counters().flows_joined, u64::from(after > 0));
+    }
+}
+
 #[test]
 fn only_the_same_bytes_join() {
     let mut world = World::new();

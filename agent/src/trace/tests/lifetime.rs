@@ -105,6 +105,28 @@ fn what_is_open_for_a_second_is_announced_once() {
 }
 
 #[test]
+fn what_is_open_is_counted() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    let (front, back) = (world.open(own), world.open(own));
+    let figures = |world: &World| {
+        let counters = world.tracer.counters();
+        (counters.open_server, counters.open_client, counters.oldest_open_seconds)
+    };
+    assert_eq!(figures(&world), (0, 0, 0));
+    let request = world.read_request(front, own, "/");
+    world.pass(3 * SECOND);
+    let call = world.write_request(back, own, "/slow");
+    world.pass(4 * SECOND);
+    assert_eq!(figures(&world), (1, 1, 7));
+    world.end(request, ended(Outcome::ConnectionClosed(None)));
+    assert_eq!(figures(&world), (0, 1, 4));
+    world.end(call, ended(Outcome::ClientAborted(None)));
+    world.end(call, ended(Outcome::ClientAborted(None)));
+    assert_eq!(figures(&world), (0, 0, 0));
+}
+
+#[test]
 fn outcomes_are_errors_where_they_are() {
     for (direction, status, outcome, error) in [
         (Direction::In, Some(200), Outcome::Complete, None),
@@ -118,6 +140,7 @@ fn outcomes_are_errors_where_they_are() {
         (Direction::Out, Some(200), Outcome::ConnectionClosed(Some(110)), Some("timeout")),
         (Direction::Out, Some(500), Outcome::ConnectionClosed(None), Some("500")),
         (Direction::In, None, Outcome::ClientAborted(Some(104)), Some("client_aborted")),
+        (Direction::Out, Some(200), Outcome::ClientAborted(None), Some("client_aborted")),
         (Direction::In, None, Outcome::Lost, None),
         (Direction::In, None, Outcome::Unfinished, None),
     ] {

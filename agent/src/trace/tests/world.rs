@@ -384,6 +384,12 @@ impl World {
         self.drain();
     }
 
+    /// A sockmap takes bytes of the connection past TCP.
+    pub(super) fn redirect(&mut self, connection: ConnectionId) {
+        let at = self.step();
+        self.event(&Event::Redirected { at, connection });
+    }
+
     pub(super) fn message(&mut self, connection: ConnectionId, message: Message) {
         self.tracer.message(connection, message);
         self.drain();

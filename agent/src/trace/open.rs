@@ -1,0 +1,54 @@
+//! Exchanges that have no end yet: how many, and since when the oldest one is open.
+
+use super::{
+    deadlines::Deadlines,
+    exchange::{Exchange, Key},
+    exchanges::Exchanges,
+    span::SpanKind,
+};
+use crate::event::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct OpenExchanges {
+    pub(super) server: u64,
+    pub(super) client: u64,
+    /// In the order of their requests; may name some that have ended.
+    order: Deadlines<Key>,
+}
+
+impl OpenExchanges {
+    pub(super) const fn new() -> Self {
+        Self { server: 0, client: 0, order: Deadlines::new() }
+    }
+
+    /// A request was seen at `now`.
+    pub(super) fn begin(&mut self, exchanges: &Exchanges, key: Key, now: Timestamp) {
+        let Some(kind) = exchanges.get(key).filter(|exchange| exchange.open()).map(|exchange| exchange.kind)
+        else {
+            return;
+        };
+        *self.of(kind) += 1;
+        let open = |key: &Key| exchanges.get(*key).is_some_and(Exchange::open);
+        self.order.drop_front(open);
+        self.order.push(now, key);
+        self.order.compact(open);
+    }
+
+    /// The end of one is here.
+    pub(super) fn end(&mut self, kind: SpanKind) {
+        let open = self.of(kind);
+        *open = open.saturating_sub(1);
+    }
+
+    /// Since when the oldest one is open.
+    pub(super) fn oldest(&self, exchanges: &Exchanges) -> Option<Timestamp> {
+        self.order.first(|key| exchanges.get(*key).is_some_and(Exchange::open))
+    }
+
+    const fn of(&mut self, kind: SpanKind) -> &mut u64 {
+        match kind {
+            SpanKind::Server => &mut self.server,
+            SpanKind::Client => &mut self.client,
+        }
+    }
+}
