@@ -3,8 +3,8 @@
 use core::ptr::write_volatile;
 
 use agent_common::{
-    Closed, Connection, Counter, FIRST_POSITION, HalfClosed, LastInput, MISSING, Opened, ProcessRecord,
-    UNKNOWN_EARLIER, conn_flags, kind,
+    Closed, Connection, Counter, FIRST_POSITION, HalfClosed, LastInput, MISSING, Opened, UNKNOWN_EARLIER,
+    conn_flags, kind,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -16,6 +16,7 @@ use crate::{
     connect,
     context::Caller,
     count::add,
+    facts,
     kernel::{self, Sock},
     maps::{CONNECTIONS, CONTROLS, OWN_FLOWS, SCRATCH, SWITCHES, offset, tunable},
     process, ring,
@@ -147,7 +148,7 @@ fn open<C: EbpfContext>(
         earlier_into(sock, record);
         record.local = flow.local;
         record.peer = flow.peer;
-        record.padding_after = 0;
+        record.user = facts::user(facts::current());
         if !ring::put(record) {
             if first {
                 let _gone = CONNECTIONS.remove(cookie);
@@ -288,15 +289,11 @@ fn listening(sock: Sock) -> Result<(), Counter> {
     if tunable!(report_listen) == 0 {
         return Ok(());
     }
-    let caller = Caller::current();
-    if caller.process().is_some() || !kernel::traceable(sock)? {
+    if !kernel::traceable(sock)? {
         return Ok(());
     }
     let port: u16 = kernel::read(sock, offset!(sock_num))?;
-    process::select_listener(caller, u32::from(port));
-    let record =
-        ProcessRecord { header: ring::header(kind::LISTEN, 0, 0), pid: caller.pid, other: u32::from(port) };
-    if ring::put(&record) { Ok(()) } else { Err(Counter::DropProcess) }
+    process::try_listen(Caller::current(), u32::from(port))
 }
 
 /// The state changes before the FIN is queued (tcp_close_state, then tcp_send_fin): `write_seq` is still without it.

@@ -10,6 +10,7 @@ mod connect;
 mod connection;
 mod context;
 mod count;
+mod facts;
 mod framing;
 mod go;
 mod kernel;

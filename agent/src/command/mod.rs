@@ -10,6 +10,7 @@ mod gate;
 mod listeners;
 mod record;
 mod recording;
+mod refused;
 mod replay;
 mod run;
 mod runtime;

@@ -107,8 +107,12 @@ fn certain(facts: &ProcessFacts, all: &mut Vec<Attribute>) {
         return;
     }
     put(all, "process.pid", Value::Integer(facts.pid.into()));
-    put(all, "process.parent_pid", Value::Integer(facts.parent_pid.into()));
-    put(all, "process.user.id", Value::Integer(facts.user_id.into()));
+    if let Some(parent) = facts.parent_pid {
+        put(all, "process.parent_pid", Value::Integer(parent.into()));
+    }
+    if let Some(user) = facts.user_id {
+        put(all, "process.user.id", Value::Integer(user.into()));
+    }
     if !facts.executable.is_empty() {
         put(all, "process.executable.path", Value::Text(facts.executable.to_string()));
     }

@@ -10,6 +10,7 @@ pub mod attributes;
 mod cgroup;
 mod container;
 pub mod facts;
+mod files;
 pub mod listeners;
 pub mod proc_root;
 pub mod rules;
@@ -20,6 +21,7 @@ pub mod table;
 #[cfg(test)]
 mod fake;
 
+pub(crate) use files::key_of;
 pub use proc_root::{ProcError, ProcRoot};
-pub use rules::{Candidate, Decision, Glob, Rule, RuleError, Selection};
+pub use rules::{Candidate, Decision, FileVerdict, Glob, Rule, RuleError, Selection, Unanswered};
 pub use table::{Change, Table};

@@ -64,6 +64,16 @@ impl Glob {
         self.matcher.is_match(text)
     }
 
+    /// The same for the path of a file: a pattern without a slash is that of a name in any directory.
+    #[must_use]
+    pub fn matches_path(&self, path: &str) -> bool {
+        if self.matches(path) {
+            return true;
+        }
+        let name = path.rsplit('/').next().unwrap_or(path);
+        !self.pattern.contains('/') && self.matches(name)
+    }
+
     #[must_use]
     pub fn pattern(&self) -> &str {
         &self.pattern
@@ -91,7 +101,7 @@ impl fmt::Debug for Glob {
 /// One rule: all fields that are given must match.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rule {
-    /// The executable's path.
+    /// The executable's path, or its name in any directory.
     pub exe: Option<Glob>,
     /// The arguments joined by spaces, the program's name first.
     pub cmdline: Option<Glob>,
@@ -125,12 +135,12 @@ impl Rule {
     }
 
     /// Cheap conditions first: nothing is read of a process that an earlier one has turned down.
-    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, ProcError> {
+    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, Unanswered> {
         if self.pid.is_some_and(|pid| pid != candidate.pid) {
             return Ok(false);
         }
         if let Some(glob) = &self.exe
-            && !candidate.executable()?.is_some_and(|path| glob.matches(path))
+            && !candidate.executable()?.is_some_and(|path| glob.matches_path(path))
         {
             return Ok(false);
         }
@@ -148,6 +158,29 @@ impl Rule {
             Some(port) => candidate.listens_on(port),
             None => Ok(true),
         }
+    }
+
+    /// Whether a process that executes the file at `path` may meet the rule.
+    fn may_match_file(&self, path: &str) -> bool {
+        self.exe.as_ref().is_none_or(|glob| glob.matches_path(path))
+    }
+
+    fn is_of(&self, conditions: [bool; 5]) -> bool {
+        let Self { exe, cmdline, port, pid, cgroup, service: _ } = self;
+        [exe.is_some(), cmdline.is_some(), port.is_some(), pid.is_some(), cgroup.is_some()] == conditions
+    }
+
+    /// It asks for nothing but the executable.
+    fn is_exe(&self) -> bool {
+        self.is_of([true, false, false, false, false])
+    }
+
+    fn is_port(&self) -> bool {
+        self.is_of([false, false, true, false, false])
+    }
+
+    fn is_cgroup(&self) -> bool {
+        self.is_of([false, false, false, false, true])
     }
 }
 
@@ -184,26 +217,93 @@ pub enum Decision {
     No,
 }
 
+/// What the executable alone says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileVerdict {
+    /// It is selected.
+    Select,
+    /// It is not, whatever else it is.
+    Ignore,
+    /// No rule excludes it, and rules that look at other things may select it.
+    Allow,
+    /// Rules that look at other things may select or exclude it.
+    Open,
+}
+
+/// Why a rule gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error(transparent)]
+    Proc(#[from] ProcError),
+    /// It asks for something that nobody can look at any more.
+    #[error("the process is gone")]
+    Gone,
+}
+
 impl Selection {
     /// # Errors
-    /// When /proc refuses to tell what a rule needs to know.
-    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, ProcError> {
+    /// When a rule needs to know what /proc refuses to tell or what is gone.
+    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, Unanswered> {
         for rule in &self.exclude {
             if rule.matches(candidate)? {
                 return Ok(Decision::Excluded);
             }
         }
-        let mut selected = false;
+        let (mut selected, mut unanswered) = (false, false);
         for rule in &self.select {
             // After the first match only a name is still wanted.
-            if (!selected || rule.service.is_some()) && rule.matches(candidate)? {
-                selected = true;
-                if rule.service.is_some() {
+            if selected && rule.service.is_none() {
+                continue;
+            }
+            match rule.matches(candidate) {
+                Ok(false) => {}
+                Ok(true) if rule.service.is_some() => {
                     return Ok(Decision::Selected { service: rule.service.clone() });
                 }
+                Ok(true) => selected = true,
+                Err(Unanswered::Gone) => unanswered = true,
+                Err(error) => return Err(error),
             }
         }
-        Ok(if selected { Decision::Selected { service: None } } else { Decision::No })
+        match (selected, unanswered) {
+            (true, _) => Ok(Decision::Selected { service: None }),
+            (false, true) => Err(Unanswered::Gone),
+            (false, false) => Ok(Decision::No),
+        }
+    }
+
+    /// The name that the rules give a process that is selected whatever they say.
+    pub(super) fn service_of(&self, candidate: &Candidate<'_>) -> Option<Arc<str>> {
+        let named = self.select.iter().filter(|rule| rule.service.is_some());
+        named.into_iter().find(|rule| matches!(rule.matches(candidate), Ok(true)))?.service.clone()
+    }
+
+    /// What the rules say of every process that executes the file at `path`. A rule with a pid names a process that lives
+    /// already, so that it selects no file.
+    #[must_use]
+    pub fn verdict_of_file(&self, path: &str) -> FileVerdict {
+        let excluding = || self.exclude.iter().filter(|rule| rule.may_match_file(path));
+        let mut selecting = self.select.iter().filter(|rule| rule.pid.is_none() && rule.may_match_file(path));
+        if excluding().any(Rule::is_exe) {
+            return FileVerdict::Ignore;
+        }
+        let Some(first) = selecting.next() else { return FileVerdict::Ignore };
+        if excluding().next().is_some() {
+            return FileVerdict::Open;
+        }
+        if first.is_exe() || selecting.any(Rule::is_exe) { FileVerdict::Select } else { FileVerdict::Allow }
+    }
+
+    /// Whether executing a program can select a process.
+    #[must_use]
+    pub fn needs_exec(&self) -> bool {
+        self.select.iter().any(|rule| rule.pid.is_none())
+    }
+
+    /// Whether a process that is selected can be excluded by listening.
+    #[must_use]
+    pub fn excludes_listeners(&self) -> bool {
+        self.exclude.iter().any(|rule| rule.port.is_some())
     }
 
     /// Whether a process can become selected or excluded by listening.
@@ -224,49 +324,20 @@ impl Selection {
         self.rules().any(|rule| rule.cmdline.is_some())
     }
 
-    /// The executables that `select` names without a wildcard.
+    /// The paths that `select` names without a wildcard.
     pub fn exact_exes(&self) -> impl Iterator<Item = &str> {
-        self.select.iter().filter_map(|rule| rule.exe.as_ref()?.exact())
+        self.select.iter().filter_map(|rule| rule.exe.as_ref()?.exact()).filter(|path| path.contains('/'))
     }
 
-    /// Whether every rule looks at the executable and at nothing else.
-    #[must_use]
-    pub fn only_executables(&self) -> bool {
-        self.rules().all(|rule| {
-            rule.exe.is_some()
-                && rule.cmdline.is_none()
-                && rule.port.is_none()
-                && rule.pid.is_none()
-                && rule.cgroup.is_none()
-        })
-    }
-
-    /// What the executable alone decides; only meaningful with [`Selection::only_executables`].
-    #[must_use]
-    pub fn decide_executable(&self, path: &str) -> bool {
-        let matches = |rule: &Rule| rule.exe.as_ref().is_some_and(|glob| glob.matches(path));
-        !self.exclude.iter().any(matches) && self.select.iter().any(matches)
-    }
-
-    /// The cgroups whose processes are selected whatever else they are, when nothing is excluded: the kernel may select
-    /// them by itself.
+    /// The cgroups of rules that ask for nothing else: the kernel may select their processes by itself, unless an `exclude`
+    /// may apply.
     pub fn plain_cgroups(&self) -> impl Iterator<Item = &str> {
-        let usable = self.exclude.is_empty();
-        self.select
-            .iter()
-            .filter(move |rule| usable && rule.exe.is_none() && rule.cmdline.is_none())
-            .filter(|rule| rule.port.is_none() && rule.pid.is_none())
-            .filter_map(|rule| rule.cgroup.as_deref())
+        self.select.iter().filter(|rule| rule.is_cgroup()).filter_map(|rule| rule.cgroup.as_deref())
     }
 
     /// The same for ports.
     pub fn plain_ports(&self) -> impl Iterator<Item = u16> {
-        let usable = self.exclude.is_empty();
-        self.select
-            .iter()
-            .filter(move |rule| usable && rule.exe.is_none() && rule.cmdline.is_none())
-            .filter(|rule| rule.cgroup.is_none() && rule.pid.is_none())
-            .filter_map(|rule| rule.port)
+        self.select.iter().filter(|rule| rule.is_port()).filter_map(|rule| rule.port)
     }
 
     /// Makes cgroup paths that were given below a mount point relative to it.
@@ -287,6 +358,8 @@ pub struct Candidate<'a> {
     proc: &'a ProcRoot,
     sockets: &'a ListeningSockets,
     pid: u32,
+    /// Nothing can be read of it any more.
+    gone: bool,
     executable: OnceCell<Option<String>>,
     command_line: OnceCell<String>,
     cgroups: OnceCell<Cgroups>,
@@ -299,37 +372,57 @@ impl<'a> Candidate<'a> {
             proc,
             sockets,
             pid,
+            gone: false,
             executable: OnceCell::new(),
             command_line: OnceCell::new(),
             cgroups: OnceCell::new(),
         }
     }
 
-    fn executable(&self) -> Result<Option<&str>, ProcError> {
-        let path = once(&self.executable, || self.proc.executable(self.pid))?;
+    /// A process that is gone, or is another program by now: only this is known of what it was.
+    #[must_use]
+    pub fn gone(self, executable: Option<String>, arguments: Option<&[String]>) -> Self {
+        Self {
+            gone: true,
+            executable: executable.map(|path| OnceCell::from(Some(path))).unwrap_or_default(),
+            command_line: arguments.map(|all| OnceCell::from(all.join(" "))).unwrap_or_default(),
+            ..self
+        }
+    }
+
+    fn executable(&self) -> Result<Option<&str>, Unanswered> {
+        let path = self.once(&self.executable, || self.proc.executable(self.pid))?;
         Ok(path.as_deref())
     }
 
-    fn command_line(&self) -> Result<&str, ProcError> {
-        let text = once(&self.command_line, || Ok(self.proc.arguments(self.pid)?.join(" ")))?;
+    fn command_line(&self) -> Result<&str, Unanswered> {
+        let text = self.once(&self.command_line, || Ok(self.proc.arguments(self.pid)?.join(" ")))?;
         Ok(text)
     }
 
-    pub(super) fn cgroups(&self) -> Result<&Cgroups, ProcError> {
-        once(&self.cgroups, || self.proc.cgroups(self.pid))
+    fn cgroups(&self) -> Result<&Cgroups, Unanswered> {
+        self.once(&self.cgroups, || self.proc.cgroups(self.pid))
     }
 
-    fn listens_on(&self, port: u16) -> Result<bool, ProcError> {
-        self.sockets.listens_on(self.proc, self.pid, port)
+    fn listens_on(&self, port: u16) -> Result<bool, Unanswered> {
+        if self.gone {
+            return if self.sockets.is_told(self.pid, port) { Ok(true) } else { Err(Unanswered::Gone) };
+        }
+        Ok(self.sockets.listens_on(self.proc, self.pid, port)?)
     }
-}
 
-fn once<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T, ProcError>) -> Result<&T, ProcError> {
-    match cell.get() {
-        Some(value) => Ok(value),
-        None => {
-            let value = read()?;
-            Ok(cell.get_or_init(|| value))
+    fn once<'c, T>(
+        &self,
+        cell: &'c OnceCell<T>,
+        read: impl FnOnce() -> Result<T, ProcError>,
+    ) -> Result<&'c T, Unanswered> {
+        match cell.get() {
+            Some(value) => Ok(value),
+            None if self.gone => Err(Unanswered::Gone),
+            None => {
+                let value = read()?;
+                Ok(cell.get_or_init(|| value))
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ fn seen(changes: &[Change]) -> String {
         Change::Select { facts } => format!("+{}", facts.pid),
         Change::Refresh { facts } => format!("~{}", facts.pid),
         Change::Deselect { pid } => format!("-{pid}"),
+        Change::Unjudged { pid } => format!("?{pid}"),
     };
     changes.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -47,7 +48,7 @@ fn a_scan_selects_once_and_never_the_agent() {
     let mut table = table(&proc, vec![exe("/bin/a")], vec![]);
     assert_eq!(seen(&table.scan().unwrap()), "+5");
     assert_eq!(seen(&table.scan().unwrap()), "");
-    assert_eq!(seen(&table.on_exec(OWN)), "");
+    assert_eq!(seen(&table.on_exec(OWN, &Told::default())), "");
     assert_eq!(seen(&table.pin(OWN)), "");
     assert_eq!(table.selected().map(|facts| facts.pid).collect::<Vec<_>>(), [5]);
 
@@ -75,10 +76,10 @@ fn exec_judges_anew() {
         ("/bin/cx", 6, "-5"),
     ] {
         proc.add(&process(5, 1, program, image));
-        assert_eq!(seen(&table.on_exec(5)), expected, "{program}");
+        assert_eq!(seen(&table.on_exec(5, &Told::default())), expected, "{program}");
     }
     proc.remove(5);
-    assert_eq!(seen(&table.on_exec(5)), "");
+    assert_eq!(seen(&table.on_exec(5, &Told::default())), "?5");
 }
 
 #[test]
@@ -90,23 +91,26 @@ fn a_fork_inherits_until_exec() {
     table.scan().unwrap();
 
     proc.add(&FakeProcess { start_time: 20, ..process(6, 5, "/bin/a", 1) });
-    let changes = table.on_fork(5, 6);
+    let changes = table.on_fork(5, 6, &Told::default());
     let Some(Change::Select { facts }) = changes.first() else { panic!("{changes:?}") };
-    assert_eq!((facts.pid, facts.parent_pid, facts.start_time, &*facts.service_name), (6, 5, 20, "shop"));
-    assert_eq!(seen(&table.on_fork(5, 6)), "");
+    assert_eq!(
+        (facts.pid, facts.parent_pid, facts.start_time, &*facts.service_name),
+        (6, Some(5), 20, "shop")
+    );
+    assert_eq!(seen(&table.on_fork(5, 6, &Told::default())), "");
     // Its parent is not selected.
-    assert_eq!(seen(&table.on_fork(1, 7)), "");
+    assert_eq!(seen(&table.on_fork(1, 7, &Told::default())), "");
     // It is gone before it is looked at.
-    assert_eq!(seen(&table.on_fork(6, 8)), "");
+    assert_eq!(seen(&table.on_fork(6, 8, &Told::default())), "");
 
     proc.add(&FakeProcess { start_time: 20, ..process(6, 5, "/bin/b", 2) });
-    assert_eq!(seen(&table.on_exec(6)), "-6");
+    assert_eq!(seen(&table.on_exec(6, &Told::default())), "-6");
     // News of a fork that come late tell nothing of another program, ...
-    assert_eq!(seen(&table.on_fork(5, 6)), "");
+    assert_eq!(seen(&table.on_fork(5, 6, &Told::default())), "");
     // ... but of a child that a scan has seen without knowing its parent.
     proc.add(&process(9, 5, "/bin/b", 1));
     assert_eq!(seen(&table.scan().unwrap()), "");
-    assert_eq!(seen(&table.on_fork(5, 9)), "+9");
+    assert_eq!(seen(&table.on_fork(5, 9, &Told::default())), "+9");
 }
 
 #[test]
@@ -115,10 +119,10 @@ fn exit_of_the_living_is_ignored() {
     proc.add(&process(5, 1, "/bin/a", 1));
     let mut table = table(&proc, vec![exe("*")], vec![]);
     table.scan().unwrap();
-    assert_eq!(seen(&table.on_exit(5)), "");
+    assert_eq!(seen(&table.on_exit(5, &Told::default())), "");
     proc.remove(5);
-    assert_eq!(seen(&table.on_exit(5)), "-5");
-    assert_eq!(seen(&table.on_exit(5)), "");
+    assert_eq!(seen(&table.on_exit(5, &Told::default())), "-5");
+    assert_eq!(seen(&table.on_exit(5, &Told::default())), "");
     assert_eq!(table.selected_count(), 0);
 }
 
@@ -130,17 +134,17 @@ fn a_pinned_process_and_its_descendants_stay_selected() {
     assert_eq!(seen(&table.scan().unwrap()), "");
     assert_eq!(seen(&table.pin(5)), "+5");
     proc.add(&process(5, OWN, "/bin/a", 2));
-    assert_eq!(seen(&table.on_exec(5)), "~5");
+    assert_eq!(seen(&table.on_exec(5, &Told::default())), "~5");
     proc.add(&process(6, 5, "/bin/a", 2));
-    assert_eq!(seen(&table.on_fork(5, 6)), "+6");
+    assert_eq!(seen(&table.on_fork(5, 6, &Told::default())), "+6");
     proc.add(&process(6, 5, "/bin/b", 3));
-    assert_eq!(seen(&table.on_exec(6)), "~6");
+    assert_eq!(seen(&table.on_exec(6, &Told::default())), "~6");
     // Even when a scan has judged it before the news of its fork.
     proc.add(&process(8, 6, "/bin/b", 4));
     assert_eq!(seen(&table.scan().unwrap()), "");
-    assert_eq!(seen(&table.on_fork(6, 8)), "+8");
+    assert_eq!(seen(&table.on_fork(6, 8, &Told::default())), "+8");
     proc.add(&process(7, 6, "/bin/b", 3));
-    assert_eq!(seen(&table.on_fork(6, 7)), "+7");
+    assert_eq!(seen(&table.on_fork(6, 7, &Told::default())), "+7");
 }
 
 #[test]
@@ -157,12 +161,12 @@ fn listening_selects_the_process_and_its_forks() {
     let mut table = table(&proc, vec![port(8080)], vec![]);
     assert_eq!(seen(&table.scan().unwrap()), "");
     proc.listen(5, 80, 40);
-    assert_eq!(seen(&table.on_listen(5, 80)), "");
+    assert_eq!(seen(&table.on_listen(5, 80, &Told::default())), "");
     proc.listen(5, 8080, 41);
-    assert_eq!(seen(&table.on_listen(5, 8080)), "+5 +6 +7");
-    assert_eq!(seen(&table.on_listen(5, 8080)), "");
+    assert_eq!(seen(&table.on_listen(5, 8080, &Told::default())), "+5 +6 +7");
+    assert_eq!(seen(&table.on_listen(5, 8080, &Told::default())), "");
     // What does not match does not lose what it inherited.
-    assert_eq!(seen(&table.on_listen(6, 80)), "");
+    assert_eq!(seen(&table.on_listen(6, 80, &Told::default())), "");
 }
 
 /// The state changes before the socket is hashed (`inet_csk_listen_start`): it may not stand in /proc/net/tcp yet.
@@ -172,8 +176,8 @@ fn a_listener_is_known_before_its_table_shows_it() {
     proc.add(&process(5, 1, "/bin/a", 1));
     let mut table = table(&proc, vec![port(8080)], vec![]);
     assert_eq!(seen(&table.scan().unwrap()), "");
-    assert_eq!(seen(&table.on_listen(5, 80)), "");
-    assert_eq!(seen(&table.on_listen(5, 8080)), "+5");
+    assert_eq!(seen(&table.on_listen(5, 80, &Told::default())), "");
+    assert_eq!(seen(&table.on_listen(5, 8080, &Told::default())), "+5");
 }
 
 #[test]
@@ -196,10 +200,10 @@ fn listening_can_exclude_and_name() {
     let mut table = table(&proc, vec![exe("/bin/a"), named], vec![port(22)]);
     assert_eq!(seen(&table.scan().unwrap()), "+5");
     proc.listen(5, 80, 40);
-    assert_eq!(seen(&table.on_listen(5, 80)), "~5");
+    assert_eq!(seen(&table.on_listen(5, 80, &Told::default())), "~5");
     assert_eq!(table.selected().map(|facts| &*facts.service_name).collect::<Vec<_>>(), ["web"]);
     proc.listen(5, 22, 41);
-    assert_eq!(seen(&table.on_listen(5, 22)), "-5");
+    assert_eq!(seen(&table.on_listen(5, 22, &Told::default())), "-5");
 }
 
 #[test]
@@ -256,9 +260,9 @@ fn real_processes() {
     let selection = Selection { select: vec![rule], exclude: vec![] };
     let mut table = Table::new(selection, ProcRoot::default(), std::process::id(), Limits::default());
     assert_eq!(seen(&table.scan().unwrap()), format!("+{pid}"));
-    assert_eq!(seen(&table.on_exit(pid)), "");
+    assert_eq!(seen(&table.on_exit(pid, &Told::default())), "");
     drop(sleeper);
-    assert_eq!(seen(&table.on_exit(pid)), format!("-{pid}"));
+    assert_eq!(seen(&table.on_exit(pid, &Told::default())), format!("-{pid}"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"\x89WSPN\r\n\n";
 /// Changes when an older reader could not make sense of the file.
 pub const MAJOR: u16 = 1;
 /// Changes when something was added that an older reader may pass over.
-pub const MINOR: u16 = 2;
+pub const MINOR: u16 = 3;
 
 /// Bytes of the file's header.
 pub const FILE_HEADER: usize = 16;
