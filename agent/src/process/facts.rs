@@ -41,7 +41,7 @@ pub fn read(
         .flatten()
         .find(|name| !name.is_empty())
         .or_else(|| service::from_unit(&cgroups))
-        .unwrap_or_else(|| service::from_program(&executable, &command));
+        .unwrap_or_else(|| service::from_program(&executable, &command, &service::Around { proc, pid }));
 
     Ok(Some(ProcessFacts {
         pid,
@@ -69,7 +69,7 @@ pub(super) fn told(
     let named = executable.or(told.name.as_deref()).unwrap_or_default();
     let service_name = match rule_service {
         Some(name) => name.to_owned(),
-        None => service::from_program(named, command),
+        None => service::from_program(named, command, &service::Nowhere),
     };
     ProcessFacts {
         pid,
