@@ -11,6 +11,7 @@ mod harm;
 mod matrix;
 mod messages;
 mod peers;
+mod processes;
 mod replay;
 mod syscalls;
 mod tasks;
