@@ -466,6 +466,20 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_without_a_slash_is_a_name_in_any_directory() {
+        for (pattern, path, expected) in [
+            ("nginx", "/usr/sbin/nginx", true),
+            ("nginx", "/usr/sbin/nginx-debug", false),
+            ("python3*", "/usr/bin/python3.11", true),
+            ("*sshd", "/usr/sbin/sshd", true),
+            ("sbin/nginx", "/usr/sbin/nginx", false),
+            ("/usr/sbin/nginx", "/usr/sbin/nginx", true),
+        ] {
+            assert_eq!(Glob::new(pattern).unwrap().matches_path(path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
     fn what_is_no_glob_or_rule_is_refused() {
         for pattern in ["", "[a", "{a", "a}", r"a\", "[z-a]", &"a".repeat(MAX_PATTERN + 1)] {
             assert!(Glob::new(pattern).is_err(), "{pattern}");
@@ -530,6 +544,63 @@ mod tests {
             let sockets = ListeningSockets::default();
             let candidate = Candidate::new(proc.root(), &sockets, 7);
             assert_eq!(selection.decide(&candidate).unwrap(), expected, "{selection:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_alone_decides() {
+        use FileVerdict::{Allow, Ignore, Open, Select};
+        let exe = |pattern| Rule { exe: glob(pattern), ..Rule::default() };
+        let (port, pid) =
+            (Rule { port: Some(80), ..Rule::default() }, Rule { pid: Some(7), ..Rule::default() });
+        let cmdline = Rule { cmdline: glob("*x*"), ..Rule::default() };
+        let java_at_80 = Rule { port: Some(80), ..exe("java") };
+        for (select, exclude, expected) in [
+            (vec![exe("*/java")], vec![], Select),
+            (vec![exe("java")], vec![], Select),
+            (vec![exe("python")], vec![], Ignore),
+            (vec![], vec![], Ignore),
+            // A rule of another kind takes no verdict away.
+            (vec![cmdline.clone(), exe("java")], vec![], Select),
+            (vec![port.clone()], vec![], Allow),
+            (vec![java_at_80.clone()], vec![], Allow),
+            (vec![Rule { exe: glob("python"), ..port.clone() }], vec![], Ignore),
+            (vec![pid.clone()], vec![], Ignore),
+            // Nor does an exclude that cannot apply.
+            (vec![exe("java")], vec![exe("sshd")], Select),
+            (vec![port.clone()], vec![exe("*/sshd")], Allow),
+            (vec![exe("*")], vec![exe("java")], Ignore),
+            (vec![exe("*")], vec![java_at_80], Open),
+            (vec![exe("*")], vec![cmdline], Open),
+            (vec![port], vec![pid], Open),
+        ] {
+            let selection = Selection { select, exclude };
+            assert_eq!(selection.verdict_of_file("/usr/bin/java"), expected, "{selection:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_judged_by_what_was_told() {
+        let (proc, sockets) = (FakeProc::new(), ListeningSockets::default());
+        let exe = |pattern| Rule { exe: glob(pattern), ..Rule::default() };
+        let cmdline = |pattern| Rule { cmdline: glob(pattern), ..Rule::default() };
+        let cgroup = Rule { cgroup: Some("/a".to_owned()), ..Rule::default() };
+        let told = ["app".to_owned(), "-x".to_owned()];
+        for (select, exclude, path, arguments, expected) in [
+            (vec![exe("app")], vec![], Some("/bin/app"), None, Some(true)),
+            (vec![exe("app")], vec![], None, None, None),
+            (vec![exe("other")], vec![], Some("/bin/app"), None, Some(false)),
+            (vec![cmdline("app -x")], vec![], None, Some(&told[..]), Some(true)),
+            (vec![cmdline("app -x")], vec![], Some("/bin/app"), None, None),
+            (vec![cgroup.clone(), exe("app")], vec![], Some("/bin/app"), None, Some(true)),
+            (vec![cgroup.clone()], vec![], Some("/bin/app"), None, None),
+            (vec![exe("app")], vec![cgroup], Some("/bin/app"), None, None),
+        ] {
+            let selection = Selection { select, exclude };
+            let candidate = Candidate::new(proc.root(), &sockets, 7).gone(path.map(str::to_owned), arguments);
+            let decision = selection.decide(&candidate).ok();
+            let selected = decision.map(|decision| matches!(decision, Decision::Selected { .. }));
+            assert_eq!(selected, expected, "{selection:?}");
         }
     }
 

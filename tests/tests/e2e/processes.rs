@@ -85,7 +85,8 @@ fn ask(port: u16, count: usize) -> Result<usize> {
     for number in 1..=count {
         let mut connection = TcpStream::connect(("127.0.0.1", port))?;
         connection.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(connection, "GET /{number} HTTP/1.0\r\nHost: a\r\n\r\n")?;
+        // In one call: a server that reads once has it whole.
+        connection.write_all(format!("GET /{number} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes())?;
         let mut answer = String::new();
         // A reset after the answer is the program's way to end.
         let _reset = connection.read_to_string(&mut answer);

@@ -113,6 +113,61 @@ fn a_fork_inherits_until_exec() {
     assert_eq!(seen(&table.on_fork(5, 9, &Told::default())), "+9");
 }
 
+fn told(start_time: u64, user: u32) -> Told {
+    Told { start_time: Some(start_time), parent: Some(3), user: Some(user), ..Told::default() }
+}
+
+#[test]
+fn the_kernels_word_stands_in_for_a_process_that_is_gone() {
+    let proc = FakeProc::new();
+    let cmdline = Rule { cmdline: Some(Glob::new("*-x*").unwrap()), ..Rule::default() };
+    let mut table = table(&proc, vec![exe("/bin/a"), cmdline], vec![]);
+    // Nobody knows its file any more, and the kernel had decided; or it had not.
+    assert_eq!(seen(&table.on_exec(5, &Told { decided: true, ..told(10, 7) })), "+5");
+    let facts = table.selected().next().unwrap();
+    assert_eq!((facts.parent_pid, facts.user_id, &*facts.executable), (Some(3), Some(7), ""));
+    assert_eq!((&*facts.service_name, facts.start_time), ("unknown_service", 10));
+    assert_eq!(seen(&table.on_exec(6, &told(10, 7))), "?6");
+    // Its arguments suffice.
+    let arguments = Some(vec!["b".to_owned(), "-x".to_owned()]);
+    assert_eq!(seen(&table.on_exec(7, &Told { arguments: arguments.clone(), ..told(10, 7) })), "+7");
+    // Another program runs by now: what /proc says is not about this one.
+    proc.add(&process(8, 1, "/bin/a", 50));
+    let before = Told { image: Some((40, 40)), arguments: Some(vec!["b".to_owned()]), ..told(10, 7) };
+    assert_eq!(seen(&table.on_exec(8, &before)), "?8");
+    assert_eq!(seen(&table.on_exec(8, &Told { image: Some((50, 50)), ..told(10, 7) })), "+8");
+    // So does another process of this pid.
+    assert_eq!(seen(&table.on_exec(8, &Told { arguments, ..told(9, 7) })), "-8 +8");
+    // The end is the kernel's word too.
+    proc.add(&FakeProcess { start_time: 9, ..process(8, 1, "/bin/b", 60) });
+    assert_eq!(seen(&table.on_exit(8, &told(8, 7))), "");
+    assert_eq!(seen(&table.on_exit(8, &told(9, 7))), "-8");
+}
+
+#[test]
+fn a_fork_is_read_when_it_has_its_first_connection() {
+    let proc = FakeProc::new();
+    proc.add(&process(5, 1, "/bin/a", 1));
+    let mut table = table(&proc, vec![exe("/bin/a")], vec![]);
+    table.scan().unwrap();
+    // One that is gone has its parent's facts and what the kernel told.
+    assert_eq!(seen(&table.on_fork(5, 6, &told(20, 0))), "+6");
+    assert_eq!(seen(&table.on_user(6, Some(0))), "");
+    assert_eq!(seen(&table.on_user(6, Some(33))), "~6");
+    // One that lives has another title and user by then.
+    assert_eq!(seen(&table.on_fork(5, 7, &told(21, 0))), "+7");
+    let worker = process(7, 5, "/bin/a", 1);
+    proc.add(&FakeProcess { start_time: 21, user: 33, cmdline: &["a: pool b", "", ""], ..worker });
+    let changes = table.on_user(7, Some(33));
+    let [Change::Refresh { facts }] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((facts.user_id, &facts.command_args[..]), (Some(33), &["a: pool b".to_owned()][..]));
+    assert_eq!(seen(&table.on_user(7, Some(33))), "");
+    // Without a connection, a scan sees it.
+    proc.add(&FakeProcess { user: 8, ..process(5, 1, "/bin/a", 1) });
+    proc.add(&FakeProcess { start_time: 21, user: 33, ..process(7, 5, "/bin/a", 1) });
+    assert_eq!(seen(&table.scan().unwrap()), "-6 ~5");
+}
+
 #[test]
 fn exit_of_the_living_is_ignored() {
     let proc = FakeProc::new();
