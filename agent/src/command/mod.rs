@@ -7,6 +7,7 @@ mod doctor;
 mod exe_cache;
 mod funnel;
 mod gate;
+mod judging;
 mod listeners;
 mod record;
 mod recording;

@@ -7,6 +7,7 @@
 
 mod arguments;
 pub mod attributes;
+mod candidate;
 mod cgroup;
 mod container;
 pub mod facts;
@@ -21,7 +22,8 @@ pub mod table;
 #[cfg(test)]
 mod fake;
 
+pub use candidate::Candidate;
 pub(crate) use files::key_of;
 pub use proc_root::{ProcError, ProcRoot};
-pub use rules::{Candidate, Decision, FileVerdict, Glob, Rule, RuleError, Selection, Unanswered};
+pub use rules::{Decision, FileVerdict, Glob, Rule, RuleError, Selection, Unanswered};
 pub use table::{Change, Table};
