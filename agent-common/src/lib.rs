@@ -12,9 +12,9 @@ mod state;
 pub use counter::{COUNTERS, Counter};
 pub use offsets::{CGROUP_RULES, MISSING, Offsets, PORT_RULES, Tunables};
 pub use record::{
-    By, CAPTURE_MAX, Closed, Connecting, FIRST_POSITION, HalfClosed, Header, LocalClosed, Opened,
-    PEER_FINISHED, ProcessRecord, Released, SocketRecord, TAIL_MAX, Transfer, UNKNOWN_EARLIER, kind,
-    transfer_flags,
+    By, CAPTURE_MAX, Closed, Connecting, EXEC_ARGUMENTS, EXEC_NAME, ExecRecord, FIRST_POSITION, HalfClosed,
+    Header, LocalClosed, Opened, PEER_FINISHED, ProcessRecord, Released, SocketRecord, TAIL_MAX, TaskFacts,
+    Transfer, UNKNOWN_EARLIER, UNKNOWN_USER, kind, process_flags, transfer_flags,
 };
 pub use state::{
     Connection, Control, ExeKey, FlowKey, GoInput, GoKey, LastInput, Pending, Process, Runtime, conn_flags,

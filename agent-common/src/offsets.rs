@@ -58,6 +58,19 @@ pub struct Offsets {
     pub task_fsbase: u32,
     pub task_signal: u32,
     pub signal_live: u32,
+    // What is told of processes: MISSING where the kernel has it not
+    pub task_group_leader: u32,
+    pub task_real_parent: u32,
+    pub task_start_boottime: u32,
+    pub task_real_cred: u32,
+    pub cred_euid: u32,
+    pub task_mm: u32,
+    pub mm_exe_file: u32,
+    pub mm_start_code: u32,
+    pub mm_start_stack: u32,
+    pub mm_arg_start: u32,
+    pub mm_arg_end: u32,
+    pub binprm_filename: u32,
     // struct linux_binprm, file, inode, super_block
     pub binprm_file: u32,
     pub file_inode: u32,
@@ -109,6 +122,18 @@ impl Offsets {
         task_fsbase: 0,
         task_signal: 0,
         signal_live: 0,
+        task_group_leader: 0,
+        task_real_parent: 0,
+        task_start_boottime: 0,
+        task_real_cred: 0,
+        cred_euid: 0,
+        task_mm: 0,
+        mm_exe_file: 0,
+        mm_start_code: 0,
+        mm_start_stack: 0,
+        mm_arg_start: 0,
+        mm_arg_end: 0,
+        binprm_filename: 0,
         binprm_file: 0,
         file_inode: 0,
         inode_ino: 0,
@@ -121,7 +146,7 @@ impl Offsets {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 44 * 4);
+const _: () = assert!(size_of::<Offsets>() == 56 * 4);
 
 /// What this run fixed before the programs were loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,13 +164,15 @@ pub struct Tunables {
     /// fexit: slot of `flags` in the arguments of tcp_recvmsg, and of the return value.
     pub recvmsg_flags_slot: u32,
     pub recvmsg_return_slot: u32,
-    /// 1 when some rule selects by port: a process that starts to listen is reported.
+    /// 1 when some rule selects by port: a process that starts to listen is traced and reported. 2: some rule excludes by
+    /// port, so that those are reported too that are traced already.
     pub report_listen: u32,
-    /// 1 when an executed file that is not in `EXES` is reported.
+    /// 1 when a process that executes a file is traced and reported unless the file's verdict is against it.
     pub report_exec: u32,
     /// Number of used entries in `cgroup_ids`.
     pub cgroup_rules: u32,
-    pub padding: u32,
+    /// 1 when no rule excludes anything: what the kernel says by cgroup or port holds for any file.
+    pub no_exclude: u32,
     /// Depth of each cgroup below the root of the hierarchy.
     pub cgroup_levels: [u32; CGROUP_RULES],
     pub cgroup_ids: [u64; CGROUP_RULES],
@@ -165,7 +192,7 @@ impl Tunables {
         report_listen: 0,
         report_exec: 0,
         cgroup_rules: 0,
-        padding: 0,
+        no_exclude: 0,
         cgroup_levels: [0; CGROUP_RULES],
         cgroup_ids: [0; CGROUP_RULES],
         ports: [0; PORT_RULES],

@@ -1,5 +1,7 @@
 //! Records in the ring. Each starts with [`Header`]; a [`Transfer`] is followed by its captured bytes.
 
+use crate::ExeKey;
+
 /// Most bytes captured from the start of one call.
 pub const CAPTURE_MAX: usize = 4096;
 
@@ -48,7 +50,7 @@ pub struct Header {
     /// Reason why no bytes were captured; 0 none.
     pub withheld: u8,
     pub flags: u8,
-    /// Bytes moved by the call (transfer), errno (closed, connect failed).
+    /// Bytes moved by the call (transfer), errno (closed, connect failed), `Process::trials` (fork, exec, listen).
     pub length: u32,
     /// CLOCK_MONOTONIC, nanoseconds.
     pub at: u64,
@@ -105,7 +107,8 @@ pub struct Opened {
     /// IPv4 addresses use the first four bytes.
     pub local: [u8; 16],
     pub peer: [u8; 16],
-    pub padding_after: u32,
+    /// Effective user of the calling thread; [`UNKNOWN_USER`].
+    pub user: u32,
 }
 
 const _: () = assert!(size_of::<Opened>() == 96);
@@ -228,15 +231,67 @@ pub struct SocketRecord {
 
 const _: () = assert!(size_of::<SocketRecord>() == 32);
 
-/// Fork, exec, exit, listen, cgroup change of a process.
+/// Bits of [`Header::flags`] in records of exec and listen.
+pub mod process_flags {
+    /// The kernel has selected the process, and no rule can say otherwise.
+    pub const DECIDED: u8 = 1;
+}
+
+/// A user id that is not known: (uid_t) -1, which no process has.
+pub const UNKNOWN_USER: u32 = u32::MAX;
+
+/// What the kernel knows of a process at the moment of a record. 0 (user: [`UNKNOWN_USER`]) where it could not be read.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct TaskFacts {
+    /// Effective user, as the initial user namespace numbers it.
+    pub user: u32,
+    /// Process id of the parent.
+    pub parent: u32,
+    /// When its main thread began: nanoseconds since boot.
+    pub start_time: u64,
+    /// `start_code` and `start_stack` of its memory, which /proc/PID/stat shows too: an exec changes them.
+    pub image: [u64; 2],
+    /// Its executable; inode 0: not known.
+    pub exe: ExeKey,
+}
+
+const _: () = assert!(size_of::<TaskFacts>() == 48);
+
+/// Fork, exit, listen, cgroup change of a process; the first part of an exec.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct ProcessRecord {
     pub header: Header,
     pub pid: u32,
-    /// Fork: the child. Listen: the port. Exec: 1 when the kernel selected the process already.
+    /// Fork: the child. Listen: the port.
     pub other: u32,
+    /// Of the process; fork: of the child.
+    pub facts: TaskFacts,
 }
 
-const _: () = assert!(size_of::<ProcessRecord>() == 24);
+const _: () = assert!(size_of::<ProcessRecord>() == 72);
+
+/// Most bytes that are told of the name under which a file was executed, with its NUL.
+pub const EXEC_NAME: usize = 256;
+
+/// Most bytes that are told of a program's arguments.
+pub const EXEC_ARGUMENTS: usize = 1024;
+
+/// A process has executed a program.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct ExecRecord {
+    pub process: ProcessRecord,
+    /// Bytes of the arguments, NULs included; more than [`EXEC_ARGUMENTS`]: they are cut. 0: not known.
+    pub arguments_length: u32,
+    /// Bytes of the name with its NUL; 0: not known.
+    pub name_length: u32,
+    pub name: [u8; EXEC_NAME],
+    pub arguments: [u8; EXEC_ARGUMENTS],
+}
+
+const _: () = assert!(size_of::<ExecRecord>() == 80 + EXEC_NAME + EXEC_ARGUMENTS);

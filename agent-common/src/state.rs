@@ -4,8 +4,12 @@
 pub mod verdict {
     /// A process that executes this file is selected.
     pub const SELECT: u32 = 1;
-    /// No rule can match this file.
+    /// No rule can select a process that executes this file.
     pub const IGNORE: u32 = 2;
+    /// No rule excludes a process that executes this file: what the kernel says by cgroup or port holds.
+    pub const ALLOW: u32 = 3;
+    /// Rules need more than the file, as they do for a file that is not in the map.
+    pub const OPEN: u32 = 4;
 }
 
 /// Bits of [`Connection::flags`].
@@ -108,12 +112,17 @@ pub struct Process {
     /// Records of this process lost so far.
     pub drops: u64,
     /// Not 0: it moves bytes of sockets through io_uring, so that no thread's last input means anything.
-    pub rings: u64,
+    pub rings: u32,
+    /// Records that asked user space whether it is to be traced; 0: user space has selected it. A fork inherits the number.
+    pub trials: u32,
 }
 
 impl Process {
     /// One that has just been selected.
-    pub const SELECTED: Self = Self { drops: 0, rings: 0 };
+    pub const SELECTED: Self = Self { drops: 0, rings: 0, trials: 0 };
+
+    /// One of which user space is told.
+    pub const ON_TRIAL: Self = Self { trials: 1, ..Self::SELECTED };
 }
 
 const _: () = assert!(size_of::<Process>() == 16);

@@ -3,8 +3,8 @@
 use core::ptr::write_volatile;
 
 use agent_common::{
-    Connection, Counter, FIRST_POSITION, HalfClosed, LastInput, MISSING, Opened, ProcessRecord,
-    UNKNOWN_EARLIER, conn_flags, kind,
+    Connection, Counter, FIRST_POSITION, HalfClosed, LastInput, MISSING, Opened, UNKNOWN_EARLIER, conn_flags,
+    kind,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -16,6 +16,7 @@ use crate::{
     close, connect,
     context::Caller,
     count::add,
+    facts,
     kernel::{self, Sock},
     maps::{CONNECTIONS, OWN_FLOWS, SCRATCH, offset, tunable},
     process, ring,
@@ -157,7 +158,7 @@ fn open<C: EbpfContext>(
         }
         record.local = flow.local;
         record.peer = flow.peer;
-        record.padding_after = 0;
+        record.user = facts::user(facts::current());
         if !ring::put(record) {
             if first {
                 let _gone = CONNECTIONS.remove(cookie);
@@ -369,15 +370,11 @@ fn listening(sock: Sock) -> Result<(), Counter> {
     if tunable!(report_listen) == 0 {
         return Ok(());
     }
-    let caller = Caller::current();
-    if caller.process().is_some() || !kernel::traceable(sock)? {
+    if !kernel::traceable(sock)? {
         return Ok(());
     }
     let port: u16 = kernel::read(sock, offset!(sock_num))?;
-    process::select_listener(caller, u32::from(port));
-    let record =
-        ProcessRecord { header: ring::header(kind::LISTEN, 0, 0), pid: caller.pid, other: u32::from(port) };
-    if ring::put(&record) { Ok(()) } else { Err(Counter::DropProcess) }
+    process::try_listen(Caller::current(), u32::from(port))
 }
 
 /// The entry of a connection that is already traced.

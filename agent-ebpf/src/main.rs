@@ -11,6 +11,7 @@ mod connect;
 mod connection;
 mod context;
 mod count;
+mod facts;
 mod framing;
 mod go;
 mod kernel;

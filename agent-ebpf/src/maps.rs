@@ -1,8 +1,8 @@
 //! All maps. Sizes are defaults; user space may override them at load (ARCHITECTURE.md has the table).
 
 use agent_common::{
-    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, FlowKey, GoInput, GoKey, LastInput, Offsets,
-    Pending, Process, Runtime, Tunables,
+    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoInput, GoKey, LastInput,
+    Offsets, Pending, Process, Runtime, Tunables,
 };
 use aya_ebpf::{
     macros::map,
@@ -50,6 +50,10 @@ pub static OWN_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1_
 /// Executable files about which user space has decided.
 #[map]
 pub static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
+
+/// Room to assemble the record of an exec.
+#[map]
+pub static EXECUTED: PerCpuArray<ExecRecord> = PerCpuArray::with_max_entries(1, 0);
 
 /// Processes whose runtime has tasks, by tgid.
 #[map]

@@ -1,12 +1,14 @@
-//! Which processes are traced, kept in the kernel: fork inherits, exec and cgroup moves re-evaluate, exit forgets.
+//! Which processes are traced, kept in the kernel: fork inherits, exec, listen and cgroup moves re-evaluate, exit forgets.
+//!
+//! Where the rules need more than the kernel knows, a process is traced from its exec or listen on and user space judges when
+//! it reads the record: what a process does stands behind the record in the ring, so that nothing has to be held.
 
-use agent_common::{
-    CGROUP_RULES, Counter, ExeKey, MISSING, PORT_RULES, Process, ProcessRecord, kind, verdict,
-};
-use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_task};
+use agent_common::{CGROUP_RULES, Counter, MISSING, PORT_RULES, Process, kind, process_flags, verdict};
+use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 
 use crate::{
     context::{self, Caller},
+    facts,
     kernel::read,
     maps::{EXES, PROCESSES, THREADS, offset, tunable},
     ring, task,
@@ -16,9 +18,7 @@ use crate::{
 #[inline(always)]
 pub fn try_fork(child: u64) -> Result<(), Counter> {
     let caller = Caller::current();
-    if caller.process().is_none() {
-        return Ok(());
-    }
+    let Some(parent) = caller.process() else { return Ok(()) };
     let pid: u32 = read(child, offset!(task_tgid))?;
     let tid: u32 = read(child, offset!(task_pid))?;
     let last = caller.last_input();
@@ -28,11 +28,15 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
     if pid == caller.pid {
         return Ok(());
     }
-    if PROCESSES.insert(pid, Process::SELECTED, 0).is_err() {
+    // SAFETY: an entry of PROCESSES stays readable for the run of the program.
+    let trials = unsafe { (*parent).trials };
+    if PROCESSES.insert(pid, Process { drops: 0, rings: 0, trials }, 0).is_err() {
         return Err(Counter::ProcessesFull);
     }
     task::inherit(caller.pid, pid);
-    report(kind::FORK, caller.pid, pid)
+    let mut record = facts::record(kind::FORK, 0, child, caller.pid, pid);
+    record.header.length = trials;
+    put(&record)
 }
 
 /// `sched_process_exec(task, old_pid, bprm)`, in the context of the process, which has one thread now.
@@ -43,40 +47,52 @@ pub fn try_exec(bprm: u64) -> Result<(), Counter> {
         return Ok(());
     }
     let _gone = THREADS.remove(caller.tid);
-    let verdict = if in_selected_cgroup() { verdict::SELECT } else { file_verdict(bprm) };
+    let verdict = executed_verdict(bprm);
+    let decided = verdict == verdict::SELECT || may_decide(verdict) && in_selected_cgroup();
+    let flags = if decided { process_flags::DECIDED } else { 0 };
     if let Some(process) = caller.process() {
         context::forget_rings(process);
         task::forget(caller.pid);
-        return report(kind::EXEC, caller.pid, u32::from(verdict == verdict::SELECT));
+        return facts::executed(bprm, flags, caller.pid, next_trial(process));
     }
-    if verdict == verdict::SELECT {
-        if PROCESSES.insert(caller.pid, Process::SELECTED, 0).is_err() {
-            return Err(Counter::ProcessesFull);
-        }
-        return report(kind::EXEC, caller.pid, 1);
-    }
-    if verdict == verdict::IGNORE || tunable!(report_exec) == 0 {
+    if !decided && (verdict == verdict::IGNORE || tunable!(report_exec) == 0) {
         return Ok(());
     }
-    report(kind::EXEC, caller.pid, 0)
+    if PROCESSES.insert(caller.pid, Process::ON_TRIAL, 0).is_err() {
+        return Err(Counter::ProcessesFull);
+    }
+    let told = facts::executed(bprm, flags, caller.pid, Process::ON_TRIAL.trials);
+    if told.is_err() && !decided {
+        // Nobody would judge it.
+        let _gone = PROCESSES.remove(caller.pid);
+    }
+    told
 }
 
-/// What user space has decided about the executed file; 0 nothing yet.
+/// Number of the next record that asks about a process: an answer to an earlier one does not count any more.
 #[inline(always)]
-fn file_verdict(bprm: u64) -> u32 {
-    let Ok(key) = file_key(bprm) else { return 0 };
+fn next_trial(process: *mut Process) -> u32 {
+    // SAFETY: an entry of PROCESSES stays readable for the run of the program. Two threads that listen at once may get the same
+    // number: both records are answered before what came after them is read.
+    unsafe {
+        (*process).trials = (*process).trials.wrapping_add(1);
+        (*process).trials
+    }
+}
+
+/// What user space has decided about the executed file; `OPEN`: nothing yet.
+#[inline(always)]
+fn executed_verdict(bprm: u64) -> u32 {
+    let Ok(file) = read(bprm, offset!(binprm_file)) else { return verdict::OPEN };
+    let Ok(key) = facts::key(file) else { return verdict::OPEN };
     // SAFETY: values are plain numbers.
-    unsafe { EXES.get(key) }.copied().unwrap_or(0)
+    unsafe { EXES.get(key) }.copied().unwrap_or(verdict::OPEN)
 }
 
+/// Whether no rule can exclude who executes a file of this verdict.
 #[inline(always)]
-fn file_key(bprm: u64) -> Result<ExeKey, Counter> {
-    let file: u64 = read(bprm, offset!(binprm_file))?;
-    let inode: u64 = read(file, offset!(file_inode))?;
-    let number: u64 = read(inode, offset!(inode_ino))?;
-    let superblock: u64 = read(inode, offset!(inode_sb))?;
-    let device: u32 = read(superblock, offset!(sb_dev))?;
-    Ok(ExeKey { inode: number, device: u64::from(device) })
+fn may_decide(verdict: u32) -> bool {
+    verdict == verdict::ALLOW || verdict == verdict::OPEN && tunable!(no_exclude) != 0
 }
 
 /// Whether the current process is in a cgroup of the rules or below one.
@@ -112,9 +128,7 @@ fn ancestor(level: u32) -> u64 {
 
 #[inline(always)]
 fn ancestor_in_memory(level: u32) -> Result<u64, Counter> {
-    // SAFETY: takes no argument.
-    let task = unsafe { bpf_get_current_task() };
-    let set: u64 = read(task, offset!(task_cgroups))?;
+    let set: u64 = read(facts::current(), offset!(task_cgroups))?;
     let cgroup: u64 = read(set, offset!(css_set_cgroup))?;
     let depth: u32 = read(cgroup, offset!(cgroup_level))?;
     if level > depth {
@@ -123,21 +137,58 @@ fn ancestor_in_memory(level: u32) -> Result<u64, Counter> {
     read(cgroup + u64::from(level) * 8, offset!(cgroup_ancestor_ids))
 }
 
-/// A process starts to listen on a port that a rule names and that nothing else decides about: from its first connection
-/// on it is traced.
+/// A process starts to listen: from its first connection on it is traced, unless its file is one that no rule selects.
 #[inline(always)]
-pub fn select_listener(caller: Caller, port: u32) {
+pub fn try_listen(caller: Caller, port: u32) -> Result<(), Counter> {
+    if caller.pid == tunable!(agent_pid) {
+        return Ok(());
+    }
+    let known = caller.process();
+    if let Some(process) = known
+        && tunable!(report_listen) < 2
+    {
+        // SAFETY: as above.
+        if unsafe { (*process).trials } == 0 {
+            return Ok(());
+        }
+    }
+    let key = facts::executable();
+    // SAFETY: values are plain numbers.
+    let verdict = unsafe { EXES.get(key) }.copied().unwrap_or(verdict::OPEN);
+    if known.is_none() && verdict == verdict::IGNORE {
+        return Ok(());
+    }
+    let decided = may_decide(verdict) && is_selected_port(port);
+    let flags = if decided { process_flags::DECIDED } else { 0 };
+    let trial = match known {
+        Some(process) => next_trial(process),
+        None if PROCESSES.insert(caller.pid, Process::ON_TRIAL, 0).is_err() => {
+            return Err(Counter::ProcessesFull);
+        }
+        None => Process::ON_TRIAL.trials,
+    };
+    let mut record = facts::record(kind::LISTEN, flags, facts::current(), caller.pid, port);
+    record.header.length = trial;
+    let told = put(&record);
+    if told.is_err() && known.is_none() && !decided {
+        // Nobody would judge it.
+        let _gone = PROCESSES.remove(caller.pid);
+    }
+    told
+}
+
+/// Whether some rule selects whoever listens on this port.
+#[inline(always)]
+fn is_selected_port(port: u32) -> bool {
     let ports = tunable!(ports);
     let mut index = 0;
     while index < PORT_RULES {
         if ports[index] == port {
-            if PROCESSES.insert(caller.pid, Process::SELECTED, 0).is_err() {
-                crate::count::add(Counter::ProcessesFull, 1);
-            }
-            return;
+            return true;
         }
         index += 1;
     }
+    false
 }
 
 /// `sched_process_exit(task)`, in the context of the thread that ends.
@@ -149,8 +200,7 @@ pub fn try_exit() -> Result<(), Counter> {
     if caller.process().is_none() {
         return Ok(());
     }
-    // SAFETY: takes no argument.
-    let task = unsafe { bpf_get_current_task() };
+    let task = facts::current();
     let signal: u64 = read(task, offset!(task_signal))?;
     let live: u32 = read(signal, offset!(signal_live))?;
     if live != 0 {
@@ -158,7 +208,7 @@ pub fn try_exit() -> Result<(), Counter> {
     }
     let _gone = PROCESSES.remove(caller.pid);
     task::forget(caller.pid);
-    report(kind::EXIT, caller.pid, 0)
+    put(&facts::record(kind::EXIT, 0, task, caller.pid, 0))
 }
 
 /// `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`: user space looks where the process is now.
@@ -169,11 +219,10 @@ pub fn try_cgroup(task: u64) -> Result<(), Counter> {
     if pid != tid || pid == tunable!(agent_pid) {
         return Ok(());
     }
-    report(kind::CGROUP, pid, 0)
+    put(&facts::record(kind::CGROUP, 0, task, pid, 0))
 }
 
 #[inline(always)]
-fn report(kind: u8, pid: u32, other: u32) -> Result<(), Counter> {
-    let record = ProcessRecord { header: ring::header(kind, 0, 0), pid, other };
-    if ring::put(&record) { Ok(()) } else { Err(Counter::DropProcess) }
+fn put(record: &agent_common::ProcessRecord) -> Result<(), Counter> {
+    if ring::put(record) { Ok(()) } else { Err(Counter::DropProcess) }
 }

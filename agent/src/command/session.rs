@@ -2,6 +2,7 @@
 //! `trace` differ only in what they select and where the spans go.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,19 +17,21 @@ use super::{
     cookies::Cookies,
     exe_cache::ExeCache,
     funnel::Funnel,
+    judging::{Order, announce, order, process},
     recording::{Recording, Run},
-    telemetry::Telemetry,
+    refused::{Fate, Refused},
+    telemetry::{Late, Telemetry},
 };
 use crate::{
-    event::{ConnectionId, Event, Timestamp},
+    event::{ConnectionId, Event, Feedback, Timestamp},
     export::Sender,
     pipeline,
     process::{
-        Change, ProcRoot, Selection, Table,
+        Change, ProcRoot, Selection, Table, key_of,
         runtime::{HandOver, Runtimes, Wanted},
         table,
     },
-    source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
+    source::kernel::{self, KernelError, KernelSource, Notice},
 };
 
 /// Event time is told to the pipeline this often (DESIGN: a tick is an event).
@@ -66,6 +69,9 @@ pub(super) struct Session {
     recording: Option<Recording>,
     cookies: Cookies,
     exes: ExeCache,
+    refused: Refused,
+    /// Processes that the repeated look at all processes has found and no event has told of.
+    late: u64,
     runtimes: Runtimes,
     telemetry: Arc<Telemetry>,
     /// Changes of the kernel's process map that wait until the ring is not borrowed.
@@ -74,25 +80,6 @@ pub(super) struct Session {
     ended: Vec<ConnectionId>,
     due: Due,
     unreported_closes: u64,
-}
-
-/// A change of the kernel's process map.
-#[derive(Debug, Clone, Copy)]
-enum Order {
-    Select {
-        pid: u32,
-    },
-    Deselect {
-        pid: u32,
-    },
-    /// A process executes a program.
-    Execute {
-        pid: u32,
-    },
-    /// What a selected process is may have changed.
-    Refresh {
-        pid: u32,
-    },
 }
 
 /// When what is due next.
@@ -108,6 +95,9 @@ impl Session {
     /// Loads the programs, finds the processes that match and their connections; after this they are traced.
     pub(super) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
         options.kernel.report_listen = options.selection.needs_listen();
+        options.kernel.excludes_listeners = options.selection.excludes_listeners();
+        options.kernel.report_exec = options.selection.needs_exec();
+        options.kernel.no_exclude = options.selection.exclude.is_empty();
         options.kernel.cgroups = options.selection.plain_cgroups().map(str::to_owned).collect();
         options.kernel.ports = options.selection.plain_ports().collect();
         let source = KernelSource::start(&options.kernel)?;
@@ -122,7 +112,6 @@ impl Session {
         };
         let causality = options.engine.trace.causality;
         let wanted = Wanted { goroutines: causality.goroutine, contexts: causality.task };
-        let exes = ExeCache::new(&options.selection);
         let table =
             Table::new(options.selection, ProcRoot::default(), std::process::id(), table::Limits::default());
         let mut session = Self {
@@ -131,7 +120,9 @@ impl Session {
             funnel: Funnel::new(options.engine, sender, recorder),
             recording: options.recording,
             cookies: Cookies::default(),
-            exes,
+            exes: ExeCache::default(),
+            refused: Refused::default(),
+            late: 0,
             runtimes: Runtimes::new(wanted),
             telemetry,
             orders: Vec::new(),
@@ -141,7 +132,7 @@ impl Session {
         };
         session.funnel.feed(&clock()?);
         session.funnel.feed(&Event::RunKey(run_key()?));
-        session.exes.prefill(&mut session.source);
+        session.exes.prefill(session.table.selection(), &mut session.source);
         for _ in 0..START_SCANS {
             if session.scan()? == 0 {
                 break;
@@ -194,6 +185,9 @@ impl Session {
         let before = now()?;
         let caught_up = self.drain();
         self.obey();
+        if caught_up {
+            self.refused.read_up_to(before);
+        }
         let at = if caught_up { before } else { now()? };
         if at.0 >= self.due.clock {
             self.due.clock = at.0 + CLOCK;
@@ -206,7 +200,7 @@ impl Session {
         if at.0 >= self.due.scan {
             self.due.scan = at.0 + SCAN;
             self.source.look_for_misses();
-            self.scan()?;
+            self.late += self.scan()? as u64;
         }
         if at.0 >= self.due.publish {
             self.due.publish = at.0 + PUBLISH;
@@ -217,24 +211,48 @@ impl Session {
 
     /// Takes a round of events from the ring; true when it was emptied.
     fn drain(&mut self) -> bool {
-        let Self { source, table, funnel, orders, ended, exes, runtimes, .. } = self;
-        let batch = source.drain(&mut |notice| match notice {
-            Notice::Event(event) => {
-                match &event {
-                    Event::Closed(closed) => ended.push(closed.connection),
-                    Event::Opened(opened) if runtimes.connected(opened.thread.pid) => {
-                        orders.push(Order::Refresh { pid: opened.thread.pid });
-                    }
-                    _ => {}
+        let Self { source, table, funnel, orders, ended, exes, refused, runtimes, .. } = self;
+        let batch = source.drain(&mut |notice| {
+            let fate = match &notice {
+                Notice::Event(event) | Notice::Last(event, _) | Notice::Opened { event, .. } => {
+                    refused.judge(event)
                 }
-                funnel.feed(&event);
+                Notice::Process { .. } => Fate::Pass,
+            };
+            match fate {
+                Fate::Pass => {}
+                Fate::Drop => return,
+                Fate::Release(connection) => return orders.push(Order::Release { connection }),
             }
-            Notice::Last(event, end) => {
-                funnel.feed(&event);
-                funnel.feed(&end);
+            match notice {
+                Notice::Event(event) => {
+                    if let Event::Closed(closed) = &event {
+                        ended.push(closed.connection);
+                    }
+                    funnel.feed(&event);
+                }
+                Notice::Opened { event, user } => {
+                    if let Event::Opened(opened) = &event {
+                        let pid = opened.thread.pid;
+                        for change in table.on_user(pid, user) {
+                            announce(funnel, opened.at, &change);
+                        }
+                        if runtimes.connected(pid) {
+                            orders.push(Order::Refresh { pid });
+                        }
+                    }
+                    funnel.feed(&event);
+                }
+                Notice::Last(event, end) => {
+                    funnel.feed(&event);
+                    funnel.feed(&end);
+                }
+                Notice::Process { at, notice } => process(table, funnel, refused, orders, at, notice),
             }
-            Notice::Process { at, notice } => process(table, funnel, exes, orders, at, notice),
         });
+        for (key, path) in table.take_files() {
+            exes.learn(table.selection(), key, &path);
+        }
         batch.caught_up
     }
 
@@ -246,6 +264,17 @@ impl Session {
                     self.cookies.assign(pid);
                     self.source.select(pid).and_then(|()| self.tell_runtime(pid))
                 }
+                Order::Welcome { pid } => {
+                    self.cookies.assign(pid);
+                    self.tell_runtime(pid)
+                }
+                Order::Release { connection } => {
+                    let outcome = self.source.apply(&Feedback::Forget { connection });
+                    if let Ok(at) = now() {
+                        self.refused.released(connection, at);
+                    }
+                    outcome
+                }
                 Order::Execute { pid } => {
                     self.runtimes.forget(pid);
                     Ok(())
@@ -254,6 +283,14 @@ impl Session {
                 Order::Deselect { pid } => {
                     self.runtimes.forget(pid);
                     self.source.deselect(pid)
+                }
+                Order::Refuse { pid, trial } => {
+                    self.runtimes.forget(pid);
+                    let outcome = self.source.deselect_unless_asked(pid, trial);
+                    if let (Ok(true), Ok(at)) = (&outcome, now()) {
+                        self.refused.told(pid, at);
+                    }
+                    outcome.map(drop)
                 }
             };
             if let Err(error) = outcome {
@@ -287,15 +324,21 @@ impl Session {
         self.source.set_runtime(pid, found.map(|found| found.runtime))
     }
 
-    /// Looks at all processes; how many changes there were.
+    /// Looks at all processes; how many it has selected.
     fn scan(&mut self) -> Result<usize> {
         let at = now()?;
         let changes = self.table.scan().context("cannot list processes")?;
+        let mut selected = 0;
         for change in &changes {
             announce(&mut self.funnel, at, change);
             if let Change::Select { facts } = change {
+                selected += 1;
+                self.refused.accept(facts.pid);
                 // The kernel may hold another verdict on this inode, from a file that is gone.
-                self.exes.learn(facts.pid, true);
+                let link = format!("/proc/{}/exe", facts.pid);
+                if let Some(key) = key_of(Path::new(&link)) {
+                    self.exes.learn(self.table.selection(), key, &facts.executable);
+                }
             }
             self.orders.extend(order(change));
         }
@@ -303,7 +346,7 @@ impl Session {
             tracing::debug!("a process could not be judged: {error}");
         }
         self.obey();
-        Ok(changes.len())
+        Ok(selected)
     }
 
     fn publish(&mut self) {
@@ -321,7 +364,16 @@ impl Session {
                 }
             }
         }
-        self.telemetry.publish(&counters, &mut self.source, &mut self.funnel, &self.table, &self.runtimes);
+        let (processes, connections) = self.refused.unjudged();
+        let late = Late { found: self.late, processes, connections };
+        self.telemetry.publish(
+            &counters,
+            &mut self.source,
+            &mut self.funnel,
+            &self.table,
+            &self.runtimes,
+            late,
+        );
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -337,60 +389,6 @@ impl Session {
         self.funnel.feed(&Event::Shutdown { at: now()? });
         self.publish();
         Ok(())
-    }
-}
-
-/// A process event from the kernel: the table judges, the engine is told, the kernel's map follows.
-fn process(
-    table: &mut Table,
-    funnel: &mut Funnel,
-    exes: &mut ExeCache,
-    orders: &mut Vec<Order>,
-    at: Timestamp,
-    notice: ProcessNotice,
-) {
-    let changes = match notice {
-        ProcessNotice::Fork { parent, child } => {
-            funnel.feed(&Event::Fork { at, parent, child });
-            table.on_fork(parent, child)
-        }
-        ProcessNotice::Exec { pid, selected } => {
-            orders.push(Order::Execute { pid });
-            let changes = table.on_exec(pid);
-            exes.learn(pid, table.is_selected(pid));
-            if selected && !table.is_selected(pid) {
-                orders.push(Order::Deselect { pid });
-            }
-            changes
-        }
-        ProcessNotice::Exit { pid } => {
-            funnel.feed(&Event::Exit { at, pid });
-            table.on_exit(pid)
-        }
-        ProcessNotice::Listen { pid, port } => table.on_listen(pid, port),
-        ProcessNotice::CgroupMoved { pid } => table.on_exec(pid),
-    };
-    for change in &changes {
-        announce(funnel, at, change);
-        orders.extend(order(change));
-    }
-}
-
-/// Tells the pipeline who a process is.
-fn announce(funnel: &mut Funnel, at: Timestamp, change: &Change) {
-    match change {
-        Change::Select { facts } | Change::Refresh { facts } => {
-            funnel.feed(&Event::Process { at, facts: facts.clone() });
-        }
-        Change::Deselect { .. } => {}
-    }
-}
-
-fn order(change: &Change) -> Option<Order> {
-    match change {
-        Change::Select { facts } => Some(Order::Select { pid: facts.pid }),
-        Change::Refresh { facts } => Some(Order::Refresh { pid: facts.pid }),
-        Change::Deselect { pid } => Some(Order::Deselect { pid: *pid }),
     }
 }
 

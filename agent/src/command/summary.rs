@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::telemetry::Sample;
 
 /// What costs spans or bytes, and in what it is counted. A metric that is not here takes nothing from what was seen.
-const MISSED: [(&str, &str); 12] = [
+const MISSED: [(&str, &str); 14] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
     ("wirespan_kernel_drops_total", "records for which the ring had no room (capture.ring_bytes)"),
     ("wirespan_kernel_map_full_total", "times that a map of the kernel had no room (limits.connections)"),
@@ -21,6 +21,11 @@ const MISSED: [(&str, &str); 12] = [
         "connections on which bytes had moved before they were first seen (older than the agent, or read by another process before)",
     ),
     ("wirespan_trace_refused_total", "times that a ceiling was met"),
+    (
+        "wirespan_unjudged_connections_total",
+        "connections of processes that ended before they could be judged",
+    ),
+    ("wirespan_processes_found_late_total", "processes that were found late, by the look at all processes"),
     ("wirespan_trace_expired_spans_total", "spans whose parent was not known in time"),
 ];
 

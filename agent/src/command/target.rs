@@ -118,7 +118,7 @@ impl Target {
             select.push(Rule { pid: Some(pid), ..Rule::default() });
         }
         for exe in &self.exe {
-            select.push(Rule { exe: Some(executable(exe)?), ..Rule::default() });
+            select.push(Rule { exe: Some(Glob::new(exe)?), ..Rule::default() });
         }
         for cmdline in &self.cmdline {
             select.push(Rule { cmdline: Some(Glob::new(cmdline)?), ..Rule::default() });
@@ -177,13 +177,6 @@ async fn over(deadline: Option<Instant>) {
     }
 }
 
-/// `nginx` means `*/nginx`: at a shell nobody types the path.
-fn executable(text: &str) -> Result<Glob> {
-    let pattern =
-        if text.contains('/') || text.starts_with('*') { text.to_owned() } else { format!("*/{text}") };
-    Ok(Glob::new(&pattern)?)
-}
-
 /// `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -213,12 +206,5 @@ mod tests {
         for text in ["", "s", "10 s", "-1s", "1d", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn a_bare_name_matches_in_any_directory() {
-        let glob = executable("nginx").expect("a glob");
-        assert!(glob.matches("/usr/sbin/nginx"));
-        assert!(!glob.matches("/usr/sbin/nginx-debug"));
     }
 }

@@ -22,6 +22,17 @@ const PROCESSES: usize = 64;
 /// Most of them in what is said at the end.
 const SUMMARIZED: usize = 8;
 
+/// What late judgements about processes cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Late {
+    /// Found by the repeated look at all processes.
+    pub(super) found: u64,
+    /// Ended before they could be judged.
+    pub(super) processes: u64,
+    /// Connections of those.
+    pub(super) connections: u64,
+}
+
 /// One number, ready to be written.
 #[derive(Debug)]
 pub(super) struct Sample {
@@ -67,6 +78,7 @@ impl Telemetry {
         funnel: &mut Funnel,
         table: &Table,
         runtimes: &Runtimes,
+        late: Late,
     ) {
         let mut samples = Vec::with_capacity(160);
         kernel(&mut samples, counters);
@@ -89,7 +101,7 @@ impl Telemetry {
             value: source.probed_processes() as u64,
         });
         recording(&mut samples, funnel);
-        processes(&mut samples, table);
+        processes(&mut samples, table, late);
         samples.extend(runtimes.results().map(|(runtime, result, value)| Sample {
             name: "wirespan_runtimes_total",
             help: "processes looked at for a runtime whose tasks are known",
@@ -284,7 +296,7 @@ fn ledger(samples: &mut Vec<Sample>, totals: &LedgerTotals) {
     });
 }
 
-fn processes(samples: &mut Vec<Sample>, table: &Table) {
+fn processes(samples: &mut Vec<Sample>, table: &Table, late: Late) {
     let counters = table.counters();
     let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
     add("wirespan_processes_selected", "processes traced now", Vec::new(), table.selected_count() as u64);
@@ -300,6 +312,24 @@ fn processes(samples: &mut Vec<Sample>, table: &Table) {
         let labels = vec![("what", what.to_owned())];
         add("wirespan_process_decisions_total", "decisions about processes", labels, value);
     }
+    add(
+        "wirespan_processes_found_late_total",
+        "processes that the look at all processes selected, every 5 s: what they did before was not seen",
+        Vec::new(),
+        late.found,
+    );
+    add(
+        "wirespan_processes_unjudged_total",
+        "processes that ended before the rules could ask what they need to know: not traced",
+        Vec::new(),
+        late.processes,
+    );
+    add(
+        "wirespan_unjudged_connections_total",
+        "connections of processes that ended before the rules could ask what they need to know: not traced",
+        Vec::new(),
+        late.connections,
+    );
 }
 
 /// Resident bytes of this process (second field of /proc/self/statm, in pages).

@@ -7,7 +7,7 @@ mod process;
 
 use std::{net::SocketAddr, ops::Sub};
 
-pub use process::{FIRST_VIRTUAL_PID, ProcessFacts, ProcessKey, UNKNOWN_SERVICE};
+pub use process::{FIRST_VIRTUAL_PID, ProcessFacts, ProcessKey, Told, UNKNOWN_SERVICE, arguments_in};
 
 /// Kernel time: nanoseconds of CLOCK_MONOTONIC. Wall time is this plus the offset of the last [`Event::Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -96,7 +96,10 @@ fn detected(facts: &ProcessFacts, host: &HostResource, all: &mut Vec<Attribute>)
         put(all, "host.id", Value::Text(id.clone()));
     }
     put(all, "os.type", Value::Text("linux".to_owned()));
-    put(all, "service.instance.id", Value::Text(instance_id(facts, host)));
+    // Without its start a process is not told from another one that had its pid.
+    if facts.start_time != 0 {
+        put(all, "service.instance.id", Value::Text(instance_id(facts, host)));
+    }
 }
 
 fn certain(facts: &ProcessFacts, all: &mut Vec<Attribute>) {
@@ -107,8 +110,12 @@ fn certain(facts: &ProcessFacts, all: &mut Vec<Attribute>) {
         return;
     }
     put(all, "process.pid", Value::Integer(facts.pid.into()));
-    put(all, "process.parent_pid", Value::Integer(facts.parent_pid.into()));
-    put(all, "process.user.id", Value::Integer(facts.user_id.into()));
+    if let Some(parent) = facts.parent_pid {
+        put(all, "process.parent_pid", Value::Integer(parent.into()));
+    }
+    if let Some(user) = facts.user_id {
+        put(all, "process.user.id", Value::Integer(user.into()));
+    }
     if !facts.executable.is_empty() {
         put(all, "process.executable.path", Value::Text(facts.executable.to_string()));
     }
@@ -249,6 +256,24 @@ mod tests {
             assert_eq!(find(&all, key), expected.as_ref(), "{key}");
         }
         assert!(all.is_sorted_by(|left, right| left.0 < right.0));
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_process_is_not_said() {
+        let facts =
+            ProcessFacts { pid: 7, service_name: "unknown_service".into(), ..ProcessFacts::default() };
+        let all = attributes(&facts, &host());
+        for key in [
+            "process.user.id",
+            "process.parent_pid",
+            "process.executable.path",
+            "process.executable.name",
+            "process.command_args",
+            "service.instance.id",
+        ] {
+            assert_eq!(find(&all, key), None, "{key}");
+        }
+        assert_eq!(find(&all, "process.pid"), Some(&Value::Integer(7)));
     }
 
     #[test]

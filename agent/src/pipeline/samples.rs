@@ -25,13 +25,13 @@ pub(crate) fn facts() -> ProcessFacts {
     ProcessFacts {
         pid: 4711,
         start_time: 123_456,
-        parent_pid: 1,
+        parent_pid: Some(1),
         executable: "/opt/shop/shop-server".into(),
         command_args: vec!["shop-server".into(), "--port".into()],
         service_name: "shop".into(),
         resource_attributes: vec![("service.namespace".into(), "eu".into())],
         container_id: Some("0123456789abcdef".repeat(4).into()),
-        user_id: 1000,
+        user_id: Some(1000),
     }
 }
 

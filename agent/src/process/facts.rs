@@ -1,14 +1,14 @@
 //! Reads the facts of one process for its OpenTelemetry resource, once per selection or exec.
 
 use super::{ProcError, ProcRoot, arguments, attributes, cgroup::Cgroups, container, service};
-use crate::event::ProcessFacts;
+use crate::event::{ProcessFacts, Told};
 
 const SERVICE_NAME: &str = "service.name";
 
 /// Reads who `pid` is. `rule_service` is the name given by the rule that selected it and wins over every other:
 /// then OTEL_SERVICE_NAME, `service.name` of OTEL_RESOURCE_ATTRIBUTES, the systemd unit, the program.
 ///
-/// `Ok(None)` when the process vanished, or its pid went to another process, while it was read.
+/// `Ok(None)` when the process vanished, executed another program, or its pid went to another process, while it was read.
 ///
 /// # Errors
 /// When /proc refuses (no permission).
@@ -25,7 +25,7 @@ pub fn read(
     let [otel_service, otel_attributes] =
         proc.environment(pid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]);
     let container_id = container_id(proc, pid, &cgroups)?;
-    if proc.life(pid)?.map(|now| now.start_time) != Some(life.start_time) {
+    if !proc.life(pid)?.is_some_and(|now| now.is_same_program(&life)) {
         return Ok(None);
     }
 
@@ -41,19 +41,47 @@ pub fn read(
         .flatten()
         .find(|name| !name.is_empty())
         .or_else(|| service::from_unit(&cgroups))
-        .unwrap_or_else(|| service::from_program(&executable, &command));
+        .unwrap_or_else(|| service::from_program(&executable, &command, &service::Around { proc, pid }));
 
     Ok(Some(ProcessFacts {
         pid,
         start_time: life.start_time,
-        parent_pid: life.parent,
+        parent_pid: Some(life.parent).filter(|pid| *pid != 0),
         executable: executable.into(),
         command_args: arguments::exportable(&command),
         service_name: service_name.into(),
         resource_attributes,
         container_id: container_id.map(Into::into),
-        user_id,
+        user_id: Some(user_id),
     }))
+}
+
+/// Who a process was that is gone, or another program by now, as far as the kernel told. What it said of itself, its unit
+/// and its container are not known.
+pub(super) fn told(
+    pid: u32,
+    told: &Told,
+    executable: Option<&str>,
+    rule_service: Option<&str>,
+) -> ProcessFacts {
+    let command = told.arguments.as_deref().unwrap_or_default();
+    // A name that leads to no file that is known is at least what somebody called the program.
+    let named = executable.or(told.name.as_deref()).unwrap_or_default();
+    let service_name = match rule_service {
+        Some(name) => name.to_owned(),
+        None => service::from_program(named, command, &service::Nowhere),
+    };
+    ProcessFacts {
+        pid,
+        start_time: told.start_time.unwrap_or(0),
+        parent_pid: told.parent,
+        executable: executable.unwrap_or_default().into(),
+        command_args: arguments::exportable(command),
+        service_name: service_name.into(),
+        resource_attributes: Vec::new(),
+        container_id: None,
+        user_id: told.user,
+    }
 }
 
 fn container_id(proc: &ProcRoot, pid: u32, cgroups: &Cgroups) -> Result<Option<String>, ProcError> {
@@ -121,13 +149,13 @@ mod tests {
             Some(ProcessFacts {
                 pid: 7,
                 start_time: 99,
-                parent_pid: 3,
+                parent_pid: Some(3),
                 executable: "/srv/app".into(),
                 command_args: ["app", "--token", "REDACTED", ""].map(str::to_owned).to_vec(),
                 service_name: "app".into(),
                 resource_attributes: vec![("a".to_owned(), "b c".to_owned())],
                 container_id: Some(id.into()),
-                user_id: 1000,
+                user_id: Some(1000),
             })
         );
     }
@@ -164,7 +192,7 @@ mod tests {
             std::thread::yield_now();
         }
         let facts = read(&proc, pid, None).unwrap().unwrap();
-        assert_eq!(facts.parent_pid, std::process::id());
+        assert_eq!(facts.parent_pid, Some(std::process::id()));
         assert_eq!(facts.command_args, ["/bin/sleep", "600"]);
         assert_eq!(&*facts.service_name, "nap");
         assert!(facts.executable.starts_with('/') && facts.start_time > 0);

@@ -38,8 +38,12 @@ impl ListeningSockets {
 
     /// Whether `pid` holds a socket that listens on `port`.
     pub(crate) fn listens_on(&self, proc: &ProcRoot, pid: u32, port: u16) -> Result<bool, ProcError> {
-        Ok(self.told == Some((pid, port))
-            || self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
+        Ok(self.is_told(pid, port) || self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
+    }
+
+    /// Whether the kernel has just told that `pid` listens on `port`.
+    pub(crate) fn is_told(&self, pid: u32, port: u16) -> bool {
+        self.told == Some((pid, port))
     }
 
     /// Inode and address of each listening socket that `pid` holds.
@@ -108,12 +112,13 @@ pub fn listening_processes(proc: &ProcRoot) -> Result<Vec<ListeningProcess>, Pro
     let mut workers_of: FxHashMap<u32, usize> = FxHashMap::default();
     for (&pid, own) in &held {
         let Ok(Some(facts)) = facts::read(proc, pid, None) else { continue };
-        let is_worker = held.get(&facts.parent_pid).is_some_and(|parents| {
+        let parent = facts.parent_pid.unwrap_or(0);
+        let is_worker = held.get(&parent).is_some_and(|parents| {
             let inodes: FxHashSet<u64> = parents.iter().map(|(inode, _)| *inode).collect();
             own.iter().all(|(inode, _)| inodes.contains(inode))
         });
         if is_worker {
-            *workers_of.entry(facts.parent_pid).or_default() += 1;
+            *workers_of.entry(parent).or_default() += 1;
             continue;
         }
         let mut addresses: Vec<SocketAddr> = own.iter().map(|(_, address)| *address).collect();

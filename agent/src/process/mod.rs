@@ -7,9 +7,11 @@
 
 mod arguments;
 pub mod attributes;
+mod candidate;
 mod cgroup;
 mod container;
 pub mod facts;
+mod files;
 pub mod listeners;
 pub mod proc_root;
 pub mod rules;
@@ -20,6 +22,8 @@ pub mod table;
 #[cfg(test)]
 mod fake;
 
+pub use candidate::Candidate;
+pub(crate) use files::key_of;
 pub use proc_root::{ProcError, ProcRoot};
-pub use rules::{Candidate, Decision, Glob, Rule, RuleError, Selection};
+pub use rules::{Decision, FileVerdict, Glob, Rule, RuleError, Selection, Unanswered};
 pub use table::{Change, Table};

@@ -9,6 +9,7 @@ use std::{
 use procfs::{FromRead, process::Stat};
 
 use super::cgroup::Cgroups;
+use crate::event::{Told, arguments_in};
 
 /// Bytes of a command line that rules look at. The kernel allows 2 MiB; what comes later is not matched.
 pub const MAX_COMMAND_LINE: u64 = 128 * 1024;
@@ -42,12 +43,27 @@ impl Default for ProcRoot {
 /// What /proc/PID/stat says that matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life {
+    /// 0: none in this pid namespace.
     pub(crate) parent: u32,
     /// Clock ticks after boot.
     pub(crate) start_time: u64,
     /// Where the kernel put code and stack at exec. Address space randomisation makes them new with each exec, so a child
     /// that has its parent's was forked and has not executed anything.
     pub(crate) image: (u64, u64),
+}
+
+impl Life {
+    /// Whether this is the same process and has executed nothing in between.
+    pub(crate) fn is_same_program(&self, other: &Self) -> bool {
+        self.start_time == other.start_time && self.image == other.image
+    }
+
+    /// Whether this is the program of which the kernel told. Who may not look at a process sees 1 for its image; of one that
+    /// is ending everybody sees 0.
+    pub(crate) fn is_of(&self, told: &Told) -> bool {
+        told.start_time.is_none_or(|start| start == self.start_time)
+            && (self.image.0 == 1 || told.image.is_none_or(|image| image == self.image))
+    }
 }
 
 impl ProcRoot {
@@ -105,7 +121,7 @@ impl ProcRoot {
         if bytes.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(bytes.split(|b| *b == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect())
+        Ok(arguments_in(bytes))
     }
 
     /// Values of the named variables in the environment the process was started with. Not permitted to look, or

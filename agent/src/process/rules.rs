@@ -1,14 +1,10 @@
 //! Rules: what the user asked to trace, and whether a process is that.
 
-use std::{cell::OnceCell, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::{
-    ProcError, ProcRoot,
-    cgroup::{self, Cgroups},
-    listeners::ListeningSockets,
-};
+use super::{Candidate, ProcError, cgroup};
 
 /// Bytes of one pattern.
 pub const MAX_PATTERN: usize = 4096;
@@ -64,6 +60,16 @@ impl Glob {
         self.matcher.is_match(text)
     }
 
+    /// The same for the path of a file: a pattern without a slash is that of a name in any directory.
+    #[must_use]
+    pub fn matches_path(&self, path: &str) -> bool {
+        if self.matches(path) {
+            return true;
+        }
+        let name = path.rsplit('/').next().unwrap_or(path);
+        !self.pattern.contains('/') && self.matches(name)
+    }
+
     #[must_use]
     pub fn pattern(&self) -> &str {
         &self.pattern
@@ -91,7 +97,7 @@ impl fmt::Debug for Glob {
 /// One rule: all fields that are given must match.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rule {
-    /// The executable's path.
+    /// The executable's path, or its name in any directory.
     pub exe: Option<Glob>,
     /// The arguments joined by spaces, the program's name first.
     pub cmdline: Option<Glob>,
@@ -125,12 +131,12 @@ impl Rule {
     }
 
     /// Cheap conditions first: nothing is read of a process that an earlier one has turned down.
-    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, ProcError> {
+    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, Unanswered> {
         if self.pid.is_some_and(|pid| pid != candidate.pid) {
             return Ok(false);
         }
         if let Some(glob) = &self.exe
-            && !candidate.executable()?.is_some_and(|path| glob.matches(path))
+            && !candidate.executable()?.is_some_and(|path| glob.matches_path(path))
         {
             return Ok(false);
         }
@@ -148,6 +154,29 @@ impl Rule {
             Some(port) => candidate.listens_on(port),
             None => Ok(true),
         }
+    }
+
+    /// Whether a process that executes the file at `path` may meet the rule.
+    fn may_match_file(&self, path: &str) -> bool {
+        self.exe.as_ref().is_none_or(|glob| glob.matches_path(path))
+    }
+
+    fn is_of(&self, conditions: [bool; 5]) -> bool {
+        let Self { exe, cmdline, port, pid, cgroup, service: _ } = self;
+        [exe.is_some(), cmdline.is_some(), port.is_some(), pid.is_some(), cgroup.is_some()] == conditions
+    }
+
+    /// It asks for nothing but the executable.
+    fn is_exe(&self) -> bool {
+        self.is_of([true, false, false, false, false])
+    }
+
+    fn is_port(&self) -> bool {
+        self.is_of([false, false, true, false, false])
+    }
+
+    fn is_cgroup(&self) -> bool {
+        self.is_of([false, false, false, false, true])
     }
 }
 
@@ -184,26 +213,93 @@ pub enum Decision {
     No,
 }
 
+/// What the executable alone says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileVerdict {
+    /// It is selected.
+    Select,
+    /// It is not, whatever else it is.
+    Ignore,
+    /// No rule excludes it, and rules that look at other things may select it.
+    Allow,
+    /// Rules that look at other things may select or exclude it.
+    Open,
+}
+
+/// Why a rule gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error(transparent)]
+    Proc(#[from] ProcError),
+    /// It asks for something that nobody can look at any more.
+    #[error("the process is gone")]
+    Gone,
+}
+
 impl Selection {
     /// # Errors
-    /// When /proc refuses to tell what a rule needs to know.
-    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, ProcError> {
+    /// When a rule needs to know what /proc refuses to tell or what is gone.
+    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, Unanswered> {
         for rule in &self.exclude {
             if rule.matches(candidate)? {
                 return Ok(Decision::Excluded);
             }
         }
-        let mut selected = false;
+        let (mut selected, mut unanswered) = (false, false);
         for rule in &self.select {
             // After the first match only a name is still wanted.
-            if (!selected || rule.service.is_some()) && rule.matches(candidate)? {
-                selected = true;
-                if rule.service.is_some() {
+            if selected && rule.service.is_none() {
+                continue;
+            }
+            match rule.matches(candidate) {
+                Ok(false) => {}
+                Ok(true) if rule.service.is_some() => {
                     return Ok(Decision::Selected { service: rule.service.clone() });
                 }
+                Ok(true) => selected = true,
+                Err(Unanswered::Gone) => unanswered = true,
+                Err(error) => return Err(error),
             }
         }
-        Ok(if selected { Decision::Selected { service: None } } else { Decision::No })
+        match (selected, unanswered) {
+            (true, _) => Ok(Decision::Selected { service: None }),
+            (false, true) => Err(Unanswered::Gone),
+            (false, false) => Ok(Decision::No),
+        }
+    }
+
+    /// The name that the rules give a process that is selected whatever they say.
+    pub(super) fn service_of(&self, candidate: &Candidate<'_>) -> Option<Arc<str>> {
+        let named = self.select.iter().filter(|rule| rule.service.is_some());
+        named.into_iter().find(|rule| matches!(rule.matches(candidate), Ok(true)))?.service.clone()
+    }
+
+    /// What the rules say of every process that executes the file at `path`. A rule with a pid names a process that lives
+    /// already, so that it selects no file.
+    #[must_use]
+    pub fn verdict_of_file(&self, path: &str) -> FileVerdict {
+        let excluding = || self.exclude.iter().filter(|rule| rule.may_match_file(path));
+        let mut selecting = self.select.iter().filter(|rule| rule.pid.is_none() && rule.may_match_file(path));
+        if excluding().any(Rule::is_exe) {
+            return FileVerdict::Ignore;
+        }
+        let Some(first) = selecting.next() else { return FileVerdict::Ignore };
+        if excluding().next().is_some() {
+            return FileVerdict::Open;
+        }
+        if first.is_exe() || selecting.any(Rule::is_exe) { FileVerdict::Select } else { FileVerdict::Allow }
+    }
+
+    /// Whether executing a program can select a process.
+    #[must_use]
+    pub fn needs_exec(&self) -> bool {
+        self.select.iter().any(|rule| rule.pid.is_none())
+    }
+
+    /// Whether a process that is selected can be excluded by listening.
+    #[must_use]
+    pub fn excludes_listeners(&self) -> bool {
+        self.exclude.iter().any(|rule| rule.port.is_some())
     }
 
     /// Whether a process can become selected or excluded by listening.
@@ -224,49 +320,20 @@ impl Selection {
         self.rules().any(|rule| rule.cmdline.is_some())
     }
 
-    /// The executables that `select` names without a wildcard.
+    /// The paths that `select` names without a wildcard.
     pub fn exact_exes(&self) -> impl Iterator<Item = &str> {
-        self.select.iter().filter_map(|rule| rule.exe.as_ref()?.exact())
+        self.select.iter().filter_map(|rule| rule.exe.as_ref()?.exact()).filter(|path| path.contains('/'))
     }
 
-    /// Whether every rule looks at the executable and at nothing else.
-    #[must_use]
-    pub fn only_executables(&self) -> bool {
-        self.rules().all(|rule| {
-            rule.exe.is_some()
-                && rule.cmdline.is_none()
-                && rule.port.is_none()
-                && rule.pid.is_none()
-                && rule.cgroup.is_none()
-        })
-    }
-
-    /// What the executable alone decides; only meaningful with [`Selection::only_executables`].
-    #[must_use]
-    pub fn decide_executable(&self, path: &str) -> bool {
-        let matches = |rule: &Rule| rule.exe.as_ref().is_some_and(|glob| glob.matches(path));
-        !self.exclude.iter().any(matches) && self.select.iter().any(matches)
-    }
-
-    /// The cgroups whose processes are selected whatever else they are, when nothing is excluded: the kernel may select
-    /// them by itself.
+    /// The cgroups of rules that ask for nothing else: the kernel may select their processes by itself, unless an `exclude`
+    /// may apply.
     pub fn plain_cgroups(&self) -> impl Iterator<Item = &str> {
-        let usable = self.exclude.is_empty();
-        self.select
-            .iter()
-            .filter(move |rule| usable && rule.exe.is_none() && rule.cmdline.is_none())
-            .filter(|rule| rule.port.is_none() && rule.pid.is_none())
-            .filter_map(|rule| rule.cgroup.as_deref())
+        self.select.iter().filter(|rule| rule.is_cgroup()).filter_map(|rule| rule.cgroup.as_deref())
     }
 
     /// The same for ports.
     pub fn plain_ports(&self) -> impl Iterator<Item = u16> {
-        let usable = self.exclude.is_empty();
-        self.select
-            .iter()
-            .filter(move |rule| usable && rule.exe.is_none() && rule.cmdline.is_none())
-            .filter(|rule| rule.cgroup.is_none() && rule.pid.is_none())
-            .filter_map(|rule| rule.port)
+        self.select.iter().filter(|rule| rule.is_port()).filter_map(|rule| rule.port)
     }
 
     /// Makes cgroup paths that were given below a mount point relative to it.
@@ -281,187 +348,5 @@ impl Selection {
     }
 }
 
-/// A process that rules look at. What they ask for is read when first asked, once.
-#[derive(Debug)]
-pub struct Candidate<'a> {
-    proc: &'a ProcRoot,
-    sockets: &'a ListeningSockets,
-    pid: u32,
-    executable: OnceCell<Option<String>>,
-    command_line: OnceCell<String>,
-    cgroups: OnceCell<Cgroups>,
-}
-
-impl<'a> Candidate<'a> {
-    #[must_use]
-    pub fn new(proc: &'a ProcRoot, sockets: &'a ListeningSockets, pid: u32) -> Self {
-        Self {
-            proc,
-            sockets,
-            pid,
-            executable: OnceCell::new(),
-            command_line: OnceCell::new(),
-            cgroups: OnceCell::new(),
-        }
-    }
-
-    fn executable(&self) -> Result<Option<&str>, ProcError> {
-        let path = once(&self.executable, || self.proc.executable(self.pid))?;
-        Ok(path.as_deref())
-    }
-
-    fn command_line(&self) -> Result<&str, ProcError> {
-        let text = once(&self.command_line, || Ok(self.proc.arguments(self.pid)?.join(" ")))?;
-        Ok(text)
-    }
-
-    pub(super) fn cgroups(&self) -> Result<&Cgroups, ProcError> {
-        once(&self.cgroups, || self.proc.cgroups(self.pid))
-    }
-
-    fn listens_on(&self, port: u16) -> Result<bool, ProcError> {
-        self.sockets.listens_on(self.proc, self.pid, port)
-    }
-}
-
-fn once<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T, ProcError>) -> Result<&T, ProcError> {
-    match cell.get() {
-        Some(value) => Ok(value),
-        None => {
-            let value = read()?;
-            Ok(cell.get_or_init(|| value))
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::process::fake::{FakeProc, FakeProcess};
-
-    fn glob(pattern: &str) -> Option<Glob> {
-        Some(Glob::new(pattern).unwrap())
-    }
-
-    #[test]
-    fn globs() {
-        for (pattern, text, expected) in [
-            ("/usr/sbin/nginx", "/usr/sbin/nginx", true),
-            ("/usr/sbin/nginx", "/usr/sbin/nginx2", false),
-            ("nginx", "/usr/sbin/nginx", false),
-            ("*/sshd", "/usr/sbin/sshd", true),
-            ("*sshd", "sshd", true),
-            ("*/sshd", "/usr/sbin/sshd-session", false),
-            ("/usr/*", "/usr/lib/jvm/bin/java", true),
-            ("*/python3*", "/usr/bin/python3.11", true),
-            ("/opt/?/run", "/opt/a/run", true),
-            ("/opt/{a,b}/run", "/opt/b/run", true),
-            ("/opt/[ab]/run", "/opt/c/run", false),
-            ("*orders.jar*", "java -Xmx1g -jar /srv/orders.jar --x\ny", true),
-            ("*", "", true),
-            ("*", "a\nb", true),
-            (r"/opt/\*", "/opt/*", true),
-            (r"/opt/\*", "/opt/x", false),
-            ("/Opt/*", "/opt/x", false),
-            ("*/.hidden/*", "/a/.hidden/b", true),
-            ("*é*", "caffé", true),
-        ] {
-            assert_eq!(Glob::new(pattern).unwrap().matches(text), expected, "{pattern} {text:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_glob_or_rule_is_refused() {
-        for pattern in ["", "[a", "{a", "a}", r"a\", "[z-a]", &"a".repeat(MAX_PATTERN + 1)] {
-            assert!(Glob::new(pattern).is_err(), "{pattern}");
-        }
-        for (rule, expected) in [
-            (Rule::default(), Err(RuleError::Empty)),
-            (Rule { service: Some("x".into()), ..Rule::default() }, Err(RuleError::Empty)),
-            (Rule { port: Some(0), ..Rule::default() }, Err(RuleError::PortZero)),
-            (Rule { pid: Some(0), ..Rule::default() }, Err(RuleError::PidZero)),
-            (
-                Rule { cgroup: Some("a".to_owned()), ..Rule::default() },
-                Err(RuleError::RelativeCgroup("a".to_owned())),
-            ),
-            (Rule { port: Some(80), ..Rule::default() }, Ok(())),
-        ] {
-            assert_eq!(rule.check(), expected);
-        }
-    }
-
-    #[test]
-    fn decisions() {
-        let proc = FakeProc::new();
-        let java = FakeProcess {
-            pid: 7,
-            exe: "/usr/bin/java",
-            cmdline: &["java", "-jar", "/srv/orders.jar"],
-            cgroup: "0::/system.slice/legacy.service\n",
-            sockets: &[5, 6],
-            ..FakeProcess::default()
-        };
-        proc.add(&java);
-        proc.listen(7, 8080, 6);
-        proc.listen(7, 9090, 44);
-
-        let exe = |pattern| Rule { exe: glob(pattern), ..Rule::default() };
-        let port = |port| Rule { port: Some(port), ..Rule::default() };
-        let orders =
-            Rule { cmdline: glob("*orders.jar*"), service: Some("orders".into()), ..Rule::default() };
-        let unit = Rule { cgroup: Some("/system.slice".to_owned()), ..Rule::default() };
-        let selected = |service: Option<&str>| Decision::Selected { service: service.map(Into::into) };
-        for (select, exclude, expected) in [
-            (vec![exe("*/java")], vec![], selected(None)),
-            (vec![exe("*/python")], vec![], Decision::No),
-            (vec![port(8080)], vec![], selected(None)),
-            // Somebody else's socket.
-            (vec![port(9090)], vec![], Decision::No),
-            (vec![orders.clone()], vec![], selected(Some("orders"))),
-            (vec![exe("*/java"), orders.clone()], vec![], selected(Some("orders"))),
-            (vec![unit], vec![], selected(None)),
-            (vec![Rule { pid: Some(7), ..Rule::default() }], vec![], selected(None)),
-            (vec![Rule { pid: Some(8), ..Rule::default() }], vec![], Decision::No),
-            // All fields of one rule.
-            (vec![Rule { port: Some(81), ..exe("*/java") }], vec![], Decision::No),
-            (vec![Rule { port: Some(8080), ..exe("*/java") }], vec![], selected(None)),
-            (vec![exe("*")], vec![exe("*/java")], Decision::Excluded),
-            (vec![], vec![exe("*/java")], Decision::Excluded),
-            (vec![exe("*")], vec![port(8080)], Decision::Excluded),
-            (vec![exe("*")], vec![port(81)], selected(None)),
-            (vec![], vec![], Decision::No),
-        ] {
-            let selection = Selection { select, exclude };
-            let sockets = ListeningSockets::default();
-            let candidate = Candidate::new(proc.root(), &sockets, 7);
-            assert_eq!(selection.decide(&candidate).unwrap(), expected, "{selection:?}");
-        }
-    }
-
-    #[test]
-    fn what_rules_need_to_know() {
-        let selection = Selection {
-            select: vec![
-                Rule { exe: glob("/usr/sbin/nginx"), ..Rule::default() },
-                Rule { exe: glob("*/java"), ..Rule::default() },
-            ],
-            exclude: vec![Rule { port: Some(22), ..Rule::default() }],
-        };
-        assert!(selection.needs_listen() && !selection.needs_cgroup() && !selection.needs_cmdline());
-        assert_eq!(selection.exact_exes().collect::<Vec<_>>(), ["/usr/sbin/nginx"]);
-    }
-
-    proptest! {
-        #[test]
-        fn any_pattern_is_answered(pattern in ".{0,40}", text in ".{0,40}") {
-            if let Ok(glob) = Glob::new(&pattern) {
-                if let Some(exact) = glob.exact() {
-                    prop_assert!(glob.matches(exact));
-                }
-                let _ = glob.matches(&text);
-            }
-        }
-    }
-}
+mod tests;

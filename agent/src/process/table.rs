@@ -1,6 +1,7 @@
 //! The table of known processes: who is selected, as processes fork, execute, listen and exit.
 //!
 //! A process is judged by the rules when it executes a program and, for rules with a port, when it listens; a fork inherits.
+//! What the kernel told at that moment stands in for /proc where the process is gone or another program by now.
 //! [`Table::scan`] finds what lived before the agent and, repeated, what an event was lost of. A process that was forked
 //! by a selected one and has executed nothing since counts as selected also when it is found by a scan: pids and ports
 //! then name a server with all its workers.
@@ -13,12 +14,14 @@ use std::{
     sync::Arc,
 };
 
+use agent_common::ExeKey;
 use rustc_hash::{FxHashMap, FxHasher};
 
 use super::{
-    Candidate, Decision, ProcError, ProcRoot, Selection, facts, listeners::ListeningSockets, proc_root::Life,
+    Candidate, Decision, ProcError, ProcRoot, Selection, Unanswered, facts, files::Files,
+    listeners::ListeningSockets, proc_root::Life,
 };
-use crate::event::ProcessFacts;
+use crate::event::{ProcessFacts, Told};
 
 /// How much the table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub enum Change {
     Refresh { facts: Box<ProcessFacts> },
     /// It is not traced any more, or gone.
     Deselect { pid: u32 },
+    /// It was gone before the rules could ask it what they need to know.
+    Unjudged { pid: u32 },
 }
 
 /// What happened since the start.
@@ -87,6 +92,8 @@ struct Selected {
     service: Option<Arc<str>>,
     /// Selected whatever the rules say, as are its descendants.
     pinned: bool,
+    /// A fork of which nothing was read yet: its user and its title may be others than its parent's by its first connection.
+    fresh: bool,
 }
 
 /// Why a process is looked at.
@@ -96,6 +103,8 @@ enum Occasion {
     Exec,
     /// A socket began to listen.
     Listen,
+    /// It was found in the list of processes.
+    Scan,
 }
 
 /// See the module.
@@ -109,6 +118,9 @@ pub struct Table {
     selected: usize,
     counters: Counters,
     last_error: Option<ProcError>,
+    files: Files,
+    /// Executables that were looked at since [`Table::take_files`], as the kernel and as the rules see them.
+    looked_at: Vec<(ExeKey, String)>,
 }
 
 impl Table {
@@ -127,6 +139,8 @@ impl Table {
             selected: 0,
             counters: Counters::default(),
             last_error: None,
+            files: Files::default(),
+            looked_at: Vec::new(),
         }
     }
 
@@ -149,6 +163,11 @@ impl Table {
     /// The latest reason of [`Counters::unreadable`], once.
     pub fn take_error(&mut self) -> Option<ProcError> {
         self.last_error.take()
+    }
+
+    /// The executables of the processes that were judged since the last call.
+    pub fn take_files(&mut self) -> Vec<(ExeKey, String)> {
+        std::mem::take(&mut self.looked_at)
     }
 
     #[must_use]
@@ -177,49 +196,90 @@ impl Table {
         }
         self.guarded(|table| {
             let Some(life) = table.proc.life(pid)? else { return Ok(()) };
-            table.settle(pid, life, Decision::Selected { service: None }, true, &mut changes)
+            let decision = Decision::Selected { service: None };
+            table.settle(pid, life, decision, true, &Told::default(), &mut changes)
         });
         changes
     }
 
     /// `pid` executed a program: the rules judge it anew.
-    pub fn on_exec(&mut self, pid: u32) -> Vec<Change> {
+    pub fn on_exec(&mut self, pid: u32, told: &Told) -> Vec<Change> {
         let mut changes = Vec::new();
         let sockets = ListeningSockets::default();
-        self.guarded(|table| table.judge(pid, Occasion::Exec, &sockets, &mut changes));
+        self.guarded(|table| table.judge(pid, Occasion::Exec, &sockets, told, &mut changes));
         self.counters.cut += sockets.cut();
         changes
     }
 
     /// A socket of `pid` begins to listen on `port`. Its forks are selected along with it.
-    pub fn on_listen(&mut self, pid: u32, port: u16) -> Vec<Change> {
+    pub fn on_listen(&mut self, pid: u32, port: u16, told: &Told) -> Vec<Change> {
         let mut changes = Vec::new();
         if !self.selection.needs_listen() {
             return changes;
         }
         let sockets = ListeningSockets::told(pid, port);
-        self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, &mut changes));
+        self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, told, &mut changes));
         self.select_forks(&sockets, &mut changes);
         self.counters.cut += sockets.cut();
         changes
     }
 
     /// `parent` forked the process `child`, which inherits.
-    pub fn on_fork(&mut self, parent: u32, child: u32) -> Vec<Change> {
+    pub fn on_fork(&mut self, parent: u32, child: u32, told: &Told) -> Vec<Change> {
         let mut changes = Vec::new();
         if child != self.own_pid && self.is_selected(parent) {
-            self.guarded(|table| table.inherit(parent, child, &mut changes));
+            self.guarded(|table| {
+                let image = table.known.get(&parent).map(|parent| parent.life.image);
+                let life = match (told.start_time, told.image.or(image)) {
+                    (Some(start_time), Some(image)) => {
+                        Life { parent: told.parent.unwrap_or(0), start_time, image }
+                    }
+                    _ => match table.proc.life(child)? {
+                        Some(life) => life,
+                        None => return Ok(()),
+                    },
+                };
+                table.inherit(parent, child, life, told.user, &mut changes)
+            });
+        }
+        changes
+    }
+
+    /// A selected process is seen with its first connection, with a connection of this user, or for the last time. A fork may
+    /// have become another user and have a title of its own by now; any process may have become another user.
+    pub fn on_user(&mut self, pid: u32, user: Option<u32>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let Some(Known { life, state: State::Selected(selected), .. }) = self.known.get_mut(&pid) else {
+            return changes;
+        };
+        let before = &selected.facts;
+        let is_other = user.is_some() && user != before.user_id;
+        if !std::mem::take(&mut selected.fresh) && !is_other {
+            return changes;
+        }
+        let told = Told { start_time: Some(life.start_time), image: Some(life.image), ..Told::default() };
+        let is_there = matches!(self.proc.life(pid), Ok(Some(now)) if now.is_of(&told));
+        let read = is_there.then(|| facts::read(&self.proc, pid, selected.service.as_deref()));
+        let now = match read {
+            Some(Ok(Some(facts))) if facts.start_time == before.start_time => facts,
+            _ => ProcessFacts { user_id: user.or(before.user_id), ..before.clone() },
+        };
+        if now != *before {
+            selected.facts = now;
+            changes.push(Change::Refresh { facts: Box::new(selected.facts.clone()) });
         }
         changes
     }
 
     /// The last thread of `pid` is gone. Ignored when the pid is already another, living process's.
-    pub fn on_exit(&mut self, pid: u32) -> Vec<Change> {
+    pub fn on_exit(&mut self, pid: u32, told: &Told) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(known) = self.known.get(&pid) else { return changes };
-        let lives_on =
-            matches!(self.proc.life(pid), Ok(Some(now)) if now.start_time == known.life.start_time);
-        if !lives_on {
+        let start_time = known.life.start_time;
+        // It may still look alive: the kernel tells before it has gone through with it.
+        let is_told = told.start_time == Some(start_time);
+        let lives_on = || matches!(self.proc.life(pid), Ok(Some(now)) if now.start_time == start_time);
+        if is_told || !lives_on() {
             self.forget(pid, &mut changes);
         }
         changes
@@ -242,7 +302,11 @@ impl Table {
         for pid in pids {
             self.guarded(|table| {
                 if table.is_undecided(pid, &mut changes)? {
-                    table.judge(pid, Occasion::Exec, &sockets, &mut changes)?;
+                    return table.judge(pid, Occasion::Scan, &sockets, &Told::default(), &mut changes);
+                }
+                if table.is_selected(pid) {
+                    let user = table.proc.user(pid)?;
+                    changes.extend(table.on_user(pid, user));
                 }
                 Ok(())
             });
@@ -270,71 +334,15 @@ impl Table {
         Ok(known.life.image != life.image || known.cgroups != cgroups)
     }
 
-    fn judge(
-        &mut self,
-        pid: u32,
-        occasion: Occasion,
-        sockets: &ListeningSockets,
-        changes: &mut Vec<Change>,
-    ) -> Result<(), ProcError> {
-        if pid == self.own_pid {
-            return Ok(());
-        }
-        let Some(life) = self.proc.life(pid)? else { return Ok(()) };
-        if self.known.get(&pid).is_some_and(|known| known.life.start_time != life.start_time) {
-            self.forget(pid, changes);
-        }
-        let before = self.selected_entry(pid);
-        if let Some(Selected { pinned: true, service, .. }) = before {
-            if occasion == Occasion::Listen {
-                return Ok(());
-            }
-            let decision = Decision::Selected { service: service.clone() };
-            return self.settle(pid, life, decision, true, changes);
-        }
-        let decision = self.selection.decide(&Candidate::new(&self.proc, sockets, pid))?;
-        if let (Occasion::Listen, Some(before)) = (occasion, before) {
-            // Listening never takes away what was inherited, and says nothing of who the process is but its name.
-            let stays = match &decision {
-                Decision::Excluded => false,
-                Decision::No => true,
-                Decision::Selected { service } => *service == before.service,
-            };
-            if stays {
-                return Ok(());
-            }
-        }
-        self.settle(pid, life, decision, false, changes)
-    }
-
-    /// Makes the table say what was decided.
-    fn settle(
-        &mut self,
-        pid: u32,
-        life: Life,
-        decision: Decision,
-        pinned: bool,
-        changes: &mut Vec<Change>,
-    ) -> Result<(), ProcError> {
-        let state = match decision {
-            Decision::No => State::Unselected,
-            Decision::Excluded => State::Excluded,
-            Decision::Selected { service } => {
-                let Some(facts) = facts::read(&self.proc, pid, service.as_deref())? else {
-                    self.counters.vanished += u64::from(self.proc.executable(pid)?.is_none());
-                    return Ok(());
-                };
-                State::Selected(Box::new(Selected { facts, service, pinned }))
-            }
-        };
-        let cgroups = self.cgroup_hash(pid)?;
-        self.remember(pid, Known { life, cgroups, state }, changes);
-        Ok(())
-    }
-
     /// The child of a selected process is as its parent, but for its own identity.
-    fn inherit(&mut self, parent: u32, child: u32, changes: &mut Vec<Change>) -> Result<(), ProcError> {
-        let Some(life) = self.proc.life(child)? else { return Ok(()) };
+    fn inherit(
+        &mut self,
+        parent: u32,
+        child: u32,
+        life: Life,
+        user: Option<u32>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), ProcError> {
         let Some(of_parent) = self.selected_entry(parent) else { return Ok(()) };
         if let Some(known) = self.known.get(&child)
             && known.life.start_time == life.start_time
@@ -354,10 +362,12 @@ impl Table {
         let facts = ProcessFacts {
             pid: child,
             start_time: life.start_time,
-            parent_pid: life.parent,
+            parent_pid: Some(life.parent).filter(|pid| *pid != 0),
+            user_id: user.or(of_parent.facts.user_id),
             ..of_parent.facts.clone()
         };
-        let selected = Selected { facts, service: of_parent.service.clone(), pinned: of_parent.pinned };
+        let selected =
+            Selected { facts, service: of_parent.service.clone(), pinned: of_parent.pinned, fresh: true };
         let cgroups = self.cgroup_hash(child)?;
         self.remember(child, Known { life, cgroups, state: State::Selected(Box::new(selected)) }, changes);
         Ok(())
@@ -378,12 +388,16 @@ impl Table {
                     continue;
                 }
                 self.guarded(|table| {
-                    let decision = table.selection.decide(&Candidate::new(&table.proc, sockets, child))?;
-                    if decision != Decision::Excluded {
-                        table.known.remove(&child);
-                        table.inherit(parent, child, changes)?;
-                        parents.push_back(child);
+                    let candidate = Candidate::new(&table.proc, sockets, child);
+                    match table.selection.decide(&candidate) {
+                        Err(Unanswered::Proc(error)) => return Err(error),
+                        Ok(Decision::Excluded) => return Ok(()),
+                        _ => {}
                     }
+                    table.known.remove(&child);
+                    let user = table.proc.user(child)?;
+                    table.inherit(parent, child, life, user, changes)?;
+                    parents.push_back(child);
                     Ok(())
                 });
             }
@@ -478,6 +492,8 @@ impl Change {
         }
     }
 }
+
+mod judge;
 
 #[cfg(test)]
 mod tests;

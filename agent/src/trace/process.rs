@@ -139,10 +139,13 @@ impl Processes {
     pub(super) fn fork(&mut self, parent: u32, child: u32) -> bool {
         let facts = match self.by_pid.get(&parent) {
             // The child's start time is not known here; its own facts, when they follow, have it.
-            Some(known) => {
-                ProcessFacts { pid: child, parent_pid: parent, start_time: 0, ..known.facts.as_ref().clone() }
-            }
-            None => ProcessFacts { parent_pid: parent, ..placeholder(child) },
+            Some(known) => ProcessFacts {
+                pid: child,
+                parent_pid: Some(parent),
+                start_time: 0,
+                ..known.facts.as_ref().clone()
+            },
+            None => ProcessFacts { parent_pid: Some(parent), ..placeholder(child) },
         };
         self.remove(child);
         self.insert(Process::new(Arc::new(facts)))
@@ -291,7 +294,7 @@ mod tests {
         processes.facts(&facts(1, 7, "/a"));
         processes.fork(1, 2);
         let child = &processes.get(2).unwrap().facts;
-        assert_eq!((child.pid, child.parent_pid, &*child.executable), (2, 1, "/a"));
+        assert_eq!((child.pid, child.parent_pid, &*child.executable), (2, Some(1), "/a"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(crate) fn run(data: &[u8]) {
             assert!(config.export != wirespan::export::Settings::default(), "nothing is exported");
             config.apply_environment(|_| None);
             let _ = config.redaction();
-            let _ = (config.selection.needs_listen(), config.selection.decide_executable("/usr/sbin/nginx"));
+            let _ = (config.selection.needs_listen(), config.selection.verdict_of_file("/usr/sbin/nginx"));
         }
         Err(ConfigError::Invalid { file, line, column, message }) => {
             assert_eq!(file, "f.yaml");

@@ -12,6 +12,7 @@ mod harm;
 mod matrix;
 mod messages;
 mod peers;
+mod processes;
 mod replay;
 mod sockmap;
 mod syscalls;

@@ -3,14 +3,15 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use agent_common::{
-    By, Closed as RawClosed, Connecting as RawConnecting, FIRST_POSITION, HalfClosed, Header,
-    LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED, ProcessRecord,
-    Released as RawReleased, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER, kind, transfer_flags,
+    By, Closed as RawClosed, Connecting as RawConnecting, EXEC_ARGUMENTS, EXEC_NAME, ExecRecord,
+    FIRST_POSITION, HalfClosed, Header, LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED,
+    ProcessRecord, Released as RawReleased, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER,
+    UNKNOWN_USER, kind, process_flags, transfer_flags,
 };
 
 use crate::event::{
     Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed,
-    Opened, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
+    Opened, SocketId, Task, Thread, Timestamp, Told, Transfer, Withheld, arguments_in,
 };
 
 /// Most of a position: so that sums of them do not overflow.
@@ -23,34 +24,40 @@ pub enum Notice<'a> {
     Event(Event<'a>),
     /// A transfer that also ended its direction.
     Last(Event<'a>, Event<'static>),
+    /// First sight of a connection, and the user of the process.
+    Opened { event: Event<'a>, user: Option<u32> },
     /// For the process table, which makes an event of it.
     Process { at: Timestamp, notice: ProcessNotice },
 }
 
-/// What happened to a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What happened to a process, with what the kernel knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessNotice {
     /// A selected process has a new child; the kernel has selected it too.
     Fork {
         parent: u32,
         child: u32,
+        told: Told,
     },
-    /// Some process executed a file; `selected`: the kernel has already decided that it is traced.
+    /// Some process executed a file. The kernel traces it until it is told otherwise.
     Exec {
         pid: u32,
-        selected: bool,
+        told: Told,
     },
     Exit {
         pid: u32,
+        told: Told,
     },
-    /// A process that is not selected listens on `port`.
+    /// A process listens on `port`. The kernel traces it until it is told otherwise.
     Listen {
         pid: u32,
         port: u16,
+        told: Told,
     },
     /// A process was moved to another cgroup.
     CgroupMoved {
         pid: u32,
+        told: Told,
     },
 }
 
@@ -61,7 +68,11 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
     let at = Timestamp(header.at);
     let event = match header.kind {
         kind::TRANSFER => return transfer(record, at),
-        kind::OPENED => Event::Opened(opened(&read(record)?, at)?),
+        kind::OPENED => {
+            let raw: RawOpened = read(record)?;
+            let user = Some(raw.user).filter(|user| *user != UNKNOWN_USER);
+            return Some(Notice::Opened { event: Event::Opened(opened(&raw, at)?), user });
+        }
         kind::HALF_CLOSED => {
             let raw: HalfClosed = read(record)?;
             let direction = direction(header.direction)?;
@@ -107,7 +118,7 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
             let raw: SocketRecord = read(record)?;
             Event::ConnectFailed { at, socket: SocketId(raw.socket), errno: errno(&header) }
         }
-        _ => return Some(Notice::Process { at, notice: process(header.kind, &read(record)?)? }),
+        _ => return Some(Notice::Process { at, notice: process(&read(record)?, record)? }),
     };
     Some(Notice::Event(event))
 }
@@ -250,15 +261,47 @@ fn address(octets: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(octets)).to_canonical(), port)
 }
 
-fn process(kind: u8, raw: &ProcessRecord) -> Option<ProcessNotice> {
-    Some(match kind {
-        kind::FORK => ProcessNotice::Fork { parent: raw.pid, child: raw.other },
-        kind::EXEC => ProcessNotice::Exec { pid: raw.pid, selected: raw.other != 0 },
-        kind::EXIT => ProcessNotice::Exit { pid: raw.pid },
-        kind::LISTEN => ProcessNotice::Listen { pid: raw.pid, port: u16::try_from(raw.other).ok()? },
-        kind::CGROUP => ProcessNotice::CgroupMoved { pid: raw.pid },
+fn process(raw: &ProcessRecord, record: &[u8]) -> Option<ProcessNotice> {
+    let (pid, told) = (raw.pid, told(raw));
+    Some(match raw.header.kind {
+        kind::FORK => ProcessNotice::Fork { parent: pid, child: raw.other, told },
+        kind::EXEC => ProcessNotice::Exec { pid, told: executed(&read(record)?, told) },
+        kind::EXIT => ProcessNotice::Exit { pid, told },
+        kind::LISTEN => ProcessNotice::Listen { pid, port: u16::try_from(raw.other).ok()?, told },
+        kind::CGROUP => ProcessNotice::CgroupMoved { pid, told },
         _ => return None,
     })
+}
+
+/// `USER_HZ`: /proc counts time in these (`nsec_to_clock_t`, kernel/time/time.c).
+const CLOCK_TICK: u64 = 1_000_000_000 / 100;
+
+fn told(raw: &ProcessRecord) -> Told {
+    let facts = &raw.facts;
+    let [code, stack] = facts.image;
+    Told {
+        trial: raw.header.length,
+        decided: raw.header.flags & process_flags::DECIDED != 0,
+        start_time: (facts.start_time != 0).then_some(facts.start_time / CLOCK_TICK),
+        image: (code != 0 && stack != 0).then_some((code, stack)),
+        parent: (facts.parent != 0).then_some(facts.parent),
+        user: (facts.user != UNKNOWN_USER).then_some(facts.user),
+        file: (facts.exe.inode != 0).then_some(facts.exe),
+        ..Told::default()
+    }
+}
+
+fn executed(raw: &ExecRecord, told: Told) -> Told {
+    let whole =
+        |length: u32, most: usize| usize::try_from(length).ok().filter(|length| (1..=most).contains(length));
+    let name = whole(raw.name_length, EXEC_NAME - 1).and_then(|length| raw.name.get(..length - 1));
+    let arguments =
+        whole(raw.arguments_length, EXEC_ARGUMENTS).and_then(|length| raw.arguments.get(..length));
+    Told {
+        name: name.and_then(|name| str::from_utf8(name).ok()).map(str::to_owned),
+        arguments: arguments.map(|area| arguments_in(area.strip_suffix(&[0]).unwrap_or(area))),
+        ..told
+    }
 }
 
 #[cfg(test)]

@@ -39,8 +39,12 @@ pub struct Settings {
     pub connections: u32,
     /// Some rule selects by port.
     pub report_listen: bool,
-    /// Some rule selects by executable or command line.
+    /// Some rule excludes by port.
+    pub excludes_listeners: bool,
+    /// Some rule selects what is executed from now on.
     pub report_exec: bool,
+    /// No rule excludes anything.
+    pub no_exclude: bool,
     /// cgroups whose processes the kernel selects by itself at exec (at most 8).
     pub cgroups: Vec<String>,
     /// Ports whose listeners the kernel selects by itself (at most 8).
@@ -57,7 +61,9 @@ impl Default for Settings {
             capture_bytes: 4096,
             connections: 65_536,
             report_listen: false,
-            report_exec: true,
+            excludes_listeners: false,
+            report_exec: false,
+            no_exclude: true,
             cgroups: Vec::new(),
             ports: Vec::new(),
             verbose: false,
@@ -162,6 +168,14 @@ impl KernelSource {
     pub fn deselect(&mut self, pid: u32) -> Result<(), KernelError> {
         ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))?;
         self.set_runtime(pid, None)
+    }
+
+    /// The same, unless the kernel has asked about it once more since its question `trial`.
+    pub fn deselect_unless_asked(&mut self, pid: u32, trial: u32) -> Result<bool, KernelError> {
+        match self.processes.get(&pid, 0) {
+            Ok(Plain(process)) if process.trials != trial => Ok(false),
+            _ => self.deselect(pid).map(|()| true),
+        }
     }
 
     /// How the programs find what the runtime of a process runs; `None`: not at all.

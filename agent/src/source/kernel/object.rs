@@ -81,7 +81,8 @@ fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
         stack_size: STACK_SIZE,
         recvmsg_flags_slot,
         recvmsg_return_slot,
-        report_listen: u32::from(settings.report_listen),
+        report_listen: if settings.excludes_listeners { 2 } else { u32::from(settings.report_listen) },
+        no_exclude: u32::from(settings.no_exclude),
         report_exec: u32::from(settings.report_exec),
         ..Tunables::ZERO
     };

@@ -56,6 +56,18 @@ pub(super) fn offsets(btf: &Btf) -> Result<Offsets, MissingField> {
         task_fsbase: optional("task_struct", &["thread", "fsbase"]),
         task_signal: byte("task_struct", &["signal"])?,
         signal_live: byte("signal_struct", &["live"])?,
+        task_group_leader: optional("task_struct", &["group_leader"]),
+        task_real_parent: optional("task_struct", &["real_parent"]),
+        task_start_boottime: optional("task_struct", &["start_boottime"]),
+        task_real_cred: optional("task_struct", &["real_cred"]),
+        cred_euid: optional("cred", &["euid"]),
+        task_mm: optional("task_struct", &["mm"]),
+        mm_exe_file: optional("mm_struct", &["exe_file"]),
+        mm_start_code: optional("mm_struct", &["start_code"]),
+        mm_start_stack: optional("mm_struct", &["start_stack"]),
+        mm_arg_start: optional("mm_struct", &["arg_start"]),
+        mm_arg_end: optional("mm_struct", &["arg_end"]),
+        binprm_filename: optional("linux_binprm", &["filename"]),
         binprm_file: byte("linux_binprm", &["file"])?,
         file_inode: byte("file", &["f_inode"])?,
         inode_ino: byte("inode", &["i_ino"])?,
@@ -88,6 +100,7 @@ mod tests {
         assert_ne!(offsets.bytes_received, MISSING);
         assert_ne!(offsets.sock_shutdown, MISSING);
         assert_ne!(offsets.sock_user_data, MISSING);
+        assert!(![offsets.task_real_cred, offsets.cred_euid, offsets.mm_exe_file].contains(&MISSING));
         assert!(offsets.sock_kern_mask.is_power_of_two());
     }
 }

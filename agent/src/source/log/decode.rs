@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use agent_common::UNKNOWN_USER;
+
 use super::{
     cursor::{Cursor, Malformed},
     format::{MAX_COUNT, MAX_TIME, kind},
@@ -61,8 +63,8 @@ fn process(body: &mut Cursor<'_>) -> Result<ProcessFacts, Malformed> {
     Ok(ProcessFacts {
         pid: body.u32()?,
         start_time: body.u64()?,
-        parent_pid: body.u32()?,
-        user_id: body.u32()?,
+        parent_pid: Some(body.u32()?).filter(|pid| *pid != 0),
+        user_id: Some(body.u32()?).filter(|user| *user != UNKNOWN_USER),
         executable: body.text()?.into(),
         service_name: body.text()?.into(),
         container_id: if body.flag()? { Some(body.text()?.into()) } else { None },

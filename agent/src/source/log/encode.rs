@@ -4,9 +4,12 @@
 //! elements. An address is a u8 (4 or 6), the octets, the port u16, and for 6 the flow label and the scope, u32 each. A last
 //! input is a u8 (0: none, 1) and, if 1, connection u64 and position u64. A task (since 1.1) is nothing at all or a u8 (1
 //! goroutine, 2 goroutine that handed over, 3 CPython context) and a u64. What moved before first sight (since 1.2, before
-//! that the flags alone say it) is a number of bytes, `u64::MAX` where it is not known. Pairs stand in the order out, in.
+//! that the flags alone say it) is a number of bytes, `u64::MAX` where it is not known. A parent that is not known is 0, a user
+//! `u32::MAX` (since 1.3, before that both were always told). Pairs stand in the order out, in.
 
 use std::net::SocketAddr;
+
+use agent_common::UNKNOWN_USER;
 
 use super::format::{RECORD_HEADER, kind};
 use crate::event::{
@@ -121,8 +124,8 @@ fn finish(start: usize, kind: u8, out: &mut [u8]) {
 fn process(facts: &ProcessFacts, out: &mut Vec<u8>) {
     u32(facts.pid, out);
     u64(facts.start_time, out);
-    u32(facts.parent_pid, out);
-    u32(facts.user_id, out);
+    u32(facts.parent_pid.unwrap_or(0), out);
+    u32(facts.user_id.unwrap_or(UNKNOWN_USER), out);
     text(&facts.executable, out);
     text(&facts.service_name, out);
     flag(facts.container_id.is_some(), out);

@@ -1,0 +1,80 @@
+//! A process that rules ask: it answers from /proc while it lives, and from what the kernel told once it is gone.
+
+use std::cell::OnceCell;
+
+use super::{ProcError, ProcRoot, Unanswered, cgroup::Cgroups, listeners::ListeningSockets};
+
+/// A process that rules look at. What they ask for is read when first asked, once.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    proc: &'a ProcRoot,
+    sockets: &'a ListeningSockets,
+    pub(super) pid: u32,
+    /// Nothing can be read of it any more.
+    gone: bool,
+    executable: OnceCell<Option<String>>,
+    command_line: OnceCell<String>,
+    cgroups: OnceCell<Cgroups>,
+}
+
+impl<'a> Candidate<'a> {
+    #[must_use]
+    pub fn new(proc: &'a ProcRoot, sockets: &'a ListeningSockets, pid: u32) -> Self {
+        Self {
+            proc,
+            sockets,
+            pid,
+            gone: false,
+            executable: OnceCell::new(),
+            command_line: OnceCell::new(),
+            cgroups: OnceCell::new(),
+        }
+    }
+
+    /// A process that is gone, or is another program by now: only this is known of what it was.
+    #[must_use]
+    pub fn gone(self, executable: Option<String>, arguments: Option<&[String]>) -> Self {
+        Self {
+            gone: true,
+            executable: executable.map(|path| OnceCell::from(Some(path))).unwrap_or_default(),
+            command_line: arguments.map(|all| OnceCell::from(all.join(" "))).unwrap_or_default(),
+            ..self
+        }
+    }
+
+    pub(super) fn executable(&self) -> Result<Option<&str>, Unanswered> {
+        let path = self.once(&self.executable, || self.proc.executable(self.pid))?;
+        Ok(path.as_deref())
+    }
+
+    pub(super) fn command_line(&self) -> Result<&str, Unanswered> {
+        let text = self.once(&self.command_line, || Ok(self.proc.arguments(self.pid)?.join(" ")))?;
+        Ok(text)
+    }
+
+    pub(super) fn cgroups(&self) -> Result<&Cgroups, Unanswered> {
+        self.once(&self.cgroups, || self.proc.cgroups(self.pid))
+    }
+
+    pub(super) fn listens_on(&self, port: u16) -> Result<bool, Unanswered> {
+        if self.gone {
+            return if self.sockets.is_told(self.pid, port) { Ok(true) } else { Err(Unanswered::Gone) };
+        }
+        Ok(self.sockets.listens_on(self.proc, self.pid, port)?)
+    }
+
+    fn once<'c, T>(
+        &self,
+        cell: &'c OnceCell<T>,
+        read: impl FnOnce() -> Result<T, ProcError>,
+    ) -> Result<&'c T, Unanswered> {
+        match cell.get() {
+            Some(value) => Ok(value),
+            None if self.gone => Err(Unanswered::Gone),
+            None => {
+                let value = read()?;
+                Ok(cell.get_or_init(|| value))
+            }
+        }
+    }
+}

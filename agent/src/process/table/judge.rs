@@ -1,0 +1,175 @@
+//! Judging one process: by what /proc says while it lives, by what the kernel told once it is gone or another program.
+
+use super::{
+    Candidate, Change, Decision, Known, Life, ListeningSockets, Occasion, ProcError, Selected, State, Table,
+    Told, Unanswered, facts,
+};
+
+impl Table {
+    /// What the rules say of a process.
+    pub(super) fn judge(
+        &mut self,
+        pid: u32,
+        occasion: Occasion,
+        sockets: &ListeningSockets,
+        told: &Told,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), ProcError> {
+        if pid == self.own_pid {
+            return Ok(());
+        }
+        let life = self.proc.life(pid)?.filter(|life| life.is_of(told));
+        let Some(life) = life else { return self.judge_gone(pid, occasion, sockets, told, changes) };
+        match self.judge_living(pid, life, occasion, sockets, told, changes) {
+            Ok(true) => Ok(()),
+            // What was read of a process that ended meanwhile says nothing, nor does a refusal to read it.
+            Ok(false) => self.judge_gone(pid, occasion, sockets, told, changes),
+            Err(error) if self.is_there(pid, &life)? => Err(error),
+            Err(_) => self.judge_gone(pid, occasion, sockets, told, changes),
+        }
+    }
+
+    fn is_there(&self, pid: u32, life: &Life) -> Result<bool, ProcError> {
+        Ok(self.proc.life(pid)?.is_some_and(|now| now.is_same_program(life)))
+    }
+
+    /// `false`: it ended, or executed another program, while it was looked at.
+    fn judge_living(
+        &mut self,
+        pid: u32,
+        life: Life,
+        occasion: Occasion,
+        sockets: &ListeningSockets,
+        told: &Told,
+        changes: &mut Vec<Change>,
+    ) -> Result<bool, ProcError> {
+        if self.known.get(&pid).is_some_and(|known| known.life.start_time != life.start_time) {
+            self.forget(pid, changes);
+        }
+        let before = self.selected_entry(pid);
+        if let Some(Selected { pinned: true, service, .. }) = before {
+            if occasion == Occasion::Listen {
+                return Ok(true);
+            }
+            let decision = Decision::Selected { service: service.clone() };
+            self.settle(pid, life, decision, true, told, changes)?;
+            return Ok(true);
+        }
+        let decision = match self.selection.decide(&Candidate::new(&self.proc, sockets, pid)) {
+            Ok(decision) => decision,
+            Err(Unanswered::Proc(error)) => return Err(error),
+            Err(Unanswered::Gone) => Decision::No,
+        };
+        if !self.is_there(pid, &life)? {
+            return Ok(false);
+        }
+        if let Some(key) = told.file
+            && let Some(path) = self.proc.executable(pid)?
+        {
+            self.files.learn(key, &path, &self.proc.file(pid, "exe"));
+            self.looked_at.push((key, path));
+        }
+        let before = self.selected_entry(pid);
+        if let (Occasion::Listen, Some(before)) = (occasion, before) {
+            // Listening never takes away what was inherited, and says nothing of who the process is but its name.
+            let stays = match &decision {
+                Decision::Excluded => false,
+                Decision::No => true,
+                Decision::Selected { service } => *service == before.service,
+            };
+            if stays {
+                return Ok(true);
+            }
+        }
+        self.settle(pid, life, decision, false, told, changes)?;
+        Ok(true)
+    }
+
+    /// The process is gone or another program by now: the rules judge what the kernel told.
+    fn judge_gone(
+        &mut self,
+        pid: u32,
+        occasion: Occasion,
+        sockets: &ListeningSockets,
+        told: &Told,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), ProcError> {
+        if occasion == Occasion::Scan {
+            return Ok(());
+        }
+        let Some(start_time) = told.start_time else {
+            changes.push(Change::Unjudged { pid });
+            return Ok(());
+        };
+        if self.known.get(&pid).is_some_and(|known| known.life.start_time != start_time) {
+            self.forget(pid, changes);
+        }
+        let before = self.selected_entry(pid).map(|before| (before.pinned, before.service.clone()));
+        if occasion == Occasion::Listen && before.is_some() {
+            return Ok(());
+        }
+        let path = told.file.and_then(|key| self.files.path(key, told.name.as_deref()));
+        let executable = path.as_ref().map(ToString::to_string);
+        let candidate = Candidate::new(&self.proc, sockets, pid).gone(executable, told.arguments.as_deref());
+        let (decision, pinned) = match before {
+            Some((true, service)) => (Decision::Selected { service }, true),
+            _ => match self.selection.decide(&candidate) {
+                Ok(decision) => (decision, false),
+                Err(Unanswered::Proc(error)) => return Err(error),
+                Err(Unanswered::Gone) if told.decided => {
+                    (Decision::Selected { service: self.selection.service_of(&candidate) }, false)
+                }
+                Err(Unanswered::Gone) => {
+                    self.forget(pid, changes);
+                    changes.push(Change::Unjudged { pid });
+                    return Ok(());
+                }
+            },
+        };
+        let life =
+            Life { parent: told.parent.unwrap_or(0), start_time, image: told.image.unwrap_or_default() };
+        let state = match decision {
+            Decision::No => State::Unselected,
+            Decision::Excluded => State::Excluded,
+            Decision::Selected { service } => {
+                let facts = facts::told(pid, told, path.as_deref(), service.as_deref());
+                State::Selected(Box::new(Selected { facts, service, pinned, fresh: false }))
+            }
+        };
+        self.remember(pid, Known { life, cgroups: 0, state }, changes);
+        Ok(())
+    }
+
+    /// Makes the table say what was decided.
+    pub(super) fn settle(
+        &mut self,
+        pid: u32,
+        life: Life,
+        decision: Decision,
+        pinned: bool,
+        told: &Told,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), ProcError> {
+        let state = match decision {
+            Decision::No => State::Unselected,
+            Decision::Excluded => State::Excluded,
+            Decision::Selected { service } => {
+                let facts = match facts::read(&self.proc, pid, service.as_deref())? {
+                    Some(facts) if facts.start_time == life.start_time => facts,
+                    _ if told.start_time.is_some() => {
+                        let path = told.file.and_then(|key| self.files.path(key, told.name.as_deref()));
+                        facts::told(pid, told, path.as_deref(), service.as_deref())
+                    }
+                    _ => {
+                        self.counters.vanished += u64::from(self.proc.executable(pid)?.is_none());
+                        return Ok(());
+                    }
+                };
+                State::Selected(Box::new(Selected { facts, service, pinned, fresh: false }))
+            }
+        };
+        let cgroups = self.cgroup_hash(pid)?;
+        self.remember(pid, Known { life, cgroups, state }, changes);
+        Ok(())
+    }
+}
