@@ -44,6 +44,9 @@ pub(super) fn configuration(args: &RunArgs) -> Result<Config> {
     for variable in config.apply_environment(environment) {
         tell(format_args!("warning: {variable}"));
     }
+    for doubt in config.warnings() {
+        tell(format_args!("warning: {doubt}"));
+    }
     Ok(config)
 }
 
@@ -109,6 +112,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         redaction: config.redaction(),
         instrumented: config.instrumented,
         correlation_headers: config.correlation_headers,
+        forwarded: config.forwarded,
         ..trace::Settings::default()
     };
     let engine = pipeline::Settings {

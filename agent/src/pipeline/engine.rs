@@ -75,7 +75,7 @@ impl Engine {
     /// An engine that has seen nothing; the first events should be the clock and the run key.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let interest = Interest::in_fields(&settings.trace.correlation_headers);
+        let interest = Interest::in_fields(settings.trace.wanted_fields());
         Self {
             tracer: Tracer::new(settings.trace),
             connections: Connections::new(Bounds {

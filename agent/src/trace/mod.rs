@@ -21,6 +21,7 @@ mod errors;
 mod exchange;
 mod exchanges;
 mod flow;
+mod forwarded;
 mod identifiers;
 mod instrumented;
 mod lifetime;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 
 pub use causality::Rules as CausalityRules;
 pub use counters::{Counters, Sample};
+pub use forwarded::Forwarded;
 pub use instrumented::Instrumented;
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
 pub(crate) use semantics::address_text;
@@ -116,7 +118,12 @@ impl Tracer {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            semantics: Semantics { limits: settings.text, redaction: settings.redaction.clone() },
+            semantics: Semantics {
+                limits: settings.text,
+                redaction: settings.redaction.clone(),
+                forwarded: settings.forwarded.clone(),
+                shown: settings.correlation_headers.clone(),
+            },
             identifiers: Identifiers::new(&[0; 16]),
             unix_offset: 0,
             now: Timestamp::default(),

@@ -10,6 +10,7 @@ mod goroutines;
 mod harm;
 mod matrix;
 mod messages;
+mod operators;
 mod peers;
 mod replay;
 mod syscalls;
