@@ -57,6 +57,7 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     let recording = args.record.clone().map(|path| Recording::beside(path, setup.host.clone()));
     let options = Options { recording: recording.clone(), ..options(args, config, verbose) };
     let prepared = setup.start()?;
+    let mut signals = Signals::catch(&prepared.runtime)?;
     // Before the programs are loaded: a port that is taken must not leave anything to clean up.
     let telemetry = Arc::clone(&prepared.telemetry);
     let sender = prepared.exporters.sender();
@@ -72,7 +73,6 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     };
     let server =
         metrics.map(|address| MetricsServer::start(address, pages, prepared.runtime.handle())).transpose()?;
-    let mut signals = Signals::catch(&prepared.runtime)?;
     let tracing = Tracing::start(prepared, options, Box::new(ready))?;
     let numbers = tracing.telemetry();
     tracing.until(async move { until_ended(&mut signals, &reopened, &numbers).await })?;

@@ -24,7 +24,7 @@ const MISSED: [(&str, &str); 11] = [
 const BESIDE: [(&str, &[&str], &str); 3] = [
     (
         "wirespan_process_decisions_total",
-        &["over_limit", "unreadable", "cut"],
+        &["over_limit", "cut"],
         "decisions by which a process that matches may not be traced",
     ),
     ("wirespan_ring_undecodable_records_total", &[""], "records of the ring that are none: a defect"),
@@ -139,6 +139,7 @@ mod tests {
     fn what_was_lost_beside_the_pipeline_is_missed_too() {
         let samples = [
             sample("wirespan_process_decisions_total", &[("what", "selected")], 9),
+            sample("wirespan_process_decisions_total", &[("what", "unreadable")], 9),
             sample("wirespan_process_decisions_total", &[("what", "over_limit")], 2),
             sample("wirespan_ring_undecodable_records_total", &[], 1),
             sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "file")], 5),

@@ -19,6 +19,7 @@ use super::{
     telemetry::Telemetry,
 };
 use crate::{
+    config,
     export::{self, HostResource},
     process::{Glob, Rule, Selection},
     source::kernel::{self, Rung},
@@ -76,6 +77,9 @@ impl Target {
         if selection.select.is_empty() && self.command.is_empty() {
             listeners::print()?;
             return Ok(None);
+        }
+        for doubt in selection.select.iter().filter_map(config::doubt_of_rule) {
+            tell(format_args!("warning: {doubt}"));
         }
         let gated = if self.command.is_empty() {
             None

@@ -1,7 +1,7 @@
 //! Settings that are valid and probably do not mean what their writer meant. Each costs a warning, the same from
 //! `config check` and from `run`.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{
     Config,
@@ -14,6 +14,9 @@ use crate::process::Rule;
 const SHORT_TIMEOUT: u128 = 100;
 /// Silence of this length is ordinary on connections that are kept alive, in seconds.
 const SHORT_IDLE: u64 = 60;
+
+/// Spans of one batch.
+const BATCH: usize = crate::pipeline::queue::Batcher::MAX_ENTRIES;
 
 /// What is doubtful in a file that has been read without an error.
 pub(super) fn of_file(root: &Node, config: &Config) -> Vec<Problem> {
@@ -58,6 +61,11 @@ fn rules(
             doubts.push(item.problem("this rule never selects anything: exclude has the same one"));
         }
         for condition in item.pairs("")? {
+            if let Some(pid) = rule.pid.filter(|_| condition.name() == "pid")
+                && !Path::new(&format!("/proc/{pid}")).exists()
+            {
+                doubts.push(condition.problem(format_args!("no process has the pid {pid} now")));
+            }
             let Ok(text) = condition.text("") else { continue };
             let doubt = match condition.name() {
                 "exe" => executable(text),
@@ -96,8 +104,16 @@ pub(super) fn executable(text: &str) -> Option<String> {
             "no path of an executable has //, /./, /../ or a / at its end: it never matches".to_owned(),
         );
     }
+    if let Some(end) = SCRIPTS.into_iter().find(|end| text.ends_with(end)) {
+        return Some(format!(
+            "a file *{end} is run by an interpreter, which is the executable: select it by cmdline"
+        ));
+    }
     linked(text)
 }
+
+/// Ends of names of files that no kernel executes by themselves; a script's executable is its interpreter.
+const SCRIPTS: [&str; 8] = [".jar", ".war", ".py", ".js", ".rb", ".php", ".pl", ".sh"];
 
 /// A path on this host that leads elsewhere. What is only in a container cannot be known here.
 fn linked(text: &str) -> Option<String> {
@@ -186,6 +202,18 @@ fn limits(section: &Entry<'_>, config: &Config, doubts: &mut Vec<Problem>) {
             config.limits.idle
         )));
     }
+    if config.limits.parent_wait < Duration::from_secs(1) {
+        doubts.push(section.problem(format_args!(
+            "parent_wait of {:?} exports spans before the request that caused them is answered: they lose their parents",
+            config.limits.parent_wait
+        )));
+    }
+    if config.limits.queue_spans < BATCH {
+        doubts.push(section.problem(format_args!(
+            "queue_spans of {} drops spans at each burst: one batch has up to {BATCH}",
+            config.limits.queue_spans
+        )));
+    }
 }
 
 fn redaction(section: &Entry<'_>, config: &Config, doubts: &mut Vec<Problem>) {
@@ -194,6 +222,14 @@ fn redaction(section: &Entry<'_>, config: &Config, doubts: &mut Vec<Problem>) {
             "{name:?} is no name of a query parameter: it never matches; patterns have no meaning here"
         )));
     }
+}
+
+/// What is doubtful in a pattern of `trace --exe` or `--cmdline`.
+pub(crate) fn of_rule(rule: &Rule) -> Option<String> {
+    // A bare name is what one types at a shell.
+    let exe = rule.exe.as_ref().filter(|glob| glob.pattern().contains('/'));
+    let exe = exe.and_then(|glob| executable(glob.pattern()));
+    exe.or_else(|| rule.cmdline.as_ref().and_then(|glob| command_line(glob.pattern())))
 }
 
 /// What is doubtful once the environment has filled in what the file leaves out.
@@ -214,8 +250,12 @@ pub(super) fn of_export(config: &Config) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Config {
+        Config::parse("c.yaml", text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
     fn warnings(text: &str) -> Vec<String> {
-        Config::parse("c.yaml", text).unwrap_or_else(|error| panic!("{error}\n{text}")).warnings()
+        parsed(text).warnings()
     }
 
     #[test]
@@ -232,6 +272,8 @@ mod tests {
             (selected("exe: \"/opt/x \""), "blanks"),
             (selected("exe: /opt//x"), "never matches"),
             (selected("exe: /proc/self/exe"), "is a link to"),
+            (selected("exe: /srv/orders.jar"), "by cmdline"),
+            (selected("pid: 4194304"), "no process"),
             (selected("cmdline: orders"), "\"*orders*\""),
             (selected("cmdline: \" *orders*\""), "blanks"),
             (selected("cmdline: \"*a\\nb*\""), "line break within"),
@@ -246,6 +288,8 @@ mod tests {
             (exported("otlp: { endpoint: \"http://c:4318/v1/traces\" }"), "taken as it is"),
             (exported("otlp: { timeout: 10ms }"), "milliseconds"),
             (format!("{SELECT}limits: {{ idle: 5s }}{CONSOLE}"), "idle of 5s"),
+            (format!("{SELECT}limits: {{ parent_wait: 10ms }}{CONSOLE}"), "lose their parents"),
+            (format!("{SELECT}limits: {{ queue_spans: 10 }}{CONSOLE}"), "each burst"),
             (format!("{SELECT}redaction: {{ query_parameters: [ \"a=\" ] }}{CONSOLE}"), "never matches"),
         ] {
             let warnings = warnings(&text);
@@ -267,5 +311,17 @@ mod tests {
         let [exe, cmdline] = &config.selection.select[..] else { panic!("two rules") };
         assert!(exe.exe.as_ref().unwrap().matches("/usr/bin/curl"));
         assert!(cmdline.cmdline.as_ref().unwrap().matches("java -jar orders.jar"));
+    }
+
+    #[test]
+    fn an_endpoint_in_the_environment_that_nobody_uses_is_told() {
+        let environment =
+            |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://c:4318".to_owned());
+        let mut config = parsed("select: [ { port: 80 } ]\nexport: { console: {} }\n");
+        assert_eq!(config.apply_environment(environment), []);
+        assert!(config.warnings()[0].contains("OTEL_EXPORTER_OTLP_ENDPOINT is set and has no effect"));
+        let mut config = parsed("select: [ { port: 80 } ]\nexport: { otlp: {} }\n");
+        assert_eq!(config.apply_environment(environment), []);
+        assert_eq!(config.warnings(), Vec::<String>::new());
     }
 }

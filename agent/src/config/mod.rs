@@ -13,6 +13,7 @@ mod yaml;
 
 use std::{fs::File, io::Read, net::SocketAddr, path::Path, time::Duration};
 
+pub(crate) use doubts::of_rule as doubt_of_rule;
 pub(crate) use endpoint::check as check_endpoint;
 pub use error::ConfigError;
 pub(crate) use quantity::bytes as parse_size;
@@ -209,7 +210,16 @@ impl Config {
 
     /// Fills in what the file leaves out of `export.otlp`. Returns the variables that were ignored, to be logged.
     pub fn apply_environment(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Vec<InvalidVariable> {
-        self.export.otlp.as_mut().map(|otlp| otlp.apply_environment(lookup)).unwrap_or_default()
+        let Some(otlp) = self.export.otlp.as_mut() else {
+            let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+            let set =
+                names.into_iter().filter(|name| lookup(name).is_some_and(|value| !value.trim().is_empty()));
+            let idle =
+                |name| format!("{name} is set and has no effect: `export` has no `otlp`; add `otlp: {{}}`");
+            self.doubts.extend(set.map(idle));
+            return Vec::new();
+        };
+        otlp.apply_environment(lookup)
     }
 
     /// What all exported resources share: what is detected of this host, the agent's OTEL_RESOURCE_ATTRIBUTES, and over
