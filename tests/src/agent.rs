@@ -5,6 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -122,6 +123,22 @@ impl Agent {
     #[must_use]
     pub fn stderr_file(&self) -> PathBuf {
         self.process.stderr_file().to_owned()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Waits for its end, which something else than [`Agent::stop`] has asked for.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.process.wait()
     }
 
     /// Ends it at once, as the kernel's memory killer would.

@@ -11,6 +11,7 @@ use super::{
     record::{self, RecordArgs},
     replay::{self, ReplayArgs},
     run::{self, RunArgs},
+    stdout::tell,
     trace::{self, TraceArgs},
 };
 use crate::{config::LogLevel, source::kernel::Rung};
@@ -78,7 +79,7 @@ struct DoctorArgs {
 pub fn main() -> ExitCode {
     let Cli { verbose, command } = Cli::parse();
     execute(command, verbose).unwrap_or_else(|error| {
-        eprintln!("wirespan: {error:#}");
+        tell(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -122,6 +123,8 @@ fn log_to_stderr(verbose: bool, level: &str) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of a failed write by a panic.
+        .log_internal_errors(false)
         .without_time()
         .init();
 }

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    os::unix::process::CommandExt as _,
+    os::{fd::AsFd as _, unix::process::CommandExt as _},
     process::{Child, Command, ExitStatus},
 };
 
@@ -15,6 +15,8 @@ use nix::{
     },
     unistd::Pid,
 };
+
+use super::stdout::tell;
 
 /// The hidden command's name.
 pub(super) const NAME: &str = "exec-gate";
@@ -28,15 +30,18 @@ pub(super) struct Gated {
 }
 
 impl Gated {
-    /// Starts the child; it waits stopped.
-    pub(super) fn start(command: &[OsString]) -> Result<Self> {
+    /// Starts the child; it waits stopped. With `aside` its standard output is the agent's standard error, since the
+    /// agent's own holds something else.
+    pub(super) fn start(command: &[OsString], aside: bool) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find the agent's own executable")?;
-        let child = Command::new(own)
-            .arg(NAME)
-            .arg("--")
-            .args(command)
-            .spawn()
-            .context("cannot start a child process for the command")?;
+        let mut gate = Command::new(own);
+        gate.arg(NAME).arg("--").args(command);
+        if aside {
+            let stderr =
+                std::io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error")?;
+            gate.stdout(stderr);
+        }
+        let child = gate.spawn().context("cannot start a child process for the command")?;
         let mut gated = Self { child };
         match waitpid(gated.pid(), Some(WaitPidFlag::WUNTRACED))
             .context("cannot wait for the child process")?
@@ -81,6 +86,6 @@ pub(super) fn pass(command: &[OsString]) -> Result<i32> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     raise(Signal::SIGSTOP).context("cannot stop before the command")?;
     let error = Command::new(program).args(arguments).exec();
-    eprintln!("wirespan: cannot execute {}: {error}", program.display());
+    tell(format_args!("cannot execute {}: {error}", program.display()));
     Ok(NOT_FOUND)
 }

@@ -16,6 +16,7 @@ mod replay;
 mod run;
 mod runtime;
 mod session;
+mod signals;
 mod stdout;
 mod summary;
 mod target;

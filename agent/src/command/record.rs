@@ -1,15 +1,18 @@
 //! `wirespan record`: every event of a run into a file, for `wirespan replay`. Nothing is exported.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::{recording::Recording, target::Target, trace::NO_TARGET};
 use crate::{
     config,
     export::{self, HostResource},
-    source::log::RecorderSettings,
+    source::log::{Output, RecorderSettings},
 };
 
 /// Arguments of `wirespan record`.
@@ -17,7 +20,7 @@ use crate::{
 pub(super) struct RecordArgs {
     #[command(flatten)]
     target: Target,
-    /// The file, which must not exist yet; only its owner can read it.
+    /// The file, which must not exist yet; only its owner can read it. `-`: standard output.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Stop when the file has this size: 500MiB, 2GiB.
@@ -32,12 +35,24 @@ pub(super) struct RecordArgs {
 /// the command, but 1 when not everything could be recorded.
 pub(super) fn record(args: RecordArgs, verbose: bool) -> Result<i32> {
     let host = HostResource::detect(|name| std::env::var(name).ok());
-    let settings = RecorderSettings { path: args.out, max_bytes: args.max_size, redact: args.redact };
+    let settings =
+        RecorderSettings { output: output(args.out)?, max_bytes: args.max_size, redact: args.redact };
     let recording = Recording::new(settings, host.clone());
     let status = args.target.watch(host, export::Settings::default(), Some(recording.clone()), verbose);
     let complete = recording.report();
     let Some(status) = status? else { return Ok(NO_TARGET) };
     Ok(if complete { status } else { 1 })
+}
+
+/// A terminal is no place for a log.
+fn output(path: PathBuf) -> Result<Output> {
+    if path.as_os_str() != "-" {
+        return Ok(Output::File(path));
+    }
+    if io::stdout().is_terminal() {
+        bail!("an event log is no text: with `--out -` send standard output to a file or a pipe");
+    }
+    Ok(Output::Stdout)
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -10,10 +10,11 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::stdout::tell;
 use crate::{
     export::HostResource,
     pipeline,
-    source::log::{CreateError, Recorder, RecorderSettings, Summary},
+    source::log::{CreateError, Output, Recorder, RecorderSettings, Summary},
 };
 
 /// Bytes of a log unless another limit is given.
@@ -73,7 +74,7 @@ impl Recording {
 
     /// A recording beside something else that the agent does.
     pub(super) fn beside(path: PathBuf, host: HostResource) -> Self {
-        Self::new(RecorderSettings { path, max_bytes: MAX_BYTES, redact: false }, host)
+        Self::new(RecorderSettings { output: Output::File(path), max_bytes: MAX_BYTES, redact: false }, host)
     }
 
     /// Begins it.
@@ -104,6 +105,11 @@ impl Recording {
         Arc::clone(&self.over)
     }
 
+    /// Whether it goes to standard output, where nothing else may stand then.
+    pub(super) fn to_stdout(&self) -> bool {
+        self.settings.output == Output::Stdout
+    }
+
     /// The session tells what became of it.
     pub(super) fn ended(&self, summary: Summary) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
@@ -113,9 +119,9 @@ impl Recording {
     pub(super) fn report(&self) -> bool {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(summary) = outcome else { return false };
-        eprintln!("wirespan: {}: {summary}", self.settings.path.display());
+        tell(format_args!("{}: {summary}", self.settings.output));
         let Some(stop) = &summary.stopped else { return true };
-        eprintln!("wirespan: the recording stopped early: {stop}");
+        tell(format_args!("the recording stopped early: {stop}"));
         !stop.is_failure()
     }
 }

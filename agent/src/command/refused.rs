@@ -94,12 +94,11 @@ impl Refused {
             ),
             Event::HalfClosed { connection, .. }
             | Event::Connected { connection, .. }
-            | Event::Redirected { connection, .. } => {
-                self.drop_if(self.connections.contains_key(connection))
-            }
+            | Event::Redirected { connection, .. } => self.drop_if(self.connections.contains_key(connection)),
             Event::LocalClosed(closed) => self.drop_if(self.connections.contains_key(&closed.connection)),
             Event::Released { connection, caller, .. } => {
-                let forgotten = connection.is_some_and(|connection| self.connections.contains_key(&connection));
+                let forgotten =
+                    connection.is_some_and(|connection| self.connections.contains_key(&connection));
                 self.drop_if(forgotten || self.is_refused(caller.thread.pid))
             }
             Event::Closed(closed) => self.drop_if(self.connections.contains_key(&closed.connection)),

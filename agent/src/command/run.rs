@@ -1,6 +1,6 @@
 //! `wirespan run --config FILE`: the daemon.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io::Write as _, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 use clap::Args;
@@ -9,10 +9,16 @@ use super::{
     recording::Recording,
     runtime::{Setup, Signals, Tracing},
     session::{Options, Session},
+    stdout::tell,
+    telemetry::Telemetry,
 };
 use crate::{
     config::Config,
-    export::metrics::{MetricsServer, MetricsText},
+    export::{
+        Sender,
+        metrics::MetricsText,
+        metrics_server::{MetricsServer, Pages},
+    },
     pipeline, protocol,
     source::kernel::{self, Rung},
     trace,
@@ -36,31 +42,40 @@ pub(super) struct RunArgs {
 pub(super) fn configuration(args: &RunArgs) -> Result<Config> {
     let mut config = Config::from_file(&args.config)?;
     for variable in config.apply_environment(environment) {
-        eprintln!("wirespan: {variable}");
+        tell(format_args!("warning: {variable}"));
+    }
+    for doubt in config.warnings() {
+        tell(format_args!("warning: {doubt}"));
     }
     Ok(config)
 }
 
-/// Traces until SIGTERM or SIGINT, then drains.
+/// Traces until a signal that ends it (see [`super::signals`]), then drains.
 pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> {
     let setup = Setup { host: config.host_resource(environment), export: config.export.clone() };
     let metrics = config.metrics;
     let recording = args.record.clone().map(|path| Recording::beside(path, setup.host.clone()));
     let options = Options { recording: recording.clone(), ..options(args, config, verbose) };
     let prepared = setup.start()?;
+    let mut signals = Signals::catch(&prepared.runtime)?;
     // Before the programs are loaded: a port that is taken must not leave anything to clean up.
     let telemetry = Arc::clone(&prepared.telemetry);
     let sender = prepared.exporters.sender();
+    let reopened = sender.clone();
+    let details = Arc::clone(&telemetry);
     let collect = move |out: &mut MetricsText| {
         telemetry.collect(out);
         sender.collect(out);
     };
-    let server = metrics
-        .map(|address| MetricsServer::start(address, Arc::new(collect), prepared.runtime.handle()))
-        .transpose()?;
-    let mut signals = Signals::catch(&prepared.runtime)?;
+    let pages = Pages {
+        metrics: Arc::new(collect),
+        processes: Arc::new(move |out: &mut MetricsText| details.collect_processes(out)),
+    };
+    let server =
+        metrics.map(|address| MetricsServer::start(address, pages, prepared.runtime.handle())).transpose()?;
     let tracing = Tracing::start(prepared, options, Box::new(ready))?;
-    tracing.until(async move { signals.next().await })?;
+    let numbers = tracing.telemetry();
+    tracing.until(async move { until_ended(&mut signals, &reopened, &numbers).await })?;
     drop(server);
     if let Some(recording) = recording {
         recording.report();
@@ -68,11 +83,23 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     Ok(0)
 }
 
+/// Does what signals ask for until one asks for the end.
+async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemetry) -> i32 {
+    loop {
+        match signals.any().await {
+            // An event log is one piece: it stays open.
+            libc::SIGHUP | libc::SIGUSR1 => sender.reopen(),
+            libc::SIGUSR2 => tell(format_args!("{}", telemetry.summary())),
+            number => return number,
+        }
+    }
+}
+
 /// The line that says that every hook is attached and the processes that match are known.
 fn ready(session: &mut Session) -> Result<()> {
     let rung = session.rung();
     let selected = session.selected();
-    eprintln!("wirespan ready: rung {rung}, {selected} processes selected");
+    drop(writeln!(std::io::stderr(), "wirespan ready: rung {rung}, {selected} processes selected"));
     Ok(())
 }
 
@@ -85,6 +112,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         redaction: config.redaction(),
         instrumented: config.instrumented,
         correlation_headers: config.correlation_headers,
+        forwarded: config.forwarded,
         ..trace::Settings::default()
     };
     let engine = pipeline::Settings {

@@ -10,14 +10,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::{runtime::Runtime, sync::oneshot};
 
+pub(super) use super::signals::Signals;
 use super::{
     session::{Options, Session},
+    stdout::tell,
     telemetry::Telemetry,
 };
 use crate::export::{self, Exporters, HostResource};
@@ -97,6 +95,11 @@ impl Tracing {
         Ok(Self { runtime, exporters, telemetry, stop, ended })
     }
 
+    /// The numbers of the running session.
+    pub(super) fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::clone(&self.telemetry)
+    }
+
     /// Waits for `end` (or for the session to fail), then stops, drains and says what was seen, missed and exported.
     pub(super) fn until<T>(self, end: impl Future<Output = T>) -> Result<T> {
         let Self { runtime, exporters, telemetry, stop, mut ended } = self;
@@ -112,9 +115,10 @@ impl Tracing {
             Err(_) => Ok(()),
         };
         let summary = runtime.block_on(exporters.shutdown(DRAIN));
-        eprintln!("wirespan: {}", telemetry.summary());
+        telemetry.undelivered(&summary);
+        tell(format_args!("{}", telemetry.summary()));
         if !summary.exporters.is_empty() {
-            eprintln!("wirespan: {summary}");
+            tell(format_args!("{summary}"));
         }
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();
@@ -132,27 +136,4 @@ fn failed(result: Result<Result<()>, oneshot::error::RecvError>) -> anyhow::Erro
 
 fn died() -> anyhow::Error {
     anyhow!("the session's thread ended unexpectedly: this is a defect")
-}
-
-/// SIGTERM and SIGINT.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From now on these signals do not end the process by themselves. Needs the runtime's context.
-    pub(super) fn catch(runtime: &Runtime) -> Result<Self> {
-        let _context = runtime.enter();
-        let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
-    }
-
-    /// The next of them, as its number.
-    pub(super) async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => libc::SIGTERM,
-            _ = self.interrupt.recv() => libc::SIGINT,
-        }
-    }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::time::{ClockId, clock_gettime};
+use rustc_hash::FxHashSet;
 
 use super::{
     cookies::Cookies,
@@ -31,14 +32,21 @@ use crate::{
         runtime::{HandOver, Runtimes, Wanted},
         table,
     },
-    source::kernel::{self, KernelError, KernelSource, Notice},
+    source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
 };
 
 /// Event time is told to the pipeline this often (DESIGN: a tick is an event).
 const TICK: u64 = 100_000_000;
 
-/// The clock's offset to wall time is read anew this often.
+/// The clock's offset to wall time is told anew this often: NTP moves it by parts of a millisecond.
 const CLOCK: u64 = 10_000_000_000;
+
+/// An offset that differs by this from what was told is a step of the wall clock, and is told at once: ten times what a
+/// reading of both clocks is off by at most.
+const STEP: u64 = 1_000_000;
+/// Both clocks are read anew when more time than this passes between them, at most so often.
+const CLOCK_SPAN: u64 = 100_000;
+const CLOCK_READINGS: usize = 5;
 
 /// All processes are looked at again this often: a safety net for lost process events.
 const SCAN: u64 = 5_000_000_000;
@@ -78,6 +86,10 @@ pub(super) struct Session {
     orders: Vec<Order>,
     /// Connections whose end was read in this round.
     ended: Vec<ConnectionId>,
+    /// The command that was started for the trace, and what it has started itself.
+    lineage: FxHashSet<u32>,
+    /// The last offset of wall time that the pipeline was told.
+    unix_offset: u64,
     due: Due,
     unreported_closes: u64,
 }
@@ -127,10 +139,12 @@ impl Session {
             telemetry,
             orders: Vec::new(),
             ended: Vec::new(),
+            lineage: FxHashSet::default(),
+            unix_offset: 0,
             due: Due { scan: now()?.0 + SCAN, ..Due::default() },
             unreported_closes: 0,
         };
-        session.funnel.feed(&clock()?);
+        session.follow_clock(true)?;
         session.funnel.feed(&Event::RunKey(run_key()?));
         session.exes.prefill(session.table.selection(), &mut session.source);
         for _ in 0..START_SCANS {
@@ -161,6 +175,7 @@ impl Session {
         self.cookies.assign(pid);
         self.source.select(pid)?;
         self.tell_runtime(pid)?;
+        self.lineage.insert(pid);
         Ok(())
     }
 
@@ -189,10 +204,11 @@ impl Session {
             self.refused.read_up_to(before);
         }
         let at = if caught_up { before } else { now()? };
-        if at.0 >= self.due.clock {
+        let told_long_ago = at.0 >= self.due.clock;
+        if told_long_ago {
             self.due.clock = at.0 + CLOCK;
-            self.funnel.feed(&clock()?);
         }
+        self.follow_clock(told_long_ago)?;
         if caught_up && before.0 >= self.due.tick {
             self.due.tick = before.0 + TICK;
             self.funnel.feed(&Event::Tick { at: before });
@@ -209,9 +225,19 @@ impl Session {
         Ok(())
     }
 
+    /// Tells the pipeline the offset of wall time, if it is time for it or the clock was set.
+    fn follow_clock(&mut self, due: bool) -> Result<()> {
+        let (at, unix_offset) = clock()?;
+        if due || unix_offset.abs_diff(self.unix_offset) >= STEP {
+            self.unix_offset = unix_offset;
+            self.funnel.feed(&Event::Clock { at, unix_offset });
+        }
+        Ok(())
+    }
+
     /// Takes a round of events from the ring; true when it was emptied.
     fn drain(&mut self) -> bool {
-        let Self { source, table, funnel, orders, ended, exes, refused, runtimes, .. } = self;
+        let Self { source, table, funnel, orders, ended, exes, refused, runtimes, lineage, .. } = self;
         let batch = source.drain(&mut |notice| {
             let fate = match &notice {
                 Notice::Event(event) | Notice::Last(event, _) | Notice::Opened { event, .. } => {
@@ -247,12 +273,16 @@ impl Session {
                     funnel.feed(&event);
                     funnel.feed(&end);
                 }
-                Notice::Process { at, notice } => process(table, funnel, refused, orders, at, notice),
+                Notice::Process { at, notice } => {
+                    descend(lineage, &notice);
+                    process(table, funnel, refused, orders, at, notice);
+                }
             }
         });
         for (key, path) in table.take_files() {
             exes.learn(table.selection(), key, &path);
         }
+        self.telemetry.set_descendants(self.lineage.len());
         batch.caught_up
     }
 
@@ -342,6 +372,8 @@ impl Session {
             }
             self.orders.extend(order(change));
         }
+        // The exit of one may be among lost events.
+        self.lineage.retain(|pid| self.table.is_selected(*pid));
         if let Some(error) = self.table.take_error() {
             tracing::debug!("a process could not be judged: {error}");
         }
@@ -392,6 +424,19 @@ impl Session {
     }
 }
 
+/// Keeps the descendants of the command: selected processes report what they fork.
+fn descend(lineage: &mut FxHashSet<u32>, notice: &ProcessNotice) {
+    match notice {
+        ProcessNotice::Fork { parent, child, .. } if lineage.contains(parent) => {
+            lineage.insert(*child);
+        }
+        ProcessNotice::Exit { pid, .. } => {
+            lineage.remove(pid);
+        }
+        _ => {}
+    }
+}
+
 /// CLOCK_MONOTONIC, which is what bpf_ktime_get_ns reads.
 pub(super) fn now() -> Result<Timestamp> {
     nanoseconds(ClockId::CLOCK_MONOTONIC).map(Timestamp)
@@ -403,10 +448,25 @@ fn nanoseconds(clock: ClockId) -> Result<u64> {
     Ok(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0))
 }
 
-fn clock() -> Result<Event<'static>> {
-    let at = now()?;
-    let unix = nanoseconds(ClockId::CLOCK_REALTIME)?;
-    Ok(Event::Clock { at, unix_offset: unix.saturating_sub(at.0) })
+/// The time, and what wall time is ahead of it: the wall clock is read between two readings of the other, once more if the
+/// thread was interrupted there.
+fn clock() -> Result<(Timestamp, u64)> {
+    let mut closest = u64::MAX;
+    let (mut at, mut unix_offset) = (Timestamp::default(), 0);
+    for _ in 0..CLOCK_READINGS {
+        let before = now()?;
+        let unix = nanoseconds(ClockId::CLOCK_REALTIME)?;
+        at = now()?;
+        let span = at.since(before);
+        if span < closest {
+            closest = span;
+            unix_offset = unix.saturating_sub(before.0 + span / 2);
+        }
+        if span <= CLOCK_SPAN {
+            break;
+        }
+    }
+    Ok((at, unix_offset))
 }
 
 /// Random at start, so that ids of different runs differ.

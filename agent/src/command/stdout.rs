@@ -1,6 +1,10 @@
-//! Text for people goes to stdout here: `println!` would panic when nobody reads it any more.
+//! Text for people goes to stdout and stderr here: `println!` and `eprintln!` would panic when nobody reads it any more, as
+//! behind `| head` or after a terminal has hung up.
 
-use std::io::{self, Write as _};
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -13,4 +17,9 @@ pub(super) fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A line on stderr under the agent's name. Nobody is told when it cannot be written: there is nowhere to tell it.
+pub(super) fn tell(text: fmt::Arguments<'_>) {
+    drop(writeln!(io::stderr().lock(), "wirespan: {text}"));
 }

@@ -29,6 +29,21 @@ const MISSED: [(&str, &str); 14] = [
     ("wirespan_trace_expired_spans_total", "spans whose parent was not known in time"),
 ];
 
+/// What costs requests or spans beside the pipeline, and by which of its labels.
+const BESIDE: [(&str, &[&str], &str); 3] = [
+    (
+        "wirespan_process_decisions_total",
+        &["over_limit", "cut"],
+        "decisions by which a process that matches may not be traced",
+    ),
+    ("wirespan_ring_undecodable_records_total", &[""], "records of the ring that are none: a defect"),
+    (
+        "wirespan_export_dropped_spans_total",
+        &["queue_full", "retries_exhausted", "refused", "rejected", "write", "shutdown"],
+        "spans that did not get out",
+    ),
+];
+
 /// A cause of what was missed. Of any process's calls, so that alone it says nothing of those that are traced.
 const SKIPPED: (&str, &str) =
     ("wirespan_bpf_recursion_misses_total", "runs of programs that the kernel skipped, for any process");
@@ -55,6 +70,15 @@ pub(super) fn summary(samples: &[Sample]) -> String {
     }
     let mut missed: Vec<String> =
         MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
+    missed.extend(BESIDE.iter().filter_map(|(name, labels, what)| {
+        let counted: Vec<_> =
+            labels.iter().map(|label| (*label, sum(samples, name, |found| found == *label))).collect();
+        let total: u64 = counted.iter().map(|(_, count)| count).sum();
+        let named = counted.iter().filter(|(label, count)| *count > 0 && !label.is_empty());
+        let reasons: Vec<String> = named.map(|(label, count)| format!("{label} {count}")).collect();
+        let reasons = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
+        (total > 0).then(|| format!("{total} {what}{reasons}"))
+    }));
     if missed.is_empty() {
         text.push_str("; nothing was missed");
         return text;
@@ -133,6 +157,25 @@ mod tests {
         assert_eq!(
             summary(&[redirected]),
             "0 requests received, 0 made, 2 connections redirected by a sockmap (their two ends are not joined); nothing was missed"
+        );
+    }
+
+    #[test]
+    fn what_was_lost_beside_the_pipeline_is_missed_too() {
+        let samples = [
+            sample("wirespan_process_decisions_total", &[("what", "selected")], 9),
+            sample("wirespan_process_decisions_total", &[("what", "unreadable")], 9),
+            sample("wirespan_process_decisions_total", &[("what", "over_limit")], 2),
+            sample("wirespan_ring_undecodable_records_total", &[], 1),
+            sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "file")], 5),
+            sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "otlp")], 1),
+        ];
+        assert_eq!(
+            summary(&samples),
+            "0 requests received, 0 made; missed:\n  \
+             2 decisions by which a process that matches may not be traced: over_limit 2\n  \
+             1 records of the ring that are none: a defect\n  \
+             6 spans that did not get out: write 6"
         );
     }
 

@@ -1,10 +1,13 @@
 //! What `trace` and `record` share: whom they watch, for how long, and the session around it.
 
-use std::{ffi::OsString, future, process::ExitStatus, time::Duration};
+use std::{ffi::OsString, future, process::ExitStatus, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
     gate::Gated,
@@ -12,8 +15,11 @@ use super::{
     recording::Recording,
     runtime::{Setup, Signals, Tracing},
     session::{Options, Session},
+    stdout::tell,
+    telemetry::Telemetry,
 };
 use crate::{
+    config,
     export::{self, HostResource},
     process::{Glob, Rule, Selection},
     source::kernel::{self, Rung},
@@ -24,6 +30,9 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// How long after the command's end events are still read: the last of them, and what the trees wait for.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// How long a command may go on after the terminal is gone.
+const HANG_UP: Duration = Duration::from_secs(2);
 
 /// Arguments of `trace` and `record`.
 #[derive(Debug, Args)]
@@ -69,7 +78,14 @@ impl Target {
             listeners::print()?;
             return Ok(None);
         }
-        let gated = if self.command.is_empty() { None } else { Some(Gated::start(&self.command)?) };
+        for doubt in selection.select.iter().filter_map(config::doubt_of_rule) {
+            tell(format_args!("warning: {doubt}"));
+        }
+        let gated = if self.command.is_empty() {
+            None
+        } else {
+            Some(Gated::start(&self.command, recording.as_ref().is_some_and(Recording::to_stdout))?)
+        };
         let kernel = kernel::Settings { rung: self.rung, verbose, ..kernel::Settings::default() };
         // A recording beside a trace may end without it.
         let alone = recording.as_ref().filter(|_| export == export::Settings::default());
@@ -89,14 +105,16 @@ impl Target {
             }
         };
         let deadline = self.time.map(|time| Instant::now() + time);
+        let numbers = tracing.telemetry();
         match gated {
             Some(gated) => {
                 gated.open()?;
-                tracing.until(command_ended(gated, signals, deadline))?.map(Some)
+                let wait = Wait { signals, deadline, numbers, reader: closed, recorder: recorded };
+                tracing.until(wait.command(gated))?.map(Some)
             }
             None => tracing.until(async move {
                 tokio::select! {
-                    _ = signals.next() => {}
+                    _ = signals.next_end(|| tell(format_args!("{}", numbers.summary()))) => {}
                     () = closed.notified() => {}
                     () = recorded.notified() => {}
                     () = over(deadline) => {}
@@ -140,26 +158,94 @@ fn prepare(options: &Options, pid: Option<u32>) -> impl FnOnce(&mut Session) -> 
             session.pin(pid)?;
         }
         if named && session.selected() == 0 {
-            eprintln!("wirespan: no process matches yet; those that start from now on are traced");
+            tell(format_args!("no process matches yet; those that start from now on are traced"));
         }
         Ok(())
     }
 }
 
-/// Waits for the command and passes signals on to it; when the time is over it is asked to end. Its status is ours.
-async fn command_ended(mut gated: Gated, mut signals: Signals, mut deadline: Option<Instant>) -> Result<i32> {
-    loop {
-        if let Some(status) = gated.ended()? {
-            sleep(SETTLE).await;
-            return Ok(code(status));
-        }
-        tokio::select! {
-            signal = signals.next() => gated.forward(signal),
-            () = over(deadline) => {
-                gated.forward(libc::SIGTERM);
-                deadline = None;
+/// What ends a trace of a command.
+struct Wait {
+    signals: Signals,
+    deadline: Option<Instant>,
+    numbers: Arc<Telemetry>,
+    /// Nobody reads standard output any more.
+    reader: Arc<Notify>,
+    /// A recording without a trace has stopped.
+    recorder: Arc<Notify>,
+}
+
+/// Why a wait is over.
+enum Cause {
+    Signal(i32),
+    Time,
+    Poll,
+    /// What is traced reaches nobody any more.
+    Unread,
+}
+
+impl Wait {
+    /// Waits for the command and passes signals on to it; when the time is over it is asked to end. Its status is ours.
+    async fn command(mut self, mut gated: Gated) -> Result<i32> {
+        let mut hung_up = None;
+        loop {
+            if let Some(status) = gated.ended()? {
+                sleep(SETTLE).await;
+                self.descendants().await;
+                return Ok(code(status));
             }
-            () = sleep(POLL) => {}
+            match self.next(hung_up).await {
+                Cause::Signal(signal) => {
+                    gated.forward(signal);
+                    if signal == libc::SIGHUP {
+                        hung_up = hung_up.or(Some(Instant::now() + HANG_UP));
+                    }
+                }
+                Cause::Time if hung_up.is_some_and(|at| at <= Instant::now()) => {
+                    return Ok(128 + libc::SIGHUP);
+                }
+                Cause::Time => {
+                    gated.forward(libc::SIGTERM);
+                    self.deadline = None;
+                }
+                Cause::Poll | Cause::Unread => {}
+            }
+        }
+    }
+
+    /// What the command has left behind (a daemon that has detached itself) is traced until it ends or somebody has seen
+    /// enough, as strace -f does.
+    async fn descendants(&mut self) {
+        let mut told = false;
+        loop {
+            let running = self.numbers.descendants();
+            if running == 0 {
+                return;
+            }
+            if !std::mem::replace(&mut told, true) {
+                tell(format_args!(
+                    "the command has ended; {running} of its descendants still run and are traced until they end, or Ctrl-C"
+                ));
+            }
+            match self.next(None).await {
+                Cause::Poll => {}
+                Cause::Signal(_) | Cause::Time | Cause::Unread => {
+                    let running = self.numbers.descendants();
+                    return tell(format_args!("{running} descendants of the command go on untraced"));
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, hung_up: Option<Instant>) -> Cause {
+        let Self { signals, deadline, numbers, reader, recorder } = self;
+        tokio::select! {
+            signal = signals.next_end(|| tell(format_args!("{}", numbers.summary()))) => Cause::Signal(signal),
+            () = over(*deadline) => Cause::Time,
+            () = over(hung_up) => Cause::Time,
+            () = reader.notified() => Cause::Unread,
+            () = recorder.notified() => Cause::Unread,
+            () = sleep(POLL) => Cause::Poll,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use agent_common::Counter;
@@ -10,15 +10,17 @@ use agent_common::Counter;
 use super::funnel::Funnel;
 use super::summary::summary;
 use crate::{
-    export::metrics::MetricsText,
-    pipeline::{Engine, LedgerTotals},
+    export::{self, metrics::MetricsText},
+    pipeline::{Engine, LedgerTotals, ServiceStanding, WithheldKey},
     process::{Table, runtime::Runtimes},
     source::kernel::{Fill, KernelSource},
-    trace::ProcessStanding,
+    trace::{ProcessStanding, Standing},
 };
 
-/// Most processes whose belief is shown in the metrics.
-const PROCESSES: usize = 64;
+/// Processes, those with most calls, of which the belief by service is made.
+const PROCESSES: usize = 512;
+/// Most of them that are shown each by itself, beside the metrics.
+const DETAILED: usize = 64;
 /// Most of them in what is said at the end.
 const SUMMARIZED: usize = 8;
 
@@ -32,6 +34,8 @@ pub(super) struct Late {
     /// Connections of those.
     pub(super) connections: u64,
 }
+/// What the summary tells of the exporters.
+const UNDELIVERED: &str = "wirespan_export_dropped_spans_total";
 
 /// One number, ready to be written.
 #[derive(Debug)]
@@ -47,13 +51,38 @@ pub(super) struct Sample {
 pub(super) struct Telemetry {
     samples: Mutex<Vec<Sample>>,
     standings: Mutex<Vec<ProcessStanding>>,
+    /// Withheld calls of running processes.
+    withheld: Mutex<Vec<(WithheldKey, u64)>>,
     refused_feedback: AtomicU64,
+    descendants: AtomicUsize,
 }
 
 impl Telemetry {
     /// A request to skip that the kernel did not take.
     pub(super) fn count_refused_feedback(&self) {
         self.refused_feedback.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the exporters did not get out, when they have ended: for the summary.
+    pub(super) fn undelivered(&self, exporters: &export::Summary) {
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        for exporter in &exporters.exporters {
+            samples.extend(exporter.dropped.iter().map(|(reason, spans)| Sample {
+                name: UNDELIVERED,
+                help: "",
+                labels: vec![("reason", reason.name().to_owned()), ("exporter", exporter.name.to_owned())],
+                value: *spans,
+            }));
+        }
+    }
+
+    pub(super) fn set_descendants(&self, processes: usize) {
+        self.descendants.store(processes, Ordering::Relaxed);
+    }
+
+    /// Processes of the command that `trace` or `record` started, itself included, that still run.
+    pub(super) fn descendants(&self) -> usize {
+        self.descendants.load(Ordering::Relaxed)
     }
 
     /// What was seen and missed up to the last publication, and how far the processes that made calls are believed, for
@@ -85,8 +114,10 @@ impl Telemetry {
         skipped(&mut samples, source);
         ring(&mut samples, source.fill(), source.undecodable());
         pipeline(&mut samples, funnel.engine());
-        let (standings, callers) = funnel.engine().standings(PROCESSES);
-        beliefs(&mut samples, &standings, callers);
+        let (mut standings, callers) = funnel.engine().standings(PROCESSES);
+        beliefs(&mut samples, &funnel.engine().service_standings(&standings), callers);
+        standings.truncate(DETAILED);
+        *self.withheld.lock().unwrap_or_else(PoisonError::into_inner) = funnel.engine().tally().withheld();
         *self.standings.lock().unwrap_or_else(PoisonError::into_inner) = standings;
         samples.push(Sample {
             name: "wirespan_probes_attached",
@@ -117,9 +148,34 @@ impl Telemetry {
         *self.samples.lock().unwrap_or_else(PoisonError::into_inner) = samples;
     }
 
+    /// Writes what is known of single processes: for whoever asks, not for a scrape, which would get a series for each.
+    pub(super) fn collect_processes(&self, out: &mut MetricsText) {
+        for standing in self.standings.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let pid = standing.pid.to_string();
+            let mut add = |name, help, label, value: &str, count: u64| {
+                let labels = [("pid", &*pid), ("service", &*standing.service), (label, value)];
+                out.gauge(name, help, &labels, count as f64);
+            };
+            let help = "what names parents in a process, where several requests are open";
+            add("wirespan_process_belief", help, "standing", standing.standing.name(), 1);
+            for (what, value) in standing.figures.list() {
+                add("wirespan_process_calls", "what a process has shown", "what", what, value);
+            }
+        }
+        for (key, value) in self.withheld.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let labels = [("reason", key.reason.name()), ("pid", &*key.pid.to_string())];
+            let help = "calls seen whose bytes may not be read, of processes that run";
+            out.counter("wirespan_withheld_calls_total", help, &labels, *value);
+        }
+    }
+
     /// Writes the last publication, and what is read at the moment.
     pub(super) fn collect(&self, out: &mut MetricsText) {
         for sample in self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if sample.name == UNDELIVERED {
+                // The exporters tell of it themselves.
+                continue;
+            }
             let labels: Vec<(&'static str, &str)> =
                 sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
             if sample.name.ends_with("_total") {
@@ -139,22 +195,20 @@ impl Telemetry {
     }
 }
 
-/// How far the processes that make most calls are believed.
-fn beliefs(samples: &mut Vec<Sample>, standings: &[ProcessStanding], callers: usize) {
+/// How far the processes that make most calls are believed, by service: pids would make a series for each process.
+fn beliefs(samples: &mut Vec<Sample>, standings: &[ServiceStanding], callers: usize) {
     let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
     add("wirespan_calling_processes", "processes that have made calls", Vec::new(), callers as u64);
     for standing in standings {
-        let of = |label, value: &str| {
-            vec![
-                ("pid", standing.pid.to_string()),
-                ("service", standing.service.to_string()),
-                (label, value.to_owned()),
-            ]
-        };
-        let help = "what names parents in a process, where several requests are open";
-        add("wirespan_process_belief", help, of("standing", standing.standing.name()), 1);
+        let of =
+            |label, value: &str| vec![("service", standing.service.to_string()), (label, value.to_owned())];
+        for believed in Standing::ALL {
+            let help = "processes by what names parents in them, where several requests are open";
+            let processes = standing.standings[believed as usize];
+            add("wirespan_process_belief", help, of("standing", believed.name()), processes);
+        }
         for (what, value) in standing.figures.list() {
-            let help = "what a process has shown: calls with and without a parent, sides of the last 400 calls, answers";
+            let help = "what processes have shown: calls with and without a parent, sides of the last 400 calls, answers";
             add("wirespan_process_calls", help, of("what", what), value);
         }
     }
@@ -193,6 +247,7 @@ fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
 }
 
 fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
+    let withheld = engine.withheld_by_service();
     let tally = engine.tally().clone();
     let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
     for (kind, value) in [
@@ -233,8 +288,8 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
     );
     add("wirespan_connections", "connections open now", Vec::new(), engine.connections() as u64);
     add("wirespan_buffered_bytes", "bytes that connections buffer", Vec::new(), engine.buffered() as u64);
-    for (key, value) in tally.withheld() {
-        let labels = vec![("reason", key.reason.name().to_owned()), ("pid", key.pid.to_string())];
+    for ((reason, service), value) in withheld {
+        let labels = vec![("reason", reason.name().to_owned()), ("service", service.to_string())];
         add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, value);
     }
     ledger(samples, &tally.ledger);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::{recording::Recording, target::Target};
@@ -37,6 +37,9 @@ pub(super) const NO_TARGET: i32 = 2;
 
 /// Traces until the time is over, a signal comes, the command ends or nobody reads. Returns the exit status.
 pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
+    if args.record.as_deref().is_some_and(|path| path.as_os_str() == "-") {
+        bail!("standard output holds the traces: give --record a file, or use `wirespan record --out -`");
+    }
     let host = HostResource::detect(|name| std::env::var(name).ok());
     let recording = args.record.map(|path| Recording::beside(path, host.clone()));
     let export = export::Settings { console: Some(args.format.console()), ..export::Settings::default() };

@@ -4,6 +4,7 @@
 //! of `export.otlp`. Nothing is guessed: an unknown key, a wrong type or an impossible value is an error that names
 //! file, line, column and what was expected there.
 
+mod doubts;
 mod endpoint;
 mod error;
 mod quantity;
@@ -12,6 +13,7 @@ mod yaml;
 
 use std::{fs::File, io::Read, net::SocketAddr, path::Path, time::Duration};
 
+pub(crate) use doubts::of_rule as doubt_of_rule;
 pub(crate) use endpoint::check as check_endpoint;
 pub use error::ConfigError;
 pub(crate) use quantity::bytes as parse_size;
@@ -19,7 +21,7 @@ pub(crate) use quantity::bytes as parse_size;
 use crate::{
     export::{self, HostResource, otlp::settings::InvalidVariable},
     process::Selection,
-    trace::{CausalityRules, Instrumented, Redaction, SENSITIVE_QUERY_NAMES},
+    trace::{CausalityRules, Forwarded, Instrumented, Redaction, SENSITIVE_QUERY_NAMES},
 };
 
 /// Bytes of a configuration file.
@@ -65,10 +67,14 @@ pub struct Config {
     pub instrumented: Instrumented,
     /// Request headers that become attributes of spans, in lower case.
     pub correlation_headers: Vec<String>,
+    /// Which peers are believed when they say for whom they ask.
+    pub forwarded: Forwarded,
     /// `redaction.query_parameters`: names besides the built-in ones; see [`Config::redaction`].
     pub query_parameters: Vec<String>,
     /// Level of the agent's own log; `None`: the command line decides.
     pub log: Option<LogLevel>,
+    /// What of the file is valid and probably not meant; see [`Config::warnings`].
+    pub doubts: Vec<String>,
 }
 
 /// What the kernel copies.
@@ -173,12 +179,27 @@ impl Config {
     /// # Errors
     /// The first that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        yaml::parse(text).and_then(|root| read::config(&root)).map_err(|problem| ConfigError::Invalid {
+        let read = |root: yaml::Node| {
+            let mut config = read::config(&root)?;
+            let doubts = doubts::of_file(&root, &config);
+            config.doubts = doubts
+                .into_iter()
+                .map(|doubt| format!("{name}:{}:{}: {}", doubt.at.line, doubt.at.column, doubt.message))
+                .collect();
+            Ok(config)
+        };
+        yaml::parse(text).and_then(read).map_err(|problem| ConfigError::Invalid {
             file: name.to_owned(),
             line: problem.at.line,
             column: problem.at.column,
             message: problem.message,
         })
+    }
+
+    /// Settings that are valid and probably do not mean what was meant, the environment's included.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.doubts.iter().cloned().chain(doubts::of_export(self)).collect()
     }
 
     /// A commented file with every key, which is itself valid.
@@ -189,7 +210,16 @@ impl Config {
 
     /// Fills in what the file leaves out of `export.otlp`. Returns the variables that were ignored, to be logged.
     pub fn apply_environment(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Vec<InvalidVariable> {
-        self.export.otlp.as_mut().map(|otlp| otlp.apply_environment(lookup)).unwrap_or_default()
+        let Some(otlp) = self.export.otlp.as_mut() else {
+            let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+            let set =
+                names.into_iter().filter(|name| lookup(name).is_some_and(|value| !value.trim().is_empty()));
+            let idle =
+                |name| format!("{name} is set and has no effect: `export` has no `otlp`; add `otlp: {{}}`");
+            self.doubts.extend(set.map(idle));
+            return Vec::new();
+        };
+        otlp.apply_environment(lookup)
     }
 
     /// What all exported resources share: what is detected of this host, the agent's OTEL_RESOURCE_ATTRIBUTES, and over

@@ -17,11 +17,13 @@ use crate::{
         otlp::settings::{Compression, Endpoint, Header, OtlpSettings, Protocol},
     },
     process::{Glob, Rule, Selection},
-    trace::{self, CausalityRules, Instrumented},
+    trace::{self, CausalityRules, Forwarded, Instrumented},
 };
 
 /// Most names in `correlation_headers`.
 const CORRELATION_HEADERS: usize = 16;
+/// What a block of YAML (`|`, `>`) leaves at its end.
+const LINE_BREAK: [char; 2] = ['\n', '\r'];
 /// Headers that are never shown.
 const CREDENTIALS: [&str; 5] =
     ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token"];
@@ -41,6 +43,7 @@ pub(super) fn config(root: &Node) -> Result<Config, Problem> {
         "causality",
         "instrumented",
         "correlation_headers",
+        "forwarded",
         "redaction",
         "resource",
         "log",
@@ -61,8 +64,10 @@ pub(super) fn config(root: &Node) -> Result<Config, Problem> {
         correlation_headers: sections
             .read("correlation_headers", correlation_headers)?
             .unwrap_or_else(|| trace::Settings::default().correlation_headers),
+        forwarded: sections.read("forwarded", forwarded)?.unwrap_or_default(),
         query_parameters: sections.read("redaction", query_parameters)?.unwrap_or_default(),
         log: sections.read("log", log_level)?,
+        doubts: Vec::new(),
     })
 }
 
@@ -87,7 +92,7 @@ fn rule(item: Entry<'_>, may_name: bool) -> Result<Rule, Problem> {
     let known = if may_name { &known[..] } else { &known[..5] };
     let fields = item.fields(known)?;
     let rule = Rule {
-        exe: fields.read("exe", |entry| glob(entry, "a glob on the executable's path"))?,
+        exe: fields.read("exe", executable)?,
         cmdline: fields.read("cmdline", |entry| glob(entry, "a glob on the command line"))?,
         port: fields.read("port", |entry| narrow(entry, 1..=u64::from(u16::MAX)))?,
         pid: fields.read("pid", |entry| narrow(entry, 1..=4_194_304))?,
@@ -98,8 +103,17 @@ fn rule(item: Entry<'_>, may_name: bool) -> Result<Rule, Problem> {
     Ok(rule)
 }
 
+/// A bare name means the same as in `trace --exe`: the program in any directory.
+fn executable(entry: Entry<'_>) -> Result<Glob, Problem> {
+    let text = entry.text("a glob on the executable's path")?.trim_end_matches(LINE_BREAK);
+    let bare = !text.is_empty() && !text.contains('/') && !text.starts_with('*');
+    let glob = Glob::new(text).and_then(|glob| if bare { Glob::new(&format!("*/{text}")) } else { Ok(glob) });
+    glob.map_err(|error| entry.problem(error))
+}
+
 fn glob(entry: Entry<'_>, expected: &str) -> Result<Glob, Problem> {
-    Glob::new(entry.text(expected)?).map_err(|error| entry.problem(error))
+    let text = entry.text(expected)?.trim_end_matches(LINE_BREAK);
+    Glob::new(text).map_err(|error| entry.problem(error))
 }
 
 fn cgroup(entry: Entry<'_>) -> Result<String, Problem> {
@@ -306,6 +320,20 @@ fn query_parameters(section: Entry<'_>) -> Result<Vec<String>, Problem> {
         items.map(|item| Ok(item.text("the name of a query parameter")?.to_owned())).collect()
     })?;
     Ok(names.unwrap_or_default())
+}
+
+/// `trust: private`, `all`, `none`, or a list of networks, in which `private` may stand too.
+fn forwarded(section: Entry<'_>) -> Result<Forwarded, Problem> {
+    const EXPECTED: &str = "private, all, none, or a list of networks like [ private, 203.0.113.0/24 ]";
+    let fields = section.fields(&["trust"])?;
+    let entry = fields
+        .get("trust")
+        .ok_or_else(|| section.problem("trust is missing; say which peers are believed"))?;
+    let texts = match entry.list("") {
+        Ok(items) => items.map(|item| item.text(EXPECTED)).collect::<Result<Vec<_>, _>>()?,
+        Err(_) => vec![entry.text(EXPECTED)?],
+    };
+    Forwarded::parse(texts).map_err(|text| entry.problem(format_args!("expected {EXPECTED}, found {text:?}")))
 }
 
 fn instrumented(entry: Entry<'_>) -> Result<Instrumented, Problem> {

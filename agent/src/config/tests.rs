@@ -200,7 +200,7 @@ fn errors_of_the_whole_file() {
         ("# nothing\n", "2:1: the file is empty; `wirespan config default` prints one to start from"),
         (
             "- a\n",
-            "1:1: expected a mapping with select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, redaction, resource, log, found a list",
+            "1:1: expected a mapping with select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, forwarded, redaction, resource, log, found a list",
         ),
         (
             "export: { console: {} }\n",
@@ -230,11 +230,11 @@ fn errors_of_values() {
     for (section, expected) in [
         (
             "sellect: []",
-            "1:1: unknown key sellect; did you mean select? (known here: select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, redaction, resource, log)",
+            "1:1: unknown key sellect; did you mean select? (known here: select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, forwarded, redaction, resource, log)",
         ),
         (
             "zzzzzz: []",
-            "1:1: unknown key zzzzzz (known here: select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, redaction, resource, log)",
+            "1:1: unknown key zzzzzz (known here: select, exclude, export, metrics, capture, limits, causality, instrumented, correlation_headers, forwarded, redaction, resource, log)",
         ),
         ("select: []", &format!("1:9: select: {SELECT_HINT}")),
         ("select:", "1:7: select: expected a list of rules, found nothing"),
@@ -466,5 +466,25 @@ proptest! {
             .map(|(index, old)| if index == at { new } else { old })
             .collect();
         let _ = Config::parse("c.yaml", &changed);
+    }
+}
+
+#[test]
+fn whose_word_is_believed() {
+    let trust = |text: &str| parsed(&format!("{MINIMAL}forwarded: {{ trust: {text} }}\n")).forwarded;
+    assert_eq!(parsed(MINIMAL).forwarded, Forwarded::default());
+    assert_eq!(trust("private"), Forwarded::default());
+    assert_eq!(trust("none"), Forwarded::none());
+    assert_eq!(trust("[]"), Forwarded::none());
+    assert_eq!(
+        trust("[ private, 203.0.113.0/24 ]"),
+        Forwarded::parse(["private", "203.0.113.0/24"]).unwrap()
+    );
+    assert_eq!(trust("\"::/0\""), Forwarded::parse(["::/0"]).unwrap());
+    for (text, part) in
+        [("{}", "trust is missing"), ("{ trust: 10/8 }", "10/8"), ("{ trust: true }", "private")]
+    {
+        let error = error(&format!("{MINIMAL}forwarded: {text}\n"));
+        assert!(error.starts_with("c.yaml:3:") && error.contains(part), "{error}");
     }
 }

@@ -4,10 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use super::metrics::MetricsText;
+use super::{metrics::MetricsText, span_file::Change};
 use crate::pipeline::queue::Queue;
 
 /// Why a span did not get out.
@@ -58,6 +58,11 @@ pub(crate) struct Feed {
     dropped: [AtomicU64; DropReason::ALL.len()],
     failed_attempts: AtomicU64,
     early_traces: AtomicU64,
+    unreadable_answers: AtomicU64,
+    /// By `Change as usize`.
+    file_changes: [AtomicU64; Change::ALL.len()],
+    /// The destination shall be opened anew.
+    reopen: AtomicBool,
 }
 
 impl Feed {
@@ -69,6 +74,9 @@ impl Feed {
             dropped: Default::default(),
             failed_attempts: AtomicU64::new(0),
             early_traces: AtomicU64::new(0),
+            unreadable_answers: AtomicU64::new(0),
+            file_changes: Default::default(),
+            reopen: AtomicBool::new(false),
         }
     }
 
@@ -88,6 +96,25 @@ impl Feed {
     /// Traces that the console printed before their time because too many were held.
     pub(crate) fn add_early_traces(&self, traces: u64) {
         self.early_traces.fetch_add(traces, Ordering::Relaxed);
+    }
+
+    /// An answer of the collector that says success in a body which cannot be read.
+    pub(crate) fn add_unreadable_answer(&self) {
+        self.unreadable_answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_file_change(&self, change: Change) {
+        self.file_changes[change as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Asks the exporter to open its destination anew; it does so within its flush.
+    pub(crate) fn ask_reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for since the last call.
+    pub(crate) fn take_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn exported(&self) -> u64 {
@@ -151,6 +178,22 @@ impl Feed {
             &[exporter, ("reason", DropReason::QueueFull.name())],
             self.queue.dropped_notices(),
         );
+        if self.name == "otlp" {
+            out.counter(
+                "wirespan_export_unreadable_answers_total",
+                "Answers of the collector that took the spans in a body that is not OTLP.",
+                &[],
+                self.unreadable_answers.load(Ordering::Relaxed),
+            );
+        }
+        for change in Change::ALL.into_iter().filter(|_| self.name == "file") {
+            out.counter(
+                "wirespan_export_file_changes_total",
+                "Times that the span file was found moved or truncated, or was opened anew as asked (SIGHUP).",
+                &[("what", change.name())],
+                self.file_changes[change as usize].load(Ordering::Relaxed),
+            );
+        }
         if self.name == "console" {
             out.counter(
                 "wirespan_console_early_traces_total",

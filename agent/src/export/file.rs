@@ -2,22 +2,22 @@
 //!
 //! The file is appended to (mode 0640 when made: URLs are nobody else's business) and holds whole lines only: when a write
 //! fails, what it wrote is cut off again, its spans are counted as dropped, and the next write is tried as if nothing had
-//! been. If the agent is killed in the middle of a write, the next start ends the torn line before it appends. Rotate with
-//! copytruncate.
+//! been. If the agent is killed in the middle of a write, the next start ends the torn line before it appends. What happens
+//! when others move, delete or truncate the file is the matter of [`span_file`](super::span_file).
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use super::span_file::FileError;
 use super::{
     feed::{DropReason, Feed},
     json::LineWriter,
     resource::HostResource,
+    span_file::{Change, SpanFile},
 };
 use crate::pipeline::queue::{DEFAULT_CAPACITY, Next, Piece};
 
@@ -44,23 +44,6 @@ impl FileSettings {
     }
 }
 
-/// Why the span file cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    #[error(
-        "the directory of the span file {path} does not exist: create {parent} or set another `export.file.path`"
-    )]
-    NoDirectory { path: PathBuf, parent: PathBuf },
-    #[error("the span file {path} is a directory: set `export.file.path` to a file")]
-    IsDirectory { path: PathBuf },
-    #[error(
-        "no permission to write the span file {path}: change its owner or mode, or set another `export.file.path`"
-    )]
-    Denied { path: PathBuf },
-    #[error("cannot open the span file {path}: {source}")]
-    Open { path: PathBuf, source: io::Error },
-}
-
 /// Where lines go: whole or not at all.
 pub(crate) trait Lines {
     /// Writes `lines`, which end with a line feed.
@@ -69,89 +52,26 @@ pub(crate) trait Lines {
     /// When not all could be written; then the destination has been restored as far as it allows.
     fn append(&mut self, lines: &[u8]) -> io::Result<()>;
 
+    /// Sees to it that the next write goes to where the destination's name points; what has happened to it, if anything.
+    ///
+    /// # Errors
+    /// When there is no such place now.
+    fn follow(&mut self) -> io::Result<Option<Change>> {
+        Ok(None)
+    }
+
+    /// Opens the destination anew, as after log rotation.
+    ///
+    /// # Errors
+    /// When it cannot be opened; then it is tried again with the next write.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether nobody will ever read what is written from now on.
     fn closed(&self) -> bool {
         false
     }
-}
-
-/// A file opened for appending.
-#[derive(Debug)]
-pub(crate) struct SpanFile {
-    file: File,
-    /// The last line of a destination that cannot be truncated (a pipe) is torn.
-    torn: bool,
-}
-
-impl SpanFile {
-    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
-            return Err(FileError::NoDirectory { path: path.into(), parent: parent.into() });
-        }
-        // Reading is for the look at the last byte; without the right to read there is no look.
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o640);
-        let opened = options.clone().read(true).open(path).or_else(|_| options.open(path));
-        let mut file = opened.map_err(|source| match source.kind() {
-            ErrorKind::IsADirectory => FileError::IsDirectory { path: path.into() },
-            ErrorKind::PermissionDenied => FileError::Denied { path: path.into() },
-            _ => FileError::Open { path: path.into(), source },
-        })?;
-        let torn = ends_in_the_middle_of_a_line(&mut file).unwrap_or(false);
-        Ok(Self { file, torn })
-    }
-
-    /// Cuts off what a failed write left behind.
-    fn restore(&mut self, whole: Option<u64>) {
-        let restored = whole.is_some_and(|length| self.file.set_len(length).is_ok());
-        if !restored {
-            self.torn = true;
-        }
-    }
-}
-
-/// Whether a regular file lacks its last line feed, because an earlier run was killed while it wrote.
-fn ends_in_the_middle_of_a_line(file: &mut File) -> io::Result<bool> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() == 0 {
-        return Ok(false);
-    }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(last[0] != b'\n')
-}
-
-impl Lines for SpanFile {
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        // Asked every time, since others (log rotation) may have truncated the file.
-        let metadata = self.file.metadata()?;
-        let whole = metadata.is_file().then_some(metadata.len());
-        if self.torn {
-            self.file.write_all(b"\n")?;
-            self.torn = false;
-        }
-        let (written, result) = write_counted(&mut self.file, lines);
-        if result.is_err() && written > 0 {
-            self.restore(whole);
-        }
-        result
-    }
-}
-
-/// Writes all of `bytes`; on an error, tells how many were written before.
-fn write_counted(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
-    let mut written = 0;
-    while written < bytes.len() {
-        match file.write(&bytes[written..]) {
-            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
-            Ok(count) => written += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return (written, Err(error)),
-        }
-    }
-    (written, Ok(()))
 }
 
 /// The exporter: takes batches from its feed, writes lines to its destination.
@@ -213,6 +133,9 @@ impl<L: Lines> LineExporter<L> {
                 Next::Idle => self.flush(),
                 Next::Closed => return self.flush(),
             }
+            if self.feed.take_reopen() {
+                self.reopen();
+            }
             if self.destination.closed() {
                 return;
             }
@@ -233,7 +156,7 @@ impl<L: Lines> LineExporter<L> {
         if self.buffered == 0 {
             return;
         }
-        let result = self.destination.append(&self.buffer);
+        let result = self.follow().and_then(|()| self.destination.append(&self.buffer));
         self.buffer.clear();
         let spans = std::mem::take(&mut self.buffered);
         match result {
@@ -246,6 +169,33 @@ impl<L: Lines> LineExporter<L> {
                 self.feed.add_dropped(DropReason::Write, spans);
                 self.failed(&error, spans);
             }
+        }
+    }
+
+    fn follow(&mut self) -> io::Result<()> {
+        let Some(change) = self.destination.follow()? else { return Ok(()) };
+        self.feed.add_file_change(change);
+        // Told when it was not the agent's own failure that has passed.
+        if self.failing.is_none() {
+            match change {
+                Change::Moved => tracing::warn!(
+                    destination = self.name,
+                    "the file was moved or deleted: spans go to a new one of its name"
+                ),
+                Change::Truncated | Change::Asked => {
+                    tracing::info!(destination = self.name, "the file was truncated: spans are appended");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was asked for by a signal: what waits goes to the old file, the rest to the one that the path names now.
+    fn reopen(&mut self) {
+        self.flush();
+        match self.destination.reopen() {
+            Ok(()) => self.feed.add_file_change(Change::Asked),
+            Err(error) => self.failed(&error, 0),
         }
     }
 

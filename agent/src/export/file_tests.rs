@@ -2,10 +2,15 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    io::{ErrorKind, Read as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt},
+    path::Path,
     process::Command,
     sync::{Arc, Mutex},
+    thread,
 };
+
+use nix::{sys::stat::Mode, unistd::mkfifo};
 
 use super::*;
 use crate::{
@@ -121,6 +126,109 @@ fn copytruncate_by_others_does_no_harm() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
 }
 
+/// As the exporter does it: looks where the path leads, then writes.
+fn write(file: &mut SpanFile, line: &str) -> io::Result<Option<Change>> {
+    let change = file.follow()?;
+    file.append(line.as_bytes())?;
+    Ok(change)
+}
+
+#[test]
+fn a_file_that_others_move_delete_or_truncate_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spans.jsonl");
+    let aside = directory.path().join("spans.jsonl.1");
+    let mut file = SpanFile::open(&path).unwrap();
+    assert_eq!(write(&mut file, "1\n").unwrap(), None);
+    assert_eq!(write(&mut file, "2\n").unwrap(), None);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(write(&mut file, "3\n").unwrap(), Some(Change::Moved));
+    fs::rename(&path, &aside).unwrap();
+    assert_eq!(write(&mut file, "4\n").unwrap(), Some(Change::Moved));
+    assert_eq!(fs::read_to_string(&aside).unwrap(), "3\n");
+    // Rotation that makes the new file itself.
+    fs::rename(&path, &aside).unwrap();
+    fs::write(&path, "").unwrap();
+    assert_eq!(write(&mut file, "5\n").unwrap(), Some(Change::Moved));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "5\n");
+    fs::write(&path, "").unwrap();
+    assert_eq!(write(&mut file, "6\n").unwrap(), Some(Change::Truncated));
+    assert_eq!(write(&mut file, "7\n").unwrap(), None);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "6\n7\n");
+}
+
+#[test]
+fn a_directory_that_is_gone_for_a_while_costs_what_came_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let (parent, path) = (directory.path().join("logs"), directory.path().join("logs/spans.jsonl"));
+    fs::create_dir(&parent).unwrap();
+    let feed = feed();
+    let settings = FileSettings::new(path.clone());
+    let mut exporter = LineExporter::open(&settings, HostResource::default(), Arc::clone(&feed)).unwrap();
+    exporter.flush_after = Duration::ZERO;
+    let mut give = |count: usize| {
+        feed.queue.push(spans(count));
+        let Next::Piece(piece) = feed.queue.try_next(100) else { panic!("just pushed") };
+        exporter.take(&piece);
+    };
+    give(1);
+    fs::remove_dir_all(&parent).unwrap();
+    give(2);
+    give(4);
+    assert_eq!((feed.exported(), feed.dropped(DropReason::Write)), (1, 6));
+    fs::create_dir(&parent).unwrap();
+    give(8);
+    assert_eq!((feed.exported(), feed.dropped(DropReason::Write)), (9, 6));
+    assert_eq!(spans_in(&path), 8);
+}
+
+#[test]
+fn a_file_is_opened_anew_when_asked_also_without_spans() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spans.jsonl");
+    let feed = feed();
+    let settings = FileSettings::new(path.clone());
+    let exporter = LineExporter::open(&settings, HostResource::default(), Arc::clone(&feed)).unwrap();
+    fs::rename(&path, directory.path().join("old")).unwrap();
+    feed.ask_reopen();
+    let running = thread::spawn(move || exporter.run());
+    while !path.exists() {
+        thread::sleep(Duration::from_millis(2));
+    }
+    feed.queue.close();
+    running.join().unwrap();
+    let mut metrics = crate::export::metrics::MetricsText::default();
+    feed.collect(&mut metrics);
+    assert!(metrics.finish().contains("wirespan_export_file_changes_total{what=\"asked\"} 1\n"));
+}
+
+#[test]
+fn a_pipe_takes_spans_while_it_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipe");
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    let mut file = SpanFile::open(&path).unwrap();
+    let unread = write(&mut file, "1\n").unwrap_err();
+    assert!(unread.to_string().contains("nobody reads"), "{unread}");
+    let reader = || fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    let mut first = reader();
+    assert_eq!(write(&mut file, "2\n").unwrap(), None);
+    let mut text = [0; 2];
+    first.read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"2\n");
+    // More than a pipe holds, and its reader sleeps: the exporter must not.
+    let much = "x".repeat(1 << 20) + "\n";
+    assert_eq!(write(&mut file, &much).unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(first);
+    assert_eq!(write(&mut file, "3\n").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    let mut second = reader();
+    write(&mut file, "4\n").unwrap();
+    drop(file);
+    let mut text = String::new();
+    second.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "4\n");
+}
+
 #[test]
 fn errors_say_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
@@ -130,6 +238,10 @@ fn errors_say_what_to_do() {
     assert!(error.to_string().contains("create "), "{error}");
     let error = SpanFile::open(directory.path()).unwrap_err();
     assert!(matches!(error, FileError::IsDirectory { .. }), "{error}");
+    let socket = directory.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let error = SpanFile::open(&socket).unwrap_err();
+    assert!(matches!(error, FileError::IsSocket { .. }), "{error}");
 }
 
 /// A destination that fails as told.

@@ -8,8 +8,10 @@ mod feed;
 pub mod file;
 mod json;
 pub mod metrics;
+pub mod metrics_server;
 pub mod otlp;
 mod resource;
+mod span_file;
 
 use std::{fmt, io, sync::Arc, thread, time::Duration};
 
@@ -33,7 +35,7 @@ pub use self::{
 };
 use crate::pipeline::queue::Batch;
 
-/// Which exporters run, and how. The metrics endpoint is started apart: [`metrics::MetricsServer::start`].
+/// Which exporters run, and how. The metrics endpoint is started apart: [`metrics_server::MetricsServer::start`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     pub otlp: Option<OtlpSettings>,
@@ -203,6 +205,13 @@ impl Sender {
     pub fn send_waiting(&self, batch: &Batch) {
         for feed in &self.feeds {
             feed.queue.push_waiting(batch.clone());
+        }
+    }
+
+    /// Asks the span file's exporter to open it anew, as log rotation wants it; done within half a second.
+    pub fn reopen(&self) {
+        for feed in &self.feeds {
+            feed.ask_reopen();
         }
     }
 

@@ -1,18 +1,21 @@
 //! The engine: every event goes to the trace layer and, if it concerns a connection, to its parser; what the parser says
 //! goes to the trace layer; spans come out. Single-threaded, without a clock: the same events give the same spans.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Closed, ConnectionId, Direction, Event, Feedback, LocalClosed, Opened, Timestamp, Transfer},
+    event::{
+        Closed, ConnectionId, Direction, Event, Feedback, LocalClosed, Opened, Timestamp, Transfer, Withheld,
+    },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
-    trace::{self, Tracer, span::Traced},
+    trace::{self, Figures, Standing, Tracer, span::Traced},
 };
 
 use super::{
     connections::{Bounds, Connections, Eviction},
+    services::Services,
     tally::Tally,
 };
 
@@ -55,14 +58,26 @@ pub struct Engine {
     output: Output,
     feedback: Vec<Feedback>,
     tally: Tally,
+    services: Services,
     next_idle_search: Timestamp,
+}
+
+/// How far the processes of a service are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceStanding {
+    /// `other`: all beyond the bound.
+    pub service: Arc<str>,
+    /// Processes, by `Standing as usize`.
+    pub standings: [u64; Standing::ALL.len()],
+    /// The sums of theirs.
+    pub figures: Figures,
 }
 
 impl Engine {
     /// An engine that has seen nothing; the first events should be the clock and the run key.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let interest = Interest::in_fields(&settings.trace.correlation_headers);
+        let interest = Interest::in_fields(settings.trace.wanted_fields());
         Self {
             tracer: Tracer::new(settings.trace),
             connections: Connections::new(Bounds {
@@ -75,11 +90,13 @@ impl Engine {
             output: Output { interest, ..Output::default() },
             feedback: Vec::new(),
             tally: Tally::default(),
+            services: Services::default(),
         }
     }
 
     /// Takes one event.
     pub fn feed(&mut self, event: &Event<'_>) {
+        self.settle(event);
         self.tally.count(event);
         let weighed = self.tracer.weighed(event);
         let event = weighed.as_ref().unwrap_or(event);
@@ -138,6 +155,44 @@ impl Engine {
     #[must_use]
     pub fn standings(&self, limit: usize) -> (Vec<trace::ProcessStanding>, usize) {
         self.tracer.standings(limit)
+    }
+
+    /// The same by service, of the processes in `standings`.
+    pub fn service_standings(&mut self, standings: &[trace::ProcessStanding]) -> Vec<ServiceStanding> {
+        let mut all: Vec<ServiceStanding> = Vec::new();
+        for process in standings {
+            let service = self.services.label(&process.service);
+            let index = all.iter().position(|one| one.service == service).unwrap_or_else(|| {
+                all.push(ServiceStanding {
+                    service,
+                    standings: Default::default(),
+                    figures: Figures::default(),
+                });
+                all.len() - 1
+            });
+            all[index].standings[process.standing as usize] += 1;
+            all[index].figures.add(&process.figures);
+        }
+        all
+    }
+
+    /// Calls whose bytes were withheld, by reason and service, since start.
+    pub fn withheld_by_service(&mut self) -> BTreeMap<(Withheld, Arc<str>), u64> {
+        let Self { tally, tracer, services, .. } = self;
+        tally.withheld_by_service(|pid| services.label(&tracer.service(pid)))
+    }
+
+    /// What is counted for a process becomes its service's before the process ends or becomes another.
+    fn settle(&mut self, event: &Event<'_>) {
+        let pid = match event {
+            Event::Exit { pid, .. } => *pid,
+            Event::Process { facts, .. } => facts.pid,
+            _ => return,
+        };
+        if self.tally.withholds(pid) {
+            let service = self.services.label(&self.tracer.service(pid));
+            self.tally.settle(pid, &service);
+        }
     }
 
     /// Bytes that all connections buffer now.

@@ -8,9 +8,10 @@ mod properties;
 pub mod queue;
 #[cfg(test)]
 pub(crate) mod samples;
+mod services;
 mod tally;
 
 pub use connections::Eviction;
-pub use engine::{Engine, Settings};
+pub use engine::{Engine, ServiceStanding, Settings};
 pub use line::Pipeline;
 pub use tally::{LedgerTotals, Tally, WithheldKey};

@@ -1,14 +1,16 @@
 //! What the pipeline counts: events, bytes, what was withheld and by whom, and the ledger's totals.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use rustc_hash::FxHashMap;
 
-use super::connections::Eviction;
+use super::{connections::Eviction, services::OTHER};
 use crate::{
     event::{Event, Withheld},
     stream::Ledger,
 };
 
-/// Most processes for which withheld calls are counted apart; the others share one count (pid 0).
+/// Most processes and reasons for which withheld calls are counted apart; the others share one count (pid 0).
 const WITHHELD_KEYS: usize = 1024;
 
 /// Whose calls, and why their bytes were not captured.
@@ -66,7 +68,10 @@ pub struct Tally {
     /// Connections that made room for others, and why.
     evicted: [u64; Eviction::ALL.len()],
     pub ledger: LedgerTotals,
+    /// Of processes that run.
     withheld: FxHashMap<WithheldKey, u64>,
+    /// Of processes that have ended or become something else, by service.
+    settled: BTreeMap<(Withheld, Arc<str>), u64>,
 }
 
 impl Tally {
@@ -97,7 +102,37 @@ impl Tally {
         Eviction::ALL.into_iter().map(|reason| (reason, self.evicted[reason as usize]))
     }
 
-    /// Withheld calls by reason and process, sorted.
+    /// Withheld calls by reason and service, of all processes since start.
+    pub(super) fn withheld_by_service(
+        &self,
+        mut service: impl FnMut(u32) -> Arc<str>,
+    ) -> BTreeMap<(Withheld, Arc<str>), u64> {
+        let mut all = self.settled.clone();
+        for (key, count) in &self.withheld {
+            let service = if key.pid == 0 { OTHER.into() } else { service(key.pid) };
+            *all.entry((key.reason, service)).or_default() += count;
+        }
+        all
+    }
+
+    /// Whether something is counted for this process.
+    pub(super) fn withholds(&self, pid: u32) -> bool {
+        !self.withheld.is_empty()
+            && Withheld::ALL
+                .into_iter()
+                .any(|reason| self.withheld.contains_key(&WithheldKey { reason, pid }))
+    }
+
+    /// The process ends, or is no longer what it was: its counts become those of its service, and make room.
+    pub(super) fn settle(&mut self, pid: u32, service: &Arc<str>) {
+        for reason in Withheld::ALL {
+            if let Some(count) = self.withheld.remove(&WithheldKey { reason, pid }) {
+                *self.settled.entry((reason, Arc::clone(service))).or_default() += count;
+            }
+        }
+    }
+
+    /// Withheld calls by reason and running process, sorted.
     #[must_use]
     pub fn withheld(&self) -> Vec<(WithheldKey, u64)> {
         let mut all: Vec<_> = self.withheld.iter().map(|(key, count)| (*key, *count)).collect();

@@ -3,6 +3,9 @@
 
 use compact_str::CompactString;
 
+/// Most fields of one head that are given as they are.
+pub const MOST_FIELDS: usize = 16;
+
 /// Set by the caller, in force for the heads that are read from then on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interest {
@@ -16,8 +19,9 @@ pub struct Interest {
 impl Interest {
     /// Fields to be given as they are, by name in any case.
     #[must_use]
-    pub fn in_fields(names: &[String]) -> Self {
-        let fields: Vec<CompactString> = names.iter().map(|name| name.to_ascii_lowercase().into()).collect();
+    pub fn in_fields<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let fields: Vec<CompactString> =
+            names.into_iter().map(|name| name.to_ascii_lowercase().into()).collect();
         let letters =
             fields.iter().filter_map(|name| name.as_bytes().first()).fold(0, |all, it| all | bit(*it));
         Self { content: false, fields, letters }

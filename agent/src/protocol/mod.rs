@@ -8,7 +8,7 @@ mod limits;
 mod otlp;
 
 pub use connection::Connection;
-pub use interest::Interest;
+pub use interest::{Interest, MOST_FIELDS};
 pub use limits::{Counters, Limits};
 
 use compact_str::CompactString;

@@ -134,6 +134,8 @@ counters! {
     invalid_traceparents: "wirespan_trace_invalid_headers_total" ["header" = "traceparent"];
     /// `tracestate` headers that were dropped or cut.
     invalid_tracestates: "wirespan_trace_invalid_headers_total" ["header" = "tracestate"];
+    /// Requests whose proxy said for whom it asks in fields that cannot be read, or in too many.
+    invalid_forwarded: "wirespan_trace_invalid_headers_total" ["header" = "forwarded"];
     /// Threads whose inputs were forgotten to make room.
     inputs_forgotten: "wirespan_trace_inputs_forgotten_total";
     /// Requests and calls whose content was forgotten within a minute to make room.

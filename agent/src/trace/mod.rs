@@ -22,6 +22,7 @@ mod errors;
 mod exchange;
 mod exchanges;
 mod flow;
+mod forwarded;
 mod identifiers;
 mod instrumented;
 mod lifetime;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 
 pub use causality::Rules as CausalityRules;
 pub use counters::{Counters, Sample};
+pub use forwarded::Forwarded;
 pub use instrumented::Instrumented;
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
 pub(crate) use semantics::address_text;
@@ -122,7 +124,12 @@ impl Tracer {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            semantics: Semantics { limits: settings.text, redaction: settings.redaction.clone() },
+            semantics: Semantics {
+                limits: settings.text,
+                redaction: settings.redaction.clone(),
+                forwarded: settings.forwarded.clone(),
+                shown: settings.correlation_headers.clone(),
+            },
             identifiers: Identifiers::new(&[0; 16]),
             unix_offset: 0,
             now: Timestamp::default(),

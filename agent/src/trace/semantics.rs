@@ -11,11 +11,12 @@ use compact_str::{CompactString, ToCompactString as _};
 use super::{
     counters::Counters,
     errors,
+    forwarded::{Client, Forwarded, Told},
     redaction::{self, Redaction},
     settings::TextLimits,
     span::{Http, Span, SpanKind, Status},
 };
-use crate::protocol::{ExchangeEnd, Outcome, RequestHead};
+use crate::protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead};
 
 /// `http.request.method` of a method outside [`KNOWN_METHODS`].
 const OTHER_METHOD: &str = "_OTHER";
@@ -32,6 +33,9 @@ const HTTPS: &str = "https";
 pub(super) struct Semantics {
     pub(super) limits: TextLimits,
     pub(super) redaction: Redaction,
+    pub(super) forwarded: Forwarded,
+    /// Fields that become attributes, in lower case.
+    pub(super) shown: Vec<String>,
 }
 
 /// The span's name before anything is known of the request.
@@ -53,8 +57,10 @@ impl Semantics {
 
         let host = head.host.as_deref().map(str::trim).filter(|host| !host.is_empty());
         let target = Target::parse(&head.method, &head.target);
-        let authority = target.authority.or(host).map(without_userinfo);
-        let (server_address, server_port) = self.server(span, target.scheme, authority, counters);
+        let told = self.told(span, &head, counters);
+        let scheme = told.scheme.unwrap_or(target.scheme);
+        let authority = told.host.or(target.authority).or(host).map(without_userinfo);
+        let (server_address, server_port) = self.server(span, scheme, authority, counters);
         let path = target.path.map(|path| self.path(path, counters));
         let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
         let full_url = match span.kind {
@@ -62,7 +68,11 @@ impl Semantics {
             SpanKind::Server => None,
         };
         let (client_address, client_port) = match span.kind {
-            SpanKind::Server => (Some(address_text(span.peer.ip())), Some(span.peer.port())),
+            SpanKind::Server => match told.client {
+                Some(Client::Known(address, port)) => (Some(address_text(address)), port),
+                Some(Client::Hidden) => (None, None),
+                None => (Some(address_text(span.peer.ip())), Some(span.peer.port())),
+            },
             SpanKind::Client => (None, None),
         };
         span.http = Some(Http {
@@ -74,7 +84,7 @@ impl Semantics {
             path,
             query,
             full_url,
-            scheme: target.scheme,
+            scheme,
             status: None,
             version: version(head.version_minor),
             server_address,
@@ -85,11 +95,24 @@ impl Semantics {
             request_headers: head
                 .fields
                 .into_iter()
+                .filter(|(name, _)| self.shown.iter().any(|shown| shown == name.as_str()))
                 .map(|(name, value)| (name, limited(value, self.limits.header, counters)))
                 .collect(),
             request_body_size: None,
             response_body_size: None,
         });
+    }
+
+    /// What a proxy says for whom it asks, when it is believed.
+    fn told<'a>(&self, span: &Span, head: &'a RequestHead, counters: &mut Counters) -> Told<'a> {
+        if span.kind == SpanKind::Client {
+            return Told::default();
+        }
+        let Some(told) = self.forwarded.told(span.peer.ip(), &head.fields) else { return Told::default() };
+        // Of more fields than are kept the last would be missing, and that is the one that counts.
+        let too_many = head.fields.len() >= MOST_FIELDS;
+        counters.invalid_forwarded += u64::from(told.malformed || too_many);
+        if too_many { Told::default() } else { told }
     }
 
     /// `server.address` and `server.port`: of the URI, else of the connection's own end that serves.

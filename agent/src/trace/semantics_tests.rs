@@ -6,7 +6,12 @@ use super::*;
 use crate::{event::Thread, trace::settings::TextLimits};
 
 fn semantics() -> Semantics {
-    Semantics { limits: TextLimits::default(), redaction: Redaction::default() }
+    Semantics {
+        limits: TextLimits::default(),
+        redaction: Redaction::default(),
+        forwarded: Forwarded::default(),
+        shown: vec!["x-request-id".to_owned()],
+    }
 }
 
 fn span(kind: SpanKind) -> Span {
@@ -220,4 +225,57 @@ proptest::proptest! {
             let _ = http(kind, head(&method, &target, host.as_deref()));
         }
     }
+}
+
+/// Server address, port, scheme, client address and port.
+fn forwarded(peer: &str, lines: &[(&str, &str)]) -> (String, Http) {
+    let mut span = span(SpanKind::Server);
+    span.peer = peer.parse().unwrap();
+    let fields = lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let head = RequestHead { fields, ..head("GET", "/x", Some("inner:8080")) };
+    let mut counters = Counters::default();
+    semantics().request(&mut span, head, &mut counters);
+    let http = span.http.unwrap();
+    let text = |text: &Option<CompactString>| text.as_deref().unwrap_or("-").to_owned();
+    let port = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
+    let shown = format!(
+        "{} {} {} {} {} {}",
+        text(&http.server_address),
+        port(http.server_port),
+        http.scheme,
+        text(&http.client_address),
+        port(http.client_port),
+        counters.invalid_forwarded,
+    );
+    (shown, http)
+}
+
+#[test]
+fn what_proxies_say_of_the_client() {
+    let shop = [
+        ("x-forwarded-for", "203.0.113.7, 10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "shop.example"),
+        ("x-request-id", "7"),
+    ];
+    let (shown, http) = forwarded("127.0.0.1:4711", &shop);
+    assert_eq!(shown, "shop.example 443 https 203.0.113.7 - 0");
+    assert_eq!(http.request_headers, [("x-request-id".into(), "7".into())], "the others are no attributes");
+    assert_eq!(http.full_url, None);
+    let junk: Vec<_> = std::iter::repeat_n(("x-forwarded-for", "1.2.3.4"), 20).collect();
+    for (peer, lines, expected) in [
+        ("8.8.8.8:4711", &shop[..], "inner 8080 http 8.8.8.8 4711 0"),
+        ("127.0.0.1:4711", &[], "inner 8080 http 127.0.0.1 4711 0"),
+        ("10.0.0.1:4711", &[("x-forwarded-proto", "https")], "inner 8080 https 10.0.0.1 4711 0"),
+        ("10.0.0.1:4711", &[("forwarded", "for=_a;host=\"b:81\"")], "b 81 http - - 0"),
+        ("10.0.0.1:4711", &[("x-forwarded-for", "x")], "inner 8080 http 10.0.0.1 4711 1"),
+        ("10.0.0.1:4711", &junk, "inner 8080 http 10.0.0.1 4711 1"),
+        ("10.0.0.1:4711", &[("x-forwarded-for", "[2001:db8::1]:5")], "inner 8080 http 2001:db8::1 5 0"),
+    ] {
+        assert_eq!(forwarded(peer, lines).0, expected, "{peer} {lines:?}");
+    }
+    // A proxy's own call is not made for itself.
+    let head =
+        RequestHead { fields: vec![("x-forwarded-host".into(), "b".into())], ..head("GET", "/", Some("a")) };
+    assert_eq!(self::http(SpanKind::Client, head).1.server_address.as_deref(), Some("a"));
 }

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{causality::Rules, instrumented::Instrumented, redaction::Redaction};
+use super::{
+    causality::Rules,
+    forwarded::{self, Forwarded},
+    instrumented::Instrumented,
+    redaction::Redaction,
+};
 
 /// How far the trace layer may go in memory and in waiting. All times are event time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +49,9 @@ pub struct Settings {
     pub instrumented: Instrumented,
     /// Fields of requests that become attributes, in lower case. Default `x-request-id`.
     pub correlation_headers: Vec<String>,
+    /// Which peers are believed when they say for whom they ask. Logs that do not say were made without.
+    #[serde(default = "Forwarded::none")]
+    pub forwarded: Forwarded,
     /// Limits of texts.
     pub text: TextLimits,
     /// What is replaced in URLs.
@@ -70,9 +78,18 @@ impl Default for Settings {
             causality: Rules::default(),
             instrumented: Instrumented::default(),
             correlation_headers: vec!["x-request-id".to_owned()],
+            forwarded: Forwarded::default(),
             text: TextLimits::default(),
             redaction: Redaction::default(),
         }
+    }
+}
+
+impl Settings {
+    /// The fields of requests that spans are made of besides those that every span needs.
+    pub(crate) fn wanted_fields(&self) -> impl Iterator<Item = &str> {
+        let forwarded = forwarded::FIELDS.into_iter().filter(|_| self.forwarded.believes_any());
+        self.correlation_headers.iter().map(String::as_str).chain(forwarded)
     }
 }
 

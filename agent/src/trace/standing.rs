@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{Tracer, exchange::Key, span::SpanKind};
+use crate::event::UNKNOWN_SERVICE;
 
 /// A process that has made calls, as causality sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,11 @@ macro_rules! figures {
             #[must_use]
             pub const fn list(&self) -> [(&'static str, u64); 10] {
                 [$(($name, self.$field)),+]
+            }
+
+            /// Adds those of another process.
+            pub const fn add(&mut self, other: &Self) {
+                $(self.$field += other.$field;)+
             }
 
             /// Sets the one of this name; `false` when there is none.
@@ -130,6 +136,13 @@ impl fmt::Display for ProcessStanding {
 }
 
 impl Tracer {
+    /// The name of a process's service; that of an unknown one when nothing is known of the process.
+    #[must_use]
+    pub fn service(&self, pid: u32) -> Arc<str> {
+        let known = self.processes.get(pid).map(|process| Arc::clone(&process.facts.service_name));
+        known.unwrap_or_else(|| UNKNOWN_SERVICE.into())
+    }
+
     /// The processes that have made calls, those with most calls first, at most `limit` of them; and how many there are.
     #[must_use]
     pub fn standings(&self, limit: usize) -> (Vec<ProcessStanding>, usize) {

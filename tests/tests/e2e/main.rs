@@ -11,6 +11,7 @@ mod goroutines;
 mod harm;
 mod matrix;
 mod messages;
+mod operators;
 mod peers;
 mod processes;
 mod replay;

@@ -6,9 +6,12 @@ mod hazard;
 mod process;
 mod running;
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use serde::Serialize;
 
+use super::stdout;
 use crate::source::kernel::{HookState, KernelSource, LadderReport, Rung, Settings};
 use check::{Check, Verdict};
 
@@ -52,9 +55,9 @@ pub(super) fn doctor_of(json: bool, pid: u32, metrics: &str) -> Result<bool> {
 pub(super) fn doctor(json: bool, rung: Option<Rung>, metrics: &str) -> Result<bool> {
     let report = examine(rung, metrics);
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        stdout::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
-        print(&report);
+        stdout::print(&text(&report)?)?;
     }
     Ok(report.works)
 }
@@ -106,40 +109,46 @@ impl From<crate::source::kernel::HookReport> for Hook {
     }
 }
 
-fn print(report: &Report) {
-    println!("wirespan {} doctor", env!("CARGO_PKG_VERSION"));
+/// The report for people.
+fn text(report: &Report) -> Result<String> {
+    let mut out = String::new();
+    writeln!(out, "wirespan {} doctor", env!("CARGO_PKG_VERSION"))?;
     for check in &report.checks {
-        println!("  {check}");
+        writeln!(out, "  {check}")?;
     }
-    println!("hooks (rung in use: {}):", report.rung.as_deref().unwrap_or("none"));
+    writeln!(out, "hooks (rung in use: {}):", report.rung.as_deref().unwrap_or("none"))?;
     for hook in &report.hooks {
         let mark = if hook.attached { "yes" } else { "no " };
-        print!("  {mark}  {:<10} {}", hook.rung, hook.name);
+        write!(out, "  {mark}  {:<10} {}", hook.rung, hook.name)?;
         match (&hook.reason, &hook.without) {
-            (Some(reason), Some(without)) => println!(": {reason}; without it: {without}"),
-            (Some(reason), None) => println!(": {reason}"),
-            (None, _) => println!(),
+            (Some(reason), Some(without)) => writeln!(out, ": {reason}; without it: {without}")?,
+            (Some(reason), None) => writeln!(out, ": {reason}")?,
+            (None, _) => writeln!(out)?,
         }
     }
     for rejected in &report.rejected {
-        println!("  not taken: {}: {}", rejected.rung, rejected.reason);
+        writeln!(out, "  not taken: {}: {}", rejected.rung, rejected.reason)?;
     }
-    println!("hazards:");
+    writeln!(out, "hazards:")?;
     for hazard in &report.hazards {
-        println!("  {hazard}");
+        writeln!(out, "  {hazard}")?;
     }
     match &report.running_agent {
-        None => println!("running agent: none answers (give its address with --metrics)"),
-        Some(lines) if lines.is_empty() => println!("running agent: nothing withheld, nothing untraced"),
+        None => writeln!(out, "running agent: none answers (give its address with --metrics)")?,
+        Some(lines) if lines.is_empty() => {
+            writeln!(out, "running agent: nothing withheld, nothing untraced")?;
+        }
         Some(lines) => {
-            println!("running agent, calls whose bytes could not be read and what was not traced:");
+            writeln!(out, "running agent, calls whose bytes could not be read and what was not traced:")?;
             for line in lines {
-                println!("  {line}");
+                writeln!(out, "  {line}")?;
             }
         }
     }
-    println!(
+    writeln!(
+        out,
         "{}",
         if report.works { "tracing works" } else { "tracing does NOT work: see the lines marked no" }
-    );
+    )?;
+    Ok(out)
 }

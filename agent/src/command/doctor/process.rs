@@ -1,9 +1,11 @@
 //! `wirespan doctor --pid N`: how far a running agent believes a process, and which of its bytes it could not read.
 
+use std::fmt::Write as _;
+
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::running;
+use super::{super::stdout, running};
 use crate::trace::ProcessStanding;
 
 /// Prints what the agent at `metrics` says of the process; false when it has seen no call of it.
@@ -15,21 +17,25 @@ pub(super) fn doctor(json: bool, pid: u32, metrics: &str) -> Result<bool> {
         );
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&as_json(pid, &told))?);
+        stdout::print(&format!("{}\n", serde_json::to_string_pretty(&as_json(pid, &told))?))?;
     } else {
-        print(pid, &told);
+        stdout::print(&text(pid, &told)?)?;
     }
     Ok(told.standing.is_some())
 }
 
-fn print(pid: u32, told: &running::Process) {
+fn text(pid: u32, told: &running::Process) -> Result<String> {
+    let mut out = String::new();
     match &told.standing {
-        Some(standing) => println!("{standing}"),
-        None => println!("process {pid}: the agent has seen no call of it (or 64 others have made more)"),
+        Some(standing) => writeln!(out, "{standing}")?,
+        None => {
+            writeln!(out, "process {pid}: the agent has seen no call of it (or 64 others have made more)")?;
+        }
     }
     for line in &told.unreadable {
-        println!("  not read: {line}");
+        writeln!(out, "  not read: {line}")?;
     }
+    Ok(out)
 }
 
 fn as_json(pid: u32, told: &running::Process) -> Value {

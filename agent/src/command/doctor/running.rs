@@ -24,7 +24,7 @@ const TOLD: [&str; 4] = [
 
 /// The non-zero lines of these metrics; `None` when no agent answers at `address`.
 pub(super) fn unreadable(address: &str) -> Option<Vec<String>> {
-    ask(address).map(|answer| lines(&answer))
+    ask(address, "/metrics").map(|answer| lines(&answer))
 }
 
 /// What a running agent says of a process.
@@ -37,18 +37,18 @@ pub(super) struct Process {
 
 /// What is known of a process; `None` when no agent answers.
 pub(super) fn process(address: &str, pid: u32) -> Option<Process> {
-    let answer = ask(address)?;
+    let answer = ask(address, "/processes")?;
     let own = format!("pid=\"{pid}\"");
     let unreadable = lines(&answer).into_iter().filter(|line| line.contains(&own)).collect();
     Some(Process { standing: standing_in(&answer, pid), unreadable })
 }
 
-/// The text of the metrics.
-fn ask(address: &str) -> Option<String> {
+/// The text of a page.
+fn ask(address: &str, path: &str) -> Option<String> {
     let address = address.to_socket_addrs().ok()?.next()?;
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
     stream.set_read_timeout(Some(TIMEOUT)).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.take(LIMIT).read_to_string(&mut answer).ok()?;
     answer.starts_with("HTTP/1.1 200").then_some(answer)

@@ -14,7 +14,7 @@ use crate::{
     export::{Exporters, HostResource},
     pipeline,
     source::log::{
-        RecorderSettings,
+        Output, RecorderSettings,
         redact::Masker,
         samples::{self, Owned},
     },
@@ -167,7 +167,7 @@ fn to_file(path: PathBuf) -> export::Settings {
 /// What the session does, without a kernel: records and exports. Gives the exported bytes and the log's path.
 fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) {
     let (log, spans) = (directory.join("log"), directory.join("live.jsonl"));
-    let settings = RecorderSettings { path: log.clone(), max_bytes: u64::MAX, redact };
+    let settings = RecorderSettings { output: Output::File(log.clone()), max_bytes: u64::MAX, redact };
     let pipeline = pipeline::Settings::default();
     let recorder = Recording::new(settings, host()).start(About::default(), pipeline.clone()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

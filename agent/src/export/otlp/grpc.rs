@@ -26,6 +26,9 @@ use super::{
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
+const WRONG_PORT: &str =
+    "; does the port speak OTLP/HTTP? Set protocol: http/protobuf, or the collector's gRPC port (4317)";
+
 type Inner = tonic::client::Grpc<Client<HttpsConnector<HttpConnector>, tonic::body::Body>>;
 
 /// A gRPC client over pooled HTTP/2 connections.
@@ -95,14 +98,29 @@ fn metadata(settings: &OtlpSettings) -> Result<MetadataMap, OtlpError> {
     Ok(metadata)
 }
 
+/// What a connection shows when its other end knows HTTP/1.1 alone: no frames of HTTP/2.
+fn not_http2(mut reason: String) -> String {
+    if reason.contains("frame with invalid size")
+        || reason.contains("PROTOCOL_ERROR")
+        || reason.contains("http2")
+    {
+        reason.push_str(WRONG_PORT);
+    }
+    reason
+}
+
 /// Which failures may pass (OTLP specification, "Failures", OTLP/gRPC).
 fn classify(status: &Status) -> SendError {
     if let Some(cause) = status.source() {
         // Not an answer: no connection, or it broke.
-        return SendError::Retryable { asked: None, reason: with_causes(cause) };
+        return SendError::Retryable { asked: None, reason: not_http2(with_causes(cause)) };
     }
     let asked = retry_delay(status.details());
-    let reason = format!("grpc status {:?}: {}", status.code(), for_log(status.message()));
+    let mut reason = format!("grpc status {:?}: {}", status.code(), for_log(status.message()));
+    if status.code() == Code::Unimplemented || status.message().contains("HTTP status code") {
+        // Tonic's words for an answer of a server that knows HTTP/2, but not gRPC.
+        reason.push_str(WRONG_PORT);
+    }
     match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded

@@ -7,9 +7,9 @@ use std::{
 };
 
 use flate2::{Compression as Level, write::GzEncoder};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::{
-    HeaderMap, Method, Request, StatusCode, Uri,
+    HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::{Bytes, Incoming},
     header::{self, HeaderName, HeaderValue},
 };
@@ -18,17 +18,20 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
+use tokio::time::timeout;
 
 use super::{
+    answer::{self, Body, MAX_ANSWER, accepted, hint, redirected},
     grpc::RpcStatus,
     settings::{Compression, OtlpSettings},
     transport::{Accepted, OtlpError, SendError, USER_AGENT, connector, for_log, with_causes},
 };
 
-/// Bytes of an answer that are read; a longer one is not from a collector.
-const MAX_ANSWER: usize = 64 * 1_024;
+/// How long the body of an answer may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(2);
+/// Redirections that are followed for one request.
+const MAX_REDIRECTIONS: usize = 3;
 
 /// An HTTP client over pooled connections.
 pub(super) struct Http {
@@ -73,7 +76,7 @@ impl Http {
     }
 
     pub(super) async fn send(&self, body: Bytes) -> Result<Accepted, SendError> {
-        match tokio::time::timeout(self.timeout, self.post(body)).await {
+        match timeout(self.timeout, self.post(body)).await {
             Ok(result) => result,
             Err(_) => Err(SendError::Retryable {
                 asked: None,
@@ -82,25 +85,53 @@ impl Http {
         }
     }
 
+    /// Sends the body, also to where the endpoint has moved (RFC 9110 section 15.4.8 and 15.4.9: the same request).
     async fn post(&self, body: Bytes) -> Result<Accepted, SendError> {
+        let mut target = self.target.clone();
+        for hop in 0.. {
+            let response = self.request(&target, body.clone()).await?;
+            let (head, body) = response.into_parts();
+            let status = head.status;
+            // The head says what became of the spans: a body that does not end must not have them sent again.
+            let answer = timeout(BODY_PATIENCE, read(body)).await.unwrap_or_else(|_| Body {
+                cut: Some(format!("it does not end within {} s", BODY_PATIENCE.as_secs())),
+                ..Body::default()
+            });
+            if status.is_success() {
+                return Ok(accepted(&head.headers, &answer));
+            }
+            let location = head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let next = location.filter(|_| matches!(status.as_u16(), 307 | 308) && hop < MAX_REDIRECTIONS);
+            if let Some(next) = next.and_then(|location| redirected(&target, location)) {
+                target = next;
+                continue;
+            }
+            let said = message_of(&answer::plain(&head.headers, &answer));
+            let hint = hint(status, &target, location);
+            return Err(classify(status, retry_after(&head.headers, SystemTime::now()), &said, hint));
+        }
+        // Not reached: the last redirection is a refusal.
+        Err(SendError::Refused { reason: "too many redirections".to_owned() })
+    }
+
+    async fn request(&self, target: &Uri, body: Bytes) -> Result<Response<Incoming>, SendError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.clone();
+        *request.uri_mut() = target.clone();
         *request.headers_mut() = self.headers.clone();
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| SendError::Retryable { asked: None, reason: with_causes(&error) })?;
-        let status = response.status();
-        let asked = retry_after(response.headers(), SystemTime::now());
-        let answer = read(response.into_body()).await;
-        if status.is_success() {
-            return accepted(&answer?);
-        }
-        let said = answer.map(|answer| message_of(&answer)).unwrap_or_default();
-        Err(classify(status, asked, &said))
+        let answered = self.client.request(request).await;
+        answered.map_err(|error| SendError::Retryable { asked: None, reason: not_http(with_causes(&error)) })
     }
+}
+
+/// A collector's gRPC port answers a request of HTTP/1.1 with a frame of HTTP/2.
+fn not_http(mut reason: String) -> String {
+    if reason.contains("invalid HTTP version") || reason.contains("HTTP/2") {
+        reason.push_str(
+            "; does the port speak gRPC? Set protocol: grpc, or the collector's OTLP/HTTP port (4318)",
+        );
+    }
+    reason
 }
 
 fn headers(settings: &OtlpSettings) -> Result<HeaderMap, OtlpError> {
@@ -120,29 +151,34 @@ fn headers(settings: &OtlpSettings) -> Result<HeaderMap, OtlpError> {
     Ok(headers)
 }
 
-async fn read(body: Incoming) -> Result<Bytes, SendError> {
-    let collected = Limited::new(body, MAX_ANSWER).collect().await;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| SendError::Retryable {
-        asked: None,
-        reason: format!("answer broke off or is too long: {error}"),
-    })
-}
-
-/// An empty answer is a full success; anything else must be the response message.
-fn accepted(answer: &Bytes) -> Result<Accepted, SendError> {
-    let response = ExportTraceServiceResponse::decode(answer.clone());
-    response.map(Accepted::from).map_err(|_| SendError::Refused {
-        reason: "the answer is not OTLP: is the endpoint a collector's OTLP/HTTP port?".to_owned(),
-    })
+/// Reads as much of an answer as there is, up to [`MAX_ANSWER`].
+async fn read(mut body: Incoming) -> Body {
+    let mut bytes = Vec::new();
+    let mut cut = None;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+            Err(error) => {
+                cut = Some(format!("it broke off: {}", with_causes(&error)));
+                break;
+            }
+        }
+        if bytes.len() > MAX_ANSWER {
+            bytes.truncate(MAX_ANSWER);
+            cut = Some(format!("it is longer than {MAX_ANSWER} bytes"));
+            break;
+        }
+    }
+    Body { bytes: bytes.into(), cut }
 }
 
 /// Which failures may pass (OTLP specification, "Failures", OTLP/HTTP).
-fn classify(status: StatusCode, asked: Option<Duration>, said: &str) -> SendError {
-    let reason = if said.is_empty() {
-        format!("http status {status}")
-    } else {
-        format!("http status {status}: {said}")
-    };
+fn classify(status: StatusCode, asked: Option<Duration>, said: &str, hint: Option<String>) -> SendError {
+    let mut reason = format!("http status {status}");
+    for text in [said, hint.as_deref().unwrap_or_default()].into_iter().filter(|text| !text.is_empty()) {
+        reason.push_str(": ");
+        reason.push_str(text);
+    }
     match status.as_u16() {
         429 | 502 | 503 | 504 => SendError::Retryable { asked, reason },
         _ => SendError::Refused { reason },
@@ -175,7 +211,7 @@ mod tests {
     fn retryable_statuses() {
         for code in 300..600 {
             let status = StatusCode::from_u16(code).unwrap();
-            let retryable = matches!(classify(status, None, ""), SendError::Retryable { .. });
+            let retryable = matches!(classify(status, None, "", None), SendError::Retryable { .. });
             assert_eq!(retryable, [429, 502, 503, 504].contains(&code), "{code}");
         }
     }

@@ -4,6 +4,7 @@
 //! own backoff. While the collector is away the queue fills up, then drops and counts. Delivery is at least once: a request
 //! whose answer is lost is sent again.
 
+mod answer;
 #[cfg(test)]
 pub(crate) mod convert;
 mod encode;
@@ -169,6 +170,16 @@ impl Delivery {
         let rejected = accepted.rejected.min(spans);
         self.feed.add_exported(spans - rejected);
         self.feed.add_dropped(DropReason::Rejected, rejected);
+        if let Some(unreadable) = &accepted.unreadable {
+            self.feed.add_unreadable_answer();
+            if self.health.may_complain() {
+                tracing::warn!(
+                    endpoint = self.endpoint,
+                    unreadable,
+                    "collector took the spans, but its answer cannot be read: whether it rejected some is not known"
+                );
+            }
+        }
         if (rejected > 0 || !accepted.message.is_empty()) && self.health.may_complain() {
             let said = transport::for_log(&accepted.message);
             tracing::warn!(
@@ -241,5 +252,7 @@ impl Health {
 
 #[cfg(test)]
 mod collector;
+#[cfg(test)]
+mod raw_tests;
 #[cfg(test)]
 mod tests;

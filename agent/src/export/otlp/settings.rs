@@ -10,6 +10,9 @@ use hyper::Uri;
 use super::retry::RetrySettings;
 use crate::{pipeline::queue::DEFAULT_CAPACITY, process::attributes};
 
+/// The path of the trace signal below that of a collector.
+const TRACES: &str = "/v1/traces";
+
 /// How spans are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -52,7 +55,7 @@ impl Compression {
 /// Where spans are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Of the collector: for http/protobuf `/v1/traces` is appended to its path.
+    /// Of the collector: for http/protobuf `/v1/traces` is appended to its path, unless it ends like that already.
     Base(String),
     /// Of the trace signal: used as it is.
     Traces(String),
@@ -198,8 +201,11 @@ impl OtlpSettings {
             }
             _ => text.clone(),
         };
+        let complete = with_scheme.trim_end_matches('/').ends_with(TRACES);
         let address = match protocol {
-            Protocol::HttpProtobuf if append => format!("{}/v1/traces", with_scheme.trim_end_matches('/')),
+            Protocol::HttpProtobuf if append && !complete => {
+                format!("{}{TRACES}", with_scheme.trim_end_matches('/'))
+            }
             _ => with_scheme,
         };
         let invalid = || EndpointError { endpoint: text.clone() };
@@ -209,6 +215,44 @@ impl OtlpSettings {
             Some("http" | "https") if host_is_there => Ok(uri),
             _ => Err(invalid()),
         }
+    }
+}
+
+impl OtlpSettings {
+    /// What is valid and probably not meant.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        let Some(Endpoint::Base(text) | Endpoint::Traces(text)) = &self.endpoint else { return Vec::new() };
+        let Ok(target) = self.target() else { return Vec::new() };
+        let (path, http) = (target.path(), self.protocol() == Protocol::HttpProtobuf);
+        let mut doubts = Vec::new();
+        let mut doubt = |text: String| doubts.push(format!("the otlp endpoint {target}: {text}"));
+        if path.matches(TRACES).count() > 1 {
+            doubt(format!("{TRACES} stands in it more than once: no collector has such a path"));
+        } else if matches!(self.endpoint, Some(Endpoint::Base(_)))
+            && text.trim_end_matches('/').ends_with(TRACES)
+        {
+            doubt(format!(
+                "{TRACES} is taken as it is; the endpoint of a collector is meant to be written without it"
+            ));
+        }
+        for other in ["/v1/metrics", "/v1/logs", "/v1/profiles", "/v1development/profiles"] {
+            if path.contains(other) {
+                doubt(format!("{other} is for another signal: leave it out"));
+            }
+        }
+        match (http, target.port_u16()) {
+            (true, Some(4317)) => {
+                doubt("4317 is usually the port for gRPC, and the protocol is http/protobuf: set protocol: grpc or port 4318".to_owned());
+            }
+            (false, Some(4318)) => {
+                doubt("4318 is usually the port for http/protobuf, and the protocol is grpc: set protocol or port 4317".to_owned());
+            }
+            _ => {}
+        }
+        if self.headers.iter().flatten().any(|header| header.value.trim() != header.value) {
+            doubt("the value of a header begins or ends with blanks".to_owned());
+        }
+        doubts
     }
 }
 
@@ -296,7 +340,9 @@ mod tests {
 
     #[test]
     fn targets() {
-        let cases: [(&[(&str, &str)], &str); 9] = [
+        let cases: [(&[(&str, &str)], &str); 11] = [
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/v1/traces")], "http://c:4318/v1/traces"),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/v1/traces/")], "http://c:4318/v1/traces/"),
             (&[], "http://localhost:4318/v1/traces"),
             (&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "http://localhost:4317/"),
             (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")], "http://c:4318/v1/traces"),
@@ -328,6 +374,26 @@ mod tests {
         ];
         for (variables, expected) in cases {
             assert_eq!(applied(variables).target().unwrap().to_string(), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn doubtful_endpoints() {
+        for (protocol, endpoint, part) in [
+            (Protocol::HttpProtobuf, "http://c:4318", None),
+            (Protocol::HttpProtobuf, "http://c:4318/otlp", None),
+            (Protocol::HttpProtobuf, "http://c:4318/v1/traces", Some("taken as it is")),
+            (Protocol::HttpProtobuf, "http://c:4318/v1/traces/v1/traces", Some("more than once")),
+            (Protocol::HttpProtobuf, "http://c:4318/v1/metrics", Some("another signal")),
+            (Protocol::HttpProtobuf, "http://c:4317", Some("protocol: grpc")),
+            (Protocol::Grpc, "http://c:4317", None),
+            (Protocol::Grpc, "http://c:4318", Some("4317")),
+        ] {
+            let endpoint = Some(Endpoint::Base(endpoint.into()));
+            let settings = OtlpSettings { endpoint, protocol: Some(protocol), ..OtlpSettings::default() };
+            let doubts = settings.doubts();
+            assert_eq!(doubts.len(), usize::from(part.is_some()), "{doubts:?}");
+            assert!(part.is_none_or(|part| doubts[0].contains(part)), "{doubts:?}");
         }
     }
 

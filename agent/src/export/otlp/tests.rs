@@ -129,8 +129,9 @@ async fn what_is_final_is_dropped_and_counted_and_the_next_goes_on() {
         (Protocol::Grpc, Reply::Grpc(Code::InvalidArgument, vec![])),
         (Protocol::Grpc, Reply::Grpc(Code::ResourceExhausted, vec![])),
         (Protocol::HttpProtobuf, Reply::Http(400, vec![], "no")),
-        (Protocol::HttpProtobuf, Reply::Http(307, vec![("location", "http://127.0.0.1:1/")], "")),
-        (Protocol::HttpProtobuf, Reply::Http(200, vec![], "<html>not a collector</html>")),
+        (Protocol::HttpProtobuf, Reply::Http(307, vec![("location", "http://other.example/")], "")),
+        (Protocol::HttpProtobuf, Reply::Http(307, vec![("location", "https://127.0.0.1/")], "")),
+        (Protocol::HttpProtobuf, Reply::Http(302, vec![("location", "/v1/traces")], "")),
     ] {
         let collector = Collector::start([reply]).await;
         let exporters = start(settings(collector.url(), protocol));

@@ -57,12 +57,15 @@ pub(super) struct Accepted {
     pub(super) rejected: u64,
     /// Why, or a hint although all were taken. Empty when there is nothing to say.
     pub(super) message: String,
+    /// Why nothing is known of what it said.
+    pub(super) unreadable: Option<String>,
 }
 
 impl From<ExportTraceServiceResponse> for Accepted {
     fn from(response: ExportTraceServiceResponse) -> Self {
         let partial = response.partial_success.unwrap_or_default();
-        Self { rejected: u64::try_from(partial.rejected_spans).unwrap_or(0), message: partial.error_message }
+        let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+        Self { rejected, message: partial.error_message, unreadable: None }
     }
 }
 

@@ -9,10 +9,7 @@ use super::{
     content::{self, Summary},
     line::FirstLine,
 };
-use crate::protocol::{Interest, RequestHead};
-
-/// Most fields that are given as they are.
-const FIELDS: usize = 16;
+use crate::protocol::{Interest, MOST_FIELDS, RequestHead};
 
 /// What a head says about its message's body and connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -129,7 +126,7 @@ pub(super) fn request(head: &[u8], line: &FirstLine, interest: &Interest) -> (Re
         }
         if interest.may_begin(name.first().copied().unwrap_or_default())
             && let Some(name) = interest.field(name)
-            && request.fields.len() < FIELDS
+            && request.fields.len() < MOST_FIELDS
         {
             request.fields.push((name.clone(), unfolded(value)));
         }
@@ -328,7 +325,7 @@ mod tests {
 
     #[test]
     fn fields_of_interest_are_given_as_they_are() {
-        let interest = Interest::in_fields(&["X-Request-ID".into(), "via".into()]);
+        let interest = Interest::in_fields(["X-Request-ID", "via"]);
         let head =
             read_with(b"GET / HTTP/1.1\r\nx-request-id: a b\r\nX-Other: 1\r\nVIA:  p\r\n\r\n", &interest);
         let fields: Vec<_> =

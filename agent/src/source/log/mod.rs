@@ -31,5 +31,5 @@ mod writer;
 
 pub use format::MAGIC;
 pub use reader::{End, LogReader, OpenError};
-pub use recorder::{CreateError, Recorder, RecorderSettings, Stop, Summary};
+pub use recorder::{CreateError, Output, Recorder, RecorderSettings, Stop, Summary};
 pub use writer::{Blocks, TooLarge};

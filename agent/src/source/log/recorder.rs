@@ -7,7 +7,7 @@ use std::{
     fmt,
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -31,12 +31,29 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What is recorded, and how far.
 #[derive(Debug, Clone)]
 pub struct RecorderSettings {
-    /// The file; it must not exist yet.
-    pub path: PathBuf,
-    /// Bytes that the file may have.
+    pub output: Output,
+    /// Bytes that the log may have.
     pub max_bytes: u64,
     /// Whether payload is masked ([`super::redact`]).
     pub redact: bool,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// A file, which must not exist yet.
+    File(PathBuf),
+    /// For another program, as `ssh` or `gzip`.
+    Stdout,
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Stdout => f.write_str("standard output"),
+        }
+    }
 }
 
 /// Why a recording cannot begin.
@@ -47,7 +64,7 @@ pub enum CreateError {
     #[error("cannot create {path}: {source}")]
     Create { path: PathBuf, source: io::Error },
     #[error("cannot write {path}: {source}")]
-    Write { path: PathBuf, source: io::Error },
+    Write { path: Output, source: io::Error },
     #[error("the configuration does not fit into the event log: {0}")]
     Header(#[from] TooLarge),
     #[error("cannot start the thread of the recorder: {0}; raise the limit of threads")]
@@ -65,6 +82,8 @@ pub enum Stop {
         "the disk does not keep up with the events ({WAITING_BLOCKS} blocks wait); record to a faster disk or select less"
     )]
     Slow,
+    #[error("nobody reads the event log any more")]
+    Unread,
     #[error("the disk did not take the rest of the event log within {} s", PATIENCE.as_secs())]
     Stuck,
     #[error(transparent)]
@@ -133,17 +152,23 @@ impl Recorder {
     /// When the file exists or cannot be written.
     pub fn start(settings: &RecorderSettings, header: &str, over: Arc<Notify>) -> Result<Self, CreateError> {
         let (blocks, first) = Blocks::begin(header)?;
-        let mut file = create(&settings.path)?;
+        let mut file = match &settings.output {
+            Output::File(path) => create(path)?,
+            Output::Stdout => stdout()?,
+        };
         file.write_all(&first).map_err(|source| {
-            // An empty file would be in the way of the next attempt.
-            drop(std::fs::remove_file(&settings.path));
-            CreateError::Write { path: settings.path.clone(), source }
+            if let Output::File(path) = &settings.output {
+                // An empty file would be in the way of the next attempt.
+                drop(std::fs::remove_file(path));
+            }
+            CreateError::Write { path: settings.output.clone(), source }
         })?;
         let handed = first.len() as u64;
         let written = Arc::new(Mutex::new(Summary { bytes: handed, blocks: 1, ..Summary::default() }));
         let (to_disk, blocks_to_write) = sync_channel(WAITING_BLOCKS);
         let (finished, done) = channel();
-        let writer = Writer { file, written: Arc::clone(&written), over: Arc::clone(&over) };
+        let own = matches!(settings.output, Output::File(_));
+        let writer = Writer { file, own, written: Arc::clone(&written), over: Arc::clone(&over) };
         let body = move || {
             writer.run(&blocks_to_write);
             drop(finished);
@@ -253,10 +278,18 @@ fn create(path: &Path) -> Result<File, CreateError> {
     })
 }
 
+/// Standard output, past the buffer of [`io::stdout`].
+fn stdout() -> Result<File, CreateError> {
+    let own = io::stdout().as_fd().try_clone_to_owned();
+    own.map(File::from).map_err(|source| CreateError::Write { path: Output::Stdout, source })
+}
+
 /// The thread that waits for the disk.
 #[derive(Debug)]
 struct Writer {
     file: File,
+    /// A file of the recorder's own, and not standard output, which may be a pipe or hold other things.
+    own: bool,
     written: Arc<Mutex<Summary>>,
     over: Arc<Notify>,
 }
@@ -280,15 +313,24 @@ impl Writer {
             written.blocks += 1;
         }
         // Some file systems say only now that there was no room.
-        if !failed && let Err(error) = self.file.sync_all() {
+        if !failed
+            && self.own
+            && let Err(error) = self.file.sync_all()
+        {
             self.failed(&error);
         }
     }
 
     fn failed(&self, error: &io::Error) {
         // A torn block does no harm, but whole ones are nicer to look at.
-        drop(self.file.set_len(lock(&self.written).bytes));
-        stopped(&self.written, &self.over, Stop::Write(error.to_string()));
+        if self.own {
+            drop(self.file.set_len(lock(&self.written).bytes));
+        }
+        let why = match error.kind() {
+            ErrorKind::BrokenPipe => Stop::Unread,
+            _ => Stop::Write(error.to_string()),
+        };
+        stopped(&self.written, &self.over, why);
     }
 }
 
@@ -318,7 +360,7 @@ mod tests {
     };
 
     fn settings(path: PathBuf) -> RecorderSettings {
-        RecorderSettings { path, max_bytes: u64::MAX, redact: false }
+        RecorderSettings { output: Output::File(path), max_bytes: u64::MAX, redact: false }
     }
 
     fn start(settings: &RecorderSettings) -> Result<Recorder, CreateError> {
@@ -381,13 +423,30 @@ mod tests {
         runtime.block_on(over.notified());
     }
 
+    #[test]
+    fn a_reader_that_leaves_ends_the_recording() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let (written, over) = (Arc::new(Mutex::new(Summary::default())), Arc::new(Notify::new()));
+        let writer = Writer { file, own: false, written: Arc::clone(&written), over: Arc::clone(&over) };
+        let (to_pipe, blocks) = sync_channel(1);
+        to_pipe.send(Block { bytes: vec![0; 10], events: 3 }).unwrap();
+        drop(to_pipe);
+        writer.run(&blocks);
+        let summary = lock(&written).clone();
+        assert_eq!((summary.dropped, summary.stopped), (3, Some(Stop::Unread)));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(over.notified());
+    }
+
     /// /dev/full takes nothing, as a full disk.
     #[test]
     fn a_full_disk_is_reported_and_what_was_written_counts() {
         let stopped_before = Some(Stop::Limit(20));
         let written = Arc::new(Mutex::new(Summary { stopped: stopped_before, ..Summary::default() }));
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let writer = Writer { file, written: Arc::clone(&written), over: Arc::default() };
+        let writer = Writer { file, own: true, written: Arc::clone(&written), over: Arc::default() };
         let (to_disk, blocks) = sync_channel(2);
         to_disk.send(Block { bytes: vec![0; 10], events: 1 }).unwrap();
         to_disk.send(Block { bytes: vec![0; 10], events: 1 }).unwrap();

@@ -1,0 +1,348 @@
+//! What a proxy says of the request that it passes on: `Forwarded` (RFC 7239), else `X-Forwarded-For`, `-Proto` and `-Host`.
+//!
+//! Anybody can send these fields, so they are believed of peers in trusted networks alone. Each proxy appends the address
+//! that it was asked from: read from the end, what is not itself a trusted proxy is the client, and what stands before it
+//! is the client's own invention. Scheme and host are taken from the proxy that met the client.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+/// The fields, in lower case.
+pub(crate) const FIELDS: [&str; 4] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// Proxies on the way of one request; a longer list is not looked at.
+const PROXIES: usize = 32;
+
+/// Whose word is believed: networks. Event logs hold them as a list of texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub struct Forwarded {
+    networks: Vec<Network>,
+}
+
+impl Default for Forwarded {
+    /// Loopback and private networks, from which proxies of one's own ask.
+    fn default() -> Self {
+        Self { networks: PRIVATE.to_vec() }
+    }
+}
+
+/// A network in CIDR notation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// Loopback; RFC 1918, RFC 6598 (shared address space), RFC 4193; link-local.
+const PRIVATE: [Network; 9] = [
+    Network::v4([127, 0, 0, 0], 8),
+    Network::v4([10, 0, 0, 0], 8),
+    Network::v4([172, 16, 0, 0], 12),
+    Network::v4([192, 168, 0, 0], 16),
+    Network::v4([100, 64, 0, 0], 10),
+    Network::v4([169, 254, 0, 0], 16),
+    Network::v6([0, 0, 0, 0, 0, 0, 0, 1], 128),
+    Network::v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
+    Network::v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+];
+const ALL: [Network; 2] = [Network::v4([0; 4], 0), Network::v6([0; 8], 0)];
+
+impl Network {
+    const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> Self {
+        Self { address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix }
+    }
+
+    const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> Self {
+        Self { address: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), prefix }
+    }
+
+    /// `10.0.0.0/8`, or an address alone.
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(most);
+        (prefix <= most).then_some(Self { address, prefix })
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        let (own, other, width) = match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => (u32::from(own).into(), u32::from(other).into(), 32),
+            (IpAddr::V6(own), IpAddr::V6(other)) => (u128::from(own), u128::from(other), 128),
+            _ => return false,
+        };
+        (own ^ other).checked_shr(width - u32::from(self.prefix)).unwrap_or(0) == 0
+    }
+}
+
+/// What is said of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    Known(IpAddr, Option<u16>),
+    /// The proxy does not want to say (`unknown`, `_hidden`).
+    Hidden,
+}
+
+/// What is said of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Told<'a> {
+    pub(super) client: Option<Client>,
+    pub(super) scheme: Option<&'static str>,
+    /// Host, perhaps with a port.
+    pub(super) host: Option<&'a str>,
+    /// A field was there and not readable.
+    pub(super) malformed: bool,
+}
+
+impl Forwarded {
+    /// Nobody is believed.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { networks: Vec::new() }
+    }
+
+    /// `private`, `all`, `none` (which adds nothing) and networks in CIDR notation; the text that is none of these otherwise.
+    ///
+    /// # Errors
+    /// The text that is none of these.
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
+        let mut networks = Vec::new();
+        for text in texts {
+            match text {
+                "private" => networks.extend(PRIVATE),
+                "all" => networks.extend(ALL),
+                "none" => {}
+                _ => networks.push(Network::parse(text).ok_or(text)?),
+            }
+        }
+        Ok(Self { networks })
+    }
+
+    /// Whether anybody is believed.
+    #[must_use]
+    pub const fn believes_any(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(address))
+    }
+
+    /// What `peer` says; `None` when it says nothing or is not believed.
+    pub(super) fn told<'a>(
+        &self,
+        peer: IpAddr,
+        fields: &'a [(CompactString, CompactString)],
+    ) -> Option<Told<'a>> {
+        if !fields.iter().any(|(name, _)| FIELDS.contains(&name.as_str())) || !self.trusts(peer) {
+            return None;
+        }
+        let of = |wanted: &'static str| {
+            fields.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| value.as_str())
+        };
+        let mut malformed = false;
+        if of(FIELDS[0]).next().is_some() {
+            match self.standard(of(FIELDS[0])) {
+                Some(told) => return Some(told),
+                None => malformed = true,
+            }
+        }
+        let told = self.customary(of(FIELDS[1]), of(FIELDS[2]), of(FIELDS[3]));
+        Some(Told { malformed: malformed || told.malformed, ..told })
+    }
+
+    /// `Forwarded`; `None` when a line of it is not as RFC 7239 section 4 has it.
+    fn standard<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Option<Told<'a>> {
+        let mut elements = Vec::new();
+        for line in lines {
+            for element in split(line, b',')? {
+                elements.push(Element::parse(element)?);
+            }
+        }
+        if elements.is_empty() || elements.len() > PROXIES {
+            return None;
+        }
+        let is_proxy = |element: &Element<'_>| match element.node {
+            Some(Client::Known(address, _)) => self.trusts(address),
+            _ => false,
+        };
+        let client = elements.iter().rposition(|element| !is_proxy(element)).unwrap_or(0);
+        // A proxy that has nothing to add leaves the word to the next.
+        let from = &elements[client..];
+        Some(Told {
+            client: elements[client].node,
+            scheme: from.iter().find_map(|element| element.scheme),
+            host: from.iter().find_map(|element| element.host),
+            malformed: false,
+        })
+    }
+
+    /// `X-Forwarded-*`, which nobody has specified: lists, or one value that each proxy leaves or replaces.
+    fn customary<'a>(
+        &self,
+        addresses: impl Iterator<Item = &'a str>,
+        hosts: impl Iterator<Item = &'a str>,
+        schemes: impl Iterator<Item = &'a str>,
+    ) -> Told<'a> {
+        let mut told = Told::default();
+        let mut hops = 0;
+        for text in list(addresses).iter().rev().take(PROXIES) {
+            let Some(node) = node(text) else {
+                told.client = None;
+                told.malformed = true;
+                break;
+            };
+            told.client = Some(node);
+            match node {
+                Client::Known(address, _) if self.trusts(address) => hops += 1,
+                _ => break,
+            }
+        }
+        // A list of addresses that are all trusted ends with the client all the same.
+        let met = |values: Vec<&'a str>| {
+            let last = values.len().checked_sub(1)?;
+            Some(values[last.saturating_sub(hops)])
+        };
+        let (scheme, host) = (met(list(schemes)), met(list(hosts)));
+        told.scheme = scheme.and_then(known_scheme);
+        told.host = host.filter(|host| is_host(host));
+        told.malformed |= scheme.is_some() && told.scheme.is_none() || host.is_some() && told.host.is_none();
+        told
+    }
+}
+
+impl TryFrom<Vec<String>> for Forwarded {
+    type Error = String;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, String> {
+        Self::parse(texts.iter().map(String::as_str)).map_err(|text| format!("{text:?} is no network"))
+    }
+}
+
+impl From<Forwarded> for Vec<String> {
+    fn from(forwarded: Forwarded) -> Self {
+        let text = |Network { address, prefix }: Network| format!("{address}/{prefix}");
+        forwarded.networks.into_iter().map(text).collect()
+    }
+}
+
+/// The values of a list that may have several lines; empty ones do not count (RFC 9110 section 5.6.1).
+fn list<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|text| !text.is_empty()).collect()
+}
+
+/// What one proxy says in `Forwarded`.
+#[derive(Debug, Default)]
+struct Element<'a> {
+    node: Option<Client>,
+    scheme: Option<&'static str>,
+    host: Option<&'a str>,
+}
+
+impl<'a> Element<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut element = Self::default();
+        for pair in split(text, b';')? {
+            if pair.trim().is_empty() {
+                continue;
+            }
+            let (name, value) = pair.split_once('=')?;
+            // Each may occur once; what else a proxy says is its own matter.
+            match name.trim().to_ascii_lowercase().as_str() {
+                "for" if element.node.is_none() => element.node = Some(node(unquoted(value)?)?),
+                "proto" if element.scheme.is_none() => {
+                    element.scheme = Some(known_scheme(unquoted(value)?)?);
+                }
+                "host" if element.host.is_none() => {
+                    element.host = Some(unquoted(value).filter(|host| is_host(host))?);
+                }
+                "for" | "proto" | "host" => return None,
+                _ => {}
+            }
+        }
+        Some(element)
+    }
+}
+
+/// Splits at a separator outside of quoted strings; `None` when a quote is not closed.
+fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    let (mut start, mut quoted, mut escaped) = (0, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if byte == separator && !quoted => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if quoted {
+        return None;
+    }
+    parts.push(&text[start..]);
+    parts.retain(|part| !part.trim().is_empty());
+    Some(parts)
+}
+
+/// The text of a token or a quoted string. Nodes and hosts need no escapes, so one that has some is not believed.
+fn unquoted(text: &str) -> Option<&str> {
+    let text = text.trim();
+    match text.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"').filter(|inner| !inner.contains(['"', '\\'])),
+        None => (!text.is_empty() && !text.contains(['"', ' ', '\t'])).then_some(text),
+    }
+}
+
+/// An address with or without a port, or what stands for one that is not told (RFC 7239 section 6).
+fn node(text: &str) -> Option<Client> {
+    if text.eq_ignore_ascii_case("unknown") || text.starts_with('_') {
+        return Some(Client::Hidden);
+    }
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        let address: Ipv6Addr = address.parse().ok()?;
+        return Some(Client::Known(IpAddr::V6(address).to_canonical(), port(rest)?));
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(Client::Known(address.to_canonical(), None));
+    }
+    let (address, _) = text.split_once(':')?;
+    Some(Client::Known(IpAddr::V4(address.parse().ok()?), port(&text[address.len()..])?))
+}
+
+/// `:8080`, nothing, or a port that is not told (`:_hidden`). `None`: neither.
+fn port(text: &str) -> Option<Option<u16>> {
+    let Some(port) = text.strip_prefix(':') else { return text.is_empty().then_some(None) };
+    if port.starts_with('_') {
+        return Some(None);
+    }
+    port.parse().ok().filter(|port| *port != 0).map(Some)
+}
+
+fn known_scheme(text: &str) -> Option<&'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "http" | "ws" => Some("http"),
+        "https" | "wss" => Some("https"),
+        _ => None,
+    }
+}
+
+/// Whether it looks like a host with or without a port: no blanks, nothing of another part of a URL.
+fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte))
+}
+
+#[cfg(test)]
+#[path = "forwarded_tests.rs"]
+mod tests;
