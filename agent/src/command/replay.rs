@@ -20,6 +20,7 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     recording::Header,
     runtime::{Prepared, Setup, Signals},
+    telemetry::pipeline_summary,
     trace::Format,
 };
 use crate::{
@@ -147,7 +148,10 @@ fn capture(
     // Packets do not tell on which host they were captured.
     let setup = Setup { host: HostResource::default(), export: export.clone() };
     // A capture cannot be asked to meet a connection anew, and one packet with a wrong time must not end all others.
-    let settings = pipeline::Settings { idle: Duration::MAX, ..pipeline::Settings::default() };
+    // What the reader forgets has no end: the pipeline has room for as many of those, which are older than all others.
+    let ends = if args.view == View::Both { 2 } else { 1 };
+    let connections = 2 * ends * pcap::Limits::default().connections;
+    let settings = pipeline::Settings { connections, idle: Duration::MAX, ..pipeline::Settings::default() };
     let replay = Replay::new(settings, args.realtime);
     let options = pcap::Options { view: args.view, ..pcap::Options::new(protocol::opening) };
     run(&setup, move |sender, stop| replay.capture(input, &options, sender, stop))
@@ -234,6 +238,7 @@ impl Replay {
             }
         })?;
         eprintln!("wirespan: {report}");
+        eprintln!("wirespan: {}", pipeline_summary(self.pipeline.engine(), &report.missed()));
         if let Some(damage) = &report.damage {
             eprintln!("wirespan: the rest of the file is damaged: {damage}");
         }
@@ -256,6 +261,7 @@ impl Replay {
         if reader.unknown_records() > 0 {
             eprintln!("wirespan: {} records of unknown kinds were passed over", reader.unknown_records());
         }
+        eprintln!("wirespan: {}", pipeline_summary(self.pipeline.engine(), &[]));
         Ok(end == End::Whole)
     }
 

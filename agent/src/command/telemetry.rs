@@ -48,13 +48,10 @@ impl Telemetry {
     /// What was seen and missed up to the last publication, and how far the processes that made calls are believed, for
     /// people.
     pub(super) fn summary(&self) -> String {
-        let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner));
-        let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
-        for standing in standings.iter().take(SUMMARIZED) {
-            text.push_str(&format!("\nwirespan: {standing}"));
-        }
-        if standings.len() > SUMMARIZED {
-            text.push_str("\nwirespan: and further processes; `wirespan doctor --pid N` tells of each");
+        let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner), &[]);
+        told(&mut text, &self.standings.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.standings.lock().unwrap_or_else(PoisonError::into_inner).len() > SUMMARIZED {
+            text.push_str("; `wirespan doctor --pid N` tells of each");
         }
         text
     }
@@ -124,6 +121,25 @@ impl Telemetry {
                 bytes as f64,
             );
         }
+    }
+}
+
+/// What a pipeline has seen and missed without an agent around it; `also`: what its source has missed.
+pub(super) fn pipeline_summary(engine: &mut Engine, also: &[String]) -> String {
+    let mut samples = Vec::with_capacity(128);
+    pipeline(&mut samples, engine);
+    let mut text = summary(&samples, also);
+    told(&mut text, &engine.standings(PROCESSES).0);
+    text
+}
+
+/// How far the processes that make most calls are believed, for people.
+fn told(text: &mut String, standings: &[ProcessStanding]) {
+    for standing in standings.iter().take(SUMMARIZED) {
+        text.push_str(&format!("\nwirespan: {standing}"));
+    }
+    if standings.len() > SUMMARIZED {
+        text.push_str("\nwirespan: and further processes");
     }
 }
 

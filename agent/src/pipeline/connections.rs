@@ -1,7 +1,12 @@
 //! The table of open connections, bounded in number, in the bytes that they buffer, and in how long they are silent: beyond
-//! that the longest silent ones make room.
+//! that silent ones make room.
+//!
+//! When there are too many, those that go are drawn from the half that is silent longer. If the longest silent one always went,
+//! somewhat more connections than there is room for, used in turn, would each go right before it is used again.
 
-use rustc_hash::FxHashMap;
+use std::hash::Hasher as _;
+
+use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::{
     event::{ConnectionId, Opened, Timestamp},
@@ -53,6 +58,8 @@ pub(super) struct Connections {
     bounds: Bounds,
     /// Bytes that all of them buffer.
     buffered: usize,
+    /// How often connections have made room: no draw is like the one before.
+    draws: u64,
     /// Those that hold something that time may release.
     ticking: Vec<ConnectionId>,
 }
@@ -60,7 +67,7 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(bounds: Bounds) -> Self {
         let bounds = Bounds { connections: bounds.connections.max(1), ..bounds };
-        Self { open: FxHashMap::default(), bounds, buffered: 0, ticking: Vec::new() }
+        Self { open: FxHashMap::default(), bounds, buffered: 0, draws: 0, ticking: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -117,9 +124,18 @@ impl Connections {
         self.buffered > self.bounds.buffered
     }
 
-    /// The longest silent connections, to make room for others; in a fixed order.
-    pub(super) fn silent(&self) -> Vec<ConnectionId> {
+    /// Connections that make room for others, drawn from the longer silent half; the same events give the same ones.
+    pub(super) fn silent(&mut self) -> Vec<ConnectionId> {
         let mut silent = self.by_silence(|_| true);
+        silent.truncate(silent.len().div_ceil(2));
+        self.draws += 1;
+        let draws = self.draws;
+        silent.sort_by_cached_key(|id| {
+            let mut hasher = FxHasher::default();
+            hasher.write_u64(draws);
+            hasher.write_u64(id.0);
+            hasher.finish()
+        });
         silent.truncate((self.bounds.connections / EVICTED_SHARE).max(1));
         silent
     }

@@ -104,6 +104,14 @@ counters! {
     framing_lost,
     /// Responses whose request was not seen; they are ignored.
     responses_without_request,
+    /// Requests of HTTP/0.9, which are not read.
+    requests_http09,
+    /// What looked like a request and no answer proved: it may have been text in a body.
+    requests_unproven,
+    /// Connections on which bytes moved and no message of HTTP/1 was seen, given up or not.
+    connections_not_http1,
+    /// Connections given up although HTTP/1 had been seen on them.
+    http1_given_up,
     /// Exchanges that ended without an exact end.
     exchanges_lost,
     /// Times that `pending_requests` was reached.

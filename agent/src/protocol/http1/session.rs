@@ -1,9 +1,12 @@
 //! The two directions of one connection together: who is the client, which message a byte belongs to, what a hole means.
 //! Heads and bodies themselves are in `message.rs`.
 
+use std::collections::VecDeque;
+
 use super::{
     body::Body,
     exchange::{Flags, RequestState, ResponseState},
+    kept::Kept,
     line::Role,
     pairing::{Pairing, Surroundings},
     reader::{Lost, Reader, State, empty_lines},
@@ -78,6 +81,8 @@ pub(crate) struct Session {
     pub(super) http2: bool,
     /// Bytes were missing that may have begun a message.
     pub(super) lossy: bool,
+    /// A message was read.
+    pub(super) understood: bool,
     pub(super) unknown_starts: u32,
     pub(super) unknown_calls: u32,
     /// The direction and time of the last call.
@@ -89,6 +94,8 @@ pub(crate) struct Session {
     client_finished: bool,
     /// The connection became a tunnel by a head that was cut: the next call is no HTTP.
     pub(super) tunnel: bool,
+    /// Requests that only an answer proves.
+    pub(super) kept: VecDeque<Kept>,
 }
 
 impl Session {
@@ -103,6 +110,7 @@ impl Session {
             awaits_beginning: from_start.map(|from_start| !from_start),
             http2: false,
             lossy: false,
+            understood: false,
             unknown_starts: 0,
             unknown_calls: 0,
             last_direction: None,
@@ -110,6 +118,7 @@ impl Session {
             turned: false,
             client_finished: false,
             tunnel: false,
+            kept: VecDeque::new(),
         }
     }
 
@@ -142,7 +151,7 @@ impl Session {
 
     /// Bytes kept of heads that are not complete.
     pub(crate) fn buffered(&self) -> usize {
-        self.readers.iter().map(|reader| reader.buffer.len()).sum()
+        self.readers.iter().map(|reader| reader.buffer.len()).sum::<usize>() + self.kept_bytes()
     }
 
     /// How many bytes from the next one on need not be seen.
@@ -242,12 +251,14 @@ impl Session {
         reader.parse(call, empty);
         if call.length > 0 && empty < front.len() {
             reader.begin(role, call);
+            reader.boundary = true;
         }
         Step::Next
     }
 
     /// A message starts that parses: the connection is worth reading.
     pub(super) const fn recognised(&mut self) {
+        self.understood = true;
         self.unknown_starts = 0;
         self.unknown_calls = 0;
     }
@@ -362,7 +373,8 @@ impl Session {
                 }
             }
             Role::Response => {
-                self.finish_until_close(direction, at, cx);
+                self.give_up_response_head(direction, cx);
+                self.finish_until_close(direction, true, at, cx);
                 let reader = self.reader(direction);
                 let (message, lost_at) = (reader.message, reader.lost_at);
                 let lost = reader.is_lost();
@@ -381,11 +393,14 @@ impl Session {
     /// The connection is closed, with `errno` when by an error.
     pub(crate) fn closed(&mut self, errno: u16, at: Timestamp, cx: &mut Context<'_>) {
         let errno = (errno != 0).then_some(errno);
+        self.over(cx);
         let Some(client) = self.client else { return };
         self.give_up_request_head(client, cx);
         let response = client.reverse();
+        self.give_up_response_head(response, cx);
         if errno.is_none() {
-            self.finish_until_close(response, at, cx);
+            // A client that closes before the server has may have left while more was to come.
+            self.finish_until_close(response, client == Direction::In, at, cx);
         }
         let outcome = self.cut_off(errno);
         let reader = self.reader(response);
@@ -413,15 +428,29 @@ impl Session {
     pub(crate) fn finish(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         if let Some(client) = self.client {
             self.give_up_request_head(client, cx);
+            self.give_up_response_head(client.reverse(), cx);
         }
+        self.over(cx);
         self.pairing.end_all(at, cx, |_| Some(Outcome::Unfinished));
     }
 
-    /// A response without length ends with its direction.
-    fn finish_until_close(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {
+    /// Nothing more will be read: counts what was not understood.
+    pub(super) fn over(&mut self, cx: &mut Context<'_>) {
+        self.drop_kept(cx);
+        let read = |reader: &Reader| reader.tally != Tally::default();
+        if !self.understood && self.readers.iter().any(read) {
+            cx.out.counters.connections_not_http1 += 1;
+        }
+    }
+
+    /// A response without length ends with its direction; `whole`: by its sender.
+    fn finish_until_close(&mut self, direction: Direction, whole: bool, at: Timestamp, cx: &mut Context<'_>) {
         let reader = self.reader(direction);
         if reader.state == State::Body(Body::UntilClose) {
-            let payload = (!reader.unsure).then_some(reader.payload);
+            let payload = (whole && !reader.unsure).then_some(reader.payload);
+            if !whole {
+                self.blame(direction, Flags::GAP, 0);
+            }
             self.message_over(direction, at, payload, cx);
         }
     }

@@ -16,6 +16,7 @@ mod link;
 mod ng;
 mod piece;
 mod report;
+mod reset;
 mod seat;
 mod table;
 mod tcp;

@@ -21,6 +21,8 @@ pub(super) struct Room {
 pub(super) struct Outlet<'a> {
     pub(super) room: &'a mut Room,
     pub(super) report: &'a mut Report,
+    /// A RST came before: what comes now is read only if it turns out that nobody took notice of that.
+    pub(super) after_reset: bool,
     /// Takes a piece and the bytes of all holes given up so far.
     pub(super) out: &'a mut dyn FnMut(Piece<'_>, u64),
 }
@@ -70,6 +72,8 @@ pub(super) struct Held {
     pub(super) bytes: Box<[u8]>,
     pub(super) at: Timestamp,
     pub(super) after: u64,
+    /// It came after a RST of which it is not known whether it holds.
+    pub(super) after_reset: bool,
 }
 
 impl Held {

@@ -4,6 +4,7 @@ mod cuts;
 mod ends;
 mod files;
 mod fixtures;
+mod late;
 mod links;
 mod order;
 mod properties;
