@@ -174,3 +174,84 @@ impl Connections {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Direction, Earlier, Thread, Transfer},
+        protocol::{Limits, Output},
+    };
+
+    fn opened(id: u64, at: u64) -> Opened {
+        let end = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
+        Opened {
+            at: Timestamp(at),
+            connection: ConnectionId(id),
+            thread: Thread { pid: 1, tid: 1 },
+            local: end,
+            peer: end,
+            network_namespace: 1,
+            first_sequence: [0; 2],
+            first_position: 0,
+            earlier: [Earlier::Nothing; 2],
+        }
+    }
+
+    fn call(id: u64, at: u64) -> Transfer<'static> {
+        Transfer {
+            at: Timestamp(at),
+            connection: ConnectionId(id),
+            direction: Direction::Out,
+            position: at,
+            length: 1,
+            thread: Thread { pid: 1, tid: 1 },
+            head: b"x",
+            tail: &[],
+            withheld: None,
+            last_input: None,
+            task: None,
+            dropped: 0,
+            process_drops: 0,
+        }
+    }
+
+    /// Of 1,000 connections one is used after the other, again and again; there is room for 960.
+    #[test]
+    fn somewhat_too_many_in_turn_cost_some_of_them() {
+        let mut connections =
+            Connections::new(Bounds { connections: 960, buffered: 1 << 20, idle: u64::MAX });
+        let (mut out, mut found, mut at) = (Output::default(), [0; 6], 0);
+        for round in &mut found {
+            for id in 1..=1_000 {
+                at += 1;
+                if connections.work(ConnectionId(id), |one| one.transfer(&call(id, at), &mut out)).is_some() {
+                    *round += 1;
+                    continue;
+                }
+                if connections.is_full() {
+                    for id in connections.silent() {
+                        connections.remove(id);
+                    }
+                }
+                connections.insert(ConnectionId(id), Connection::new(&opened(id, at), &Limits::default()));
+            }
+        }
+        assert!(found[1..].iter().all(|found| *found > 600), "found in each round: {found:?}");
+    }
+
+    /// What has long been silent goes before what is used.
+    #[test]
+    fn what_is_used_stays() {
+        let mut connections =
+            Connections::new(Bounds { connections: 100, buffered: 1 << 20, idle: u64::MAX });
+        let mut out = Output::default();
+        for id in 1..=100 {
+            connections.insert(ConnectionId(id), Connection::new(&opened(id, id), &Limits::default()));
+        }
+        for id in 51..=100 {
+            connections.work(ConnectionId(id), |one| one.transfer(&call(id, 1_000 + id), &mut out));
+        }
+        assert!(connections.silent().iter().all(|id| id.0 <= 50));
+    }
+}

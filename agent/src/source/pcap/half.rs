@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{
     Report,
     piece::{Held, Outlet, Piece, Room},
+    recent::Recent,
     tcp::Segment,
 };
 use crate::event::Timestamp;
@@ -27,8 +28,6 @@ const HOLE_WAIT: u64 = 10_000_000_000;
 const PLAUSIBLE: i64 = 64 * 1024 * 1024;
 /// Ends of pieces that are kept.
 const READ_ENDS: usize = 32;
-/// Bytes read last that are kept to compare retransmissions with.
-const RECENT: usize = 512;
 
 /// Why nothing can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +65,12 @@ pub(super) struct Half {
     passed: Option<Timestamp>,
     /// When a retransmission filled the last hole: what had waited behind it could not be read before.
     filled: Timestamp,
+    /// Urgent bytes read: whoever is told of positions does not count them.
+    urgent: u64,
     /// Bytes of holes that were given up, and how many of them were handed out with a piece.
     lost: u64,
     told: u64,
-    /// The captured bytes before `next`, without a hole.
-    recent: Vec<u8>,
+    recent: Recent,
     disputed: bool,
 }
 
@@ -88,8 +88,9 @@ impl Half {
         self.from_start
     }
 
-    pub(super) const fn next(&self) -> u64 {
-        self.next
+    /// The next byte's position for those who are told of pieces.
+    pub(super) const fn told_next(&self) -> u64 {
+        self.next - self.urgent
     }
 
     pub(super) const fn lost(&self) -> u64 {
@@ -186,7 +187,7 @@ impl Half {
         to: &mut Outlet<'_>,
     ) {
         let passed = u64::try_from(-ahead).unwrap_or(0);
-        if passed > 0 && self.compare_recent(passed, segment.bytes) {
+        if passed > 0 && self.recent.differs(self.next, passed, segment.bytes) {
             self.dispute(to.report);
         }
         if passed >= u64::from(segment.length) {
@@ -203,6 +204,7 @@ impl Half {
             bytes: segment.bytes.get(offset..).unwrap_or_default(),
             at: segment.at,
             after,
+            urgent: segment.urgent.is_some(),
         };
         if let Some(fin) = self.fin.filter(|fin| *fin < piece.end()) {
             to.report.out_of_window += 1;
@@ -322,7 +324,8 @@ impl Half {
         let silent = self.front().is_none_or(|(position, _)| position > self.next) && !self.finished();
         if silent || waiting.is_some() {
             let at = waiting.map_or(self.acknowledged_at, |(_, at)| at.min(self.acknowledged_at));
-            let loss = Piece { position: self.next, length: 0, bytes: &[], at, after: 0 };
+            let loss =
+                Piece { position: self.told_next(), length: 0, bytes: &[], at, after: 0, urgent: false };
             (to.out)(loss, self.lost);
             self.told = self.lost;
         }
@@ -351,7 +354,7 @@ impl Half {
         room.used -= self.held_cost;
         self.held_cost = 0;
         self.held = BTreeMap::new();
-        self.recent = Vec::new();
+        self.recent = Recent::default();
         self.read_ends = VecDeque::new();
     }
 
@@ -372,16 +375,24 @@ impl Half {
     fn read(&mut self, piece: Piece<'_>, other: &Self, to: &mut Outlet<'_>) {
         // Its sender had all that it acknowledges, whatever the clock says that captured it.
         let piece = Piece { at: piece.at.max(other.had_at(piece.after)), ..piece };
+        if piece.urgent {
+            self.next = piece.end();
+            self.urgent += 1;
+            self.moved();
+            self.recent.clear();
+            return;
+        }
         to.report.truncated_bytes += u64::from(piece.length) - piece.bytes.len() as u64;
+        let told = Piece { position: piece.position - self.urgent, ..piece };
         match self.recent.last() {
             // The stream layer flags what claims a position again.
             Some(last) if self.disputed && piece.length < u32::MAX => {
                 let bytes = [&[*last], piece.bytes].concat();
-                let (position, length) = (piece.position - 1, piece.length + 1);
+                let (position, length) = (told.position - 1, told.length + 1);
                 (to.out)(Piece { position, length, bytes: &bytes, ..piece }, self.lost);
                 self.disputed = false;
             }
-            _ => (to.out)(piece, self.lost),
+            _ => (to.out)(told, self.lost),
         }
         self.told = self.lost;
         self.next = piece.end();
@@ -390,44 +401,12 @@ impl Half {
         }
         self.read_ends.push_back((self.next, piece.at));
         self.moved();
-        self.remember(piece);
+        self.recent.remember(&piece);
     }
 
     const fn moved(&mut self) {
         self.blocked = None;
         self.passed = None;
-    }
-
-    fn remember(&mut self, piece: Piece<'_>) {
-        if piece.bytes.len() < piece.length as usize {
-            self.recent.clear();
-            return;
-        }
-        let kept = &piece.bytes[piece.bytes.len().saturating_sub(RECENT)..];
-        let surplus = (self.recent.len() + kept.len()).saturating_sub(RECENT);
-        self.recent.drain(..surplus);
-        self.recent.extend_from_slice(kept);
-    }
-
-    /// Whether `bytes`, which begin `passed` bytes before the next one, differ from what was read there.
-    fn compare_recent(&self, passed: u64, bytes: &[u8]) -> bool {
-        let known = Piece {
-            position: self.next - (self.recent.len() as u64).min(self.next),
-            length: u32::try_from(self.recent.len()).unwrap_or(0),
-            bytes: &self.recent,
-            at: Timestamp::default(),
-            after: 0,
-        };
-        // A keep-alive's byte is any byte.
-        if bytes.len() == 1 && passed == 1 {
-            return false;
-        }
-        let before = self.next.saturating_sub(passed);
-        // What lies before position 0 was never read.
-        let bytes = bytes.get(usize::try_from(passed.saturating_sub(self.next)).unwrap_or(usize::MAX)..);
-        let bytes = bytes.unwrap_or_default();
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        known.contradicts(&Piece { position: before, length, bytes, ..known })
     }
 
     const fn dispute(&mut self, report: &mut Report) {
@@ -450,8 +429,15 @@ impl Half {
             }
             let end = self.held.range(start..piece.end()).next().map_or(piece.end(), |(at, _)| *at);
             let part = piece.part(start, end);
-            let (length, after_reset) = (part.length, to.after_reset);
-            let held = Held { length, bytes: part.bytes.into(), at: part.at, after: part.after, after_reset };
+            let (length, urgent, after_reset) = (part.length, part.urgent, to.after_reset);
+            let held = Held {
+                length,
+                bytes: part.bytes.into(),
+                at: part.at,
+                after: part.after,
+                urgent,
+                after_reset,
+            };
             self.held_cost += held.cost();
             to.room.used += held.cost();
             self.held.insert(start, held);

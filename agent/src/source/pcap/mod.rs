@@ -15,6 +15,7 @@ mod ip;
 mod link;
 mod ng;
 mod piece;
+mod recent;
 mod report;
 mod reset;
 mod seat;

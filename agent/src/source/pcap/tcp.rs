@@ -60,18 +60,15 @@ impl<'a> Segment<'a> {
         })
     }
 
-    /// The payload in parts, without what was captured of an urgent byte.
+    /// The payload in parts, an urgent byte by itself.
     pub(super) fn parts(&self) -> impl Iterator<Item = Self> {
         let [start, end] = self.urgent.map_or([self.length; 2], |at| [at, at + 1]);
-        let part = |from: u32, to: u32, captured: bool| {
+        let part = |from: u32, to: u32, urgent: Option<u32>| {
             let all = self.bytes.get(from as usize..).unwrap_or_default();
             let bytes = all.get(..(to - from) as usize).unwrap_or(all);
-            // The number of a SYN comes before all of them.
-            let sequence = self.sequence.wrapping_add(from);
-            let bytes = if captured { bytes } else { &[] };
-            Self { sequence, bytes, length: to - from, urgent: None, ..*self }
+            Self { sequence: self.sequence.wrapping_add(from), bytes, length: to - from, urgent, ..*self }
         };
-        let parts = [part(0, start, true), part(start, end, false), part(end, self.length, true)];
+        let parts = [part(0, start, None), part(start, end, Some(0)), part(end, self.length, None)];
         parts.into_iter().filter(|part| part.length > 0)
     }
 

@@ -207,7 +207,7 @@ fn an_urgent_byte_is_none_of_the_others() {
     tcp[13] |= 32;
     tcp[18..20].copy_from_slice(&[0, 1]);
     let outcome = run(&super::talk::file(101, frames.into_iter()), &options(View::Client));
-    assert_eq!(outcome.lines(), ["client GET /mali 200 -/2 [truncated]"]);
+    assert_eq!(outcome.lines(), ["client GET /malicious 200 0/2"]);
     assert_eq!(outcome.report.urgent_bytes, 1);
     assert_eq!(outcome.violations, 0);
 }
