@@ -124,13 +124,18 @@ impl Telemetry {
     }
 }
 
-/// What a pipeline has seen and missed without an agent around it; `also`: what its source has missed.
-pub(super) fn pipeline_summary(engine: &mut Engine, also: &[String]) -> String {
-    let mut samples = Vec::with_capacity(128);
-    pipeline(&mut samples, engine);
-    let mut text = summary(&samples, also);
+/// What a pipeline was told by a log and missed.
+pub(super) fn log_summary(engine: &mut Engine) -> String {
+    let mut text = capture_summary(engine, &[]);
     told(&mut text, &engine.standings(PROCESSES).0);
     text
+}
+
+/// The same of a capture, which missed this `also`. It tells nothing of processes.
+pub(super) fn capture_summary(engine: &mut Engine, also: &[String]) -> String {
+    let mut samples = Vec::with_capacity(128);
+    pipeline(&mut samples, engine);
+    summary(&samples, also)
 }
 
 /// How far the processes that make most calls are believed, for people.

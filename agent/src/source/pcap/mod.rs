@@ -22,7 +22,7 @@ mod seat;
 mod table;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tunnel;
 
 use std::{fmt, io::Read, str::FromStr, sync::Arc};

@@ -1,7 +1,8 @@
 //! A RST: of which the end that receives it may take no notice (RFC 5961, section 3; RFC 1337), and that somebody else may
 //! have sent. Whether it holds, only what follows tells.
 //!
-//! An end that goes on acknowledging what was captured after the RST has not taken it. Until that, or until
+//! An end that acknowledges what was captured after the RST has not taken it, and one that sends more behind the RST has not
+//! sent it. Until that, or until
 //! [`RESET_WAIT`] has gone by, nothing more is read; when the RST holds, what came after it is dropped: the end that was reset
 //! could not read it, and what was on its way is of no use to anybody.
 
@@ -23,8 +24,9 @@ pub(super) struct Reset {
     at: Timestamp,
     /// The youngest time of the capture then.
     seen: Timestamp,
-    /// Position behind all that its sender had sent before.
-    end: u64,
+    /// Its own position, and that behind all that its sender had sent before.
+    position: Option<i64>,
+    end: i64,
 }
 
 impl Connection {
@@ -43,8 +45,8 @@ impl Connection {
             cx.report.out_of_window += 1;
             return;
         }
-        let end = half.captured_end();
-        self.resets[side].get_or_insert(Reset { at: segment.at, seen: self.last, end });
+        let (position, end) = (half.position(segment.sequence), half.captured_end().cast_signed());
+        self.resets[side].get_or_insert(Reset { at: segment.at, seen: self.last, position, end });
     }
 
     /// Takes back the RSTs that a segment of `side` shows to be ignored.
@@ -59,8 +61,16 @@ impl Connection {
         }
         let other = &self.halves[1 - side];
         let had = segment.acknowledgment.and_then(|ack| other.position(ack));
-        let lives = |reset: &mut Reset| had.is_some_and(|had| had > reset.end.cast_signed());
+        let lives = |reset: &mut Reset| had.is_some_and(|had| had > reset.end);
         if self.resets[1 - side].take_if(lives).is_some() {
+            ignored += 1;
+        }
+        let start = self.halves[side].position(segment.first_byte());
+        let goes_on = |reset: &mut Reset| {
+            let behind = start.is_some_and(|start| start + i64::from(segment.length) > reset.end);
+            segment.length > 0 && behind && reset.position.is_some() && start >= reset.position
+        };
+        if self.resets[side].take_if(goes_on).is_some() {
             ignored += 1;
         }
         report.resets_ignored += ignored;

@@ -158,6 +158,12 @@ fn a_reset_that_the_other_end_ignores() {
         assert_eq!(outcome.report.resets_ignored, 1);
         assert!(outcome.events.last().unwrap().starts_with("closed 0"), "{:?}", outcome.events);
     }
+    // Only its sender was captured.
+    let mut talk = exchange_after(Talk::new().handshake().rst(Client));
+    let server = talk.packets[1].source;
+    talk.packets.retain(|packet| packet.source != server);
+    let lines = client(&talk);
+    assert!(lines[0].starts_with("client GET /a - 0/- ["), "{lines:?}");
     // The call seems to be refused, and is answered.
     let mut talk = Talk::new().handshake();
     let refused = Packet { sequence: 0, rst: true, syn: false, ..talk.packets[1].clone() };

@@ -9,7 +9,7 @@ mod links;
 mod order;
 mod properties;
 mod roles;
-mod talk;
+pub(crate) mod talk;
 mod views;
 
 use super::{Options, Report, View, read};
