@@ -127,7 +127,8 @@ impl Session {
     /// The message that ended at `position` may be none: what follows there may prove it.
     fn note_end(&mut self, direction: Direction, position: u64, cx: &Context<'_>) {
         let reader = self.reader(direction);
-        if reader.state == State::Lost(Lost::Nothing) && reader.message.is_none() {
+        // An interim response and the final one after it answer one request.
+        if reader.state == State::Lost(Lost::Nothing) && reader.message.is_none() && !reader.interim {
             reader.ended_at = Some(position);
             reader.ended_other = cx.other_position;
         }

@@ -167,7 +167,12 @@ fn requests_in_a_row_at_first_sight_are_proven_by_answers_in_a_row() {
         assert_eq!(it.exchanges(), ["GET /one 200 Complete", "GET /two 404 Complete"]);
         assert_eq!(it.ends(), ["=0 Complete 0/2 late_join", "=1 Complete 0/2 late_join"]);
     }
-    // It may be text in a body: then there is one answer.
+    // It may be text in a body: then there is one answer, perhaps with an interim one before it.
+    let mut it = late();
+    it.receive("GET /one HTTP/1.1\r\n\r\n").receive("GET /two HTTP/1.1\r\n\r\n");
+    it.send("HTTP/1.1 103 Early Hints\r\n\r\n").send(OK);
+    it.close(0);
+    assert_eq!(it.exchanges(), ["GET /one 103 Lost"]);
     let mut it = late();
     it.receive(TWO).send(OK);
     it.close(0);
