@@ -20,6 +20,7 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     recording::Header,
     runtime::{Prepared, Setup, Signals},
+    telemetry::{capture_summary, log_summary},
     trace::Format,
 };
 use crate::{
@@ -37,6 +38,7 @@ use crate::{
         log::{End, LogReader},
         pcap::{self, View},
     },
+    trace,
 };
 
 /// Longest sleep of a replay at recorded pace, so that a signal ends it soon.
@@ -147,7 +149,15 @@ fn capture(
     // Packets do not tell on which host they were captured.
     let setup = Setup { host: HostResource::default(), export: export.clone() };
     // A capture cannot be asked to meet a connection anew, and one packet with a wrong time must not end all others.
-    let settings = pipeline::Settings { idle: Duration::MAX, ..pipeline::Settings::default() };
+    // What the reader forgets has no end: the pipeline has room for as many of those, which are older than all others.
+    let ends = if args.view == View::Both { 2 } else { 1 };
+    let connections = 2 * ends * pcap::Limits::default().connections;
+    let settings = pipeline::Settings {
+        connections,
+        idle: Duration::MAX,
+        trace: trace::Settings { connections, ..trace::Settings::default() },
+        ..pipeline::Settings::default()
+    };
     let replay = Replay::new(settings, args.realtime);
     let options = pcap::Options { view: args.view, ..pcap::Options::new(protocol::opening) };
     run(&setup, move |sender, stop| replay.capture(input, &options, sender, stop))
@@ -234,6 +244,7 @@ impl Replay {
             }
         })?;
         eprintln!("wirespan: {report}");
+        eprintln!("wirespan: {}", capture_summary(self.pipeline.engine(), &report.missed()));
         if let Some(damage) = &report.damage {
             eprintln!("wirespan: the rest of the file is damaged: {damage}");
         }
@@ -256,6 +267,7 @@ impl Replay {
         if reader.unknown_records() > 0 {
             eprintln!("wirespan: {} records of unknown kinds were passed over", reader.unknown_records());
         }
+        eprintln!("wirespan: {}", log_summary(self.pipeline.engine()));
         Ok(end == End::Whole)
     }
 
@@ -338,5 +350,7 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod summaries;
 #[cfg(test)]
 mod tests;

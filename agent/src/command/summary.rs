@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::telemetry::Sample;
 
 /// What costs spans or bytes, and in what it is counted. A metric that is not here takes nothing from what was seen.
-const MISSED: [(&str, &str); 14] = [
+const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
     ("wirespan_kernel_drops_total", "records for which the ring had no room (capture.ring_bytes)"),
     ("wirespan_kernel_map_full_total", "times that a map of the kernel had no room (limits.connections)"),
@@ -27,6 +27,7 @@ const MISSED: [(&str, &str); 14] = [
     ),
     ("wirespan_processes_found_late_total", "processes that were found late, by the look at all processes"),
     ("wirespan_trace_expired_spans_total", "spans whose parent was not known in time"),
+    ("wirespan_trace_texts_cut_total", "texts of spans cut to their limit"),
 ];
 
 /// What costs requests or spans beside the pipeline, and by which of its labels.
@@ -44,6 +45,20 @@ const BESIDE: [(&str, &[&str], &str); 3] = [
     ),
 ];
 
+/// The same of what the parsers count, by the label of this metric.
+const PROTOCOL: &str = "wirespan_protocol_total";
+const UNREAD: [(&str, &str); 6] = [
+    ("responses_without_request", "answers without a request that could be read"),
+    ("requests_http09", "requests of HTTP/0.9, which is not read"),
+    ("requests_unproven", "possible requests that no answer proved"),
+    ("parse_failures", "message starts that could not be read, on connections that carry HTTP/1"),
+    ("framing_lost", "messages whose end is not known"),
+    ("http1_given_up", "connections given up that carry HTTP/1"),
+];
+
+/// Connections of which nothing is told. Other protocols are no loss.
+const NOT_HTTP1: &str = "connections_not_http1";
+
 /// A cause of what was missed. Of any process's calls, so that alone it says nothing of those that are traced.
 const SKIPPED: (&str, &str) =
     ("wirespan_bpf_recursion_misses_total", "runs of programs that the kernel skipped, for any process");
@@ -51,8 +66,8 @@ const SKIPPED: (&str, &str) =
 /// Entries of the ledger that no parser saw; what was skipped was not needed.
 const UNSEEN: [&str; 3] = ["truncated", "dropped", "unseen"];
 
-/// One line on what was seen, and one for each sort of thing that was missed.
-pub(super) fn summary(samples: &[Sample]) -> String {
+/// One line on what was seen, and one for each sort of thing that was missed; `also` are such lines of the source's.
+pub(super) fn summary(samples: &[Sample], also: &[String]) -> String {
     let seen = |kind: &str| sum(samples, "wirespan_trace_requests_total", |label| label == kind);
     let mut text = format!("{} requests received, {} made", seen("server"), seen("client"));
     let left_out = sum(samples, "wirespan_trace_left_out_spans_total", |_| true);
@@ -68,6 +83,10 @@ pub(super) fn summary(samples: &[Sample]) -> String {
             ", {redirected} connections redirected by a sockmap (their two ends are not joined)"
         );
     }
+    let others = sum(samples, PROTOCOL, |label| label == NOT_HTTP1);
+    if others > 0 {
+        let _ = write!(text, ", {others} connections not read as HTTP/1");
+    }
     let mut missed: Vec<String> =
         MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
     missed.extend(BESIDE.iter().filter_map(|(name, labels, what)| {
@@ -79,6 +98,11 @@ pub(super) fn summary(samples: &[Sample]) -> String {
         let reasons = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
         (total > 0).then(|| format!("{total} {what}{reasons}"))
     }));
+    missed.extend(UNREAD.iter().filter_map(|(counter, what)| {
+        let count = sum(samples, PROTOCOL, |label| label == *counter);
+        (count > 0).then(|| format!("{count} {what}"))
+    }));
+    missed.extend_from_slice(also);
     if missed.is_empty() {
         text.push_str("; nothing was missed");
         return text;
@@ -147,15 +171,15 @@ mod tests {
             sample("wirespan_kernel_drops_total", &[("reason", "ring_full_transfer")], 0),
             sample("wirespan_ledger_bytes_total", &[("entry", "skipped")], 1_000),
         ];
-        assert_eq!(summary(&samples), "7 requests received, 2 made; nothing was missed");
+        assert_eq!(summary(&samples, &[]), "7 requests received, 2 made; nothing was missed");
         let left_out = sample("wirespan_trace_left_out_spans_total", &[], 3);
         assert_eq!(
-            summary(&[left_out]),
+            summary(&[left_out], &[]),
             "0 requests received, 0 made, 3 spans left to programs that export their own (instrumented: skip); nothing was missed"
         );
         let redirected = sample("wirespan_redirected_connections_total", &[], 2);
         assert_eq!(
-            summary(&[redirected]),
+            summary(&[redirected], &[]),
             "0 requests received, 0 made, 2 connections redirected by a sockmap (their two ends are not joined); nothing was missed"
         );
     }
@@ -171,7 +195,7 @@ mod tests {
             sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "otlp")], 1),
         ];
         assert_eq!(
-            summary(&samples),
+            summary(&samples, &[]),
             "0 requests received, 0 made; missed:\n  \
              2 decisions by which a process that matches may not be traced: over_limit 2\n  \
              1 records of the ring that are none: a defect\n  \
@@ -193,7 +217,7 @@ mod tests {
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
         ];
         assert_eq!(
-            summary(&samples),
+            summary(&samples, &[]),
             "0 requests received, 0 made; missed:\n  \
              8 calls whose bytes may not be read: io_uring 7, flags 1\n  \
              2 calls on connections that are not known\n  \
@@ -202,5 +226,30 @@ mod tests {
              before): joined_late 1\n  \
              1 runs of programs that the kernel skipped, for any process: tcp_sendmsg 1"
         );
+    }
+
+    #[test]
+    fn what_was_not_read_is_not_nothing() {
+        let parser = |what, value| sample("wirespan_protocol_total", &[("what", what)], value);
+        let others =
+            [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("calls_held", 9)];
+        let told = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
+        assert_eq!(summary(&others, &[]), told);
+        let unread = [parser("responses_without_request", 3), parser("requests_http09", 1)];
+        assert_eq!(
+            summary(&unread, &["4 packets in tunnels that are not read".to_owned()]),
+            "0 requests received, 0 made; missed:\n  \
+             3 answers without a request that could be read\n  \
+             1 requests of HTTP/0.9, which is not read\n  \
+             4 packets in tunnels that are not read"
+        );
+    }
+
+    #[test]
+    fn every_counter_of_a_parser_that_is_told_exists() {
+        let known = crate::protocol::Counters::default().list();
+        for (counter, _) in UNREAD.into_iter().chain([(NOT_HTTP1, "")]) {
+            assert!(known.iter().any(|(name, _)| *name == counter), "{counter}");
+        }
     }
 }

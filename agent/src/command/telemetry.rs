@@ -88,13 +88,10 @@ impl Telemetry {
     /// What was seen and missed up to the last publication, and how far the processes that made calls are believed, for
     /// people.
     pub(super) fn summary(&self) -> String {
-        let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner));
-        let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
-        for standing in standings.iter().take(SUMMARIZED) {
-            text.push_str(&format!("\nwirespan: {standing}"));
-        }
-        if standings.len() > SUMMARIZED {
-            text.push_str("\nwirespan: and further processes; `wirespan doctor --pid N` tells of each");
+        let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner), &[]);
+        told(&mut text, &self.standings.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.standings.lock().unwrap_or_else(PoisonError::into_inner).len() > SUMMARIZED {
+            text.push_str("; `wirespan doctor --pid N` tells of each");
         }
         text
     }
@@ -192,6 +189,30 @@ impl Telemetry {
                 bytes as f64,
             );
         }
+    }
+}
+
+/// What a pipeline was told by a log and missed.
+pub(super) fn log_summary(engine: &mut Engine) -> String {
+    let mut text = capture_summary(engine, &[]);
+    told(&mut text, &engine.standings(PROCESSES).0);
+    text
+}
+
+/// The same of a capture, which missed this `also`. It tells nothing of processes.
+pub(super) fn capture_summary(engine: &mut Engine, also: &[String]) -> String {
+    let mut samples = Vec::with_capacity(128);
+    pipeline(&mut samples, engine);
+    summary(&samples, also)
+}
+
+/// How far the processes that make most calls are believed, for people.
+fn told(text: &mut String, standings: &[ProcessStanding]) {
+    for standing in standings.iter().take(SUMMARIZED) {
+        text.push_str(&format!("\nwirespan: {standing}"));
+    }
+    if standings.len() > SUMMARIZED {
+        text.push_str("\nwirespan: and further processes");
     }
 }
 

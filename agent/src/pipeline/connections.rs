@@ -1,7 +1,12 @@
 //! The table of open connections, bounded in number, in the bytes that they buffer, and in how long they are silent: beyond
-//! that the longest silent ones make room.
+//! that silent ones make room.
+//!
+//! When there are too many, those that go are drawn from the half that is silent longer. If the longest silent one always went,
+//! somewhat more connections than there is room for, used in turn, would each go right before it is used again.
 
-use rustc_hash::FxHashMap;
+use std::hash::Hasher as _;
+
+use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::{
     event::{ConnectionId, Opened, Timestamp},
@@ -53,6 +58,8 @@ pub(super) struct Connections {
     bounds: Bounds,
     /// Bytes that all of them buffer.
     buffered: usize,
+    /// How often connections have made room: no draw is like the one before.
+    draws: u64,
     /// Those that hold something that time may release.
     ticking: Vec<ConnectionId>,
 }
@@ -60,7 +67,7 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(bounds: Bounds) -> Self {
         let bounds = Bounds { connections: bounds.connections.max(1), ..bounds };
-        Self { open: FxHashMap::default(), bounds, buffered: 0, ticking: Vec::new() }
+        Self { open: FxHashMap::default(), bounds, buffered: 0, draws: 0, ticking: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -117,9 +124,18 @@ impl Connections {
         self.buffered > self.bounds.buffered
     }
 
-    /// The longest silent connections, to make room for others; in a fixed order.
-    pub(super) fn silent(&self) -> Vec<ConnectionId> {
+    /// Connections that make room for others, drawn from the longer silent half; the same events give the same ones.
+    pub(super) fn silent(&mut self) -> Vec<ConnectionId> {
         let mut silent = self.by_silence(|_| true);
+        silent.truncate(silent.len().div_ceil(2));
+        self.draws += 1;
+        let draws = self.draws;
+        silent.sort_by_cached_key(|id| {
+            let mut hasher = FxHasher::default();
+            hasher.write_u64(draws);
+            hasher.write_u64(id.0);
+            hasher.finish()
+        });
         silent.truncate((self.bounds.connections / EVICTED_SHARE).max(1));
         silent
     }
@@ -156,5 +172,86 @@ impl Connections {
         let mut all: Vec<_> = self.open.drain().map(|(id, connection)| (id, *connection)).collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Direction, Earlier, Thread, Transfer},
+        protocol::{Limits, Output},
+    };
+
+    fn opened(id: u64, at: u64) -> Opened {
+        let end = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
+        Opened {
+            at: Timestamp(at),
+            connection: ConnectionId(id),
+            thread: Thread { pid: 1, tid: 1 },
+            local: end,
+            peer: end,
+            network_namespace: 1,
+            first_sequence: [0; 2],
+            first_position: 0,
+            earlier: [Earlier::Nothing; 2],
+        }
+    }
+
+    fn call(id: u64, at: u64) -> Transfer<'static> {
+        Transfer {
+            at: Timestamp(at),
+            connection: ConnectionId(id),
+            direction: Direction::Out,
+            position: at,
+            length: 1,
+            thread: Thread { pid: 1, tid: 1 },
+            head: b"x",
+            tail: &[],
+            withheld: None,
+            last_input: None,
+            task: None,
+            dropped: 0,
+            process_drops: 0,
+        }
+    }
+
+    /// Of 1,000 connections one is used after the other, again and again; there is room for 960.
+    #[test]
+    fn somewhat_too_many_in_turn_cost_some_of_them() {
+        let mut connections =
+            Connections::new(Bounds { connections: 960, buffered: 1 << 20, idle: u64::MAX });
+        let (mut out, mut found, mut at) = (Output::default(), [0; 6], 0);
+        for round in &mut found {
+            for id in 1..=1_000 {
+                at += 1;
+                if connections.work(ConnectionId(id), |one| one.transfer(&call(id, at), &mut out)).is_some() {
+                    *round += 1;
+                    continue;
+                }
+                if connections.is_full() {
+                    for id in connections.silent() {
+                        connections.remove(id);
+                    }
+                }
+                connections.insert(ConnectionId(id), Connection::new(&opened(id, at), &Limits::default()));
+            }
+        }
+        assert!(found[1..].iter().all(|found| *found > 600), "found in each round: {found:?}");
+    }
+
+    /// What has long been silent goes before what is used.
+    #[test]
+    fn what_is_used_stays() {
+        let mut connections =
+            Connections::new(Bounds { connections: 100, buffered: 1 << 20, idle: u64::MAX });
+        let mut out = Output::default();
+        for id in 1..=100 {
+            connections.insert(ConnectionId(id), Connection::new(&opened(id, id), &Limits::default()));
+        }
+        for id in 51..=100 {
+            connections.work(ConnectionId(id), |one| one.transfer(&call(id, 1_000 + id), &mut out));
+        }
+        assert!(connections.silent().iter().all(|id| id.0 <= 50));
     }
 }

@@ -70,7 +70,7 @@ impl Connection {
         let sequencer = &mut self.sequencers[direction.index()];
         sequencer.note_dropped(transfer.dropped);
         if transfer.length == 0 {
-            return;
+            return self.skip_known_loss(direction, transfer.position, transfer.at, out);
         }
         self.last_activity = self.last_activity.max(transfer.at);
         let mut call = Call::new(transfer);
@@ -98,6 +98,21 @@ impl Connection {
         if self.needs_tick() {
             self.settle(out);
         }
+    }
+
+    /// The source says where the stream stands after a loss that it has counted: nothing is waited for. A jump that it does not
+    /// explain says nothing.
+    fn skip_known_loss(&mut self, direction: Direction, position: u64, at: Timestamp, out: &mut Output) {
+        let sequencer = &self.sequencers[direction.index()];
+        let hole = position.saturating_sub(sequencer.next());
+        if self.opaque || hole == 0 || sequencer.held_calls() > 0 || !sequencer.dropped_explains(hole) {
+            return;
+        }
+        if self.session.awaits_beginning(direction) {
+            self.session.begins(direction, false);
+        }
+        self.give_up_hole(direction, hole, at, out);
+        self.settle(out);
     }
 
     /// The first call of a direction in which bytes had moved before first sight. If it moved those, it was only logged after

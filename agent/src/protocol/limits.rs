@@ -107,6 +107,14 @@ counters! {
     /// Connections of which bytes had moved before they were first seen, and on which messages were found: older than the agent or
     /// the selection of their process, or another process had read from them and passed them on.
     joined_late,
+    /// Requests of HTTP/0.9, which are not read.
+    requests_http09,
+    /// What looked like a request and no answer proved: it may have been text in a body.
+    requests_unproven,
+    /// Connections on which bytes moved and no message of HTTP/1 was seen, given up or not.
+    connections_not_http1,
+    /// Connections given up although HTTP/1 had been seen on them.
+    http1_given_up,
     /// Exchanges that ended without an exact end.
     exchanges_lost,
     /// Times that `pending_requests` was reached.

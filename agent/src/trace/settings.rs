@@ -97,9 +97,9 @@ impl Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextLimits {
-    /// `url.path`. Default 2,048.
+    /// `url.path`. Default 8,192: the longest that servers take by themselves.
     pub path: usize,
-    /// `url.query`. Default 2,048.
+    /// `url.query`. Default 8,192.
     pub query: usize,
     /// `user_agent.original`. Default 512.
     pub user_agent: usize,
@@ -113,7 +113,7 @@ pub struct TextLimits {
 
 impl Default for TextLimits {
     fn default() -> Self {
-        Self { path: 2_048, query: 2_048, user_agent: 512, header: 256, method: 64, host: 255 }
+        Self { path: 8_192, query: 8_192, user_agent: 512, header: 256, method: 64, host: 255 }
     }
 }
 

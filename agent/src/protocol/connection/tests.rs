@@ -6,3 +6,4 @@ mod loss;
 mod order;
 mod outcomes;
 mod properties;
+mod unread;

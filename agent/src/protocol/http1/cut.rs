@@ -4,9 +4,10 @@
 use super::{
     body::Body,
     exchange::Flags,
+    kept::Kept,
     line::Role,
     reader::{Lost, State},
-    session::{Context, Session, Step},
+    session::{Answered, Context, Session, Step},
 };
 use crate::{event::Direction, stream::Call};
 
@@ -47,13 +48,29 @@ impl Session {
             self.request_starts(direction, cx);
             return None;
         }
-        if role == Role::Response && reader.line.status.cut_is_known() {
+        let answers = reader.line.status.cut_is_known();
+        if answers && (role == Role::Response || (role == Role::Unknown && !self.kept.is_empty())) {
             return self.response_starts(direction, call, cx);
         }
+        self.keep_cut(direction, cx);
         self.miss_needed(direction, call);
         let buffer = std::mem::take(&mut self.reader(direction).buffer);
         self.reader(direction).release(buffer);
         Some(self.unknown(direction, true, call, cx))
+    }
+
+    /// A line that was cut too early to be one by itself: an answer may still prove it.
+    fn keep_cut(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        let reader = self.reader(direction);
+        let mut line = reader.line;
+        if !reader.boundary || !line.request.cut_is_plausible(&reader.buffer, 1) {
+            return;
+        }
+        line.request.minor = 1;
+        let (origin, head) = (reader.origin, reader.buffer.clone());
+        let (other_position, flag) = (cx.other_position, Flags::TRUNCATED);
+        let end = origin.position;
+        self.keep(Kept { direction, origin, line, head, other_position, end, whole: false, flag }, cx);
     }
 
     /// The buffered beginning of a head is all there will be: says what it says, and goes on by `lost`.
@@ -171,5 +188,27 @@ impl Session {
         let reader = self.reader(direction);
         reader.release(buffer);
         reader.state = State::HeadRest(known);
+    }
+
+    /// The response's head will not be complete: a status line that was seen whole, or up to its reason, is told all the same.
+    pub(super) fn give_up_response_head(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        let is_response = self.role(direction) == Role::Response;
+        let reader = self.reader(direction);
+        if reader.state != State::Head {
+            return;
+        }
+        if !reader.line_done {
+            let at = reader.origin.at;
+            if !is_response || !reader.line.status.cut_is_known() {
+                return;
+            }
+            let may_wait = std::mem::replace(&mut cx.may_wait, false);
+            let answered = self.answered(direction, at, cx);
+            cx.may_wait = may_wait;
+            let Answered::Exchange(ordinal) = answered else { return };
+            self.answers(direction, ordinal);
+        }
+        self.blame(direction, Flags::TRUNCATED, 0);
+        self.cut_head(direction, Lost::Nothing, cx);
     }
 }

@@ -1,5 +1,6 @@
 //! One request and its response, as far as they are known.
 
+use super::head::Framing;
 use crate::{
     event::Timestamp,
     protocol::{ExchangeEnd, Ordinal, Outcome},
@@ -115,6 +116,14 @@ impl Exchange {
             missing: 0,
             flags: Flags::default(),
         }
+    }
+
+    /// Its request's head was told.
+    pub(super) fn head_told(&mut self, method: &str, framing: &Framing) {
+        self.head_done = true;
+        self.method = Method::new(method);
+        self.upgrade = framing.upgrade;
+        self.expects_continue = framing.expects_continue;
     }
 
     /// The last time at which a byte of it was seen.

@@ -5,9 +5,9 @@ use compact_str::CompactString;
 use memchr::{Memchr, memchr, memchr_iter};
 
 use super::{
-    body::{Body, Chunked},
+    body::{BlankLine, Body, Chunked},
     content::{self, Summary},
-    line::FirstLine,
+    line::{FirstLine, Recognised, Role, begins_with_known_method},
 };
 use crate::protocol::{Interest, MOST_FIELDS, RequestHead};
 
@@ -83,7 +83,9 @@ impl Framing {
     }
 
     fn transfer_encoding(&mut self, value: &[u8]) {
-        let last = value.rsplit(|byte| *byte == b',').map(trim).find(|item| !item.is_empty());
+        // `identity` codes nothing (RFC 2616, section 3.6; RFC 9112, section 7 has dropped it).
+        let codes = |item: &&[u8]| !item.is_empty() && !item.eq_ignore_ascii_case(b"identity");
+        let last = value.rsplit(|byte| *byte == b',').map(trim).find(codes);
         if let Some(last) = last {
             let chunked = last.eq_ignore_ascii_case(b"chunked");
             self.coding = Some(if chunked { Coding::Chunked } else { Coding::Other });
@@ -146,6 +148,18 @@ pub(super) fn request(head: &[u8], line: &FirstLine, interest: &Interest) -> (Re
     }
     request.content = summary.map(|summary| summary.content());
     (request, framing)
+}
+
+/// The request that stands whole at the front of `bytes`, its method a registered one and without a body: its first line and
+/// its size.
+pub(super) fn whole_request(bytes: &[u8]) -> Option<(FirstLine, usize)> {
+    let mut line = FirstLine::new(Role::Request);
+    if !begins_with_known_method(bytes) || line.advance(bytes) != Recognised::Request {
+        return None;
+    }
+    let size = line.length() + BlankLine::new().find(&bytes[line.length()..])?;
+    let (_, framing) = request(&bytes[..size], &line, &Interest::default());
+    (framing.request_body() == Some(Body::EMPTY) && !framing.upgrade).then_some((line, size))
 }
 
 /// Reads the fields of a response's head that frame its body.
@@ -263,7 +277,7 @@ fn append(field: &mut Option<CompactString>, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::line::Role, *};
+    use super::*;
 
     fn read(head: &[u8]) -> (RequestHead, Framing) {
         let mut line = FirstLine::new(Role::Request);
@@ -317,6 +331,9 @@ mod tests {
             ("Transfer-Encoding: gzip, Chunked\r\n", chunked, chunked),
             ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", chunked, chunked),
             ("Transfer-Encoding: gzip\r\n", None, until_close),
+            ("Transfer-Encoding: identity\r\nContent-Length: 5\r\n", length(5), length(5)),
+            ("Transfer-Encoding: chunked, Identity\r\n", chunked, chunked),
+            ("Transfer-Encoding: identity\r\n", length(0), until_close),
         ] {
             let (_, framing) = read(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes());
             assert_eq!((framing.request_body(), framing.response_body()), (request, response), "{fields:?}");

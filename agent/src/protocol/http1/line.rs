@@ -1,5 +1,7 @@
 //! Recognises the first line of a message, byte by byte if need be: it alone proves that a message starts here.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
 /// A method longer than this is none (the longest registered one has 17 bytes).
@@ -91,6 +93,7 @@ pub(super) struct RequestLine {
     state: RequestState,
     at: usize,
     method_end: usize,
+    target_start: usize,
     target_end: usize,
     pub minor: u8,
 }
@@ -120,6 +123,7 @@ impl RequestLine {
                     Some(count) => {
                         self.method_end = self.at + count;
                         self.at = self.method_end + 1;
+                        self.target_start = self.at;
                         let length_fits = (1..=METHOD_BYTES).contains(&self.method_end);
                         if rest[count] == b' ' && length_fits {
                             RequestState::Target
@@ -174,7 +178,13 @@ impl RequestLine {
     /// The target, or what there is of it when the line was cut in it.
     pub(super) fn target<'a>(&self, head: &'a [u8]) -> &'a [u8] {
         let end = if self.state == RequestState::Target { head.len() } else { self.target_end };
-        head.get(self.method_end + 1..end).unwrap_or_default()
+        head.get(self.target_start..end).unwrap_or_default()
+    }
+
+    /// A line that is known to be whole: where its parts lie.
+    pub(super) fn whole(method_end: usize, target: Range<usize>, minor: u8, length: usize) -> Self {
+        let (target_start, target_end) = (target.start, target.end);
+        Self { state: RequestState::Done, at: length, method_end, target_start, target_end, minor }
     }
 
     /// Whether a line that was cut by missing bytes is still surely a request line: an upper-case method and the start of a

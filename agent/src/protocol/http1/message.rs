@@ -5,12 +5,13 @@ use super::{
     exchange::{Flags, Method, RequestState, ResponseState},
     head::{self, Framing},
     line::{Recognised, Role},
+    loose::{self, Loose},
     reader::{Lost, State, is_interim, proven},
     session::{Answered, Context, Session, Step},
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Message, ResponseHead},
+    protocol::{Message, Ordinal, ResponseHead},
     stream::Call,
 };
 
@@ -66,7 +67,14 @@ impl Session {
                     self.reader(direction).parse(call, view.len() - before);
                     return Step::Next;
                 }
-                Recognised::Neither => return self.unknown(direction, true, call, cx),
+                Recognised::Neither => match self.loose_line(direction, view, cx) {
+                    Loose::Request(_) => self.request_starts(direction, cx),
+                    Loose::More => {
+                        self.reader(direction).parse(call, view.len() - before);
+                        return Step::Next;
+                    }
+                    Loose::Simple | Loose::Neither => return self.unknown(direction, true, call, cx),
+                },
                 Recognised::Request => {
                     if self.role(direction) == Role::Response {
                         if self.client_proven {
@@ -92,7 +100,38 @@ impl Session {
         };
         let end = reader.searched + count;
         reader.parse(call, end - before);
-        self.head_complete(direction, &view[..end], call.at, cx)
+        let step = self.head_complete(direction, &view[..end], call.at, cx);
+        self.note_end(direction, call.position, cx);
+        step
+    }
+
+    /// What a first line is that is not to the letter. It is believed only where the message before has surely ended.
+    fn loose_line(&mut self, direction: Direction, view: &[u8], cx: &mut Context<'_>) -> Loose {
+        let response = self.role(direction) == Role::Response;
+        let reader = self.reader(direction);
+        if response || !reader.boundary {
+            return Loose::Neither;
+        }
+        let loose = loose::read(view);
+        match loose {
+            Loose::Request(line) => {
+                reader.line.request = line;
+                reader.malformed = true;
+            }
+            Loose::Simple => cx.out.counters.requests_http09 += 1,
+            Loose::More | Loose::Neither => {}
+        }
+        loose
+    }
+
+    /// The message that ended at `position` may be none: what follows there may prove it.
+    fn note_end(&mut self, direction: Direction, position: u64, cx: &Context<'_>) {
+        let reader = self.reader(direction);
+        // An interim response and the final one after it answer one request.
+        if reader.state == State::Lost(Lost::Nothing) && reader.message.is_none() && !reader.interim {
+            reader.ended_at = Some(position);
+            reader.ended_other = cx.other_position;
+        }
     }
 
     /// The request line is complete, or surely is one.
@@ -107,16 +146,20 @@ impl Session {
             response.state = State::Lost(Lost::Nothing);
         }
         let origin = self.reader(direction).origin;
-        let ordinal = self.pairing.start(direction, origin, around, cx);
+        let ordinal = self.pairing.start(direction, origin, around, cx.other_position, cx);
         let reader = self.reader(direction);
         reader.message = Some(ordinal);
         reader.line_done = true;
         reader.searched = reader.line.length();
         reader.blank = BlankLine::new();
-        let unproven = reader.unproven;
-        if let Some(exchange) = self.pairing.get(Some(ordinal)).filter(|_| unproven) {
+        let (unproven, malformed) = (reader.unproven, reader.malformed);
+        let Some(exchange) = self.pairing.get(Some(ordinal)) else { return };
+        if unproven {
             exchange.unproven = true;
             exchange.flags.add(Flags::LATE_JOIN);
+        }
+        if malformed {
+            exchange.flags.add(Flags::MALFORMED);
         }
     }
 
@@ -134,11 +177,20 @@ impl Session {
             self.forget_client(cx);
         }
         let at = self.reader(direction).origin.at;
-        match self.answered(direction, at, cx) {
+        let is_final = !is_interim(self.reader(direction).line.status.status);
+        let answered = match self.answered(direction, at, cx) {
+            // What is still to be read may be its request, and nothing to be proven.
+            Answered::Wait if cx.older_is_held(call) || self.kept.is_empty() => return Some(Step::Wait),
+            Answered::Wait | Answered::Nothing if is_final => {
+                self.prove_kept(direction, cx).map_or(Answered::Nothing, Answered::Exchange)
+            }
+            answered => answered,
+        };
+        match answered {
             Answered::Wait => Some(Step::Wait),
             Answered::Nothing => {
-                self.found = true;
                 cx.out.counters.responses_without_request += 1;
+                self.understood = true;
                 self.note_answer(direction, None, call);
                 // Its request was missed.
                 self.lossy = true;
@@ -150,17 +202,22 @@ impl Session {
                 self.recognised();
                 self.client_proven = true;
                 self.note_answer(direction, Some(ordinal), call);
-                let unproven = self.pairing.get(Some(ordinal)).is_some_and(|exchange| exchange.unproven);
-                let reader = self.reader(direction);
-                // What was asked tells how the answer is framed.
-                reader.unsure |= unproven;
-                reader.message = Some(ordinal);
-                reader.line_done = true;
-                reader.searched = reader.line.length();
-                reader.blank = BlankLine::new();
+                self.answers(direction, ordinal);
                 None
             }
         }
+    }
+
+    /// The response being read belongs to this exchange.
+    pub(super) fn answers(&mut self, direction: Direction, ordinal: Ordinal) {
+        let unproven = self.pairing.get(Some(ordinal)).is_some_and(|exchange| exchange.unproven);
+        let reader = self.reader(direction);
+        // What was asked tells how the answer is framed.
+        reader.unsure |= unproven;
+        reader.message = Some(ordinal);
+        reader.line_done = true;
+        reader.searched = reader.line.length();
+        reader.blank = BlankLine::new();
     }
 
     fn head_complete(
@@ -211,10 +268,7 @@ impl Session {
         }
         cx.out.counters.heads_incomplete += u64::from(size.is_none());
         if let Some(exchange) = self.pairing.get(message) {
-            exchange.head_done = true;
-            exchange.method = Method::new(&request.method);
-            exchange.upgrade = framing.upgrade;
-            exchange.expects_continue = framing.expects_continue;
+            exchange.head_told(&request.method, &framing);
             cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: Box::new(request) });
         }
         framing
@@ -347,6 +401,7 @@ impl Session {
         if over {
             let payload = reader.payload;
             self.message_over(direction, call.at, Some(payload), cx);
+            self.note_end(direction, call.position, cx);
         }
         Step::Next
     }

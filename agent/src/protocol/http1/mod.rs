@@ -2,14 +2,17 @@
 //! bytes are survived. A request and its response are paired by order.
 //!
 //! The readers are lenient where a peer may be (bare LF, folded fields, empty lines before a request line, any number of
-//! fields) and strict where leniency would invent messages: the first line must match its grammar to the letter.
+//! fields) and strict where leniency would invent messages: the first line must match its grammar to the letter, except where the message
+//! before has surely ended (`loose.rs`), and then the exchange is marked.
 
 mod body;
 mod content;
 mod cut;
 mod exchange;
 mod head;
+mod kept;
 mod line;
+mod loose;
 mod message;
 mod pairing;
 mod reader;

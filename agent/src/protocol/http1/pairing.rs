@@ -88,12 +88,18 @@ impl Pairing {
         self.exchanges.back().is_some_and(Exchange::may_become_tunnel)
     }
 
-    /// A request starts.
+    /// The client was seen to send a request before an earlier one was answered.
+    pub(super) const fn pipelines(&mut self) {
+        self.pipelined = true;
+    }
+
+    /// A request starts; `other_position`: where the other direction stood.
     pub(super) fn start(
         &mut self,
         direction: Direction,
         origin: Origin,
         around: Surroundings,
+        other_position: u64,
         cx: &mut Context<'_>,
     ) -> Ordinal {
         if self.needs_idle && around.idle >= cx.limits.idle_nanos {
@@ -112,7 +118,6 @@ impl Pairing {
         let mut exchange = Exchange::new(ordinal, origin.at);
         exchange.unpairable = self.needs_idle;
         self.exchanges.push_back(exchange);
-        let other_position = cx.other_position;
         cx.out.messages.push(Message::Request { ordinal, direction, origin, other_position });
         ordinal
     }

@@ -2,7 +2,7 @@
 
 use super::{
     body::{BlankLine, Body},
-    line::{FirstLine, Recognised, Role},
+    line::{FirstLine, Recognised, Role, begins_with_known_method},
 };
 use crate::{
     event::{Opening, Thread, Timestamp},
@@ -51,6 +51,15 @@ pub(super) struct Reader {
     pub message: Option<Ordinal>,
     /// The message is an interim response.
     pub interim: bool,
+    /// The message before this one has surely ended, or it is the connection's first.
+    pub boundary: bool,
+    /// It begins where the message before has ended, neither of them proven.
+    pub follows: bool,
+    /// Its first line is not to the letter.
+    pub malformed: bool,
+    /// Where a message ended of which it is not proven that it is one, and where the other direction stood then.
+    pub ended_at: Option<u64>,
+    pub ended_other: u64,
     /// Only the first sight of the connection says that the message begins here.
     pub unproven: bool,
     /// Where the message ends was told from bytes that may as well lie in its body.
@@ -89,6 +98,11 @@ impl Reader {
             },
             message: None,
             interim: false,
+            boundary: false,
+            follows: false,
+            malformed: false,
+            ended_at: None,
+            ended_other: 0,
             unproven: false,
             unsure: false,
             payload: 0,
@@ -109,6 +123,10 @@ impl Reader {
         self.buffer.clear();
         self.message = None;
         self.interim = false;
+        self.boundary = false;
+        self.follows = false;
+        self.malformed = false;
+        self.ended_at = None;
         self.unproven = false;
         self.unsure = false;
         self.payload = 0;
@@ -166,7 +184,26 @@ pub(super) fn proven(call: &Call<'_>, role: Role) -> Option<Role> {
     if !call.whole {
         return None;
     }
-    first_line(call.front(), role)
+    opens(call.front(), role)
+}
+
+/// The message whose first line stands whole at the front of these bytes.
+pub(super) fn opens(front: &[u8], role: Role) -> Option<Role> {
+    first_line(front, role)
+}
+
+/// The message whose first line stands, cut by the capture, at the front of a call of which nothing was read yet.
+pub(super) fn opens_cut(call: &Call<'_>, role: Role) -> Option<Role> {
+    /// Bytes of a target that tell it from a line of text.
+    const TARGET: usize = 8;
+    let front = call.front();
+    let is_cut = call.whole && role != Role::Unknown && (front.len() as u64) < call.length;
+    let mut line = FirstLine::new(role);
+    if !is_cut || line.advance(front) != Recognised::More {
+        return None;
+    }
+    let is_request = begins_with_known_method(front) && line.request.cut_is_plausible(front, TARGET);
+    (is_request || line.status.cut_is_known()).then_some(role)
 }
 
 /// Says of bytes of which neither connection nor role is known whether a message surely starts there.

@@ -4,7 +4,7 @@
 use super::{
     exchange::Flags,
     line::{Role, begins_with_known_method},
-    reader::{Lost, State, empty_lines, has_final_response, is_interim, proven},
+    reader::{Lost, State, empty_lines, has_final_response, is_interim, opens, opens_cut, proven},
     session::{Context, Session, Step},
 };
 use crate::{
@@ -23,17 +23,24 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Step {
         let role = self.line_role(direction);
-        let looks_like = proven(call, role);
-        let begins = |found: &Role| *found == Role::Response || self.request_may_begin(direction, call, cx);
+        let may_begin = self.request_may_begin(direction, call, cx);
+        if !may_begin && self.keep_next(direction, call, cx) {
+            return Step::Next;
+        }
+        let follows = self.follows(direction, call, cx);
+        let looks_like = if follows { opens(call.front(), role) } else { proven(call, role) };
+        let looks_like = looks_like.or_else(|| opens_cut(call, self.role(direction)));
+        let begins = |found: &Role| *found == Role::Response || follows || may_begin;
         if let Some(found) = looks_like.filter(begins) {
             if found == Role::Response && self.pairing.end_begun(cx) {
                 self.pairing.lose(cx);
             }
             let empty = if found == Role::Response { 0 } else { empty_lines(call.front()) };
-            let unproven = self.first_sight();
+            let unproven = self.first_sight() || !may_begin;
             let reader = self.reader(direction);
             reader.parse(call, empty);
             reader.begin(role, call);
+            reader.follows = follows;
             reader.unproven = unproven && found == Role::Request;
             reader.unsure = reader.unproven;
             return Step::Next;
@@ -82,9 +89,25 @@ impl Session {
         after_answer && (idle || !self.pairing.is_pipelined())
     }
 
+    /// What begins here follows at once on a message that is not proven to be one, and proves it: a request, as bytes of the
+    /// other direction have passed since, seen or not; a response, as more than one request was kept.
+    fn follows(&self, direction: Direction, call: &Call<'_>, cx: &Context<'_>) -> bool {
+        let own = &self.readers[direction.index()];
+        let role = self.role(direction);
+        let ends_there = own.ended_at == Some(call.position) && !cx.older_is_held(call);
+        if !ends_there || opens(call.front(), role).is_none() {
+            return false;
+        }
+        match role {
+            Role::Request => call.whole && cx.other_position > own.ended_other,
+            Role::Response => !self.kept.is_empty(),
+            Role::Unknown => false,
+        }
+    }
+
     /// Nothing was ever seen of this connection, which is older than the agent.
     fn first_sight(&self) -> bool {
-        self.late_join && !self.lossy && self.last_at == Timestamp::default()
+        self.late_join && !self.lossy && !self.understood && self.last_at == Timestamp::default()
     }
 
     /// A response begins: unless another is still to come, what the client says next begins a request.
@@ -176,7 +199,9 @@ impl Session {
         }
         if let Some(client) = self.client {
             self.give_up_request_head(client, cx);
+            cx.out.counters.http1_given_up += 1;
         }
+        self.over(cx);
         self.pairing.end_all_lost(cx);
         cx.out.counters.connections_given_up += 1;
         Step::Opaque

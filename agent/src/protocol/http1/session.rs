@@ -1,9 +1,12 @@
 //! The two directions of one connection together: who is the client, which message a byte belongs to, what a hole means.
 //! Heads and bodies themselves are in `message.rs`.
 
+use std::collections::VecDeque;
+
 use super::{
     body::Body,
     exchange::{Flags, RequestState, ResponseState},
+    kept::Kept,
     line::Role,
     pairing::{Pairing, Surroundings},
     reader::{Lost, Reader, State, empty_lines},
@@ -72,14 +75,14 @@ pub(crate) struct Session {
     pub(super) readers: [Reader; 2],
     pub(super) pairing: Pairing,
     pub(super) late_join: bool,
-    /// A message was found that parses.
-    pub(super) found: bool,
     /// Bytes of a direction had moved before first sight, and it may still turn out by which call.
     awaits_beginning: [bool; 2],
     /// The client has begun as one of HTTP/2.
     pub(super) http2: bool,
     /// Bytes were missing that may have begun a message.
     pub(super) lossy: bool,
+    /// A message was read.
+    pub(super) understood: bool,
     pub(super) unknown_starts: u32,
     pub(super) unknown_calls: u32,
     /// The direction and time of the last call.
@@ -91,6 +94,8 @@ pub(crate) struct Session {
     client_finished: bool,
     /// The connection became a tunnel by a head that was cut: the next call is no HTTP.
     pub(super) tunnel: bool,
+    /// Requests that only an answer proves.
+    pub(super) kept: VecDeque<Kept>,
 }
 
 impl Session {
@@ -102,10 +107,10 @@ impl Session {
             readers: from_start.map(Reader::new),
             pairing: Pairing::new(late_join),
             late_join,
-            found: false,
             awaits_beginning: from_start.map(|from_start| !from_start),
             http2: false,
             lossy: false,
+            understood: false,
             unknown_starts: 0,
             unknown_calls: 0,
             last_direction: None,
@@ -113,6 +118,7 @@ impl Session {
             turned: false,
             client_finished: false,
             tunnel: false,
+            kept: VecDeque::new(),
         }
     }
 
@@ -145,7 +151,7 @@ impl Session {
 
     /// Bytes kept of heads that are not complete.
     pub(crate) fn buffered(&self) -> usize {
-        self.readers.iter().map(|reader| reader.buffer.len()).sum()
+        self.readers.iter().map(|reader| reader.buffer.len()).sum::<usize>() + self.kept_bytes()
     }
 
     /// How many bytes from the next one on need not be seen.
@@ -245,18 +251,19 @@ impl Session {
         reader.parse(call, empty);
         if call.length > 0 && empty < front.len() {
             reader.begin(role, call);
+            reader.boundary = true;
         }
         Step::Next
     }
 
     /// Messages may have passed before the first ones that were found.
     pub(crate) const fn joined_late(&self) -> bool {
-        self.late_join && self.found
+        self.late_join && self.understood
     }
 
     /// A message starts that parses: the connection is worth reading.
     pub(super) const fn recognised(&mut self) {
-        self.found = true;
+        self.understood = true;
         self.unknown_starts = 0;
         self.unknown_calls = 0;
     }
@@ -371,7 +378,8 @@ impl Session {
                 }
             }
             Role::Response => {
-                self.finish_until_close(direction, at, cx);
+                self.give_up_response_head(direction, cx);
+                self.finish_until_close(direction, true, at, cx);
                 let reader = self.reader(direction);
                 let (message, lost_at) = (reader.message, reader.lost_at);
                 let lost = reader.is_lost();
@@ -396,23 +404,28 @@ impl Session {
             false => Outcome::ClientAborted(None),
         };
         // A response without length is whole where its sender has ended it.
-        self.end_all(outcome, serves || peer_finished, at, cx);
+        let ends = serves || peer_finished;
+        self.end_all(outcome, ends, ends, at, cx);
     }
 
     /// The connection is closed, with `errno` when by an error.
     pub(crate) fn closed(&mut self, errno: u16, at: Timestamp, cx: &mut Context<'_>) {
         let errno = (errno != 0).then_some(errno);
-        self.end_all(self.cut_off(errno), errno.is_none(), at, cx);
+        self.over(cx);
+        // A client that closes before the server has may have left while more was to come.
+        let whole = self.client == Some(Direction::In);
+        self.end_all(self.cut_off(errno), errno.is_none(), whole, at, cx);
     }
 
-    /// Nothing more will be read: ends every exchange, those whose response is not over as `outcome`. `whole`: a response without
-    /// length is over.
-    fn end_all(&mut self, outcome: Outcome, whole: bool, at: Timestamp, cx: &mut Context<'_>) {
+    /// Nothing more will be read: ends every exchange, those whose response is not over as `outcome`. `ends`: so does a response
+    /// without length, which is all there was if it is `whole`.
+    fn end_all(&mut self, outcome: Outcome, ends: bool, whole: bool, at: Timestamp, cx: &mut Context<'_>) {
         let Some(client) = self.client else { return };
         self.give_up_request_head(client, cx);
         let response = client.reverse();
-        if whole {
-            self.finish_until_close(response, at, cx);
+        self.give_up_response_head(response, cx);
+        if ends {
+            self.finish_until_close(response, whole, at, cx);
         }
         let reader = self.reader(response);
         let lost = reader.is_lost();
@@ -439,15 +452,29 @@ impl Session {
     pub(crate) fn finish(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         if let Some(client) = self.client {
             self.give_up_request_head(client, cx);
+            self.give_up_response_head(client.reverse(), cx);
         }
+        self.over(cx);
         self.pairing.end_all(at, cx, |_| Some(Outcome::Unfinished));
     }
 
-    /// A response without length ends with its direction.
-    fn finish_until_close(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {
+    /// Nothing more will be read: counts what was not understood.
+    pub(super) fn over(&mut self, cx: &mut Context<'_>) {
+        self.drop_kept(cx);
+        let read = |reader: &Reader| reader.tally != Tally::default();
+        if !self.understood && self.readers.iter().any(read) {
+            cx.out.counters.connections_not_http1 += 1;
+        }
+    }
+
+    /// A response without length ends with its direction; `whole`: by its sender.
+    fn finish_until_close(&mut self, direction: Direction, whole: bool, at: Timestamp, cx: &mut Context<'_>) {
         let reader = self.reader(direction);
         if reader.state == State::Body(Body::UntilClose) {
-            let payload = (!reader.unsure).then_some(reader.payload);
+            let payload = (whole && !reader.unsure).then_some(reader.payload);
+            if !whole {
+                self.blame(direction, Flags::GAP, 0);
+            }
             self.message_over(direction, at, payload, cx);
         }
     }

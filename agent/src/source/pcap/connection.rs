@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use super::{
     Options, Report,
-    half::{Block, Half},
+    half::{Block, Half, PASSED_WAIT},
     piece::{Outlet, Piece, Room},
+    reset::Reset,
     seat::{Flow, Seat},
     tcp::Segment,
 };
@@ -19,8 +20,15 @@ pub(super) struct Context<'a> {
     pub(super) sink: &'a mut dyn FnMut(&Event<'_>),
 }
 
+/// Bytes within which a segment may be captured after later ones of its direction, before anything was read.
+const EARLIER: i64 = 1024 * 1024;
+/// Nanoseconds after the first segment within which its SYN may be captured.
+const LATE_HANDSHAKE: u64 = 1_000_000_000;
+/// Bytes of a direction that wait for its beginning.
+const ENOUGH: usize = 64 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Nothing was told of it yet.
     New,
     Open,
@@ -32,16 +40,21 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Connection {
     ends: [SocketAddr; 2],
-    halves: [Half; 2],
+    pub(super) halves: [Half; 2],
     /// The side that is the client, once known.
     client: Option<usize>,
     /// Sides that sent a SYN without an ACK.
     called: [bool; 2],
-    phase: Phase,
+    pub(super) phase: Phase,
     /// The ends that the pipeline knows, the client's first.
     seats: [Option<Seat>; 2],
     /// Sides whose FIN was told.
     half_closed: [bool; 2],
+    /// RSTs by their senders, as long as it is not known whether they hold.
+    pub(super) resets: [Option<Reset>; 2],
+    /// When its first segment was captured, and its first data.
+    begun: Option<Timestamp>,
+    data_at: Option<Timestamp>,
     pub(super) last: Timestamp,
     /// On the list of those that wait for something.
     pub(super) listed: bool,
@@ -58,6 +71,9 @@ impl Connection {
             phase: Phase::New,
             seats: [None; 2],
             half_closed: [false; 2],
+            resets: [None; 2],
+            begun: None,
+            data_at: None,
             last: Timestamp::default(),
             listed: false,
         }
@@ -73,7 +89,7 @@ impl Connection {
     ) -> Self {
         let mut connection = Self::with_handshake(ends);
         connection.client = Some(client(side, opening));
-        connection.halves[side].begin(segment.first_byte(), false);
+        connection.halves[side] = Half::from(segment.first_byte());
         connection
     }
 
@@ -82,6 +98,9 @@ impl Connection {
         let half = &self.halves[side];
         if segment.syn {
             let other_start = half.base().is_some_and(|base| base != segment.first_byte());
+            if self.is_late_handshake(side, segment) {
+                return false;
+            }
             // Before any data a server may choose anew, as with SYN cookies.
             return other_start && (segment.acknowledgment.is_none() || self.phase != Phase::New);
         }
@@ -92,17 +111,36 @@ impl Connection {
         strange && (options.opening)(segment.bytes).is_some()
     }
 
+    /// Whether this SYN was captured after what follows it: it stands where a direction, whose first byte was not known for sure,
+    /// may begin.
+    fn is_late_handshake(&self, side: usize, segment: &Segment<'_>) -> bool {
+        let half = &self.halves[side];
+        let before = half.position(segment.first_byte()).is_some_and(|at| (-EARLIER..=0).contains(&at));
+        let soon = self.begun.is_some_and(|begun| segment.at.since(begun) <= LATE_HANDSHAKE);
+        let other = &self.halves[1 - side];
+        let fits = |ack| {
+            other.base().is_none() || other.position(ack).is_some_and(|at| (-EARLIER..=0).contains(&at))
+        };
+        !half.starts_whole() && before && soon && segment.acknowledgment.is_none_or(fits)
+    }
+
     /// A new handshake between the same ends proves that it has ended.
     pub(super) fn end(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        self.take_stand(at, cx);
+        self.close(at, None, cx);
+    }
+
+    /// Nothing more comes that could tell where it begins, or whether a RST holds.
+    fn take_stand(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        self.reset_holds(at, cx);
+        self.open(at, None, cx);
         self.open_unanswered(at, cx);
         self.settle(at, None, cx);
-        self.close(at, None, cx);
     }
 
     /// The capture ends, or nothing more is read of it: what waits is told, the connection stays open for the pipeline.
     pub(super) fn forget(&mut self, at: Timestamp, cx: &mut Context<'_>) {
-        self.open_unanswered(at, cx);
-        self.settle(at, None, cx);
+        self.take_stand(at, cx);
         self.finish(cx);
         self.release(cx.room);
     }
@@ -117,65 +155,92 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> bool {
         self.last = self.last.max(segment.at);
+        self.begun.get_or_insert(now);
+        self.ignore_reset(side, segment, cx.report);
         if segment.syn {
-            self.handshake(side, segment);
+            self.handshake(side, segment, cx.room);
         }
-        let after = self.acknowledgment(side, segment);
+        let after = self.acknowledgment(side, segment, cx.room);
         self.payload(side, segment, after, cx);
-        self.open(segment.at, cx);
-        let waits = self.wait(now, cx);
         if segment.rst {
             self.reset(side, segment, cx);
         }
-        waits
+        self.wait(now, cx)
     }
 
     /// Gives up what was waited for long enough; true while something waits.
     pub(super) fn wait(&mut self, now: Timestamp, cx: &mut Context<'_>) -> bool {
+        if self.reset_is_due(now) {
+            self.reset_holds(now, cx);
+        }
+        self.open(now, Some(now), cx);
         let waits = self.settle(now, Some(now), cx);
         self.finish(cx);
-        waits && self.phase == Phase::Open
+        match self.phase {
+            Phase::New => self.is_frozen() || self.halves.iter().any(Half::readable),
+            Phase::Open => waits,
+            Phase::Over => false,
+        }
     }
 
     /// Lets go of what waits.
-    fn release(&mut self, room: &mut Room) {
+    pub(super) fn release(&mut self, room: &mut Room) {
         for half in &mut self.halves {
             half.release(room);
         }
     }
 
     /// A SYN: where its side begins, and who calls whom. When both have called (RFC 9293, figure 7), the first message tells.
-    fn handshake(&mut self, side: usize, segment: &Segment<'_>) {
+    fn handshake(&mut self, side: usize, segment: &Segment<'_>, room: &mut Room) {
         if self.phase != Phase::New {
             return;
         }
-        self.halves[side].begin(segment.first_byte(), true);
+        self.begin(side, segment.first_byte(), true, room);
         let Some(acknowledged) = segment.acknowledgment else {
             self.called[side] = true;
             self.client = if self.called == [true; 2] { None } else { Some(side) };
             return;
         };
         let other = 1 - side;
-        if self.halves[other].base().is_none() {
-            self.halves[other].begin(acknowledged, true);
+        if !self.halves[other].starts_whole() {
+            self.begin(other, acknowledged, true, room);
         }
         if self.called != [true; 2] && !self.called[side] {
             self.client = Some(other);
         }
     }
 
+    /// Fixes where a side begins, or moves it.
+    fn begin(&mut self, side: usize, base: u32, from_start: bool, room: &mut Room) {
+        let half = &mut self.halves[side];
+        if half.base() == Some(base) && (half.starts_whole() || !from_start) {
+            return;
+        }
+        let moved = half.begin(base, from_start, room);
+        self.halves[1 - side].other_began(moved);
+    }
+
     /// Says up to where the sender had the other direction, 0 when that is not known.
-    fn acknowledgment(&mut self, side: usize, segment: &Segment<'_>) -> u64 {
+    fn acknowledgment(&mut self, side: usize, segment: &Segment<'_>, room: &mut Room) -> u64 {
         // That of a RST may be anything.
         let Some(acknowledged) = segment.acknowledgment.filter(|_| !segment.rst) else { return 0 };
         if self.halves[side].base().is_some() && !self.halves[side].plausible(segment.first_byte()) {
             return 0;
         }
-        let other = &mut self.halves[1 - side];
-        if other.base().is_none() {
-            other.begin(acknowledged, false);
+        if self.halves[1 - side].base().is_none() {
+            self.begin(1 - side, acknowledged, false, room);
         }
-        other.acknowledge(acknowledged)
+        self.halves[1 - side].acknowledge(acknowledged, segment.at)
+    }
+
+    /// Nothing was read yet, and this comes before what was taken for the beginning: it begins there, if it is no
+    /// retransmission from before the capture.
+    fn begins_earlier(&self, side: usize, segment: &Segment<'_>, options: &Options) -> bool {
+        let half = &self.halves[side];
+        let earlier = half.position(segment.first_byte()).is_some_and(|at| (-EARLIER..0).contains(&at));
+        let known = self.halves.iter().any(Half::starts_whole);
+        let open = self.phase != Phase::New || half.starts_whole();
+        !open && earlier && (known || (options.opening)(segment.bytes).is_some())
     }
 
     fn payload(&mut self, side: usize, segment: &Segment<'_>, after: u64, cx: &mut Context<'_>) {
@@ -187,28 +252,51 @@ impl Connection {
         if segment.rst || (segment.length == 0 && !segment.fin) {
             return;
         }
-        if self.halves[side].base().is_none() {
-            self.halves[side].begin(segment.first_byte(), false);
+        if self.halves[side].base().is_none() || self.begins_earlier(side, segment, cx.options) {
+            self.begin(side, segment.first_byte(), false, cx.room);
         }
         let Some(ahead) = self.halves[side].ahead(segment.first_byte()) else {
             cx.report.out_of_window += 1;
             return;
         };
+        self.data_at = Some(self.data_at.map_or(segment.at, |at| at.min(segment.at)));
         if self.client.is_none() {
             self.client = (cx.options.opening)(segment.bytes).map(|opening| client(side, opening));
         }
         if segment.fin {
-            self.halves[side].finish(ahead + i64::from(segment.length), segment.at, cx.report);
+            let position = ahead + i64::from(segment.length);
+            let after_reset = self.is_frozen();
+            self.halves[side].finish(position, segment.at, after_reset, cx.report);
         }
-        if segment.length > 0 {
-            let reach = (self.phase == Phase::Open).then(|| self.halves[1 - side].reach());
-            self.on_half(side, cx, |half, to| half.insert(ahead, segment, after, reach, to));
+        if self.phase == Phase::New && self.halves[side].held_cost() > ENOUGH {
+            self.open(segment.at, None, cx);
+        }
+        cx.report.urgent_bytes += u64::from(segment.urgent.is_some());
+        for part in segment.parts() {
+            let reach = self.is_read().then(|| self.halves[1 - side].reach());
+            let Some(ahead) = self.halves[side].ahead(part.first_byte()) else { return };
+            self.on_half(side, cx, |half, other, to| half.insert(ahead, &part, after, reach, other, to));
         }
     }
 
-    /// Tells of the connection as soon as there is something to be read and both beginnings and the client are known.
-    fn open(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+    /// Whether what is next can be read now.
+    fn is_read(&self) -> bool {
+        self.phase == Phase::Open && !self.is_frozen()
+    }
+
+    /// Whether it is known where both sides begin: by a SYN, or because nothing has come for a while that was before.
+    fn is_settled(&self, now: Timestamp) -> bool {
+        let waited = self.begun.is_none_or(|begun| now.since(begun) >= PASSED_WAIT);
+        waited || self.halves.iter().all(Half::starts_whole)
+    }
+
+    /// Tells of the connection as soon as there is something to be read and the client and both beginnings are known; `now`:
+    /// the youngest time, `None` when nothing more is waited for.
+    pub(super) fn open(&mut self, at: Timestamp, now: Option<Timestamp>, cx: &mut Context<'_>) {
         let Some(client) = self.client.filter(|_| self.phase == Phase::New) else { return };
+        if now.is_some_and(|now| self.is_frozen() || !self.is_settled(now)) {
+            return;
+        }
         let sides = [client, 1 - client];
         let [Some(first), Some(second)] = sides.map(|side| self.halves[side].base()) else { return };
         if !self.halves.iter().any(Half::readable) {
@@ -223,7 +311,7 @@ impl Connection {
         cx.report.connections += 1;
         cx.report.without_handshake += u64::from(flow.from_start != [true; 2]);
         for (place, seat) in self.seats.iter_mut().zip(Seat::of(cx.options.view, &flow)) {
-            (cx.sink)(&seat.opened(at, &flow));
+            (cx.sink)(&seat.opened(self.data_at.unwrap_or(at), &flow));
             *place = Some(seat);
         }
     }
@@ -233,16 +321,16 @@ impl Connection {
     fn open_unanswered(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         let Some(client) = self.client.filter(|_| self.phase == Phase::New) else { return };
         if self.halves[client].readable() && self.halves[1 - client].base().is_none() {
-            self.halves[1 - client].begin(0, true);
-            self.open(at, cx);
+            self.begin(1 - client, 0, true, cx.room);
+            self.open(at, None, cx);
         }
     }
 
     /// Reads whatever can be read, in both directions; gives up what is due at `now`, everything when that is `None`. True
     /// while something waits.
-    fn settle(&mut self, at: Timestamp, now: Option<Timestamp>, cx: &mut Context<'_>) -> bool {
-        if self.phase != Phase::Open {
-            return false;
+    pub(super) fn settle(&mut self, at: Timestamp, now: Option<Timestamp>, cx: &mut Context<'_>) -> bool {
+        if !self.is_read() {
+            return self.phase == Phase::Open;
         }
         loop {
             let mut moved = true;
@@ -250,7 +338,7 @@ impl Connection {
                 moved = false;
                 for side in 0..2 {
                     let reach = self.halves[1 - side].reach();
-                    moved |= self.on_half(side, cx, |half, to| half.drain(reach, to));
+                    moved |= self.on_half(side, cx, |half, other, to| half.drain(reach, other, to));
                 }
             }
             let blocks = [0, 1].map(|side| self.halves[side].block());
@@ -258,9 +346,9 @@ impl Connection {
                 return false;
             }
             let Some(side) = self.next_to_release(blocks, at, now) else { return true };
-            self.on_half(side, cx, |half, to| match blocks[side] {
-                Block::Hole { end, .. } => half.give_up(end, to),
-                Block::Behind | Block::Free => half.force(to),
+            self.on_half(side, cx, |half, other, to| match blocks[side] {
+                Block::Hole { end, .. } => half.give_up_for(end, other, to),
+                Block::Behind | Block::Free => half.force(other, to),
             });
         }
     }
@@ -289,8 +377,8 @@ impl Connection {
     }
 
     /// Tells of FINs up to which everything was read, the first one first, and of the end after both.
-    fn finish(&mut self, cx: &mut Context<'_>) {
-        if self.phase != Phase::Open {
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
+        if !self.is_read() {
             return;
         }
         let [first, second] = [0, 1].map(|side| self.halves[side].finished_at());
@@ -308,8 +396,8 @@ impl Connection {
         self.half_closed[side] = true;
         let from_client = self.client == Some(side);
         let half = &self.halves[side];
-        let (at, position) = (half.finished_at(), half.next());
-        let loss = Piece { position, length: 0, bytes: &[], at, after: 0 };
+        let (at, position) = (half.finished_at(), half.told_next());
+        let loss = Piece { position, length: 0, bytes: &[], at, after: 0, urgent: false };
         for seat in in_order(&self.seats, from_client) {
             if half.untold() {
                 (cx.sink)(&seat.transfer(from_client, loss, half.lost()));
@@ -318,31 +406,15 @@ impl Connection {
         }
     }
 
-    fn reset(&mut self, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) {
-        /// A RST further from the next byte than this was made for another connection or by somebody else.
-        const NEAR: i64 = 1024 * 1024;
-        let half = &self.halves[side];
-        let near = half.ahead(segment.sequence).is_some_and(|ahead| ahead.abs() <= NEAR);
-        if half.base().is_some() && !near {
-            cx.report.out_of_window += 1;
-            return;
-        }
-        self.settle(segment.at, None, cx);
-        self.finish(cx);
-        self.close(segment.at, Some(side), cx);
-        self.phase = Phase::Over;
-        self.release(cx.room);
-    }
-
     /// The end, perhaps by a RST of the side `reset`.
-    fn close(&mut self, at: Timestamp, reset: Option<usize>, cx: &mut Context<'_>) {
+    pub(super) fn close(&mut self, at: Timestamp, reset: Option<usize>, cx: &mut Context<'_>) {
         if self.phase != Phase::Open {
             return;
         }
         self.phase = Phase::Over;
         let client = self.client.unwrap_or_default();
         let sides = [client, 1 - client];
-        let observed = sides.map(|side| self.halves[side].next());
+        let observed = sides.map(|side| self.halves[side].told_next());
         let lost = sides.map(|side| self.halves[side].lost());
         for seat in self.seats.iter().flatten() {
             (cx.sink)(&seat.closed(at, observed, lost, reset.map(|side| side == client)));
@@ -351,21 +423,24 @@ impl Connection {
     }
 
     /// Lets `act` work on one direction; what it reads is told to every end, the sender's first.
-    fn on_half<T>(
+    pub(super) fn on_half<T>(
         &mut self,
         side: usize,
         cx: &mut Context<'_>,
-        act: impl FnOnce(&mut Half, &mut Outlet<'_>) -> T,
+        act: impl FnOnce(&mut Half, &Half, &mut Outlet<'_>) -> T,
     ) -> T {
         let from_client = self.client == Some(side);
+        let after_reset = self.is_frozen();
         let (seats, sink) = (&self.seats, &mut *cx.sink);
         let mut out = |piece: Piece<'_>, lost: u64| {
             for seat in in_order(seats, from_client) {
                 sink(&seat.transfer(from_client, piece, lost));
             }
         };
-        let mut to = Outlet { room: cx.room, report: cx.report, out: &mut out };
-        act(&mut self.halves[side], &mut to)
+        let mut to = Outlet { room: cx.room, report: cx.report, after_reset, out: &mut out };
+        let [first, second] = &mut self.halves;
+        let (own, other) = if side == 0 { (first, second) } else { (second, first) };
+        act(own, other, &mut to)
     }
 }
 

@@ -8,11 +8,12 @@
 //! its bytes and [`PASSED_WAIT`] has gone by (then it was the capture that lost them), or after [`HOLE_WAIT`], or when too
 //! much waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     Report,
     piece::{Held, Outlet, Piece, Room},
+    recent::Recent,
     tcp::Segment,
 };
 use crate::event::Timestamp;
@@ -25,8 +26,8 @@ pub(super) const PASSED_WAIT: u64 = 50_000_000;
 const HOLE_WAIT: u64 = 10_000_000_000;
 /// An acknowledgment of more than this beyond what was read belongs to another connection.
 const PLAUSIBLE: i64 = 64 * 1024 * 1024;
-/// Bytes read last that are kept to compare retransmissions with.
-const RECENT: usize = 512;
+/// Ends of pieces that are kept.
+const READ_ENDS: usize = 32;
 
 /// Why nothing can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,25 +51,35 @@ pub(super) struct Half {
     next: u64,
     held: BTreeMap<u64, Held>,
     held_cost: usize,
-    /// Position behind the last byte, and when that was captured.
+    /// Position behind the last byte, when that was captured, and whether after a RST.
     fin: Option<u64>,
     fin_at: Timestamp,
-    /// The other side has everything before this position.
-    acknowledged: u64,
+    fin_after_reset: bool,
+    /// The other side has everything before this position, and when it said so.
+    acknowledged: Option<u64>,
+    acknowledged_at: Timestamp,
+    /// Ends of the last pieces read and when the receiver had them, for what waits for them in the other direction.
+    read_ends: VecDeque<(u64, Timestamp)>,
     /// Since when there is a hole, and since when all of it is acknowledged.
     blocked: Option<Timestamp>,
     passed: Option<Timestamp>,
     /// When a retransmission filled the last hole: what had waited behind it could not be read before.
     filled: Timestamp,
+    /// Urgent bytes read: whoever is told of positions does not count them.
+    urgent: u64,
     /// Bytes of holes that were given up, and how many of them were handed out with a piece.
     lost: u64,
     told: u64,
-    /// The captured bytes before `next`, without a hole.
-    recent: Vec<u8>,
+    recent: Recent,
     disputed: bool,
 }
 
 impl Half {
+    /// Position 0 is at this sequence number, as far as can be said.
+    pub(super) fn from(base: u32) -> Self {
+        Self { base: Some(base), ..Self::default() }
+    }
+
     pub(super) const fn base(&self) -> Option<u32> {
         self.base
     }
@@ -77,8 +88,9 @@ impl Half {
         self.from_start
     }
 
-    pub(super) const fn next(&self) -> u64 {
-        self.next
+    /// The next byte's position for those who are told of pieces.
+    pub(super) const fn told_next(&self) -> u64 {
+        self.next - self.urgent
     }
 
     pub(super) const fn lost(&self) -> u64 {
@@ -90,10 +102,64 @@ impl Half {
         self.lost > self.told
     }
 
-    /// Fixes position 0.
-    pub(super) const fn begin(&mut self, base: u32, from_start: bool) {
+    /// Fixes position 0, or moves it while nothing was read: everything known moves with it. Returns by how much positions
+    /// have grown; `None` when what was known belongs to another connection, and is forgotten.
+    pub(super) fn begin(&mut self, base: u32, from_start: bool, room: &mut Room) -> Option<u64> {
+        let moved = self.base.map_or(0, |before| i64::from(before.wrapping_sub(base).cast_signed()));
         self.base = Some(base);
         self.from_start = from_start;
+        let moved = u64::try_from(moved).ok().filter(|moved| *moved <= PLAUSIBLE.unsigned_abs());
+        let Some(moved) = moved else {
+            self.release(room);
+            (self.fin, self.acknowledged) = (None, None);
+            return None;
+        };
+        if moved > 0 {
+            self.held =
+                std::mem::take(&mut self.held).into_iter().map(|(at, held)| (at + moved, held)).collect();
+            self.fin = self.fin.map(|fin| fin + moved);
+            self.acknowledged = self.acknowledged.map(|acknowledged| acknowledged + moved);
+        }
+        Some(moved)
+    }
+
+    /// The other direction's positions have grown by this; `None`: nothing of it is known any more.
+    pub(super) fn other_began(&mut self, moved: Option<u64>) {
+        for held in self.held.values_mut() {
+            held.after = moved.map_or(0, |moved| held.after + moved);
+        }
+    }
+
+    /// Bytes and bookkeeping of what waits.
+    pub(super) const fn held_cost(&self) -> usize {
+        self.held_cost
+    }
+
+    /// Position behind the last byte captured, a FIN counted as one.
+    pub(super) fn captured_end(&self) -> u64 {
+        let held = self.held.last_key_value().map_or(0, |(start, held)| held.piece(*start).end());
+        self.next.max(held).max(self.fin.map_or(0, |fin| fin + 1))
+    }
+
+    /// The RST holds: what came after it was read by nobody.
+    pub(super) fn drop_after_reset(&mut self, to: &mut Outlet<'_>) {
+        let mut freed = 0;
+        self.held.retain(|_, held| {
+            if held.after_reset {
+                freed += held.cost();
+                to.report.after_reset_bytes += u64::from(held.length);
+            }
+            !held.after_reset
+        });
+        self.held_cost -= freed;
+        to.room.used -= freed;
+        self.fin = self.fin.filter(|_| !self.fin_after_reset);
+    }
+
+    /// When the receiver had all bytes before `position`, if that was not long ago.
+    fn had_at(&self, position: u64) -> Timestamp {
+        let index = self.read_ends.partition_point(|(end, _)| *end < position);
+        self.read_ends.get(index).filter(|_| position > 0).map_or(Timestamp::default(), |(_, at)| *at)
     }
 
     /// The position of a sequence number, relative to the next byte; `None` when it is in no window.
@@ -104,6 +170,11 @@ impl Half {
         (-WINDOW..=WINDOW).contains(&ahead).then_some(ahead)
     }
 
+    /// The position of a sequence number, which may lie before position 0.
+    pub(super) fn position(&self, sequence: u32) -> Option<i64> {
+        Some(self.ahead(sequence)?.saturating_add_unsigned(self.next))
+    }
+
     /// Takes a segment's payload, `ahead` of the next byte. It is handed out if it is next; `reach` says how far the other
     /// direction was read, `None` while nothing can be handed out.
     pub(super) fn insert(
@@ -112,10 +183,11 @@ impl Half {
         segment: &Segment<'_>,
         after: u64,
         reach: Option<u64>,
+        other: &Self,
         to: &mut Outlet<'_>,
     ) {
         let passed = u64::try_from(-ahead).unwrap_or(0);
-        if passed > 0 && self.compare_recent(passed, segment.bytes) {
+        if passed > 0 && self.recent.differs(self.next, passed, segment.bytes) {
             self.dispute(to.report);
         }
         if passed >= u64::from(segment.length) {
@@ -132,6 +204,7 @@ impl Half {
             bytes: segment.bytes.get(offset..).unwrap_or_default(),
             at: segment.at,
             after,
+            urgent: segment.urgent.is_some(),
         };
         if let Some(fin) = self.fin.filter(|fin| *fin < piece.end()) {
             to.report.out_of_window += 1;
@@ -145,18 +218,18 @@ impl Half {
             self.filled = segment.at;
         }
         if next && self.held.is_empty() && reach.is_some_and(|reach| after <= reach) {
-            self.read(piece, to);
+            self.read(piece, other, to);
             return;
         }
         self.hold(piece, to);
         if let Some(reach) = reach {
-            self.drain(reach, to);
+            self.drain(reach, other, to);
         }
-        self.keep_bounds(reach, to);
+        self.keep_bounds(reach, other, to);
     }
 
     /// The FIN stands `ahead` of the next byte. The first one holds.
-    pub(super) fn finish(&mut self, ahead: i64, at: Timestamp, report: &mut Report) {
+    pub(super) fn finish(&mut self, ahead: i64, at: Timestamp, after_reset: bool, report: &mut Report) {
         let Some(position) = self.next.checked_add_signed(ahead).filter(|_| ahead >= 0) else {
             report.out_of_window += u64::from(self.fin.is_none());
             return;
@@ -165,16 +238,20 @@ impl Half {
         if self.fin.is_none() && position >= last {
             self.fin = Some(position);
             self.fin_at = at;
+            self.fin_after_reset = after_reset;
         } else {
             report.out_of_window += u64::from(self.fin != Some(position));
         }
     }
 
     /// The other side has everything before this sequence number; its position, 0 when it is not believed.
-    pub(super) fn acknowledge(&mut self, sequence: u32) -> u64 {
+    pub(super) fn acknowledge(&mut self, sequence: u32, at: Timestamp) -> u64 {
         let Some(ahead) = self.ahead(sequence).filter(|ahead| *ahead <= PLAUSIBLE) else { return 0 };
         let position = self.next.saturating_add_signed(ahead);
-        self.acknowledged = self.acknowledged.max(position);
+        if self.acknowledged < Some(position) {
+            self.acknowledged = Some(position);
+            self.acknowledged_at = at;
+        }
         position
     }
 
@@ -205,10 +282,10 @@ impl Half {
     }
 
     /// Reads what is next and need not wait for the other direction, which was read up to `reach`; true if there was any.
-    pub(super) fn drain(&mut self, reach: u64, to: &mut Outlet<'_>) -> bool {
+    pub(super) fn drain(&mut self, reach: u64, other: &Self, to: &mut Outlet<'_>) -> bool {
         let mut moved = false;
         while self.front().is_some_and(|(position, after)| position <= self.next && after <= reach) {
-            self.read_front(to);
+            self.read_front(other, to);
             moved = true;
         }
         moved
@@ -216,13 +293,16 @@ impl Half {
 
     /// Why nothing can be read, after [`Half::drain`].
     pub(super) fn block(&self) -> Block {
-        let hole = |end| Block::Hole { end, acknowledged: self.acknowledged >= end };
+        let hole = |end| Block::Hole { end, acknowledged: self.acknowledged >= Some(end) };
         match (self.front(), self.fin) {
             (Some((position, _)), _) if position > self.next => hole(position),
             (Some(_), _) => Block::Behind,
             (None, Some(fin)) if fin > self.next => hole(fin),
-            (None, None) if self.acknowledged > self.next => hole(self.acknowledged),
-            (None, _) => Block::Free,
+            (None, None) => match self.acknowledged {
+                Some(end) if end > self.next => hole(end),
+                _ => Block::Free,
+            },
+            (None, Some(_)) => Block::Free,
         }
     }
 
@@ -233,8 +313,26 @@ impl Half {
         self.passed.is_some_and(|passed| now.since(passed) >= PASSED_WAIT) || now.since(blocked) >= HOLE_WAIT
     }
 
+    /// Gives up the hole that ends at `end`, or the part of it that the other direction waits for; what waits there must be told
+    /// of the loss before.
+    pub(super) fn give_up_for(&mut self, end: u64, other: &Self, to: &mut Outlet<'_>) {
+        let waiting = other.held.first_key_value().filter(|(position, _)| **position <= other.next);
+        let waiting =
+            waiting.filter(|(_, held)| held.after > self.next).map(|(_, held)| (held.after, held.at));
+        let end = waiting.map_or(end, |(after, _)| end.min(after));
+        self.give_up(end, to);
+        let silent = self.front().is_none_or(|(position, _)| position > self.next) && !self.finished();
+        if silent || waiting.is_some() {
+            let at = waiting.map_or(self.acknowledged_at, |(_, at)| at.min(self.acknowledged_at));
+            let loss =
+                Piece { position: self.told_next(), length: 0, bytes: &[], at, after: 0, urgent: false };
+            (to.out)(loss, self.lost);
+            self.told = self.lost;
+        }
+    }
+
     /// Gives up the hole that ends at `end`.
-    pub(super) fn give_up(&mut self, end: u64, to: &mut Outlet<'_>) {
+    fn give_up(&mut self, end: u64, to: &mut Outlet<'_>) {
         let length = end.saturating_sub(self.next);
         to.report.gaps += 1;
         to.report.gap_bytes += length;
@@ -245,9 +343,9 @@ impl Half {
     }
 
     /// Reads what is next whatever it waits for.
-    pub(super) fn force(&mut self, to: &mut Outlet<'_>) {
+    pub(super) fn force(&mut self, other: &Self, to: &mut Outlet<'_>) {
         if self.front().is_some_and(|(position, _)| position <= self.next) {
-            self.read_front(to);
+            self.read_front(other, to);
         }
     }
 
@@ -256,7 +354,8 @@ impl Half {
         room.used -= self.held_cost;
         self.held_cost = 0;
         self.held = BTreeMap::new();
-        self.recent = Vec::new();
+        self.recent = Recent::default();
+        self.read_ends = VecDeque::new();
     }
 
     /// Position of the first waiting piece, and what it waits for besides the bytes before it.
@@ -264,68 +363,50 @@ impl Half {
         self.held.first_key_value().map(|(position, held)| (*position, held.after))
     }
 
-    fn read_front(&mut self, to: &mut Outlet<'_>) {
+    fn read_front(&mut self, other: &Self, to: &mut Outlet<'_>) {
         let Some((position, held)) = self.held.pop_first() else { return };
         self.held_cost -= held.cost();
         to.room.used -= held.cost();
         let piece = held.piece(position);
-        self.read(Piece { at: piece.at.max(self.filled), ..piece }, to);
+        self.read(Piece { at: piece.at.max(self.filled), ..piece }, other, to);
     }
 
     /// Hands out a piece that is next. What lies before `next` of it was cut before.
-    fn read(&mut self, piece: Piece<'_>, to: &mut Outlet<'_>) {
+    fn read(&mut self, piece: Piece<'_>, other: &Self, to: &mut Outlet<'_>) {
+        // Its sender had all that it acknowledges, whatever the clock says that captured it.
+        let piece = Piece { at: piece.at.max(other.had_at(piece.after)), ..piece };
+        if piece.urgent {
+            self.next = piece.end();
+            self.urgent += 1;
+            self.moved();
+            self.recent.clear();
+            return;
+        }
         to.report.truncated_bytes += u64::from(piece.length) - piece.bytes.len() as u64;
+        let told = Piece { position: piece.position - self.urgent, ..piece };
         match self.recent.last() {
             // The stream layer flags what claims a position again.
             Some(last) if self.disputed && piece.length < u32::MAX => {
                 let bytes = [&[*last], piece.bytes].concat();
-                let (position, length) = (piece.position - 1, piece.length + 1);
+                let (position, length) = (told.position - 1, told.length + 1);
                 (to.out)(Piece { position, length, bytes: &bytes, ..piece }, self.lost);
                 self.disputed = false;
             }
-            _ => (to.out)(piece, self.lost),
+            _ => (to.out)(told, self.lost),
         }
         self.told = self.lost;
         self.next = piece.end();
+        if self.read_ends.len() == READ_ENDS {
+            self.read_ends.pop_front();
+        }
+        self.read_ends.push_back((self.next, piece.at));
         self.moved();
-        self.remember(piece);
+        self.recent.remember(&piece);
     }
 
     const fn moved(&mut self) {
         self.blocked = None;
         self.passed = None;
-    }
-
-    fn remember(&mut self, piece: Piece<'_>) {
-        if piece.bytes.len() < piece.length as usize {
-            self.recent.clear();
-            return;
-        }
-        let kept = &piece.bytes[piece.bytes.len().saturating_sub(RECENT)..];
-        let surplus = (self.recent.len() + kept.len()).saturating_sub(RECENT);
-        self.recent.drain(..surplus);
-        self.recent.extend_from_slice(kept);
-    }
-
-    /// Whether `bytes`, which begin `passed` bytes before the next one, differ from what was read there.
-    fn compare_recent(&self, passed: u64, bytes: &[u8]) -> bool {
-        let known = Piece {
-            position: self.next - (self.recent.len() as u64).min(self.next),
-            length: u32::try_from(self.recent.len()).unwrap_or(0),
-            bytes: &self.recent,
-            at: Timestamp::default(),
-            after: 0,
-        };
-        // A keep-alive's byte is any byte.
-        if bytes.len() == 1 && passed == 1 {
-            return false;
-        }
-        let before = self.next.saturating_sub(passed);
-        // What lies before position 0 was never read.
-        let bytes = bytes.get(usize::try_from(passed.saturating_sub(self.next)).unwrap_or(usize::MAX)..);
-        let bytes = bytes.unwrap_or_default();
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        known.contradicts(&Piece { position: before, length, bytes, ..known })
     }
 
     const fn dispute(&mut self, report: &mut Report) {
@@ -348,7 +429,15 @@ impl Half {
             }
             let end = self.held.range(start..piece.end()).next().map_or(piece.end(), |(at, _)| *at);
             let part = piece.part(start, end);
-            let held = Held { length: part.length, bytes: part.bytes.into(), at: part.at, after: part.after };
+            let (length, urgent, after_reset) = (part.length, part.urgent, to.after_reset);
+            let held = Held {
+                length,
+                bytes: part.bytes.into(),
+                at: part.at,
+                after: part.after,
+                urgent,
+                after_reset,
+            };
             self.held_cost += held.cost();
             to.room.used += held.cost();
             self.held.insert(start, held);
@@ -359,7 +448,7 @@ impl Half {
         }
     }
 
-    fn keep_bounds(&mut self, reach: Option<u64>, to: &mut Outlet<'_>) {
+    fn keep_bounds(&mut self, reach: Option<u64>, other: &Self, to: &mut Outlet<'_>) {
         while self.held_cost > to.room.each
             || self.held.len() > to.room.segments
             || to.room.used > to.room.all
@@ -374,10 +463,10 @@ impl Half {
             };
             match self.block() {
                 Block::Hole { end, .. } if !self.held.is_empty() => self.give_up(end, to),
-                Block::Behind => self.force(to),
+                Block::Behind => self.force(other, to),
                 Block::Hole { .. } | Block::Free => return,
             }
-            self.drain(reach, to);
+            self.drain(reach, other, to);
         }
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn by_type(mut ethertype: u16, mut frame: Network<'_>) -> Result<Netw
                 frame = after(frame, 4)?;
                 if last {
                     // What follows, only the label says, which means nothing here: IP says so itself.
-                    return ip_version(frame);
+                    return ip_version(frame).map_err(unread);
                 }
             },
             // Ethernet bridged (RFC 7637, RFC 7348).
@@ -94,9 +94,16 @@ pub(super) fn by_type(mut ethertype: u16, mut frame: Network<'_>) -> Result<Netw
                 ethertype = be16(after(frame, 6)?.bytes)?;
                 frame = after(frame, 8)?;
             }
+            // TRILL (RFC 6325), MACsec (IEEE 802.1AE), provider backbone bridges (IEEE 802.1ah), NSH (RFC 8300).
+            0x22f3 | 0x88e5 | 0x88e7 | 0x894f => return Err(Skip::Tunnel),
             _ => return Err(Skip::NotIp),
         }
     }
+}
+
+/// Not to be taken for a packet that never was in a tunnel.
+pub(super) fn unread(skip: Skip) -> Skip {
+    if skip == Skip::NotIp { Skip::Tunnel } else { skip }
 }
 
 fn pppoe(frame: Network<'_>) -> Result<Network<'_>, Skip> {

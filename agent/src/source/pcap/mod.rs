@@ -15,12 +15,14 @@ mod ip;
 mod link;
 mod ng;
 mod piece;
+mod recent;
 mod report;
+mod reset;
 mod seat;
 mod table;
 mod tcp;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tunnel;
 
 use std::{fmt, io::Read, str::FromStr, sync::Arc};

@@ -21,6 +21,8 @@ pub(super) struct Room {
 pub(super) struct Outlet<'a> {
     pub(super) room: &'a mut Room,
     pub(super) report: &'a mut Report,
+    /// A RST came before: what comes now is read only if it turns out that nobody took notice of that.
+    pub(super) after_reset: bool,
     /// Takes a piece and the bytes of all holes given up so far.
     pub(super) out: &'a mut dyn FnMut(Piece<'_>, u64),
 }
@@ -36,6 +38,8 @@ pub(super) struct Piece<'a> {
     pub(super) at: Timestamp,
     /// The sender had all bytes of the other direction before this position.
     pub(super) after: u64,
+    /// One byte, sent out of band: it has a sequence number, and the receiver does not find it among the others.
+    pub(super) urgent: bool,
 }
 
 impl<'a> Piece<'a> {
@@ -70,11 +74,15 @@ pub(super) struct Held {
     pub(super) bytes: Box<[u8]>,
     pub(super) at: Timestamp,
     pub(super) after: u64,
+    pub(super) urgent: bool,
+    /// It came after a RST of which it is not known whether it holds.
+    pub(super) after_reset: bool,
 }
 
 impl Held {
     pub(super) const fn piece(&self, position: u64) -> Piece<'_> {
-        Piece { position, length: self.length, bytes: &self.bytes, at: self.at, after: self.after }
+        let (length, at, after) = (self.length, self.at, self.after);
+        Piece { position, length, bytes: &self.bytes, at, after, urgent: self.urgent }
     }
 
     pub(super) const fn cost(&self) -> usize {

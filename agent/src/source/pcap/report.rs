@@ -49,6 +49,12 @@ report! {
     unattributed_bytes: "bytes before a known message on those",
     /// Bytes of payload that were in the capture before.
     retransmitted_bytes: "bytes retransmitted",
+    /// Bytes of payload captured after a RST that held.
+    after_reset_bytes: "bytes after a reset",
+    /// Bytes sent out of band, which the receiver does not find among the others.
+    urgent_bytes: "urgent bytes",
+    /// RSTs of which nobody took notice.
+    resets_ignored: "resets that were ignored",
     /// Probes that carry one old byte.
     keep_alives: "keep-alive probes",
     /// Segments that claim other bytes for positions that were seen before; the first ones hold.
@@ -64,6 +70,27 @@ report! {
     overflows: "times that too much waited",
     /// Connections that were forgotten to make room for others.
     evicted_connections: "connections evicted",
+}
+
+impl Report {
+    /// What may have cost spans, a line each, and is counted nowhere else: lost bytes of a connection are in its ledger.
+    #[must_use]
+    pub fn missed(&self) -> Vec<String> {
+        let costs = [
+            (self.unsupported_link, "packets of an unsupported link type"),
+            (self.tunnels, "packets in tunnels that are not read"),
+            (self.undecodable, "packets with headers that cannot be read"),
+            (self.fragments_lost, "fragmented datagrams that are not whole"),
+            (self.unattributed_bytes, "bytes before a known message, on connections without a handshake"),
+            (self.overflows, "times that too much waited for lost segments"),
+            (self.evicted_connections, "connections forgotten, since too many were open at once"),
+        ];
+        costs
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect()
+    }
 }
 
 impl fmt::Display for Report {

@@ -1,6 +1,12 @@
 //! All connections of a capture: finds that of a segment, lets time go on, makes room.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::HashMap,
+    hash::{Hash as _, Hasher as _},
+    net::SocketAddr,
+};
+
+use siphasher::sip::SipHasher13;
 
 use super::{
     Options, Report,
@@ -16,7 +22,7 @@ const TICK: u64 = 100_000_000;
 /// When nothing was captured for longer than this many ticks, most of them are left out: only the last one matters.
 const TICKS_AT_ONCE: u64 = 64;
 /// One in this many connections makes room at a time.
-const EVICTED_SHARE: usize = 16;
+const EVICTED_SHARE: usize = 64;
 
 /// Both ends, the lower one first.
 type Key = [SocketAddr; 2];
@@ -29,6 +35,8 @@ pub(super) struct Table<'a> {
     waiting: Vec<Key>,
     room: Room,
     next_tick: Option<u64>,
+    /// How often connections have made room: no draw is like the one before.
+    draws: u64,
     /// The youngest time seen.
     now: Timestamp,
 }
@@ -47,6 +55,7 @@ impl<'a> Table<'a> {
                 segments: limits.waiting_segments_each,
             },
             next_tick: None,
+            draws: 0,
             now: Timestamp::default(),
         }
     }
@@ -140,7 +149,9 @@ impl<'a> Table<'a> {
         });
     }
 
-    /// When the table is full the longest silent connections are forgotten. Nobody saw them end, so no end is told.
+    /// When the table is full some of the longer silent half are forgotten, drawn by lot: if the longest silent one always went,
+    /// somewhat more connections than there is room for, used in turn, would each go right before it is used again. Nobody saw
+    /// them end, so no end is told.
     fn make_room(&mut self, at: Timestamp, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
         if self.connections.len() < self.options.limits.connections.max(1) {
             return;
@@ -148,6 +159,10 @@ impl<'a> Table<'a> {
         let mut silent: Vec<(Timestamp, Key)> =
             self.connections.iter().map(|(key, connection)| (connection.last, *key)).collect();
         silent.sort_unstable();
+        silent.truncate(silent.len().div_ceil(2));
+        self.draws += 1;
+        let draws = self.draws;
+        silent.sort_by_cached_key(|(_, key)| lot(draws, key));
         silent.truncate((self.options.limits.connections / EVICTED_SHARE).max(1));
         for (_, key) in silent {
             if let Some(mut connection) = self.connections.remove(&key) {
@@ -172,4 +187,12 @@ fn begin(key: Key, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) -> 
         return None;
     };
     Some(Connection::without_handshake(key, side, segment, opening))
+}
+
+/// A number that is the same wherever the capture is read.
+fn lot(draws: u64, key: &Key) -> u64 {
+    // With its fixed keys.
+    let mut hasher = SipHasher13::new();
+    (draws, key).hash(&mut hasher);
+    hasher.finish()
 }

@@ -14,6 +14,7 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
+const URG: u8 = 32;
 
 /// One TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) struct Segment<'a> {
     pub(super) bytes: &'a [u8],
     /// Its bytes on the wire.
     pub(super) length: u32,
+    /// Which of them is sent out of band: the receiver does not find it among the others.
+    pub(super) urgent: Option<u32>,
 }
 
 impl<'a> Segment<'a> {
@@ -53,11 +56,32 @@ impl<'a> Segment<'a> {
             rst: flags & RST != 0,
             bytes: datagram.bytes.get(data..).unwrap_or_default(),
             length: u32::try_from(length).ok()?,
+            urgent: (flags & URG != 0).then(|| urgent(datagram.bytes)).filter(|at| (*at as usize) < length),
         })
+    }
+
+    /// The payload in parts, an urgent byte by itself.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Self> {
+        let [start, end] = self.urgent.map_or([self.length; 2], |at| [at, at + 1]);
+        let part = |from: u32, to: u32, urgent: Option<u32>| {
+            let all = self.bytes.get(from as usize..).unwrap_or_default();
+            let bytes = all.get(..(to - from) as usize).unwrap_or(all);
+            Self { sequence: self.sequence.wrapping_add(from), bytes, length: to - from, urgent, ..*self }
+        };
+        let parts = [part(0, start, None), part(start, end, Some(0)), part(end, self.length, None)];
+        parts.into_iter().filter(|part| part.length > 0)
     }
 
     /// Sequence number of the first byte of payload: a SYN has one of its own.
     pub(super) const fn first_byte(&self) -> u32 {
         self.sequence.wrapping_add(self.syn as u32)
     }
+}
+
+/// Offset of the urgent byte in the payload: the pointer names the byte behind it, as Linux (`tcp_check_urg`,
+/// net/ipv4/tcp_input.c) and BSD read it. Of a pointer that was cut nothing follows.
+fn urgent(header: &[u8]) -> u32 {
+    const POINTER: usize = 18;
+    let pointer = header.get(POINTER..).and_then(|rest| rest.first_chunk());
+    pointer.map_or(u32::MAX, |pointer| u32::from(u16::from_be_bytes(*pointer)).saturating_sub(1))
 }

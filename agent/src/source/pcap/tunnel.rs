@@ -2,14 +2,14 @@
 
 use etherparse::{IpNumber, ip_number};
 
-use super::link::{Network, Skip, after, be16, by_type, ethernet, ip_version, ppp};
+use super::link::{Network, Skip, after, be16, by_type, ethernet, ip_version, ppp, unread};
 
 /// L2TP version 3 (RFC 3931, section 4.1.1).
 const L2TP: IpNumber = IpNumber(115);
 /// Of the ports that are known to be a tunnel's, those of VXLAN: RFC 7348 and what Linux uses by itself.
 const VXLAN: [u16; 2] = [4789, 8472];
-/// L2TP, GTP-U, Teredo, Geneve.
-const OTHERS: [u16; 4] = [1701, 2152, 3544, 6081];
+/// L2TP, GTP-U, AMT, Teredo, LISP, ESP in UDP, VXLAN GPE, GUE, Geneve, MPLS in UDP, TZSP, WireGuard.
+const OTHERS: [u16; 12] = [1701, 2152, 2268, 3544, 4341, 4500, 4790, 6080, 6081, 6635, 37008, 51820];
 
 /// The IP packet that the payload of another one carries; `None` when the protocol is no tunnel's.
 pub(super) fn inside(protocol: IpNumber, payload: Network<'_>) -> Option<Result<Network<'_>, Skip>> {
@@ -17,14 +17,11 @@ pub(super) fn inside(protocol: IpNumber, payload: Network<'_>) -> Option<Result<
         ip_number::IPV4 | ip_number::IPV6 => Some(ip_version(payload)),
         ip_number::GRE => Some(gre(payload).map_err(unread)),
         ip_number::UDP => udp(payload),
-        ip_number::ENCAP_SEC | L2TP | ip_number::MPLS_IN_IP => Some(Err(Skip::Tunnel)),
+        ip_number::ENCAP_SEC | L2TP | ip_number::MPLS_IN_IP | ip_number::ETHER_IP | ip_number::IP_COMP => {
+            Some(Err(Skip::Tunnel))
+        }
         _ => None,
     }
-}
-
-/// Not to be taken for a packet that never was in a tunnel.
-fn unread(skip: Skip) -> Skip {
-    if skip == Skip::NotIp { Skip::Tunnel } else { skip }
 }
 
 /// RFC 2784 and RFC 2890; version 1: RFC 2637 (PPTP).
@@ -61,7 +58,13 @@ fn udp(packet: Network<'_>) -> Option<Result<Network<'_>, Skip>> {
     if OTHERS.contains(&port) {
         return Some(Err(Skip::Tunnel));
     }
-    // Only the flag that the network is told is set (RFC 7348, section 5).
-    let vxlan = VXLAN.contains(&port) && packet.bytes.get(HEADER..)?.starts_with(&[8, 0, 0, 0]);
-    vxlan.then(|| ethernet(after(packet, 2 * HEADER)?).map_err(unread))
+    if !VXLAN.contains(&port) {
+        return None;
+    }
+    // That the network is told; all other flags are ignored (RFC 7348, section 5). Without it, it is something else.
+    let flags = packet.bytes.get(HEADER)?;
+    if flags & 8 == 0 {
+        return Some(Err(Skip::Tunnel));
+    }
+    Some(after(packet, 2 * HEADER).and_then(ethernet).map_err(unread))
 }

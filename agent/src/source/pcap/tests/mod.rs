@@ -4,11 +4,12 @@ mod cuts;
 mod ends;
 mod files;
 mod fixtures;
+mod late;
 mod links;
 mod order;
 mod properties;
 mod roles;
-mod talk;
+pub(crate) mod talk;
 mod views;
 
 use super::{Options, Report, View, read};

@@ -105,6 +105,33 @@ proptest! {
         }
     }
 
+    /// Each direction by a tap of its own, whose clocks differ; from any packet on.
+    #[test]
+    fn two_clocks_invent_nothing(
+        talk in talks(),
+        ahead in any::<bool>(),
+        by in prop::sample::select(vec![50_u64, 250, 8_000, 30_000]),
+        first in any::<usize>(),
+        late in any::<bool>(),
+    ) {
+        let known: HashSet<String> = spans(&talk, View::Client).into_iter().collect();
+        let mut other = talk.clone();
+        let side = talk.packets[usize::from(ahead)].source;
+        for packet in other.packets.iter_mut().filter(|packet| packet.source == side) {
+            packet.at -= by;
+        }
+        other.packets.sort_by_key(|packet| packet.at);
+        if late {
+            other.packets.drain(..first % talk.packets.len());
+        }
+        let outcome = run(&other.file(), &options(View::Client));
+        prop_assert_eq!(outcome.violations, 0);
+        prop_assert!(late || outcome.spans.len() == known.len(), "{:?}", outcome.lines());
+        for span in outcome.spans {
+            prop_assert!(!span.incomplete.is_empty() || known.contains(&line(&span)), "{}", line(&span));
+        }
+    }
+
     #[test]
     fn headers_of_any_kind_do_no_harm(
         talk in talks(),
