@@ -72,8 +72,10 @@ async fn spans_are_taken_whatever_follows_the_status() {
 
 #[tokio::test]
 async fn a_request_follows_its_endpoint_on_the_same_host() {
-    let moved =
-        |to: &str| format!("HTTP/1.1 308 Moved\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into_bytes();
+    let moved = |to: &str| {
+        format!("HTTP/1.1 308 Moved\r\nLocation: {to}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .into_bytes()
+    };
     let taken = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
     let (url, paths) = server(vec![moved("/v1/traces/"), moved("/otlp"), taken]);
     let there = client(url, Protocol::HttpProtobuf);

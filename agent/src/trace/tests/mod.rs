@@ -5,6 +5,7 @@ mod carried;
 mod causality;
 mod clarity;
 mod content;
+mod ended;
 mod flow;
 mod goroutine;
 mod header;

@@ -1,0 +1,250 @@
+//! Calls without an answer: they get their parents, and prove nothing.
+
+use super::{
+    causality::prove,
+    world::{Exchange, SECOND, World, thread},
+};
+use crate::{
+    event::Thread,
+    trace::span::{Evidence, Span},
+};
+
+/// How a call fails, as the thread that made it sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    HangUp,
+    Reset,
+    LetGo,
+}
+
+const WAYS: [Way; 3] = [Way::HangUp, Way::Reset, Way::LetGo];
+const OWN: Thread = Thread { pid: 1, tid: 1_000 };
+
+fn fail(world: &mut World, way: Way, call: Exchange) {
+    match way {
+        Way::HangUp => world.hang_up(call, OWN),
+        Way::Reset => world.reset(call, OWN),
+        Way::LetGo => world.let_go(call, OWN),
+    }
+}
+
+#[test]
+fn the_first_failed_call_has_its_parent() {
+    for way in WAYS {
+        let mut world = World::new();
+        let (client, backend) = (world.open(OWN), world.open(OWN));
+        let request = world.read_request(client, OWN, "/");
+        let call = world.write_request(backend, OWN, "/");
+        fail(&mut world, way, call);
+        world.answer(request, OWN);
+        world.pass(SECOND);
+        world.assert_child(call, request, Evidence::TwoSided);
+    }
+}
+
+/// One loop, eight requests at a time, of which every third call fails.
+#[test]
+fn failing_calls_cost_the_answered_ones_nothing() {
+    for way in WAYS {
+        let mut world = World::new();
+        prove(&mut world);
+        let mut pairs = Vec::new();
+        let clients: Vec<_> = (0..8).map(|_| world.open(OWN)).collect();
+        for round in 0..30 {
+            let mut open = Vec::new();
+            for client in &clients {
+                let backend = world.open(OWN);
+                let request = world.read_request(*client, OWN, "/");
+                open.push((request, world.write_request(backend, OWN, "/")));
+            }
+            open.rotate_left(round % 8);
+            for (number, (request, call)) in open.into_iter().enumerate() {
+                match number % 3 {
+                    0 => fail(&mut world, way, call),
+                    _ => world.read_response(call, OWN),
+                }
+                world.answer(request, OWN);
+                pairs.push((request, call));
+            }
+        }
+        world.pass(SECOND);
+        for (request, call) in pairs {
+            world.assert_child(call, request, Evidence::TwoSided);
+        }
+        assert_eq!(world.tracer.counters().contradictions, 0);
+    }
+}
+
+/// A loop with a timer before each call, which is believed by its end sides: no failed call takes that away.
+#[test]
+fn answers_after_failed_calls_are_not_uncovered() {
+    for way in WAYS {
+        let mut world = World::new();
+        let clients: Vec<_> = (0..4).map(|_| world.open(OWN)).collect();
+        let mut pairs = Vec::new();
+        for round in 0..60 {
+            let requests: Vec<_> =
+                clients.iter().map(|client| world.read_request(*client, OWN, "/")).collect();
+            let calls: Vec<_> = clients
+                .iter()
+                .map(|_| {
+                    let backend = world.open(OWN);
+                    world.write_request(backend, OWN, "/")
+                })
+                .collect();
+            for (number, (request, call)) in requests.into_iter().zip(calls).enumerate() {
+                match (round + number) % 4 {
+                    0 => fail(&mut world, way, call),
+                    _ => world.read_response(call, OWN),
+                }
+                world.answer(request, OWN);
+                pairs.push((request, call));
+            }
+        }
+        world.pass(SECOND);
+        let linked = pairs[60..].iter().filter(|(request, call)| {
+            let parent = world.span(*call).parent.map(|parent| parent.span);
+            assert!(parent.is_none_or(|parent| parent == world.id(*request)), "a wrong parent");
+            parent.is_some()
+        });
+        assert!(linked.count() > 170, "of 180");
+    }
+}
+
+/// What has failed shows nothing of its process: neither good nor bad.
+#[test]
+fn calls_that_all_fail_earn_no_belief() {
+    let mut world = World::new();
+    let clients = [world.open(OWN), world.open(OWN)];
+    let mut last = None;
+    for _ in 0..100 {
+        let requests = clients.map(|client| world.read_request(client, OWN, "/"));
+        for request in requests {
+            let backend = world.open(OWN);
+            let call = world.write_request(backend, OWN, "/");
+            world.hang_up(call, OWN);
+            world.answer(request, OWN);
+            last = Some(call);
+        }
+    }
+    world.pass(SECOND);
+    let figures = &world.tracer.standings(4).0;
+    assert!(figures.iter().all(|standing| standing.figures.agree == 0), "{figures:?}");
+    assert!(last.is_some());
+}
+
+/// A fallback: the second call is made because the first got no answer.
+#[test]
+fn a_fallback_and_the_call_before_it_have_the_request_as_parent() {
+    for way in WAYS {
+        let mut world = World::new();
+        prove(&mut world);
+        let (client, backend) = (world.open(OWN), world.open(OWN));
+        let request = world.read_request(client, OWN, "/");
+        let first = world.write_request(backend, OWN, "/");
+        fail(&mut world, way, first);
+        let backend = world.open(OWN);
+        let second = world.write_request(backend, OWN, "/");
+        world.read_response(second, OWN);
+        world.answer(request, OWN);
+        world.pass(SECOND);
+        world.assert_child(first, request, Evidence::TwoSided);
+        world.assert_child(second, request, Evidence::TwoSided);
+    }
+}
+
+fn connects(world: &World) -> Vec<&Span> {
+    world.spans.iter().filter(|span| span.name == "connect").collect()
+}
+
+#[test]
+fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
+    let mut world = World::new();
+    prove(&mut world);
+    let (one, two) = (world.open(OWN), world.open(OWN));
+    let other = world.read_request(one, OWN, "/1");
+    let request = world.read_request(two, OWN, "/2");
+    world.refused(OWN);
+    world.answer(request, OWN);
+    world.answer(other, OWN);
+    world.pass(SECOND);
+    let parent = connects(&world)[0].parent.expect("a parent");
+    assert_eq!((parent.span, parent.evidence), (world.id(request), Evidence::TwoSided));
+    assert_eq!(connects(&world)[0].trace, world.span(request).trace);
+}
+
+/// The end of a call belongs to the thread that saw it, and to nobody once that has taken in something else.
+#[test]
+fn what_is_read_after_the_end_of_a_call_counts_instead() {
+    let mut world = World::new();
+    prove(&mut world);
+    let clients = [world.open(OWN), world.open(OWN)];
+    let backends = [world.open(OWN), world.open(OWN)];
+    let first = world.read_request(clients[0], OWN, "/1");
+    let failing = world.write_request(backends[0], OWN, "/");
+    world.hang_up(failing, OWN);
+    let second = world.read_request(clients[1], OWN, "/2");
+    let call = world.write_request(backends[1], OWN, "/");
+    world.read_response(call, OWN);
+    world.answer(second, OWN);
+    world.answer(first, OWN);
+    world.pass(SECOND);
+    world.assert_child(call, second, Evidence::TwoSided);
+    assert!(world.span(failing).parent.is_none(), "nothing says that the answer came of it");
+}
+
+/// nginx's 499: the client leaves, the upstream's connection is closed, then the client's.
+#[test]
+fn a_request_that_its_server_gives_up_ends_as_by_an_answer() {
+    let mut world = World::new();
+    prove(&mut world);
+    let (client, backend) = (world.open(OWN), world.open(OWN));
+    let other = world.open(OWN);
+    let request = world.read_request(client, OWN, "/");
+    let call = world.write_request(backend, OWN, "/");
+    let open = world.read_request(other, OWN, "/other");
+    world.let_go(call, OWN);
+    world.let_go(request, OWN);
+    world.answer(open, OWN);
+    world.pass(SECOND);
+    world.assert_child(call, request, Evidence::TwoSided);
+}
+
+/// A client that is told of a limit closes its connection after the answer was written.
+#[test]
+fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
+    let mut world = World::new();
+    let (client, backend) = (world.open(OWN), world.open(OWN));
+    let request = world.read_request(client, OWN, "/");
+    let call = world.write_request(backend, OWN, "/");
+    world.answer(request, OWN);
+    world.let_go(call, OWN);
+    world.pass(SECOND);
+    world.assert_child(call, request, Evidence::TwoSided);
+    // One that goes on and is answered was not.
+    let request = world.read_request(client, OWN, "/");
+    let backend = world.open(OWN);
+    let call = world.write_request(backend, OWN, "/");
+    world.answer(request, OWN);
+    world.read_response(call, OWN);
+    world.pass(SECOND);
+    assert!(world.span(call).parent.is_none());
+}
+
+/// Threads: what one of them sees is no reason for what another does.
+#[test]
+fn another_threads_end_is_not_ones_own() {
+    let mut world = World::new();
+    let (one, two) = (thread(1, 0), thread(1, 1));
+    let clients = [world.open(one), world.open(two)];
+    let backend = world.open(one);
+    let first = world.read_request(clients[0], one, "/1");
+    let call = world.write_request(backend, one, "/");
+    let second = world.read_request(clients[1], two, "/2");
+    world.hang_up(call, one);
+    world.answer(second, two);
+    world.answer(first, one);
+    world.pass(SECOND);
+    assert!(world.span(call).parent.is_none_or(|parent| parent.span == world.id(first)));
+    assert_eq!(world.tracer.counters().contradictions, 0);
+}
