@@ -161,7 +161,7 @@ impl Tracer {
             task: connect.task,
         };
         let mut sides = Sides::new(epoch, &origin, false);
-        sides.call_failed(at);
+        sides.call_failed(at, false);
         let id = span.id;
         let mut live = Live::new(span, 0, Partner::Absent);
         (live.ended, live.head_seen) = (Some(at), true);

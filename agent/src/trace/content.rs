@@ -185,8 +185,13 @@ impl Tracer {
         if lost(call) || lost(received) || call.sides.agree_on_other(request) {
             return Found::Nothing;
         }
+        if received.sides.is_answered() && call.at <= received.sides.answered_at() && call.open() {
+            // Whether its program gives it up shows when it ends.
+            return Found::Later;
+        }
         if received.sides.is_answered() {
-            let inside = call.sides.is_compared() && call.sides.over_within(&received.sides);
+            let sent_inside = call.at <= received.sides.answered_at();
+            let inside = sent_inside && call.sides.is_compared() && call.sides.over_within(&received.sides);
             return if inside || identified { Found::Parent(request) } else { Found::Nothing };
         }
         self.await_answer(key, request)

@@ -18,6 +18,11 @@ impl Tracer {
         self.notice_end(id, caller);
     }
 
+    /// A thread has ended what it sends. A server that does so before it has answered never will.
+    pub(super) fn wrote_end(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
+        self.notice_closing(id, caller, at);
+    }
+
     /// A thread has closed a connection. Before the parser ends its exchanges.
     pub(super) fn closed_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
         self.notice_end(id, caller);
@@ -64,7 +69,7 @@ impl Tracer {
         let Some(connection) = self.exchanges.connection_mut(id) else { return };
         for exchange in connection.exchanges.iter_mut().filter(|exchange| open(exchange)) {
             if let Some(live) = exchange.live.as_deref_mut() {
-                live.closing = Some(Box::new(closing));
+                live.closing.get_or_insert_with(|| Box::new(closing));
             }
         }
     }

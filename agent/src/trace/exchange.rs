@@ -122,6 +122,8 @@ pub(super) struct Live {
     pub(super) verdict: Option<Verdict>,
     /// Server: who closed its connection.
     pub(super) closing: Option<Box<Origin>>,
+    /// Client: it has waited for its process to be believed.
+    pub(super) has_waited: bool,
     /// Server: calls whose verdict waits for the answer.
     pub(super) calls: Vec<Key>,
     /// If it was asked for.
@@ -152,6 +154,7 @@ impl Live {
             passes_on: None,
             verdict: None,
             closing: None,
+            has_waited: false,
             calls: Vec::new(),
             content: None,
             alike: Vec::new(),

@@ -233,6 +233,7 @@ impl Tracer {
         if live.ended.is_some() {
             return;
         }
+        let given_up = matches!(end.outcome, Outcome::ClientAborted(_));
         let at = at.max(start);
         live.ended = Some(at);
         self.open.end(kind);
@@ -253,7 +254,7 @@ impl Tracer {
         let partner_request = live.partner_request.take();
         let closing = live.closing.take();
         if kind == SpanKind::Client {
-            exchange.sides.call_failed(at);
+            exchange.sides.call_failed(at, given_up);
             Causality::call_over(&mut self.exchanges, &mut self.processes, key);
             self.task_call_over(key);
             self.judge_abandoned(key);

@@ -38,6 +38,7 @@ pub mod span;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod unproven;
 
 use std::sync::Arc;
 
@@ -89,6 +90,8 @@ enum Gone {
     /// The one that was first seen at this time.
     Connection(ConnectionId, Timestamp),
     Process(u32),
+    /// Calls of this process that had waited for belief at this time.
+    Unproven(u32, Timestamp),
 }
 
 /// Makes spans of messages. Single-threaded; every call costs a constant amount of work, apart from what it releases.
@@ -223,8 +226,10 @@ impl Tracer {
             }
             Event::HalfClosed { at, connection, direction, caller, .. } => {
                 self.advance(*at);
-                if let (Direction::In, Some(caller)) = (direction, caller) {
-                    self.read_end(*connection, caller);
+                match (direction, caller) {
+                    (Direction::In, Some(caller)) => self.read_end(*connection, caller),
+                    (Direction::Out, Some(caller)) => self.wrote_end(*connection, caller, *at),
+                    (_, None) => {}
                 }
             }
             Event::LocalClosed(closed) => {
@@ -308,6 +313,7 @@ impl Tracer {
             match gone {
                 Gone::Claims(pid, until) => self.expire_claims(pid, until),
                 Gone::Process(pid) => self.processes.forget(pid),
+                Gone::Unproven(pid, until) => self.expire_unproven(pid, until),
                 Gone::Connection(id, opened_at) => self.forget_connection(id, opened_at),
             }
         }
@@ -317,8 +323,10 @@ impl Tracer {
     fn finish(&mut self) {
         self.shutdown = true;
         while let Some(gone) = self.gone.pop() {
-            if let Gone::Claims(pid, until) = gone {
-                self.expire_claims(pid, until);
+            match gone {
+                Gone::Claims(pid, until) => self.expire_claims(pid, until),
+                Gone::Unproven(pid, until) => self.expire_unproven(pid, until),
+                Gone::Connection(..) | Gone::Process(_) => {}
             }
         }
         self.flows.expire_all(&mut self.exchanges, &mut self.counters);

@@ -144,6 +144,9 @@ impl Tracer {
             Some(live) if live.verdict.is_none() => {
                 live.verdict = Some(verdict);
                 self.try_decide(call);
+                if let Verdict::Parent(_, Evidence::TwoSided) = verdict {
+                    self.prove_others(call);
+                }
             }
             Some(_) => {}
             None => self.judge_late(call, verdict),
@@ -196,6 +199,7 @@ impl Tracer {
             (None, false, Some(Verdict::Orphan(reason))) => match self.by_content(key, reason) {
                 Found::Parent(request) => self.decide_child(key, request, Evidence::Content),
                 Found::Later => {}
+                Found::Nothing if reason == Orphan::Unproven && self.await_proof(key) => {}
                 Found::Nothing => {
                     self.count_orphan(reason);
                     self.decide(key, Parentage::Root { unknown: false });

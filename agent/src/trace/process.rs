@@ -1,15 +1,16 @@
 //! The traced processes as spans see them: facts, what was lost, and how far the process is believed.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
 use super::{
     causality::{Belief, Tasks},
+    exchange::Key,
     instrumented::Otlp,
 };
 use crate::{
-    event::{ProcessFacts, UNKNOWN_SERVICE},
+    event::{ProcessFacts, Timestamp, UNKNOWN_SERVICE},
     protocol::Origin,
 };
 
@@ -60,6 +61,8 @@ pub(super) struct Process {
     pub(super) linked: u64,
     pub(super) unlinked: u64,
     pub(super) otlp: Otlp,
+    /// Calls whose sides agree, and that wait for the process to be believed in that, each since when.
+    pub(super) unproven: VecDeque<(Key, Timestamp)>,
     contents: Contents,
     /// Open requests whose content is not known: a call may be any of them.
     pub(super) uncompared: u64,
@@ -78,6 +81,7 @@ impl Process {
             linked: 0,
             unlinked: 0,
             otlp: Otlp::default(),
+            unproven: VecDeque::new(),
             contents: Contents::Useless,
             uncompared: 0,
             drops: None,

@@ -115,6 +115,24 @@ impl Causality {
         Some(self.judge(exchanges, processes, key, shown, None))
     }
 
+    /// The verdict on a call whose sides agreed before its process was believed in that: its parent, if it is by now.
+    pub(in crate::trace) fn prove(
+        &self,
+        exchanges: &Exchanges,
+        processes: &Processes,
+        key: Key,
+    ) -> Option<Verdict> {
+        let call = exchanges.get(key)?;
+        let root = call.sides.root.filter(|_| call.sides.confirmed && !call.sides.contradicted)?;
+        let request = exchanges.get(root)?;
+        let process =
+            processes.get(call.pid).filter(|_| !lost(processes, call) && !lost(processes, request))?;
+        let both = process.belief.is_consistent()
+            && processes.get(request.pid).is_some_and(|process| process.belief.is_consistent());
+        let believed = (call.pid == request.pid || both) && believes_agreement(&process.belief, call);
+        believed.then_some(Verdict::Parent(root, Evidence::TwoSided))
+    }
+
     /// No end side was found for a call for so long that its span goes without: that is what it shows.
     pub(in crate::trace) fn give_up(&self, exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };

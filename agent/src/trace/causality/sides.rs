@@ -33,6 +33,8 @@ pub(in crate::trace) struct Sides {
     pub(super) unanswered: bool,
     /// Call: when it ended without an answer; 0 when it has one, or is open.
     pub(super) failed_at: Timestamp,
+    /// Call: its own program ended it.
+    pub(super) given_up: bool,
     /// Call: it was open when the request of its start side was answered, and nothing was read before that: if it ends without an
     /// answer, it was given up.
     pub(super) abandoned: bool,
@@ -103,6 +105,11 @@ impl Sides {
         self.clarity.is_some_and(|clarity| clarity != Clarity::Mixed)
     }
 
+    /// Call: nothing else had been taken in, at either end, and no other call has its trigger.
+    pub(in crate::trace) fn is_clear(&self) -> bool {
+        self.clarity == Some(Clarity::Clear) && !self.weak && !self.again
+    }
+
     pub(super) const fn sort(&self) -> Sort {
         Sort { kind: self.kind, again: self.again }
     }
@@ -123,10 +130,11 @@ impl Sides {
         self.answered_at = at;
     }
 
-    /// Call: it ended, and no final response had come.
-    pub(in crate::trace) const fn call_failed(&mut self, at: Timestamp) {
+    /// Call: it ended, and no final response had come; `given_up`: by the program that had sent it.
+    pub(in crate::trace) const fn call_failed(&mut self, at: Timestamp, given_up: bool) {
         if !self.answered {
             self.failed_at = at;
+            self.given_up = given_up;
         }
     }
 
@@ -164,15 +172,20 @@ impl Sides {
         self.compared
     }
 
+    /// When its final response began; 0: it has none.
+    pub(in crate::trace) const fn answered_at(&self) -> Timestamp {
+        self.answered_at
+    }
+
     /// The request is answered, or never will be.
     pub(in crate::trace) const fn is_answered(&self) -> bool {
         self.answered
     }
 
-    /// Call: it was over, answered or not, before the request was answered.
+    /// Call: it was over, answered or not, before the request was answered; or its program gave it up, which some do first.
     pub(in crate::trace) fn over_within(&self, request: &Self) -> bool {
         let over_at = self.answered_at.max(self.failed_at);
-        over_at > Timestamp(0) && over_at <= request.answered_at
+        over_at > Timestamp(0) && (over_at <= request.answered_at || self.given_up)
     }
 
     /// Call: both sides agree, and not on this request.

@@ -1,0 +1,80 @@
+//! Calls whose two sides agree in a process that has not shown enough yet to be believed in that. Those that earn it the belief are
+//! worth as much as those that come after: they wait a moment for it, if their threads had taken in nothing else at either end.
+
+use super::{
+    Gone, Tracer,
+    causality::{Orphan, Verdict},
+    exchange::Key,
+};
+use crate::event::Timestamp;
+
+/// Calls of a process that wait. The oldest makes room, as an orphan.
+const WAITING: usize = 1_024;
+/// Of them those that are looked at with each call that is believed.
+const AT_ONCE: usize = 8;
+
+impl Tracer {
+    /// A call waits for its process to be believed; `false`: it has done so already.
+    pub(super) fn await_proof(&mut self, call: Key) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(call) else { return false };
+        if !exchange.sides.is_clear() {
+            return false;
+        }
+        let pid = exchange.pid;
+        let Some(live) = exchange.live.as_deref_mut().filter(|live| !live.has_waited && !self.shutdown)
+        else {
+            return false;
+        };
+        let Some(process) = self.processes.get_mut(pid) else { return false };
+        live.has_waited = true;
+        live.verdict = None;
+        process.unproven.push_back((call, self.now));
+        if process.unproven.len() > WAITING
+            && let Some((oldest, _)) = process.unproven.pop_front()
+        {
+            self.orphan(oldest);
+        }
+        self.forget_later(Gone::Unproven(pid, self.now));
+        true
+    }
+
+    /// The process of this call is believed: so are those that have waited for that.
+    pub(super) fn prove_others(&mut self, call: Key) {
+        let Some(pid) = self.exchanges.get(call).map(|call| call.pid) else { return };
+        for _ in 0..AT_ONCE {
+            let Some(process) = self.processes.get_mut(pid) else { return };
+            let Some((call, since)) = process.unproven.pop_front() else { return };
+            match self.causality.prove(&self.exchanges, &self.processes, call) {
+                Some(verdict) => self.settle_unproven(call, verdict),
+                None => {
+                    if let Some(process) = self.processes.get_mut(pid) {
+                        process.unproven.push_back((call, since));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls that have waited since then have waited for long enough.
+    pub(super) fn expire_unproven(&mut self, pid: u32, until: Timestamp) {
+        while let Some(process) = self.processes.get_mut(pid)
+            && let Some((call, _)) = process.unproven.pop_front_if(|(_, since)| *since <= until)
+        {
+            match self.causality.prove(&self.exchanges, &self.processes, call) {
+                Some(verdict) => self.settle_unproven(call, verdict),
+                None => self.orphan(call),
+            }
+        }
+    }
+
+    fn orphan(&mut self, call: Key) {
+        self.settle_unproven(call, Verdict::Orphan(Orphan::Unproven));
+    }
+
+    fn settle_unproven(&mut self, call: Key, verdict: Verdict) {
+        if let Some(live) = self.exchanges.live_mut(call) {
+            live.verdict.get_or_insert(verdict);
+            self.try_decide(call);
+        }
+    }
+}
