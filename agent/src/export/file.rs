@@ -3,7 +3,7 @@
 //! The file is appended to (mode 0640 when made: URLs are nobody else's business) and holds whole lines only: when a write
 //! fails, what it wrote is cut off again, its spans are counted as dropped, and the next write is tried as if nothing had
 //! been. If the agent is killed in the middle of a write, the next start ends the torn line before it appends. What happens
-//! when others move, delete or truncate the file is the matter of [`span_file`](super::span_file).
+//! when others move, delete or truncate the file is the matter of `super::span_file`.
 
 use std::{
     io,

@@ -49,12 +49,15 @@ impl Failure {
 
     /// That of an ID.
     pub(super) fn of_id(id: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|failure| id.ends_with(failure.letter()))
+        let failure = Self::ALL.into_iter().find(|failure| id.ends_with(failure.letter()))?;
+        let number = id.strip_suffix(failure.letter())?;
+        (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(failure)
     }
 
     /// That of a call: `/out/ID`, or the first one of several, `/out/ID.1`.
     pub(super) fn of_call(target: &str) -> Option<Self> {
-        Self::of_id(target.strip_suffix(".1").unwrap_or(target))
+        let id = target.rsplit('/').next().unwrap_or_default();
+        Self::of_id(id.strip_suffix(".1").unwrap_or(id))
     }
 
     /// Fails a call that was read from this connection; whether that ends the connection.
@@ -156,5 +159,6 @@ mod tests {
         assert_eq!(Failure::of_call("/out/1000007r.1"), Some(Failure::Reset));
         assert_eq!(Failure::of_call("/out/1000007r.2"), None);
         assert_eq!(Failure::of_call("/out/1000007"), None);
+        assert_eq!(Failure::of_call("/in/same"), None);
     }
 }
