@@ -200,6 +200,11 @@ impl Tracer {
         }
         self.judge_calls(key, Some(origin));
         self.task_answer(key, Some(origin));
+        let pid = origin.thread.pid;
+        if let Some(process) = self.processes.get_mut(pid) {
+            process.belief.reconsider();
+            self.inputs.set_deferral(pid, process.belief.deferral());
+        }
     }
 
     /// A request ended, and if it has no answer it never will have. Who closed its connection instead has done so for a reason, as

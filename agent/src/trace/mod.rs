@@ -312,7 +312,12 @@ impl Tracer {
         while let Some(gone) = self.gone.pop_due(at) {
             match gone {
                 Gone::Claims(pid, until) => self.expire_claims(pid, until),
-                Gone::Process(pid) => self.processes.forget(pid),
+                Gone::Process(pid) => {
+                    self.processes.forget(pid);
+                    let deferral =
+                        self.processes.get(pid).map(|process| process.belief.deferral()).unwrap_or_default();
+                    self.inputs.set_deferral(pid, deferral);
+                }
                 Gone::Unproven(pid, until) => self.expire_unproven(pid, until),
                 Gone::Connection(id, opened_at) => self.forget_connection(id, opened_at),
             }

@@ -17,7 +17,7 @@ use window::Window;
 
 use std::collections::VecDeque;
 
-use super::Runner;
+use super::{Deferral, Runner};
 use crate::{
     protocol::Origin,
     trace::{Figures, Standing},
@@ -33,6 +33,10 @@ const DIFFER: u64 = 32;
 /// Answers after which end sides are believed where several threads read requests: they may go on with each other's seldom
 /// enough that the first [`SEEN`] do not show it.
 const SEEN_SEVERAL: u64 = 100;
+/// Calls after which another order of inputs may be tried.
+const TRIED: u64 = 40;
+/// The first calls of another order, which say nothing of it.
+const SETTLED: u64 = 16;
 /// Answers that must be covered.
 const ANSWERS: usize = 400;
 /// Calls that are not believed after a goroutine has handed one over that was another request's.
@@ -57,6 +61,13 @@ pub(in crate::trace) struct Belief {
     covered_apart: u64,
     /// Calls that goroutines hand over and that are not believed any more.
     doubtful: u32,
+    /// Which of its thread's inputs a call is taken to follow from.
+    deferral: Deferral,
+    order: u32,
+    /// It was chosen a moment ago.
+    settling: bool,
+    /// No order of them makes sides agree.
+    in_no_order: bool,
 }
 
 impl Belief {
@@ -105,6 +116,53 @@ impl Belief {
     /// A call was judged; the number names it for [`Belief::correct`].
     pub(super) fn show(&mut self, shown: Shown) -> u64 {
         self.shown.push(shown)
+    }
+
+    /// The number of the order of inputs that is tried.
+    pub(super) const fn order(&self) -> u32 {
+        self.order
+    }
+
+    /// Which of its thread's inputs a call is taken to follow from.
+    pub(in crate::trace) const fn deferral(&self) -> Deferral {
+        self.deferral
+    }
+
+    /// Tries another order of inputs where the one that is tried leaves too many calls without a parent. Only where every answer is
+    /// covered: then end sides say whether it is the right one.
+    pub(in crate::trace) fn reconsider(&mut self) {
+        let counts = self.shown.short();
+        if self.in_no_order || counts.all() < if self.settling { SETTLED } else { TRIED } {
+            return;
+        }
+        if std::mem::take(&mut self.settling) {
+            // The turns that were under way when it was chosen are over.
+            self.begin_again();
+            return;
+        }
+        let alone =
+            (counts.starts + counts.unexplained) * 4 >= counts.all() && counts.agrees * 2 < counts.all();
+        let fails = counts.contradictions() * 16 > counts.all() || counts.agrees * 4 < counts.all();
+        let next = match self.deferral {
+            Deferral::Nothing if alone && self.believes_ends(false) => Deferral::Responses,
+            Deferral::Responses if fails => Deferral::Everything,
+            Deferral::Everything if fails => {
+                self.in_no_order = true;
+                Deferral::Nothing
+            }
+            _ => return,
+        };
+        self.deferral = next;
+        self.order += 1;
+        self.settling = next != Deferral::Nothing;
+        self.begin_again();
+    }
+
+    /// Nothing that calls have shown counts any more; what answers have shown does.
+    fn begin_again(&mut self) {
+        self.apart = 0;
+        self.shown.restart();
+        self.kinds = Kinds::default();
     }
 
     /// A call that was judged shows something else now.

@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Runner, root_of};
+use super::{Deferral, Runner, root_of, turns::Turn};
 use crate::{
     event::{Caller, Clarity, Connecting, ConnectionId, Direction, LastInput, Task, Transfer},
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
@@ -21,6 +21,10 @@ const SEVERAL: usize = 8;
 #[derive(Debug, Default)]
 pub(in crate::trace) struct Inputs {
     taken: FxHashMap<(u32, Runner), Taken>,
+    /// What processes put off, those that put off nothing left out.
+    deferrals: FxHashMap<u32, Deferral>,
+    /// The threads of these.
+    turns: FxHashMap<(u32, Runner), Turn>,
     /// Threads that were forgotten to make room.
     pub(in crate::trace) forgotten: u64,
 }
@@ -64,8 +68,48 @@ impl Inputs {
                 transfer.last_input
             }
             Direction::In => transfer.last_input,
-            Direction::Out => self.sent(exchanges, runner, transfer.last_input),
+            Direction::Out => {
+                let input = self.sent(exchanges, runner, transfer.last_input);
+                self.deferred(exchanges, runner, transfer.connection, input)
+            }
         }
+    }
+
+    /// A process is taken to put this off from now on.
+    pub(in crate::trace) fn set_deferral(&mut self, pid: u32, deferral: Deferral) {
+        if deferral != Deferral::Nothing {
+            self.deferrals.insert(pid, deferral);
+        } else if !self.deferrals.is_empty() && self.deferrals.remove(&pid).is_some() {
+            self.turns.retain(|(owner, _), _| *owner != pid);
+        }
+    }
+
+    /// The input that a message follows from in a process that puts off what follows from some.
+    fn deferred(
+        &mut self,
+        exchanges: &Exchanges,
+        runner: (u32, Runner),
+        connection: ConnectionId,
+        input: Option<LastInput>,
+    ) -> Option<LastInput> {
+        let Some(deferral) = self.deferrals.get(&runner.0).copied() else { return input };
+        let Some(turn) = self.turns.get_mut(&runner) else { return input };
+        if exchanges.connection(connection).is_some_and(|it| it.lent.is_some()) {
+            // What its connect followed from counts.
+            return input;
+        }
+        let kind = |connection| {
+            exchanges.connection(connection).and_then(|it| it.exchanges.back()).map(|exchange| exchange.kind)
+        };
+        let found = match kind(connection) {
+            Some(SpanKind::Server) => turn.answers(connection),
+            Some(SpanKind::Client) | None => {
+                turn.calls(connection, deferral, |(from, _)| kind(from) == Some(SpanKind::Server))
+            }
+        };
+        let Some((connection, position)) = found else { return input };
+        let clear = Clarity::Clear;
+        Some(LastInput { connection, position, for_call: clear, for_answer: clear })
     }
 
     /// A thread connects, which is an output too.
@@ -78,7 +122,9 @@ impl Inputs {
             return connecting.last_input;
         }
         let runner = (connecting.thread.pid, Runner::of(connecting.thread, connecting.task));
-        self.sent(exchanges, runner, connecting.last_input)
+        let input = self.sent(exchanges, runner, connecting.last_input);
+        // A connect is told by its socket, which no connection is.
+        self.deferred(exchanges, runner, ConnectionId(connecting.socket.0), input)
     }
 
     /// A thread has seen that the call to whose response this position would belong ends without one.
@@ -98,6 +144,12 @@ impl Inputs {
     }
 
     fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {
+        if !self.deferrals.is_empty() && self.deferrals.contains_key(&runner.0) {
+            if self.turns.len() >= RUNNERS {
+                self.turns.clear();
+            }
+            self.turns.entry(runner).or_default().received(end);
+        }
         if let Some(taken) = self.taken.get_mut(&runner) {
             if taken.used {
                 (taken.count, taken.used) = (0, false);

@@ -19,7 +19,7 @@ use crate::{
     trace::{
         exchange::{Exchange, Key},
         exchanges::Exchanges,
-        process::Processes,
+        process::{Process, Processes},
         span::{Evidence, SpanKind},
     },
 };
@@ -219,7 +219,10 @@ impl Causality {
 
     fn believes_start(&self, belief: &Belief, call: &Exchange) -> bool {
         let sides = &call.sides;
-        self.rules.start && sides.clear() && belief.believes_starts(sides.unambiguous, sides.sort())
+        self.rules.start
+            && sides.order == belief.order()
+            && sides.clear()
+            && belief.believes_starts(sides.unambiguous, sides.sort())
     }
 
     fn believes_end(&self, belief: &Belief, end: End, unambiguous: bool) -> bool {
@@ -258,7 +261,8 @@ fn told(belief: &Belief, call: &Exchange) -> bool {
 /// An agreement counts where neither the kind of call nor the process makes it a chance.
 fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
     let sides = &call.sides;
-    told(belief, call)
+    sides.order == belief.order()
+        && told(belief, call)
         && belief.believes_agreement(sides.unambiguous, sides.clarity == Some(Clarity::Clear) && !sides.weak)
 }
 
@@ -266,6 +270,11 @@ fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
 pub(super) fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: Shown) {
     let Some(call) = exchanges.get_mut(key) else { return };
     if call.sides.handed || call.sides.lost || lost(processes, call) {
+        return;
+    }
+    // Its start side was found in an order that has turned out to be another.
+    let same = |process: &Process| process.belief.order() == call.sides.order;
+    if !processes.get(call.pid).is_some_and(same) {
         return;
     }
     if !call.sides.answered {

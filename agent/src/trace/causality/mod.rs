@@ -21,6 +21,7 @@ mod judge;
 mod sides;
 mod tasks;
 mod trigger;
+mod turns;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,7 @@ pub(in crate::trace) use inputs::Inputs;
 pub(in crate::trace) use sides::Sides;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;
+pub(in crate::trace) use turns::Deferral;
 
 use super::{
     exchange::{Exchange, Key},
@@ -184,6 +186,12 @@ impl Causality {
         let unambiguous = request_pid
             .and_then(|pid| processes.get(pid))
             .is_some_and(|process| process.belief.unambiguous());
+        let order = exchanges
+            .get(key)
+            .and_then(|call| processes.get(call.pid))
+            .map_or(0, |process| process.belief.order());
+        // What goes on from a call of another order is of that order, too.
+        let order = previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.sides.order);
         let again = trigger
             .key()
             .and_then(|trigger| exchanges.get_mut(trigger))
@@ -191,6 +199,7 @@ impl Causality {
         let Some(call) = exchanges.get_mut(key) else { return Start::decided(Orphan::None) };
         let sides = &mut call.sides;
         sides.again = again;
+        sides.order = order;
         (sides.root, sides.previous, sides.depth) = (root, previous, depth);
         sides.unambiguous = unambiguous;
         sides.clarity = match trigger {
@@ -390,6 +399,7 @@ impl Causality {
             call.sides.confirmed = true;
             if !(!proves || call.sides.handed || call.sides.unambiguous)
                 && let Some(process) = processes.get_mut(call.pid)
+                && process.belief.order() == call.sides.order
             {
                 process.belief.agreed_apart();
             }
@@ -404,7 +414,8 @@ impl Causality {
             process.belief.doubt_hand_overs();
             return;
         }
-        let process = processes.get_mut(call.pid);
+        let process =
+            processes.get_mut(call.pid).filter(|process| process.belief.order() == call.sides.order);
         // One that was judged by its start side before counts as what it turned out to be.
         if let (Some(number), Some(process)) = (call.sides.shown, process) {
             let shown = judge::differing(&call.sides);

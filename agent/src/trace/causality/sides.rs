@@ -58,6 +58,8 @@ pub(in crate::trace) struct Sides {
     pub(super) lost: bool,
     /// Call: the request of its start side was the only one open when it was sent.
     pub(super) unambiguous: bool,
+    /// Call: by which order of inputs, of those that were tried, its start side was found.
+    pub(super) order: u32,
     /// Some call was sent with it as trigger.
     pub(super) led: bool,
     /// Call: another one with the same trigger went before.

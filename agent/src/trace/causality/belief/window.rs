@@ -95,6 +95,13 @@ impl Window {
         number
     }
 
+    /// Forgets all calls; numbers go on.
+    pub(super) fn restart(&mut self) {
+        self.first += self.calls.len() as u64;
+        self.calls.clear();
+        (self.short, self.long) = Default::default();
+    }
+
     /// Says something else of a call, if it still counts.
     pub(super) fn replace(&mut self, number: u64, shown: Shown) {
         let Some(index) = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else {
