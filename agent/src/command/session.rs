@@ -296,7 +296,8 @@ impl Session {
                 }
                 Order::Welcome { pid } => {
                     self.cookies.assign(pid);
-                    self.tell_runtime(pid)
+                    // It may have executed this just while it was told to leave alone what the process was before.
+                    self.source.select(pid).and_then(|()| self.tell_runtime(pid))
                 }
                 Order::Release { connection } => {
                     let outcome = self.source.apply(&Feedback::Forget { connection });

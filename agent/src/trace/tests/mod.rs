@@ -14,4 +14,5 @@ mod lifetime;
 mod loss;
 mod simulation;
 mod tasks;
+mod turns;
 mod world;
