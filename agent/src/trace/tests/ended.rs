@@ -2,12 +2,63 @@
 
 use super::{
     causality::prove,
-    world::{Exchange, SECOND, World, thread},
+    world::{Exchange, SECOND, World, ended, thread},
 };
 use crate::{
-    event::Thread,
+    event::{Caller, Direction, Event, LocalClosed, SocketId, Thread},
+    protocol::Outcome,
     trace::span::{Evidence, Span},
 };
+
+impl World {
+    /// Who this thread is, and what it has taken in.
+    fn caller(&self, thread: Thread) -> Caller {
+        Caller { thread, task: self.task, last_input: self.last_input.get(&thread.tid).copied() }
+    }
+
+    /// The peer hangs up on a call, and this thread reads that.
+    fn hang_up(&mut self, call: Exchange, thread: Thread) {
+        let at = self.step();
+        let position = self.pipes[&call.connection].position[Direction::In.index()];
+        let caller = Some(self.caller(thread));
+        let (connection, direction) = (call.connection, Direction::In);
+        self.event(&Event::HalfClosed { at, connection, direction, position, caller });
+        self.end(call, ended(Outcome::ConnectionClosed(None)));
+    }
+
+    /// This thread closes a connection on which an exchange is open.
+    fn let_go(&mut self, exchange: Exchange, thread: Thread) {
+        let at = self.step();
+        let connection = exchange.connection;
+        let (caller, position) = (self.caller(thread), self.pipes[&connection].position);
+        self.event(&Event::LocalClosed(LocalClosed {
+            at,
+            connection,
+            caller,
+            position,
+            peer_finished: false,
+        }));
+        self.end(exchange, ended(Outcome::ClientAborted(None)));
+    }
+
+    /// A call is reset; this thread closes the connection a moment later.
+    fn reset(&mut self, call: Exchange, thread: Thread) {
+        self.end(call, ended(Outcome::ConnectionClosed(Some(104))));
+        let at = self.step();
+        let (connection, caller) = (Some(call.connection), self.caller(thread));
+        self.event(&Event::Released { at, connection, socket: SocketId(1), caller });
+    }
+
+    /// A thread connects and is refused, and closes the socket.
+    fn refused(&mut self, thread: Thread) {
+        let socket = self.connecting(thread);
+        let at = self.step();
+        self.event(&Event::ConnectFailed { at, socket, errno: 111 });
+        let at = self.step();
+        let caller = self.caller(thread);
+        self.event(&Event::Released { at, connection: None, socket, caller });
+    }
+}
 
 /// How a call fails, as the thread that made it sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

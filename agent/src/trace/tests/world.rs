@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     event::{
-        Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed,
-        Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
+        Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened,
+        ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
     },
     protocol::{ExchangeEnd, Message, Origin, Outcome, RequestHead, ResponseHead},
     trace::{
@@ -34,8 +34,8 @@ pub(super) struct Exchange {
 }
 
 #[derive(Debug, Default)]
-struct Pipe {
-    position: [u64; 2],
+pub(super) struct Pipe {
+    pub(super) position: [u64; 2],
     first_sequence: [u32; 2],
     requests: u64,
 }
@@ -48,8 +48,8 @@ pub(super) struct World {
     pub(super) notices: Vec<Span>,
     /// What the runtime of the program runs now: sends say it.
     pub(super) task: Option<Task>,
-    last_input: BTreeMap<u32, LastInput>,
-    pipes: BTreeMap<ConnectionId, Pipe>,
+    pub(super) last_input: BTreeMap<u32, LastInput>,
+    pub(super) pipes: BTreeMap<ConnectionId, Pipe>,
     drops: BTreeMap<u32, u64>,
     next_connection: u64,
     /// Threads stand for goroutines, which have their numbers.
@@ -363,54 +363,6 @@ impl World {
             dropped: [0; 2],
             skipped: [0; 2],
         }));
-    }
-
-    /// Who this thread is, and what it has taken in.
-    fn caller(&self, thread: Thread) -> Caller {
-        Caller { thread, task: self.task, last_input: self.last_input.get(&thread.tid).copied() }
-    }
-
-    /// The peer hangs up on a call, and this thread reads that.
-    pub(super) fn hang_up(&mut self, call: Exchange, thread: Thread) {
-        let at = self.step();
-        let position = self.pipes[&call.connection].position[Direction::In.index()];
-        let caller = Some(self.caller(thread));
-        let (connection, direction) = (call.connection, Direction::In);
-        self.event(&Event::HalfClosed { at, connection, direction, position, caller });
-        self.end(call, ended(Outcome::ConnectionClosed(None)));
-    }
-
-    /// This thread closes a connection on which an exchange is open.
-    pub(super) fn let_go(&mut self, exchange: Exchange, thread: Thread) {
-        let at = self.step();
-        let connection = exchange.connection;
-        let (caller, position) = (self.caller(thread), self.pipes[&connection].position);
-        self.event(&Event::LocalClosed(LocalClosed {
-            at,
-            connection,
-            caller,
-            position,
-            peer_finished: false,
-        }));
-        self.end(exchange, ended(Outcome::ClientAborted(None)));
-    }
-
-    /// A call is reset; this thread closes the connection a moment later.
-    pub(super) fn reset(&mut self, call: Exchange, thread: Thread) {
-        self.end(call, ended(Outcome::ConnectionClosed(Some(104))));
-        let at = self.step();
-        let (connection, caller) = (Some(call.connection), self.caller(thread));
-        self.event(&Event::Released { at, connection, socket: SocketId(1), caller });
-    }
-
-    /// A thread connects and is refused, and closes the socket.
-    pub(super) fn refused(&mut self, thread: Thread) {
-        let socket = self.connecting(thread);
-        let at = self.step();
-        self.event(&Event::ConnectFailed { at, socket, errno: 111 });
-        let at = self.step();
-        let caller = self.caller(thread);
-        self.event(&Event::Released { at, connection: None, socket, caller });
     }
 
     /// Time passes, with its ticks.
