@@ -296,8 +296,10 @@ impl Session {
                 }
                 Order::Welcome { pid } => {
                     self.cookies.assign(pid);
-                    // It may have executed this just while it was told to leave alone what the process was before.
-                    self.source.select(pid).and_then(|()| self.tell_runtime(pid))
+                    // The process may have executed this just while the kernel was told to leave alone what it was before.
+                    let left_alone = !self.source.is_selected(pid) && self.table.proc_root().is_alive(pid);
+                    let selected = if left_alone { self.source.select(pid) } else { Ok(()) };
+                    selected.and_then(|()| self.tell_runtime(pid))
                 }
                 Order::Release { connection } => {
                     let outcome = self.source.apply(&Feedback::Forget { connection });

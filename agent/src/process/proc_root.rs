@@ -107,6 +107,11 @@ impl ProcRoot {
         }))
     }
 
+    /// Whether the process runs, zombies left out.
+    pub(crate) fn is_alive(&self, pid: u32) -> bool {
+        self.life(pid).is_ok_and(|life| life.is_some())
+    }
+
     /// Path of the executable without " (deleted)"; `None` when the process is gone or is a kernel thread.
     pub(crate) fn executable(&self, pid: u32) -> Result<Option<String>, ProcError> {
         let Some(target) = self.link(pid, "exe")? else { return Ok(None) };

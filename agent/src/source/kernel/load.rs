@@ -164,6 +164,11 @@ impl KernelSource {
         }
     }
 
+    /// Whether the process is traced.
+    pub fn is_selected(&self, pid: u32) -> bool {
+        self.processes.get(&pid, 0).is_ok()
+    }
+
     /// From now on the process is not traced.
     pub fn deselect(&mut self, pid: u32) -> Result<(), KernelError> {
         ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))?;

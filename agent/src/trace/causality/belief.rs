@@ -140,8 +140,10 @@ impl Belief {
             self.begin_again();
             return;
         }
-        let alone =
-            (counts.starts + counts.unexplained) * 4 >= counts.all() && counts.agrees * 2 < counts.all();
+        // Calls at once have a start side alone, too, but do not differ.
+        let alone = (counts.starts + counts.unexplained) * 4 >= counts.all()
+            && counts.contradictions() * 10 >= counts.all()
+            && counts.agrees * 2 < counts.all();
         let fails = counts.contradictions() * 16 > counts.all() || counts.agrees * 4 < counts.all();
         let next = match self.deferral {
             Deferral::Nothing if alone && self.believes_ends(false) => Deferral::Responses,

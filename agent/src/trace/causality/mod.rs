@@ -313,6 +313,11 @@ impl Causality {
             }
             return Some(None);
         }
+        // A server closes a connection for many reasons; the end of a call is one, the response to another call is none.
+        let ends = |message: &Exchange| message.kind == SpanKind::Client && !message.sides.answered;
+        if !answered && !exchanges.get(trigger).is_some_and(ends) {
+            return Some(None);
+        }
         let own = match exchanges.get_mut(trigger) {
             Some(call) if call.kind == SpanKind::Client => {
                 call.sides.over = true;

@@ -261,6 +261,30 @@ fn a_request_that_its_server_gives_up_ends_as_by_an_answer() {
     world.assert_child(call, request, Evidence::TwoSided);
 }
 
+/// A client that leaves takes nothing away from others whose calls are answered just then.
+#[test]
+fn a_request_that_is_given_up_uses_no_response_up() {
+    let mut world = World::new();
+    prove(&mut world);
+    let (leaving, client, backend) = (world.open(OWN), world.open(OWN), world.open(OWN));
+    let gone = world.read_request(leaving, OWN, "/gone");
+    let request = world.read_request(client, OWN, "/");
+    let call = world.write_request(backend, OWN, "/");
+    world.read_response(call, OWN);
+    world.let_go(gone, OWN);
+    world.answer(request, OWN);
+    world.pass(SECOND);
+    world.assert_child(call, request, Evidence::TwoSided);
+    assert!(
+        world
+            .tracer
+            .standings(4)
+            .0
+            .iter()
+            .all(|standing| standing.figures.covered == standing.figures.answers)
+    );
+}
+
 /// A client that is told of a limit closes its connection after the answer was written.
 #[test]
 fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
