@@ -60,6 +60,7 @@ const NOT_IN_GUESTS: [&str; 17] = [
     "secrets_do_not_leave",
     "what_is_not_http",
     "trace_ends_after",
+    "operators::",
     vm::TOO_LARGE_FOR_A_GUEST,
 ];
 
