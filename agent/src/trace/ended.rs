@@ -13,24 +13,15 @@ use crate::{
 };
 
 impl Tracer {
-    /// A thread has read the peer's FIN. Before the parser ends the exchange.
-    pub(super) fn read_end(&mut self, id: ConnectionId, caller: &Caller) {
-        self.notice_end(id, caller);
-    }
-
-    /// A thread has ended what it sends. A server that does so before it has answered never will.
-    pub(super) fn wrote_end(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
-        self.notice_closing(id, caller, at);
-    }
-
     /// A thread has closed a connection. Before the parser ends its exchanges.
     pub(super) fn closed_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
         self.notice_end(id, caller);
         self.notice_closing(id, caller, at);
     }
 
-    /// The call on this connection, if it is not answered and nobody has seen that it never will be.
-    fn notice_end(&mut self, id: ConnectionId, caller: &Caller) {
+    /// A thread has read the peer's FIN, or has closed the connection: the call on it, if it is not answered and nobody has seen so
+    /// before, never will be. Before the parser ends the exchange.
+    pub(super) fn notice_end(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(connection) = self.exchanges.connection(id) else { return };
         let Some(call) = connection.exchanges.iter().rev().find(|exchange| exchange.input_from != u64::MAX)
         else {
@@ -53,8 +44,9 @@ impl Tracer {
         }
     }
 
-    /// Requests on this connection that are not answered never will be, and this is who decided so.
-    fn notice_closing(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
+    /// A thread has ended what it sends, or has closed the connection: requests on it that are not answered never will be, and this is
+    /// who decided so.
+    pub(super) fn notice_closing(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
         let open = |exchange: &Exchange| {
             exchange.kind == SpanKind::Server
                 && exchange.pid == caller.thread.pid

@@ -227,8 +227,8 @@ impl Tracer {
             Event::HalfClosed { at, connection, direction, caller, .. } => {
                 self.advance(*at);
                 match (direction, caller) {
-                    (Direction::In, Some(caller)) => self.read_end(*connection, caller),
-                    (Direction::Out, Some(caller)) => self.wrote_end(*connection, caller, *at),
+                    (Direction::In, Some(caller)) => self.notice_end(*connection, caller),
+                    (Direction::Out, Some(caller)) => self.notice_closing(*connection, caller, *at),
                     (_, None) => {}
                 }
             }
