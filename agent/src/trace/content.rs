@@ -7,7 +7,8 @@
 //! its like.
 //!
 //! Only processes that receive requests take part: with their first requests at any rate, from then on if they have calls that
-//! nothing else explains. What is remembered is bounded, in number and in time.
+//! nothing else explains. Of a request that was read before, or whose head is cut, method and target must differ as long as it is
+//! open: it may be the cause, too. What is remembered is bounded, in number and in time.
 
 use std::collections::VecDeque;
 
@@ -17,7 +18,7 @@ use super::{
     Tracer,
     causality::{self, Orphan},
     exchange::{Exchange, Key},
-    span::SpanKind,
+    span::{Http, SpanKind},
 };
 use crate::{event::Timestamp, protocol::Content};
 
@@ -27,6 +28,8 @@ const WINDOW: u64 = 60_000_000_000;
 const REMEMBERED: usize = 65_536;
 /// More requests with one content than these need not be looked at: two are too many.
 const LOOKED_AT: usize = 8;
+/// Open requests without content that a call is compared with. Where there are more its content says nothing.
+const WITHOUT_CONTENT: usize = 64;
 
 /// Content within a process.
 type Name = (u32, Content);
@@ -141,7 +144,8 @@ impl Tracer {
 
     /// The head of a request or a call was read.
     pub(super) fn note_content(&mut self, key: Key, content: Option<Content>) {
-        let Some(content) = content else { return };
+        let Some(content) = content else { return self.note_without_content(key) };
+        let compared = self.is_apart(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (pid, at) = (exchange.pid, exchange.at);
         let Some(process) = self.processes.get_mut(pid).filter(|process| process.keeps_contents()) else {
@@ -159,12 +163,44 @@ impl Tracer {
                 self.contents.request(pid, key, at, content);
             }
             SpanKind::Client => {
-                if process.uncompared == 0 {
+                if compared {
                     exchange.sides.set_compared();
                 }
                 self.contents.call(pid, at, content);
             }
         }
+    }
+
+    /// A head was read, and its content is not known.
+    fn note_without_content(&mut self, key: Key) {
+        let Some(request) = self.exchanges.get(key).filter(|it| it.kind == SpanKind::Server) else { return };
+        let Some(process) = self.processes.get_mut(request.pid).filter(|process| process.keeps_contents())
+        else {
+            return;
+        };
+        if process.without_content.len() <= WITHOUT_CONTENT {
+            process.without_content.push(key);
+        }
+    }
+
+    /// Whether no open request without content can be what a call sends on.
+    fn is_apart(&mut self, call: Key) -> bool {
+        let Some(call) = self.exchanges.get(call).filter(|it| it.kind == SpanKind::Client) else {
+            return false;
+        };
+        let Some(process) = self.processes.get_mut(call.pid) else { return false };
+        if process.uncompared == 0 {
+            process.without_content.clear();
+            return true;
+        }
+        let exchanges = &self.exchanges;
+        let waits = |key: &Key| exchanges.get(*key).filter(|request| !request.sides.is_answered());
+        process.without_content.retain(|key| waits(key).is_some());
+        let unlike = |key: &&Key| waits(key).is_some_and(|request| differ(request, call));
+        let open = &process.without_content;
+        open.len() as u64 == process.uncompared
+            && open.len() <= WITHOUT_CONTENT
+            && open.iter().filter(unlike).count() == open.len()
     }
 
     /// Looks for the request of a call that has no parent otherwise.
@@ -173,7 +209,12 @@ impl Tracer {
             return Found::Nothing;
         }
         let Some(call) = self.exchanges.get(key) else { return Found::Nothing };
-        if !self.processes.need_contents(call.pid) {
+        let exchanges = &self.exchanges;
+        let open = || {
+            let unknown = |key: &Key| exchanges.get(*key).is_some_and(|it| !it.sides.is_compared());
+            exchanges.unanswered(call.pid).into_iter().map(|(key, _)| key).filter(unknown).collect()
+        };
+        if !self.processes.need_contents(call.pid, open) {
             return Found::Nothing;
         }
         let Some(content) = call.live.as_deref().and_then(|live| live.content) else { return Found::Nothing };
@@ -207,6 +248,25 @@ impl Tracer {
                 Found::Later
             }
             _ => Found::Nothing,
+        }
+    }
+}
+
+fn http(exchange: &Exchange) -> Option<&Http> {
+    exchange.live.as_deref()?.span.http.as_ref()
+}
+
+/// Whether a request with such a method and target is not what the call sends on. What was read of the target may be cut.
+fn differ(request: &Exchange, call: &Exchange) -> bool {
+    let (Some(request), Some(call)) = (http(request), http(call)) else { return false };
+    let (Some(received), Some(sent)) = (&request.path, &call.path) else { return false };
+    if request.method != call.method {
+        return true;
+    }
+    match &request.query {
+        None => !sent.starts_with(received.as_str()),
+        Some(query) => {
+            received != sent || !call.query.as_ref().is_some_and(|sent| sent.starts_with(query.as_str()))
         }
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Process {
     contents: Contents,
     /// Open requests whose content is not known: a call may be any of them.
     pub(super) uncompared: u64,
+    /// Those of them whose head was read before contents were kept, or not to its end.
+    pub(super) without_content: Vec<Key>,
     /// The last `process_drops` seen.
     drops: Option<u64>,
     exited: bool,
@@ -84,6 +86,7 @@ impl Process {
             unproven: VecDeque::new(),
             contents: Contents::Useless,
             uncompared: 0,
+            without_content: Vec::new(),
             drops: None,
             exited: false,
         }
@@ -223,13 +226,18 @@ impl Processes {
         self.set_contents(pid, contents);
     }
 
-    /// A process has a call that nothing but its content may explain. `false`: that can not either.
-    pub(super) fn need_contents(&mut self, pid: u32) -> bool {
-        let receives = self.by_pid.get(&pid).is_some_and(|process| process.contents != Contents::Useless);
-        if receives {
-            self.set_contents(pid, Contents::Needed);
+    /// A process has a call that nothing but its content may explain. `false`: that can not either. `open` are the requests that it
+    /// has read and not answered.
+    pub(super) fn need_contents(&mut self, pid: u32, open: impl FnOnce() -> Vec<Key>) -> bool {
+        let Some(process) = self.by_pid.get_mut(&pid) else { return false };
+        match process.contents {
+            Contents::Useless => return false,
+            Contents::Needed => return true,
+            Contents::AtFirst(_) => {}
+            Contents::NotNeeded => process.without_content = open(),
         }
-        receives
+        self.set_contents(pid, Contents::Needed);
+        true
     }
 
     /// Whether the contents of any process are of use.

@@ -241,15 +241,41 @@ fn equality_alone_joins_only_what_lies_inside() {
 fn a_request_of_which_not_all_was_read_may_be_the_cause_too() {
     let mut proxy = Proxy::warm();
     let world = &mut proxy.world;
-    let cut = world.read_request_head(proxy.clients[2], LOOP, get("/long"));
+    let cut = world.read_request_head(proxy.clients[2], LOOP, get("/"));
     let pairs = proxy.round(&[head(5, 0), head(6, 0)], Clone::clone);
     proxy.world.answer(cut, LOOP);
+    let cut = proxy.world.read_request_head(proxy.clients[2], LOOP, get("/long"));
     let again = proxy.round(&[head(7, 0), head(8, 0)], Clone::clone);
+    proxy.world.answer(cut, LOOP);
     proxy.world.pass(SECOND);
     for (_, call) in pairs {
         proxy.world.assert_root(call);
     }
     for (request, call) in again {
+        proxy.world.assert_child(call, request, Evidence::Content);
+    }
+}
+
+/// An outage: a request of quiet times hangs, whose content nobody had asked for.
+#[test]
+fn a_request_that_hangs_does_not_hide_what_others_send_on() {
+    let mut proxy = Proxy::new();
+    for _ in 0..201 {
+        let request = proxy.world.read_request(proxy.clients[0], LOOP, "/");
+        proxy.world.answer(request, LOOP);
+    }
+    assert!(!proxy.world.tracer.wants_content());
+    let hangs = proxy.world.read_request(proxy.clients[2], LOOP, "/hangs");
+    let first = proxy.round(&[get("/a"), get("/b")], Clone::clone);
+    proxy.world.pass(SECOND);
+    let content = |base| RequestHead { content: Some(Content { base, identity: 0 }), ..get("/a") };
+    let pairs = proxy.round(&[content(1), content(2)], Clone::clone);
+    proxy.world.answer(hangs, LOOP);
+    proxy.world.pass(SECOND);
+    for (_, call) in first {
+        proxy.world.assert_root(call);
+    }
+    for (request, call) in pairs {
         proxy.world.assert_child(call, request, Evidence::Content);
     }
 }
