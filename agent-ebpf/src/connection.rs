@@ -218,18 +218,28 @@ fn bytes_since(moved: u64, next: u32, here: u32) -> u32 {
     if bytes == u32::MAX { 0 } else { bytes }
 }
 
-/// Moves a direction to sequence number `sequence` and returns its position.
+/// The position of sequence number `sequence`.
 #[inline(always)]
-pub fn advance(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
+pub fn at(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
+    // SAFETY: see `Traced`.
+    unsafe {
+        let known = (*state).next[direction];
+        let moved = sequence.wrapping_sub(known as u32) as i32;
+        known.wrapping_add(i64::from(moved) as u64).wrapping_sub((*state).base[direction])
+    }
+}
+
+/// Moves a direction to sequence number `sequence`. A call does so when it has told of its bytes: a reset may come meanwhile, on
+/// another CPU, and what a direction has not moved yet keeps the end from being told before (`close::awaited`).
+#[inline(always)]
+pub fn advance(state: *mut Connection, direction: usize, sequence: u32) {
     // SAFETY: see `Traced`; one aligned word is stored, two threads on one socket at worst store the older one last.
     unsafe {
         let known = (*state).next[direction];
         let moved = sequence.wrapping_sub(known as u32) as i32;
-        let now = known.wrapping_add(i64::from(moved) as u64);
         if moved > 0 {
-            (*state).next[direction] = now;
+            (*state).next[direction] = known.wrapping_add(i64::from(moved) as u64);
         }
-        now.wrapping_sub((*state).base[direction])
     }
 }
 

@@ -122,7 +122,21 @@ fn send(
     if connection::stands(traced.state, OUT, sequence) {
         connection::redirected(call.socket, traced, OUT, length);
     }
-    let end = connection::advance(traced.state, OUT, sequence);
+    let outcome = sent(tcp, sequence, length, caller, process, traced);
+    connection::advance(traced.state, OUT, sequence);
+    outcome
+}
+
+#[inline(always)]
+fn sent(
+    tcp: Tcp,
+    sequence: u32,
+    length: u32,
+    caller: Caller,
+    process: *mut Process,
+    traced: &Traced,
+) -> Result<(), Counter> {
+    let end = connection::at(traced.state, OUT, sequence);
     let position = end.wrapping_sub(u64::from(length));
     let reason = distrust()?;
     let trusted = reason != withheld::IO_URING;
@@ -174,7 +188,22 @@ fn receive(
             connection::redirected(call.socket, traced, IN, length);
         }
     }
-    let end = connection::advance(traced.state, IN, copied);
+    let outcome = received(call, tcp, (copied, fin), length, caller, process, traced);
+    connection::advance(traced.state, IN, copied);
+    outcome
+}
+
+#[inline(always)]
+fn received(
+    call: &Call,
+    tcp: Tcp,
+    (copied, fin): (u32, u8),
+    length: u32,
+    caller: Caller,
+    process: *mut Process,
+    traced: &Traced,
+) -> Result<(), Counter> {
+    let end = connection::at(traced.state, IN, copied);
     if length == 0 {
         return if fin == 0 { Ok(()) } else { half_closed(traced, end) };
     }

@@ -21,6 +21,31 @@ use crate::{
 const END: &str = "\r\n\r\n";
 const PART: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
 
+/// Requests with the numbers 0 to 2,999, each on a connection of its own, which the client resets as soon as it has sent it: the
+/// reset meets the server's receive, on another CPU. Prints how many the server has read.
+const RESETS: &str = r#"
+import os, socket, struct
+listener = socket.create_server(("127.0.0.1", 0))
+client = os.fork()
+if client == 0:
+    for number in range(3000):
+        one = socket.create_connection(listener.getsockname())
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.sendall(b"GET /reset/%d HTTP/1.1\r\nHost: h\r\n\r\n" % number)
+        one.close()
+    os._exit(0)
+read = 0
+for _ in range(3000):
+    one, _ = listener.accept()
+    try:
+        read += one.recv(1000).endswith(b"\r\n\r\n")
+    except ConnectionResetError:
+        pass
+    one.close()
+os.waitpid(client, 0)
+print("read", read, flush=True)
+"#;
+
 /// How far a span's end may lie from what its program did.
 const NEAR: u64 = 50_000_000;
 
@@ -214,6 +239,22 @@ fn a_server_says_who_ended_a_call() -> Result<()> {
         let row = the(&rows, Kind::Server, "/who");
         assert_eq!(row.attribute("error.type"), error, "{what}: {}", brief(&rows));
     }
+    Ok(())
+}
+
+#[test]
+fn a_request_that_is_reset_while_it_is_read_is_a_span() -> Result<()> {
+    let Some(stage) = Stage::shared("ends-resets", &["/usr/bin/python3"]) else { return Ok(()) };
+    let agent = Agent::start(&stage)?;
+    let python = Launch::new("/usr/bin/python3").args(["-c", RESETS]).inside(&stage.cgroup);
+    let mut python = python.start(stage.dir())?;
+    python.says("read ")?;
+    let read: usize = python.stdout().trim().trim_start_matches("read ").parse()?;
+    python.finish()?;
+    let rows = agent.stop()?;
+    let count = |kind| rows.iter().filter(|row| row.kind == kind).count();
+    ensure!(read > 0, "the server read none");
+    assert_eq!((count(Kind::Server), count(Kind::Client)), (read, 3_000));
     Ok(())
 }
 
