@@ -15,8 +15,20 @@ use crate::{
 impl Tracer {
     /// A thread has closed a connection. Before the parser ends its exchanges.
     pub(super) fn closed_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
+        self.notice_given_up(id, caller);
         self.notice_end(id, caller);
         self.notice_closing(id, caller, at);
+    }
+
+    /// Who has answered a request and closes a call for it next, with nothing read in between, has given that up: tokio drops what a
+    /// timeout cancels when the task that waited for it has run on.
+    fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
+        let Some(request) = self.inputs.has_answered(caller) else { return };
+        let Some(connection) = self.exchanges.connection_mut(id) else { return };
+        let outlives = |call: &&mut Exchange| call.kind == SpanKind::Client && call.sides.outlives(request);
+        if let Some(call) = connection.exchanges.back_mut().filter(outlives) {
+            call.sides.abandon();
+        }
     }
 
     /// A thread has read the peer's FIN, or has closed the connection: the call on it, if it is not answered and nobody has seen so

@@ -198,6 +198,7 @@ impl Tracer {
         if let Some((call, verdict)) = ended {
             self.take_verdict(call, verdict);
         }
+        self.inputs.answered(key, origin);
         self.judge_calls(key, Some(origin));
         self.task_answer(key, Some(origin));
         let pid = origin.thread.pid;
@@ -262,7 +263,7 @@ impl Tracer {
             exchange.sides.call_failed(at, given_up);
             Causality::call_over(&mut self.exchanges, &mut self.processes, key);
             self.task_call_over(key);
-            self.judge_abandoned(key);
+            self.judge_outlived(key);
         } else {
             if let Some(incoming) = live.incoming.as_deref() {
                 self.pass_through.close(pid, incoming.parent, key);

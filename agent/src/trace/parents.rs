@@ -71,10 +71,10 @@ impl Tracer {
         self.settle(&settled);
     }
 
-    /// A call is over that its request did not wait for.
-    pub(super) fn judge_abandoned(&mut self, key: Key) {
+    /// A call is over that was open when its request was answered.
+    pub(super) fn judge_outlived(&mut self, key: Key) {
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-        if let Some(verdict) = self.causality.judge_abandoned(exchanges, processes, key) {
+        if let Some(verdict) = self.causality.judge_outlived(exchanges, processes, key) {
             self.take_verdict(key, verdict);
         }
     }

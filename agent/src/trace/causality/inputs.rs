@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use super::{Deferral, Runner, root_of, turns::Turn};
 use crate::{
     event::{Caller, Clarity, Connecting, ConnectionId, Direction, LastInput, Task, Transfer},
+    protocol::Origin,
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
 
@@ -38,6 +39,15 @@ struct Taken {
     used: bool,
     /// The last of them is the end of a connection.
     end: Option<End>,
+    /// What was sent since is the answer of this request, and nothing else.
+    answer: Option<Answer>,
+}
+
+/// An answer as the last output, and the kernel's last input then.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    request: Key,
+    input: Option<(ConnectionId, u64)>,
 }
 
 /// The end of a connection on which a call was not answered, as an input: the kernel's last input is still the one before it.
@@ -69,6 +79,7 @@ impl Inputs {
             }
             Direction::In => transfer.last_input,
             Direction::Out => {
+                self.goes_on(runner, transfer.connection);
                 let input = self.sent(exchanges, runner, transfer.last_input);
                 self.deferred(exchanges, runner, transfer.connection, input)
             }
@@ -122,9 +133,11 @@ impl Inputs {
             return connecting.last_input;
         }
         let runner = (connecting.thread.pid, Runner::of(connecting.thread, connecting.task));
-        let input = self.sent(exchanges, runner, connecting.last_input);
         // A connect is told by its socket, which no connection is.
-        self.deferred(exchanges, runner, ConnectionId(connecting.socket.0), input)
+        let connection = ConnectionId(connecting.socket.0);
+        self.goes_on(runner, connection);
+        let input = self.sent(exchanges, runner, connecting.last_input);
+        self.deferred(exchanges, runner, connection, input)
     }
 
     /// A thread has seen that the call to whose response this position would belong ends without one.
@@ -134,6 +147,29 @@ impl Inputs {
         if let Some(taken) = self.taken.get_mut(&runner) {
             let before = caller.last_input.map(|input| (input.connection, input.position));
             taken.end = Some(End { input, before });
+        }
+    }
+
+    /// A thread has answered a request, with what it has just sent.
+    pub(in crate::trace) fn answered(&mut self, request: Key, origin: &Origin) {
+        let runner = (origin.thread.pid, Runner::of_origin(origin));
+        if let Some(taken) = self.taken.get_mut(&runner) {
+            let input = origin.last_input.map(|input| (input.connection, input.position));
+            taken.answer = Some(Answer { request, input });
+        }
+    }
+
+    /// The request that a thread has answered last, if it has neither read nor sent anything since.
+    pub(in crate::trace) fn has_answered(&self, caller: &Caller) -> Option<Key> {
+        let taken = self.taken.get(&(caller.thread.pid, Runner::of(caller.thread, caller.task)))?;
+        let input = caller.last_input.map(|input| (input.connection, input.position));
+        taken.answer.filter(|answer| answer.input == input).map(|answer| answer.request)
+    }
+
+    /// A thread sends: if that is not more of its last answer, that was not its last output.
+    fn goes_on(&mut self, runner: (u32, Runner), connection: ConnectionId) {
+        if let Some(taken) = self.taken.get_mut(&runner) {
+            taken.answer = taken.answer.filter(|answer| answer.request.connection == connection);
         }
     }
 
@@ -154,7 +190,7 @@ impl Inputs {
             if taken.used {
                 (taken.count, taken.used) = (0, false);
             }
-            taken.end = None;
+            (taken.end, taken.answer) = (None, None);
             taken.add(end);
             return;
         }
@@ -162,7 +198,8 @@ impl Inputs {
             self.forgotten += self.taken.len() as u64;
             self.taken.clear();
         }
-        self.taken.insert(runner, Taken { ends: [end; SEVERAL], count: 1, used: false, end: None });
+        let taken = Taken { ends: [end; SEVERAL], count: 1, used: false, end: None, answer: None };
+        self.taken.insert(runner, taken);
     }
 
     fn sent(

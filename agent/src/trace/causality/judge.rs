@@ -67,7 +67,7 @@ impl Causality {
             return None;
         }
         let over = sides.answered || sides.has_failed();
-        if sides.abandoned && !over {
+        if sides.outlives && !over {
             return None;
         }
         let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
@@ -91,23 +91,27 @@ impl Causality {
         Some(self.judge(exchanges, processes, key, shown, None))
     }
 
-    /// The verdict on a call that has ended, and was open when its request was answered, before which nothing was read. If it was not
-    /// answered, it was given up: both sides are known, although in another order.
-    pub(in crate::trace) fn judge_abandoned(
+    /// The verdict on a call that has ended, and was open when its request was answered. If its thread has not read anything before
+    /// that answer, or not between that and closing the call, and the call was not answered, it was given up: both sides are known,
+    /// although in another order.
+    pub(in crate::trace) fn judge_outlived(
         &self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get_mut(key)?;
-        if !std::mem::take(&mut call.sides.abandoned) {
+        if !std::mem::take(&mut call.sides.outlives) {
             return None;
         }
-        let sides = &call.sides;
+        let sides = &mut call.sides;
         if sides.shown.is_some() || sides.ended {
             return None;
         }
-        let shown = match (sides.contradicted, sides.has_failed()) {
+        if sides.abandoned && sides.has_failed() {
+            (sides.ended, sides.confirmed) = (true, true);
+        }
+        let shown = match (sides.contradicted, sides.confirmed) {
             (true, _) => differing(sides),
             (false, true) => Shown::Agrees,
             (false, false) => Shown::Unexplained,

@@ -295,6 +295,8 @@ impl Causality {
         close(processes, request, answered);
         request.sides.answered_at = origin.at;
         let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
+        outlive(exchanges, key);
+        let Some(request) = exchanges.get(key) else { return Some(None) };
         if lost(processes, request) || trigger == Trigger::Lost {
             return Some(None);
         }
@@ -456,22 +458,31 @@ fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
     }
 }
 
-/// The only call of a request that is open, if its start side is beyond doubt: it was the first output after the request was read, and
-/// nothing else had been.
-fn open_call(exchanges: &Exchanges, request: Key) -> Option<Key> {
-    let live = exchanges.get(request)?.live.as_deref()?;
+/// The calls of a request that are open.
+fn open_calls(exchanges: &Exchanges, request: Key) -> Vec<Key> {
     let is_open = |call: &&Key| exchanges.get(**call).is_some_and(|call| call.open() && !call.sides.answered);
-    let mut open = live.calls.iter().filter(is_open);
-    let call = *open.next().filter(|_| open.next().is_none())?;
-    let sides = &exchanges.get(call)?.sides;
-    (sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0).then_some(call)
+    let live = exchanges.get(request).and_then(|request| request.live.as_deref());
+    live.map(|live| live.calls.iter().filter(is_open).copied().collect()).unwrap_or_default()
 }
 
-/// A request is answered although a call for it is open, and nothing was read since that was sent: if it ends without an answer, it was
-/// given up, which nobody sees before it is closed.
+/// A request is answered although calls for it are open. Those whose start side is beyond doubt (the first output after the request
+/// was read, and nothing else had been) wait: who closes them may tell whose they are.
+fn outlive(exchanges: &mut Exchanges, request: Key) {
+    for call in open_calls(exchanges, request) {
+        if let Some(call) = exchanges.get_mut(call) {
+            let sides = &mut call.sides;
+            sides.outlives = sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0;
+        }
+    }
+}
+
+/// A request is answered although one call for it is open, and nothing was read since that was sent: if it ends without an answer, it
+/// was given up, which nobody sees before it is closed.
 fn abandon(exchanges: &mut Exchanges, request: Key) {
-    if let Some(call) = open_call(exchanges, request).and_then(|call| exchanges.get_mut(call)) {
-        call.sides.abandoned = true;
+    if let [call] = open_calls(exchanges, request)[..]
+        && let Some(call) = exchanges.get_mut(call)
+    {
+        call.sides.abandoned = call.sides.outlives;
     }
 }
 

@@ -38,6 +38,9 @@ pub(in crate::trace) struct Sides {
     /// Call: it was open when the request of its start side was answered, and nothing was read before that: if it ends without an
     /// answer, it was given up.
     pub(super) abandoned: bool,
+    /// Call: it was open when that request was answered, and nothing else had to do with its start side. If its thread closes it next, it
+    /// was given up, too.
+    pub(super) outlives: bool,
     /// Call: a thread has seen that it ends without an answer.
     pub(super) end_seen: bool,
     /// Call: what it shows if an answer comes, which was not there yet when it was judged.
@@ -153,6 +156,16 @@ impl Sides {
     /// Call: a thread has found out.
     pub(in crate::trace) const fn see_end(&mut self) {
         self.end_seen = true;
+    }
+
+    /// Call: it was still open when this request, that of its start side, was answered.
+    pub(in crate::trace) fn outlives(&self, request: Key) -> bool {
+        self.outlives && self.root == Some(request)
+    }
+
+    /// Call: if it ends without an answer, it was given up with its request.
+    pub(in crate::trace) const fn abandon(&mut self) {
+        self.abandoned = true;
     }
 
     /// Call: the request of its start side.

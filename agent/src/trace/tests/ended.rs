@@ -306,6 +306,33 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     assert!(world.span(call).parent.is_none());
 }
 
+/// A runtime's timer tells a task of its limit on a thread that has read something else meanwhile; what the task dropped is closed
+/// right after its answer.
+#[test]
+fn a_call_that_is_closed_next_after_the_answer_was_given_up() {
+    let mut world = World::new();
+    prove(&mut world);
+    let clients = [world.open(OWN), world.open(OWN)];
+    let backends = [world.open(OWN), world.open(OWN)];
+    let request = world.read_request(clients[0], OWN, "/");
+    let call = world.write_request(backends[0], OWN, "/");
+    let other = world.read_request(clients[1], OWN, "/");
+    world.answer(request, OWN);
+    world.let_go(call, OWN);
+    world.answer(other, OWN);
+    world.pass(SECOND);
+    world.assert_child(call, request, Evidence::TwoSided);
+    // Who reads or sends something else in between may have closed it for that.
+    let request = world.read_request(clients[0], OWN, "/");
+    let call = world.write_request(backends[1], OWN, "/");
+    let other = world.read_request(clients[1], OWN, "/");
+    world.answer(request, OWN);
+    world.answer(other, OWN);
+    world.let_go(call, OWN);
+    world.pass(SECOND);
+    assert!(world.span(call).parent.is_none());
+}
+
 /// Threads: what one of them sees is no reason for what another does.
 #[test]
 fn another_threads_end_is_not_ones_own() {
