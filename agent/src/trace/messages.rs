@@ -60,7 +60,7 @@ impl Tracer {
                 if let Some(Task::Handed(goroutine)) = origin.task {
                     self.handed_over(key, goroutine, origin.last_input);
                 } else {
-                    let trigger = self.trigger(lent, &origin);
+                    let trigger = self.trigger(key, lent, &origin);
                     self.start_side(key, trigger);
                 }
                 self.task_call(key, &origin);
@@ -72,13 +72,17 @@ impl Tracer {
     }
 
     /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
-    fn trigger(&self, lent: Option<Trigger>, origin: &Origin) -> Trigger {
-        let own = || Trigger::of(&self.exchanges, &self.processes, origin.last_input);
-        match (lent.map(|lent| lent.lent(&self.exchanges, &self.processes)), origin.task) {
-            // A goroutine that was made to connect has taken in nothing, and the one that writes does one thing at a time.
-            (None, _) | (Some(Trigger::None), Some(Task::Goroutine(_))) => own(),
-            (Some(lent), _) => lent,
+    fn trigger(&mut self, key: Key, lent: Option<Trigger>, origin: &Origin) -> Trigger {
+        let own = Trigger::of(&self.exchanges, &self.processes, origin.last_input);
+        let Some(lent) = lent.map(|lent| lent.lent(&self.exchanges, &self.processes)) else { return own };
+        // A goroutine that was made to connect has taken in nothing, and the one that writes does one thing at a time.
+        if lent == Trigger::None && matches!(origin.task, Some(Task::Goroutine(_))) {
+            return own;
         }
+        if Causality::connected_for(&mut self.exchanges, &self.processes, key, lent) {
+            return lent;
+        }
+        if own.is_clear() { own } else { lent.doubted() }
     }
 
     fn add_exchange(

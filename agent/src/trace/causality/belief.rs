@@ -41,6 +41,8 @@ const SETTLED: u64 = 16;
 const ANSWERS: usize = 400;
 /// Calls that are not believed after a goroutine has handed one over that was another request's.
 const DOUBTED: u32 = 2_000;
+/// Connections that served another request than the one they were made for, of 64, after which that says nothing.
+const LENT_WRONG: u32 = 2;
 
 /// What a process has shown so far.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +63,9 @@ pub(in crate::trace) struct Belief {
     covered_apart: u64,
     /// Calls that goroutines hand over and that are not believed any more.
     doubtful: u32,
+    /// Of the last 64 connections whose first call has an end side, those that served another request than the one they were made
+    /// for; the last one is bit 0.
+    lent_wrong: u64,
     /// Which of its thread's inputs a call is taken to follow from.
     deferral: Deferral,
     order: u32,
@@ -252,6 +257,17 @@ impl Belief {
         let believed = self.doubtful == 0;
         self.doubtful = self.doubtful.saturating_sub(1);
         believed
+    }
+
+    /// The first call of a connection has ended in the answer of the request that the connection was made for, or of another one.
+    pub(super) const fn connection_served(&mut self, its_own: bool) {
+        self.lent_wrong = self.lent_wrong << 1 | if its_own { 0 } else { 1 };
+    }
+
+    /// Whether the first call of a connection belongs to the request that the connection was made for. Not where a pool gives it to
+    /// whoever waits by the time that it is there.
+    pub(in crate::trace) const fn believes_connects(&self) -> bool {
+        self.lent_wrong.count_ones() < LENT_WRONG
     }
 
     /// What names parents where several requests are open, and what that is made of.

@@ -222,6 +222,19 @@ impl Causality {
         Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
     }
 
+    /// What the first call of a connection was sent for, as its connect says: noted, and whether that is to be believed.
+    pub(in crate::trace) fn connected_for(
+        exchanges: &mut Exchanges,
+        processes: &Processes,
+        key: Key,
+        trigger: Trigger,
+    ) -> bool {
+        let request = trigger.key().and_then(|trigger| start_side(exchanges, trigger).0);
+        let Some(call) = exchanges.get_mut(key) else { return true };
+        call.sides.connected_for = request;
+        processes.get(call.pid).is_none_or(|process| process.belief.believes_connects())
+    }
+
     /// The head of a call was read, which says of what kind it is: whether its start side alone names its parent, before it
     /// has ended.
     pub(in crate::trace) fn head_read(
@@ -400,8 +413,13 @@ impl Causality {
     fn compare(&mut self, exchanges: &mut Exchanges, processes: &mut Processes, call: Key, request: Key) {
         let proves = exchanges.get(request).is_some_and(|request| !request.sides.unanswered);
         let Some(call) = exchanges.get_mut(call) else { return };
-        let Some(root) = call.sides.root else { return };
         let proves = proves && call.sides.answered;
+        if let (true, Some(made_for)) = (proves, call.sides.connected_for.take())
+            && let Some(process) = processes.get_mut(call.pid)
+        {
+            process.belief.connection_served(made_for == request);
+        }
+        let Some(root) = call.sides.root else { return };
         if root == request {
             call.sides.confirmed = true;
             if !(!proves || call.sides.handed || call.sides.unambiguous)

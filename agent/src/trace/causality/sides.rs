@@ -47,6 +47,8 @@ pub(in crate::trace) struct Sides {
     pub(super) owed: Option<Shown>,
     /// Call: the request of the start side.
     pub(super) root: Option<Key>,
+    /// Call: the request for which its connection was made, if it is the first on it and has not ended in an answer.
+    pub(super) connected_for: Option<Key>,
     /// Call: the call whose response was its trigger.
     pub(super) previous: Option<Key>,
     /// Call: how many calls lie before it in that chain.

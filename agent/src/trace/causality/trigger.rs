@@ -49,6 +49,21 @@ impl Trigger {
         }
     }
 
+    /// Whether nothing else was taken in, and nothing sent since.
+    pub(in crate::trace) fn is_clear(self) -> bool {
+        matches!(self, Self::Message { for_call: Clarity::Clear, .. })
+    }
+
+    /// One that may be another.
+    pub(in crate::trace) const fn doubted(self) -> Self {
+        match self {
+            Self::Message { key, for_answer, .. } => {
+                Self::Message { key, for_call: Clarity::Mixed, for_answer }
+            }
+            Self::None | Self::Lost => self,
+        }
+    }
+
     /// What a connect lent when it began, as it is worth now.
     pub(in crate::trace) fn lent(self, exchanges: &Exchanges, processes: &Processes) -> Self {
         let Self::Message { key, .. } = self else { return self };
