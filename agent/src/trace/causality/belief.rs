@@ -41,7 +41,7 @@ const SETTLED: u64 = 16;
 const ANSWERS: usize = 400;
 /// Calls that are not believed after a goroutine has handed one over that was another request's.
 const DOUBTED: u32 = 2_000;
-/// Connections that served another request than the one they were made for, of 64, after which that says nothing.
+/// So many of 64 connections must have served another request than the one they were made for before that says nothing.
 const LENT_WRONG: u32 = 2;
 
 /// What a process has shown so far.
@@ -66,6 +66,8 @@ pub(in crate::trace) struct Belief {
     /// Of the last 64 connections whose first call has an end side, those that served another request than the one they were made
     /// for; the last one is bit 0.
     lent_wrong: u64,
+    /// How many of them there are.
+    lent: u32,
     /// Which of its thread's inputs a call is taken to follow from.
     deferral: Deferral,
     order: u32,
@@ -262,12 +264,14 @@ impl Belief {
     /// The first call of a connection has ended in the answer of the request that the connection was made for, or of another one.
     pub(super) const fn connection_served(&mut self, its_own: bool) {
         self.lent_wrong = self.lent_wrong << 1 | if its_own { 0 } else { 1 };
+        self.lent = if self.lent < u64::BITS { self.lent + 1 } else { u64::BITS };
     }
 
     /// Whether the first call of a connection belongs to the request that the connection was made for. Not where a pool gives it to
-    /// whoever waits by the time that it is there.
+    /// whoever waits by the time that it is there: then a third of them are another's.
     pub(in crate::trace) const fn believes_connects(&self) -> bool {
-        self.lent_wrong.count_ones() < LENT_WRONG
+        let wrong = self.lent_wrong.count_ones();
+        wrong < LENT_WRONG || wrong * 3 < self.lent
     }
 
     /// What names parents where several requests are open, and what that is made of.

@@ -12,7 +12,7 @@
 //! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose end
 //! sides are believed, a call that has none then waits for it.
 
-use super::{Belief, Causality, Orphan, Runner, Sides, Verdict, belief::Shown, lost};
+use super::{Belief, Causality, Orphan, Runner, Sides, Verdict, belief::Shown, lost, show_answer};
 use crate::{
     event::Clarity,
     protocol::Origin,
@@ -104,7 +104,10 @@ impl Causality {
         if !std::mem::take(&mut call.sides.outlives) {
             return None;
         }
-        let sides = &mut call.sides;
+        let (pid, sides) = (call.pid, &mut call.sides);
+        if sides.uncovered && sides.answered {
+            show_answer(processes, pid, false);
+        }
         if sides.shown.is_some() || sides.ended {
             return None;
         }
@@ -116,6 +119,9 @@ impl Causality {
             (false, true) => Shown::Agrees,
             (false, false) => Shown::Unexplained,
         };
+        if exchanges.get(key).is_some_and(|call| self.awaits_end(processes, call, shown)) {
+            return None;
+        }
         Some(self.judge(exchanges, processes, key, shown, None))
     }
 

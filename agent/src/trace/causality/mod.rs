@@ -315,7 +315,7 @@ impl Causality {
         }
         let Trigger::Message { key: trigger, for_answer, .. } = trigger else {
             if answered {
-                show_answer(processes, pid, false);
+                show_uncovered(exchanges, processes, key);
             }
             return Some(None);
         };
@@ -333,22 +333,21 @@ impl Causality {
         if !answered && !exchanges.get(trigger).is_some_and(ends) {
             return Some(None);
         }
-        let own = match exchanges.get_mut(trigger) {
-            Some(call) if call.kind == SpanKind::Client => {
-                call.sides.over = true;
-                // An answer after a call that got none proves nothing, either way.
-                if answered && call.sides.answered {
-                    show_answer(processes, pid, call.at > read_at);
-                }
-                (call.at > read_at).then_some(call)
+        let call = exchanges.get_mut(trigger).filter(|message| message.kind == SpanKind::Client);
+        let covered = call.is_some_and(|call| {
+            call.sides.over = true;
+            call.at > read_at
+        });
+        // An answer after a call that got none proves nothing, either way.
+        let proves = |call: &Exchange| call.kind == SpanKind::Server || call.sides.answered;
+        if answered && exchanges.get(trigger).is_none_or(proves) {
+            if covered {
+                show_answer(processes, pid, true);
+            } else {
+                show_uncovered(exchanges, processes, key);
             }
-            _ => {
-                if answered {
-                    show_answer(processes, pid, false);
-                }
-                None
-            }
-        };
+        }
+        let own = exchanges.get_mut(trigger).filter(|_| covered);
         let tells = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // Of two messages that were read before the answer was written either may be what it waited for.
@@ -473,6 +472,19 @@ fn root_of(message: &Exchange, key: Key) -> Option<Key> {
 fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
     if let Some(process) = processes.get_mut(pid) {
         process.belief.answered(covered);
+    }
+}
+
+/// A request was answered, and neither it nor a call for it was what was read last. That speaks against end sides, unless its last call
+/// gets no answer: then something else has told the program so, a timer for instance.
+fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
+    let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
+    let live = exchanges.get(request).and_then(|request| request.live.as_deref());
+    let last = live.and_then(|live| live.calls.last().copied()).and_then(|call| exchanges.get_mut(call));
+    match last {
+        Some(call) if call.sides.has_failed() => {}
+        Some(call) if call.sides.outlives => call.sides.uncovered = true,
+        _ => show_answer(processes, pid, false),
     }
 }
 

@@ -41,6 +41,8 @@ pub(in crate::trace) struct Sides {
     /// Call: it was open when that request was answered, and nothing else had to do with its start side. If its thread closes it next, it
     /// was given up, too.
     pub(super) outlives: bool,
+    /// Call: nothing that belongs to that request was read before its answer, which speaks against end sides if this one is answered.
+    pub(super) uncovered: bool,
     /// Call: a thread has seen that it ends without an answer.
     pub(super) end_seen: bool,
     /// Call: what it shows if an answer comes, which was not there yet when it was judged.

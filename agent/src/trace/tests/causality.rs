@@ -64,6 +64,33 @@ pub(super) fn agree(world: &mut World, rounds: usize) {
     }
 }
 
+/// A pool gives a connection to whoever waits by the time that it is there, and who has made it takes another one.
+#[test]
+fn connections_that_a_pool_gives_away_do_no_harm() {
+    let mut world = World::new();
+    let own = thread(1, 0);
+    prove(&mut world);
+    let clients = [world.open(own), world.open(own)];
+    let idle = world.open(own);
+    let mut pairs = Vec::new();
+    for _ in 0..20 {
+        let first = world.read_request(clients[0], own, "/");
+        let made = world.connect(own);
+        let taken = world.write_request(idle, own, "/");
+        let second = world.read_request(clients[1], own, "/");
+        let calls = [(first, taken), (second, world.write_request(made, own, "/"))];
+        for (request, call) in calls {
+            world.read_response(call, own);
+            world.answer(request, own);
+        }
+        pairs.push(calls);
+    }
+    world.pass(super::world::SECOND);
+    for (request, call) in pairs.into_iter().skip(4).flatten() {
+        world.assert_child(call, request, Evidence::TwoSided);
+    }
+}
+
 /// Node with a timer before each call: the start side is any request's, the end side is right.
 #[test]
 fn a_timer_before_the_call_is_understood_by_its_end_sides() {

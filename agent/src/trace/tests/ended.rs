@@ -333,6 +333,32 @@ fn a_call_that_is_closed_next_after_the_answer_was_given_up() {
     assert!(world.span(call).parent.is_none());
 }
 
+/// An answer that a timer has caused speaks against end sides, unless that is how its call was given up.
+#[test]
+fn answers_of_calls_that_are_given_up_are_not_uncovered() {
+    let mut world = World::new();
+    let clients = [world.open(OWN), world.open(OWN)];
+    let mut uncovered = 0;
+    for answered in [false, true] {
+        let backend = world.open(OWN);
+        let request = world.read_request(clients[0], OWN, "/");
+        let call = world.write_request(backend, OWN, "/");
+        let other = world.read_request(clients[1], OWN, "/");
+        world.answer(request, OWN);
+        if answered {
+            world.answer(other, OWN);
+            world.read_response(call, OWN);
+            uncovered += 1;
+        } else {
+            world.let_go(call, OWN);
+            world.answer(other, OWN);
+        }
+        world.pass(SECOND);
+        let figures = world.tracer.standings(4).0[0].figures;
+        assert_eq!(figures.answers - figures.covered, uncovered);
+    }
+}
+
 /// Threads: what one of them sees is no reason for what another does.
 #[test]
 fn another_threads_end_is_not_ones_own() {
