@@ -20,7 +20,13 @@ impl Tracer {
         self.notice_closing(id, caller, at);
     }
 
-    /// Who has answered a request and closes a call for it next, with nothing read in between, has given that up: tokio drops what a
+    /// A thread has ended what it sends. Before the parser hears of it.
+    pub(super) fn shut_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
+        self.notice_given_up(id, caller);
+        self.notice_closing(id, caller, at);
+    }
+
+    /// Who has answered a request and closes a call for it next, or ends its sending, with nothing read in between, has given that up: tokio drops what a
     /// timeout cancels when the task that waited for it has run on.
     fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(request) = self.inputs.has_answered(caller) else { return };
@@ -58,7 +64,7 @@ impl Tracer {
 
     /// A thread has ended what it sends, or has closed the connection: requests on it that are not answered never will be, and this is
     /// who decided so.
-    pub(super) fn notice_closing(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
+    fn notice_closing(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
         let open = |exchange: &Exchange| {
             exchange.kind == SpanKind::Server
                 && exchange.pid == caller.thread.pid

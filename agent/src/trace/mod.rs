@@ -228,7 +228,7 @@ impl Tracer {
                 self.advance(*at);
                 match (direction, caller) {
                     (Direction::In, Some(caller)) => self.notice_end(*connection, caller),
-                    (Direction::Out, Some(caller)) => self.notice_closing(*connection, caller, *at),
+                    (Direction::Out, Some(caller)) => self.shut_by(*connection, caller, *at),
                     (_, None) => {}
                 }
             }
