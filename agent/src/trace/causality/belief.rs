@@ -41,8 +41,8 @@ const SETTLED: u64 = 16;
 const ANSWERS: usize = 400;
 /// Calls that are not believed after a goroutine has handed one over that was another request's.
 const DOUBTED: u32 = 2_000;
-/// So many of 64 connections must have served another request than the one they were made for before that says nothing.
-const LENT_WRONG: u32 = 2;
+/// So many of the last 64 connections must have served another request than the one they were made for before that says nothing.
+const CONNECTS_WRONG: u32 = 2;
 
 /// What a process has shown so far.
 #[derive(Debug, Clone, Default)]
@@ -63,11 +63,9 @@ pub(in crate::trace) struct Belief {
     covered_apart: u64,
     /// Calls that goroutines hand over and that are not believed any more.
     doubtful: u32,
-    /// Of the last 64 connections whose first call has an end side, those that served another request than the one they were made
-    /// for; the last one is bit 0.
-    lent_wrong: u64,
-    /// How many of them there are.
-    lent: u32,
+    /// Start sides that connects lent, and others that were clear.
+    by_connect: Starts,
+    by_thread: Starts,
     /// Which of its thread's inputs a call is taken to follow from.
     deferral: Deferral,
     order: u32,
@@ -75,6 +73,25 @@ pub(in crate::trace) struct Belief {
     settling: bool,
     /// No order of them makes sides agree.
     in_no_order: bool,
+}
+
+/// The last 64 start sides of a sort that an end side has confirmed or contradicted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Starts {
+    seen: u32,
+    /// Those that it has contradicted; the youngest is bit 0.
+    wrong: u64,
+}
+
+impl Starts {
+    fn add(&mut self, wrong: bool) {
+        self.seen = (self.seen + 1).min(u64::BITS);
+        self.wrong = self.wrong << 1 | u64::from(wrong);
+    }
+
+    const fn wrong(self) -> u32 {
+        self.wrong.count_ones()
+    }
 }
 
 impl Belief {
@@ -261,17 +278,23 @@ impl Belief {
         believed
     }
 
-    /// The first call of a connection has ended in the answer of the request that the connection was made for, or of another one.
-    pub(super) const fn connection_served(&mut self, its_own: bool) {
-        self.lent_wrong = self.lent_wrong << 1 | if its_own { 0 } else { 1 };
-        self.lent = if self.lent < u64::BITS { self.lent + 1 } else { u64::BITS };
+    /// A call has ended in the answer of the request of its start side, or (`!its_own`) of another one. `connected`: it was the first
+    /// of a connection, and its start side that of the connect.
+    pub(super) fn ended(&mut self, connected: bool, its_own: bool) {
+        let starts = if connected { &mut self.by_connect } else { &mut self.by_thread };
+        starts.add(!its_own);
     }
 
     /// Whether the first call of a connection belongs to the request that the connection was made for. Not where a pool gives it to
-    /// whoever waits by the time that it is there: then a third of them are another's.
+    /// whoever waits by the time that it is there: then one in eight or more is wrong, far more than of what threads have read.
     pub(in crate::trace) const fn believes_connects(&self) -> bool {
-        let wrong = self.lent_wrong.count_ones();
-        wrong < LENT_WRONG || wrong * 3 < self.lent
+        let (connects, threads) = (self.by_connect.wrong(), self.by_thread.wrong());
+        connects < CONNECTS_WRONG || connects * 8 < self.by_connect.seen || connects < threads * 4
+    }
+
+    /// Whether it has served that request each time of late, as far as end sides tell.
+    pub(super) const fn connects_serve_their_own(&self) -> bool {
+        self.by_connect.wrong == 0
     }
 
     /// What names parents where several requests are open, and what that is made of.

@@ -12,7 +12,7 @@
 //! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose end
 //! sides are believed, a call that has none then waits for it.
 
-use super::{Belief, Causality, Orphan, Runner, Sides, Verdict, belief::Shown, lost, show_answer};
+use super::{Belief, Causality, Orphan, Runner, Sides, Verdict, belief::Shown, lost};
 use crate::{
     event::Clarity,
     protocol::Origin,
@@ -26,7 +26,7 @@ use crate::{
 
 /// The request in whose answer a call ended.
 #[derive(Debug, Clone, Copy)]
-struct End {
+pub(super) struct End {
     request: Key,
     /// One thread read the request, read the response and wrote the answer.
     one_thread: bool,
@@ -91,40 +91,6 @@ impl Causality {
         Some(self.judge(exchanges, processes, key, shown, None))
     }
 
-    /// The verdict on a call that has ended, and was open when its request was answered. If its thread has not read anything before
-    /// that answer, or not between that and closing the call, and the call was not answered, it was given up: both sides are known,
-    /// although in another order.
-    pub(in crate::trace) fn judge_outlived(
-        &self,
-        exchanges: &mut Exchanges,
-        processes: &mut Processes,
-        key: Key,
-    ) -> Option<Verdict> {
-        let call = exchanges.get_mut(key)?;
-        if !std::mem::take(&mut call.sides.outlives) {
-            return None;
-        }
-        let (pid, sides) = (call.pid, &mut call.sides);
-        if sides.uncovered && sides.answered {
-            show_answer(processes, pid, false);
-        }
-        if sides.shown.is_some() || sides.ended {
-            return None;
-        }
-        if sides.abandoned && sides.has_failed() {
-            (sides.ended, sides.confirmed) = (true, true);
-        }
-        let shown = match (sides.contradicted, sides.confirmed) {
-            (true, _) => differing(sides),
-            (false, true) => Shown::Agrees,
-            (false, false) => Shown::Unexplained,
-        };
-        if exchanges.get(key).is_some_and(|call| self.awaits_end(processes, call, shown)) {
-            return None;
-        }
-        Some(self.judge(exchanges, processes, key, shown, None))
-    }
-
     /// The verdict on a call whose sides agreed before its process was believed in that: its parent, if it is by now.
     pub(in crate::trace) fn prove(
         &self,
@@ -155,7 +121,7 @@ impl Causality {
     }
 
     /// Whether an end side that may come later would say more.
-    fn awaits_end(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
+    pub(super) fn awaits_end(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
         if call.sides.has_failed() {
             // Whoever saw it end had seen so before this request was answered.
             return false;
@@ -169,7 +135,7 @@ impl Causality {
         alone && self.rules.end && process.belief.waits_for_ends()
     }
 
-    fn judge(
+    pub(super) fn judge(
         &self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,

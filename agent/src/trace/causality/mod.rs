@@ -18,6 +18,7 @@ mod handed;
 mod inputs;
 mod join;
 mod judge;
+mod outlived;
 mod sides;
 mod tasks;
 mod trigger;
@@ -308,23 +309,21 @@ impl Causality {
         close(processes, request, answered);
         request.sides.answered_at = origin.at;
         let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
-        outlive(exchanges, key);
+        let serve_own = processes.get(pid).is_some_and(|process| process.belief.connects_serve_their_own());
+        outlived::outlive(exchanges, key, serve_own);
         let Some(request) = exchanges.get(key) else { return Some(None) };
         if lost(processes, request) || trigger == Trigger::Lost {
             return Some(None);
         }
         let Trigger::Message { key: trigger, for_answer, .. } = trigger else {
             if answered {
-                show_uncovered(exchanges, processes, key);
+                outlived::show_uncovered(exchanges, processes, key);
             }
             return Some(None);
         };
         if trigger == key {
             if answered {
                 show_answer(processes, pid, true);
-            }
-            if for_answer == Clarity::Again {
-                abandon(exchanges, key);
             }
             return Some(None);
         }
@@ -344,7 +343,7 @@ impl Causality {
             if covered {
                 show_answer(processes, pid, true);
             } else {
-                show_uncovered(exchanges, processes, key);
+                outlived::show_uncovered(exchanges, processes, key);
             }
         }
         let own = exchanges.get_mut(trigger).filter(|_| covered);
@@ -413,10 +412,12 @@ impl Causality {
         let proves = exchanges.get(request).is_some_and(|request| !request.sides.unanswered);
         let Some(call) = exchanges.get_mut(call) else { return };
         let proves = proves && call.sides.answered;
-        if let (true, Some(made_for)) = (proves, call.sides.connected_for.take())
-            && let Some(process) = processes.get_mut(call.pid)
-        {
-            process.belief.connection_served(made_for == request);
+        if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
+            match (call.sides.connected_for.take(), call.sides.root, call.sides.clarity) {
+                (Some(made_for), ..) => process.belief.ended(true, made_for == request),
+                (None, Some(root), Some(Clarity::Clear)) => process.belief.ended(false, root == request),
+                (None, ..) => {}
+            }
         }
         let Some(root) = call.sides.root else { return };
         if root == request {
@@ -472,47 +473,6 @@ fn root_of(message: &Exchange, key: Key) -> Option<Key> {
 fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
     if let Some(process) = processes.get_mut(pid) {
         process.belief.answered(covered);
-    }
-}
-
-/// A request was answered, and neither it nor a call for it was what was read last. That speaks against end sides, unless its last call
-/// gets no answer: then something else has told the program so, a timer for instance.
-fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
-    let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
-    let live = exchanges.get(request).and_then(|request| request.live.as_deref());
-    let last = live.and_then(|live| live.calls.last().copied()).and_then(|call| exchanges.get_mut(call));
-    match last {
-        Some(call) if call.sides.has_failed() => {}
-        Some(call) if call.sides.outlives => call.sides.uncovered = true,
-        _ => show_answer(processes, pid, false),
-    }
-}
-
-/// The calls of a request that are open.
-fn open_calls(exchanges: &Exchanges, request: Key) -> Vec<Key> {
-    let is_open = |call: &&Key| exchanges.get(**call).is_some_and(|call| call.open() && !call.sides.answered);
-    let live = exchanges.get(request).and_then(|request| request.live.as_deref());
-    live.map(|live| live.calls.iter().filter(is_open).copied().collect()).unwrap_or_default()
-}
-
-/// A request is answered although calls for it are open. Those whose start side is beyond doubt (the first output after the request
-/// was read, and nothing else had been) wait: who closes them may tell whose they are.
-fn outlive(exchanges: &mut Exchanges, request: Key) {
-    for call in open_calls(exchanges, request) {
-        if let Some(call) = exchanges.get_mut(call) {
-            let sides = &mut call.sides;
-            sides.outlives = sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0;
-        }
-    }
-}
-
-/// A request is answered although one call for it is open, and nothing was read since that was sent: if it ends without an answer, it
-/// was given up, which nobody sees before it is closed.
-fn abandon(exchanges: &mut Exchanges, request: Key) {
-    if let [call] = open_calls(exchanges, request)[..]
-        && let Some(call) = exchanges.get_mut(call)
-    {
-        call.sides.abandoned = call.sides.outlives;
     }
 }
 

@@ -35,12 +35,10 @@ pub(in crate::trace) struct Sides {
     pub(super) failed_at: Timestamp,
     /// Call: its own program ended it.
     pub(super) given_up: bool,
-    /// Call: it was open when the request of its start side was answered, and nothing was read before that: if it ends without an
-    /// answer, it was given up.
-    pub(super) abandoned: bool,
-    /// Call: it was open when that request was answered, and nothing else had to do with its start side. If its thread closes it next, it
-    /// was given up, too.
+    /// Call: it was open when the request of its start side was answered, and nothing else had to do with that start side.
     pub(super) outlives: bool,
+    /// Call: who answered that request ended this next: if it gets no answer, it was given up.
+    pub(super) abandoned: bool,
     /// Call: nothing that belongs to that request was read before its answer, which speaks against end sides if this one is answered.
     pub(super) uncovered: bool,
     /// Call: a thread has seen that it ends without an answer.
@@ -167,7 +165,7 @@ impl Sides {
         self.outlives && self.root == Some(request)
     }
 
-    /// Call: if it ends without an answer, it was given up with its request.
+    /// Call: who answered its request ends it.
     pub(in crate::trace) const fn abandon(&mut self) {
         self.abandoned = true;
     }

@@ -1,0 +1,71 @@
+//! Calls that are open when their request is answered: those that were made for something else, those that nobody waits for, and
+//! those that are given up, of which whoever closes them tells.
+
+use super::{Causality, Verdict, belief::Shown, judge::differing, show_answer};
+use crate::{
+    event::Clarity,
+    trace::{exchange::Key, exchanges::Exchanges, process::Processes},
+};
+
+impl Causality {
+    /// The verdict on a call that has ended, and was open when its request was answered. If who answered that ended it next, and it
+    /// got no answer, it was given up: both sides are known, although in another order.
+    pub(in crate::trace) fn judge_outlived(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+    ) -> Option<Verdict> {
+        let call = exchanges.get_mut(key)?;
+        if !std::mem::take(&mut call.sides.outlives) {
+            return None;
+        }
+        let (pid, sides) = (call.pid, &mut call.sides);
+        if sides.uncovered && sides.answered {
+            show_answer(processes, pid, false);
+        }
+        if sides.shown.is_some() || sides.ended {
+            return None;
+        }
+        if sides.abandoned && sides.has_failed() {
+            (sides.ended, sides.confirmed) = (true, true);
+        }
+        let shown = match (sides.contradicted, sides.confirmed) {
+            (true, _) => differing(sides),
+            (false, true) => Shown::Agrees,
+            (false, false) => Shown::Unexplained,
+        };
+        if exchanges.get(key).is_some_and(|call| self.awaits_end(processes, call, shown)) {
+            return None;
+        }
+        Some(self.judge(exchanges, processes, key, shown, None))
+    }
+}
+
+/// A request is answered. Its calls that are open and whose start side is beyond doubt (the first output after the request was read,
+/// and nothing else had been) wait: who closes them may tell whose they are. `serve_own`: so is that of a call on a new connection.
+pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool) {
+    let Some(live) = exchanges.get(request).and_then(|request| request.live.as_deref()) else { return };
+    let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.sides.answered);
+    let open: Vec<Key> = live.calls.iter().copied().filter(is_open).collect();
+    for call in open {
+        if let Some(call) = exchanges.get_mut(call) {
+            let sides = &mut call.sides;
+            let first = sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0;
+            sides.outlives = first && (serve_own || sides.connected_for.is_none());
+        }
+    }
+}
+
+/// A request was answered, and neither it nor a call for it was what was read last. That speaks against end sides, unless its last call
+/// gets no answer: then something else has told the program so, a timer for instance.
+pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
+    let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
+    let live = exchanges.get(request).and_then(|request| request.live.as_deref());
+    let last = live.and_then(|live| live.calls.last().copied()).and_then(|call| exchanges.get_mut(call));
+    match last {
+        Some(call) if call.sides.has_failed() => {}
+        Some(call) if call.sides.outlives => call.sides.uncovered = true,
+        _ => show_answer(processes, pid, false),
+    }
+}
