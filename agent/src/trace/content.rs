@@ -194,7 +194,8 @@ impl Tracer {
             return true;
         }
         let exchanges = &self.exchanges;
-        let waits = |key: &Key| exchanges.get(*key).filter(|request| !request.sides.is_answered());
+        let waits =
+            |key: &Key| exchanges.get(*key).filter(|it| !it.sides.is_answered() && !it.sides.is_compared());
         process.without_content.retain(|key| waits(key).is_some());
         let unlike = |key: &&Key| waits(key).is_some_and(|request| differ(request, call));
         let open = &process.without_content;

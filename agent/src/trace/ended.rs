@@ -26,8 +26,8 @@ impl Tracer {
         self.notice_closing(id, caller, at);
     }
 
-    /// Who has answered a request and closes a call for it next, or ends its sending, with nothing read in between, has given that up: tokio drops what a
-    /// timeout cancels when the task that waited for it has run on.
+    /// Who has answered a request and closes a call for it next, or ends its sending, with nothing read in between, has given that
+    /// up: tokio drops what a timeout cancels when the task that waited for it has run on.
     fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(request) = self.inputs.has_answered(caller) else { return };
         let Some(connection) = self.exchanges.connection_mut(id) else { return };

@@ -280,7 +280,7 @@ impl Belief {
 
     /// A call has ended in the answer of the request of its start side, or (`!its_own`) of another one. `connected`: it was the first
     /// of a connection, and its start side that of the connect.
-    pub(super) fn ended(&mut self, connected: bool, its_own: bool) {
+    pub(super) fn end_told(&mut self, connected: bool, its_own: bool) {
         let starts = if connected { &mut self.by_connect } else { &mut self.by_thread };
         starts.add(!its_own);
     }

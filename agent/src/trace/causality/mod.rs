@@ -414,8 +414,8 @@ impl Causality {
         let proves = proves && call.sides.answered;
         if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
             match (call.sides.connected_for.take(), call.sides.root, call.sides.clarity) {
-                (Some(made_for), ..) => process.belief.ended(true, made_for == request),
-                (None, Some(root), Some(Clarity::Clear)) => process.belief.ended(false, root == request),
+                (Some(made_for), ..) => process.belief.end_told(true, made_for == request),
+                (None, Some(root), Some(Clarity::Clear)) => process.belief.end_told(false, root == request),
                 (None, ..) => {}
             }
         }
