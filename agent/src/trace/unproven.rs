@@ -38,20 +38,20 @@ impl Tracer {
         true
     }
 
-    /// The process of this call is believed: so are those that have waited for that.
+    /// The process of this call is believed: so are those that have waited for that, a few at a time. One that is not goes to the end,
+    /// and stops it: for the same reason most others would not be, either.
     pub(super) fn prove_others(&mut self, call: Key) {
         let Some(pid) = self.exchanges.get(call).map(|call| call.pid) else { return };
         for _ in 0..AT_ONCE {
             let Some(process) = self.processes.get_mut(pid) else { return };
             let Some((call, since)) = process.unproven.pop_front() else { return };
-            match self.causality.prove(&self.exchanges, &self.processes, call) {
-                Some(verdict) => self.settle_unproven(call, verdict),
-                None => {
-                    if let Some(process) = self.processes.get_mut(pid) {
-                        process.unproven.push_back((call, since));
-                    }
+            let Some(verdict) = self.causality.prove(&self.exchanges, &self.processes, call) else {
+                if let Some(process) = self.processes.get_mut(pid) {
+                    process.unproven.push_back((call, since));
                 }
-            }
+                return;
+            };
+            self.settle_unproven(call, verdict);
         }
     }
 
