@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     export::{
         Sender,
+        console::ConsoleFormat,
         metrics::MetricsText,
         metrics_server::{MetricsServer, Pages},
     },
@@ -104,7 +105,11 @@ fn ready(session: &mut Session) -> Result<()> {
 }
 
 fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
+    // Only the trees of a console show what is open.
+    let shown = config.export.console.as_ref().is_some_and(|console| console.format == ConsoleFormat::Tree);
+    let defaults = trace::Settings::default();
     let trace = trace::Settings {
+        open_notice: defaults.open_notice.filter(|_| shown),
         parent_wait: config.limits.parent_wait,
         waiting_spans: config.limits.waiting_spans,
         connections: config.limits.connections as usize,
@@ -113,7 +118,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         instrumented: config.instrumented,
         correlation_headers: config.correlation_headers,
         forwarded: config.forwarded,
-        ..trace::Settings::default()
+        ..defaults
     };
     let engine = pipeline::Settings {
         trace,

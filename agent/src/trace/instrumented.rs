@@ -40,8 +40,12 @@ impl Otlp {
 
 /// The path of OTLP over HTTP (opentelemetry.io/docs/specs/otlp), behind whatever prefix the endpoint has.
 fn is_export(head: &RequestHead) -> bool {
-    let path = || head.target.split(['?', '#']).next().unwrap_or_default();
-    head.method == "POST" && path().ends_with("/v1/traces")
+    if head.method != "POST" {
+        return false;
+    }
+    let target = head.target.as_bytes();
+    let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
+    target[..end].ends_with(b"/v1/traces")
 }
 
 impl Tracer {
