@@ -78,7 +78,8 @@ pub struct RequestHead {
     pub content: Option<Content>,
 }
 
-/// By which a request that a proxy forwards is recognised: hashes of what proxies do not change.
+/// By which a request that a proxy forwards is recognised: hashes of what proxies do not change. Another run of the agent has
+/// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Content {
     /// Of method, target and the fields about the sender and what is wanted.

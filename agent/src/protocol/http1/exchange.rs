@@ -1,6 +1,6 @@
 //! One request and its response, as far as they are known.
 
-use super::head::Framing;
+use super::framing::Framing;
 use crate::{
     event::Timestamp,
     protocol::{ExchangeEnd, Ordinal, Outcome},

@@ -1,152 +1,63 @@
-//! The fields of a head: the few that matter, and what they say about the body. One lenient scan for whole and for cut
-//! heads, of any number of fields, so that the same bytes mean the same however they came.
+//! Reads a head: the few fields that matter are kept as text, and say what the body is. One pass, the same for whole and for
+//! cut heads.
+
+use std::ops::Range;
 
 use compact_str::CompactString;
-use memchr::{Memchr, memchr, memchr_iter};
 
 use super::{
-    body::{BlankLine, Body, Chunked},
-    content::{self, Summary},
+    body::Body,
+    content::Summary,
+    fields::{self, Value},
+    framing::Framing,
     line::{FirstLine, Recognised, Role, begins_with_known_method},
+    lines::LineEnds,
+    name::Name,
 };
 use crate::protocol::{Interest, MOST_FIELDS, RequestHead};
 
-/// What a head says about its message's body and connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Framing {
-    length: Option<u64>,
-    length_invalid: bool,
-    coding: Option<Coding>,
-    /// The request asks to leave HTTP/1.
-    pub upgrade: bool,
-    /// The request waits for 100 (Continue) before its body.
-    pub expects_continue: bool,
-}
-
-/// The last transfer coding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
-    Chunked,
-    Other,
-}
-
-impl Framing {
-    /// The body of a request (RFC 9112, section 6.3); `None` when that cannot be told.
-    pub(super) const fn request_body(&self) -> Option<Body> {
-        match self.coding {
-            Some(Coding::Chunked) => Some(Body::Chunked(Chunked::new())),
-            Some(Coding::Other) => None,
-            None if self.length_invalid => None,
-            None => Some(Body::Length { remaining: self.length_or_zero() }),
-        }
-    }
-
-    /// The body of a response that may have one.
-    pub(super) const fn response_body(&self) -> Option<Body> {
-        match (self.coding, self.length) {
-            (Some(Coding::Chunked), _) => Some(Body::Chunked(Chunked::new())),
-            (Some(Coding::Other), _) => Some(Body::UntilClose),
-            (None, _) if self.length_invalid => None,
-            (None, Some(remaining)) => Some(Body::Length { remaining }),
-            (None, None) => Some(Body::UntilClose),
-        }
-    }
-
-    /// Whether a field of this (perhaps cut) head gives the body's length: without one nothing follows from a cut head.
-    pub(super) const fn is_stated(&self) -> bool {
-        self.length.is_some() || self.coding.is_some()
-    }
-
-    const fn length_or_zero(&self) -> u64 {
-        match self.length {
-            Some(length) => length,
-            None => 0,
-        }
-    }
-
-    /// `Content-Length`, repeated or as a list, must always say the same (RFC 9110, section 8.6).
-    fn content_length(&mut self, value: &[u8]) {
-        if self.length.is_none()
-            && let Some(length) = parse_length(value)
-        {
-            self.length = Some(length);
-            return;
-        }
-        for item in value.split(|byte| *byte == b',') {
-            match parse_length(trim(item)) {
-                Some(length) if self.length.is_none_or(|before| before == length) => {
-                    self.length = Some(length);
-                }
-                _ => self.length_invalid = true,
-            }
-        }
-    }
-
-    fn transfer_encoding(&mut self, value: &[u8]) {
-        // `identity` codes nothing (RFC 2616, section 3.6; RFC 9112, section 7 has dropped it).
-        let codes = |item: &&[u8]| !item.is_empty() && !item.eq_ignore_ascii_case(b"identity");
-        let last = value.rsplit(|byte| *byte == b',').map(trim).find(codes);
-        if let Some(last) = last {
-            let chunked = last.eq_ignore_ascii_case(b"chunked");
-            self.coding = Some(if chunked { Coding::Chunked } else { Coding::Other });
-        }
-    }
-
-    fn field(&mut self, name: &[u8], value: &[u8]) {
-        match name.len() {
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
-            }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
-            _ => {}
-        }
-    }
-}
-
-/// Reads a request's head; `head` begins with the request line, complete lines follow.
-pub(super) fn request(head: &[u8], line: &FirstLine, interest: &Interest) -> (RequestHead, Framing) {
+/// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: their ends, as far as known.
+pub(super) fn request(
+    head: &[u8],
+    line: &FirstLine,
+    lines: &LineEnds,
+    interest: &Interest,
+) -> (RequestHead, Framing) {
+    let (method, target) = (line.request.method_in(head), line.request.target_in(head));
     let mut framing = Framing::default();
-    let mut request = RequestHead {
-        method: text(line.request.method(head)),
-        target: text(line.request.target(head)),
-        version_minor: line.request.minor,
-        ..RequestHead::default()
-    };
-    let prefix = head.len().min(request.prefix.len());
-    request.prefix[..prefix].copy_from_slice(&head[..prefix]);
-    let mut traceparents = 0_u32;
-    let mut summary =
-        interest.content.then(|| Summary::new(line.request.method(head), line.request.target(head)));
-    let wanted = |line: &[u8]| {
-        may_matter(line) || interest.may_begin(line[0]) || interest.content && content::may_matter(line)
-    };
-    for (name, value) in Fields::new(head, line.length(), wanted) {
-        if let Some(summary) = &mut summary {
-            summary.field(name, value);
-        }
+    let mut kept = Kept::default();
+    let mut fields = Vec::new();
+    let mut summary = interest.content.then(|| Summary::new(&head[method.clone()], &head[target.clone()]));
+    let wanted = |line: &[u8]| Name::may_begin(line, interest.content) || interest.may_begin(line[0]);
+    fields::each(head, line.length(), lines, wanted, |name, value| {
+        let bytes = value.of(head);
         if interest.may_begin(name.first().copied().unwrap_or_default())
             && let Some(name) = interest.field(name)
-            && request.fields.len() < MOST_FIELDS
+            && fields.len() < MOST_FIELDS
         {
-            request.fields.push((name.clone(), unfolded(value)));
+            fields.push((name.clone(), unfolded(lossy(bytes))));
         }
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => keep_first(&mut request.host, value),
-            10 if name.eq_ignore_ascii_case(b"user-agent") => keep_first(&mut request.user_agent, value),
-            10 if name.eq_ignore_ascii_case(b"tracestate") => append(&mut request.tracestate, value),
-            11 if name.eq_ignore_ascii_case(b"traceparent") => {
-                traceparents += 1;
-                keep_first(&mut request.traceparent, value);
-            }
-            _ => framing.field(name, value),
+        let Some(name) = Name::of(name) else { return };
+        if let Some(summary) = &mut summary {
+            summary.field(name, bytes);
         }
-    }
-    if traceparents > 1 {
-        request.traceparent = None;
-    }
-    request.content = summary.map(|summary| summary.content());
+        framing.field(name, bytes);
+        kept.field(name, value);
+    });
+    let texts = Texts::new(head, kept.end.max(target.end));
+    let request = RequestHead {
+        method: texts.part(method),
+        target: texts.part(target),
+        version_minor: line.request.minor,
+        host: kept.host.map(|value| texts.value(value)),
+        user_agent: kept.user_agent.map(|value| texts.value(value)),
+        traceparent: kept.traceparent.only().map(|value| texts.value(value)),
+        tracestate: texts.joined(&kept.tracestate),
+        prefix: prefix(head),
+        fields,
+        content: summary.map(|summary| summary.content()),
+        ..RequestHead::default()
+    };
     (request, framing)
 }
 
@@ -157,96 +68,118 @@ pub(super) fn whole_request(bytes: &[u8]) -> Option<(FirstLine, usize)> {
     if !begins_with_known_method(bytes) || line.advance(bytes) != Recognised::Request {
         return None;
     }
-    let size = line.length() + BlankLine::new().find(&bytes[line.length()..])?;
-    let (_, framing) = request(&bytes[..size], &line, &Interest::default());
+    let mut lines = LineEnds::none();
+    let size = lines.find(bytes, line.length())?;
+    let framing = response(&bytes[..size], &line, &lines);
     (framing.request_body() == Some(Body::EMPTY) && !framing.upgrade).then_some((line, size))
 }
 
 /// Reads the fields of a response's head that frame its body.
-pub(super) fn response(head: &[u8], line: &FirstLine) -> Framing {
+pub(super) fn response(head: &[u8], line: &FirstLine, lines: &LineEnds) -> Framing {
     let mut framing = Framing::default();
-    for (name, value) in Fields::new(head, line.length(), may_matter) {
-        framing.field(name, value);
-    }
+    let wanted = |line: &[u8]| Name::may_begin(line, false);
+    fields::each(head, line.length(), lines, wanted, |name, value| {
+        if let Some(name) = Name::of(name) {
+            framing.field(name, value.of(head));
+        }
+    });
     framing
 }
 
-/// The complete fields of a head that may matter; a folded one (RFC 9112, section 5.2) is one field. Names are not
-/// validated: one that equals a known name is valid.
-struct Fields<'a, W> {
-    head: &'a [u8],
-    line_ends: Memchr<'a>,
-    at: usize,
-    /// Whether a line may matter.
-    wanted: W,
+/// Where the values lie that are kept as text.
+#[derive(Debug, Default)]
+struct Kept {
+    host: Option<Value>,
+    user_agent: Option<Value>,
+    traceparent: Repeated,
+    tracestate: Repeated,
+    /// The end of the last one.
+    end: usize,
 }
 
-impl<'a, W: Fn(&[u8]) -> bool> Fields<'a, W> {
-    fn new(head: &'a [u8], first_line: usize, wanted: W) -> Self {
-        let head = head.get(first_line..).unwrap_or_default();
-        Self { head, line_ends: memchr_iter(b'\n', head), at: 0, wanted }
+/// A field that may stand there more than once, and its further values.
+#[derive(Debug, Default)]
+struct Repeated {
+    first: Option<Value>,
+    more: Vec<Value>,
+}
+
+impl Kept {
+    fn field(&mut self, name: Name, value: Value) {
+        match name {
+            Name::Host if self.host.is_none() => self.host = Some(value),
+            Name::UserAgent if self.user_agent.is_none() => self.user_agent = Some(value),
+            Name::Traceparent => self.traceparent.push(value),
+            Name::Tracestate => self.tracestate.push(value),
+            _ => return,
+        }
+        self.end = value.end;
     }
 }
 
-impl<'a, W: Fn(&[u8]) -> bool> Iterator for Fields<'a, W> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let mut end = self.line_ends.next()? + 1;
-            while matches!(self.head.get(end), Some(b' ' | b'\t')) {
-                end = self.line_ends.next()? + 1;
-            }
-            let line = &self.head[self.at..end];
-            self.at = end;
-            if !(self.wanted)(line) {
-                continue;
-            }
-            let Some(colon) = memchr(b':', line) else { continue };
-            // Old peers put spaces before the colon.
-            return Some((line[..colon].trim_ascii_end(), trim(&line[colon + 1..])));
+impl Repeated {
+    fn push(&mut self, value: Value) {
+        if self.first.is_none() {
+            self.first = Some(value);
+        } else {
+            self.more.push(value);
         }
     }
-}
 
-/// Most fields are not ours: their first letters say so, and of those with `c` (Connection, Content-Type, Cookie …) the
-/// ninth, which is an `l` only in Content-Length.
-fn may_matter(line: &[u8]) -> bool {
-    match line[0] | 0x20 {
-        b'c' => line.get(8).is_some_and(|letter| letter | 0x20 == b'l'),
-        b'e' | b'h' | b't' | b'u' => true,
-        _ => false,
+    fn only(&self) -> Option<Value> {
+        self.first.filter(|_| self.more.is_empty())
     }
 }
 
-const fn trim(bytes: &[u8]) -> &[u8] {
-    bytes.trim_ascii()
+/// Makes texts of a head's parts. Whether the bytes are UTF-8 is checked once, up to the last part; where they are not, for
+/// each part.
+struct Texts<'a> {
+    head: &'a [u8],
+    checked: Option<&'a str>,
 }
 
-/// Digits alone: a sign, which Rust's parser would take, is no part of a length.
-fn parse_length(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
+impl<'a> Texts<'a> {
+    fn new(head: &'a [u8], end: usize) -> Self {
+        Self { head, checked: head.get(..end).and_then(|bytes| str::from_utf8(bytes).ok()) }
     }
-    digits.iter().try_fold(0_u64, |length, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 { None } else { length.checked_mul(10)?.checked_add(digit.into()) }
-    })
+
+    fn part(&self, part: Range<usize>) -> CompactString {
+        match self.checked.and_then(|text| text.get(part.clone())) {
+            Some(text) => text.into(),
+            None => lossy(&self.head[part]),
+        }
+    }
+
+    fn value(&self, value: Value) -> CompactString {
+        let text = self.part(value.start..value.end);
+        if value.folded { unfolded(text) } else { text }
+    }
+
+    /// The values as one list (RFC 9110, section 5.3).
+    fn joined(&self, values: &Repeated) -> Option<CompactString> {
+        let mut list = self.value(values.first?);
+        for value in values.more.iter().filter(|value| value.start < value.end) {
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list.push_str(&self.value(*value));
+        }
+        Some(list)
+    }
 }
 
-fn text(bytes: &[u8]) -> CompactString {
-    match std::str::from_utf8(bytes) {
+fn lossy(bytes: &[u8]) -> CompactString {
+    match str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => String::from_utf8_lossy(bytes).into(),
     }
 }
 
-/// Text of a field's value; the line ends of a folded one become spaces.
-fn unfolded(value: &[u8]) -> CompactString {
-    if !value.contains(&b'\n') {
-        return text(value);
+/// Text of a field's value; its line ends become spaces.
+fn unfolded(value: CompactString) -> CompactString {
+    if !value.contains('\n') {
+        return value;
     }
-    let value = text(value);
     value
         .split(['\r', '\n'])
         .map(str::trim)
@@ -256,23 +189,13 @@ fn unfolded(value: &[u8]) -> CompactString {
         .into()
 }
 
-fn keep_first(field: &mut Option<CompactString>, value: &[u8]) {
-    if field.is_none() {
-        *field = Some(unfolded(value));
-    }
-}
-
-fn append(field: &mut Option<CompactString>, value: &[u8]) {
-    match field {
-        None => *field = Some(unfolded(value)),
-        Some(before) if !value.is_empty() => {
-            if !before.is_empty() {
-                before.push(',');
-            }
-            before.push_str(&unfolded(value));
-        }
-        Some(_) => {}
-    }
+/// The first bytes, filled up with zeros.
+fn prefix(head: &[u8]) -> [u8; 16] {
+    head.first_chunk().copied().unwrap_or_else(|| {
+        let mut prefix = [0; 16];
+        prefix[..head.len()].copy_from_slice(head);
+        prefix
+    })
 }
 
 #[cfg(test)]
@@ -282,13 +205,13 @@ mod tests {
     fn read(head: &[u8]) -> (RequestHead, Framing) {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
-        request(head, &line, &Interest::default())
+        request(head, &line, &LineEnds::none(), &Interest::default())
     }
 
     fn read_with(head: &[u8], interest: &Interest) -> RequestHead {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
-        request(head, &line, interest).0
+        request(head, &line, &LineEnds::none(), interest).0
     }
 
     #[test]
@@ -312,32 +235,6 @@ mod tests {
             b"GET / HTTP/1.1\r\ntraceparent: a\r\ntraceparent: a\r\nUser-Agent: x\r\n  y\r\n\tz\r\n\r\n",
         );
         assert_eq!((head.traceparent, head.user_agent.as_deref()), (None, Some("x y z")));
-    }
-
-    #[test]
-    fn framing_of_requests_and_responses() {
-        let length = |remaining| Some(Body::Length { remaining });
-        let chunked = Some(Body::Chunked(Chunked::new()));
-        let until_close = Some(Body::UntilClose);
-        for (fields, request, response) in [
-            ("", length(0), until_close),
-            ("Content-Length: 5\r\n", length(5), length(5)),
-            ("Content-Length: 5, 5\r\nContent-Length:5\r\n", length(5), length(5)),
-            ("Content-Length: 5\r\nContent-Length: 6\r\n", None, None),
-            ("Content-Length: -5\r\n", None, None),
-            ("Content-Length: 99999999999999999999\r\n", None, None),
-            ("Content-Length:\r\n", None, None),
-            ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", chunked, chunked),
-            ("Transfer-Encoding: gzip, Chunked\r\n", chunked, chunked),
-            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", chunked, chunked),
-            ("Transfer-Encoding: gzip\r\n", None, until_close),
-            ("Transfer-Encoding: identity\r\nContent-Length: 5\r\n", length(5), length(5)),
-            ("Transfer-Encoding: chunked, Identity\r\n", chunked, chunked),
-            ("Transfer-Encoding: identity\r\n", length(0), until_close),
-        ] {
-            let (_, framing) = read(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes());
-            assert_eq!((framing.request_body(), framing.response_body()), (request, response), "{fields:?}");
-        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     exchange::{Flags, RequestState},
     head,
     line::{FirstLine, Role},
+    lines::LineEnds,
     reader::empty_lines,
     session::{Context, Session},
 };
@@ -122,7 +123,8 @@ impl Session {
         self.recognised();
         let around = self.surroundings(client);
         let ordinal = self.pairing.start(client, kept.origin, around, kept.other_position, cx);
-        let (mut request, framing) = head::request(&kept.head, &kept.line, &cx.out.interest);
+        let (mut request, framing) =
+            head::request(&kept.head, &kept.line, &LineEnds::none(), &cx.out.interest);
         request.head_size = kept.whole.then_some(kept.head.len() as u64);
         request.incomplete = !kept.whole;
         request.content = request.content.filter(|_| kept.whole);

@@ -1,8 +1,11 @@
-//! Recognises the first line of a message, byte by byte if need be: it alone proves that a message starts here.
+//! Recognises the first line of a message, byte by byte if need be: it alone proves that a message starts here. `ordinary.rs`
+//! is tried first; here is the careful path, for every line, and however it is cut.
 
 use std::ops::Range;
 
 use memchr::memchr;
+
+use super::ordinary;
 
 /// A method longer than this is none (the longest registered one has 17 bytes).
 const METHOD_BYTES: usize = 64;
@@ -53,6 +56,29 @@ impl FirstLine {
 
     /// Goes on where the last call ended; `head` is the message from its first byte.
     pub(super) fn advance(&mut self, head: &[u8]) -> Recognised {
+        self.ordinary(head).unwrap_or_else(|| self.careful(head))
+    }
+
+    /// A line as nearly every peer writes it, at once. `None`: it may be another one, or is not whole.
+    fn ordinary(&mut self, head: &[u8]) -> Option<Recognised> {
+        let request_possible = self.request.state == RequestState::Method && self.request.at == 0;
+        if request_possible && let Some(line) = ordinary::request(head) {
+            self.request = line;
+            self.status.state = StatusState::Bad;
+            return Some(Recognised::Request);
+        }
+        if self.status.state == StatusState::Version
+            && let Some(line) = ordinary::status(head)
+        {
+            self.status = line;
+            self.request.state = RequestState::Bad;
+            return Some(Recognised::Response);
+        }
+        None
+    }
+
+    /// Any line, byte by byte.
+    pub(super) fn careful(&mut self, head: &[u8]) -> Recognised {
         match (self.request.advance(head), self.status.advance(head)) {
             (Progress::Done, _) => Recognised::Request,
             (_, Progress::Done) => Recognised::Response,
@@ -172,13 +198,23 @@ impl RequestLine {
     }
 
     pub(super) fn method<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        head.get(..self.method_end).unwrap_or_default()
+        &head[self.method_in(head)]
     }
 
     /// The target, or what there is of it when the line was cut in it.
     pub(super) fn target<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        &head[self.target_in(head)]
+    }
+
+    /// Where the method lies in the head.
+    pub(super) fn method_in(&self, head: &[u8]) -> Range<usize> {
+        0..if self.method_end <= head.len() { self.method_end } else { 0 }
+    }
+
+    /// Where the target lies in the head.
+    pub(super) fn target_in(&self, head: &[u8]) -> Range<usize> {
         let end = if self.state == RequestState::Target { head.len() } else { self.target_end };
-        head.get(self.target_start..end).unwrap_or_default()
+        if self.target_start <= end && end <= head.len() { self.target_start..end } else { 0..0 }
     }
 
     /// A line that is known to be whole: where its parts lie.
@@ -279,6 +315,11 @@ impl StatusLine {
         Progress::Done
     }
 
+    /// A line that is known to be whole.
+    pub(super) const fn whole(minor: u8, status: u16, length: usize) -> Self {
+        Self { state: StatusState::Done, at: length, minor, status }
+    }
+
     /// Whether version and status are known although the line was cut after them.
     pub(super) fn cut_is_known(&self) -> bool {
         self.state == StatusState::Reason
@@ -340,85 +381,5 @@ const fn is_target(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LINES: &[(&[u8], Recognised)] = &[
-        (b"GET / HTTP/1.1\r\n", Recognised::Request),
-        (b"GET / HTTP/1.0\n", Recognised::Request),
-        (b"OPTIONS * HTTP/1.1\r\n", Recognised::Request),
-        (b"CONNECT a.example:443 HTTP/1.1\r\n", Recognised::Request),
-        (b"GET http://a.example/?q=1 HTTP/1.1\r\n", Recognised::Request),
-        (b"x-any.method! /\xc3\xa9 HTTP/1.1\r\n", Recognised::Request),
-        (b"HTTP/1.1 200 OK\r\n", Recognised::Response),
-        (b"HTTP/1.0 404\r\n", Recognised::Response),
-        (b"HTTP/1.1 999 \n", Recognised::Response),
-        (b"GET / HTTP/1.1\r", Recognised::More),
-        (b"GET", Recognised::More),
-        (b"HTT", Recognised::More),
-        (b"HTTP/1.1 20", Recognised::More),
-        (b"HTTP/1.1 200 O", Recognised::More),
-        (b"PRI * HTTP/2.0\r\n", Recognised::Neither),
-        (b"GET / HTTP/1.2\r\n", Recognised::Neither),
-        (b"GET  / HTTP/1.1\r\n", Recognised::Neither),
-        (b"GET / HTTP/1.1 \r\n", Recognised::Neither),
-        (b"GET /a b HTTP/1.1\r\n", Recognised::Neither),
-        (b"GET /\r\n", Recognised::Neither),
-        (b" GET / HTTP/1.1\r\n", Recognised::Neither),
-        (b"GET / HTTP/1.1\rX", Recognised::Neither),
-        (b"HTTP/1.1 2000\r\n", Recognised::Neither),
-        (b"HTTP/1.1 020 x\r\n", Recognised::Neither),
-        (b"HTTP/2 200\r\n", Recognised::Neither),
-        (b"\x16\x03\x01\x02\x00", Recognised::Neither),
-        (b"220 mail.example ESMTP\r\n", Recognised::Neither),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", Recognised::Neither),
-        (b"*1\r\n$4\r\nPING\r\n", Recognised::Neither),
-    ];
-
-    #[test]
-    fn first_lines_at_once_and_byte_by_byte() {
-        for (bytes, expected) in LINES {
-            let text = String::from_utf8_lossy(bytes);
-            assert_eq!(FirstLine::new(Role::Unknown).advance(bytes), *expected, "{text:?} at once");
-            let mut line = FirstLine::new(Role::Unknown);
-            let mut last = Recognised::More;
-            for end in 1..=bytes.len() {
-                last = line.advance(&bytes[..end]);
-            }
-            assert_eq!(last, *expected, "{text:?} byte by byte");
-        }
-    }
-
-    #[test]
-    fn a_role_excludes_the_other_line() {
-        assert_eq!(FirstLine::new(Role::Response).advance(b"GET / HTTP/1.1\r\n"), Recognised::Neither);
-        assert_eq!(FirstLine::new(Role::Request).advance(b"HTTP/1.1 200 OK\r\n"), Recognised::Neither);
-    }
-
-    #[test]
-    fn an_endless_method_is_given_up() {
-        assert_eq!(FirstLine::new(Role::Unknown).advance(&[b'A'; 65]), Recognised::Neither);
-        assert_eq!(FirstLine::new(Role::Unknown).advance(&[b'A'; 64]), Recognised::More);
-    }
-
-    #[test]
-    fn parts_of_a_line() {
-        let head = b"POST /a?b HTTP/1.0\r\nx";
-        let mut line = FirstLine::new(Role::Unknown);
-        assert_eq!(line.advance(head), Recognised::Request);
-        assert_eq!((line.request.method(head), line.request.target(head)), (&b"POST"[..], &b"/a?b"[..]));
-        assert_eq!((line.length(), line.request.minor), (20, 0));
-        let mut line = FirstLine::new(Role::Unknown);
-        let head = b"GET /a/long/tar";
-        line.advance(head);
-        assert_eq!(line.request.target(head), b"/a/long/tar");
-        assert!(line.request.cut_is_plausible(head, 4) && !line.request.cut_is_plausible(head, 32));
-        let plausible = |head: &[u8]| {
-            let mut line = FirstLine::new(Role::Unknown);
-            line.advance(head);
-            line.request.cut_is_plausible(head, 32)
-        };
-        assert!(plausible(b"GET /a HTT") && plausible(b"GET / HTTP/1.1"));
-        assert!(!plausible(b"GET /a ") && !plausible(b"GET /a R") && !plausible(b"GET a HTT"));
-    }
-}
+#[path = "line_tests.rs"]
+mod tests;

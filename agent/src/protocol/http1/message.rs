@@ -3,8 +3,10 @@
 use super::{
     body::{BlankLine, Body},
     exchange::{Flags, Method, RequestState, ResponseState},
-    head::{self, Framing},
+    framing::Framing,
+    head,
     line::{Recognised, Role},
+    lines::LineEnds,
     loose::{self, Loose},
     reader::{Lost, State, is_interim, proven},
     session::{Answered, Context, Session, Step},
@@ -91,16 +93,14 @@ impl Session {
                 }
             }
         }
+        let mut lines = LineEnds::none();
         let reader = self.reader(direction);
-        let found = reader.blank.find(&view[reader.searched..]);
-        let Some(count) = found else {
-            reader.searched = view.len();
+        let Some(end) = reader.head_end(view, &mut lines) else {
             reader.parse(call, view.len() - before);
             return Step::Next;
         };
-        let end = reader.searched + count;
         reader.parse(call, end - before);
-        let step = self.head_complete(direction, &view[..end], call.at, cx);
+        let step = self.head_complete(direction, &view[..end], &lines, call.at, cx);
         self.note_end(direction, call.position, cx);
         step
     }
@@ -224,16 +224,17 @@ impl Session {
         &mut self,
         direction: Direction,
         head: &[u8],
+        lines: &LineEnds,
         at: Timestamp,
         cx: &mut Context<'_>,
     ) -> Step {
         let size = Some(head.len() as u64);
         if self.role(direction) == Role::Request {
-            let framing = self.emit_request_head(direction, head, size, cx);
+            let framing = self.emit_request_head(direction, head, lines, size, cx);
             self.start_body(direction, framing.request_body(), at, cx);
             return Step::Next;
         }
-        let (framing, upgraded) = self.emit_response_head(direction, head, size, cx);
+        let (framing, upgraded) = self.emit_response_head(direction, head, lines, size, cx);
         if upgraded {
             return self.upgrade(direction, at, cx);
         }
@@ -255,12 +256,13 @@ impl Session {
         &mut self,
         direction: Direction,
         head: &[u8],
+        lines: &LineEnds,
         size: Option<u64>,
         cx: &mut Context<'_>,
     ) -> Framing {
         let reader = self.reader(direction);
         let message = reader.message;
-        let (mut request, framing) = head::request(head, &reader.line, &cx.out.interest);
+        let (mut request, framing) = head::request(head, &reader.line, lines, &cx.out.interest);
         request.head_size = size;
         request.incomplete = size.is_none();
         if request.incomplete {
@@ -279,12 +281,13 @@ impl Session {
         &mut self,
         direction: Direction,
         head: &[u8],
+        lines: &LineEnds,
         size: Option<u64>,
         cx: &mut Context<'_>,
     ) -> (Framing, bool) {
         let reader = self.reader(direction);
         let (message, origin, status) = (reader.message, reader.origin, reader.line.status);
-        let framing = head::response(head, &reader.line);
+        let framing = head::response(head, &reader.line, lines);
         reader.interim = is_interim(status.status);
         let interim = reader.interim;
         cx.out.counters.heads_incomplete += u64::from(size.is_none());

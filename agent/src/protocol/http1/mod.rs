@@ -5,19 +5,27 @@
 //! fields) and strict where leniency would invent messages: the first line must match its grammar to the letter, except where the message
 //! before has surely ended (`loose.rs`), and then the exchange is marked.
 
+#[cfg(test)]
+mod agreement;
 mod body;
 mod content;
 mod cut;
 mod exchange;
+mod fields;
+mod framing;
 mod head;
 mod kept;
 mod line;
+mod lines;
 mod loose;
 mod message;
+mod name;
+mod ordinary;
 mod pairing;
 mod reader;
 mod resync;
 mod session;
+mod words;
 
 pub(super) use reader::opening;
 pub(crate) use session::{Context, Fed, Session};

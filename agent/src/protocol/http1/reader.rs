@@ -3,6 +3,7 @@
 use super::{
     body::{BlankLine, Body},
     line::{FirstLine, Recognised, Role, begins_with_known_method},
+    lines::LineEnds,
 };
 use crate::{
     event::{Opening, Thread, Timestamp},
@@ -137,6 +138,22 @@ impl Reader {
             last_input: call.last_input,
             task: call.task,
         };
+    }
+
+    /// Where the head ends in `view`, which is the head so far. What was searched before is not searched again; `lines` has the
+    /// line ends of fields that came in one piece.
+    pub(super) fn head_end(&mut self, view: &[u8], lines: &mut LineEnds) -> Option<usize> {
+        if self.searched == self.line.length()
+            && let Some(end) = lines.find(view, self.searched)
+        {
+            return Some(end);
+        }
+        *lines = LineEnds::none();
+        if let Some(count) = self.blank.find(&view[self.searched..]) {
+            return Some(self.searched + count);
+        }
+        self.searched = view.len();
+        None
     }
 
     /// Where the message ends, or whether one begins, is not known for sure.

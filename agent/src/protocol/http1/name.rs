@@ -1,0 +1,160 @@
+//! The names of the fields that matter, compared as words: by length first, then 4 or 8 bytes at a time.
+
+/// A field whose value is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    Accept,
+    Authorization,
+    ContentLength,
+    ContentType,
+    Cookie,
+    Expect,
+    Host,
+    IfNoneMatch,
+    Range,
+    Referer,
+    RequestId,
+    Traceparent,
+    Tracestate,
+    TransferEncoding,
+    Upgrade,
+    UserAgent,
+    XAmznTraceId,
+    XCorrelationId,
+    XRequestId,
+}
+
+impl Name {
+    /// The field of this name, in any case.
+    pub(super) fn of(name: &[u8]) -> Option<Self> {
+        Some(match name.len() {
+            4 if is(name, b"host") => Self::Host,
+            5 if is(name, b"range") => Self::Range,
+            6 if is(name, b"accept") => Self::Accept,
+            6 if is(name, b"cookie") => Self::Cookie,
+            6 if is(name, b"expect") => Self::Expect,
+            7 if is(name, b"referer") => Self::Referer,
+            7 if is(name, b"upgrade") => Self::Upgrade,
+            10 if is(name, b"user-agent") => Self::UserAgent,
+            10 if is(name, b"tracestate") => Self::Tracestate,
+            10 if is(name, b"request-id") => Self::RequestId,
+            11 if is(name, b"traceparent") => Self::Traceparent,
+            12 if is(name, b"content-type") => Self::ContentType,
+            12 if is(name, b"x-request-id") => Self::XRequestId,
+            13 if is(name, b"authorization") => Self::Authorization,
+            13 if is(name, b"if-none-match") => Self::IfNoneMatch,
+            14 if is(name, b"content-length") => Self::ContentLength,
+            15 if is(name, b"x-amzn-trace-id") => Self::XAmznTraceId,
+            16 if is(name, b"x-correlation-id") => Self::XCorrelationId,
+            17 if is(name, b"transfer-encoding") => Self::TransferEncoding,
+            _ => return None,
+        })
+    }
+
+    /// Most fields are not ours: their first letters say so, and of those with `c` (Connection, Content-Type, Cookie …) the
+    /// ninth, which is an `l` only in Content-Length. `content`: those of [`Content`](crate::protocol::Content) are, too.
+    #[inline]
+    pub(super) fn may_begin(line: &[u8], content: bool) -> bool {
+        match line.first().copied().unwrap_or_default() | 0x20 {
+            b'c' => content || line.get(8).is_some_and(|letter| letter | 0x20 == b'l'),
+            b'e' | b'h' | b't' | b'u' => true,
+            b'a' | b'i' | b'r' | b'x' => content,
+            _ => false,
+        }
+    }
+}
+
+/// Whether `name` is this one, which is in lower case, in any case. As words: the last one may overlap the one before.
+#[inline(always)]
+fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    const { assert!(N >= 4 && N <= 24) };
+    let Some(name) = name.as_array::<N>() else { return false };
+    if N < 8 {
+        return same::<4>(name, known, 0) && same::<4>(name, known, N - 4);
+    }
+    same::<8>(name, known, 0) && (N <= 16 || same::<8>(name, known, 8)) && same::<8>(name, known, N - 8)
+}
+
+/// Whether so many bytes at `at` are the same. Only a letter has another case: of no other byte may the bit be left out.
+#[inline(always)]
+fn same<const BYTES: usize>(name: &[u8], known: &[u8], at: usize) -> bool {
+    let (mut word, mut lower, mut letters) = ([0; 8], [0; 8], [0; 8]);
+    word[..BYTES].copy_from_slice(&name[at..at + BYTES]);
+    lower[..BYTES].copy_from_slice(&known[at..at + BYTES]);
+    for (letter, byte) in letters.iter_mut().zip(lower) {
+        *letter = if byte.is_ascii_lowercase() { 0x20 } else { 0 };
+    }
+    u64::from_le_bytes(word) | u64::from_le_bytes(letters) == u64::from_le_bytes(lower)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) const NAMES: [(&str, Name); 19] = [
+        ("accept", Name::Accept),
+        ("authorization", Name::Authorization),
+        ("content-length", Name::ContentLength),
+        ("content-type", Name::ContentType),
+        ("cookie", Name::Cookie),
+        ("expect", Name::Expect),
+        ("host", Name::Host),
+        ("if-none-match", Name::IfNoneMatch),
+        ("range", Name::Range),
+        ("referer", Name::Referer),
+        ("request-id", Name::RequestId),
+        ("traceparent", Name::Traceparent),
+        ("tracestate", Name::Tracestate),
+        ("transfer-encoding", Name::TransferEncoding),
+        ("upgrade", Name::Upgrade),
+        ("user-agent", Name::UserAgent),
+        ("x-amzn-trace-id", Name::XAmznTraceId),
+        ("x-correlation-id", Name::XCorrelationId),
+        ("x-request-id", Name::XRequestId),
+    ];
+
+    #[test]
+    fn any_byte_in_any_place_of_a_name() {
+        for (text, name) in NAMES {
+            assert_eq!(Name::of(text.to_ascii_uppercase().as_bytes()), Some(name));
+            for at in 0..text.len() {
+                for byte in 0..=u8::MAX {
+                    let mut changed = text.as_bytes().to_vec();
+                    changed[at] = byte;
+                    let same = byte.eq_ignore_ascii_case(&text.as_bytes()[at]);
+                    let other = NAMES.iter().find(|(text, _)| text.as_bytes() == changed);
+                    assert_eq!(
+                        Name::of(&changed),
+                        if same { Some(name) } else { other.map(|it| it.1) },
+                        "{changed:?}"
+                    );
+                }
+                assert_eq!(
+                    Name::of(&text.as_bytes()[at + 1..]),
+                    NAMES.iter().find(|it| it.0 == &text[at + 1..]).map(|it| it.1)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_known_names_may_matter() {
+        for (text, name) in NAMES {
+            for line in [format!("{text}: x"), text.to_ascii_uppercase() + ":x"] {
+                assert!(Name::may_begin(line.as_bytes(), true), "{line}");
+                let always = matches!(
+                    name,
+                    Name::ContentLength
+                        | Name::Expect
+                        | Name::Host
+                        | Name::Traceparent
+                        | Name::Tracestate
+                        | Name::TransferEncoding
+                        | Name::Upgrade
+                        | Name::UserAgent
+                );
+                assert!(!always || Name::may_begin(line.as_bytes(), false), "{line}");
+            }
+        }
+    }
+}
