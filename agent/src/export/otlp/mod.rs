@@ -253,6 +253,8 @@ impl Health {
 #[cfg(test)]
 mod collector;
 #[cfg(test)]
+mod encode_tests;
+#[cfg(test)]
 mod raw_tests;
 #[cfg(test)]
 mod tests;
