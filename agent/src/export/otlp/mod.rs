@@ -10,9 +10,11 @@ pub(crate) mod convert;
 mod encode;
 mod grpc;
 mod http;
+pub(crate) mod key_value;
 pub mod retry;
 pub mod settings;
 mod transport;
+mod wire;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
