@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use compact_str::CompactString;
 
+use super::otlp::key_value::{text_beginning, text_beginning_length, whole_text};
 use crate::trace::span::{Http, Span, Status};
 
 /// The version of the semantic conventions that the names below are from.
@@ -20,37 +21,84 @@ pub(crate) const FIRST_BYTE_EVENT: &str = "http.response.first_byte";
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// The name of an attribute, also as the beginning of its JSON, put together by the compiler: the JSON writer is hot.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Key {
+/// The name of an attribute, also as the beginning of what each encoding writes, put together by the compiler: the writers are
+/// hot. `N` is the length of the beginning in protobuf, so that it is copied as an array.
+#[derive(Debug)]
+pub(crate) struct Key<const N: usize> {
     pub(crate) name: &'static str,
     /// Up to the value of a text attribute, with its opening quote.
     pub(crate) json_text: &'static str,
     /// Up to the value of an integer attribute, with its opening quote.
     pub(crate) json_integer: &'static str,
+    /// Up to the value of a text attribute; its lengths have still to be written.
+    pub(crate) otlp_text: [u8; N],
 }
 
 /// A [`Key`]. Names of the semantic conventions need no escaping.
 macro_rules! key {
     ($name:literal) => {
-        Key {
-            name: $name,
-            json_text: concat!(r#"{"key":""#, $name, r#"","value":{"stringValue":""#),
-            json_integer: concat!(r#"{"key":""#, $name, r#"","value":{"intValue":""#),
+        const {
+            &Key {
+                name: $name,
+                json_text: concat!(r#"{"key":""#, $name, r#"","value":{"stringValue":""#),
+                json_integer: concat!(r#"{"key":""#, $name, r#"","value":{"intValue":""#),
+                otlp_text: text_beginning::<{ text_beginning_length($name) }>($name),
+            }
+        }
+    };
+}
+
+/// A text attribute that has this value, ready-made.
+#[derive(Debug)]
+pub(crate) struct Constant<const N: usize, const M: usize> {
+    pub(crate) key: &'static Key<N>,
+    pub(crate) value: &'static str,
+    pub(crate) otlp: [u8; M],
+}
+
+/// A [`Constant`].
+macro_rules! constant {
+    ($name:literal, $value:literal) => {
+        const {
+            const KEY: &Key<{ text_beginning_length($name) }> = key!($name);
+            &Constant {
+                key: KEY,
+                value: $value,
+                otlp: whole_text::<_, { text_beginning_length($name) + $value.len() }>(
+                    &KEY.otlp_text,
+                    $value,
+                ),
+            }
+        }
+    };
+}
+
+/// Gives a text attribute that nearly always has one of these values to `$out`, unless it is empty: that is how [`Http`] says
+/// that the head which would tell was not seen.
+macro_rules! usual_text {
+    ($name:literal, $text:expr, [$($value:literal)*], $out:expr) => {
+        match $text {
+            "" => {}
+            $($value => $out.constant(constant!($name, $value)),)*
+            other => $out.text(key!($name), other),
         }
     };
 }
 
 /// Attribute of spans with a parent and of links: how the relation is known.
-pub(crate) const EVIDENCE: Key = key!("wirespan.parent.evidence");
+pub(crate) const EVIDENCE: &Key<{ text_beginning_length("wirespan.parent.evidence") }> =
+    key!("wirespan.parent.evidence");
 
 /// An encoding.
 pub(crate) trait Sink {
-    fn text(&mut self, key: Key, value: &str);
-    fn integer(&mut self, key: Key, value: i64);
-    fn boolean(&mut self, key: Key, value: bool);
+    fn text<const N: usize>(&mut self, key: &Key<N>, value: &str);
+    fn constant<const N: usize, const M: usize>(&mut self, constant: &Constant<N, M>) {
+        self.text(constant.key, constant.value);
+    }
+    fn integer<const N: usize>(&mut self, key: &Key<N>, value: i64);
+    fn boolean<const N: usize>(&mut self, key: &Key<N>, value: bool);
     fn texts(&mut self, name: &str, values: &[&str]);
-    fn address(&mut self, key: Key, value: IpAddr);
+    fn address<const N: usize>(&mut self, key: &Key<N>, value: IpAddr);
 }
 
 /// Gives all attributes of `span` to `out`, in a fixed order.
@@ -74,12 +122,12 @@ pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
 }
 
 fn http_attributes(http: &Http, out: &mut impl Sink) {
-    optional_text(key!("http.request.method"), known(http.method), out);
+    usual_text!("http.request.method", http.method, ["GET" "POST"], out);
     optional_text(key!("http.request.method_original"), http.method_original.as_deref(), out);
     optional_text(key!("url.full"), http.full_url.as_deref(), out);
     optional_text(key!("url.path"), http.path.as_deref(), out);
     optional_text(key!("url.query"), http.query.as_deref(), out);
-    optional_text(key!("url.scheme"), known(http.scheme), out);
+    usual_text!("url.scheme", http.scheme, ["http"], out);
     if let Some(status) = http.status {
         out.integer(key!("http.response.status_code"), status.into());
     }
@@ -87,8 +135,8 @@ fn http_attributes(http: &Http, out: &mut impl Sink) {
     optional_port(key!("server.port"), http.server_port, out);
     optional_text(key!("client.address"), http.client_address.as_deref(), out);
     optional_port(key!("client.port"), http.client_port, out);
-    out.text(key!("network.protocol.name"), "http");
-    optional_text(key!("network.protocol.version"), known(http.version), out);
+    out.constant(constant!("network.protocol.name", "http"));
+    usual_text!("network.protocol.version", http.version, ["1.1"], out);
     optional_text(key!("user_agent.original"), http.user_agent.as_deref(), out);
     request_headers(&http.request_headers, out);
     optional_size(key!("http.request.body.size"), http.request_body_size, out);
@@ -115,8 +163,12 @@ fn network_attributes(local: Option<SocketAddr>, peer: SocketAddr, out: &mut imp
         out.address(key!("network.local.address"), plain(local.ip()));
         out.integer(key!("network.local.port"), local.port().into());
     }
-    out.text(key!("network.transport"), "tcp");
-    out.text(key!("network.type"), if peer_address.is_ipv4() { "ipv4" } else { "ipv6" });
+    out.constant(constant!("network.transport", "tcp"));
+    if peer_address.is_ipv4() {
+        out.constant(constant!("network.type", "ipv4"));
+    } else {
+        out.constant(constant!("network.type", "ipv6"));
+    }
 }
 
 fn wirespan_attributes(span: &Span, out: &mut impl Sink) {
@@ -162,24 +214,19 @@ pub(crate) fn saturated(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Empty is how [`Http`] says that the head which would tell was not seen.
-fn known(text: &'static str) -> Option<&'static str> {
-    (!text.is_empty()).then_some(text)
-}
-
-fn optional_text(key: Key, value: Option<&str>, out: &mut impl Sink) {
+fn optional_text<const N: usize>(key: &Key<N>, value: Option<&str>, out: &mut impl Sink) {
     if let Some(value) = value {
         out.text(key, value);
     }
 }
 
-fn optional_port(key: Key, value: Option<u16>, out: &mut impl Sink) {
+fn optional_port<const N: usize>(key: &Key<N>, value: Option<u16>, out: &mut impl Sink) {
     if let Some(value) = value {
         out.integer(key, value.into());
     }
 }
 
-fn optional_size(key: Key, value: Option<u64>, out: &mut impl Sink) {
+fn optional_size<const N: usize>(key: &Key<N>, value: Option<u64>, out: &mut impl Sink) {
     if let Some(value) = value {
         out.integer(key, saturated(value));
     }

@@ -3,9 +3,10 @@
 //! Ids are lower-case hex, 64-bit integers are strings, enums are integers, keys are camelCase. One batch is one line, an
 //! `ExportTraceServiceRequest` (the OTLP file-exporter format), its spans grouped by resource.
 
-use std::{io::Write, net::IpAddr};
+use std::net::IpAddr;
 
 use super::{
+    address::write_address,
     attributes::{
         EVIDENCE, FIRST_BYTE_EVENT, Key, LINK_FLAGS, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, Sink,
         span_attributes, span_flags, status_message,
@@ -169,19 +170,19 @@ impl JsonAttributes<'_> {
 }
 
 impl Sink for JsonAttributes<'_> {
-    fn text(&mut self, key: Key, value: &str) {
+    fn text<const N: usize>(&mut self, key: &Key<N>, value: &str) {
         self.0.extend_from_slice(key.json_text.as_bytes());
         escaped(value, self.0);
         self.0.extend_from_slice(br#""}},"#);
     }
 
-    fn integer(&mut self, key: Key, value: i64) {
+    fn integer<const N: usize>(&mut self, key: &Key<N>, value: i64) {
         self.0.extend_from_slice(key.json_integer.as_bytes());
         decimal(value, self.0);
         self.0.extend_from_slice(br#""}},"#);
     }
 
-    fn boolean(&mut self, key: Key, value: bool) {
+    fn boolean<const N: usize>(&mut self, key: &Key<N>, value: bool) {
         let value: &[u8] = if value { br#"{"boolValue":true}"# } else { br#"{"boolValue":false}"# };
         self.rare(key.name, |out| out.extend_from_slice(value));
     }
@@ -190,13 +191,9 @@ impl Sink for JsonAttributes<'_> {
         self.rare(name, |out| texts_value(values, out));
     }
 
-    fn address(&mut self, key: Key, value: IpAddr) {
+    fn address<const N: usize>(&mut self, key: &Key<N>, value: IpAddr) {
         self.0.extend_from_slice(key.json_text.as_bytes());
-        match value {
-            IpAddr::V4(address) => dotted(address.octets(), self.0),
-            // Writing to a vector cannot fail.
-            IpAddr::V6(address) => drop(write!(self.0, "{address}")),
-        }
+        write_address(value, self.0);
         self.0.extend_from_slice(br#""}},"#);
     }
 }
@@ -232,15 +229,6 @@ fn replace_last_comma(end: &[u8], out: &mut Vec<u8>) {
 
 fn decimal(number: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn dotted(octets: [u8; 4], out: &mut Vec<u8>) {
-    for (index, octet) in octets.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b'.');
-        }
-        decimal(octet, out);
-    }
 }
 
 fn hex<const N: usize>(bytes: &[u8; N], out: &mut Vec<u8>) {

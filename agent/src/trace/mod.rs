@@ -47,7 +47,6 @@ pub use counters::{Counters, Sample};
 pub use forwarded::Forwarded;
 pub use instrumented::Instrumented;
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
-pub(crate) use semantics::address_text;
 pub use settings::{Settings, TextLimits};
 pub use standing::{Figures, ProcessStanding, Standing};
 

@@ -114,15 +114,15 @@ fn convert_link(link: &Link) -> span::Link {
 struct Attributes(Vec<KeyValue>);
 
 impl Sink for Attributes {
-    fn text(&mut self, key: Key, value: &str) {
+    fn text<const N: usize>(&mut self, key: &Key<N>, value: &str) {
         self.0.push(attribute(key.name, text(value)));
     }
 
-    fn integer(&mut self, key: Key, value: i64) {
+    fn integer<const N: usize>(&mut self, key: &Key<N>, value: i64) {
         self.0.push(attribute(key.name, any_value::Value::IntValue(value)));
     }
 
-    fn boolean(&mut self, key: Key, value: bool) {
+    fn boolean<const N: usize>(&mut self, key: &Key<N>, value: bool) {
         self.0.push(attribute(key.name, any_value::Value::BoolValue(value)));
     }
 
@@ -130,7 +130,7 @@ impl Sink for Attributes {
         self.0.push(attribute(name, texts(values)));
     }
 
-    fn address(&mut self, key: Key, value: IpAddr) {
+    fn address<const N: usize>(&mut self, key: &Key<N>, value: IpAddr) {
         self.0.push(attribute(key.name, any_value::Value::StringValue(value.to_string())));
     }
 }

@@ -1,66 +1,61 @@
-//! Spans as OTLP's protobuf, written straight into bytes: the hot path of the OTLP exporter. By way of opentelemetry-proto's
-//! structs a span cost about a hundred allocations; the tests hold what is written here against them, byte by byte.
+//! Spans as OTLP's protobuf, written straight into the bytes that are sent: the hot path of the OTLP exporter. What is the same
+//! in every span is copied as one array, in which the rest is changed. The tests hold what is written here, byte by byte,
+//! against opentelemetry-proto's types.
 //!
 //! Field numbers are those of opentelemetry-proto (`trace.proto`, `common.proto`, `resource.proto`), fields in their order.
 
-use std::net::IpAddr;
-
-use prost::encoding::{encode_varint, encoded_len_varint};
-
+use super::{
+    key_value::{KeyValues, SpanAttributes},
+    wire::{
+        FIXED32, FIXED64, LENGTH, Room, VARINT, append, bytes, field_length, present, start, tag,
+        varint_length,
+    },
+};
 use crate::{
     event::ProcessFacts,
     export::{
         attributes::{
-            EVIDENCE, FIRST_BYTE_EVENT, Key, LINK_FLAGS, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, Sink,
-            span_attributes, span_flags, status_message,
+            EVIDENCE, FIRST_BYTE_EVENT, LINK_FLAGS, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, span_attributes,
+            span_flags, status_message,
         },
         resource::{self, Cache, HostResource, Value},
     },
-    trace::{
-        address_text,
-        span::{Link, Span, SpanKind, Status, Traced},
-    },
+    trace::span::{Link, Parent, Span, SpanKind, Status, Traced},
 };
 
-/// Room for an ordinary span, so that buffers grow once and not many times.
+/// Room for an ordinary span and for an ordinary resource, so that the buffer is made once and not many times.
 const SPAN_BYTES: usize = 1_024;
+const RESOURCE_BYTES: usize = 1_024;
+/// The length of a span has nearly always two bytes.
+const SPAN_WIDTH: usize = 2;
+/// What a span usually has, for a guess at how many bytes the length of all of them will have.
+const USUAL_SPAN_BYTES: usize = 700;
 
 /// Writes requests, with the resource of each process written once.
 #[derive(Debug)]
 pub struct Encoder {
     host: HostResource,
     resources: Cache<Vec<u8>>,
-    /// The span being written, whose length stands before it.
-    span: Vec<u8>,
-    /// All spans of one process.
-    spans: Vec<u8>,
 }
 
 impl Encoder {
     /// An encoder for processes of this host.
     #[must_use]
     pub fn new(host: HostResource) -> Self {
-        Self { host, resources: Cache::default(), span: Vec::new(), spans: Vec::new() }
+        Self { host, resources: Cache::default() }
     }
 
     /// One `ExportTraceServiceRequest` with all finished spans of `entries`, and how many these are.
     pub fn request<'a>(&mut self, entries: impl Iterator<Item = &'a Traced>) -> (Vec<u8>, u64) {
-        let mut out = Vec::new();
-        let mut count = 0;
-        for (facts, spans) in resource::by_process(entries) {
-            count += spans.len() as u64;
-            self.spans.clear();
-            self.spans.reserve(spans.len() * SPAN_BYTES);
-            for span in spans {
-                self.span.clear();
-                write_span(span, &mut self.span);
-                bytes(SCOPE_SPANS_SPAN, &self.span, &mut self.spans);
-            }
+        let groups = resource::by_process(entries);
+        let count: usize = groups.iter().map(|(_, spans)| spans.len()).sum();
+        let mut out = Vec::with_capacity(count * SPAN_BYTES + groups.len() * RESOURCE_BYTES);
+        for (facts, spans) in groups {
             let host = &self.host;
             let resource = self.resources.get(facts, |facts| write_resource(facts, host));
-            write_group(resource, &self.spans, &mut out);
+            write_group(resource, &spans, &mut out);
         }
-        (out, count)
+        (out, count as u64)
     }
 }
 
@@ -70,82 +65,148 @@ const RESOURCE_SPANS_SCHEMA_URL: u8 = 3;
 const SCOPE_SPANS_SPAN: u8 = 2;
 const SCOPE_SPANS_SCHEMA_URL: u8 = 3;
 
-/// Wire types (Protocol Buffers, "Encoding").
-const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
-const LENGTH: u8 = 2;
-const FIXED32: u8 = 5;
-
-/// A `ResourceSpans` with one `ScopeSpans`. `resource` is field 1 already, `spans` are the fields 2 of the scope.
-fn write_group(resource: &[u8], spans: &[u8], out: &mut Vec<u8>) {
-    let scope = scope();
-    let scope_url = field_length(SCHEMA_URL.len());
-    let scope_spans = scope.len() + spans.len() + scope_url;
-    let group = resource.len() + field_length(scope_spans) + field_length(SCHEMA_URL.len());
-    out.reserve(group + 16);
-    start(REQUEST_RESOURCE_SPANS, group, out);
+/// A `ResourceSpans` with one `ScopeSpans`. `resource` is field 1 already.
+fn write_group(resource: &[u8], spans: &[&Span], out: &mut Vec<u8>) {
+    let width = varint_length((spans.len() * USUAL_SPAN_BYTES) as u64);
+    let group = Room::leave(REQUEST_RESOURCE_SPANS, width, out);
     out.extend_from_slice(resource);
-    start(RESOURCE_SPANS_SCOPE_SPANS, scope_spans, out);
-    out.extend_from_slice(&scope);
-    out.extend_from_slice(spans);
+    let scope_spans = Room::leave(RESOURCE_SPANS_SCOPE_SPANS, width, out);
+    write_scope(out);
+    for span in spans {
+        write_span(span, out);
+    }
     bytes(SCOPE_SPANS_SCHEMA_URL, SCHEMA_URL.as_bytes(), out);
+    scope_spans.fill(out);
     bytes(RESOURCE_SPANS_SCHEMA_URL, SCHEMA_URL.as_bytes(), out);
+    group.fill(out);
 }
 
 /// The `InstrumentationScope` as field 1 of a `ScopeSpans`.
-fn scope() -> Vec<u8> {
-    let mut inside = Vec::with_capacity(32);
-    bytes(1, SCOPE_NAME.as_bytes(), &mut inside);
-    bytes(2, SCOPE_VERSION.as_bytes(), &mut inside);
-    field(1, &inside)
+fn write_scope(out: &mut Vec<u8>) {
+    start(1, field_length(SCOPE_NAME.len()) + field_length(SCOPE_VERSION.len()), out);
+    bytes(1, SCOPE_NAME.as_bytes(), out);
+    bytes(2, SCOPE_VERSION.as_bytes(), out);
 }
 
 /// The `Resource` of a process as field 1 of a `ResourceSpans`.
 fn write_resource(facts: &ProcessFacts, host: &HostResource) -> Vec<u8> {
     let mut inside = Vec::new();
-    let mut attributes = Attributes { field: 1, out: &mut inside };
+    let mut attributes = KeyValues { field: 1, out: &mut inside };
     for (key, value) in resource::attributes(facts, host) {
         match value {
-            Value::Text(text) => attributes.write_text(&key, text.as_bytes()),
-            Value::Integer(number) => attributes.write_integer(&key, number),
-            Value::Texts(texts) => attributes.write_texts(&key, &texts),
+            Value::Text(text) => attributes.text(&key, &text),
+            Value::Integer(number) => attributes.integer(&key, number),
+            Value::Texts(texts) => attributes.texts(&key, &texts),
         }
     }
-    field(1, &inside)
+    let mut out = Vec::with_capacity(field_length(inside.len()));
+    bytes(1, &inside, &mut out);
+    out
 }
 
+/// As field 2 of a `ScopeSpans`.
 fn write_span(span: &Span, out: &mut Vec<u8>) {
-    bytes(1, &span.trace.0, out);
-    bytes(2, &span.id.0, out);
+    let room = write_ids(span, out);
     present(3, span.trace_state.as_bytes(), out);
     if let Some(parent) = &span.parent {
-        bytes(4, &parent.span.0, out);
+        write_parent(parent, out);
     }
     present(5, span.name.as_bytes(), out);
-    let kind = match span.kind {
-        SpanKind::Server => 2,
-        SpanKind::Client => 3,
-    };
-    varint(6, kind, out);
-    fixed64(7, span.start, out);
-    fixed64(8, span.end, out);
-    span_attributes(span, &mut Attributes { field: 9, out });
+    write_kind_and_times(span, out);
+    span_attributes(span, &mut SpanAttributes(out));
     if let Some(at) = span.first_response_byte {
         write_event(at, out);
     }
     for link in &span.links {
         write_link(link, out);
     }
-    write_status(span, out);
-    key(16, FIXED32, out);
-    out.extend_from_slice(&span_flags(span).to_le_bytes());
+    write_end(span, out);
+    room.fill(out);
 }
 
+/// The beginning of a span, whose length is still to be written.
+#[inline]
+fn write_ids(span: &Span, out: &mut Vec<u8>) -> Room {
+    const TRACE: usize = 1 + SPAN_WIDTH + 2;
+    const ID: usize = TRACE + 16 + 2;
+    const BEGINNING: [u8; ID + 8] = {
+        let mut all = [0; ID + 8];
+        all[0] = tag(SCOPE_SPANS_SPAN, LENGTH);
+        all[TRACE - 2] = tag(1, LENGTH);
+        all[TRACE - 1] = 16;
+        all[ID - 2] = tag(2, LENGTH);
+        all[ID - 1] = 8;
+        all
+    };
+    let room = Room::at(out.len() + 1, SPAN_WIDTH);
+    let beginning = append(&BEGINNING, out);
+    beginning[TRACE..TRACE + 16].copy_from_slice(&span.trace.0);
+    beginning[ID..].copy_from_slice(&span.id.0);
+    room
+}
+
+#[inline]
+fn write_parent(parent: &Parent, out: &mut Vec<u8>) {
+    let field = append(&[tag(4, LENGTH), 8, 0, 0, 0, 0, 0, 0, 0, 0], out);
+    field[2..].copy_from_slice(&parent.span.0);
+}
+
+#[inline]
+fn write_kind_and_times(span: &Span, out: &mut Vec<u8>) {
+    const FIELDS: [u8; 20] = {
+        let mut all = [0; 20];
+        all[0] = tag(6, VARINT);
+        all[2] = tag(7, FIXED64);
+        all[11] = tag(8, FIXED64);
+        all
+    };
+    let kind = match span.kind {
+        SpanKind::Server => 2,
+        SpanKind::Client => 3,
+    };
+    if span.start == 0 || span.end == 0 {
+        return write_kind_and_times_but_zeros(kind, span, out);
+    }
+    let fields = append(&FIELDS, out);
+    fields[1] = kind;
+    fields[3..11].copy_from_slice(&span.start.to_le_bytes());
+    fields[12..].copy_from_slice(&span.end.to_le_bytes());
+}
+
+/// A time of 0 is protobuf's default and left out.
+#[cold]
+fn write_kind_and_times_but_zeros(kind: u8, span: &Span, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[tag(6, VARINT), kind]);
+    for (field, time) in [(7, span.start), (8, span.end)] {
+        if time != 0 {
+            out.push(tag(field, FIXED64));
+            out.extend_from_slice(&time.to_le_bytes());
+        }
+    }
+}
+
+#[inline]
 fn write_event(at: u64, out: &mut Vec<u8>) {
-    // A time of 0 is protobuf's default and left out.
-    let time = if at == 0 { 0 } else { 1 + size_of::<u64>() };
-    start(11, time + field_length(FIRST_BYTE_EVENT.len()), out);
-    fixed64(1, at, out);
+    const NAME: usize = 2 + 9 + 2;
+    const EVENT: [u8; NAME + FIRST_BYTE_EVENT.len()] = {
+        let mut all = [0; NAME + FIRST_BYTE_EVENT.len()];
+        all[0] = tag(11, LENGTH);
+        all[1] = (all.len() - 2) as u8;
+        all[2] = tag(1, FIXED64);
+        all[NAME - 2] = tag(2, LENGTH);
+        all[NAME - 1] = FIRST_BYTE_EVENT.len() as u8;
+        all.split_at_mut(NAME).1.copy_from_slice(FIRST_BYTE_EVENT.as_bytes());
+        all
+    };
+    if at == 0 {
+        return write_event_without_time(out);
+    }
+    append(&EVENT, out)[3..11].copy_from_slice(&at.to_le_bytes());
+}
+
+#[cold]
+fn write_event_without_time(out: &mut Vec<u8>) {
+    start(11, field_length(FIRST_BYTE_EVENT.len()), out);
     bytes(2, FIRST_BYTE_EVENT.as_bytes(), out);
 }
 
@@ -153,230 +214,33 @@ fn write_link(link: &Link, out: &mut Vec<u8>) {
     let mut inside = Vec::with_capacity(96);
     bytes(1, &link.trace.0, &mut inside);
     bytes(2, &link.span.0, &mut inside);
-    Attributes { field: 4, out: &mut inside }.text(EVIDENCE, link.evidence.name());
-    key(6, FIXED32, &mut inside);
+    KeyValues { field: 4, out: &mut inside }.text(EVIDENCE.name, link.evidence.name());
+    inside.push(tag(6, FIXED32));
     inside.extend_from_slice(&LINK_FLAGS.to_le_bytes());
     bytes(13, &inside, out);
 }
 
-fn write_status(span: &Span, out: &mut Vec<u8>) {
-    let message = status_message(span).as_bytes();
-    let message_length = if message.is_empty() { 0 } else { field_length(message.len()) };
-    let code_length = if span.status == Status::Error { 2 } else { 0 };
-    start(15, message_length + code_length, out);
-    present(2, message, out);
+/// Status and flags.
+#[inline]
+fn write_end(span: &Span, out: &mut Vec<u8>) {
+    // The key of field 16 has two bytes.
+    const END: [u8; 8] = [tag(15, LENGTH), 0, FIXED32 | 0x80, 16 >> 4, 0, 0, 0, 0];
     if span.status == Status::Error {
-        varint(3, 2, out);
+        write_error(status_message(span).as_bytes(), out);
+        out.extend_from_slice(&END[2..]);
+    } else {
+        out.extend_from_slice(&END);
+    }
+    if let Some(flags) = out.last_chunk_mut() {
+        *flags = span_flags(span).to_le_bytes();
     }
 }
 
-/// Writes each attribute as a `KeyValue` in this field.
-struct Attributes<'a> {
-    field: u8,
-    out: &'a mut Vec<u8>,
-}
-
-impl Attributes<'_> {
-    /// Begins a `KeyValue` whose `AnyValue` has `value` bytes.
-    fn begin(&mut self, name: &str, value: usize) {
-        let length = field_length(name.len()) + field_length(value);
-        self.out.reserve(field_length(length));
-        match (one_byte(length), one_byte(name.len()), one_byte(value)) {
-            // Nearly all: then every length has one byte.
-            (Some(length), Some(name_length), Some(value)) => {
-                self.out.extend_from_slice(&[tag(self.field, LENGTH), length, tag(1, LENGTH), name_length]);
-                self.out.extend_from_slice(name.as_bytes());
-                self.out.extend_from_slice(&[tag(2, LENGTH), value]);
-            }
-            _ => {
-                start(self.field, length, self.out);
-                bytes(1, name.as_bytes(), self.out);
-                start(2, value, self.out);
-            }
-        }
-    }
-
-    fn write_text(&mut self, name: &str, value: &[u8]) {
-        self.begin(name, field_length(value.len()));
-        bytes(1, value, self.out);
-    }
-
-    fn write_integer(&mut self, name: &str, value: i64) {
-        let value = value.cast_unsigned();
-        self.begin(name, 1 + varint_length(value));
-        key(3, VARINT, self.out);
-        write_varint(value, self.out);
-    }
-
-    fn write_texts(&mut self, name: &str, values: &[impl AsRef<str>]) {
-        let mut array = Vec::new();
-        for value in values {
-            let value = value.as_ref().as_bytes();
-            start(1, field_length(value.len()), &mut array);
-            bytes(1, value, &mut array);
-        }
-        self.begin(name, field_length(array.len()));
-        bytes(5, &array, self.out);
-    }
-}
-
-impl Sink for Attributes<'_> {
-    fn text(&mut self, key: Key, value: &str) {
-        self.write_text(key.name, value.as_bytes());
-    }
-
-    fn integer(&mut self, key: Key, value: i64) {
-        self.write_integer(key.name, value);
-    }
-
-    fn boolean(&mut self, name: Key, value: bool) {
-        self.begin(name.name, 2);
-        key(2, VARINT, self.out);
-        self.out.push(u8::from(value));
-    }
-
-    fn texts(&mut self, name: &str, values: &[&str]) {
-        self.write_texts(name, values);
-    }
-
-    fn address(&mut self, key: Key, value: IpAddr) {
-        self.write_text(key.name, address_text(value).as_bytes());
-    }
-}
-
-/// Keys and most lengths have one byte, for which prost's loop is slow.
-#[inline]
-fn write_varint(value: u64, out: &mut Vec<u8>) {
-    match u8::try_from(value) {
-        Ok(byte @ 0..=0x7f) => out.push(byte),
-        _ => encode_varint(value, out),
-    }
-}
-
-#[inline]
-const fn varint_length(value: u64) -> usize {
-    if value < 0x80 { 1 } else { encoded_len_varint(value) }
-}
-
-/// A length as a varint of one byte, if it is one.
-#[inline]
-fn one_byte(length: usize) -> Option<u8> {
-    u8::try_from(length).ok().filter(|byte| *byte < 0x80)
-}
-
-/// The key of a field up to 15 has one byte.
-#[inline]
-const fn tag(field: u8, wire_type: u8) -> u8 {
-    field << 3 | wire_type
-}
-
-#[inline]
-fn key(field: u8, wire_type: u8, out: &mut Vec<u8>) {
-    write_varint(u64::from(field) << 3 | u64::from(wire_type), out);
-}
-
-/// Begins a field of `length` bytes.
-#[inline]
-fn start(field: u8, length: usize, out: &mut Vec<u8>) {
-    key(field, LENGTH, out);
-    write_varint(length as u64, out);
-}
-
-/// A text, bytes or message field.
-#[inline]
-fn bytes(field: u8, value: &[u8], out: &mut Vec<u8>) {
-    start(field, value.len(), out);
-    out.extend_from_slice(value);
-}
-
-/// A text that is empty is protobuf's default and left out.
-fn present(field: u8, value: &[u8], out: &mut Vec<u8>) {
-    if !value.is_empty() {
-        bytes(field, value, out);
-    }
-}
-
-fn field(number: u8, value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field_length(value.len()));
-    bytes(number, value, &mut out);
-    out
-}
-
-/// A number that is 0 is protobuf's default and left out.
-fn fixed64(field: u8, value: u64, out: &mut Vec<u8>) {
-    if value != 0 {
-        key(field, FIXED64, out);
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-}
-
-fn varint(field: u8, value: u64, out: &mut Vec<u8>) {
-    key(field, VARINT, out);
-    write_varint(value, out);
-}
-
-/// Bytes of a field (numbers up to 15) with `length` bytes inside.
-#[inline]
-const fn field_length(length: usize) -> usize {
-    1 + varint_length(length as u64) + length
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use prost::Message as _;
-
-    use super::*;
-    use crate::{export::otlp::convert::Converter, pipeline::samples};
-
-    fn host() -> HostResource {
-        HostResource { name: Some("node".into()), id: None, attributes: vec![("team".into(), "a".into())] }
-    }
-
-    /// What is written must be, byte by byte, what opentelemetry-proto's own types make of the same spans.
-    fn assert_same(entries: &[Traced]) {
-        let (written, count) = Encoder::new(host()).request(entries.iter());
-        let expected = Converter::new(host()).request(entries.iter());
-        assert_eq!(written, expected.encode_to_vec());
-        let spans = expected.resource_spans.iter().flat_map(|all| &all.scope_spans);
-        assert_eq!(spans.map(|scope| scope.spans.len() as u64).sum::<u64>(), count);
-    }
-
-    #[test]
-    fn requests_are_those_of_opentelemetry_proto() {
-        let all: Vec<_> = samples::variety().into_iter().map(|span| Traced::Span(Box::new(span))).collect();
-        for one in &all {
-            assert_same(std::slice::from_ref(one));
-        }
-        assert_same(&all);
-        assert_same(&[samples::open()]);
-        assert_same(&[]);
-    }
-
-    #[test]
-    fn an_encoder_can_be_used_again() {
-        let mut encoder = Encoder::new(host());
-        let entries = [Traced::Span(Box::new(samples::client_span()))];
-        let first = encoder.request(entries.iter());
-        assert_eq!(encoder.request(entries.iter()), first);
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_and_number_survives(
-            text in any::<String>(), times in any::<[u64; 3]>(), size in any::<u64>(), status in any::<u16>(),
-        ) {
-            let mut span = samples::client_span();
-            span.name = text.clone().into();
-            span.trace_state.clone_from(&text);
-            [span.start, span.end, span.missing_bytes] = times;
-            span.first_response_byte = Some(times[0]);
-            let http = span.http.as_mut().unwrap();
-            http.path = Some(text.as_str().into());
-            http.response_body_size = Some(size);
-            http.status = Some(status);
-            span.error = Some(text);
-            assert_same(&[Traced::Span(Box::new(span))]);
-        }
-    }
+/// A status of an error.
+fn write_error(message: &[u8], out: &mut Vec<u8>) {
+    const CODE: [u8; 2] = [tag(3, VARINT), 2];
+    let message_length = if message.is_empty() { 0 } else { field_length(message.len()) };
+    start(15, message_length + CODE.len(), out);
+    present(2, message, out);
+    out.extend_from_slice(&CODE);
 }

@@ -10,9 +10,11 @@ pub(crate) mod convert;
 mod encode;
 mod grpc;
 mod http;
+pub(crate) mod key_value;
 pub mod retry;
 pub mod settings;
 mod transport;
+mod wire;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -252,6 +254,8 @@ impl Health {
 
 #[cfg(test)]
 mod collector;
+#[cfg(test)]
+mod encode_tests;
 #[cfg(test)]
 mod raw_tests;
 #[cfg(test)]
