@@ -1,28 +1,17 @@
-//! Time and memory that a span costs, from event to OTLP bytes; `cargo xtask bench pipeline` runs it, once for each size, and
-//! makes a table. CPU time of the one thread, so that other load on the machine disturbs less.
+//! What a span costs, from event to encoded bytes; `cargo xtask bench pipeline` runs it, once for each row of a table: under
+//! valgrind, which counts instructions, or for time and memory. Time is CPU time of the one thread, so that other load on
+//! the machine disturbs less.
 
 mod replay;
 
 use clap::Parser as _;
-use nix::time::{ClockId, clock_gettime};
 
-use self::replay::{Meter, Options, Replay};
-
-/// Nanoseconds of CPU time of this thread.
-struct CpuTime;
-
-impl Meter for CpuTime {
-    type Reading = i64;
-    fn read(&self) -> i64 {
-        let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has a clock");
-        time.tv_sec() * 1_000_000_000 + time.tv_nsec()
-    }
-}
+use self::replay::{Options, Replay};
 
 fn main() {
     let mut replay = Replay::new(Options::parse());
     let generator = memory("VmRSS:");
-    let measured = replay.run(&CpuTime);
+    let measured = replay.run();
     let report = serde_json::json!({
         "spans": measured.spans,
         "engine_ns": measured.all - measured.encoding,

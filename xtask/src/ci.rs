@@ -1,10 +1,11 @@
-//! `cargo xtask ci`: the gate. Format, dependencies, lints and documentation first, because they are quick to fail; then every test.
+//! `cargo xtask ci`: the gate. Format, dependencies, lints and documentation first, because they are quick to fail; then what a
+//! span costs, and every test.
 
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::{setup, sh, test};
+use crate::{bench::pipeline, setup, sh, test};
 
 /// The crates of this host; agent-ebpf is another target's and is only formatted.
 const HOST: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
@@ -17,9 +18,12 @@ pub(crate) fn run() -> Result<ExitCode> {
     step("dependencies", &["deny", "--offline", "check", "licenses", "bans", "sources"])?;
     step("clippy", &[&["clippy"], &HOST[..], &["--all-targets", "--", "-D", "warnings"]].concat())?;
     step("documentation", &[&["doc"], &HOST[..], &["--no-deps", "--document-private-items"]].concat())?;
-    let code = test::run(&test::Arguments::default())?;
+    println!("ci: instructions per span");
+    let cost = pipeline::check()?;
+    let tests = test::run(&test::Arguments::default())?;
     println!("ci: {} s", started.elapsed().as_secs());
-    Ok(code)
+    // Whoever made a span dearer still learns what else is wrong.
+    Ok(if tests == ExitCode::SUCCESS { cost } else { tests })
 }
 
 fn step(name: &str, arguments: &[&str]) -> Result<()> {

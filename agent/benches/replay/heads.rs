@@ -1,17 +1,67 @@
-//! The bytes of messages, as load generators, browsers and programs write them.
+//! The bytes of calls: messages as load generators, browsers and programs write them.
 
 use std::io::Write as _;
+
+/// What a call moves.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bytes {
+    PlainRequest,
+    TwoPlainRequests,
+    PlainResponse,
+    BrowserRequest,
+    BrowserHead(&'static str, &'static str),
+    BrowserPage,
+    Chunk,
+    LastChunk,
+    Body(usize),
+    CallRequest,
+    CallResponse,
+}
+
+impl Bytes {
+    /// Requests that begin in the call.
+    pub(super) const fn requests(self) -> u64 {
+        match self {
+            Self::TwoPlainRequests => 2,
+            Self::PlainRequest | Self::BrowserRequest | Self::CallRequest => 1,
+            _ => 0,
+        }
+    }
+
+    /// Appends the bytes; `number` is that of the last request in them.
+    pub(super) fn write(self, number: u64, out: &mut Vec<u8>) {
+        match self {
+            Self::PlainRequest => plain_request(number, out),
+            Self::TwoPlainRequests => {
+                plain_request(number - 1, out);
+                plain_request(number, out);
+            }
+            Self::PlainResponse => plain_response(out),
+            Self::BrowserRequest => browser_request(number, out),
+            Self::BrowserHead(status, framing) => browser_head(status, framing, out),
+            Self::BrowserPage => {
+                browser_head("200 OK", "Content-Length: 1200\r\n", out);
+                filler(1_200, out);
+            }
+            Self::Chunk => chunk(1_400, out),
+            Self::LastChunk => out.extend_from_slice(b"0\r\n\r\n"),
+            Self::Body(length) => filler(length, out),
+            Self::CallRequest => call(number, out),
+            Self::CallResponse => call_response(out),
+        }
+    }
+}
 
 /// Writes into memory, which cannot fail.
 macro_rules! put {
     ($out:expr, $($what:tt)*) => { write!($out, $($what)*).expect("memory takes it") };
 }
 
-pub(super) fn plain_request(number: u64, out: &mut Vec<u8>) {
+fn plain_request(number: u64, out: &mut Vec<u8>) {
     put!(out, "GET /hello/{number} HTTP/1.1\r\nHost: 127.0.0.1:26990\r\n\r\n");
 }
 
-pub(super) fn plain_response(out: &mut Vec<u8>) {
+fn plain_response(out: &mut Vec<u8>) {
     put!(
         out,
         "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 02:41:27 GMT\r\nContent-Type: text/plain\r\n\
@@ -19,7 +69,7 @@ pub(super) fn plain_response(out: &mut Vec<u8>) {
     );
 }
 
-pub(super) fn browser_request(number: u64, out: &mut Vec<u8>) {
+fn browser_request(number: u64, out: &mut Vec<u8>) {
     put!(
         out,
         "GET /shop/items/{number}?page={}&sort=price&session={number:016x} HTTP/1.1\r\nHost: shop.example.com\r\n\
@@ -35,7 +85,7 @@ pub(super) fn browser_request(number: u64, out: &mut Vec<u8>) {
 }
 
 /// The head of a browser's response; `framing` is the field that says where the body ends, with its line's end.
-pub(super) fn browser_head(status: &str, framing: &str, out: &mut Vec<u8>) {
+fn browser_head(status: &str, framing: &str, out: &mut Vec<u8>) {
     put!(
         out,
         "HTTP/1.1 {status}\r\nServer: nginx\r\nDate: Sat, 21 Nov 2026 02:41:27 GMT\r\nContent-Type: text/html; \
@@ -45,17 +95,17 @@ pub(super) fn browser_head(status: &str, framing: &str, out: &mut Vec<u8>) {
     );
 }
 
-pub(super) fn chunk(length: usize, out: &mut Vec<u8>) {
+fn chunk(length: usize, out: &mut Vec<u8>) {
     put!(out, "{length:x}\r\n");
     filler(length, out);
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn filler(length: usize, out: &mut Vec<u8>) {
+fn filler(length: usize, out: &mut Vec<u8>) {
     out.resize(out.len() + length, b'x');
 }
 
-pub(super) fn call(number: u64, out: &mut Vec<u8>) {
+fn call(number: u64, out: &mut Vec<u8>) {
     put!(
         out,
         "POST /api/v2/orders/{number}/lines HTTP/1.1\r\nHost: orders.internal:8080\r\nUser-Agent: okhttp/4.12.0\r\n\
@@ -64,7 +114,7 @@ pub(super) fn call(number: u64, out: &mut Vec<u8>) {
     filler(200, out);
 }
 
-pub(super) fn call_response(out: &mut Vec<u8>) {
+fn call_response(out: &mut Vec<u8>) {
     put!(
         out,
         "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 350\r\n\

@@ -1,8 +1,9 @@
 //! Generated traffic: the events that a kernel would give of programs with many connections, a round at a time.
 //!
 //! 32 threads of each program are at work at once, in random order, each on a connection of its own; a thread that is done
-//! takes any other connection. Of 100 exchanges one loses a call, and one is the last of its connection; of 50 plain ones one
-//! is two pipelined requests.
+//! takes any other connection. Of 100 exchanges one loses a call, and of as many as `lifetime` says one is the last of its
+//! connection; of 50 plain ones one is two pipelined requests. After a lost call nobody can tell which response is whose on a
+//! connection that pipelines, until it was idle: such a connection is left alone for a while, as a client's pool does.
 
 use std::{net::SocketAddr, ops::Range, sync::Arc};
 
@@ -11,7 +12,7 @@ use wirespan::event::{
     Timestamp, Transfer,
 };
 
-use super::heads;
+use super::exchanges::{Call, KINDS, Kind, Mix, exchange};
 
 /// Threads at work at once.
 const WORKERS: usize = 32;
@@ -22,36 +23,12 @@ const CAPTURED_END: usize = 16;
 
 const TICK: u64 = 100_000_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Mix {
-    /// A server, and requests with the shortest of heads
-    Plain,
-    /// A server, and requests and responses as browsers and sites write them: chunked, long, short, without a body
-    Browser,
-    /// A client, seen from its side
-    Client,
-    /// A server that makes a call for each request
-    Gateway,
-    /// All of them in turn
-    Mixed,
-}
+/// How long a connection is left alone that pipelines and lost a call: longer than the 100 ms after which a request may begin
+/// anew.
+const REST: u64 = 150_000_000;
 
-/// What a slot, that is one connection or a gateway's two, does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Plain,
-    Browser,
-    Client,
-    Gateway,
-}
-
-const KINDS: [Kind; 4] = [Kind::Plain, Kind::Browser, Kind::Client, Kind::Gateway];
-
-impl Kind {
-    const fn pid(self) -> u32 {
-        1_000 * (self as u32 + 1)
-    }
-}
+/// How often: the first request after a rest shows the loss, the next one is read.
+const RESTS: u32 = 2;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Connection {
@@ -64,8 +41,42 @@ struct Connection {
 struct Slot {
     kind: Kind,
     busy: bool,
+    /// It has pipelined since it was opened.
+    pipelined: bool,
+    /// So many exchanges, the running one included, are followed by a rest.
+    rests: u32,
+    /// Until when it is left alone.
+    rests_until: u64,
     /// The second one is a gateway's call.
     connections: [Connection; 2],
+}
+
+impl Slot {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            busy: false,
+            pipelined: false,
+            rests: 0,
+            rests_until: 0,
+            connections: Default::default(),
+        }
+    }
+
+    /// An exchange of these calls begins.
+    fn plan_rests(&mut self, calls: &[Call]) {
+        let pipelines = calls.iter().any(|call| call.bytes.requests() > 1);
+        self.pipelined |= pipelines;
+        let loses = self.pipelined && calls.iter().any(|call| call.lost);
+        // Order is proven by one request alone.
+        if loses || (pipelines && self.rests > 0) {
+            self.rests = RESTS;
+        }
+    }
+
+    const fn is_free(&self, at: u64) -> bool {
+        !self.busy && self.rests_until <= at
+    }
 }
 
 /// A thread's work: the calls that remain of an exchange, the last one first.
@@ -73,29 +84,6 @@ struct Slot {
 struct Work {
     slot: usize,
     calls: Vec<Call>,
-}
-
-#[derive(Debug)]
-struct Call {
-    connection: usize,
-    direction: Direction,
-    bytes: Bytes,
-    lost: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Bytes {
-    PlainRequest,
-    TwoPlainRequests,
-    PlainResponse,
-    BrowserRequest,
-    BrowserHead(&'static str, &'static str),
-    BrowserPage,
-    Chunk,
-    LastChunk,
-    Body(usize),
-    CallRequest,
-    CallResponse,
 }
 
 #[derive(Debug)]
@@ -136,13 +124,14 @@ pub(super) struct Traffic {
     random: u64,
     at: u64,
     step: u64,
+    lifetime: usize,
     next_tick: u64,
     cookies: u64,
     requests: u64,
 }
 
 impl Traffic {
-    pub(super) fn new(mix: Mix, connections: usize, step: u64) -> Self {
+    pub(super) fn new(mix: Mix, connections: usize, step: u64, lifetime: usize) -> Self {
         let mut traffic = Self {
             slots: Vec::with_capacity(connections),
             workers: Vec::new(),
@@ -154,25 +143,20 @@ impl Traffic {
             random: 0x9e37_79b9_7f4a_7c15,
             at: 1_000_000,
             step,
+            lifetime,
             next_tick: 0,
             cookies: 0,
             requests: 0,
         };
         let mut left = connections;
         for index in 0.. {
-            let kind = match mix {
-                Mix::Plain => Kind::Plain,
-                Mix::Browser => Kind::Browser,
-                Mix::Client => Kind::Client,
-                Mix::Gateway => Kind::Gateway,
-                Mix::Mixed => KINDS[index % KINDS.len()],
-            };
+            let kind = mix.kind(index);
             let needed = if kind == Kind::Gateway { 2 } else { 1 };
             if left < needed {
                 break;
             }
             left -= needed;
-            traffic.slots.push(Slot { kind, busy: false, connections: Default::default() });
+            traffic.slots.push(Slot::new(kind));
         }
         traffic.unvisited = traffic.slots.len();
         // With fewer connections than threads the others have nothing to do.
@@ -202,6 +186,11 @@ impl Traffic {
     /// Requests generated so far.
     pub(super) const fn spans(&self) -> u64 {
         self.requests
+    }
+
+    /// Event time of the last event.
+    pub(super) const fn at(&self) -> u64 {
+        self.at
     }
 
     /// The events of the round.
@@ -240,9 +229,12 @@ impl Traffic {
                 if self.workers[worker].calls.is_empty() {
                     self.end(worker);
                 }
-            } else {
-                self.begin(worker);
+            } else if let Some(slot) = self.free_slot() {
+                self.begin(worker, slot);
                 begun += 1;
+            } else {
+                // All are at work or left alone.
+                self.at += self.step;
             }
             if self.at >= self.next_tick {
                 self.next_tick = self.at + TICK;
@@ -251,84 +243,53 @@ impl Traffic {
         }
     }
 
-    fn begin(&mut self, worker: usize) {
-        let slot = self.free_slot();
+    fn begin(&mut self, worker: usize, slot: usize) {
         self.slots[slot].busy = true;
         for connection in 0..self.connections(slot) {
             if self.slots[slot].connections[connection].cookie == 0 {
                 self.open(worker, slot, connection);
             }
         }
-        let mut calls = self.exchange(self.slots[slot].kind);
+        let kind = self.slots[slot].kind;
+        let mut calls = exchange(kind, |bound| self.below(bound));
         if self.below(100) == 0 {
             let lost = self.below(calls.len());
             calls[lost].lost = true;
         }
+        self.slots[slot].plan_rests(&calls);
         calls.reverse();
         self.workers[worker] = Work { slot, calls };
     }
 
     fn end(&mut self, worker: usize) {
-        let slot = self.workers[worker].slot;
-        self.slots[slot].busy = false;
-        if self.below(100) == 0 {
-            for connection in 0..self.connections(slot) {
-                self.close(slot, connection);
+        let index = self.workers[worker].slot;
+        let slot = &mut self.slots[index];
+        slot.busy = false;
+        if slot.rests > 0 {
+            slot.rests -= 1;
+            slot.rests_until = self.at + REST;
+        }
+        if self.below(self.lifetime) == 0 {
+            for connection in 0..self.connections(index) {
+                self.close(index, connection);
             }
+            self.slots[index] = Slot::new(self.slots[index].kind);
         }
     }
 
-    fn free_slot(&mut self) -> usize {
+    fn free_slot(&mut self) -> Option<usize> {
         if self.unvisited > 0 {
             self.unvisited -= 1;
-            return self.unvisited;
+            return Some(self.unvisited);
         }
-        let mut slot = self.below(self.slots.len());
-        while self.slots[slot].busy {
-            slot = (slot + 1) % self.slots.len();
-        }
-        slot
+        let first = self.below(self.slots.len());
+        let (before, after) = self.slots.split_at(first);
+        let found = after.iter().chain(before).position(|slot| slot.is_free(self.at))?;
+        Some((first + found) % self.slots.len())
     }
 
     fn connections(&self, slot: usize) -> usize {
         if self.slots[slot].kind == Kind::Gateway { 2 } else { 1 }
-    }
-
-    /// The calls of one exchange, in order.
-    fn exchange(&mut self, kind: Kind) -> Vec<Call> {
-        use Bytes::*;
-        use Direction::{In, Out};
-        let calls: &[(usize, Direction, Bytes)] = match kind {
-            Kind::Plain if self.below(50) == 0 => {
-                &[(0, In, TwoPlainRequests), (0, Out, PlainResponse), (0, Out, PlainResponse)]
-            }
-            Kind::Plain => &[(0, In, PlainRequest), (0, Out, PlainResponse)],
-            Kind::Browser => match self.below(4) {
-                0 => &[
-                    (0, In, BrowserRequest),
-                    (0, Out, BrowserHead("200 OK", "Transfer-Encoding: chunked\r\n")),
-                    (0, Out, Chunk),
-                    (0, Out, Chunk),
-                    (0, Out, LastChunk),
-                ],
-                1 => &[
-                    (0, In, BrowserRequest),
-                    (0, Out, BrowserHead("200 OK", "Content-Length: 20000\r\n")),
-                    (0, Out, Body(20_000)),
-                ],
-                2 => &[(0, In, BrowserRequest), (0, Out, BrowserHead("304 Not Modified", ""))],
-                _ => &[(0, In, BrowserRequest), (0, Out, BrowserPage)],
-            },
-            Kind::Client => &[(0, Out, CallRequest), (0, In, CallResponse)],
-            Kind::Gateway => &[
-                (0, In, PlainRequest),
-                (1, Out, CallRequest),
-                (1, In, CallResponse),
-                (0, Out, PlainResponse),
-            ],
-        };
-        let call = |&(connection, direction, bytes)| Call { connection, direction, bytes, lost: false };
-        calls.iter().map(call).collect()
     }
 
     fn open(&mut self, worker: usize, slot: usize, connection: usize) {
@@ -342,7 +303,7 @@ impl Traffic {
         self.records.push(Record::Opened(Opened {
             at: Timestamp(self.at),
             connection: ConnectionId(number),
-            thread: thread(kind, worker),
+            thread: kind.thread(worker),
             local: ours,
             peer: theirs,
             network_namespace: 1,
@@ -370,7 +331,8 @@ impl Traffic {
         let slot = self.workers[worker].slot;
         let kind = self.slots[slot].kind;
         let start = self.bytes.len();
-        self.write(call.bytes);
+        self.requests += call.bytes.requests();
+        call.bytes.write(self.requests, &mut self.bytes);
         let length = self.bytes.len() - start;
         let connection = &mut self.slots[slot].connections[call.connection];
         let direction = call.direction.index();
@@ -406,42 +368,13 @@ impl Traffic {
             direction: call.direction,
             position,
             length: u32::try_from(length).expect("no call is that long"),
-            thread: thread(kind, worker),
+            thread: kind.thread(worker),
             head,
             tail,
             last_input: if call.direction == Direction::Out { *last_input } else { None },
             dropped: connection.dropped[direction],
             process_drops: self.process_drops[kind as usize],
         }));
-    }
-
-    fn write(&mut self, bytes: Bytes) {
-        let requests = match bytes {
-            Bytes::TwoPlainRequests => 2,
-            Bytes::PlainRequest | Bytes::BrowserRequest | Bytes::CallRequest => 1,
-            _ => 0,
-        };
-        self.requests += requests;
-        let (number, out) = (self.requests, &mut self.bytes);
-        match bytes {
-            Bytes::PlainRequest => heads::plain_request(number, out),
-            Bytes::TwoPlainRequests => {
-                heads::plain_request(number - 1, out);
-                heads::plain_request(number, out);
-            }
-            Bytes::PlainResponse => heads::plain_response(out),
-            Bytes::BrowserRequest => heads::browser_request(number, out),
-            Bytes::BrowserHead(status, framing) => heads::browser_head(status, framing, out),
-            Bytes::BrowserPage => {
-                heads::browser_head("200 OK", "Content-Length: 1200\r\n", out);
-                heads::filler(1_200, out);
-            }
-            Bytes::Chunk => heads::chunk(1_400, out),
-            Bytes::LastChunk => out.extend_from_slice(b"0\r\n\r\n"),
-            Bytes::Body(length) => heads::filler(length, out),
-            Bytes::CallRequest => heads::call(number, out),
-            Bytes::CallResponse => heads::call_response(out),
-        }
     }
 
     /// A number below `bound`, of a generator (xorshift) that says the same in every run.
@@ -451,8 +384,4 @@ impl Traffic {
         self.random ^= self.random << 17;
         ((self.random >> 32) as usize) % bound
     }
-}
-
-const fn thread(kind: Kind, worker: usize) -> Thread {
-    Thread { pid: kind.pid(), tid: kind.pid() + 1 + worker as u32 }
 }

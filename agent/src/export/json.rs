@@ -20,19 +20,21 @@ use crate::{
 
 /// Writes batches as lines.
 #[derive(Debug)]
-pub(crate) struct LineWriter {
+pub struct LineWriter {
     host: HostResource,
     /// What stands before the spans of a process: resource and scope.
     heads: Cache<Vec<u8>>,
 }
 
 impl LineWriter {
-    pub(crate) fn new(host: HostResource) -> Self {
+    /// A writer for processes of this host.
+    #[must_use]
+    pub fn new(host: HostResource) -> Self {
         Self { host, heads: Cache::default() }
     }
 
     /// Appends one line with the finished spans of `entries`, nothing if there are none. Returns their number.
-    pub(crate) fn line(&mut self, entries: &[Traced], out: &mut Vec<u8>) -> u64 {
+    pub fn line(&mut self, entries: &[Traced], out: &mut Vec<u8>) -> u64 {
         let groups = resource::by_process(entries.iter());
         if groups.is_empty() {
             return 0;

@@ -32,6 +32,7 @@ use self::{
 };
 pub use self::{
     feed::{DropReason, ExporterSummary},
+    json::LineWriter,
     resource::HostResource,
 };
 use crate::pipeline::queue::Batch;

@@ -95,6 +95,9 @@ impl Engine {
     }
 
     /// Takes one event.
+    ///
+    /// This function and those of parser and tracer that it calls are never inlined, so that `bench pipeline` finds them.
+    #[inline(never)]
     pub fn feed(&mut self, event: &Event<'_>) {
         self.settle(event);
         self.tally.count(event);

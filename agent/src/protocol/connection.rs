@@ -65,6 +65,7 @@ impl Connection {
     }
 
     /// One call moved bytes.
+    #[inline(never)]
     pub fn transfer(&mut self, transfer: &Transfer<'_>, out: &mut Output) {
         let direction = transfer.direction;
         let sequencer = &mut self.sequencers[direction.index()];
@@ -131,6 +132,7 @@ impl Connection {
     }
 
     /// A FIN passed in `direction`, after `position`.
+    #[inline(never)]
     pub fn half_closed(&mut self, at: Timestamp, direction: Direction, position: u64, out: &mut Output) {
         self.last_activity = self.last_activity.max(at);
         if self.opaque {
@@ -142,6 +144,7 @@ impl Connection {
 
     /// The program has let go: ends its exchanges. What moved before is told; TCP may still be at work, and [`Connection::closed`]
     /// follows with its counts.
+    #[inline(never)]
     pub fn local_closed(&mut self, closed: &LocalClosed, out: &mut Output) {
         self.last_activity = self.last_activity.max(closed.at);
         self.expire(None, out);
@@ -160,6 +163,7 @@ impl Connection {
     }
 
     /// The connection is gone: ends its exchanges and balances its ledger.
+    #[inline(never)]
     pub fn closed(&mut self, closed: &Closed, out: &mut Output) -> Ledger {
         for direction in Direction::BOTH {
             self.sequencers[direction.index()].note_dropped(closed.dropped[direction.index()]);
@@ -208,6 +212,7 @@ impl Connection {
     }
 
     /// Event time has reached `at`. Needed only while [`Connection::needs_tick`].
+    #[inline(never)]
     pub fn tick(&mut self, at: Timestamp, out: &mut Output) {
         if self.needs_tick() {
             self.expire(Some(at), out);
@@ -221,6 +226,7 @@ impl Connection {
     }
 
     /// The agent stops or needs the memory: open exchanges end as unfinished.
+    #[inline(never)]
     pub fn finish(&mut self, at: Timestamp, out: &mut Output) {
         self.expire(None, out);
         out.counters.joined_late += u64::from(self.session.joined_late());

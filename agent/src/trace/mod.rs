@@ -161,6 +161,7 @@ impl Tracer {
     /// What must be known of an event before the parser holds it back: how clear it is what its thread took in last. `None`: it
     /// took in nothing, or does not say.
     #[must_use]
+    #[inline(never)]
     pub fn weighed<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
         match event {
             Event::Transfer(transfer) => {
@@ -176,6 +177,7 @@ impl Tracer {
     }
 
     /// Sees every event, before the parser does.
+    #[inline(never)]
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Clock { at, unix_offset } => {
@@ -261,6 +263,7 @@ impl Tracer {
     }
 
     /// Takes what a parser says of a connection.
+    #[inline(never)]
     pub fn message(&mut self, connection: ConnectionId, message: Message) {
         let key = |ordinal| Key { connection, ordinal };
         match message {

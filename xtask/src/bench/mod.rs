@@ -8,7 +8,7 @@ mod kernel;
 mod links;
 mod load;
 mod native;
-mod pipeline;
+pub(crate) mod pipeline;
 mod runtimes;
 
 use std::{
@@ -24,7 +24,8 @@ use wirespan_tests::{agent::Agent, stage::Stage};
 pub(crate) enum Bench {
     /// nginx and wrk with the agent off and on
     Overhead(Arguments),
-    /// Parsers, tracer and encoder alone, on generated events: spans/s, allocations, bytes, memory, by connections
+    /// Parsers, tracer and encoder alone, on generated events: instructions, allocations and copies per span and stage; or time
+    /// and memory
     Pipeline(pipeline::Arguments),
     /// Real applications that call each other: right, orphaned and wrong parents, by application and concurrency
     Links(links::Arguments),

@@ -16,7 +16,7 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 16] = [
+const NEEDS: [Need; 17] = [
     Need { program: "cc", package: "gcc", purpose: "linking Rust programs" },
     Need { program: "nginx", package: "nginx-light", purpose: "tests, demo, bench" },
     Need { program: "wrk", package: "wrk", purpose: "load in tests and bench" },
@@ -32,6 +32,7 @@ const NEEDS: [Need; 16] = [
     Need { program: "bpftool", package: "bpftool", purpose: "what tests find left in the kernel" },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", purpose: "tests under other kernels" },
     Need { program: "busybox", package: "busybox-static", purpose: "tests under other kernels" },
+    Need { program: "valgrind", package: "valgrind", purpose: "counting instructions in ci and bench" },
     Need { program: "xz", package: "xz-utils", purpose: "tests under other kernels" },
 ];
 

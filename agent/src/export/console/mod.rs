@@ -22,7 +22,8 @@ use super::{
     resource::HostResource,
 };
 use crate::{
-    pipeline::queue::{DEFAULT_CAPACITY, Next, Piece},
+    event::Timestamp,
+    pipeline::queue::{DEFAULT_CAPACITY, Next},
     trace::span::Traced,
 };
 
@@ -91,10 +92,45 @@ impl Lines for Stdout {
     }
 }
 
+/// Trees of spans as text: what the console prints, without a terminal.
+#[derive(Debug)]
+pub struct Trees(Forest);
+
+impl Trees {
+    /// At most `max_traces` are held while their root is awaited or remembered for late spans.
+    #[must_use]
+    pub fn new(max_traces: usize) -> Self {
+        Self(Forest::new(max_traces))
+    }
+
+    /// Takes what was ready at `at`.
+    pub fn add(&mut self, entries: &[Traced], at: Timestamp) {
+        self.0.tick(at);
+        for entry in entries {
+            match entry {
+                Traced::Span(span) => self.0.add(span, at),
+                Traced::Open(span) => self.0.open(span),
+            }
+        }
+    }
+
+    /// The lines that are due, and how many of them tell of finished spans.
+    pub fn text(&mut self, color: bool, width: Option<usize>) -> (String, u64) {
+        let rows = self.0.take_rows();
+        let mut text = String::new();
+        for row in &rows {
+            line::render(row, Style { color, width }, &mut text);
+            text.push('\n');
+        }
+        let spans = rows.iter().filter(|row| row.is_finished()).count() as u64;
+        (text, spans)
+    }
+}
+
 #[derive(Debug)]
 struct TreeConsole<L> {
     feed: Arc<Feed>,
-    forest: Forest,
+    trees: Trees,
     color: bool,
     destination: L,
     failing: bool,
@@ -106,7 +142,7 @@ impl<L: Lines> TreeConsole<L> {
             || io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
             feed,
-            forest: Forest::new(settings.max_traces),
+            trees: Trees::new(settings.max_traces),
             color: settings.color.unwrap_or_else(wanted),
             destination,
             failing: false,
@@ -116,11 +152,11 @@ impl<L: Lines> TreeConsole<L> {
     fn run(mut self) {
         loop {
             match self.feed.queue.next_within(MAX_ENTRIES, TICK) {
-                Next::Piece(piece) => self.add(&piece),
-                Next::Idle => self.forest.tick(self.feed.queue.now()),
+                Next::Piece(piece) => self.trees.add(piece.entries(), piece.at()),
+                Next::Idle => self.trees.0.tick(self.feed.queue.now()),
                 Next::Closed => {
-                    self.forest.tick(self.feed.queue.now());
-                    self.forest.finish();
+                    self.trees.0.tick(self.feed.queue.now());
+                    self.trees.0.finish();
                     return self.print();
                 }
             }
@@ -131,31 +167,14 @@ impl<L: Lines> TreeConsole<L> {
         }
     }
 
-    fn add(&mut self, piece: &Piece) {
-        self.forest.tick(piece.at());
-        for entry in piece.entries() {
-            match entry {
-                Traced::Span(span) => self.forest.add(span, piece.at()),
-                Traced::Open(span) => self.forest.open(span),
-            }
-        }
-    }
-
     fn print(&mut self) {
-        self.feed.add_early_traces(self.forest.take_early());
-        let rows = self.forest.take_rows();
-        if rows.is_empty() {
-            return;
-        }
+        self.feed.add_early_traces(self.trees.0.take_early());
         // Asked for every time, since windows are resized; there is no width when stdout is not a terminal.
         let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-        let style = Style { color: self.color, width };
-        let mut text = String::new();
-        for row in &rows {
-            line::render(row, style, &mut text);
-            text.push('\n');
+        let (text, spans) = self.trees.text(self.color, width);
+        if text.is_empty() {
+            return;
         }
-        let spans = rows.iter().filter(|row| row.is_finished()).count() as u64;
         match self.destination.append(text.as_bytes()) {
             Ok(()) => {
                 self.feed.add_exported(spans);

@@ -1,27 +1,26 @@
-//! The benchmark of user space alone: generated events through parsers, tracer and encoder, without a kernel. Every size runs
-//! in a process of its own, all sizes in turn, so that what disturbs one disturbs the others.
+//! Time and memory of a span in user space. Every size runs in a process of its own, all sizes in turn, so that what
+//! disturbs one disturbs the others.
 
 use std::{path::Path, process::Command, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::median;
-use crate::{build, sh};
+use crate::{bench::median, sh};
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Connections open at once, one row each
-    #[arg(long, value_delimiter = ',', default_value = "10,100,1000,10000,100000")]
+pub(super) struct Options {
+    /// With --time: connections open at once, one row each
+    #[arg(long, value_delimiter = ',', default_value = "10,100,1000,10000,100000", requires = "time")]
     connections: Vec<usize>,
-    /// Rounds; each runs every row once
-    #[arg(long, default_value_t = 5)]
+    /// With --time: rounds; each runs every row once
+    #[arg(long, default_value_t = 5, requires = "time")]
     rounds: usize,
-    /// Exchanges measured per run
-    #[arg(long, default_value_t = 200_000)]
+    /// With --time: exchanges measured per run
+    #[arg(long, default_value_t = 200_000, requires = "time")]
     exchanges: usize,
-    /// Exchanges of each connection before anything is measured: 33 fill what is remembered of each
-    #[arg(long, default_value_t = 1)]
+    /// With --time: exchanges of each connection before anything is measured: 33 fill what is remembered of each
+    #[arg(long, default_value_t = 1, requires = "time")]
     warm: usize,
 }
 
@@ -34,58 +33,38 @@ struct Row {
     mix: &'static str,
     connections: usize,
     runs: Vec<Value>,
-    allocations: Value,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    ensure!(arguments.rounds > 0 && !arguments.connections.is_empty(), "nothing to measure");
-    let mut command = sh::cargo();
-    command.args([
-        "bench",
-        "--no-run",
-        "--package",
-        "wirespan",
-        "--bench",
-        "pipeline",
-        "--bench",
-        "allocations",
-    ]);
-    let built = build::executables(&mut command)?;
-    let pipeline = build::one(built.clone(), "pipeline")?;
-    let allocations = build::one(built, "allocations")?;
-
-    let sizes = arguments.connections.iter().map(|&connections| ("mixed", connections));
+pub(super) fn run(program: &Path, options: &Options) -> Result<ExitCode> {
+    ensure!(options.rounds > 0 && !options.connections.is_empty(), "nothing to measure");
+    let sizes = options.connections.iter().map(|&connections| ("mixed", connections));
     let conditions = sizes.chain(MIXES.map(|mix| (mix, MIXES_ON)));
-    let mut rows: Vec<_> = conditions
-        .map(|(mix, connections)| Row { mix, connections, runs: Vec::new(), allocations: Value::Null })
-        .collect();
-    for row in &mut rows {
-        row.allocations = measure(&allocations, row, arguments)?;
-    }
-    for round in 0..arguments.rounds {
+    let mut rows: Vec<_> =
+        conditions.map(|(mix, connections)| Row { mix, connections, runs: Vec::new() }).collect();
+    for round in 0..options.rounds {
         // There and back, so that no row always follows the same one.
         let mut order: Vec<_> = rows.iter_mut().collect();
         if round % 2 == 1 {
             order.reverse();
         }
         for row in order {
-            let run = measure(&pipeline, row, arguments)?;
+            let run = measure(program, row, options)?;
             row.runs.push(run);
         }
     }
-    print(&rows, arguments);
+    print(&rows, options);
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(program: &Path, row: &Row, arguments: &Arguments) -> Result<Value> {
-    let options = [
+fn measure(program: &Path, row: &Row, options: &Options) -> Result<Value> {
+    let flags = [
         ("--mix", row.mix.to_owned()),
         ("--connections", row.connections.to_string()),
-        ("--exchanges", arguments.exchanges.to_string()),
-        ("--warm", arguments.warm.to_string()),
+        ("--exchanges", options.exchanges.to_string()),
+        ("--warm", options.warm.to_string()),
     ];
     let mut command = Command::new(program);
-    for (name, value) in options {
+    for (name, value) in flags {
         command.arg(name).arg(value);
     }
     let said = sh::output(&mut command)?;
@@ -116,26 +95,26 @@ impl Row {
         median(&each) / f64::from(1 << 20)
     }
 
-    fn allocations(&self, name: &str) -> f64 {
-        number(&self.allocations, name) / number(&self.allocations, "spans")
+    /// The same in every run.
+    fn bytes(&self, name: &str) -> f64 {
+        self.per_span(|run| number(run, name))
     }
 }
 
-fn print(rows: &[Row], arguments: &Arguments) {
+fn print(rows: &[Row], options: &Options) {
     println!(
         "bench: medians of {} rounds, {} exchanges per run, one thread, CPU time. What else this machine does still disturbs: \
          compare rows of one run, not runs",
-        arguments.rounds, arguments.exchanges
+        options.rounds, options.exchanges
     );
     println!(
-        "\n{:8} {:>11} {:>9} {:>6} {:>10} {:>10} {:>7} {:>10} {:>10} {:>9}",
+        "\n{:8} {:>11} {:>9} {:>6} {:>10} {:>10} {:>10} {:>10} {:>9}",
         "traffic",
         "connections",
         "spans/s",
         "ratio",
         "engine ns",
         "encoder ns",
-        "allocs",
         "bytes in",
         "bytes out",
         "peak MiB"
@@ -143,22 +122,21 @@ fn print(rows: &[Row], arguments: &Arguments) {
     let first = rows[0].both();
     for row in rows {
         println!(
-            "{:8} {:>11} {:>9.0} {:>6.2} {:>10.0} {:>10.0} {:>7.1} {:>10.0} {:>10.0} {:>9.1}",
+            "{:8} {:>11} {:>9.0} {:>6.2} {:>10.0} {:>10.0} {:>10.0} {:>10.0} {:>9.1}",
             row.mix,
             row.connections,
             1e9 / row.both(),
             row.both() / first,
             row.engine(),
             row.encoder(),
-            row.allocations("allocations"),
-            row.allocations("captured_bytes"),
-            row.allocations("encoded_bytes"),
+            row.bytes("captured_bytes"),
+            row.bytes("encoded_bytes"),
             row.memory(),
         );
     }
     println!(
-        "\nper core; ratio: CPU time per span, of the first row's. All other columns but the peak are per span: allocations of \
-         both, bytes captured, bytes of OTLP protobuf. Peak: resident memory of engine and encoder"
+        "\nper core; ratio: CPU time per span, of the first row's. All other columns but the peak are per span: bytes \
+         captured, bytes of OTLP protobuf. Peak: resident memory of engine and encoder"
     );
 }
 

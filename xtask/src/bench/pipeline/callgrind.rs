@@ -1,0 +1,149 @@
+//! Callgrind's profile: from calls between functions to instructions of each stage.
+//!
+//! The file (valgrind's manual, "Callgrind Format Specification") lists, for each function, its own cost and its calls:
+//! `fn=(id) name`, then lines `position cost`; `cfn=(id) name`, `calls=count position`, and a line with the cost of
+//! these calls, what the called function called included. A name stands only where its id is met first.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+/// Instructions by stage.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Profile {
+    pub(super) feed: u64,
+    pub(super) protocol: u64,
+    pub(super) weighed: u64,
+    pub(super) event: u64,
+    pub(super) message: u64,
+    pub(super) export: u64,
+    pub(super) forget: u64,
+}
+
+/// The functions of a stage. None of them is inlined: their definitions say so.
+const FEED: &[&str] = &["wirespan::pipeline::engine::Engine::feed"];
+const PROTOCOL: &[&str] = &[
+    "wirespan::protocol::connection::Connection::transfer",
+    "wirespan::protocol::connection::Connection::half_closed",
+    "wirespan::protocol::connection::Connection::local_closed",
+    "wirespan::protocol::connection::Connection::closed",
+    "wirespan::protocol::connection::Connection::tick",
+    "wirespan::protocol::connection::Connection::finish",
+];
+const WEIGHED: &[&str] = &["wirespan::trace::Tracer::weighed"];
+const EVENT: &[&str] = &["wirespan::trace::Tracer::event"];
+const MESSAGE: &[&str] = &["wirespan::trace::Tracer::message"];
+const EXPORT: &[&str] = &["pipeline::replay::exporter::Exporter::export"];
+const FORGET: &[&str] = &["pipeline::replay::forget"];
+
+/// Reads a profile.
+pub(super) fn read(text: &str) -> Result<Profile> {
+    let functions = instructions(text)?;
+    let stage = |names: &[&str]| {
+        let instructions = names.iter().filter_map(|name| functions.get(*name)).sum();
+        ensure!(instructions > 0, "valgrind saw no call of {}: was it inlined or renamed?", names[0]);
+        Ok(instructions)
+    };
+    Ok(Profile {
+        feed: stage(FEED)?,
+        protocol: stage(PROTOCOL)?,
+        weighed: stage(WEIGHED)?,
+        event: stage(EVENT)?,
+        message: stage(MESSAGE)?,
+        export: stage(EXPORT)?,
+        forget: stage(FORGET)?,
+    })
+}
+
+/// What each function took, the functions that it called included. What it calls of itself counts once.
+fn instructions(text: &str) -> Result<HashMap<String, u64>> {
+    let mut names = HashMap::new();
+    let mut functions: HashMap<String, u64> = HashMap::new();
+    let (mut caller, mut callee) = (String::new(), String::new());
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(function) = line.strip_prefix("fn=") {
+            caller = name(function, &mut names)?;
+        } else if let Some(function) = line.strip_prefix("cfn=") {
+            callee = name(function, &mut names)?;
+        } else if line.starts_with("calls=") {
+            let cost = lines.next().context("the profile ends in the middle of a call")?;
+            if caller != callee {
+                *functions.entry(callee.clone()).or_default() += cost_of(cost)?;
+            }
+        }
+    }
+    Ok(functions)
+}
+
+/// The name of a function: `(id) name` or, when it was met before, `(id)`.
+fn name(text: &str, names: &mut HashMap<String, String>) -> Result<String> {
+    let (id, name) = text.split_once(' ').unwrap_or((text, ""));
+    if !name.is_empty() {
+        // `<T>::f` is the newer mangling's way to write `T::f`, and LTO appends a number to some.
+        let plain = name.split(".llvm.").next().unwrap_or(name).replace(['<', '>'], "");
+        names.insert(id.to_owned(), plain);
+    }
+    names.get(id).cloned().ok_or_else(|| anyhow!("no name for function {id}"))
+}
+
+/// The cost in a line `position cost`; the cost may be left out, which means none.
+fn cost_of(line: &str) -> Result<u64> {
+    let Some(cost) = line.split_whitespace().nth(1) else { return Ok(0) };
+    cost.parse().map_err(|_| anyhow!("no cost in {line:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROFILE: &str = "\
+events: Ir
+fn=(1) pipeline::replay::Replay::measured_round
+3 10
+cfn=(2) <wirespan::pipeline::engine::Engine>::feed.llvm.77
+calls=2 5
+4 100
+cfn=(3) pipeline::replay::exporter::Exporter::export
+calls=1 5
+4 40
+cfn=(9) pipeline::replay::forget
+calls=1 5
+4 4
+
+fn=(2)
+5 10
+cfn=(4) wirespan::protocol::connection::Connection::transfer
+calls=2 5
+6 30
+cfn=(5) wirespan::trace::Tracer::weighed
+calls=2 5
+6 1
+cfn=(6) wirespan::trace::Tracer::event
+calls=2 5
+6 2
+cfn=(7) wirespan::trace::Tracer::message
+calls=3 5
+6 50
+
+fn=(7)
+7 5
+cfn=(7)
+calls=1 5
+7 20
+";
+
+    #[test]
+    fn stages_are_found_by_their_functions() {
+        let expected =
+            Profile { feed: 100, protocol: 30, weighed: 1, event: 2, message: 50, export: 40, forget: 4 };
+        assert_eq!(read(PROFILE).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_stage_that_nobody_called_is_an_error() {
+        let inlined = PROFILE.replace("Tracer::weighed", "Tracer::other");
+        let error = read(&inlined).unwrap_err().to_string();
+        assert!(error.contains("Tracer::weighed"), "{error}");
+    }
+}
