@@ -87,12 +87,15 @@ pub(crate) struct Replay {
 impl Replay {
     /// Generates the first round, so that what generating needs is in memory before anything is replayed.
     pub(crate) fn new(options: Options) -> Self {
+        let defaults = trace::Settings::default();
         let settings = pipeline::Settings {
             // The defaults, but for those who ask for more connections.
             connections: options.connections.max(65_536) + options.connections / 8,
             trace: trace::Settings {
                 connections: options.connections.max(65_536) + options.connections / 8,
-                ..trace::Settings::default()
+                // As live: only the trees of a console show what is open.
+                open_notice: defaults.open_notice.filter(|_| options.export == Export::Console),
+                ..defaults
             },
             ..pipeline::Settings::default()
         };
