@@ -303,7 +303,8 @@ fn a_request_that_another_process_read_is_counted() -> Result<()> {
 /// A connection on which a request was answered.
 fn answered(port: u16, path: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    // In one piece: who answers the first piece may be gone before the last.
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes())?;
     let mut answer = [0; 256];
     ensure!(stream.read(&mut answer)? > 0, "no answer to {path}");
     Ok(stream)
