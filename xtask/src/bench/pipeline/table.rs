@@ -33,14 +33,17 @@ pub(super) fn check(counted: &[Counted]) -> Result<ExitCode> {
     let table = fs::read_to_string(path()).context("there is no table: --write makes one")?;
     print!("{}", text(counted));
     let made_by = made_by()?;
-    if !table.lines().any(|line| line.trim_start_matches("# ") == made_by) {
-        println!("bench: the table was not made by {made_by}: some difference may be theirs");
+    let comparable = table.lines().any(|line| line.trim_start_matches("# ") == made_by);
+    if !comparable {
+        println!(
+            "bench: the table was not made by {made_by}: what differs may be theirs, so that nothing fails"
+        );
     }
     let moved = moved(&parse(&table)?, counted);
     for line in moved.dearer.iter().chain(&moved.cheaper) {
         println!("bench: {line}");
     }
-    if !moved.dearer.is_empty() {
+    if !moved.dearer.is_empty() && comparable {
         println!(
             "bench: FAILED: dearer than the table says; `cargo xtask bench pipeline --write` renews it, if it is worth it"
         );
@@ -51,7 +54,9 @@ pub(super) fn check(counted: &[Counted]) -> Result<ExitCode> {
             "bench: cheaper than the table says: `cargo xtask bench pipeline --write` holds what was won"
         );
     }
-    println!("bench: no row is dearer than the table says");
+    if moved.dearer.is_empty() {
+        println!("bench: no row is dearer than the table says");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -59,12 +64,13 @@ fn path() -> PathBuf {
     sh::root().join("agent/benches/instructions.tsv")
 }
 
-/// The programs whose versions move the figures.
+/// The programs whose versions move the figures, and what the C library and memchr choose their functions by.
 fn made_by() -> Result<String> {
     let rustc = sh::output(Command::new("rustc").arg("--version"))?;
     let valgrind = sh::output(Command::new("valgrind").arg("--version"))?;
     let libc = sh::output(Command::new("getconf").arg("GNU_LIBC_VERSION"))?;
-    Ok(format!("{}, {}, {}", rustc.trim(), valgrind.trim(), libc.trim()))
+    let processor = if std::is_x86_feature_detected!("avx2") { "AVX2" } else { "no AVX2" };
+    Ok(format!("{}, {}, {}, {processor}", rustc.trim(), valgrind.trim(), libc.trim()))
 }
 
 fn text(counted: &[Counted]) -> String {
