@@ -193,15 +193,16 @@ impl Tracer {
             process.without_content.clear();
             return true;
         }
+        if process.uncompared > WITHOUT_CONTENT as u64 {
+            return false;
+        }
         let exchanges = &self.exchanges;
         let waits =
             |key: &Key| exchanges.get(*key).filter(|it| !it.sides.is_answered() && !it.sides.is_compared());
         process.without_content.retain(|key| waits(key).is_some());
         let unlike = |key: &&Key| waits(key).is_some_and(|request| differ(request, call));
         let open = &process.without_content;
-        open.len() as u64 == process.uncompared
-            && open.len() <= WITHOUT_CONTENT
-            && open.iter().filter(unlike).count() == open.len()
+        open.len() as u64 == process.uncompared && open.iter().filter(unlike).count() == open.len()
     }
 
     /// Looks for the request of a call that has no parent otherwise.

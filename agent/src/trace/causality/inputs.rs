@@ -79,8 +79,7 @@ impl Inputs {
             }
             Direction::In => transfer.last_input,
             Direction::Out => {
-                self.goes_on(runner, transfer.connection);
-                let input = self.sent(exchanges, runner, transfer.last_input);
+                let input = self.sent(exchanges, runner, transfer.connection, transfer.last_input);
                 self.deferred(exchanges, runner, transfer.connection, input)
             }
         }
@@ -135,8 +134,7 @@ impl Inputs {
         let runner = (connecting.thread.pid, Runner::of(connecting.thread, connecting.task));
         // A connect is told by its socket, which no connection is.
         let connection = ConnectionId(connecting.socket.0);
-        self.goes_on(runner, connection);
-        let input = self.sent(exchanges, runner, connecting.last_input);
+        let input = self.sent(exchanges, runner, connection, connecting.last_input);
         self.deferred(exchanges, runner, connection, input)
     }
 
@@ -164,13 +162,6 @@ impl Inputs {
         let taken = self.taken.get(&(caller.thread.pid, Runner::of(caller.thread, caller.task)))?;
         let input = caller.last_input.map(|input| (input.connection, input.position));
         taken.answer.filter(|answer| answer.input == input).map(|answer| answer.request)
-    }
-
-    /// A thread sends: if that is not more of its last answer, that was not its last output.
-    fn goes_on(&mut self, runner: (u32, Runner), connection: ConnectionId) {
-        if let Some(taken) = self.taken.get_mut(&runner) {
-            taken.answer = taken.answer.filter(|answer| answer.request.connection == connection);
-        }
     }
 
     /// What a thread has taken in that closes a connection now.
@@ -206,9 +197,14 @@ impl Inputs {
         &mut self,
         exchanges: &Exchanges,
         runner: (u32, Runner),
+        connection: ConnectionId,
         input: Option<LastInput>,
     ) -> Option<LastInput> {
-        let taken = self.taken.get_mut(&runner);
+        let mut taken = self.taken.get_mut(&runner);
+        if let Some(taken) = &mut taken {
+            // If this is not more of the last answer, that was not the last output.
+            taken.answer = taken.answer.filter(|answer| answer.request.connection == connection);
+        }
         let input = weighed(taken.as_deref(), exchanges, input)?;
         if let Some(taken) = taken {
             taken.used = true;
