@@ -9,6 +9,7 @@ mod funnel;
 mod gate;
 mod judging;
 mod listeners;
+mod priority;
 mod record;
 mod recording;
 mod refused;

@@ -130,6 +130,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
     let kernel = kernel::Settings {
         rung: args.rung,
         ring_bytes: config.capture.ring_bytes,
+        nice: config.capture.nice,
         capture_bytes: config.capture.bytes,
         connections: config.limits.connections,
         verbose,

@@ -14,6 +14,7 @@ use tokio::{runtime::Runtime, sync::oneshot};
 
 pub(super) use super::signals::Signals;
 use super::{
+    priority,
     session::{Options, Session},
     stdout::tell,
     telemetry::Telemetry,
@@ -71,6 +72,7 @@ impl Tracing {
         let (report_end, ended) = oneshot::channel();
         let (sender, stopped) = (exporters.sender(), Arc::clone(&stop));
         let numbers = Arc::clone(&telemetry);
+        let nice = options.kernel.nice;
         let body = move || {
             let mut session = match Session::start(options, sender, numbers)
                 .and_then(|mut session| prepare(&mut session).map(|()| session))
@@ -78,6 +80,8 @@ impl Tracing {
                 Ok(session) => session,
                 Err(error) => return drop(report_start.send(Err(error))),
             };
+            // Only now: the threads that the session has started do not inherit it.
+            priority::set(nice);
             drop(report_start.send(Ok(())));
             let outcome = session.run(&stopped);
             // The process must not end before the kernel has let go: see `Probes`.

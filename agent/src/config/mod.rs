@@ -30,6 +30,8 @@ pub const MAX_FILE: u64 = 1024 * 1024;
 pub const CAPTURE_BYTES: std::ops::RangeInclusive<u64> = 256..=agent_common::CAPTURE_MAX as u64;
 /// Least and most of `capture.ring_bytes`, which is a power of two.
 pub const RING_BYTES: std::ops::RangeInclusive<u64> = 4096..=1024 * 1024 * 1024;
+/// Least and most of `capture.nice`.
+pub const NICE: std::ops::RangeInclusive<i32> = -20..=19;
 /// Least and most of `limits.connections`.
 pub const CONNECTIONS: std::ops::RangeInclusive<u64> = 1..=1_048_576;
 /// Least and most of `limits.buffered_bytes`.
@@ -82,13 +84,16 @@ pub struct Config {
 pub struct Capture {
     /// Most bytes copied from the start of one call, [`CAPTURE_BYTES`]. Default 4096.
     pub bytes: u32,
-    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. Default 8 MiB.
-    pub ring_bytes: u32,
+    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. `None`, the default: by the host's CPUs
+    /// and the memory that the agent may use.
+    pub ring_bytes: Option<u32>,
+    /// Nice value of the thread that reads the ring, [`NICE`]. Default -10.
+    pub nice: i32,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { bytes: 4096, ring_bytes: 8 << 20 }
+        Self { bytes: 4096, ring_bytes: None, nice: -10 }
     }
 }
 

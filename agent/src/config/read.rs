@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     BUFFERED_BYTES, CAPTURE_BYTES, CONNECTIONS, Capture, Config, Limits, LogLevel, MAX_IDLE, MAX_PARENT_WAIT,
-    MAX_TIMEOUT, QUEUE_SPANS, RING_BYTES, WAITING_SPANS, endpoint,
+    MAX_TIMEOUT, NICE, QUEUE_SPANS, RING_BYTES, WAITING_SPANS, endpoint,
     error::Problem,
     quantity,
     yaml::{Entry, Fields, Node},
@@ -238,23 +238,32 @@ fn metrics(section: Entry<'_>) -> Result<SocketAddr, Problem> {
 }
 
 fn capture(section: Entry<'_>) -> Result<Capture, Problem> {
-    let fields = section.fields(&["bytes", "ring_bytes"])?;
+    let fields = section.fields(&["bytes", "ring_bytes", "nice"])?;
     let default = Capture::default();
     Ok(Capture {
         bytes: fields.read("bytes", |entry| narrow(entry, CAPTURE_BYTES))?.unwrap_or(default.bytes),
         ring_bytes: fields.read("ring_bytes", ring_bytes)?.unwrap_or(default.ring_bytes),
+        nice: fields.read("nice", nice)?.unwrap_or(default.nice),
     })
 }
 
 /// The kernel's ring buffer map accepts powers of two only (kernel/bpf/ringbuf.c: ringbuf_map_alloc).
-fn ring_bytes(entry: Entry<'_>) -> Result<u32, Problem> {
+fn ring_bytes(entry: Entry<'_>) -> Result<Option<u32>, Problem> {
+    const EXPECTED: &str = "auto, or a power of two from 4KiB to 1GiB, like 8MiB";
+    if entry.as_integer().is_none() && entry.text(EXPECTED)? == "auto" {
+        return Ok(None);
+    }
     let given = match entry.as_integer() {
         Some(number) => u64::try_from(number).ok(),
-        None => quantity::bytes(entry.text("a size like 8MiB")?),
+        None => quantity::bytes(entry.text(EXPECTED)?),
     };
     let fits = given.filter(|bytes| RING_BYTES.contains(bytes) && bytes.is_power_of_two());
-    fits.and_then(|bytes| u32::try_from(bytes).ok())
-        .ok_or_else(|| entry.expected("a power of two from 4KiB to 1GiB, like 8MiB"))
+    fits.and_then(|bytes| u32::try_from(bytes).ok()).map(Some).ok_or_else(|| entry.expected(EXPECTED))
+}
+
+fn nice(entry: Entry<'_>) -> Result<i32, Problem> {
+    let given = entry.as_integer().and_then(|number| i32::try_from(number).ok());
+    given.filter(|value| NICE.contains(value)).ok_or_else(|| entry.expected("a nice value from -20 to 19"))
 }
 
 fn limits(section: Entry<'_>) -> Result<Limits, Problem> {

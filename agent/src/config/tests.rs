@@ -83,7 +83,7 @@ export:
     client_certificate: /client.pem
     client_key: /client.key
   console: { format: json, color: false }
-capture: { bytes: 256, ring_bytes: 1MiB }
+capture: { bytes: 256, ring_bytes: 1MiB, nice: 0 }
 limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
 causality: { start: false, task: false, across_threads: true, goroutine: false }
 instrumented: join
@@ -106,7 +106,7 @@ log: debug
         (console.format, console.color, console.queue_entries),
         (ConsoleFormat::Json, Some(false), 40)
     );
-    assert_eq!(config.capture, Capture { bytes: 256, ring_bytes: 1 << 20 });
+    assert_eq!(config.capture, Capture { bytes: 256, ring_bytes: Some(1 << 20), nice: 0 });
     assert_eq!(
         config.limits,
         Limits {
@@ -350,16 +350,17 @@ fn errors_of_values() {
         ("capture: { bytes: 5000 }", "1:19: bytes: expected a number from 256 to 4096, found 5000"),
         (
             "capture: { ring_bytes: 3MiB }",
-            "1:24: ring_bytes: expected a power of two from 4KiB to 1GiB, like 8MiB, found \"3MiB\"",
+            "1:24: ring_bytes: expected auto, or a power of two from 4KiB to 1GiB, like 8MiB, found \"3MiB\"",
         ),
         (
             "capture: { ring_bytes: 1000000 }",
-            "1:24: ring_bytes: expected a power of two from 4KiB to 1GiB, like 8MiB, found 1000000",
+            "1:24: ring_bytes: expected auto, or a power of two from 4KiB to 1GiB, like 8MiB, found 1000000",
         ),
         (
             "capture: { ring_bytes: 2048 }",
-            "1:24: ring_bytes: expected a power of two from 4KiB to 1GiB, like 8MiB, found 2048",
+            "1:24: ring_bytes: expected auto, or a power of two from 4KiB to 1GiB, like 8MiB, found 2048",
         ),
+        ("capture: { nice: -21 }", "1:18: nice: expected a nice value from -20 to 19, found -21"),
         ("limits: { connections: 0 }", "1:24: connections: expected a number from 1 to 1048576, found 0"),
         (
             "limits: { parent_wait: 11m }",

@@ -32,14 +32,7 @@ const SCRIPT: &str =
 impl Load {
     /// Drives the server on this port; `server` and `agent` are process ids.
     pub(super) fn run(self, dir: &Path, port: u16, server: &[u32], agent: Option<u32>) -> Result<Run> {
-        let script = dir.join("paths.lua");
-        fs::write(&script, SCRIPT)?;
-        let (connections, duration) = (format!("-c{}", self.connections), format!("-d{}s", self.seconds));
-        let url = format!("http://127.0.0.1:{port}/");
-        let wrk = Launch::new("wrk")
-            .args(["-t1", &connections, &duration, "--latency", "-s"])
-            .arg(&script)
-            .arg(url);
+        let wrk = self.wrk(dir, port, Launch::new("wrk"))?;
         let before = (cpu_of(server)?, cpu_of(agent.as_slice())?);
         let report = wrk.start(dir)?.finish()?;
         let after = (cpu_of(server)?, cpu_of(agent.as_slice())?);
@@ -53,6 +46,21 @@ impl Load {
             server_cpu: (after.0 - before.0) / requests,
             agent_cpu: (after.1 - before.1) / requests,
         })
+    }
+
+    /// Drives the server at this nice value; gives the requests that were answered.
+    pub(super) fn favoured(self, dir: &Path, port: u16, nice: &str) -> Result<f64> {
+        let report =
+            self.wrk(dir, port, Launch::new("nice").args(["-n", nice, "wrk"]))?.start(dir)?.finish()?;
+        number_before(&report, "requests in")
+    }
+
+    fn wrk<'a>(self, dir: &Path, port: u16, launch: Launch<'a>) -> Result<Launch<'a>> {
+        let script = dir.join("paths.lua");
+        fs::write(&script, SCRIPT)?;
+        let (connections, duration) = (format!("-c{}", self.connections), format!("-d{}s", self.seconds));
+        let url = format!("http://127.0.0.1:{port}/");
+        Ok(launch.args(["-t1", &connections, &duration, "--latency", "-s"]).arg(&script).arg(url))
     }
 }
 

@@ -7,6 +7,7 @@ mod guest;
 mod kernel;
 mod links;
 mod load;
+mod losses;
 mod native;
 pub(crate) mod pipeline;
 mod runtimes;
@@ -29,6 +30,8 @@ pub(crate) enum Bench {
     Pipeline(pipeline::Arguments),
     /// Real applications that call each other: right, orphaned and wrong parents, by application and concurrency
     Links(links::Arguments),
+    /// Records that are lost while other processes want all the CPU, against another binary in turn
+    Losses(losses::Arguments),
     /// What `overhead --vm` runs inside the guest
     #[command(hide = true)]
     InGuest(Arguments),
@@ -96,6 +99,7 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
         Bench::Overhead(arguments) => native::run(arguments),
         Bench::Pipeline(arguments) => pipeline::run(arguments),
         Bench::Links(arguments) => links::run(arguments),
+        Bench::Losses(arguments) => losses::run(arguments).map(|()| ExitCode::SUCCESS),
         Bench::InGuest(arguments) => guest::run(arguments),
     }
 }

@@ -83,9 +83,10 @@ const NEEDED: [(u32, &str); 4] =
 const SYS_ADMIN: u32 = 21;
 
 /// What is lost without them; the rest works.
-const WANTED: [(u32, &str); 2] = [
+const WANTED: [(u32, &str); 3] = [
     (SYS_ADMIN, "CAP_SYS_ADMIN: connections older than the agent in other network namespaces are not traced"),
     (2, "CAP_DAC_READ_SEARCH: port rules do not find processes of other users"),
+    (23, "CAP_SYS_NICE: records may be lost while all CPUs are taken (capture.nice)"),
 ];
 
 fn privileges() -> Check {

@@ -21,7 +21,7 @@ use super::{
     ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
     object::{self, Logger},
     pod::Plain,
-    selftest,
+    ring_size, selftest,
     uprobe::Probes,
 };
 use crate::event::{ConnectionId, Feedback};
@@ -34,8 +34,10 @@ const SELF_TESTS: usize = 3;
 pub struct Settings {
     /// Only this rung; `None`: the best that works.
     pub rung: Option<Rung>,
-    /// Size of the ring in bytes: a power of two, at least a page.
-    pub ring_bytes: u32,
+    /// Size of the ring in bytes: a power of two, at least a page. `None`: by the host (`ring_size`).
+    pub ring_bytes: Option<u32>,
+    /// Nice value for the thread that reads the ring; whoever starts the thread sets it.
+    pub nice: i32,
     /// Most bytes copied from the start of a call, at most 4096.
     pub capture_bytes: u32,
     /// Most connections traced at a time.
@@ -60,7 +62,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             rung: None,
-            ring_bytes: 8 << 20,
+            ring_bytes: None,
+            nice: -10,
             capture_bytes: 4096,
             connections: 65_536,
             report_listen: false,
@@ -113,7 +116,8 @@ impl KernelSource {
         let btf = Btf::of_kernel()?;
         let root = cgroup_root()?;
         let candidates = ladder::candidates(&btf, settings.rung)?;
-        let mut ebpf = object::load(&btf, &root, settings)?;
+        let ring_bytes = settings.ring_bytes.unwrap_or_else(|| ring_size::of_host(&root));
+        let mut ebpf = object::load(&btf, &root, settings, ring_bytes)?;
         let mut source = Self {
             ring: map(&mut ebpf, "EVENTS", RingBuf::try_from)?,
             switches: map(&mut ebpf, "SWITCHES", Array::try_from)?,
@@ -137,7 +141,7 @@ impl KernelSource {
             probes: Probes::default(),
             counters: map(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
             posted: FxHashSet::default(),
-            ring_bytes: settings.ring_bytes,
+            ring_bytes,
             report: LadderReport { rejected: candidates.rejected, ..LadderReport::default() },
             ebpf,
         };

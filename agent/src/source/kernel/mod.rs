@@ -17,6 +17,7 @@ mod object;
 mod offsets;
 mod pod;
 mod reader;
+mod ring_size;
 mod selftest;
 pub mod sock_diag;
 mod uprobe;

@@ -29,7 +29,12 @@ pub(super) const fn is_stub() -> bool {
 /// Reads what the programs log.
 pub(super) type Logger = EbpfLogger<TracingLog>;
 
-pub(super) fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<Ebpf, KernelError> {
+pub(super) fn load(
+    btf: &Btf,
+    root: &CgroupRoot,
+    settings: &Settings,
+    ring_bytes: u32,
+) -> Result<Ebpf, KernelError> {
     let offsets = offsets(btf)?;
     if offsets.sock_shutdown == MISSING {
         tracing::warn!(
@@ -43,7 +48,7 @@ pub(super) fn load(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Result<
         .override_global("OFFSETS", bytemuck::bytes_of(&offsets), true)
         .override_global("TUNABLES", bytemuck::bytes_of(&tunables), true)
         .override_global(aya_log::LEVEL, &log_level, true)
-        .map_max_entries("EVENTS", settings.ring_bytes)
+        .map_max_entries("EVENTS", ring_bytes)
         .map_max_entries("CONNECTIONS", with_slack(settings.connections))
         .map_max_entries("CONTROLS", settings.connections)
         .load(OBJECT)
