@@ -14,6 +14,7 @@ use wirespan_tests::{
 
 use super::{
     Arguments, finish,
+    kernel::{Statistics, time_in_programs},
     load::{Load, Run},
 };
 use crate::{build, setup, sh, vm};
@@ -27,14 +28,21 @@ const REFERENCE: [(&str, [f64; 5]); 4] = [
     ("node", [2_280.0, 180.0, 302.0, 5_200.0, 380.0]),
 ];
 
+/// An instruction takes so long (`vm::measure`).
+const NANOSECONDS: f64 = 4.0;
+
 /// How a line with numbers for the host begins.
 const MARK: &str = "bench-run:";
 
 /// Boots the VM, runs the benchmark in it and compares.
 pub(super) fn host(arguments: &Arguments) -> Result<ExitCode> {
     setup::run()?;
+    let agent = match &arguments.agent {
+        Some(binary) => binary.clone(),
+        None => build::agent(build::Profile::Release)?,
+    };
     let mut own = vec![
-        (build::agent(build::Profile::Release)?, "wirespan".to_owned()),
+        (agent, "wirespan".to_owned()),
         (std::env::current_exe()?, "xtask".to_owned()),
         (programs::go_server()?, "go-server".to_owned()),
     ];
@@ -43,8 +51,9 @@ pub(super) fn host(arguments: &Arguments) -> Result<ExitCode> {
     }
     let command = format!(
         "export WIRESPAN_BIN=/usr/bin/wirespan WIRESPAN_PROGRAMS=/usr/bin CARGO_TARGET_DIR=/tmp\n\
-         xtask bench in-guest --seconds {} --export {}\n",
+         xtask bench in-guest --seconds {} {} --export {}\n",
         arguments.seconds.min(4),
+        arguments.only.as_ref().map(|name| format!("--vm --only {name}")).unwrap_or_default(),
         arguments.export.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     );
     println!("bench: kernel {}, one emulated processor, an instruction every 4 ns", arguments.kernel);
@@ -64,30 +73,36 @@ pub(super) fn host(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn parse(rest: &str) -> Option<(String, [f64; 5])> {
+fn parse(rest: &str) -> Option<(String, [f64; 6])> {
     let mut words = rest.split_whitespace();
     let name = words.next()?.to_owned();
     let numbers: Vec<f64> = words.map_while(|word| word.parse().ok()).collect();
     Some((name, numbers.try_into().ok()?))
 }
 
-fn table(found: &BTreeMap<String, [f64; 5]>) {
+fn table(found: &BTreeMap<String, [f64; 6]>) {
     println!(
-        "\n{:8} {:>18} {:>24} {:>10} {:>24}",
-        "server", "req/s off → on", "server µs/request", "agent µs", "added µs, of the other's"
+        "\n{:8} {:>18} {:>24} {:>10} {:>24} {:>18}",
+        "server",
+        "req/s off → on",
+        "server µs/request",
+        "agent µs",
+        "added µs, of the other's",
+        "BPF instructions"
     );
     for (name, other) in REFERENCE {
         let Some(own) = found.get(name) else { continue };
-        let added = |numbers: &[f64; 5]| numbers[3] - numbers[2] + numbers[4];
+        let added = |numbers: &[f64]| numbers[3] - numbers[2] + numbers[4];
         println!(
-            "{name:8} {:>8.0} → {:>7.0} {:>11.0} → {:>10.0} {:>10.1} {:>14.1} {:>8.1}%",
+            "{name:8} {:>8.0} → {:>7.0} {:>11.0} → {:>10.0} {:>10.1} {:>14.1} {:>8.1}% {:>18.0}",
             own[0],
             own[1],
             own[2],
             own[3],
             own[4],
             added(own),
-            100.0 * added(own) / added(&other)
+            100.0 * added(own) / added(&other),
+            own[5] / NANOSECONDS
         );
     }
 }
@@ -96,13 +111,14 @@ fn table(found: &BTreeMap<String, [f64; 5]>) {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let load = Load { connections: 8, seconds: arguments.seconds };
     let aside = Cgroup::create("collector")?;
-    for (name, _) in REFERENCE {
+    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
+    for (name, _) in REFERENCE.into_iter().filter(|(name, _)| wanted(name)) {
         let Some(stage) = Stage::alone(name, &["nginx", "wrk", "/usr/bin/python3", "node"]) else {
             bail!("the guest lacks a program")
         };
         let collector = Nginx::start(&aside, stage.dir(), "")?;
         let agent = || arguments.export.agent(&stage, collector.port, None);
-        let (off, on) = match name {
+        let (off, on, bpf) = match name {
             "nginx" => {
                 let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
                 off_and_on(&stage, load, nginx.port, &nginx.workers(), &agent)?
@@ -112,7 +128,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             _ => service(&stage, load, Service::Node, &agent)?,
         };
         println!(
-            "{MARK} {name} {} {} {} {} {}",
+            "{MARK} {name} {} {} {} {} {} {bpf}",
             off.per_second, on.per_second, off.server_cpu, on.server_cpu, on.agent_cpu
         );
     }
@@ -122,7 +138,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// Starts an agent.
 type Start<'a> = &'a dyn Fn() -> Result<Agent>;
 
-fn service(stage: &Stage, load: Load, service: Service, agent: Start<'_>) -> Result<(Run, Run)> {
+fn service(stage: &Stage, load: Load, service: Service, agent: Start<'_>) -> Result<(Run, Run, f64)> {
     let running = service.start(stage)?;
     if service == Service::Node {
         // Its compiler takes thousands of requests to settle.
@@ -131,12 +147,25 @@ fn service(stage: &Stage, load: Load, service: Service, agent: Start<'_>) -> Res
     off_and_on(stage, load, running.port, &[running.process.pid()], agent)
 }
 
-fn off_and_on(stage: &Stage, load: Load, port: u16, server: &[u32], agent: Start<'_>) -> Result<(Run, Run)> {
+/// The runs off and on, and the nanoseconds in BPF programs per request.
+fn off_and_on(
+    stage: &Stage,
+    load: Load,
+    port: u16,
+    server: &[u32],
+    agent: Start<'_>,
+) -> Result<(Run, Run, f64)> {
     let off = || load.run(stage.dir(), port, server, None);
     off().context("warming up")?;
     let before = off()?;
     let agent = agent()?;
     let on = load.run(stage.dir(), port, server, Some(agent.pid()))?;
+    // In a run of its own: to measure it costs time, too.
+    let statistics = Statistics::enable()?;
+    let before_counted = time_in_programs(agent.pid())?;
+    let counted = load.run(stage.dir(), port, server, Some(agent.pid()))?;
+    let bpf = (time_in_programs(agent.pid())? - before_counted) / counted.requests;
+    drop(statistics);
     finish(agent)?;
     // What still got faster with time is shared between both.
     let after = off()?;
@@ -145,5 +174,5 @@ fn off_and_on(stage: &Stage, load: Load, port: u16, server: &[u32], agent: Start
         server_cpu: f64::midpoint(before.server_cpu, after.server_cpu),
         ..before
     };
-    Ok((middle, on))
+    Ok((middle, on, bpf))
 }

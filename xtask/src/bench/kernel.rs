@@ -68,6 +68,18 @@ impl Inventory {
     }
 }
 
+/// Nanoseconds spent in the programs that a process holds, while `Statistics` is on.
+pub(super) fn time_in_programs(pid: u32) -> Result<f64> {
+    let mut sum = 0.0;
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).context("the agent is gone")? {
+        // A descriptor may be closed meanwhile; programs stay.
+        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+        let time = text.lines().find_map(|line| line.strip_prefix("run_time_ns:"));
+        sum += time.and_then(|time| time.trim().parse::<f64>().ok()).unwrap_or(0.0);
+    }
+    Ok(sum)
+}
+
 fn show(kind: &str) -> Result<Vec<Value>> {
     let text = sh::output(Command::new("bpftool").args(["--json", kind, "show"]))?;
     serde_json::from_str(&text).with_context(|| format!("bpftool {kind} show wrote no JSON list"))

@@ -42,6 +42,12 @@ pub(crate) struct Arguments {
     /// In the VM that counts instructions, for nginx, Go, Python and Node
     #[arg(long)]
     vm: bool,
+    /// In the VM: only this server
+    #[arg(long, requires = "vm")]
+    only: Option<String>,
+    /// In the VM: this binary of the agent instead of the workspace's
+    #[arg(long, requires = "vm")]
+    agent: Option<PathBuf>,
     /// The kernel of the VM
     #[arg(long, default_value = "6.12")]
     kernel: String,

@@ -15,6 +15,7 @@ mod load;
 mod misses;
 mod object;
 mod offsets;
+mod pids;
 mod pod;
 mod reader;
 mod ring_size;
