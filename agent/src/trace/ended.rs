@@ -23,17 +23,31 @@ impl Tracer {
     /// A thread has ended what it sends. Before the parser hears of it.
     pub(super) fn shut_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
         self.notice_given_up(id, caller);
+        if let Some(call) = self.exchanges.connection_mut(id).and_then(|it| it.exchanges.back_mut()) {
+            call.sides.shut();
+        }
         self.notice_closing(id, caller, at);
     }
 
     /// Who has answered a request and closes a call for it next, or ends its sending, with nothing read in between, has given that
-    /// up: tokio drops what a timeout cancels when the task that waited for it has run on.
+    /// up: tokio drops what a timeout cancels when the task that waited for it has run on. Where nothing is known of whose call that is,
+    /// it explains why nothing was read before the answer, and no more than that.
     fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(request) = self.inputs.has_answered(caller) else { return };
         let Some(connection) = self.exchanges.connection_mut(id) else { return };
-        let outlives = |call: &&mut Exchange| call.kind == SpanKind::Client && call.sides.outlives(request);
-        if let Some(call) = connection.exchanges.back_mut().filter(outlives) {
+        let is_open = |call: &&mut Exchange| {
+            call.kind == SpanKind::Client
+                && call.pid == caller.thread.pid
+                && call.open()
+                && !call.sides.is_answered()
+        };
+        let Some(call) = connection.exchanges.back_mut().filter(is_open) else { return };
+        if call.sides.outlives(request) {
             call.sides.abandon();
+        } else if call.sides.may_serve(request)
+            && let Some(process) = self.processes.get_mut(caller.thread.pid)
+        {
+            process.belief.excuse(request);
         }
     }
 
@@ -50,15 +64,16 @@ impl Tracer {
             && (call.open() || call.sides.has_failed())
             && call.sides.may_end();
         let (ordinal, position) = (call.ordinal, call.input_from);
+        let failed = call.sides.has_failed() && !call.sides.is_given_up();
         let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.sides.is_answered());
-        // What is closed after that is tidied up, where start sides say whose it is.
+        // What is closed after that is tidied up, where start sides say whose it is, unless the peer had ended it.
         let started = self.processes.get(call.pid).is_some_and(|process| process.belief.agrees_mostly());
-        if !ends || started && call.sides.started_by().is_some_and(answered) {
+        if !ends || !failed && started && call.sides.started_by().is_some_and(answered) {
             return;
         }
         self.inputs.saw_end(caller, (id, position));
         if let Some(call) = self.exchanges.get_mut(Key { connection: id, ordinal }) {
-            call.sides.see_end();
+            call.sides.see_end(caller);
         }
     }
 

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use super::{Deferral, Runner};
 use crate::{
     protocol::Origin,
-    trace::{Figures, Standing},
+    trace::{Figures, Standing, exchange::Key},
 };
 
 /// Calls or answers after which the absence of contradictions means something.
@@ -59,8 +59,13 @@ pub(in crate::trace) struct Belief {
     /// Whether each of the last [`ANSWERS`] answers was covered.
     answers: VecDeque<bool>,
     uncovered: usize,
+    /// The request of the last answer that was not covered, and how many before it were while others were open.
+    last_uncovered: Option<(Key, u64)>,
     /// Answers written while other requests were open, since the last that was not covered.
     covered_apart: u64,
+    /// Calls of tasks that were stolen whose sides agreed, since the last that differed, and whether one ever did.
+    stolen: u64,
+    stolen_differ: bool,
     /// Calls that goroutines hand over and that are not believed any more.
     doubtful: u32,
     /// Start sides that connects lent, and others that were clear.
@@ -134,6 +139,22 @@ impl Belief {
         if self.answers.len() > ANSWERS {
             let oldest = self.answers.pop_front();
             self.uncovered -= usize::from(oldest == Some(false));
+        }
+    }
+
+    /// The answer of this request was written, and nothing covers it.
+    pub(super) fn answered_uncovered(&mut self, request: Key) {
+        self.last_uncovered = Some((request, self.covered_apart));
+        self.answered(false);
+    }
+
+    /// Something else explains that answer: it counts neither way. Only the last one that was not covered.
+    pub(in crate::trace) fn excuse(&mut self, request: Key) {
+        let Some((_, before)) = self.last_uncovered.take_if(|(last, _)| *last == request) else { return };
+        self.covered_apart += before;
+        if let Some(index) = self.answers.iter().rposition(|covered| !covered) {
+            self.answers.remove(index);
+            self.uncovered -= 1;
         }
     }
 
@@ -230,6 +251,22 @@ impl Belief {
         let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
         let seen = self.answers.len() as u64 >= enough;
         self.uncovered == 0 && seen && (unambiguous || self.covered_apart >= SEEN)
+    }
+
+    /// Whether one thread has read all requests.
+    pub(super) const fn one_reads(&self) -> bool {
+        !self.several_read
+    }
+
+    /// A call of a task that was stolen has ended in the answer of the request of its start side, or of another one.
+    pub(super) const fn stolen_told(&mut self, agrees: bool) {
+        self.stolen = if agrees { self.stolen + 1 } else { 0 };
+        self.stolen_differ |= !agrees;
+    }
+
+    /// Whether what a thread answers right after it has read a response follows from that, although another one had read the request.
+    pub(super) const fn believes_stolen(&self) -> bool {
+        self.stolen >= if self.stolen_differ { ANSWERS as u64 } else { SEEN_SEVERAL }
     }
 
     /// Whether a call without a believed start side should wait for its end side. Where none of the last calls had one, none

@@ -160,7 +160,8 @@ impl Inputs {
     /// The request that a thread has answered last, if it has neither read nor sent anything since.
     pub(in crate::trace) fn has_answered(&self, caller: &Caller) -> Option<Key> {
         let taken = self.taken.get(&(caller.thread.pid, Runner::of(caller.thread, caller.task)))?;
-        let input = caller.last_input.map(|input| (input.connection, input.position));
+        let end = taken.end.filter(|end| end.is_last(caller.last_input)).map(|end| end.input);
+        let input = end.or(caller.last_input.map(|input| (input.connection, input.position)));
         taken.answer.filter(|answer| answer.input == input).map(|answer| answer.request)
     }
 

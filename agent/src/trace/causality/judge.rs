@@ -12,7 +12,12 @@
 //! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose end
 //! sides are believed, a call that has none then waits for it.
 
-use super::{Belief, Causality, Orphan, Runner, Sides, Verdict, belief::Shown, lost};
+use super::{
+    Belief, Causality, Orphan, Runner, Sides, Verdict,
+    belief::Shown,
+    lost,
+    stolen::{self, Threads},
+};
 use crate::{
     event::Clarity,
     protocol::Origin,
@@ -28,8 +33,7 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
     request: Key,
-    /// One thread read the request, read the response and wrote the answer.
-    one_thread: bool,
+    threads: Threads,
 }
 
 impl Causality {
@@ -40,8 +44,9 @@ impl Causality {
         processes: &mut Processes,
         key: Key,
         request: Key,
-        one_thread: bool,
+        threads: Threads,
     ) -> Verdict {
+        stolen::show(exchanges, processes, key, request, threads);
         self.compare(exchanges, processes, key, request);
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
         let shown = match call.sides.root {
@@ -49,7 +54,7 @@ impl Causality {
             Some(_) => differing(&call.sides),
             None => Shown::Ends,
         };
-        self.judge(exchanges, processes, key, shown, Some(End { request, one_thread }))
+        self.judge(exchanges, processes, key, shown, Some(End { request, threads }))
     }
 
     /// The verdict on a call whose start side's request is answered now (`None`: never will be). `None`: it was judged before,
@@ -159,10 +164,14 @@ impl Causality {
         if let Some(end) = end
             && !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly())
             && !call.sides.weak
+            // Of several threads one closes what another has given up, and answers something else next.
+            && (shown == Shown::Agrees || !call.sides.given_up || belief.one_reads())
             && !belief.kinds().hardly_end(call.sides.kind)
             && self.believes_end(
                 belief,
-                end,
+                end.threads == Threads::One
+                    || self.rules.across_threads
+                    || stolen::believes(exchanges, belief, call, end.request, end.threads),
                 call.sides.unambiguous && shown == Shown::Agrees && told(belief, call),
             )
         {
@@ -201,8 +210,8 @@ impl Causality {
             && belief.believes_starts(sides.unambiguous, sides.sort())
     }
 
-    fn believes_end(&self, belief: &Belief, end: End, unambiguous: bool) -> bool {
-        self.rules.end && belief.believes_ends(unambiguous) && (end.one_thread || self.rules.across_threads)
+    fn believes_end(&self, belief: &Belief, by_these_threads: bool, unambiguous: bool) -> bool {
+        self.rules.end && by_these_threads && belief.believes_ends(unambiguous)
     }
 }
 

@@ -20,6 +20,7 @@ mod join;
 mod judge;
 mod outlived;
 mod sides;
+mod stolen;
 mod tasks;
 mod trigger;
 mod turns;
@@ -33,6 +34,8 @@ pub(in crate::trace) use sides::Sides;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;
 pub(in crate::trace) use turns::Deferral;
+
+use stolen::Threads;
 
 use super::{
     exchange::{Exchange, Key},
@@ -365,9 +368,10 @@ impl Causality {
         call.sides.weak = for_answer != Clarity::Clear;
         call.sides.ended = true;
         let previous = call.sides.previous;
-        let one_thread =
-            call.sides.reader == reader && reader == Runner::of_origin(origin) && call.pid == pid;
-        let verdict = self.judge_ended(exchanges, processes, trigger, key, one_thread);
+        let writer = Runner::of_origin(origin);
+        let own = call.pid == pid;
+        let threads = if own { Threads::of(reader, call.sides.reader, writer) } else { Threads::Others };
+        let verdict = self.judge_ended(exchanges, processes, trigger, key, threads);
         self.confirm_chain(exchanges, processes, previous, key);
         Some(Some((trigger, verdict)))
     }

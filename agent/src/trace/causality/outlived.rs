@@ -58,7 +58,8 @@ pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool) 
 }
 
 /// A request was answered, and neither it nor a call for it was what was read last. That speaks against end sides, unless its last call
-/// gets no answer: then something else has told the program so, a timer for instance.
+/// gets no answer: then something else has told the program so, a timer for instance. Or unless who has answered gives a call up next
+/// ([`super::Belief::excuse`]).
 pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
     let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
     let live = exchanges.get(request).and_then(|request| request.live.as_deref());
@@ -66,6 +67,10 @@ pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processe
     match last {
         Some(call) if call.sides.has_failed() => {}
         Some(call) if call.sides.outlives => call.sides.uncovered = true,
-        _ => show_answer(processes, pid, false),
+        _ => {
+            if let Some(process) = processes.get_mut(pid) {
+                process.belief.answered_uncovered(request);
+            }
+        }
     }
 }

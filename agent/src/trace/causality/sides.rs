@@ -5,7 +5,7 @@ use super::{
     belief::{Shown, Sort},
 };
 use crate::{
-    event::{Clarity, Timestamp},
+    event::{Caller, Clarity, Timestamp},
     protocol::Origin,
     trace::exchange::Key,
 };
@@ -33,6 +33,8 @@ pub(in crate::trace) struct Sides {
     pub(super) unanswered: bool,
     /// Call: when it ended without an answer; 0 when it has one, or is open.
     pub(super) failed_at: Timestamp,
+    /// Call: its own program ended its sending.
+    pub(super) shut: bool,
     /// Call: its own program ended it.
     pub(super) given_up: bool,
     /// Call: it was open when the request of its start side was answered, and nothing else had to do with that start side.
@@ -141,7 +143,7 @@ impl Sides {
     pub(in crate::trace) const fn call_failed(&mut self, at: Timestamp, given_up: bool) {
         if !self.answered {
             self.failed_at = at;
-            self.given_up = given_up;
+            self.given_up = given_up || self.shut;
         }
     }
 
@@ -156,8 +158,14 @@ impl Sides {
     }
 
     /// Call: a thread has found out.
-    pub(in crate::trace) const fn see_end(&mut self) {
+    pub(in crate::trace) const fn see_end(&mut self, caller: &Caller) {
         self.end_seen = true;
+        self.reader = Runner::of(caller.thread, caller.task);
+    }
+
+    /// Call: its program has ended its sending.
+    pub(in crate::trace) const fn shut(&mut self) {
+        self.shut = true;
     }
 
     /// Call: it was still open when this request, that of its start side, was answered.
@@ -168,6 +176,17 @@ impl Sides {
     /// Call: who answered its request ends it.
     pub(in crate::trace) const fn abandon(&mut self) {
         self.abandoned = true;
+    }
+
+    /// Call: its own program ended it, or its sending before.
+    pub(in crate::trace) const fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// Call: its start side, if it has one, is that request or is in doubt.
+    pub(in crate::trace) fn may_serve(&self, request: Key) -> bool {
+        let in_doubt = !self.is_clear() || self.connected_for.is_some();
+        in_doubt || self.root == Some(request)
     }
 
     /// Call: the request of its start side.

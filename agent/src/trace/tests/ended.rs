@@ -41,6 +41,15 @@ impl World {
         self.end(exchange, ended(Outcome::ClientAborted(None)));
     }
 
+    /// This thread ends what it sends on a connection.
+    fn shut(&mut self, exchange: Exchange, thread: Thread) {
+        let at = self.step();
+        let connection = exchange.connection;
+        let position = self.pipes[&connection].position[Direction::Out.index()];
+        let caller = Some(self.caller(thread));
+        self.event(&Event::HalfClosed { at, connection, direction: Direction::Out, position, caller });
+    }
+
     /// A call is reset; this thread closes the connection a moment later.
     fn reset(&mut self, call: Exchange, thread: Thread) {
         self.end(call, ended(Outcome::ConnectionClosed(Some(104))));
@@ -357,6 +366,89 @@ fn answers_of_calls_that_are_given_up_are_not_uncovered() {
         let figures = world.tracer.standings(4).0[0].figures;
         assert_eq!(figures.answers - figures.covered, uncovered);
     }
+}
+
+/// The same of a call of which nobody knows whose it is, if that is closed next.
+#[test]
+fn an_answer_is_not_uncovered_if_a_call_without_a_start_side_is_given_up_next() {
+    let mut world = World::new();
+    let (clients, other) = ([world.open(OWN), world.open(OWN)], thread(1, 7));
+    let mut uncovered = 0;
+    for reads in [false, true, false] {
+        let request = world.read_request(clients[0], OWN, "/");
+        let backend = world.open(other);
+        let call = world.write_request(backend, other, "/");
+        let hanging = world.read_request(clients[1], OWN, "/");
+        world.answer(request, OWN);
+        if reads {
+            world.answer(hanging, OWN);
+            uncovered += 1;
+        }
+        world.let_go(call, OWN);
+        if !reads {
+            world.answer(hanging, OWN);
+        }
+        world.pass(SECOND);
+        let figures = world.tracer.standings(4).0[0].figures;
+        assert_eq!(figures.answers - figures.covered, uncovered);
+        assert!(world.span(call).parent.is_none(), "it explains the answer, and is nobody's");
+    }
+}
+
+/// Of several threads one closes what another has given up, which is no reason for what it answers next; nor is the peer's FIN once
+/// the program has ended its sending.
+#[test]
+fn a_call_that_is_given_up_has_no_end_side_alone() {
+    let idle = thread(1, 7);
+    let call = |world: &mut World, client| {
+        let request = world.read_request(client, OWN, "/");
+        let backend = world.open(idle);
+        (request, world.write_request(backend, idle, "/"))
+    };
+    for shuts in [false, true] {
+        let mut world = World::new();
+        let (client, hanging) = (world.open(OWN), world.open(thread(1, 8)));
+        world.read_request(hanging, thread(1, 8), "/hanging");
+        let mut last = None;
+        for _ in 0..120 {
+            let (request, call) = call(&mut world, client);
+            world.read_response(call, OWN);
+            world.answer(request, OWN);
+            last = Some((request, call));
+        }
+        let (request, given_up) = call(&mut world, client);
+        if shuts {
+            world.shut(given_up, OWN);
+            world.hang_up(given_up, OWN);
+        } else {
+            world.let_go(given_up, OWN);
+        }
+        world.answer(request, OWN);
+        world.pass(SECOND);
+        assert!(world.span(given_up).parent.is_none());
+        let (request, call) = last.expect("calls were made");
+        world.assert_child(call, request, Evidence::End);
+    }
+}
+
+/// What a thread learns before its answer may be the end of a call itself.
+#[test]
+fn a_call_that_is_closed_after_an_answer_that_follows_from_an_end_was_given_up() {
+    let mut world = World::new();
+    prove(&mut world);
+    let clients = [world.open(OWN), world.open(OWN)];
+    let backends = [world.open(OWN), world.open(OWN)];
+    let request = world.read_request(clients[0], OWN, "/");
+    let call = world.write_request(backends[0], OWN, "/");
+    let other = world.read_request(clients[1], OWN, "/");
+    let failing = world.write_request(backends[1], OWN, "/");
+    world.hang_up(failing, OWN);
+    world.answer(other, OWN);
+    world.answer(request, OWN);
+    world.let_go(call, OWN);
+    world.pass(SECOND);
+    world.assert_child(failing, other, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::TwoSided);
 }
 
 /// Threads: what one of them sees is no reason for what another does.

@@ -13,6 +13,7 @@ mod instrumented;
 mod lifetime;
 mod loss;
 mod simulation;
+mod stolen;
 mod tasks;
 mod turns;
 mod world;

@@ -1,0 +1,85 @@
+//! Tasks that a thread steals from another (tokio): one thread reads a request, another one sends the call for it, with an input of its
+//! own that says nothing, and a third may read the response and answer. Such a call has an end side alone.
+//!
+//! Workers that answer from a shared queue of completions look the same, and there the end side is wrong: what was read last is
+//! somebody else's response. But their calls have start sides, which tell.
+
+use super::{Belief, Runner};
+use crate::{
+    event::Clarity,
+    trace::{
+        exchange::{Exchange, Key},
+        exchanges::Exchanges,
+        process::Processes,
+    },
+};
+
+/// Which threads served a request, as far as a call that ended in its answer tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// One read the request, read the response and wrote the answer.
+    One,
+    /// One read the request, another one read the response and wrote the answer.
+    Two,
+    /// One read the response, another one wrote the answer.
+    Others,
+}
+
+impl Threads {
+    pub(super) fn of(read_request: Runner, read_response: Runner, wrote_answer: Runner) -> Self {
+        if read_response != wrote_answer {
+            Self::Others
+        } else if read_request == wrote_answer {
+            Self::One
+        } else {
+            Self::Two
+        }
+    }
+}
+
+/// Whether a call without a start side belongs to the request in whose answer it ended, although another thread had read that. Not
+/// where that request has a call by its start side: its answer may follow from that one.
+pub(super) fn believes(
+    exchanges: &Exchanges,
+    belief: &Belief,
+    call: &Exchange,
+    request: Key,
+    threads: Threads,
+) -> bool {
+    threads == Threads::Two
+        && call.sides.root.is_none()
+        && belief.believes_stolen()
+        && !has_calls(exchanges, request, None)
+}
+
+/// What a call shows of such ends that has a start side, too. Where they differ, that speaks against the end only if the answered
+/// request has another call by its start side: else it is the start side that names what the thread had read before it stole the task.
+pub(super) fn show(
+    exchanges: &Exchanges,
+    processes: &mut Processes,
+    key: Key,
+    request: Key,
+    threads: Threads,
+) {
+    let Some(call) = exchanges.get(key).filter(|_| threads == Threads::Two) else { return };
+    let sides = &call.sides;
+    let tells = sides.answered
+        && !sides.handed
+        && sides.connected_for.is_none()
+        && sides.clarity == Some(Clarity::Clear);
+    let Some(root) = sides.root.filter(|_| tells) else { return };
+    let Some(process) = processes.get_mut(call.pid) else { return };
+    if root == request {
+        if sides.is_clear() && !sides.unambiguous {
+            process.belief.stolen_told(true);
+        }
+    } else if has_calls(exchanges, request, Some(key)) {
+        process.belief.stolen_told(false);
+    }
+}
+
+/// Whether a request has calls by their start sides, this one left out.
+fn has_calls(exchanges: &Exchanges, request: Key, but: Option<Key>) -> bool {
+    let live = exchanges.get(request).and_then(|request| request.live.as_deref());
+    live.is_none_or(|live| live.calls.iter().any(|call| Some(*call) != but))
+}

@@ -1,0 +1,120 @@
+//! Tasks that threads steal: a call that is sent by a thread which had read nothing, and ends in an answer of another one.
+
+use super::world::{Exchange, SECOND, World, thread};
+use crate::{
+    event::{ConnectionId, Thread},
+    trace::span::Evidence,
+};
+
+/// A process of which this one reads requests and sends calls, and the other takes over.
+struct Stealing {
+    world: World,
+    reader: Thread,
+    thief: Thread,
+    /// It has read nothing, so that its calls have no start side.
+    idle: Thread,
+    clients: [ConnectionId; 2],
+}
+
+impl Stealing {
+    /// Another request is open all the time, so that sides might differ.
+    fn new() -> Self {
+        let mut world = World::new();
+        let (reader, thief, idle) = (thread(1, 0), thread(1, 1), thread(1, 2));
+        let hanging = world.open(reader);
+        world.read_request(hanging, reader, "/hanging");
+        let clients = [world.open(reader), world.open(reader)];
+        Self { world, reader, thief, idle, clients }
+    }
+
+    /// A request of this client, and a call for it that this thread sends.
+    fn serve(&mut self, client: usize, caller: Thread) -> (Exchange, Exchange) {
+        let request = self.world.read_request(self.clients[client], self.reader, "/");
+        let backend = self.world.open(caller);
+        (request, self.world.write_request(backend, caller, "/"))
+    }
+
+    fn answer(&mut self, request: Exchange, call: Exchange) {
+        self.world.read_response(call, self.thief);
+        self.world.answer(request, self.thief);
+    }
+
+    /// So many tasks that are stolen, a few of which before they had called.
+    fn steal(&mut self, times: usize) {
+        for number in 0..times {
+            let (request, call) = self.serve(0, if number % 8 == 0 { self.idle } else { self.reader });
+            self.answer(request, call);
+        }
+    }
+
+    /// A call without a start side, and its request.
+    fn stolen(&mut self) -> (Exchange, Exchange) {
+        let (request, call) = self.serve(0, self.idle);
+        self.answer(request, call);
+        self.world.pass(SECOND);
+        (request, call)
+    }
+}
+
+#[test]
+fn a_call_of_a_stolen_task_belongs_to_the_request_in_whose_answer_it_ended() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    let (request, call) = stealing.stolen();
+    stealing.world.assert_child(call, request, Evidence::End);
+}
+
+#[test]
+fn few_agreements_prove_nothing_of_stolen_tasks() {
+    let mut stealing = Stealing::new();
+    stealing.steal(100);
+    let (_, call) = stealing.stolen();
+    assert!(stealing.world.span(call).parent.is_none());
+}
+
+/// Workers that answer from a shared queue of completions: what a thread has read last is another request's response.
+#[test]
+fn answers_from_a_queue_of_completions_speak_against_ends() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    let first = stealing.serve(0, stealing.reader);
+    let second = stealing.serve(1, stealing.reader);
+    stealing.answer(first.0, second.1);
+    stealing.answer(second.0, first.1);
+    let (_, call) = stealing.stolen();
+    assert!(stealing.world.span(call).parent.is_none(), "it has shown what it does");
+    stealing.steal(420);
+    let (_, call) = stealing.stolen();
+    assert!(stealing.world.span(call).parent.is_none(), "for long");
+    stealing.steal(60);
+    let (request, call) = stealing.stolen();
+    stealing.world.assert_child(call, request, Evidence::End);
+}
+
+/// The same before it was seen to do so: the answer may follow from the call that the request has by its start side.
+#[test]
+fn a_request_with_a_call_of_its_own_takes_no_other() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    let (request, call) = stealing.serve(0, stealing.reader);
+    let other = stealing.serve(1, stealing.idle);
+    stealing.answer(request, other.1);
+    stealing.answer(other.0, call);
+    stealing.world.pass(SECOND);
+    assert!(stealing.world.span(other.1).parent.is_none());
+}
+
+/// A thread that steals a task has read a request of its own before: then it is the start side that is wrong.
+#[test]
+fn a_wrong_start_side_does_not_speak_against_ends() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    let request = stealing.world.read_request(stealing.clients[0], stealing.reader, "/");
+    let (other, call) = stealing.serve(1, stealing.reader);
+    stealing.answer(request, call);
+    let (next, late) = stealing.serve(0, stealing.idle);
+    stealing.answer(next, late);
+    stealing.world.pass(SECOND);
+    stealing.world.assert_child(late, next, Evidence::End);
+    stealing.world.answer(other, stealing.thief);
+}
