@@ -14,6 +14,7 @@ use super::{
     exchange::{Exchange, Key, Live},
     exchanges::Connection,
     flow::Partner,
+    slots::Slot,
     span::{Span, SpanKind, Status},
 };
 use crate::{
@@ -107,7 +108,8 @@ impl Tracer {
         let (Some(Task::Handed(goroutine)), Some(input)) = (connecting.task, connecting.last_input) else {
             return None;
         };
-        let request = self.exchanges.connection(input.connection)?.by_input(input.position)?;
+        let connection = self.exchanges.connection(input.connection)?;
+        let request = self.exchanges.by_input(connection, input.position)?;
         let serves = request.kind == SpanKind::Server && !request.sides.waits_for_call();
         serves.then_some((goroutine, input))
     }
@@ -132,7 +134,7 @@ impl Tracer {
         self.counters.failed_connects += 1;
         self.connects.failures += 1;
         let connection = ConnectionId(FAILED | self.connects.failures);
-        self.fail(Key { connection, ordinal: 0 }, socket, &connect, span, at);
+        self.fail(Key { connection, ordinal: 0, slot: Slot::NONE }, socket, &connect, span, at);
         if self.connects.failed.len() >= self.connects.limit {
             // Who closes these sockets will not be known: a log of before 1.3 never tells.
             self.connects.failed.clear();
@@ -166,7 +168,7 @@ impl Tracer {
         let mut live = Live::new(span, 0, Partner::Absent);
         (live.ended, live.head_seen) = (Some(at), true);
         let exchange = Exchange {
-            ordinal: key.ordinal,
+            key,
             kind: SpanKind::Client,
             id,
             at: connect.at,
@@ -180,7 +182,7 @@ impl Tracer {
             sides,
             live: Some(Box::new(live)),
         };
-        self.exchanges.push(key.connection, exchange);
+        let Some(key) = self.exchanges.push(exchange) else { return };
         if let Some((goroutine, input)) = connect.started {
             self.handed_over(key, goroutine, Some(input));
         } else {

@@ -276,13 +276,13 @@ fn differ(request: &Exchange, call: &Exchange) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ConnectionId;
+    use crate::{event::ConnectionId, trace::slots::Slot};
 
     const CONTENT: Content = Content { base: 5, identity: 0 };
     const NAMED: Content = Content { base: 5, identity: 9 };
 
     fn key(number: u64) -> Key {
-        Key { connection: ConnectionId(number), ordinal: 0 }
+        Key { connection: ConnectionId(number), ordinal: 0, slot: Slot::NONE }
     }
 
     fn at(seconds: u64) -> Timestamp {

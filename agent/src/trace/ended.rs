@@ -30,9 +30,10 @@ impl Tracer {
     /// up: tokio drops what a timeout cancels when the task that waited for it has run on.
     fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(request) = self.inputs.has_answered(caller) else { return };
-        let Some(connection) = self.exchanges.connection_mut(id) else { return };
+        let last =
+            self.exchanges.connection_mut(id).and_then(|connection| connection.exchanges.back().copied());
         let outlives = |call: &&mut Exchange| call.kind == SpanKind::Client && call.sides.outlives(request);
-        if let Some(call) = connection.exchanges.back_mut().filter(outlives) {
+        if let Some(call) = last.and_then(|last| self.exchanges.get_mut(last)).filter(outlives) {
             call.sides.abandon();
         }
     }
@@ -41,23 +42,24 @@ impl Tracer {
     /// before, never will be. Before the parser ends the exchange.
     pub(super) fn notice_end(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(connection) = self.exchanges.connection(id) else { return };
-        let Some(call) = connection.exchanges.iter().rev().find(|exchange| exchange.input_from != u64::MAX)
-        else {
+        let begun = |exchange: &&Exchange| exchange.input_from != u64::MAX;
+        let Some(call) = self.exchanges.of(connection).rev().find(begun) else {
             return;
         };
         let ends = call.kind == SpanKind::Client
             && call.pid == caller.thread.pid
             && (call.open() || call.sides.has_failed())
             && call.sides.may_end();
-        let (ordinal, position) = (call.ordinal, call.input_from);
+        let (key, pid, position) = (call.key, call.pid, call.input_from);
+        let started_by = call.sides.started_by();
         let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.sides.is_answered());
         // What is closed after that is tidied up, where start sides say whose it is.
-        let started = self.processes.get(call.pid).is_some_and(|process| process.belief.agrees_mostly());
-        if !ends || started && call.sides.started_by().is_some_and(answered) {
+        let started = self.processes.get(pid).is_some_and(|process| process.belief.agrees_mostly());
+        if !ends || started && started_by.is_some_and(answered) {
             return;
         }
         self.inputs.saw_end(caller, (id, position));
-        if let Some(call) = self.exchanges.get_mut(Key { connection: id, ordinal }) {
+        if let Some(call) = self.exchanges.get_mut(key) {
             call.sides.see_end();
         }
     }
@@ -71,14 +73,14 @@ impl Tracer {
                 && exchange.open()
                 && !exchange.sides.is_answered()
         };
-        if !self.exchanges.connection(id).is_some_and(|connection| connection.exchanges.iter().any(open)) {
+        let open = self.keys(id, open);
+        if open.is_empty() {
             return;
         }
         let last_input = self.inputs.closes(&self.exchanges, caller);
         let closing = Origin { at, thread: caller.thread, position: 0, last_input, task: caller.task };
-        let Some(connection) = self.exchanges.connection_mut(id) else { return };
-        for exchange in connection.exchanges.iter_mut().filter(|exchange| open(exchange)) {
-            if let Some(live) = exchange.live.as_deref_mut() {
+        for key in open {
+            if let Some(live) = self.exchanges.live_mut(key) {
                 live.closing.get_or_insert_with(|| Box::new(closing));
             }
         }

@@ -6,6 +6,7 @@ use super::{
     causality::{Sides, Verdict},
     context::TraceParent,
     flow::Partner,
+    slots::Slot,
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
 };
 use crate::{
@@ -13,11 +14,20 @@ use crate::{
     protocol::{Content, Ordinal, Origin},
 };
 
-/// Names an exchange: its connection and its number there.
+/// Names an exchange: its connection, its number there, and where it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) connection: ConnectionId,
     pub(super) ordinal: Ordinal,
+    pub(super) slot: Slot,
+}
+
+impl Key {
+    /// Whether it names the exchange that the other does, both with the same slot.
+    #[inline]
+    pub(super) fn names_same(self, other: Self) -> bool {
+        self.ordinal == other.ordinal && self.connection == other.connection
+    }
 }
 
 /// What a span hands down to its children.
@@ -56,7 +66,7 @@ pub(super) enum Parentage {
 /// One request with its response. What is needed after its span was exported stands here, the rest in [`Live`].
 #[derive(Debug)]
 pub(super) struct Exchange {
-    pub(super) ordinal: Ordinal,
+    pub(super) key: Key,
     pub(super) kind: SpanKind,
     pub(super) id: SpanId,
     /// First byte of the request.

@@ -8,6 +8,7 @@ use super::{
     causality::{Carried, Trigger},
     exchange::{Exchange, Key, Live},
     flow::Flow,
+    slots::Slots,
     span::SpanKind,
 };
 use crate::{
@@ -32,7 +33,7 @@ pub(super) struct Connection {
     /// What it carries while that is so and something was written to it.
     pub(super) carried: Option<Box<Carried>>,
     /// In the order of their ordinals.
-    pub(super) exchanges: VecDeque<Exchange>,
+    pub(super) exchanges: VecDeque<Key>,
     /// How many of them are not exported.
     pub(super) live: usize,
     /// Something happened since the last search for room.
@@ -62,41 +63,15 @@ impl Connection {
         u64::from(self.first_sequence[direction.index()]).saturating_add(position)
     }
 
-    pub(super) fn get(&self, ordinal: Ordinal) -> Option<&Exchange> {
-        self.index(ordinal).and_then(|index| self.exchanges.get(index))
+    /// The key of the exchange with this number.
+    pub(super) fn key(&self, ordinal: Ordinal) -> Option<Key> {
+        self.index(ordinal).and_then(|index| self.exchanges.get(index)).copied()
     }
 
-    pub(super) fn get_mut(&mut self, ordinal: Ordinal) -> Option<&mut Exchange> {
-        self.index(ordinal).and_then(|index| self.exchanges.get_mut(index))
-    }
-
-    /// The exchange that the byte at this position of direction `In` belongs to.
-    pub(super) fn by_input(&self, position: u64) -> Option<&Exchange> {
-        self.exchanges.iter().rev().find(|exchange| exchange.input_from <= position)
-    }
-
-    /// The exchange of this kind whose request begins at this position.
-    pub(super) fn by_request(&self, kind: SpanKind, position: u64) -> Option<&Exchange> {
-        self.exchanges.iter().rev().find(|exchange| exchange.kind == kind && exchange.position == position)
-    }
-
-    /// Forgets the oldest exported exchange; `false` when there is none.
-    fn forget_oldest(&mut self) -> bool {
-        if self.exchanges.len() == self.live {
-            return false;
-        }
-        let Some(oldest) = self.exchanges.iter().position(Exchange::exported) else { return false };
-        // Dropped where it is: to take it out would copy what nobody has touched for long.
-        self.exchanges.drain(oldest..=oldest);
-        true
-    }
-
-    /// Forgets this exchange if it is exported and still there, and gives back room that was needed for more.
-    fn forget(&mut self, ordinal: Ordinal) {
+    /// Takes the key of an exchange out, and gives back room that was needed for more.
+    fn take(&mut self, ordinal: Ordinal) {
         let Some(index) = self.index(ordinal) else { return };
-        if self.exchanges[index].exported() {
-            self.exchanges.remove(index);
-        }
+        self.exchanges.remove(index);
         if self.exchanges.capacity() > 4 * self.exchanges.len().max(1) {
             self.exchanges.shrink_to(2 * self.exchanges.len());
         }
@@ -123,6 +98,7 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct Exchanges {
     connections: FxHashMap<ConnectionId, Connection>,
+    slots: Slots,
     /// All connections in the order of their opening, for the search for one to forget; may name some that are gone.
     order: VecDeque<ConnectionId>,
     /// Exported exchanges that are remembered, the oldest first; may name some that are gone.
@@ -143,6 +119,7 @@ impl Exchanges {
     pub(super) fn new(remembered: Remembered) -> Self {
         Self {
             connections: FxHashMap::default(),
+            slots: Slots::default(),
             order: VecDeque::new(),
             exported: VecDeque::new(),
             remembered,
@@ -150,7 +127,7 @@ impl Exchanges {
         }
     }
 
-    /// The requests that a process has read and not answered, in that order. Looks at all connections.
+    /// The requests that a process has read and not answered, in that order. Looks at all exchanges.
     pub(super) fn unanswered(&self, pid: u32) -> Vec<(Key, Timestamp)> {
         let waits = |exchange: &&Exchange| {
             exchange.kind == SpanKind::Server
@@ -158,11 +135,7 @@ impl Exchanges {
                 && exchange.open()
                 && !exchange.sides.is_answered()
         };
-        let of = |(id, connection): (&ConnectionId, &'_ Connection)| -> Vec<(Key, Timestamp)> {
-            let found = connection.exchanges.iter().filter(waits);
-            found.map(|it| (Key { connection: *id, ordinal: it.ordinal }, it.at)).collect()
-        };
-        let mut found: Vec<_> = self.connections.iter().flat_map(of).collect();
+        let mut found: Vec<_> = self.slots.iter().filter(waits).map(|it| (it.key, it.at)).collect();
         found.sort_unstable_by_key(|(key, at)| (*at, key.connection.0, key.ordinal));
         found
     }
@@ -181,12 +154,50 @@ impl Exchanges {
         Some(connection)
     }
 
+    #[inline]
     pub(super) fn get(&self, key: Key) -> Option<&Exchange> {
-        self.connections.get(&key.connection)?.get(key.ordinal)
+        self.slots.get(key)
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Exchange> {
-        self.connections.get_mut(&key.connection)?.get_mut(key.ordinal)
+        self.slots.get_mut(key)
+    }
+
+    /// The key of the exchange with this number on its connection.
+    pub(super) fn key(&self, connection: ConnectionId, ordinal: Ordinal) -> Option<Key> {
+        self.connections.get(&connection)?.key(ordinal)
+    }
+
+    /// The exchanges of a connection, in the order of their requests.
+    pub(super) fn of<'a>(
+        &'a self,
+        connection: &'a Connection,
+    ) -> impl DoubleEndedIterator<Item = &'a Exchange> {
+        connection.exchanges.iter().filter_map(|key| self.slots.get(*key))
+    }
+
+    /// The exchange of a connection whose request came last.
+    pub(super) fn last(&self, connection: &Connection) -> Option<&Exchange> {
+        self.slots.get(*connection.exchanges.back()?)
+    }
+
+    /// The exchange that the byte at this position of direction `In` belongs to.
+    pub(super) fn by_input(&self, connection: &Connection, position: u64) -> Option<&Exchange> {
+        let keys = connection.exchanges.iter().rev();
+        keys.filter_map(|key| self.slots.get(*key)).find(|exchange| exchange.input_from <= position)
+    }
+
+    /// The exchange of this kind whose request begins at this position.
+    pub(super) fn by_request(
+        &self,
+        connection: &Connection,
+        kind: SpanKind,
+        position: u64,
+    ) -> Option<&Exchange> {
+        let keys = connection.exchanges.iter().rev();
+        let begins = |exchange: &&Exchange| exchange.kind == kind && exchange.position == position;
+        keys.filter_map(|key| self.slots.get(*key)).find(begins)
     }
 
     /// The live part of an exchange, unless it was exported.
@@ -195,8 +206,9 @@ impl Exchanges {
     }
 
     pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
-        if self.connections.insert(id, connection).is_none() {
-            self.order.push_back(id);
+        match self.connections.insert(id, connection) {
+            Some(before) => before.exchanges.into_iter().for_each(|key| self.slots.remove(key)),
+            None => self.order.push_back(id),
         }
         if self.order.len() > self.connections.len() * 2 + 1_024 {
             let connections = &self.connections;
@@ -204,23 +216,31 @@ impl Exchanges {
         }
     }
 
-    /// Adds an exchange to its connection, and forgets what of that would be remembered beyond the bound.
-    pub(super) fn push(&mut self, id: ConnectionId, exchange: Exchange) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+    /// Adds an exchange to its connection, and forgets what of that would be remembered beyond the bound. Its key, completed;
+    /// `None`: its connection is not known.
+    pub(super) fn push(&mut self, exchange: Exchange) -> Option<Key> {
+        let connection = self.connections.get_mut(&exchange.key.connection)?;
         // Room first: one beyond the bound would double what the ring takes.
-        while connection.exchanges.len() >= self.remembered.of_connection && connection.forget_oldest() {}
+        while connection.exchanges.len() >= self.remembered.of_connection
+            && let Some(oldest) = oldest_exported(connection, &self.slots)
+        {
+            connection.exchanges.remove(oldest).into_iter().for_each(|key| self.slots.remove(key));
+        }
+        let key = self.slots.insert(exchange)?;
         connection.bare = false;
         connection.carried = None;
-        connection.exchanges.push_back(exchange);
+        connection.exchanges.push_back(key);
         connection.live += 1;
         self.live += 1;
+        Some(key)
     }
 
     /// Takes the live part of an exchange: from now on it counts as exported.
     pub(super) fn take_live(&mut self, key: Key) -> Option<Box<Live>> {
-        let connection = self.connections.get_mut(&key.connection)?;
-        let live = connection.get_mut(key.ordinal)?.live.take()?;
-        connection.live -= 1;
+        let live = self.slots.get_mut(key)?.live.take()?;
+        if let Some(connection) = self.connections.get_mut(&key.connection) {
+            connection.live -= 1;
+        }
         self.live -= 1;
         self.remember(key);
         Some(live)
@@ -233,8 +253,12 @@ impl Exchanges {
             return;
         }
         let Some(oldest) = self.exported.pop_front() else { return };
+        if !self.slots.get(oldest).is_some_and(Exchange::exported) {
+            return;
+        }
+        self.slots.remove(oldest);
         if let Some(connection) = self.connections.get_mut(&oldest.connection) {
-            connection.forget(oldest.ordinal);
+            connection.take(oldest.ordinal);
         }
     }
 
@@ -242,6 +266,7 @@ impl Exchanges {
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
         self.live -= connection.live;
+        connection.exchanges.iter().for_each(|key| self.slots.remove(*key));
         Some(connection)
     }
 
@@ -263,6 +288,14 @@ impl Exchanges {
     }
 }
 
+/// The place of a connection's oldest exported exchange.
+fn oldest_exported(connection: &Connection, slots: &Slots) -> Option<usize> {
+    if connection.exchanges.len() == connection.live {
+        return None;
+    }
+    connection.exchanges.iter().position(|key| slots.get(*key).is_some_and(Exchange::exported))
+}
+
 /// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is an IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
@@ -274,7 +307,7 @@ mod tests {
     use crate::{
         event::{Earlier, Thread},
         pipeline::samples,
-        trace::{causality::Sides, flow::Partner, span::SpanId},
+        trace::{causality::Sides, flow::Partner, slots::Slot, span::SpanId},
     };
 
     const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
@@ -299,19 +332,15 @@ mod tests {
         exchanges
     }
 
-    fn key(connection: u64, ordinal: Ordinal) -> Key {
-        Key { connection: ConnectionId(connection), ordinal }
-    }
-
-    fn push(exchanges: &mut Exchanges, key: Key) {
+    fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         let exchange = Exchange {
-            ordinal: key.ordinal,
+            key: Key { connection: ConnectionId(connection), ordinal, slot: Slot::NONE },
             kind: SpanKind::Client,
             id: SpanId([1; 8]),
             at: Timestamp(1),
-            position: key.ordinal,
-            place: key.ordinal,
-            input_from: key.ordinal,
+            position: ordinal,
+            place: ordinal,
+            input_from: ordinal,
             pid: 1,
             context: None,
             fixed_early: false,
@@ -319,28 +348,32 @@ mod tests {
             sides: Sides::default(),
             live: Some(Box::new(Live::new(Box::new(samples::client_span()), 0, Partner::Absent))),
         };
-        exchanges.push(key.connection, exchange);
+        exchanges.push(exchange).unwrap()
+    }
+
+    fn push_exported(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
+        let key = push(exchanges, connection, ordinal);
+        exchanges.take_live(key);
+        key
     }
 
     fn known(exchanges: &Exchanges, connection: u64) -> Vec<Ordinal> {
         let connection = exchanges.connection(ConnectionId(connection)).unwrap();
-        connection.exchanges.iter().map(|exchange| exchange.ordinal).collect()
+        exchanges.of(connection).map(|exchange| exchange.key.ordinal).collect()
     }
 
     #[test]
     fn a_connection_forgets_the_oldest_exported_even_behind_one_that_waits() {
         let mut exchanges = exchanges(1);
-        push(&mut exchanges, key(0, 0));
-        for ordinal in 1..100 {
-            push(&mut exchanges, key(0, ordinal));
-            exchanges.take_live(key(0, ordinal));
-        }
+        push(&mut exchanges, 0, 0);
+        let keys: Vec<_> = (1..100).map(|ordinal| push_exported(&mut exchanges, 0, ordinal)).collect();
         assert_eq!(known(&exchanges, 0), [0, 97, 98, 99]);
         assert!(exchanges.connection(ConnectionId(0)).unwrap().exchanges.capacity() <= 4);
-        for ordinal in [0, 97, 98, 99] {
-            assert_eq!(exchanges.get(key(0, ordinal)).map(|found| found.ordinal), Some(ordinal));
+        for (ordinal, key) in (1..).zip(&keys) {
+            let found = exchanges.get(*key).map(|found| found.key.ordinal);
+            assert_eq!(found, (ordinal >= 97).then_some(ordinal), "slots are used again");
+            assert_eq!(exchanges.key(ConnectionId(0), ordinal), found.map(|_| *key));
         }
-        assert!(exchanges.get(key(0, 50)).is_none());
         assert_eq!(exchanges.live, 1);
     }
 
@@ -348,7 +381,7 @@ mod tests {
     fn open_exchanges_are_never_forgotten() {
         let mut exchanges = exchanges(1);
         for ordinal in 0..10 {
-            push(&mut exchanges, key(0, ordinal));
+            push(&mut exchanges, 0, ordinal);
         }
         assert_eq!(known(&exchanges, 0).len(), 10);
     }
@@ -357,14 +390,12 @@ mod tests {
     fn all_connections_together_forget_what_was_exported_first() {
         let mut exchanges = exchanges(10);
         for connection in 0..10 {
-            push(&mut exchanges, key(connection, 0));
-            exchanges.take_live(key(connection, 0));
+            push_exported(&mut exchanges, connection, 0);
         }
         let left: Vec<_> = (0..10).map(|connection| known(&exchanges, connection).len()).collect();
         assert_eq!(left, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
         exchanges.remove(ConnectionId(4));
-        push(&mut exchanges, key(5, 1));
-        exchanges.take_live(key(5, 1));
+        push_exported(&mut exchanges, 5, 1);
         assert_eq!((known(&exchanges, 5), known(&exchanges, 6)), (vec![0, 1], vec![0]));
     }
 }

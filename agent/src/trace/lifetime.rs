@@ -123,14 +123,10 @@ impl Tracer {
         self.end(key, self.now, end);
     }
 
-    fn keys(&self, id: ConnectionId, wanted: impl Fn(&Exchange) -> bool) -> Vec<Key> {
+    pub(super) fn keys(&self, id: ConnectionId, wanted: impl Fn(&Exchange) -> bool) -> Vec<Key> {
         let Some(connection) = self.exchanges.connection(id) else { return Vec::new() };
-        connection
-            .exchanges
-            .iter()
-            .filter(|exchange| wanted(exchange))
-            .map(|exchange| Key { connection: id, ordinal: exchange.ordinal })
-            .collect()
+        let exchanges = self.exchanges.of(connection).filter(|exchange| wanted(exchange));
+        exchanges.map(|exchange| exchange.key).collect()
     }
 
     fn remove_connection(&mut self, id: ConnectionId) {

@@ -16,43 +16,54 @@ use super::{
     exchange::{Exchange, Incoming, Key, Live},
     flow::{Flows, Partner},
     semantics,
+    slots::Slot,
     span::{Span, SpanKind},
 };
 use crate::{
-    event::{Direction, ProcessFacts, Task, Timestamp},
-    protocol::{ExchangeEnd, Origin, Outcome, RequestHead, ResponseHead},
+    event::{ConnectionId, Direction, ProcessFacts, Task, Timestamp},
+    protocol::{ExchangeEnd, Ordinal, Origin, Outcome, RequestHead, ResponseHead},
 };
 
 impl Tracer {
     /// The first byte of a request.
-    pub(super) fn request(&mut self, key: Key, direction: Direction, origin: Origin, other_position: u64) {
+    pub(super) fn request(
+        &mut self,
+        (id, ordinal): (ConnectionId, Ordinal),
+        direction: Direction,
+        origin: Origin,
+        other_position: u64,
+    ) {
         if self.exchanges.live >= self.settings.exchanges {
             self.counters.refused_exchanges += 1;
             return;
         }
-        self.make_room(key.connection);
-        let Some(connection) = self.exchanges.connection(key.connection) else {
+        self.make_room(id);
+        let Some(connection) = self.exchanges.connection(id) else {
             self.counters.refused_messages += 1;
             return;
         };
-        if connection.exchanges.back().is_some_and(|last| last.ordinal >= key.ordinal) {
+        if connection.exchanges.back().is_some_and(|last| last.ordinal >= ordinal) {
             self.counters.refused_messages += 1;
             return;
         }
         let pid = origin.thread.pid;
         let process = self.facts_of(pid);
-        match direction {
-            Direction::In => self.counters.requests_received += 1,
-            Direction::Out => self.counters.requests_made += 1,
-        }
-        match direction {
+        let begun = Key { connection: id, ordinal, slot: Slot::NONE };
+        let key = match direction {
             Direction::In => {
+                self.counters.requests_received += 1;
                 self.processes.request(pid, &origin);
-                self.add_exchange(key, SpanKind::Server, origin, other_position, process);
-                self.task_request(key, &origin);
+                self.add_exchange(begun, SpanKind::Server, &origin, other_position, process)
             }
             Direction::Out => {
-                self.add_exchange(key, SpanKind::Client, origin, other_position, process);
+                self.counters.requests_made += 1;
+                self.add_exchange(begun, SpanKind::Client, &origin, other_position, process)
+            }
+        };
+        let Some(key) = key else { return };
+        match direction {
+            Direction::In => self.task_request(key, &origin),
+            Direction::Out => {
                 let lent = self
                     .exchanges
                     .connection_mut(key.connection)
@@ -89,30 +100,31 @@ impl Tracer {
         &mut self,
         key: Key,
         kind: SpanKind,
-        origin: Origin,
+        origin: &Origin,
         other_position: u64,
         process: Arc<ProcessFacts>,
-    ) {
+    ) -> Option<Key> {
         let pid = origin.thread.pid;
         let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
         let direction = kind.request_direction();
         let identifiers = self.identifiers;
-        let Some(connection) = self.exchanges.connection_mut(key.connection) else { return };
+        let connection = self.exchanges.connection_mut(key.connection)?;
         let place = connection.place(direction, origin.position);
         let id = identifiers.span(key.connection, direction, place);
-        let last_open = connection.exchanges.back().is_some_and(Exchange::open);
+        let (local, peer) = (connection.local, connection.peer);
+        let partner = Flows::at_start(&connection.flow, kind);
+        let last = connection.exchanges.back().copied();
+        let last_open = last.and_then(|last| self.exchanges.get(last)).is_some_and(Exchange::open);
         let input_from = match kind {
             SpanKind::Server => origin.position,
             // An earlier response is still awaited: where this one's begins shows when it comes.
             SpanKind::Client if last_open => u64::MAX,
             SpanKind::Client => other_position,
         };
-        let mut span =
-            Box::new(Span::begin(kind, semantics::unknown_name(), connection.peer, origin.thread, process));
-        span.local = Some(connection.local);
-        let partner = Flows::at_start(&connection.flow, kind);
+        let mut span = Box::new(Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process));
+        span.local = Some(local);
         let exchange = Exchange {
-            ordinal: key.ordinal,
+            key,
             kind,
             id,
             at: origin.at,
@@ -123,10 +135,10 @@ impl Tracer {
             context: None,
             fixed_early: false,
             passed_on: false,
-            sides: Sides::new(epoch, &origin, last_open),
+            sides: Sides::new(epoch, origin, last_open),
             live: Some(Box::new(Live::new(span, other_position, partner))),
         };
-        self.exchanges.push(key.connection, exchange);
+        self.exchanges.push(exchange)
     }
 
     /// The head of a request.

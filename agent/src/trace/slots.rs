@@ -1,0 +1,71 @@
+//! Where exchanges are kept: each in a slot of its own, whose number is part of its [`Key`], so that a key leads to its exchange
+//! without a search. A slot is used again when its exchange is forgotten; whose it is then shows in the exchange's own key.
+
+use std::num::NonZeroU32;
+
+use super::exchange::{Exchange, Key};
+
+/// The number of a slot, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Slot(NonZeroU32);
+
+impl Slot {
+    /// Of an exchange that has none.
+    pub(super) const NONE: Self = Self(NonZeroU32::MAX);
+
+    const fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+
+    fn with_index(index: usize) -> Option<Self> {
+        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new)?;
+        Some(Self(number)).filter(|slot| *slot != Self::NONE)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    slots: Vec<Option<Exchange>>,
+    /// Those that are empty. The last one was used a moment ago.
+    free: Vec<Slot>,
+}
+
+impl Slots {
+    /// Keeps an exchange and says so in its key. `None`: there are no more numbers.
+    pub(super) fn insert(&mut self, mut exchange: Exchange) -> Option<Key> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = Slot::with_index(self.slots.len())?;
+                self.slots.push(None);
+                slot
+            }
+        };
+        exchange.key.slot = slot;
+        let key = exchange.key;
+        self.slots[slot.index()] = Some(exchange);
+        Some(key)
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        if self.get(key).is_some() {
+            self.slots[key.slot.index()] = None;
+            self.free.push(key.slot);
+        }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Exchange> {
+        let exchange = self.slots.get(key.slot.index())?.as_ref()?;
+        exchange.key.names_same(key).then_some(exchange)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Exchange> {
+        let exchange = self.slots.get_mut(key.slot.index())?.as_mut()?;
+        exchange.key.names_same(key).then_some(exchange)
+    }
+
+    /// All of them, in no order that means anything.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Exchange> {
+        self.slots.iter().flatten()
+    }
+}
