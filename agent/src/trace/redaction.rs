@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,8 @@ pub const SENSITIVE_QUERY_NAMES: &[&str] = &[
 pub struct Redaction {
     names: FxHashSet<Box<[u8]>>,
     longest: usize,
+    /// The first letters of names, a bit for each, by the length of the name.
+    shapes: [u32; 64],
 }
 
 impl Default for Redaction {
@@ -92,7 +95,9 @@ impl Redaction {
         let names: FxHashSet<Box<[u8]>> =
             names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into_bytes().into()).collect();
         let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
-        Self { names, longest }
+        let mut shapes = [0; 64];
+        names.iter().for_each(|name| shapes[name.len() % 64] |= letter(name));
+        Self { names, longest, shapes }
     }
 
     /// `query` (without its question mark) with the values of sensitive parameters and any userinfo replaced.
@@ -123,20 +128,29 @@ impl Redaction {
     /// The parameters of a query. A fragment does not belong there, but what looks like its parameters is treated alike.
     fn pairs<'a>(&self, query: &'a str) -> impl Iterator<Item = Pair<'a>> {
         let mut start = 0;
-        query.split_inclusive(['&', ';', '#', '?']).map(move |part| {
-            let text = part.trim_end_matches(['&', ';', '#', '?']);
-            let (name, value) =
-                text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        std::iter::from_fn(move || {
+            let rest = query.get(start..).filter(|rest| !rest.is_empty())?;
+            let end = rest.bytes().position(|byte| matches!(byte, b'&' | b';' | b'#' | b'?'));
+            let (text, next) = end.map_or((rest, rest.len()), |end| (&rest[..end], end + 1));
+            let (name, value) = match text.bytes().position(|byte| byte == b'=') {
+                Some(equals) => (&text[..equals], Some(&text[equals + 1..])),
+                None => (text, None),
+            };
             let sensitive = value.is_some_and(|value| !value.is_empty()) && self.is_sensitive(name);
-            let pair = Pair { start, name, value, separator: &part[text.len()..], sensitive };
-            start += part.len();
-            pair
+            let pair = Pair { start, name, value, separator: &rest[text.len()..next], sensitive };
+            start += next;
+            Some(pair)
         })
     }
 
     fn is_sensitive(&self, name: &str) -> bool {
         // A percent-encoded byte takes three characters, so a longer name cannot be on the list.
         if name.is_empty() || name.len() > self.longest * 3 {
+            return false;
+        }
+        // Nearly every name is shorter or longer than those on the list with its first letter.
+        let known = self.shapes[name.len() % 64] & letter(name.as_bytes()) != 0;
+        if !known && !name.bytes().any(|byte| byte == b'%') {
             return false;
         }
         let mut decoded = [0; 128];
@@ -150,6 +164,11 @@ impl Redaction {
         }
         self.names.contains(&decoded[..length])
     }
+}
+
+/// The bit of a name's first letter, the same for both cases.
+fn letter(name: &[u8]) -> u32 {
+    name.first().map_or(0, |first| 1 << (first & 31))
 }
 
 /// One `name=value` of a query.
@@ -174,7 +193,7 @@ fn decode(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
 
 /// `text` with the userinfo of every URL in it replaced (RFC 3986 section 3.2.1).
 pub(super) fn userinfo(text: &str) -> Cow<'_, str> {
-    if !text.contains('@') {
+    if memchr(b'@', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let mut redacted = String::new();
