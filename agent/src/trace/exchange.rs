@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{
     causality::{Sides, Verdict},
     context::TraceParent,
@@ -29,6 +31,9 @@ impl Key {
         self.ordinal == other.ordinal && self.connection == other.connection
     }
 }
+
+/// Keys of which there is mostly one, or none.
+pub(super) type Keys = SmallVec<[Key; 1]>;
 
 /// What a span hands down to its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,13 +140,13 @@ pub(super) struct Live {
     /// Client: it has waited for its process to be believed.
     pub(super) has_waited: bool,
     /// Server: calls whose verdict waits for the answer.
-    pub(super) calls: Vec<Key>,
+    pub(super) calls: Keys,
     /// If it was asked for.
     pub(super) content: Option<Content>,
     /// Server: calls with its content, to be decided on when it is answered.
     pub(super) alike: Vec<Key>,
     /// Spans that wait for this one's context.
-    pub(super) children: Vec<Key>,
+    pub(super) children: Keys,
     /// Spans related to this one too late to be parent or child.
     pub(super) relations: Vec<(Key, Evidence)>,
     /// Counted among the waiting spans.
@@ -165,10 +170,10 @@ impl Live {
             verdict: None,
             closing: None,
             has_waited: false,
-            calls: Vec::new(),
+            calls: Keys::new(),
             content: None,
             alike: Vec::new(),
-            children: Vec::new(),
+            children: Keys::new(),
             relations: Vec::new(),
             waiting: false,
         }

@@ -113,6 +113,14 @@ impl Flows {
         std::mem::take(&mut self.settled)
     }
 
+    /// Gives back what was taken, whose memory the next ones need.
+    pub(super) fn settled_decided(&mut self, mut settled: Vec<Key>) {
+        if self.settled.is_empty() {
+            settled.clear();
+            self.settled = settled;
+        }
+    }
+
     /// The first byte of a request on a connection that may be joined already.
     pub(super) fn request(
         &mut self,
