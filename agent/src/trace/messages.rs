@@ -30,7 +30,7 @@ impl Tracer {
         &mut self,
         (id, ordinal): (ConnectionId, Ordinal),
         direction: Direction,
-        origin: Origin,
+        origin: &Origin,
         other_position: u64,
     ) {
         if self.exchanges.live >= self.settings.exchanges {
@@ -52,17 +52,17 @@ impl Tracer {
         let key = match direction {
             Direction::In => {
                 self.counters.requests_received += 1;
-                self.processes.request(pid, &origin);
-                self.add_exchange(begun, SpanKind::Server, &origin, other_position, process)
+                self.processes.request(pid, origin);
+                self.add_exchange(begun, SpanKind::Server, origin, other_position, process)
             }
             Direction::Out => {
                 self.counters.requests_made += 1;
-                self.add_exchange(begun, SpanKind::Client, &origin, other_position, process)
+                self.add_exchange(begun, SpanKind::Client, origin, other_position, process)
             }
         };
         let Some(key) = key else { return };
         match direction {
-            Direction::In => self.task_request(key, &origin),
+            Direction::In => self.task_request(key, origin),
             Direction::Out => {
                 let lent = self
                     .exchanges
@@ -71,10 +71,10 @@ impl Tracer {
                 if let Some(Task::Handed(goroutine)) = origin.task {
                     self.handed_over(key, goroutine, origin.last_input);
                 } else {
-                    let trigger = self.trigger(key, lent, &origin);
+                    let trigger = self.trigger(key, lent, origin);
                     self.start_side(key, trigger);
                 }
-                self.task_call(key, &origin);
+                self.task_call(key, origin);
             }
         }
         self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
@@ -142,15 +142,15 @@ impl Tracer {
     }
 
     /// The head of a request.
-    pub(super) fn request_head(&mut self, key: Key, mut head: RequestHead) {
+    pub(super) fn request_head(&mut self, key: Key, head: &mut RequestHead) {
         let first = self.exchanges.get_mut(key).and_then(Exchange::first_head);
         let Some((kind, pid)) = first else { return };
-        self.note_export(pid, kind, &head);
+        self.note_export(pid, kind, head);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        let incoming = incoming(&mut head, &mut self.counters);
+        let incoming = incoming(head, &mut self.counters);
         let (prefix, content) = (head.prefix, head.content);
-        let sort = sort(&head, live.span.peer);
+        let sort = sort(head, live.span.peer);
         self.semantics.request(&mut live.span, head, &mut self.counters);
         if let Some(incoming) = incoming {
             let parent = incoming.parent;
@@ -177,7 +177,7 @@ impl Tracer {
     }
 
     /// The first byte of a response.
-    pub(super) fn response(&mut self, key: Key, origin: Origin, head: &ResponseHead) {
+    pub(super) fn response(&mut self, key: Key, origin: &Origin, head: &ResponseHead) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
@@ -195,15 +195,15 @@ impl Tracer {
                 }
                 if first {
                     exchange.input_from = origin.position;
-                    exchange.sides.response_read(&origin);
+                    exchange.sides.response_read(origin);
                     self.flows.response(&mut self.exchanges, key.connection, self.now);
                 }
             }
             SpanKind::Server if head.interim => {}
             SpanKind::Server => {
                 let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-                if let Some(ended) = self.causality.answer(exchanges, processes, key, &origin, true) {
-                    self.answered(key, ended, &origin);
+                if let Some(ended) = self.causality.answer(exchanges, processes, key, origin, true) {
+                    self.answered(key, ended, origin);
                 }
             }
         }
@@ -243,7 +243,7 @@ impl Tracer {
     }
 
     /// Both messages of an exchange are over.
-    pub(super) fn end(&mut self, key: Key, at: Timestamp, end: ExchangeEnd) {
+    pub(super) fn end(&mut self, key: Key, at: Timestamp, end: &mut ExchangeEnd) {
         let unix_offset = self.unix_offset;
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);

@@ -263,23 +263,23 @@ impl Tracer {
         }
     }
 
-    /// Takes what a parser says of a connection.
+    /// Takes what a parser says of a connection; its texts are taken out.
     #[inline(never)]
-    pub fn message(&mut self, connection: ConnectionId, message: Message) {
+    pub fn message(&mut self, connection: ConnectionId, message: &mut Message) {
         let ordinal = match message {
             Message::Request { ordinal, direction, origin, other_position } => {
-                return self.request((connection, ordinal), direction, origin, other_position);
+                return self.request((connection, *ordinal), *direction, origin, *other_position);
             }
             Message::RequestHead { ordinal, .. }
             | Message::Response { ordinal, .. }
-            | Message::End { ordinal, .. } => ordinal,
+            | Message::End { ordinal, .. } => *ordinal,
         };
         let Some(key) = self.exchanges.key(connection, ordinal) else { return };
         match message {
             Message::Request { .. } => {}
-            Message::RequestHead { head, .. } => self.request_head(key, *head),
-            Message::Response { origin, head, .. } => self.response(key, origin, &head),
-            Message::End { at, end, .. } => self.end(key, at, end),
+            Message::RequestHead { head, .. } => self.request_head(key, head),
+            Message::Response { origin, head, .. } => self.response(key, origin, head),
+            Message::End { at, end, .. } => self.end(key, *at, end),
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use compact_str::{CompactString, ToCompactString as _};
+use memchr::{memchr, memrchr};
 
 use super::{
     counters::Counters,
@@ -18,13 +19,10 @@ use super::{
 };
 use crate::protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead};
 
-/// `http.request.method` of a method outside [`KNOWN_METHODS`].
+/// `http.request.method` of a method that is not [`known_method`].
 const OTHER_METHOD: &str = "_OTHER";
 /// The span's name where the method is not known.
 const UNKNOWN_NAME: &str = "HTTP";
-/// RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
-const KNOWN_METHODS: [&str; 10] =
-    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 const HTTP: &str = "http";
 const HTTPS: &str = "https";
 
@@ -50,14 +48,14 @@ pub(super) fn unknown_http() -> Http {
 
 impl Semantics {
     /// Fills a span from the head of its request.
-    pub(super) fn request(&self, span: &mut Span, head: RequestHead, counters: &mut Counters) {
-        let known = KNOWN_METHODS.iter().find(|known| **known == head.method);
-        let method = known.copied().unwrap_or(OTHER_METHOD);
-        span.name = Cow::Borrowed(known.map_or(UNKNOWN_NAME, |known| known));
+    pub(super) fn request(&self, span: &mut Span, head: &mut RequestHead, counters: &mut Counters) {
+        let known = known_method(&head.method);
+        let method = known.unwrap_or(OTHER_METHOD);
+        span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
 
         let host = head.host.as_deref().map(str::trim).filter(|host| !host.is_empty());
         let target = Target::parse(&head.method, &head.target);
-        let told = self.told(span, &head, counters);
+        let told = self.told(span, head, counters);
         let scheme = told.scheme.unwrap_or(target.scheme);
         let authority = told.host.or(target.authority).or(host).map(without_userinfo);
         let (server_address, server_port) = self.server(span, scheme, authority, counters);
@@ -79,7 +77,7 @@ impl Semantics {
             method,
             method_original: known
                 .is_none()
-                .then(|| limited(head.method, self.limits.method, counters))
+                .then(|| limited(std::mem::take(&mut head.method), self.limits.method, counters))
                 .filter(|method| !method.is_empty()),
             path,
             query,
@@ -91,9 +89,8 @@ impl Semantics {
             server_port,
             client_address,
             client_port,
-            user_agent: head.user_agent.map(|agent| limited(agent, self.limits.user_agent, counters)),
-            request_headers: head
-                .fields
+            user_agent: head.user_agent.take().map(|agent| limited(agent, self.limits.user_agent, counters)),
+            request_headers: std::mem::take(&mut head.fields)
                 .into_iter()
                 .filter(|(name, _)| self.shown.iter().any(|shown| shown == name.as_str()))
                 .map(|(name, value)| (name, limited(value, self.limits.header, counters)))
@@ -191,11 +188,11 @@ impl Semantics {
 }
 
 /// Writes the end of an exchange into its span: sizes, status, `error.type`, what was missing.
-pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: ExchangeEnd) {
+pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &mut ExchangeEnd) {
     span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
     span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
     span.missing_bytes = end.missing;
-    span.incomplete = end.incomplete;
+    span.incomplete = std::mem::take(&mut end.incomplete);
     let reason = match end.outcome {
         Outcome::Unfinished => Some("unfinished"),
         Outcome::Lost if span.incomplete.is_empty() => Some("lost"),
@@ -305,14 +302,14 @@ fn absolute(target: &str) -> Option<(&str, &str)> {
 }
 
 fn path_and_query(text: &str) -> (&str, Option<&str>) {
-    match text.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    match memchr(b'?', text.as_bytes()) {
+        Some(mark) => (&text[..mark], Some(&text[mark + 1..])),
         None => (text, None),
     }
 }
 
 fn without_userinfo(authority: &str) -> &str {
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+    memrchr(b'@', authority.as_bytes()).map_or(authority, |at| &authority[at + 1..])
 }
 
 /// Splits an authority; the brackets of an IPv6 address go.
@@ -320,8 +317,8 @@ fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
     }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') => (host, port.parse().ok()),
+    match memchr(b':', authority.as_bytes()).map(|colon| (&authority[..colon], &authority[colon + 1..])) {
+        Some((host, port)) if !port.as_bytes().contains(&b':') => (host, port.parse().ok()),
         _ => (authority, None),
     }
 }
@@ -344,6 +341,23 @@ pub(crate) fn address_text(address: IpAddr) -> CompactString {
     }
     // Digits and dots are UTF-8; the last octet has no dot.
     str::from_utf8(&text[..end - 1]).unwrap_or_default().into()
+}
+
+/// RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
+fn known_method(method: &str) -> Option<&'static str> {
+    Some(match method {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "CONNECT" => "CONNECT",
+        "OPTIONS" => "OPTIONS",
+        "TRACE" => "TRACE",
+        "PATCH" => "PATCH",
+        "QUERY" => "QUERY",
+        _ => return None,
+    })
 }
 
 const fn version(minor: u8) -> &'static str {

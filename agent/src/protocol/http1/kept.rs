@@ -133,7 +133,7 @@ impl Session {
         exchange.head_told(&request.method, &framing);
         exchange.flags.add(kept.flag);
         exchange.unproven = kept.whole;
-        cx.out.messages.push(Message::RequestHead { ordinal, head: Box::new(request) });
+        cx.out.messages.push(Message::RequestHead { ordinal, head: request });
         if kept.whole {
             // Another one was sent before it was answered.
             self.pairing.pipelines();

@@ -271,7 +271,7 @@ impl Session {
         cx.out.counters.heads_incomplete += u64::from(size.is_none());
         if let Some(exchange) = self.pairing.get(message) {
             exchange.head_told(&request.method, &framing);
-            cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: Box::new(request) });
+            cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: request });
         }
         framing
     }
