@@ -216,17 +216,23 @@ impl Exchanges {
         }
     }
 
-    /// Adds an exchange to its connection, and forgets what of that would be remembered beyond the bound. Its key, completed;
-    /// `None`: its connection is not known.
-    pub(super) fn push(&mut self, exchange: Exchange) -> Option<Key> {
-        let connection = self.connections.get_mut(&exchange.key.connection)?;
+    /// Adds an exchange to its connection, and forgets what of that would be remembered beyond the bound. `None`: its connection
+    /// is not known.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        id: ConnectionId,
+        ordinal: Ordinal,
+        make: impl FnOnce(Key) -> Exchange,
+    ) -> Option<Key> {
+        let connection = self.connections.get_mut(&id)?;
         // Room first: one beyond the bound would double what the ring takes.
         while connection.exchanges.len() >= self.remembered.of_connection
             && let Some(oldest) = oldest_exported(connection, &self.slots)
         {
             connection.exchanges.remove(oldest).into_iter().for_each(|key| self.slots.remove(key));
         }
-        let key = self.slots.insert(exchange)?;
+        let key = self.slots.insert(id, ordinal, make)?;
         connection.bare = false;
         connection.carried = None;
         connection.exchanges.push_back(key);
@@ -307,7 +313,7 @@ mod tests {
     use crate::{
         event::{Earlier, Thread},
         pipeline::samples,
-        trace::{causality::Sides, flow::Partner, slots::Slot, span::SpanId},
+        trace::{causality::Sides, flow::Partner, span::SpanId},
     };
 
     const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
@@ -333,8 +339,8 @@ mod tests {
     }
 
     fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
-        let exchange = Exchange {
-            key: Key { connection: ConnectionId(connection), ordinal, slot: Slot::NONE },
+        let make = |key| Exchange {
+            key,
             kind: SpanKind::Client,
             id: SpanId([1; 8]),
             at: Timestamp(1),
@@ -348,7 +354,7 @@ mod tests {
             sides: Sides::default(),
             live: Some(Box::new(Live::new(Box::new(samples::client_span()), 0, Partner::Absent))),
         };
-        exchanges.push(exchange).unwrap()
+        exchanges.push(ConnectionId(connection), ordinal, make).unwrap()
     }
 
     fn push_exported(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {

@@ -108,6 +108,11 @@ impl Flows {
         }
     }
 
+    /// Whether the other end of some request has become known, or known to be absent.
+    pub(super) const fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
     /// Takes the requests whose other end has become known, or known to be absent.
     pub(super) fn take_settled(&mut self) -> Vec<Key> {
         std::mem::take(&mut self.settled)

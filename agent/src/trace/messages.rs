@@ -14,15 +14,30 @@ use super::{
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
-    flow::{Flows, Partner},
+    flow::{Flow, Flows, Partner},
     semantics,
-    slots::Slot,
     span::{Span, SpanKind},
 };
 use crate::{
-    event::{ConnectionId, Direction, ProcessFacts, Task, Timestamp},
+    event::{ConnectionId, Direction, Task, Timestamp},
     protocol::{ExchangeEnd, Ordinal, Origin, Outcome, RequestHead, ResponseHead},
 };
+
+/// What is known of a request before its exchange is made.
+struct Begun {
+    kind: SpanKind,
+    /// Of its first byte, for its id.
+    place: u64,
+    local: SocketAddr,
+    peer: SocketAddr,
+    partner: Partner,
+    /// The connection's other end is known.
+    joined: bool,
+    /// What its connect lends to a call, if it is the first.
+    lent: Option<Trigger>,
+    /// The request before it is not over.
+    last_open: bool,
+}
 
 impl Tracer {
     /// The first byte of a request.
@@ -37,37 +52,26 @@ impl Tracer {
             self.counters.refused_exchanges += 1;
             return;
         }
-        self.make_room(id);
-        let Some(connection) = self.exchanges.connection(id) else {
-            self.counters.refused_messages += 1;
-            return;
-        };
-        if connection.exchanges.back().is_some_and(|last| last.ordinal >= ordinal) {
-            self.counters.refused_messages += 1;
-            return;
+        let limit = self.settings.exchanges_per_connection;
+        if self.exchanges.connection(id).is_some_and(|connection| connection.live >= limit) {
+            self.make_room(id);
         }
-        let pid = origin.thread.pid;
-        let process = self.facts_of(pid);
-        let begun = Key { connection: id, ordinal, slot: Slot::NONE };
-        let key = match direction {
-            Direction::In => {
-                self.counters.requests_received += 1;
-                self.processes.request(pid, origin);
-                self.add_exchange(begun, SpanKind::Server, origin, other_position, process)
-            }
-            Direction::Out => {
-                self.counters.requests_made += 1;
-                self.add_exchange(begun, SpanKind::Client, origin, other_position, process)
-            }
+        let Some(begun) = self.begun(id, ordinal, direction, origin) else {
+            self.counters.refused_messages += 1;
+            return;
         };
-        let Some(key) = key else { return };
+        let Begun { lent, joined, .. } = begun;
         match direction {
-            Direction::In => self.task_request(key, origin),
+            Direction::In => self.counters.requests_received += 1,
+            Direction::Out => self.counters.requests_made += 1,
+        }
+        let Some(key) = self.add_exchange(id, ordinal, begun, origin, other_position) else { return };
+        match direction {
+            Direction::In => {
+                self.processes.request(origin.thread.pid, origin);
+                self.task_request(key, origin);
+            }
             Direction::Out => {
-                let lent = self
-                    .exchanges
-                    .connection_mut(key.connection)
-                    .and_then(|connection| connection.lent.take());
                 if let Some(Task::Handed(goroutine)) = origin.task {
                     self.handed_over(key, goroutine, origin.last_input);
                 } else {
@@ -77,9 +81,37 @@ impl Tracer {
                 self.task_call(key, origin);
             }
         }
-        self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
+        if joined {
+            self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
+        }
         self.decide_settled();
         self.notice_exchange(key);
+    }
+
+    /// What the connection says of a request that begins on it. `None`: it is not known, or knows the request already.
+    fn begun(
+        &mut self,
+        id: ConnectionId,
+        ordinal: Ordinal,
+        direction: Direction,
+        origin: &Origin,
+    ) -> Option<Begun> {
+        let kind = SpanKind::of_request(direction);
+        let connection = self.exchanges.connection_mut(id)?;
+        let last = connection.exchanges.back().copied();
+        if last.is_some_and(|last| last.ordinal >= ordinal) {
+            return None;
+        }
+        Some(Begun {
+            kind,
+            place: connection.place(direction, origin.position),
+            local: connection.local,
+            peer: connection.peer,
+            partner: Flows::at_start(&connection.flow, kind),
+            joined: matches!(connection.flow, Flow::Joined { .. }),
+            lent: if kind == SpanKind::Client { connection.lent.take() } else { None },
+            last_open: last.and_then(|last| self.exchanges.get(last)).is_some_and(Exchange::open),
+        })
     }
 
     /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
@@ -98,23 +130,16 @@ impl Tracer {
 
     fn add_exchange(
         &mut self,
-        key: Key,
-        kind: SpanKind,
+        connection: ConnectionId,
+        ordinal: Ordinal,
+        begun: Begun,
         origin: &Origin,
         other_position: u64,
-        process: Arc<ProcessFacts>,
     ) -> Option<Key> {
+        let Begun { kind, place, local, peer, partner, last_open, .. } = begun;
         let pid = origin.thread.pid;
-        let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
-        let direction = kind.request_direction();
-        let identifiers = self.identifiers;
-        let connection = self.exchanges.connection_mut(key.connection)?;
-        let place = connection.place(direction, origin.position);
-        let id = identifiers.span(key.connection, direction, place);
-        let (local, peer) = (connection.local, connection.peer);
-        let partner = Flows::at_start(&connection.flow, kind);
-        let last = connection.exchanges.back().copied();
-        let last_open = last.and_then(|last| self.exchanges.get(last)).is_some_and(Exchange::open);
+        let (process, epoch) = self.facts_of(pid);
+        let id = self.identifiers.span(connection, kind.request_direction(), place);
         let input_from = match kind {
             SpanKind::Server => origin.position,
             // An earlier response is still awaited: where this one's begins shows when it comes.
@@ -123,7 +148,7 @@ impl Tracer {
         };
         let mut span = Box::new(Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process));
         span.local = Some(local);
-        let exchange = Exchange {
+        let make = |key| Exchange {
             key,
             kind,
             id,
@@ -138,7 +163,7 @@ impl Tracer {
             sides: Sides::new(epoch, origin, last_open),
             live: Some(Box::new(Live::new(span, other_position, partner))),
         };
-        self.exchanges.push(exchange)
+        self.exchanges.push(connection, ordinal, make)
     }
 
     /// The head of a request.

@@ -352,10 +352,11 @@ impl Tracer {
         self.counters.refused_processes += u64::from(!kept);
     }
 
-    fn facts_of(&mut self, pid: u32) -> Arc<ProcessFacts> {
-        let (facts, kept) = self.processes.facts_of(pid);
+    /// What is known of a process, and its epoch.
+    fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, u32) {
+        let (facts, epoch, kept) = self.processes.facts_of(pid);
         self.count_process(kept);
-        facts
+        (facts, epoch)
     }
 
     /// Room for one more connection.

@@ -163,6 +163,9 @@ impl Tracer {
 
     /// Decides on the requests whose other end has become known, or known to be absent.
     pub(super) fn decide_settled(&mut self) {
+        if !self.flows.has_settled() {
+            return;
+        }
         let settled = self.flows.take_settled();
         for key in &settled {
             self.try_decide(*key);

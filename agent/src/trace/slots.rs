@@ -4,13 +4,15 @@
 use std::num::NonZeroU32;
 
 use super::exchange::{Exchange, Key};
+use crate::{event::ConnectionId, protocol::Ordinal};
 
 /// The number of a slot, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Slot(NonZeroU32);
 
 impl Slot {
-    /// Of an exchange that has none.
+    /// One that nothing is kept in.
+    #[cfg(test)]
     pub(super) const NONE: Self = Self(NonZeroU32::MAX);
 
     const fn index(self) -> usize {
@@ -18,8 +20,7 @@ impl Slot {
     }
 
     fn with_index(index: usize) -> Option<Self> {
-        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new)?;
-        Some(Self(number)).filter(|slot| *slot != Self::NONE)
+        u32::try_from(index + 1).ok().and_then(NonZeroU32::new).map(Self)
     }
 }
 
@@ -31,8 +32,14 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Keeps an exchange and says so in its key. `None`: there are no more numbers.
-    pub(super) fn insert(&mut self, mut exchange: Exchange) -> Option<Key> {
+    /// Keeps an exchange that is made for its key. `None`: there are no more numbers.
+    #[inline]
+    pub(super) fn insert(
+        &mut self,
+        connection: ConnectionId,
+        ordinal: Ordinal,
+        make: impl FnOnce(Key) -> Exchange,
+    ) -> Option<Key> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -41,9 +48,8 @@ impl Slots {
                 slot
             }
         };
-        exchange.key.slot = slot;
-        let key = exchange.key;
-        self.slots[slot.index()] = Some(exchange);
+        let key = Key { connection, ordinal, slot };
+        self.slots[slot.index()] = Some(make(key));
         Some(key)
     }
 
