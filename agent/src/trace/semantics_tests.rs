@@ -214,7 +214,7 @@ fn texts_are_cut_at_a_character() {
 proptest::proptest! {
     #[test]
     fn addresses_read_as_usual(four in proptest::prelude::any::<[u8; 4]>(), six in proptest::prelude::any::<[u8; 16]>()) {
-        for address in [IpAddr::from(four), IpAddr::from(six)] {
+        for address in [std::net::IpAddr::from(four), std::net::IpAddr::from(six)] {
             proptest::prop_assert_eq!(address_text(address), address.to_string());
         }
     }
