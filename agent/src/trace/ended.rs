@@ -30,8 +30,8 @@ impl Tracer {
     /// up: tokio drops what a timeout cancels when the task that waited for it has run on.
     fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(request) = self.inputs.has_answered(caller) else { return };
-        let last =
-            self.exchanges.connection_mut(id).and_then(|connection| connection.exchanges.back().copied());
+        let last = self.exchanges.connection(id).and_then(|connection| self.exchanges.last(connection));
+        let last = last.map(|last| last.key);
         let outlives = |call: &&mut Exchange| call.kind == SpanKind::Client && call.sides.outlives(request);
         if let Some(call) = last.and_then(|last| self.exchanges.get_mut(last)).filter(outlives) {
             call.sides.abandon();

@@ -1,6 +1,6 @@
 //! The exchanges that are open, that wait, or that were exported a moment ago, by connection.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
 
 use rustc_hash::FxHashMap;
 
@@ -8,7 +8,7 @@ use super::{
     causality::{Carried, Trigger},
     exchange::{Exchange, Key, Live},
     flow::Flow,
-    slots::Slots,
+    slots::{Slot, Slots},
     span::SpanKind,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) struct Connection {
     /// What it carries while that is so and something was written to it.
     pub(super) carried: Option<Box<Carried>>,
     /// In the order of their ordinals.
-    pub(super) exchanges: VecDeque<Key>,
+    exchanges: VecDeque<Slot>,
     /// How many of them are not exported.
     pub(super) live: usize,
     /// Something happened since the last search for room.
@@ -62,36 +62,6 @@ impl Connection {
     pub(super) fn place(&self, direction: Direction, position: u64) -> u64 {
         u64::from(self.first_sequence[direction.index()]).saturating_add(position)
     }
-
-    /// The key of the exchange with this number.
-    pub(super) fn key(&self, ordinal: Ordinal) -> Option<Key> {
-        self.index(ordinal).and_then(|index| self.exchanges.get(index)).copied()
-    }
-
-    /// Takes the key of an exchange out, and gives back room that was needed for more.
-    fn take(&mut self, ordinal: Ordinal) {
-        let Some(index) = self.index(ordinal) else { return };
-        self.exchanges.remove(index);
-        if self.exchanges.capacity() > 4 * self.exchanges.len().max(1) {
-            self.exchanges.shrink_to(2 * self.exchanges.len());
-        }
-    }
-
-    /// Ordinals usually have no holes, so the place is known; else it is searched. Counted from the newest one, which is at hand:
-    /// the oldest has left the processor's caches.
-    fn index(&self, ordinal: Ordinal) -> Option<usize> {
-        let newest = self.exchanges.back()?.ordinal;
-        let behind = usize::try_from(newest.checked_sub(ordinal)?).ok()?;
-        let guess = (self.exchanges.len() - 1).checked_sub(behind);
-        let found = guess.and_then(|guess| self.exchanges.get(guess));
-        if found.is_some_and(|exchange| exchange.ordinal == ordinal) {
-            return guess;
-        }
-        if self.exchanges.front()?.ordinal > ordinal {
-            return None;
-        }
-        self.exchanges.binary_search_by_key(&ordinal, |exchange| exchange.ordinal).ok()
-    }
 }
 
 /// All connections.
@@ -104,6 +74,8 @@ pub(super) struct Exchanges {
     /// Exported exchanges that are remembered, the oldest first; may name some that are gone.
     exported: VecDeque<Key>,
     remembered: Remembered,
+    /// The last one that was asked for by its number: the messages of one exchange come in pairs.
+    asked: Cell<Option<Key>>,
     /// Exchanges of all connections that are not exported.
     pub(super) live: usize,
 }
@@ -123,6 +95,7 @@ impl Exchanges {
             order: VecDeque::new(),
             exported: VecDeque::new(),
             remembered,
+            asked: Cell::new(None),
             live: 0,
         }
     }
@@ -166,7 +139,17 @@ impl Exchanges {
 
     /// The key of the exchange with this number on its connection.
     pub(super) fn key(&self, connection: ConnectionId, ordinal: Ordinal) -> Option<Key> {
-        self.connections.get(&connection)?.key(ordinal)
+        let asked = self.asked.get().filter(|key| key.connection == connection && key.ordinal == ordinal);
+        if let Some(key) = asked
+            && self.get(key).is_some()
+        {
+            return Some(key);
+        }
+        let connection = self.connections.get(&connection)?;
+        let place = place(connection, &self.slots, ordinal)?;
+        let key = self.slots.at(*connection.exchanges.get(place)?)?.key;
+        self.asked.set(Some(key));
+        Some(key)
     }
 
     /// The exchanges of a connection, in the order of their requests.
@@ -174,18 +157,18 @@ impl Exchanges {
         &'a self,
         connection: &'a Connection,
     ) -> impl DoubleEndedIterator<Item = &'a Exchange> {
-        connection.exchanges.iter().filter_map(|key| self.slots.get(*key))
+        connection.exchanges.iter().filter_map(|slot| self.slots.at(*slot))
     }
 
     /// The exchange of a connection whose request came last.
     pub(super) fn last(&self, connection: &Connection) -> Option<&Exchange> {
-        self.slots.get(*connection.exchanges.back()?)
+        self.slots.at(*connection.exchanges.back()?)
     }
 
     /// The exchange that the byte at this position of direction `In` belongs to.
     pub(super) fn by_input(&self, connection: &Connection, position: u64) -> Option<&Exchange> {
-        let keys = connection.exchanges.iter().rev();
-        keys.filter_map(|key| self.slots.get(*key)).find(|exchange| exchange.input_from <= position)
+        let slots = connection.exchanges.iter().rev();
+        slots.filter_map(|slot| self.slots.at(*slot)).find(|exchange| exchange.input_from <= position)
     }
 
     /// The exchange of this kind whose request begins at this position.
@@ -195,19 +178,20 @@ impl Exchanges {
         kind: SpanKind,
         position: u64,
     ) -> Option<&Exchange> {
-        let keys = connection.exchanges.iter().rev();
+        let slots = connection.exchanges.iter().rev();
         let begins = |exchange: &&Exchange| exchange.kind == kind && exchange.position == position;
-        keys.filter_map(|key| self.slots.get(*key)).find(begins)
+        slots.filter_map(|slot| self.slots.at(*slot)).find(begins)
     }
 
     /// The live part of an exchange, unless it was exported.
+    #[inline]
     pub(super) fn live_mut(&mut self, key: Key) -> Option<&mut Live> {
         self.get_mut(key)?.live.as_deref_mut()
     }
 
     pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
         match self.connections.insert(id, connection) {
-            Some(before) => before.exchanges.into_iter().for_each(|key| self.slots.remove(key)),
+            Some(before) => before.exchanges.into_iter().for_each(|slot| self.slots.empty(slot)),
             None => self.order.push_back(id),
         }
         if self.order.len() > self.connections.len() * 2 + 1_024 {
@@ -228,14 +212,16 @@ impl Exchanges {
         let connection = self.connections.get_mut(&id)?;
         // Room first: one beyond the bound would double what the ring takes.
         while connection.exchanges.len() >= self.remembered.of_connection
-            && let Some(oldest) = oldest_exported(connection, &self.slots)
+            && let Some(oldest) = take_oldest_exported(connection, &self.slots)
         {
-            connection.exchanges.remove(oldest).into_iter().for_each(|key| self.slots.remove(key));
+            self.slots.empty(oldest);
         }
         let key = self.slots.insert(id, ordinal, make)?;
+        connection.touched = true;
         connection.bare = false;
         connection.carried = None;
-        connection.exchanges.push_back(key);
+        connection.exchanges.push_back(key.slot);
+        self.asked.set(Some(key));
         connection.live += 1;
         self.live += 1;
         Some(key)
@@ -262,17 +248,23 @@ impl Exchanges {
         if !self.slots.get(oldest).is_some_and(Exchange::exported) {
             return;
         }
-        self.slots.remove(oldest);
-        if let Some(connection) = self.connections.get_mut(&oldest.connection) {
-            connection.take(oldest.ordinal);
+        if let Some(connection) = self.connections.get_mut(&oldest.connection)
+            && let Some(place) = place(connection, &self.slots, oldest.ordinal)
+        {
+            connection.exchanges.remove(place);
+            // Gives back room that was needed for more.
+            if connection.exchanges.capacity() > 4 * connection.exchanges.len().max(4) {
+                connection.exchanges.shrink_to(2 * connection.exchanges.len());
+            }
         }
+        self.slots.empty(oldest.slot);
     }
 
     /// Forgets a connection. Its exchanges should have been exported.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
         self.live -= connection.live;
-        connection.exchanges.iter().for_each(|key| self.slots.remove(*key));
+        connection.exchanges.iter().for_each(|slot| self.slots.empty(*slot));
         Some(connection)
     }
 
@@ -294,12 +286,33 @@ impl Exchanges {
     }
 }
 
-/// The place of a connection's oldest exported exchange.
-fn oldest_exported(connection: &Connection, slots: &Slots) -> Option<usize> {
+/// Takes a connection's oldest exported exchange out of it, mostly its first one.
+fn take_oldest_exported(connection: &mut Connection, slots: &Slots) -> Option<Slot> {
     if connection.exchanges.len() == connection.live {
         return None;
     }
-    connection.exchanges.iter().position(|key| slots.get(*key).is_some_and(Exchange::exported))
+    let exported = |slot: &Slot| slots.at(*slot).is_some_and(Exchange::exported);
+    if connection.exchanges.front().is_some_and(exported) {
+        return connection.exchanges.pop_front();
+    }
+    let oldest = connection.exchanges.iter().position(exported)?;
+    connection.exchanges.remove(oldest)
+}
+
+/// Where the exchange with this number stands in its connection. Ordinals usually have no holes, so the place is known; else it is
+/// searched. Counted from the newest one, which is at hand: the oldest has left the processor's caches.
+fn place(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usize> {
+    let exchanges = &connection.exchanges;
+    let number = |slot: &Slot| slots.at(*slot).map(|exchange| exchange.key.ordinal);
+    let behind = usize::try_from(exchanges.back().and_then(number)?.checked_sub(ordinal)?).ok()?;
+    let guess = (exchanges.len() - 1).checked_sub(behind);
+    if guess.and_then(|guess| exchanges.get(guess)).and_then(number) == Some(ordinal) {
+        return guess;
+    }
+    if exchanges.front().and_then(number)? > ordinal {
+        return None;
+    }
+    exchanges.binary_search_by_key(&Some(ordinal), number).ok()
 }
 
 /// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is an IPv4 address.

@@ -97,21 +97,25 @@ impl Tracer {
         origin: &Origin,
     ) -> Option<Begun> {
         let kind = SpanKind::of_request(direction);
-        let connection = self.exchanges.connection_mut(id)?;
-        let last = connection.exchanges.back().copied();
-        if last.is_some_and(|last| last.ordinal >= ordinal) {
+        let connection = self.exchanges.connection(id)?;
+        let last = self.exchanges.last(connection);
+        if last.is_some_and(|last| last.key.ordinal >= ordinal) {
             return None;
         }
-        Some(Begun {
+        let mut begun = Begun {
             kind,
             place: connection.place(direction, origin.position),
             local: connection.local,
             peer: connection.peer,
             partner: Flows::at_start(&connection.flow, kind),
             joined: matches!(connection.flow, Flow::Joined { .. }),
-            lent: if kind == SpanKind::Client { connection.lent.take() } else { None },
-            last_open: last.and_then(|last| self.exchanges.get(last)).is_some_and(Exchange::open),
-        })
+            lent: connection.lent.filter(|_| kind == SpanKind::Client),
+            last_open: last.is_some_and(Exchange::open),
+        };
+        if begun.lent.is_some() {
+            begun.lent = self.exchanges.connection_mut(id)?.lent.take();
+        }
+        Some(begun)
     }
 
     /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.

@@ -53,11 +53,16 @@ impl Slots {
         Some(key)
     }
 
-    pub(super) fn remove(&mut self, key: Key) {
-        if self.get(key).is_some() {
-            self.slots[key.slot.index()] = None;
-            self.free.push(key.slot);
+    /// Forgets what is kept there.
+    pub(super) fn empty(&mut self, slot: Slot) {
+        if self.slots.get_mut(slot.index()).and_then(Option::take).is_some() {
+            self.free.push(slot);
         }
+    }
+
+    /// What is kept there, whatever that is.
+    pub(super) fn at(&self, slot: Slot) -> Option<&Exchange> {
+        self.slots.get(slot.index())?.as_ref()
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Exchange> {
