@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr3};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
@@ -130,9 +130,9 @@ impl Redaction {
         let mut start = 0;
         std::iter::from_fn(move || {
             let rest = query.get(start..).filter(|rest| !rest.is_empty())?;
-            let end = rest.bytes().position(|byte| matches!(byte, b'&' | b';' | b'#' | b'?'));
+            let end = separator(rest.as_bytes());
             let (text, next) = end.map_or((rest, rest.len()), |end| (&rest[..end], end + 1));
-            let (name, value) = match text.bytes().position(|byte| byte == b'=') {
+            let (name, value) = match memchr(b'=', text.as_bytes()) {
                 Some(equals) => (&text[..equals], Some(&text[equals + 1..])),
                 None => (text, None),
             };
@@ -148,12 +148,15 @@ impl Redaction {
         if name.is_empty() || name.len() > self.longest * 3 {
             return false;
         }
-        // Nearly every name is shorter or longer than those on the list with its first letter.
-        let known = self.shapes[name.len() % 64] & letter(name.as_bytes()) != 0;
-        if !known && !name.bytes().any(|byte| byte == b'%') {
-            return false;
-        }
         let mut decoded = [0; 128];
+        if !name.bytes().any(|byte| byte == b'%') {
+            // Nearly every name is shorter or longer than those on the list with its first letter.
+            let known = self.shapes[name.len() % 64] & letter(name.as_bytes()) != 0;
+            let Some(lower) = decoded.get_mut(..name.len()).filter(|_| known) else { return false };
+            lower.copy_from_slice(name.as_bytes());
+            lower.make_ascii_lowercase();
+            return self.names.contains(&*lower);
+        }
         let mut length = 0;
         let mut bytes = name.bytes();
         while let Some(byte) = bytes.next() {
@@ -164,6 +167,12 @@ impl Redaction {
         }
         self.names.contains(&decoded[..length])
     }
+}
+
+/// Where the first parameter ends.
+fn separator(query: &[u8]) -> Option<usize> {
+    let end = memchr3(b'&', b';', b'#', query);
+    memchr(b'?', &query[..end.unwrap_or(query.len())]).or(end)
 }
 
 /// The bit of a name's first letter, the same for both cases.
