@@ -10,7 +10,7 @@
 //! nothing else explains. Of a request that was read before, or whose head is cut, method and target must differ as long as it is
 //! open: it may be the cause, too. What is remembered is bounded, in number and in time.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 
@@ -101,13 +101,14 @@ impl Contents {
 
     fn forget_oldest(&mut self) {
         let Some((_, name, side)) = self.order.pop_front() else { return };
-        let Some(seen) = self.seen.get_mut(&name) else { return };
+        let Entry::Occupied(mut entry) = self.seen.entry(name) else { return };
+        let seen = entry.get_mut();
         match side {
             Side::Request => seen.first = seen.more.pop_front(),
             Side::Call => seen.calls -= 1,
         }
         if seen.first.is_none() && seen.calls == 0 {
-            self.seen.remove(&name);
+            entry.remove();
         }
     }
 }

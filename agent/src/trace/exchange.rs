@@ -127,6 +127,8 @@ pub(super) struct Live {
     pub(super) parentage: Parentage,
     /// Bytes that had gone the other way when the request began.
     pub(super) other_position: u64,
+    /// Whether the connection's other end was known when the request began, or known not to be here.
+    pub(super) flow_known: bool,
     /// Server: the other end of the connection.
     pub(super) partner: Partner,
     /// Client: the request at the other end, when it waits for this one's head.
@@ -165,6 +167,7 @@ impl Live {
             parentage: Parentage::Undecided,
             other_position,
             partner,
+            flow_known: false,
             partner_request: None,
             passes_on: None,
             verdict: None,

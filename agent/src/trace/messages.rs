@@ -33,6 +33,8 @@ struct Begun {
     partner: Partner,
     /// The connection's other end is known.
     joined: bool,
+    /// It is known, or known not to be here.
+    flow_known: bool,
     /// What its connect lends to a call, if it is the first.
     lent: Option<Trigger>,
     /// The request before it is not over.
@@ -109,6 +111,7 @@ impl Tracer {
             peer: connection.peer,
             partner: Flows::at_start(&connection.flow, kind),
             joined: matches!(connection.flow, Flow::Joined { .. }),
+            flow_known: !matches!(connection.flow, Flow::Unknown { .. }),
             lent: connection.lent.filter(|_| kind == SpanKind::Client),
             last_open: last.is_some_and(Exchange::open),
         };
@@ -140,7 +143,7 @@ impl Tracer {
         origin: &Origin,
         other_position: u64,
     ) -> Option<Key> {
-        let Begun { kind, place, local, peer, partner, last_open, .. } = begun;
+        let Begun { kind, place, local, peer, partner, flow_known, last_open, .. } = begun;
         let pid = origin.thread.pid;
         let (process, epoch) = self.facts_of(pid);
         let id = self.identifiers.span(connection, kind.request_direction(), place);
@@ -152,6 +155,8 @@ impl Tracer {
         };
         let mut span = Box::new(Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process));
         span.local = Some(local);
+        let mut live = Box::new(Live::new(span, other_position, partner));
+        live.flow_known = flow_known;
         let make = |key| Exchange {
             key,
             kind,
@@ -165,7 +170,7 @@ impl Tracer {
             fixed_early: false,
             passed_on: false,
             sides: Sides::new(epoch, origin, last_open),
-            live: Some(Box::new(Live::new(span, other_position, partner))),
+            live: Some(live),
         };
         self.exchanges.push(connection, ordinal, make)
     }
@@ -192,12 +197,14 @@ impl Tracer {
             }
             live.incoming = Some(Box::new(incoming));
         }
-        let partner_request = live.partner_request.take();
+        let (partner_request, flow_known) = (live.partner_request.take(), live.flow_known);
         self.note_content(key, content);
         if kind == SpanKind::Client {
             self.start_at_once(key, sort);
         }
-        self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
+        if !flow_known {
+            self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
+        }
         self.decide_settled();
         self.try_decide(key);
         if let Some(request) = partner_request {
@@ -210,7 +217,7 @@ impl Tracer {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        let first = live.first_response.is_none();
+        let (first, flow_known) = (live.first_response.is_none(), live.flow_known);
         if first {
             live.first_response = Some(origin.at);
         }
@@ -225,7 +232,9 @@ impl Tracer {
                 if first {
                     exchange.input_from = origin.position;
                     exchange.sides.response_read(origin);
-                    self.flows.response(&mut self.exchanges, key.connection, self.now);
+                    if !flow_known {
+                        self.flows.response(&mut self.exchanges, key.connection, self.now);
+                    }
                 }
             }
             SpanKind::Server if head.interim => {}

@@ -75,6 +75,14 @@ impl Semantics {
             },
             SpanKind::Client => (None, None),
         };
+        // A target that is a path and nothing else, and stays as it is, need not be copied.
+        let is_target = matches!(&path, Some(Cow::Borrowed(path)) if path.len() == head.target.len());
+        let path = if is_target {
+            drop(path);
+            Some(std::mem::take(&mut head.target))
+        } else {
+            path.map(CompactString::from)
+        };
         span.http = Some(Http {
             method,
             method_original: known
@@ -137,17 +145,15 @@ impl Semantics {
         (address.map(|address| address_text(address.ip())), address.map(|address| address.port()))
     }
 
-    fn path(&self, path: &str, counters: &mut Counters) -> CompactString {
-        self.redacted(redaction::userinfo(path), self.limits.path, counters)
+    fn path<'a>(&self, path: &'a str, counters: &mut Counters) -> Cow<'a, str> {
+        match redaction::userinfo(path) {
+            Cow::Borrowed(path) if path.len() <= self.limits.path => Cow::Borrowed(path),
+            text => Cow::Owned(redacted(text, self.limits.path, counters).into()),
+        }
     }
 
     fn query(&self, query: &str, counters: &mut Counters) -> CompactString {
-        self.redacted(self.redaction.query(query), self.limits.query, counters)
-    }
-
-    fn redacted(&self, text: Cow<'_, str>, limit: usize, counters: &mut Counters) -> CompactString {
-        counters.redactions += u64::from(matches!(text, Cow::Owned(_)));
-        limited(text.into(), limit, counters)
+        redacted(self.redaction.query(query), self.limits.query, counters)
     }
 
     /// `url.full`, put together from parts that are redacted and limited already.
@@ -357,6 +363,11 @@ const fn version(minor: u8) -> &'static str {
 /// The longest start of `text` that has at most `limit` bytes and ends at a character.
 fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
+}
+
+fn redacted(text: Cow<'_, str>, limit: usize, counters: &mut Counters) -> CompactString {
+    counters.redactions += u64::from(matches!(text, Cow::Owned(_)));
+    limited(text.into(), limit, counters)
 }
 
 fn limited(mut text: CompactString, limit: usize, counters: &mut Counters) -> CompactString {
