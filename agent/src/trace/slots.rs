@@ -55,7 +55,8 @@ impl Slots {
 
     /// Forgets what is kept there.
     pub(super) fn empty(&mut self, slot: Slot) {
-        if self.slots.get_mut(slot.index()).and_then(Option::take).is_some() {
+        if let Some(kept) = self.slots.get_mut(slot.index()).filter(|kept| kept.is_some()) {
+            *kept = None;
             self.free.push(slot);
         }
     }

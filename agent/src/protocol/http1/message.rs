@@ -291,12 +291,15 @@ impl Session {
         let message = reader.message;
         let method = reader.line.request.method_in(head);
         let mut framing = Framing::default();
-        let request = head::request(head, &reader.line, lines, size, &cx.out.interest, &mut framing);
         cx.out.counters.heads_incomplete += u64::from(size.is_none());
-        if let Some(exchange) = self.pairing.get(message) {
-            exchange.head_told(&head[method], &framing);
-            cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: request });
-        }
+        let line = &self.readers[direction.index()].line;
+        let mut read = || head::request(head, line, lines, size, &cx.out.interest, &mut framing);
+        let Some(exchange) = self.pairing.get(message) else {
+            read();
+            return framing;
+        };
+        cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: read() });
+        exchange.head_told(&head[method], &framing);
         framing
     }
 
