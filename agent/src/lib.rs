@@ -6,6 +6,8 @@ compile_error!(
     "wirespan reads system call registers of x86-64 Linux; other architectures are not supported yet"
 );
 
+mod address;
+
 pub mod event;
 
 pub mod source;

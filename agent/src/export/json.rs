@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 
 use super::{
-    address::write_address,
     attributes::{
         EVIDENCE, FIRST_BYTE_EVENT, Key, LINK_FLAGS, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, Sink,
         span_attributes, span_flags, status_message,
@@ -14,6 +13,7 @@ use super::{
     resource::{self, Cache, HostResource, Value},
 };
 use crate::{
+    address::write_address,
     event::ProcessFacts,
     trace::span::{Span, SpanKind, Status, Traced},
 };

@@ -2,7 +2,6 @@
 //!
 //! Every exporter has a bounded queue and a task or thread of its own, so none can hold up another or the pipeline.
 
-mod address;
 mod attributes;
 pub mod console;
 mod feed;

@@ -310,9 +310,10 @@ impl Engine {
 
     /// Hands on what the parser of `id` has just said.
     fn tell(&mut self, id: ConnectionId) {
-        for message in self.output.messages.drain(..) {
+        for message in &mut self.output.messages {
             self.tracer.message(id, message);
         }
+        self.output.messages.clear();
         for pid in self.output.exporters.drain(..) {
             self.tracer.exports_by_grpc(pid);
         }

@@ -86,9 +86,9 @@ impl Connection {
             self.begin(direction, &mut call, out);
         }
         self.pass_skippable_hole(direction, &call, out);
-        match self.sequencers[direction.index()].admit(call) {
-            Admission::Next(mut call) => self.read_now(direction, &mut call, out),
-            Admission::Later(call) => self.hold(direction, &call, out),
+        match self.sequencers[direction.index()].admit(&mut call) {
+            Admission::Next => self.read_now(direction, &mut call, out),
+            Admission::Later => self.hold(direction, &call, out),
             Admission::Late { filled } => {
                 out.counters.calls_late += 1;
                 self.session.count_skipped(direction, filled);

@@ -45,7 +45,7 @@ pub enum Message {
     /// `other_position`: where the other direction stood.
     Request { ordinal: Ordinal, direction: Direction, origin: Origin, other_position: u64 },
     /// The request's head is complete (or given up: `head.incomplete`).
-    RequestHead { ordinal: Ordinal, head: Box<RequestHead> },
+    RequestHead { ordinal: Ordinal, head: RequestHead },
     /// The first byte of a response. `interim` when it is a 1xx other than 101; then another one follows.
     Response { ordinal: Ordinal, origin: Origin, head: ResponseHead },
     /// Both messages of the exchange are over.

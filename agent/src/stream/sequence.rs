@@ -10,12 +10,12 @@ use crate::event::Timestamp;
 const REMEMBERED_GAPS: usize = 8;
 
 /// What to do with a call that has just been logged.
-#[derive(Debug)]
-pub(crate) enum Admission<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
     /// It is next: read it now, then call [`Sequencer::consumed`].
-    Next(Call<'a>),
+    Next,
     /// It begins later than the next byte or others wait before it: hold it.
-    Later(Call<'a>),
+    Later,
     /// Its positions have passed; `filled` of its bytes lie in a hole that was given up before.
     Late { filled: u64 },
 }
@@ -135,16 +135,16 @@ impl Sequencer {
         !self.held.is_empty() || self.fin.is_some()
     }
 
-    /// Places a call that was just logged.
-    pub(crate) fn admit<'a>(&mut self, mut call: Call<'a>) -> Admission<'a> {
+    /// Places a call that was just logged; what was read of it already is cut.
+    pub(crate) fn admit(&mut self, call: &mut Call<'_>) -> Admission {
         if call.end() <= self.next {
             return Admission::Late { filled: self.fill(call.position..call.end()) };
         }
         if !self.held.is_empty() || call.position > self.next {
-            return Admission::Later(call);
+            return Admission::Later;
         }
-        self.cut(&mut call, 0);
-        Admission::Next(call)
+        self.cut(call, 0);
+        Admission::Next
     }
 
     /// Cuts what was read already from the front of a call; more than `read` bytes means that calls overlap.
@@ -306,12 +306,14 @@ mod tests {
     fn order_is_by_position() {
         let mut sequencer = Sequencer::default();
         for (position, bytes) in [(4, &b"ef"[..]), (2, b"cd"), (6, b"g")] {
-            let Admission::Later(call) = sequencer.admit(call(position, bytes)) else { panic!("a jump") };
+            let mut call = call(position, bytes);
+            assert_eq!(sequencer.admit(&mut call), Admission::Later, "a jump");
             sequencer.hold(&call);
         }
         assert_eq!(sequencer.blocked(), Some(Blocked::Hole { length: 2, since: Timestamp(2) }));
         assert_eq!(read(&mut sequencer), b"");
-        let Admission::Later(first) = sequencer.admit(call(0, b"ab")) else { panic!("others wait") };
+        let mut first = call(0, b"ab");
+        assert_eq!(sequencer.admit(&mut first), Admission::Later, "others wait");
         sequencer.hold(&first);
         assert_eq!(read(&mut sequencer), b"abcdefg");
         assert_eq!((sequencer.next(), sequencer.held_bytes(), sequencer.waits()), (7, 0, false));
@@ -321,9 +323,10 @@ mod tests {
     fn an_overlap_is_flagged_and_read_once() {
         let mut sequencer = Sequencer::default();
         sequencer.consumed(3);
-        let Admission::Next(cut) = sequencer.admit(call(1, b"bcde")) else { panic!("in order") };
+        let mut cut = call(1, b"bcde");
+        assert_eq!(sequencer.admit(&mut cut), Admission::Next, "in order");
         assert_eq!((cut.front(), cut.position, cut.overlap, cut.whole), (&b"de"[..], 3, true, false));
-        assert!(matches!(sequencer.admit(call(0, b"abc")), Admission::Late { filled: 0 }));
+        assert_eq!(sequencer.admit(&mut call(0, b"abc")), Admission::Late { filled: 0 });
     }
 
     #[test]
@@ -341,9 +344,9 @@ mod tests {
         sequencer.note_dropped(3);
         assert!(sequencer.dropped_explains(3) && !sequencer.dropped_explains(4));
         assert_eq!(sequencer.skip_hole(5), 3);
-        assert!(matches!(sequencer.admit(call(1, b"bc")), Admission::Late { filled: 2 }));
-        assert!(matches!(sequencer.admit(call(1, b"bc")), Admission::Late { filled: 0 }));
-        assert!(matches!(sequencer.admit(call(0, b"a")), Admission::Late { filled: 1 }));
+        assert_eq!(sequencer.admit(&mut call(1, b"bc")), Admission::Late { filled: 2 });
+        assert_eq!(sequencer.admit(&mut call(1, b"bc")), Admission::Late { filled: 0 });
+        assert_eq!(sequencer.admit(&mut call(0, b"a")), Admission::Late { filled: 1 });
     }
 
     #[test]

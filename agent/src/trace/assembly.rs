@@ -4,7 +4,7 @@
 use super::{
     Tracer,
     deadlines::Deadlines,
-    exchange::{Context, Exchange, Incoming, Key, Live, Parentage},
+    exchange::{Context, Exchange, Incoming, Key, Keys, Live, Parentage},
     semantics,
     span::{Evidence, Link, Parent, Span, SpanKind, Traced},
 };
@@ -115,9 +115,11 @@ impl Tracer {
         }
         live.waiting = true;
         self.counters.waiting += 1;
-        self.assembly.waiting.push(self.now.plus(self.parent_wait), key);
         let exchanges = &self.exchanges;
-        self.assembly.waiting.compact(|key| exchanges.get(*key).is_some_and(|waiting| !waiting.exported()));
+        let waits = |key: &Key| exchanges.get(*key).is_some_and(|waiting| !waiting.exported());
+        self.assembly.waiting.drop_front(waits);
+        self.assembly.waiting.push(self.now.plus(self.parent_wait), key);
+        self.assembly.waiting.compact(waits);
         while self.counters.waiting > self.waiting_limit {
             let Some(oldest) = self.assembly.waiting.pop() else { break };
             self.expire_span(oldest, Expiry::Bound);
@@ -217,8 +219,7 @@ impl Tracer {
 
     /// The chain of a span is known, and with it that of everything below.
     fn resolve(&mut self, key: Key, context: Context) {
-        // Stays empty, and unallocated, for the span without waiting children.
-        let mut family = Vec::new();
+        let mut family = Keys::new();
         let mut next = 0;
         let mut current = Some(key);
         while let Some(key) = current {
@@ -229,7 +230,7 @@ impl Tracer {
     }
 
     /// Resolves one span and adds the spans that waited for it.
-    fn resolve_one(&mut self, key: Key, context: &Context, family: &mut Vec<Key>) {
+    fn resolve_one(&mut self, key: Key, context: &Context, family: &mut Keys) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         if exchange.context.is_some() {
             return;

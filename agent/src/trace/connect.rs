@@ -107,7 +107,8 @@ impl Tracer {
         let (Some(Task::Handed(goroutine)), Some(input)) = (connecting.task, connecting.last_input) else {
             return None;
         };
-        let request = self.exchanges.connection(input.connection)?.by_input(input.position)?;
+        let connection = self.exchanges.connection(input.connection)?;
+        let request = self.exchanges.by_input(connection, input.position)?;
         let serves = request.kind == SpanKind::Server && !request.sides.waits_for_call();
         serves.then_some((goroutine, input))
     }
@@ -132,7 +133,7 @@ impl Tracer {
         self.counters.failed_connects += 1;
         self.connects.failures += 1;
         let connection = ConnectionId(FAILED | self.connects.failures);
-        self.fail(Key { connection, ordinal: 0 }, socket, &connect, span, at);
+        self.fail(connection, socket, &connect, span, at);
         if self.connects.failed.len() >= self.connects.limit {
             // Who closes these sockets will not be known: a log of before 1.3 never tells.
             self.connects.failed.clear();
@@ -148,10 +149,17 @@ impl Tracer {
     }
 
     /// A call that ended before it was sent.
-    fn fail(&mut self, key: Key, socket: SocketId, connect: &Connect, span: Box<Span>, at: Timestamp) {
+    fn fail(
+        &mut self,
+        id: ConnectionId,
+        socket: SocketId,
+        connect: &Connect,
+        span: Box<Span>,
+        at: Timestamp,
+    ) {
         let Thread { pid, .. } = connect.thread;
-        self.make_room_for(key.connection);
-        self.exchanges.insert(key.connection, Connection::new(&nowhere(key.connection, connect, at)));
+        self.make_room_for(id);
+        self.exchanges.insert(id, Connection::new(&nowhere(id, connect, at)));
         let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
         let origin = Origin {
             at: connect.at,
@@ -162,13 +170,13 @@ impl Tracer {
         };
         let mut sides = Sides::new(epoch, &origin, false);
         sides.call_failed(at, false);
-        let id = span.id;
+        let span_id = span.id;
         let mut live = Live::new(span, 0, Partner::Absent);
         (live.ended, live.head_seen) = (Some(at), true);
-        let exchange = Exchange {
-            ordinal: key.ordinal,
+        let make = |key| Exchange {
+            key,
             kind: SpanKind::Client,
-            id,
+            id: span_id,
             at: connect.at,
             position: 0,
             place: socket.0,
@@ -180,7 +188,7 @@ impl Tracer {
             sides,
             live: Some(Box::new(live)),
         };
-        self.exchanges.push(key.connection, exchange);
+        let Some(key) = self.exchanges.push(id, 0, make) else { return };
         if let Some((goroutine, input)) = connect.started {
             self.handed_over(key, goroutine, Some(input));
         } else {
@@ -191,7 +199,7 @@ impl Tracer {
         Causality::call_over(&mut self.exchanges, &mut self.processes, key);
         self.try_decide(key);
         self.finish_or_wait(key);
-        self.forget_connection_later(key.connection);
+        self.forget_connection_later(id);
     }
 
     /// Whether an exchange is a connect that failed: the socket and the time by which its ids are made.
@@ -210,7 +218,7 @@ impl Tracer {
     /// With the ids of a root, which a parent may change.
     fn connect_span(&mut self, socket: SocketId, connect: &Connect) -> Box<Span> {
         let (trace, id) = self.identifiers.connect(socket, connect.at);
-        let process = self.facts_of(connect.thread.pid);
+        let (process, _) = self.facts_of(connect.thread.pid);
         let mut span = Span::begin(SpanKind::Client, NAME.into(), connect.peer, connect.thread, process);
         span.trace = trace;
         span.id = id;

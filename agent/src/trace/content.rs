@@ -10,7 +10,7 @@
 //! nothing else explains. Of a request that was read before, or whose head is cut, method and target must differ as long as it is
 //! open: it may be the cause, too. What is remembered is bounded, in number and in time.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 
@@ -52,7 +52,9 @@ enum Side {
 
 #[derive(Debug, Default)]
 struct Seen {
-    requests: VecDeque<(Timestamp, Key)>,
+    /// The oldest request, mostly the only one, and those after it.
+    first: Option<(Timestamp, Key)>,
+    more: VecDeque<(Timestamp, Key)>,
     calls: u64,
 }
 
@@ -60,7 +62,7 @@ impl Contents {
     /// A request was received.
     pub(super) fn request(&mut self, pid: u32, key: Key, at: Timestamp, content: Content) {
         let name = (pid, content);
-        self.seen.entry(name).or_default().requests.push_back((at, key));
+        self.seen.entry(name).or_default().add(at, key);
         self.note(at, name, Side::Request);
     }
 
@@ -77,7 +79,7 @@ impl Contents {
     /// The only request before `at` that the only call with this content can be, and whether they share an identity.
     fn only(&self, pid: u32, at: Timestamp, content: Content) -> Option<(Key, bool)> {
         if content.identity != 0
-            && let Some(seen) = self.seen.get(&(pid, content)).filter(|seen| !seen.requests.is_empty())
+            && let Some(seen) = self.seen.get(&(pid, content)).filter(|seen| seen.first.is_some())
         {
             return seen.only(at).map(|key| (key, true));
         }
@@ -99,23 +101,31 @@ impl Contents {
 
     fn forget_oldest(&mut self) {
         let Some((_, name, side)) = self.order.pop_front() else { return };
-        let Some(seen) = self.seen.get_mut(&name) else { return };
+        let Entry::Occupied(mut entry) = self.seen.entry(name) else { return };
+        let seen = entry.get_mut();
         match side {
-            Side::Request => drop(seen.requests.pop_front()),
+            Side::Request => seen.first = seen.more.pop_front(),
             Side::Call => seen.calls -= 1,
         }
-        if seen.requests.is_empty() && seen.calls == 0 {
-            self.seen.remove(&name);
+        if seen.first.is_none() && seen.calls == 0 {
+            entry.remove();
         }
     }
 }
 
 impl Seen {
+    fn add(&mut self, at: Timestamp, request: Key) {
+        match self.first {
+            None => self.first = Some((at, request)),
+            Some(_) => self.more.push_back((at, request)),
+        }
+    }
+
     fn only(&self, at: Timestamp) -> Option<Key> {
-        if self.calls != 1 || self.requests.len() > LOOKED_AT {
+        if self.calls != 1 || self.more.len() >= LOOKED_AT {
             return None;
         }
-        let mut before = self.requests.iter().filter(|(received, _)| *received < at);
+        let mut before = self.first.iter().chain(&self.more).filter(|(received, _)| *received < at);
         let (_, key) = before.next()?;
         before.next().is_none().then_some(*key)
     }
@@ -276,13 +286,13 @@ fn differ(request: &Exchange, call: &Exchange) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ConnectionId;
+    use crate::{event::ConnectionId, trace::slots::Slot};
 
     const CONTENT: Content = Content { base: 5, identity: 0 };
     const NAMED: Content = Content { base: 5, identity: 9 };
 
     fn key(number: u64) -> Key {
-        Key { connection: ConnectionId(number), ordinal: 0 }
+        Key { connection: ConnectionId(number), ordinal: 0, slot: Slot::NONE }
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -303,7 +313,7 @@ mod tests {
         assert_eq!(contents.only(1, at(4), CONTENT), None);
         contents.request(1, key(3), at(61), CONTENT);
         contents.request(1, key(4), at(64), CONTENT);
-        assert_eq!(contents.seen[&(1, CONTENT)].requests.len(), 2, "older ones are forgotten");
+        assert_eq!(1 + contents.seen[&(1, CONTENT)].more.len(), 2, "older ones are forgotten");
     }
 
     #[test]

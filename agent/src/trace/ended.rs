@@ -23,7 +23,7 @@ impl Tracer {
     /// A thread has ended what it sends. Before the parser hears of it.
     pub(super) fn shut_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
         self.notice_given_up(id, caller);
-        if let Some(call) = self.exchanges.connection_mut(id).and_then(|it| it.exchanges.back_mut()) {
+        if let Some(call) = self.last_exchange(id) {
             call.sides.shut();
         }
         self.notice_closing(id, caller, at);
@@ -34,14 +34,13 @@ impl Tracer {
     /// it explains why nothing was read before the answer, and no more than that.
     fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(request) = self.inputs.has_answered(caller) else { return };
-        let Some(connection) = self.exchanges.connection_mut(id) else { return };
         let is_open = |call: &&mut Exchange| {
             call.kind == SpanKind::Client
                 && call.pid == caller.thread.pid
                 && call.open()
                 && !call.sides.is_answered()
         };
-        let Some(call) = connection.exchanges.back_mut().filter(is_open) else { return };
+        let Some(call) = self.last_exchange(id).filter(is_open) else { return };
         if call.sides.outlives(request) {
             call.sides.abandon();
         } else if call.sides.may_serve(request)
@@ -51,28 +50,36 @@ impl Tracer {
         }
     }
 
+    /// The exchange that began last on a connection.
+    fn last_exchange(&mut self, id: ConnectionId) -> Option<&mut Exchange> {
+        let connection = self.exchanges.connection(id)?;
+        let key = self.exchanges.last(connection)?.key;
+        self.exchanges.get_mut(key)
+    }
+
     /// A thread has read the peer's FIN, or has closed the connection: the call on it, if it is not answered and nobody has seen so
     /// before, never will be. Before the parser ends the exchange.
     pub(super) fn notice_end(&mut self, id: ConnectionId, caller: &Caller) {
         let Some(connection) = self.exchanges.connection(id) else { return };
-        let Some(call) = connection.exchanges.iter().rev().find(|exchange| exchange.input_from != u64::MAX)
-        else {
+        let begun = |exchange: &&Exchange| exchange.input_from != u64::MAX;
+        let Some(call) = self.exchanges.of(connection).rev().find(begun) else {
             return;
         };
         let ends = call.kind == SpanKind::Client
             && call.pid == caller.thread.pid
             && (call.open() || call.sides.has_failed())
             && call.sides.may_end();
-        let (ordinal, position) = (call.ordinal, call.input_from);
+        let (key, pid, position) = (call.key, call.pid, call.input_from);
+        let started_by = call.sides.started_by();
         let failed = call.sides.has_failed() && !call.sides.is_given_up();
         let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.sides.is_answered());
         // What is closed after that is tidied up, where start sides say whose it is, unless the peer had ended it.
-        let started = self.processes.get(call.pid).is_some_and(|process| process.belief.agrees_mostly());
-        if !ends || !failed && started && call.sides.started_by().is_some_and(answered) {
+        let started = self.processes.get(pid).is_some_and(|process| process.belief.agrees_mostly());
+        if !ends || !failed && started && started_by.is_some_and(answered) {
             return;
         }
         self.inputs.saw_end(caller, (id, position));
-        if let Some(call) = self.exchanges.get_mut(Key { connection: id, ordinal }) {
+        if let Some(call) = self.exchanges.get_mut(key) {
             call.sides.see_end(caller);
         }
     }
@@ -86,14 +93,14 @@ impl Tracer {
                 && exchange.open()
                 && !exchange.sides.is_answered()
         };
-        if !self.exchanges.connection(id).is_some_and(|connection| connection.exchanges.iter().any(open)) {
+        let open = self.keys(id, open);
+        if open.is_empty() {
             return;
         }
         let last_input = self.inputs.closes(&self.exchanges, caller);
         let closing = Origin { at, thread: caller.thread, position: 0, last_input, task: caller.task };
-        let Some(connection) = self.exchanges.connection_mut(id) else { return };
-        for exchange in connection.exchanges.iter_mut().filter(|exchange| open(exchange)) {
-            if let Some(live) = exchange.live.as_deref_mut() {
+        for key in open {
+            if let Some(live) = self.exchanges.live_mut(key) {
                 live.closing.get_or_insert_with(|| Box::new(closing));
             }
         }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{
     causality::{Sides, Verdict},
     context::TraceParent,
     flow::Partner,
+    slots::Slot,
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
 };
 use crate::{
@@ -13,12 +16,24 @@ use crate::{
     protocol::{Content, Ordinal, Origin},
 };
 
-/// Names an exchange: its connection and its number there.
+/// Names an exchange: its connection, its number there, and where it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) connection: ConnectionId,
     pub(super) ordinal: Ordinal,
+    pub(super) slot: Slot,
 }
+
+impl Key {
+    /// Whether it names the exchange that the other does, both with the same slot.
+    #[inline]
+    pub(super) fn names_same(self, other: Self) -> bool {
+        self.ordinal == other.ordinal && self.connection == other.connection
+    }
+}
+
+/// Keys of which there is mostly one, or none.
+pub(super) type Keys = SmallVec<[Key; 1]>;
 
 /// What a span hands down to its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +71,7 @@ pub(super) enum Parentage {
 /// One request with its response. What is needed after its span was exported stands here, the rest in [`Live`].
 #[derive(Debug)]
 pub(super) struct Exchange {
-    pub(super) ordinal: Ordinal,
+    pub(super) key: Key,
     pub(super) kind: SpanKind,
     pub(super) id: SpanId,
     /// First byte of the request.
@@ -112,6 +127,8 @@ pub(super) struct Live {
     pub(super) parentage: Parentage,
     /// Bytes that had gone the other way when the request began.
     pub(super) other_position: u64,
+    /// Whether the connection's other end was known when the request began, or known not to be here.
+    pub(super) flow_known: bool,
     /// Server: the other end of the connection.
     pub(super) partner: Partner,
     /// Client: the request at the other end, when it waits for this one's head.
@@ -125,13 +142,13 @@ pub(super) struct Live {
     /// Client: it has waited for its process to be believed.
     pub(super) has_waited: bool,
     /// Server: calls whose verdict waits for the answer.
-    pub(super) calls: Vec<Key>,
+    pub(super) calls: Keys,
     /// If it was asked for.
     pub(super) content: Option<Content>,
     /// Server: calls with its content, to be decided on when it is answered.
     pub(super) alike: Vec<Key>,
     /// Spans that wait for this one's context.
-    pub(super) children: Vec<Key>,
+    pub(super) children: Keys,
     /// Spans related to this one too late to be parent or child.
     pub(super) relations: Vec<(Key, Evidence)>,
     /// Counted among the waiting spans.
@@ -150,15 +167,16 @@ impl Live {
             parentage: Parentage::Undecided,
             other_position,
             partner,
+            flow_known: false,
             partner_request: None,
             passes_on: None,
             verdict: None,
             closing: None,
             has_waited: false,
-            calls: Vec::new(),
+            calls: Keys::new(),
             content: None,
             alike: Vec::new(),
-            children: Vec::new(),
+            children: Keys::new(),
             relations: Vec::new(),
             waiting: false,
         }

@@ -1,6 +1,6 @@
 //! The exchanges that are open, that wait, or that were exported a moment ago, by connection.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
 
 use rustc_hash::FxHashMap;
 
@@ -8,6 +8,7 @@ use super::{
     causality::{Carried, Trigger},
     exchange::{Exchange, Key, Live},
     flow::Flow,
+    slots::{Slot, Slots},
     span::SpanKind,
 };
 use crate::{
@@ -32,7 +33,7 @@ pub(super) struct Connection {
     /// What it carries while that is so and something was written to it.
     pub(super) carried: Option<Box<Carried>>,
     /// In the order of their ordinals.
-    pub(super) exchanges: VecDeque<Exchange>,
+    exchanges: VecDeque<Slot>,
     /// How many of them are not exported.
     pub(super) live: usize,
     /// Something happened since the last search for room.
@@ -61,73 +62,20 @@ impl Connection {
     pub(super) fn place(&self, direction: Direction, position: u64) -> u64 {
         u64::from(self.first_sequence[direction.index()]).saturating_add(position)
     }
-
-    pub(super) fn get(&self, ordinal: Ordinal) -> Option<&Exchange> {
-        self.index(ordinal).and_then(|index| self.exchanges.get(index))
-    }
-
-    pub(super) fn get_mut(&mut self, ordinal: Ordinal) -> Option<&mut Exchange> {
-        self.index(ordinal).and_then(|index| self.exchanges.get_mut(index))
-    }
-
-    /// The exchange that the byte at this position of direction `In` belongs to.
-    pub(super) fn by_input(&self, position: u64) -> Option<&Exchange> {
-        self.exchanges.iter().rev().find(|exchange| exchange.input_from <= position)
-    }
-
-    /// The exchange of this kind whose request begins at this position.
-    pub(super) fn by_request(&self, kind: SpanKind, position: u64) -> Option<&Exchange> {
-        self.exchanges.iter().rev().find(|exchange| exchange.kind == kind && exchange.position == position)
-    }
-
-    /// Forgets the oldest exported exchange; `false` when there is none.
-    fn forget_oldest(&mut self) -> bool {
-        if self.exchanges.len() == self.live {
-            return false;
-        }
-        let Some(oldest) = self.exchanges.iter().position(Exchange::exported) else { return false };
-        // Dropped where it is: to take it out would copy what nobody has touched for long.
-        self.exchanges.drain(oldest..=oldest);
-        true
-    }
-
-    /// Forgets this exchange if it is exported and still there, and gives back room that was needed for more.
-    fn forget(&mut self, ordinal: Ordinal) {
-        let Some(index) = self.index(ordinal) else { return };
-        if self.exchanges[index].exported() {
-            self.exchanges.remove(index);
-        }
-        if self.exchanges.capacity() > 4 * self.exchanges.len().max(1) {
-            self.exchanges.shrink_to(2 * self.exchanges.len());
-        }
-    }
-
-    /// Ordinals usually have no holes, so the place is known; else it is searched. Counted from the newest one, which is at hand:
-    /// the oldest has left the processor's caches.
-    fn index(&self, ordinal: Ordinal) -> Option<usize> {
-        let newest = self.exchanges.back()?.ordinal;
-        let behind = usize::try_from(newest.checked_sub(ordinal)?).ok()?;
-        let guess = (self.exchanges.len() - 1).checked_sub(behind);
-        let found = guess.and_then(|guess| self.exchanges.get(guess));
-        if found.is_some_and(|exchange| exchange.ordinal == ordinal) {
-            return guess;
-        }
-        if self.exchanges.front()?.ordinal > ordinal {
-            return None;
-        }
-        self.exchanges.binary_search_by_key(&ordinal, |exchange| exchange.ordinal).ok()
-    }
 }
 
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Exchanges {
     connections: FxHashMap<ConnectionId, Connection>,
+    slots: Slots,
     /// All connections in the order of their opening, for the search for one to forget; may name some that are gone.
     order: VecDeque<ConnectionId>,
     /// Exported exchanges that are remembered, the oldest first; may name some that are gone.
     exported: VecDeque<Key>,
     remembered: Remembered,
+    /// The last one that was asked for by its number: the messages of one exchange come in pairs.
+    asked: Cell<Option<Key>>,
     /// Exchanges of all connections that are not exported.
     pub(super) live: usize,
 }
@@ -143,14 +91,16 @@ impl Exchanges {
     pub(super) fn new(remembered: Remembered) -> Self {
         Self {
             connections: FxHashMap::default(),
+            slots: Slots::default(),
             order: VecDeque::new(),
             exported: VecDeque::new(),
             remembered,
+            asked: Cell::new(None),
             live: 0,
         }
     }
 
-    /// The requests that a process has read and not answered, in that order. Looks at all connections.
+    /// The requests that a process has read and not answered, in that order. Looks at all exchanges.
     pub(super) fn unanswered(&self, pid: u32) -> Vec<(Key, Timestamp)> {
         let waits = |exchange: &&Exchange| {
             exchange.kind == SpanKind::Server
@@ -158,11 +108,7 @@ impl Exchanges {
                 && exchange.open()
                 && !exchange.sides.is_answered()
         };
-        let of = |(id, connection): (&ConnectionId, &'_ Connection)| -> Vec<(Key, Timestamp)> {
-            let found = connection.exchanges.iter().filter(waits);
-            found.map(|it| (Key { connection: *id, ordinal: it.ordinal }, it.at)).collect()
-        };
-        let mut found: Vec<_> = self.connections.iter().flat_map(of).collect();
+        let mut found: Vec<_> = self.slots.iter().filter(waits).map(|it| (it.key, it.at)).collect();
         found.sort_unstable_by_key(|(key, at)| (*at, key.connection.0, key.ordinal));
         found
     }
@@ -181,22 +127,72 @@ impl Exchanges {
         Some(connection)
     }
 
+    #[inline]
     pub(super) fn get(&self, key: Key) -> Option<&Exchange> {
-        self.connections.get(&key.connection)?.get(key.ordinal)
+        self.slots.get(key)
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Exchange> {
-        self.connections.get_mut(&key.connection)?.get_mut(key.ordinal)
+        self.slots.get_mut(key)
+    }
+
+    /// The key of the exchange with this number on its connection.
+    pub(super) fn key(&self, connection: ConnectionId, ordinal: Ordinal) -> Option<Key> {
+        let asked = self.asked.get().filter(|key| key.connection == connection && key.ordinal == ordinal);
+        if let Some(key) = asked
+            && self.get(key).is_some()
+        {
+            return Some(key);
+        }
+        let connection = self.connections.get(&connection)?;
+        let place = place(connection, &self.slots, ordinal)?;
+        let key = self.slots.at(*connection.exchanges.get(place)?)?.key;
+        self.asked.set(Some(key));
+        Some(key)
+    }
+
+    /// The exchanges of a connection, in the order of their requests.
+    pub(super) fn of<'a>(
+        &'a self,
+        connection: &'a Connection,
+    ) -> impl DoubleEndedIterator<Item = &'a Exchange> {
+        connection.exchanges.iter().filter_map(|slot| self.slots.at(*slot))
+    }
+
+    /// The exchange of a connection whose request came last.
+    pub(super) fn last(&self, connection: &Connection) -> Option<&Exchange> {
+        self.slots.at(*connection.exchanges.back()?)
+    }
+
+    /// The exchange that the byte at this position of direction `In` belongs to.
+    pub(super) fn by_input(&self, connection: &Connection, position: u64) -> Option<&Exchange> {
+        let slots = connection.exchanges.iter().rev();
+        slots.filter_map(|slot| self.slots.at(*slot)).find(|exchange| exchange.input_from <= position)
+    }
+
+    /// The exchange of this kind whose request begins at this position.
+    pub(super) fn by_request(
+        &self,
+        connection: &Connection,
+        kind: SpanKind,
+        position: u64,
+    ) -> Option<&Exchange> {
+        let slots = connection.exchanges.iter().rev();
+        let begins = |exchange: &&Exchange| exchange.kind == kind && exchange.position == position;
+        slots.filter_map(|slot| self.slots.at(*slot)).find(begins)
     }
 
     /// The live part of an exchange, unless it was exported.
+    #[inline]
     pub(super) fn live_mut(&mut self, key: Key) -> Option<&mut Live> {
         self.get_mut(key)?.live.as_deref_mut()
     }
 
     pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
-        if self.connections.insert(id, connection).is_none() {
-            self.order.push_back(id);
+        match self.connections.insert(id, connection) {
+            Some(before) => before.exchanges.into_iter().for_each(|slot| self.slots.empty(slot)),
+            None => self.order.push_back(id),
         }
         if self.order.len() > self.connections.len() * 2 + 1_024 {
             let connections = &self.connections;
@@ -204,23 +200,39 @@ impl Exchanges {
         }
     }
 
-    /// Adds an exchange to its connection, and forgets what of that would be remembered beyond the bound.
-    pub(super) fn push(&mut self, id: ConnectionId, exchange: Exchange) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+    /// Adds an exchange to its connection, and forgets what of that would be remembered beyond the bound. `None`: its connection
+    /// is not known.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        id: ConnectionId,
+        ordinal: Ordinal,
+        make: impl FnOnce(Key) -> Exchange,
+    ) -> Option<Key> {
+        let connection = self.connections.get_mut(&id)?;
         // Room first: one beyond the bound would double what the ring takes.
-        while connection.exchanges.len() >= self.remembered.of_connection && connection.forget_oldest() {}
+        while connection.exchanges.len() >= self.remembered.of_connection
+            && let Some(oldest) = take_oldest_exported(connection, &self.slots)
+        {
+            self.slots.empty(oldest);
+        }
+        let key = self.slots.insert(id, ordinal, make)?;
+        connection.touched = true;
         connection.bare = false;
         connection.carried = None;
-        connection.exchanges.push_back(exchange);
+        connection.exchanges.push_back(key.slot);
+        self.asked.set(Some(key));
         connection.live += 1;
         self.live += 1;
+        Some(key)
     }
 
     /// Takes the live part of an exchange: from now on it counts as exported.
     pub(super) fn take_live(&mut self, key: Key) -> Option<Box<Live>> {
-        let connection = self.connections.get_mut(&key.connection)?;
-        let live = connection.get_mut(key.ordinal)?.live.take()?;
-        connection.live -= 1;
+        let live = self.slots.get_mut(key)?.live.take()?;
+        if let Some(connection) = self.connections.get_mut(&key.connection) {
+            connection.live -= 1;
+        }
         self.live -= 1;
         self.remember(key);
         Some(live)
@@ -233,15 +245,26 @@ impl Exchanges {
             return;
         }
         let Some(oldest) = self.exported.pop_front() else { return };
-        if let Some(connection) = self.connections.get_mut(&oldest.connection) {
-            connection.forget(oldest.ordinal);
+        if !self.slots.get(oldest).is_some_and(Exchange::exported) {
+            return;
         }
+        if let Some(connection) = self.connections.get_mut(&oldest.connection)
+            && let Some(place) = place(connection, &self.slots, oldest.ordinal)
+        {
+            connection.exchanges.remove(place);
+            // Gives back room that was needed for more.
+            if connection.exchanges.capacity() > 4 * connection.exchanges.len().max(4) {
+                connection.exchanges.shrink_to(2 * connection.exchanges.len());
+            }
+        }
+        self.slots.empty(oldest.slot);
     }
 
     /// Forgets a connection. Its exchanges should have been exported.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
         self.live -= connection.live;
+        connection.exchanges.iter().for_each(|slot| self.slots.empty(*slot));
         Some(connection)
     }
 
@@ -263,108 +286,40 @@ impl Exchanges {
     }
 }
 
+/// Takes a connection's oldest exported exchange out of it, mostly its first one.
+fn take_oldest_exported(connection: &mut Connection, slots: &Slots) -> Option<Slot> {
+    if connection.exchanges.len() == connection.live {
+        return None;
+    }
+    let exported = |slot: &Slot| slots.at(*slot).is_some_and(Exchange::exported);
+    if connection.exchanges.front().is_some_and(exported) {
+        return connection.exchanges.pop_front();
+    }
+    let oldest = connection.exchanges.iter().position(exported)?;
+    connection.exchanges.remove(oldest)
+}
+
+/// Where the exchange with this number stands in its connection. Ordinals usually have no holes, so the place is known; else it is
+/// searched. Counted from the newest one, which is at hand: the oldest has left the processor's caches.
+fn place(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usize> {
+    let exchanges = &connection.exchanges;
+    let number = |slot: &Slot| slots.at(*slot).map(|exchange| exchange.key.ordinal);
+    let behind = usize::try_from(exchanges.back().and_then(number)?.checked_sub(ordinal)?).ok()?;
+    let guess = (exchanges.len() - 1).checked_sub(behind);
+    if guess.and_then(|guess| exchanges.get(guess)).and_then(number) == Some(ordinal) {
+        return guess;
+    }
+    if exchanges.front().and_then(number)? > ordinal {
+        return None;
+    }
+    exchanges.binary_search_by_key(&Some(ordinal), number).ok()
+}
+
 /// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is an IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        event::{Earlier, Thread},
-        pipeline::samples,
-        trace::{causality::Sides, flow::Partner, span::SpanId},
-    };
-
-    const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
-
-    fn exchanges(connections: u64) -> Exchanges {
-        let mut exchanges = Exchanges::new(REMEMBERED);
-        let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        for id in (0..connections).map(ConnectionId) {
-            let opened = Opened {
-                at: Timestamp(1),
-                connection: id,
-                thread: Thread { pid: 1, tid: 1 },
-                local: address,
-                peer: address,
-                network_namespace: 1,
-                first_sequence: [0; 2],
-                first_position: 0,
-                earlier: [Earlier::Nothing; 2],
-            };
-            exchanges.insert(id, Connection::new(&opened));
-        }
-        exchanges
-    }
-
-    fn key(connection: u64, ordinal: Ordinal) -> Key {
-        Key { connection: ConnectionId(connection), ordinal }
-    }
-
-    fn push(exchanges: &mut Exchanges, key: Key) {
-        let exchange = Exchange {
-            ordinal: key.ordinal,
-            kind: SpanKind::Client,
-            id: SpanId([1; 8]),
-            at: Timestamp(1),
-            position: key.ordinal,
-            place: key.ordinal,
-            input_from: key.ordinal,
-            pid: 1,
-            context: None,
-            fixed_early: false,
-            passed_on: false,
-            sides: Sides::default(),
-            live: Some(Box::new(Live::new(Box::new(samples::client_span()), 0, Partner::Absent))),
-        };
-        exchanges.push(key.connection, exchange);
-    }
-
-    fn known(exchanges: &Exchanges, connection: u64) -> Vec<Ordinal> {
-        let connection = exchanges.connection(ConnectionId(connection)).unwrap();
-        connection.exchanges.iter().map(|exchange| exchange.ordinal).collect()
-    }
-
-    #[test]
-    fn a_connection_forgets_the_oldest_exported_even_behind_one_that_waits() {
-        let mut exchanges = exchanges(1);
-        push(&mut exchanges, key(0, 0));
-        for ordinal in 1..100 {
-            push(&mut exchanges, key(0, ordinal));
-            exchanges.take_live(key(0, ordinal));
-        }
-        assert_eq!(known(&exchanges, 0), [0, 97, 98, 99]);
-        assert!(exchanges.connection(ConnectionId(0)).unwrap().exchanges.capacity() <= 4);
-        for ordinal in [0, 97, 98, 99] {
-            assert_eq!(exchanges.get(key(0, ordinal)).map(|found| found.ordinal), Some(ordinal));
-        }
-        assert!(exchanges.get(key(0, 50)).is_none());
-        assert_eq!(exchanges.live, 1);
-    }
-
-    #[test]
-    fn open_exchanges_are_never_forgotten() {
-        let mut exchanges = exchanges(1);
-        for ordinal in 0..10 {
-            push(&mut exchanges, key(0, ordinal));
-        }
-        assert_eq!(known(&exchanges, 0).len(), 10);
-    }
-
-    #[test]
-    fn all_connections_together_forget_what_was_exported_first() {
-        let mut exchanges = exchanges(10);
-        for connection in 0..10 {
-            push(&mut exchanges, key(connection, 0));
-            exchanges.take_live(key(connection, 0));
-        }
-        let left: Vec<_> = (0..10).map(|connection| known(&exchanges, connection).len()).collect();
-        assert_eq!(left, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
-        exchanges.remove(ConnectionId(4));
-        push(&mut exchanges, key(5, 1));
-        exchanges.take_live(key(5, 1));
-        assert_eq!((known(&exchanges, 5), known(&exchanges, 6)), (vec![0, 1], vec![0]));
-    }
-}
+#[path = "exchanges_tests.rs"]
+mod tests;

@@ -108,9 +108,22 @@ impl Flows {
         }
     }
 
+    /// Whether the other end of some request has become known, or known to be absent.
+    pub(super) const fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
     /// Takes the requests whose other end has become known, or known to be absent.
     pub(super) fn take_settled(&mut self) -> Vec<Key> {
         std::mem::take(&mut self.settled)
+    }
+
+    /// Gives back what was taken, whose memory the next ones need.
+    pub(super) fn settled_decided(&mut self, mut settled: Vec<Key>) {
+        if self.settled.is_empty() {
+            settled.clear();
+            self.settled = settled;
+        }
     }
 
     /// The first byte of a request on a connection that may be joined already.
@@ -123,15 +136,15 @@ impl Flows {
     ) {
         let Some(connection) = exchanges.connection(key.connection) else { return };
         let Flow::Joined { partner, offset } = connection.flow else { return };
-        let Some(exchange) = connection.get(key.ordinal) else { return };
+        let Some(exchange) = exchanges.get(key) else { return };
         match exchange.kind {
             SpanKind::Server => self.pair(exchanges, counters, key, now),
             SpanKind::Client => {
                 let position = exchange.position.wrapping_add(offset);
                 let server = exchanges
                     .connection(partner)
-                    .and_then(|connection| connection.by_request(SpanKind::Server, position))
-                    .map(|server| Key { connection: partner, ordinal: server.ordinal });
+                    .and_then(|connection| exchanges.by_request(connection, SpanKind::Server, position))
+                    .map(|server| server.key);
                 if let Some(server) = server {
                     self.settle(exchanges, server, Partner::Exchange(key));
                 }
@@ -152,7 +165,7 @@ impl Flows {
         if !matches!(connection.flow, Flow::Unknown { .. }) {
             return;
         }
-        let Some(exchange) = connection.get(key.ordinal) else { return };
+        let Some(exchange) = exchanges.get(key) else { return };
         let kind = exchange.kind;
         let Some(own) = flow_key(connection, exchange, prefix) else { return };
         let opposite = match kind {
@@ -303,15 +316,15 @@ impl Flows {
     fn pair(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, key: Key, now: Timestamp) {
         let Some(connection) = exchanges.connection(key.connection) else { return };
         let Flow::Joined { partner, offset } = connection.flow else { return };
-        let Some(position) = connection.get(key.ordinal).map(|exchange| exchange.position) else { return };
+        let Some(position) = exchanges.get(key).map(|exchange| exchange.position) else { return };
         let position = position.wrapping_add(offset);
         let client = exchanges.connection(partner);
-        let found = client.and_then(|client| client.by_request(SpanKind::Client, position));
+        let found = client.and_then(|client| exchanges.by_request(client, SpanKind::Client, position));
         if let Some(found) = found {
-            let found = Key { connection: partner, ordinal: found.ordinal };
+            let found = found.key;
             self.settle(exchanges, key, Partner::Exchange(found));
         } else if client
-            .is_none_or(|client| client.exchanges.back().is_some_and(|last| last.position > position))
+            .is_none_or(|client| exchanges.last(client).is_some_and(|last| last.position > position))
         {
             counters.flows_missing += 1;
             self.settle(exchanges, key, Partner::Absent);
@@ -350,13 +363,12 @@ const fn sequence(connection: &Connection, direction: Direction, position: u64) 
 /// The requests received on this connection whose other end is not known yet.
 fn pending_requests(exchanges: &Exchanges, id: ConnectionId) -> Vec<Key> {
     let Some(connection) = exchanges.connection(id) else { return Vec::new() };
-    connection
-        .exchanges
-        .iter()
+    exchanges
+        .of(connection)
         .filter(|exchange| {
             exchange.kind == SpanKind::Server
                 && exchange.live.as_ref().is_some_and(|live| live.partner == Partner::Pending)
         })
-        .map(|exchange| Key { connection: id, ordinal: exchange.ordinal })
+        .map(|exchange| exchange.key)
         .collect()
 }

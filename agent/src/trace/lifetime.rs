@@ -112,7 +112,7 @@ impl Tracer {
     }
 
     fn end_unfinished(&mut self, key: Key) {
-        let end = ExchangeEnd {
+        let mut end = ExchangeEnd {
             outcome: Outcome::Unfinished,
             request_body: None,
             response_body: None,
@@ -120,17 +120,13 @@ impl Tracer {
             missing: 0,
             incomplete: Vec::new(),
         };
-        self.end(key, self.now, end);
+        self.end(key, self.now, &mut end);
     }
 
-    fn keys(&self, id: ConnectionId, wanted: impl Fn(&Exchange) -> bool) -> Vec<Key> {
+    pub(super) fn keys(&self, id: ConnectionId, wanted: impl Fn(&Exchange) -> bool) -> Vec<Key> {
         let Some(connection) = self.exchanges.connection(id) else { return Vec::new() };
-        connection
-            .exchanges
-            .iter()
-            .filter(|exchange| wanted(exchange))
-            .map(|exchange| Key { connection: id, ordinal: exchange.ordinal })
-            .collect()
+        let exchanges = self.exchanges.of(connection).filter(|exchange| wanted(exchange));
+        exchanges.map(|exchange| exchange.key).collect()
     }
 
     fn remove_connection(&mut self, id: ConnectionId) {

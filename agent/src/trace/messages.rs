@@ -14,61 +14,111 @@ use super::{
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
-    flow::{Flows, Partner},
+    flow::{Flow, Flows, Partner},
     semantics,
     span::{Span, SpanKind},
 };
 use crate::{
-    event::{Direction, ProcessFacts, Task, Timestamp},
-    protocol::{ExchangeEnd, Origin, Outcome, RequestHead, ResponseHead},
+    event::{ConnectionId, Direction, Task, Timestamp},
+    protocol::{ExchangeEnd, Ordinal, Origin, Outcome, RequestHead, ResponseHead},
 };
+
+/// What is known of a request before its exchange is made.
+struct Begun {
+    kind: SpanKind,
+    /// Of its first byte, for its id.
+    place: u64,
+    local: SocketAddr,
+    peer: SocketAddr,
+    partner: Partner,
+    /// The connection's other end is known.
+    joined: bool,
+    /// It is known, or known not to be here.
+    flow_known: bool,
+    /// What its connect lends to a call, if it is the first.
+    lent: Option<Trigger>,
+    /// The request before it is not over.
+    last_open: bool,
+}
 
 impl Tracer {
     /// The first byte of a request.
-    pub(super) fn request(&mut self, key: Key, direction: Direction, origin: Origin, other_position: u64) {
+    pub(super) fn request(
+        &mut self,
+        (id, ordinal): (ConnectionId, Ordinal),
+        direction: Direction,
+        origin: &Origin,
+        other_position: u64,
+    ) {
         if self.exchanges.live >= self.settings.exchanges {
             self.counters.refused_exchanges += 1;
             return;
         }
-        self.make_room(key.connection);
-        let Some(connection) = self.exchanges.connection(key.connection) else {
+        let limit = self.settings.exchanges_per_connection;
+        if self.exchanges.connection(id).is_some_and(|connection| connection.live >= limit) {
+            self.make_room(id);
+        }
+        let Some(begun) = self.begun(id, ordinal, direction, origin) else {
             self.counters.refused_messages += 1;
             return;
         };
-        if connection.exchanges.back().is_some_and(|last| last.ordinal >= key.ordinal) {
-            self.counters.refused_messages += 1;
-            return;
-        }
-        let pid = origin.thread.pid;
-        let process = self.facts_of(pid);
+        let Begun { lent, joined, .. } = begun;
         match direction {
             Direction::In => self.counters.requests_received += 1,
             Direction::Out => self.counters.requests_made += 1,
         }
+        let Some(key) = self.add_exchange(id, ordinal, begun, origin, other_position) else { return };
         match direction {
             Direction::In => {
-                self.processes.request(pid, &origin);
-                self.add_exchange(key, SpanKind::Server, origin, other_position, process);
-                self.task_request(key, &origin);
+                self.processes.request(origin.thread.pid, origin);
+                self.task_request(key, origin);
             }
             Direction::Out => {
-                self.add_exchange(key, SpanKind::Client, origin, other_position, process);
-                let lent = self
-                    .exchanges
-                    .connection_mut(key.connection)
-                    .and_then(|connection| connection.lent.take());
                 if let Some(Task::Handed(goroutine)) = origin.task {
                     self.handed_over(key, goroutine, origin.last_input);
                 } else {
-                    let trigger = self.trigger(key, lent, &origin);
+                    let trigger = self.trigger(key, lent, origin);
                     self.start_side(key, trigger);
                 }
-                self.task_call(key, &origin);
+                self.task_call(key, origin);
             }
         }
-        self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
+        if joined {
+            self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
+        }
         self.decide_settled();
         self.notice_exchange(key);
+    }
+
+    /// What the connection says of a request that begins on it. `None`: it is not known, or knows the request already.
+    fn begun(
+        &mut self,
+        id: ConnectionId,
+        ordinal: Ordinal,
+        direction: Direction,
+        origin: &Origin,
+    ) -> Option<Begun> {
+        let kind = SpanKind::of_request(direction);
+        let connection = self.exchanges.connection(id)?;
+        let last = self.exchanges.last(connection);
+        if last.is_some_and(|last| last.key.ordinal >= ordinal) {
+            return None;
+        }
+        let mut begun = Begun {
+            kind,
+            place: connection.place(direction, origin.position),
+            local: connection.local,
+            peer: connection.peer,
+            partner: Flows::at_start(&connection.flow, kind),
+            joined: matches!(connection.flow, Flow::Joined { .. }),
+            flow_known: !matches!(connection.flow, Flow::Unknown { .. }),
+            lent: connection.lent.filter(|_| kind == SpanKind::Client),
+            last_open: last.is_some_and(Exchange::open),
+        };
+        if begun.lent.is_some() {
+            begun.lent = self.exchanges.connection_mut(id)?.lent.take();
+        }
+        Some(begun)
     }
 
     /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
@@ -87,32 +137,28 @@ impl Tracer {
 
     fn add_exchange(
         &mut self,
-        key: Key,
-        kind: SpanKind,
-        origin: Origin,
+        connection: ConnectionId,
+        ordinal: Ordinal,
+        begun: Begun,
+        origin: &Origin,
         other_position: u64,
-        process: Arc<ProcessFacts>,
-    ) {
+    ) -> Option<Key> {
+        let Begun { kind, place, local, peer, partner, flow_known, last_open, .. } = begun;
         let pid = origin.thread.pid;
-        let epoch = self.processes.get(pid).map_or(0, |process| process.epoch);
-        let direction = kind.request_direction();
-        let identifiers = self.identifiers;
-        let Some(connection) = self.exchanges.connection_mut(key.connection) else { return };
-        let place = connection.place(direction, origin.position);
-        let id = identifiers.span(key.connection, direction, place);
-        let last_open = connection.exchanges.back().is_some_and(Exchange::open);
+        let (process, epoch) = self.facts_of(pid);
+        let id = self.identifiers.span(connection, kind.request_direction(), place);
         let input_from = match kind {
             SpanKind::Server => origin.position,
             // An earlier response is still awaited: where this one's begins shows when it comes.
             SpanKind::Client if last_open => u64::MAX,
             SpanKind::Client => other_position,
         };
-        let mut span =
-            Box::new(Span::begin(kind, semantics::unknown_name(), connection.peer, origin.thread, process));
-        span.local = Some(connection.local);
-        let partner = Flows::at_start(&connection.flow, kind);
-        let exchange = Exchange {
-            ordinal: key.ordinal,
+        let mut span = Box::new(Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process));
+        span.local = Some(local);
+        let mut live = Box::new(Live::new(span, other_position, partner));
+        live.flow_known = flow_known;
+        let make = |key| Exchange {
+            key,
             kind,
             id,
             at: origin.at,
@@ -123,22 +169,22 @@ impl Tracer {
             context: None,
             fixed_early: false,
             passed_on: false,
-            sides: Sides::new(epoch, &origin, last_open),
-            live: Some(Box::new(Live::new(span, other_position, partner))),
+            sides: Sides::new(epoch, origin, last_open),
+            live: Some(live),
         };
-        self.exchanges.push(key.connection, exchange);
+        self.exchanges.push(connection, ordinal, make)
     }
 
     /// The head of a request.
-    pub(super) fn request_head(&mut self, key: Key, mut head: RequestHead) {
+    pub(super) fn request_head(&mut self, key: Key, head: &mut RequestHead) {
         let first = self.exchanges.get_mut(key).and_then(Exchange::first_head);
         let Some((kind, pid)) = first else { return };
-        self.note_export(pid, kind, &head);
+        self.note_export(pid, kind, head);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        let incoming = incoming(&mut head, &mut self.counters);
+        let incoming = incoming(head, &mut self.counters);
         let (prefix, content) = (head.prefix, head.content);
-        let sort = sort(&head, live.span.peer);
+        let sort = sort(head, live.span.peer);
         self.semantics.request(&mut live.span, head, &mut self.counters);
         if let Some(incoming) = incoming {
             let parent = incoming.parent;
@@ -151,12 +197,14 @@ impl Tracer {
             }
             live.incoming = Some(Box::new(incoming));
         }
-        let partner_request = live.partner_request.take();
+        let (partner_request, flow_known) = (live.partner_request.take(), live.flow_known);
         self.note_content(key, content);
         if kind == SpanKind::Client {
             self.start_at_once(key, sort);
         }
-        self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
+        if !flow_known {
+            self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
+        }
         self.decide_settled();
         self.try_decide(key);
         if let Some(request) = partner_request {
@@ -165,11 +213,11 @@ impl Tracer {
     }
 
     /// The first byte of a response.
-    pub(super) fn response(&mut self, key: Key, origin: Origin, head: &ResponseHead) {
+    pub(super) fn response(&mut self, key: Key, origin: &Origin, head: &ResponseHead) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        let first = live.first_response.is_none();
+        let (first, flow_known) = (live.first_response.is_none(), live.flow_known);
         if first {
             live.first_response = Some(origin.at);
         }
@@ -183,15 +231,17 @@ impl Tracer {
                 }
                 if first {
                     exchange.input_from = origin.position;
-                    exchange.sides.response_read(&origin);
-                    self.flows.response(&mut self.exchanges, key.connection, self.now);
+                    exchange.sides.response_read(origin);
+                    if !flow_known {
+                        self.flows.response(&mut self.exchanges, key.connection, self.now);
+                    }
                 }
             }
             SpanKind::Server if head.interim => {}
             SpanKind::Server => {
                 let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-                if let Some(ended) = self.causality.answer(exchanges, processes, key, &origin, true) {
-                    self.answered(key, ended, &origin);
+                if let Some(ended) = self.causality.answer(exchanges, processes, key, origin, true) {
+                    self.answered(key, ended, origin);
                 }
             }
         }
@@ -231,7 +281,7 @@ impl Tracer {
     }
 
     /// Both messages of an exchange are over.
-    pub(super) fn end(&mut self, key: Key, at: Timestamp, end: ExchangeEnd) {
+    pub(super) fn end(&mut self, key: Key, at: Timestamp, end: &mut ExchangeEnd) {
         let unix_offset = self.unix_offset;
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);

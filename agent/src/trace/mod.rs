@@ -34,6 +34,7 @@ mod process;
 mod redaction;
 mod semantics;
 mod settings;
+mod slots;
 pub mod span;
 mod standing;
 #[cfg(test)]
@@ -262,17 +263,23 @@ impl Tracer {
         }
     }
 
-    /// Takes what a parser says of a connection.
+    /// Takes what a parser says of a connection; its texts are taken out.
     #[inline(never)]
-    pub fn message(&mut self, connection: ConnectionId, message: Message) {
-        let key = |ordinal| Key { connection, ordinal };
-        match message {
+    pub fn message(&mut self, connection: ConnectionId, message: &mut Message) {
+        let ordinal = match message {
             Message::Request { ordinal, direction, origin, other_position } => {
-                self.request(key(ordinal), direction, origin, other_position);
+                return self.request((connection, *ordinal), *direction, origin, *other_position);
             }
-            Message::RequestHead { ordinal, head } => self.request_head(key(ordinal), *head),
-            Message::Response { ordinal, origin, head } => self.response(key(ordinal), origin, &head),
-            Message::End { ordinal, at, end } => self.end(key(ordinal), at, end),
+            Message::RequestHead { ordinal, .. }
+            | Message::Response { ordinal, .. }
+            | Message::End { ordinal, .. } => *ordinal,
+        };
+        let Some(key) = self.exchanges.key(connection, ordinal) else { return };
+        match message {
+            Message::Request { .. } => {}
+            Message::RequestHead { head, .. } => self.request_head(key, head),
+            Message::Response { origin, head, .. } => self.response(key, origin, head),
+            Message::End { at, end, .. } => self.end(key, *at, end),
         }
     }
 
@@ -345,10 +352,11 @@ impl Tracer {
         self.counters.refused_processes += u64::from(!kept);
     }
 
-    fn facts_of(&mut self, pid: u32) -> Arc<ProcessFacts> {
-        let (facts, kept) = self.processes.facts_of(pid);
+    /// What is known of a process, and its epoch.
+    fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, u32) {
+        let (facts, epoch, kept) = self.processes.facts_of(pid);
         self.count_process(kept);
-        facts
+        (facts, epoch)
     }
 
     /// Room for one more connection.

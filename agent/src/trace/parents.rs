@@ -163,9 +163,14 @@ impl Tracer {
 
     /// Decides on the requests whose other end has become known, or known to be absent.
     pub(super) fn decide_settled(&mut self) {
-        for key in self.flows.take_settled() {
-            self.try_decide(key);
+        if !self.flows.has_settled() {
+            return;
         }
+        let settled = self.flows.take_settled();
+        for key in &settled {
+            self.try_decide(*key);
+        }
+        self.flows.settled_decided(settled);
     }
 
     /// Decides on a span's parent as soon as everything that could say more has spoken.

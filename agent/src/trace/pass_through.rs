@@ -45,15 +45,18 @@ mod tests {
     use super::*;
     use crate::{
         event::ConnectionId,
-        trace::span::{SpanId, TraceId},
+        trace::{
+            slots::Slot,
+            span::{SpanId, TraceId},
+        },
     };
 
     #[test]
     fn only_one_open_request_of_the_same_process() {
         let context = TraceParent { trace: TraceId([1; 16]), span: SpanId([2; 8]), flags: 1 };
         let (one, two) = (
-            Key { connection: ConnectionId(1), ordinal: 0 },
-            Key { connection: ConnectionId(2), ordinal: 0 },
+            Key { connection: ConnectionId(1), ordinal: 0, slot: Slot::NONE },
+            Key { connection: ConnectionId(2), ordinal: 0, slot: Slot::NONE },
         );
         let mut passes = PassThrough::default();
         assert_eq!(passes.only(7, context), None);

@@ -181,14 +181,15 @@ impl Processes {
         risen
     }
 
-    /// The facts of a process, placeholders when it is not known. The second value is `false` when there is no room for it.
-    pub(super) fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, bool) {
+    /// The facts of a process, placeholders when it is not known, and its epoch. The last value is `false` when there is no room
+    /// for it.
+    pub(super) fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, u32, bool) {
         if let Some(process) = self.by_pid.get(&pid) {
-            return (Arc::clone(&process.facts), true);
+            return (Arc::clone(&process.facts), process.epoch, true);
         }
         let facts = Arc::new(placeholder(pid));
         let kept = self.insert(Process::new(Arc::clone(&facts)));
-        (facts, kept)
+        (facts, 0, kept)
     }
 
     /// All of them, in no order.
@@ -223,7 +224,9 @@ impl Processes {
         process.belief.request_opened(origin);
         process.uncompared += 1;
         let contents = process.contents.after_request();
-        self.set_contents(pid, contents);
+        if contents != process.contents {
+            self.set_contents(pid, contents);
+        }
     }
 
     /// A process has a call that nothing but its content may explain. `false`: that can not either. `open` are the requests that it
@@ -325,10 +328,10 @@ mod tests {
     #[test]
     fn unknown_processes_get_placeholders_within_the_bound() {
         let mut processes = Processes::new(1);
-        let (facts, kept) = processes.facts_of(5);
+        let (facts, _, kept) = processes.facts_of(5);
         assert!(kept);
         assert_eq!((&*facts.service_name, facts.pid), ("unknown_service", 5));
-        let (facts, kept) = processes.facts_of(6);
+        let (facts, _, kept) = processes.facts_of(6);
         assert!(!kept);
         assert_eq!(facts.pid, 6);
         assert!(processes.get(6).is_none());

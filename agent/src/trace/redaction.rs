@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,8 @@ pub const SENSITIVE_QUERY_NAMES: &[&str] = &[
 pub struct Redaction {
     names: FxHashSet<Box<[u8]>>,
     longest: usize,
+    /// The first letters of names, a bit for each, by the length of the name.
+    shapes: [u32; 64],
 }
 
 impl Default for Redaction {
@@ -92,7 +95,9 @@ impl Redaction {
         let names: FxHashSet<Box<[u8]>> =
             names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into_bytes().into()).collect();
         let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
-        Self { names, longest }
+        let mut shapes = [0; 64];
+        names.iter().for_each(|name| shapes[name.len() % 64] |= letter(name));
+        Self { names, longest, shapes }
     }
 
     /// `query` (without its question mark) with the values of sensitive parameters and any userinfo replaced.
@@ -123,14 +128,18 @@ impl Redaction {
     /// The parameters of a query. A fragment does not belong there, but what looks like its parameters is treated alike.
     fn pairs<'a>(&self, query: &'a str) -> impl Iterator<Item = Pair<'a>> {
         let mut start = 0;
-        query.split_inclusive(['&', ';', '#', '?']).map(move |part| {
-            let text = part.trim_end_matches(['&', ';', '#', '?']);
-            let (name, value) =
-                text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        std::iter::from_fn(move || {
+            let rest = query.get(start..).filter(|rest| !rest.is_empty())?;
+            let (equals, end) = delimiters(rest.as_bytes());
+            let (text, next) = end.map_or((rest, rest.len()), |end| (&rest[..end], end + 1));
+            let (name, value) = match equals {
+                Some(equals) => (&text[..equals], Some(&text[equals + 1..])),
+                None => (text, None),
+            };
             let sensitive = value.is_some_and(|value| !value.is_empty()) && self.is_sensitive(name);
-            let pair = Pair { start, name, value, separator: &part[text.len()..], sensitive };
-            start += part.len();
-            pair
+            let pair = Pair { start, name, value, separator: &rest[text.len()..next], sensitive };
+            start += next;
+            Some(pair)
         })
     }
 
@@ -140,6 +149,14 @@ impl Redaction {
             return false;
         }
         let mut decoded = [0; 128];
+        if !name.bytes().any(|byte| byte == b'%') {
+            // Nearly every name is shorter or longer than those on the list with its first letter.
+            let known = self.shapes[name.len() % 64] & letter(name.as_bytes()) != 0;
+            let Some(lower) = decoded.get_mut(..name.len()).filter(|_| known) else { return false };
+            lower.copy_from_slice(name.as_bytes());
+            lower.make_ascii_lowercase();
+            return self.names.contains(&*lower);
+        }
         let mut length = 0;
         let mut bytes = name.bytes();
         while let Some(byte) = bytes.next() {
@@ -150,6 +167,24 @@ impl Redaction {
         }
         self.names.contains(&decoded[..length])
     }
+}
+
+/// Where the name of the first parameter ends, if it has a value, and where the parameter does. Byte by byte: they are short.
+fn delimiters(query: &[u8]) -> (Option<usize>, Option<usize>) {
+    let mut equals = None;
+    for (index, byte) in query.iter().enumerate() {
+        match byte {
+            b'&' | b';' | b'#' | b'?' => return (equals, Some(index)),
+            b'=' if equals.is_none() => equals = Some(index),
+            _ => {}
+        }
+    }
+    (equals, None)
+}
+
+/// The bit of a name's first letter, the same for both cases.
+fn letter(name: &[u8]) -> u32 {
+    name.first().map_or(0, |first| 1 << (first & 31))
 }
 
 /// One `name=value` of a query.
@@ -174,7 +209,7 @@ fn decode(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
 
 /// `text` with the userinfo of every URL in it replaced (RFC 3986 section 3.2.1).
 pub(super) fn userinfo(text: &str) -> Cow<'_, str> {
-    if !text.contains('@') {
+    if memchr(b'@', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let mut redacted = String::new();

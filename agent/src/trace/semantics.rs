@@ -1,12 +1,10 @@
 //! The stable HTTP semantic conventions: what a request's head, a response's status and an end mean for a span
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, request targets by RFC 9112 section 3.2).
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, SocketAddr},
-};
+use std::{borrow::Cow, net::SocketAddr};
 
-use compact_str::{CompactString, ToCompactString as _};
+use compact_str::CompactString;
+use memchr::{memchr, memrchr};
 
 use super::{
     counters::Counters,
@@ -16,15 +14,15 @@ use super::{
     settings::TextLimits,
     span::{Http, Span, SpanKind, Status},
 };
-use crate::protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead};
+use crate::{
+    address::address_text,
+    protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead},
+};
 
-/// `http.request.method` of a method outside [`KNOWN_METHODS`].
+/// `http.request.method` of a method that is not [`known_method`].
 const OTHER_METHOD: &str = "_OTHER";
 /// The span's name where the method is not known.
 const UNKNOWN_NAME: &str = "HTTP";
-/// RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
-const KNOWN_METHODS: [&str; 10] =
-    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 const HTTP: &str = "http";
 const HTTPS: &str = "https";
 
@@ -50,21 +48,23 @@ pub(super) fn unknown_http() -> Http {
 
 impl Semantics {
     /// Fills a span from the head of its request.
-    pub(super) fn request(&self, span: &mut Span, head: RequestHead, counters: &mut Counters) {
-        let known = KNOWN_METHODS.iter().find(|known| **known == head.method);
-        let method = known.copied().unwrap_or(OTHER_METHOD);
-        span.name = Cow::Borrowed(known.map_or(UNKNOWN_NAME, |known| known));
+    pub(super) fn request(&self, span: &mut Span, head: &mut RequestHead, counters: &mut Counters) {
+        let known = known_method(&head.method);
+        let method = known.unwrap_or(OTHER_METHOD);
+        span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
 
-        let host = head.host.as_deref().map(str::trim).filter(|host| !host.is_empty());
+        let host = head.host.as_deref().map(trimmed).filter(|host| !host.is_empty());
         let target = Target::parse(&head.method, &head.target);
-        let told = self.told(span, &head, counters);
+        let told = self.told(span, head, counters);
         let scheme = told.scheme.unwrap_or(target.scheme);
         let authority = told.host.or(target.authority).or(host).map(without_userinfo);
         let (server_address, server_port) = self.server(span, scheme, authority, counters);
         let path = target.path.map(|path| self.path(path, counters));
         let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
         let full_url = match span.kind {
-            SpanKind::Client => self.full_url(&target, host, span.peer, path.as_deref(), query.as_deref()),
+            SpanKind::Client => {
+                self.full_url(&target, authority, span.peer, path.as_deref(), query.as_deref())
+            }
             SpanKind::Server => None,
         };
         let (client_address, client_port) = match span.kind {
@@ -75,11 +75,19 @@ impl Semantics {
             },
             SpanKind::Client => (None, None),
         };
+        // A target that is a path and nothing else, and stays as it is, need not be copied.
+        let is_target = matches!(&path, Some(Cow::Borrowed(path)) if path.len() == head.target.len());
+        let path = if is_target {
+            drop(path);
+            Some(std::mem::take(&mut head.target))
+        } else {
+            path.map(CompactString::from)
+        };
         span.http = Some(Http {
             method,
             method_original: known
                 .is_none()
-                .then(|| limited(head.method, self.limits.method, counters))
+                .then(|| limited(std::mem::take(&mut head.method), self.limits.method, counters))
                 .filter(|method| !method.is_empty()),
             path,
             query,
@@ -91,9 +99,8 @@ impl Semantics {
             server_port,
             client_address,
             client_port,
-            user_agent: head.user_agent.map(|agent| limited(agent, self.limits.user_agent, counters)),
-            request_headers: head
-                .fields
+            user_agent: head.user_agent.take().map(|agent| limited(agent, self.limits.user_agent, counters)),
+            request_headers: std::mem::take(&mut head.fields)
                 .into_iter()
                 .filter(|(name, _)| self.shown.iter().any(|shown| shown == name.as_str()))
                 .map(|(name, value)| (name, limited(value, self.limits.header, counters)))
@@ -138,24 +145,22 @@ impl Semantics {
         (address.map(|address| address_text(address.ip())), address.map(|address| address.port()))
     }
 
-    fn path(&self, path: &str, counters: &mut Counters) -> CompactString {
-        self.redacted(redaction::userinfo(path), self.limits.path, counters)
+    fn path<'a>(&self, path: &'a str, counters: &mut Counters) -> Cow<'a, str> {
+        match redaction::userinfo(path) {
+            Cow::Borrowed(path) if path.len() <= self.limits.path => Cow::Borrowed(path),
+            text => Cow::Owned(redacted(text, self.limits.path, counters).into()),
+        }
     }
 
     fn query(&self, query: &str, counters: &mut Counters) -> CompactString {
-        self.redacted(self.redaction.query(query), self.limits.query, counters)
-    }
-
-    fn redacted(&self, text: Cow<'_, str>, limit: usize, counters: &mut Counters) -> CompactString {
-        counters.redactions += u64::from(matches!(text, Cow::Owned(_)));
-        limited(text.into(), limit, counters)
+        redacted(self.redaction.query(query), self.limits.query, counters)
     }
 
     /// `url.full`, put together from parts that are redacted and limited already.
     fn full_url(
         &self,
         target: &Target<'_>,
-        host: Option<&str>,
+        authority: Option<&str>,
         peer: SocketAddr,
         path: Option<&str>,
         query: Option<&str>,
@@ -165,7 +170,7 @@ impl Semantics {
             return None;
         }
         let userinfo = target.authority.is_some_and(|authority| authority.contains('@'));
-        let authority = match target.authority.or(host).map(without_userinfo) {
+        let authority = match authority {
             Some(authority) => Cow::Borrowed(cut(authority, self.limits.host + ":65535".len())),
             None => Cow::Owned(peer.to_string()),
         };
@@ -191,11 +196,11 @@ impl Semantics {
 }
 
 /// Writes the end of an exchange into its span: sizes, status, `error.type`, what was missing.
-pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: ExchangeEnd) {
+pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &mut ExchangeEnd) {
     span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
     span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
     span.missing_bytes = end.missing;
-    span.incomplete = end.incomplete;
+    span.incomplete = std::mem::take(&mut end.incomplete);
     let reason = match end.outcome {
         Outcome::Unfinished => Some("unfinished"),
         Outcome::Lost if span.incomplete.is_empty() => Some("lost"),
@@ -305,14 +310,22 @@ fn absolute(target: &str) -> Option<(&str, &str)> {
 }
 
 fn path_and_query(text: &str) -> (&str, Option<&str>) {
-    match text.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    match memchr(b'?', text.as_bytes()) {
+        Some(mark) => (&text[..mark], Some(&text[mark + 1..])),
         None => (text, None),
     }
 }
 
+/// Without white space around it, of which a field's value mostly has none.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
+}
+
 fn without_userinfo(authority: &str) -> &str {
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+    memrchr(b'@', authority.as_bytes()).map_or(authority, |at| &authority[at + 1..])
 }
 
 /// Splits an authority; the brackets of an IPv6 address go.
@@ -320,30 +333,27 @@ fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
     }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') => (host, port.parse().ok()),
+    match memchr(b':', authority.as_bytes()).map(|colon| (&authority[..colon], &authority[colon + 1..])) {
+        Some((host, port)) if !port.as_bytes().contains(&b':') => (host, port.parse().ok()),
         _ => (authority, None),
     }
 }
 
-/// The usual text of an address. For IPv4 without the formatter, which took a tenth of a span's whole cost.
-pub(crate) fn address_text(address: IpAddr) -> CompactString {
-    let IpAddr::V4(address) = address else { return address.to_compact_string() };
-    let mut text = [b'.'; "255.255.255.255".len()];
-    let mut end = 0;
-    for octet in address.octets() {
-        for (digit, needed) in
-            [(octet / 100, octet >= 100), (octet / 10 % 10, octet >= 10), (octet % 10, true)]
-        {
-            if needed {
-                text[end] = b'0' + digit;
-                end += 1;
-            }
-        }
-        end += 1;
-    }
-    // Digits and dots are UTF-8; the last octet has no dot.
-    str::from_utf8(&text[..end - 1]).unwrap_or_default().into()
+/// RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
+fn known_method(method: &str) -> Option<&'static str> {
+    Some(match method {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "CONNECT" => "CONNECT",
+        "OPTIONS" => "OPTIONS",
+        "TRACE" => "TRACE",
+        "PATCH" => "PATCH",
+        "QUERY" => "QUERY",
+        _ => return None,
+    })
 }
 
 const fn version(minor: u8) -> &'static str {
@@ -353,6 +363,11 @@ const fn version(minor: u8) -> &'static str {
 /// The longest start of `text` that has at most `limit` bytes and ends at a character.
 fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
+}
+
+fn redacted(text: Cow<'_, str>, limit: usize, counters: &mut Counters) -> CompactString {
+    counters.redactions += u64::from(matches!(text, Cow::Owned(_)));
+    limited(text.into(), limit, counters)
 }
 
 fn limited(mut text: CompactString, limit: usize, counters: &mut Counters) -> CompactString {

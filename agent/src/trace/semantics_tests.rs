@@ -33,7 +33,7 @@ fn head(method: &str, target: &str, host: Option<&str>) -> RequestHead {
 
 fn http(kind: SpanKind, head: RequestHead) -> (String, Http) {
     let mut span = span(kind);
-    semantics().request(&mut span, head, &mut Counters::default());
+    semantics().request(&mut span, &mut { head }, &mut Counters::default());
     (span.name.into_owned(), span.http.unwrap())
 }
 
@@ -200,7 +200,7 @@ fn texts_are_cut_at_a_character() {
         user_agent: Some(long.as_str().into()),
         ..head(&long, &format!("/{long}?{long}"), Some(&format!("{long}:80")))
     };
-    semantics().request(&mut span, sent, &mut counters);
+    semantics().request(&mut span, &mut { sent }, &mut counters);
     let http = span.http.unwrap();
     assert_eq!(http.path.map(|path| path.len()), Some(8_191), "a slash and whole characters of two bytes");
     assert_eq!(http.query.map(|query| query.len()), Some(8_192));
@@ -214,7 +214,7 @@ fn texts_are_cut_at_a_character() {
 proptest::proptest! {
     #[test]
     fn addresses_read_as_usual(four in proptest::prelude::any::<[u8; 4]>(), six in proptest::prelude::any::<[u8; 16]>()) {
-        for address in [IpAddr::from(four), IpAddr::from(six)] {
+        for address in [std::net::IpAddr::from(four), std::net::IpAddr::from(six)] {
             proptest::prop_assert_eq!(address_text(address), address.to_string());
         }
     }
@@ -234,7 +234,7 @@ fn forwarded(peer: &str, lines: &[(&str, &str)]) -> (String, Http) {
     let fields = lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let head = RequestHead { fields, ..head("GET", "/x", Some("inner:8080")) };
     let mut counters = Counters::default();
-    semantics().request(&mut span, head, &mut counters);
+    semantics().request(&mut span, &mut { head }, &mut counters);
     let http = span.http.unwrap();
     let text = |text: &Option<CompactString>| text.as_deref().unwrap_or("-").to_owned();
     let port = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());

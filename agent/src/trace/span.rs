@@ -22,6 +22,15 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
+    /// Of a request that takes this direction.
+    #[must_use]
+    pub const fn of_request(direction: Direction) -> Self {
+        match direction {
+            Direction::In => Self::Server,
+            Direction::Out => Self::Client,
+        }
+    }
+
     /// The direction that the request takes, seen from the process whose span it is.
     #[must_use]
     pub const fn request_direction(self) -> Direction {

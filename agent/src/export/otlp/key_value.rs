@@ -7,9 +7,9 @@ use super::wire::{
     LENGTH, VARINT, append, bytes, field_length, start, tag, three_bytes, two_bytes, varint_length,
     write_varint,
 };
-use crate::export::{
+use crate::{
     address::write_address,
-    attributes::{Constant, Key, Sink},
+    export::attributes::{Constant, Key, Sink},
 };
 
 /// Field of a `Span` that holds its attributes, as ready-made beginnings have it.

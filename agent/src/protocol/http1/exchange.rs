@@ -60,10 +60,10 @@ pub(super) enum Method {
 }
 
 impl Method {
-    pub(super) fn new(method: &str) -> Self {
+    pub(super) fn new(method: &[u8]) -> Self {
         match method {
-            "HEAD" => Self::Head,
-            "CONNECT" => Self::Connect,
+            b"HEAD" => Self::Head,
+            b"CONNECT" => Self::Connect,
             _ => Self::Other,
         }
     }
@@ -119,7 +119,7 @@ impl Exchange {
     }
 
     /// Its request's head was told.
-    pub(super) fn head_told(&mut self, method: &str, framing: &Framing) {
+    pub(super) fn head_told(&mut self, method: &[u8], framing: &Framing) {
         self.head_done = true;
         self.method = Method::new(method);
         self.upgrade = framing.upgrade;

@@ -16,15 +16,17 @@ use super::{
 };
 use crate::protocol::{Interest, MOST_FIELDS, RequestHead};
 
-/// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: their ends, as far as known.
+/// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: their ends, as far as known;
+/// `size`: its length, if it is whole. What it says of the body goes into `framing`.
 pub(super) fn request(
     head: &[u8],
     line: &FirstLine,
     lines: &LineEnds,
+    size: Option<u64>,
     interest: &Interest,
-) -> (RequestHead, Framing) {
+    framing: &mut Framing,
+) -> RequestHead {
     let (method, target) = (line.request.method_in(head), line.request.target_in(head));
-    let mut framing = Framing::default();
     let mut kept = Kept::default();
     let mut fields = Vec::new();
     let mut summary = interest.content.then(|| Summary::new(&head[method.clone()], &head[target.clone()]));
@@ -45,7 +47,7 @@ pub(super) fn request(
         kept.field(name, value);
     });
     let texts = Texts::new(head, kept.end.max(target.end));
-    let request = RequestHead {
+    RequestHead {
         method: texts.part(method),
         target: texts.part(target),
         version_minor: line.request.minor,
@@ -54,11 +56,11 @@ pub(super) fn request(
         traceparent: kept.traceparent.only().map(|value| texts.value(value)),
         tracestate: texts.joined(&kept.tracestate),
         prefix: prefix(head),
+        head_size: size,
+        incomplete: size.is_none(),
         fields,
-        content: summary.map(|summary| summary.content()),
-        ..RequestHead::default()
-    };
-    (request, framing)
+        content: summary.filter(|_| size.is_some()).map(|summary| summary.content()),
+    }
 }
 
 /// The request that stands whole at the front of `bytes`, its method a registered one and without a body: its first line and
@@ -205,13 +207,17 @@ mod tests {
     fn read(head: &[u8]) -> (RequestHead, Framing) {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
-        request(head, &line, &LineEnds::none(), &Interest::default())
+        let mut framing = Framing::default();
+        let size = Some(head.len() as u64);
+        let request = request(head, &line, &LineEnds::none(), size, &Interest::default(), &mut framing);
+        (request, framing)
     }
 
     fn read_with(head: &[u8], interest: &Interest) -> RequestHead {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
-        request(head, &line, &LineEnds::none(), interest).0
+        let size = Some(head.len() as u64);
+        request(head, &line, &LineEnds::none(), size, interest, &mut Framing::default())
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::{
     exchange::{Flags, RequestState},
+    framing::Framing,
     head,
     line::{FirstLine, Role},
     lines::LineEnds,
@@ -123,17 +124,16 @@ impl Session {
         self.recognised();
         let around = self.surroundings(client);
         let ordinal = self.pairing.start(client, kept.origin, around, kept.other_position, cx);
-        let (mut request, framing) =
-            head::request(&kept.head, &kept.line, &LineEnds::none(), &cx.out.interest);
-        request.head_size = kept.whole.then_some(kept.head.len() as u64);
-        request.incomplete = !kept.whole;
-        request.content = request.content.filter(|_| kept.whole);
+        let Kept { head, line, .. } = &kept;
+        let size = kept.whole.then_some(head.len() as u64);
+        let mut framing = Framing::default();
+        let request = head::request(head, line, &LineEnds::none(), size, &cx.out.interest, &mut framing);
         cx.out.counters.heads_incomplete += u64::from(!kept.whole);
         let exchange = self.pairing.get(Some(ordinal))?;
-        exchange.head_told(&request.method, &framing);
+        exchange.head_told(&head[line.request.method_in(head)], &framing);
         exchange.flags.add(kept.flag);
         exchange.unproven = kept.whole;
-        cx.out.messages.push(Message::RequestHead { ordinal, head: Box::new(request) });
+        cx.out.messages.push(Message::RequestHead { ordinal, head: request });
         if kept.whole {
             // Another one was sent before it was answered.
             self.pairing.pipelines();

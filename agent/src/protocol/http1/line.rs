@@ -54,6 +54,15 @@ impl FirstLine {
         line
     }
 
+    /// Which first lines it looks for, before it has advanced.
+    pub(super) fn role(&self) -> Role {
+        match (self.request.state, self.status.state) {
+            (_, StatusState::Bad) => Role::Request,
+            (RequestState::Bad, _) => Role::Response,
+            _ => Role::Unknown,
+        }
+    }
+
     /// Goes on where the last call ended; `head` is the message from its first byte.
     pub(super) fn advance(&mut self, head: &[u8]) -> Recognised {
         self.ordinary(head).unwrap_or_else(|| self.careful(head))

@@ -5,7 +5,7 @@ use super::{
     exchange::{Flags, Method, RequestState, ResponseState},
     framing::Framing,
     head,
-    line::{Recognised, Role},
+    line::{FirstLine, Recognised, Role},
     lines::LineEnds,
     loose::{self, Loose},
     reader::{Lost, State, is_interim, proven},
@@ -24,31 +24,58 @@ impl Session {
         if front.is_empty() {
             return self.hole_in_head(direction, call, cx);
         }
+        if !self.reader(direction).buffer.is_empty() {
+            return self.head_goes_on(direction, front, call, cx);
+        }
+        let role = self.reader(direction).line.role();
+        let step = self.head_bytes(direction, front, 0, call, cx);
+        let reader = self.reader(direction);
+        if reader.state == State::Head {
+            match step {
+                // Other bytes may come in this place first, when calls overlap.
+                Step::Wait => reader.line = FirstLine::new(role),
+                Step::Next | Step::Opaque => reader.buffer.extend_from_slice(front),
+            }
+            return self.head_so_far(direction, step, call, cx);
+        }
+        step
+    }
+
+    /// In a head that came in part with earlier calls.
+    fn head_goes_on(
+        &mut self,
+        direction: Direction,
+        front: &[u8],
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
         let line = self.reader(direction).line;
         let mut buffer = std::mem::take(&mut self.reader(direction).buffer);
         let before = buffer.len();
-        if before > 0 {
-            buffer.extend_from_slice(front);
-        }
-        let step = self.head_bytes(direction, if before > 0 { &buffer } else { front }, before, call, cx);
+        buffer.extend_from_slice(front);
+        let step = self.head_bytes(direction, &buffer, before, call, cx);
         let reader = self.reader(direction);
-        let kept = reader.state == State::Head;
-        match step {
-            Step::Wait => {
-                // Other bytes may come in this place first, when calls overlap.
-                buffer.truncate(before);
-                reader.line = line;
-            }
-            _ if kept && before == 0 => buffer.extend_from_slice(front),
-            _ if !kept => buffer.clear(),
-            _ => {}
-        }
-        if kept {
-            reader.buffer = buffer;
-        } else {
+        if reader.state != State::Head {
             reader.release(buffer);
+            return step;
         }
-        if kept && step == Step::Next && self.reader(direction).buffer.len() > cx.limits.head_bytes {
+        if step == Step::Wait {
+            buffer.truncate(before);
+            reader.line = line;
+        }
+        reader.buffer = buffer;
+        self.head_so_far(direction, step, call, cx)
+    }
+
+    /// The head is not over: what the buffer may hold is bounded.
+    fn head_so_far(
+        &mut self,
+        direction: Direction,
+        step: Step,
+        call: &mut Call<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        if step == Step::Next && self.reader(direction).buffer.len() > cx.limits.head_bytes {
             return self.head_too_large(direction, call, cx);
         }
         step
@@ -262,17 +289,17 @@ impl Session {
     ) -> Framing {
         let reader = self.reader(direction);
         let message = reader.message;
-        let (mut request, framing) = head::request(head, &reader.line, lines, &cx.out.interest);
-        request.head_size = size;
-        request.incomplete = size.is_none();
-        if request.incomplete {
-            request.content = None;
-        }
+        let method = reader.line.request.method_in(head);
+        let mut framing = Framing::default();
         cx.out.counters.heads_incomplete += u64::from(size.is_none());
-        if let Some(exchange) = self.pairing.get(message) {
-            exchange.head_told(&request.method, &framing);
-            cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: Box::new(request) });
-        }
+        let line = &self.readers[direction.index()].line;
+        let mut read = || head::request(head, line, lines, size, &cx.out.interest, &mut framing);
+        let Some(exchange) = self.pairing.get(message) else {
+            read();
+            return framing;
+        };
+        cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: read() });
+        exchange.head_told(&head[method], &framing);
         framing
     }
 

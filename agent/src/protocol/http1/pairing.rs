@@ -66,10 +66,14 @@ impl Pairing {
         ordinal + 1 == self.next_ordinal
     }
 
+    /// Nearly always that of the only one that is open.
+    #[inline]
     fn index(&self, ordinal: Ordinal) -> Option<usize> {
-        if self.exchanges.front()?.ordinal == ordinal {
-            return Some(0);
-        }
+        if self.exchanges.front()?.ordinal == ordinal { Some(0) } else { self.search(ordinal) }
+    }
+
+    #[inline(never)]
+    fn search(&self, ordinal: Ordinal) -> Option<usize> {
         self.exchanges.binary_search_by_key(&ordinal, |exchange| exchange.ordinal).ok()
     }
 

@@ -221,6 +221,8 @@ impl Session {
         fed
     }
 
+    /// Part of the loop in [`Session::feed`]: a message takes two or three of them.
+    #[inline(always)]
     fn step(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
         if self.tunnel {
             return Step::Opaque;

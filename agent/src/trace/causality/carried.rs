@@ -98,10 +98,13 @@ pub(super) fn cause(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::ConnectionId, trace::exchange::Key};
+    use crate::{
+        event::ConnectionId,
+        trace::{exchange::Key, slots::Slot},
+    };
 
     fn input(connection: u64) -> Trigger {
-        let key = Key { connection: ConnectionId(connection), ordinal: 0 };
+        let key = Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
         Trigger::Message { key, for_call: Clarity::Clear, for_answer: Clarity::Clear }
     }
 

@@ -61,7 +61,7 @@ impl Causality {
         if !believed {
             return Verdict::Orphan(Orphan::Contradiction);
         }
-        let before = root.ordinal.checked_sub(1).map(|ordinal| Key { ordinal, ..root });
+        let before = root.ordinal.checked_sub(1).and_then(|ordinal| exchanges.key(root.connection, ordinal));
         let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
         let read_ahead = request.sides.early && request.sides.reader == Runner::Goroutine(goroutine);
         if waits || read_ahead {

@@ -109,7 +109,7 @@ impl Inputs {
             return input;
         }
         let kind = |connection| {
-            exchanges.connection(connection).and_then(|it| it.exchanges.back()).map(|exchange| exchange.kind)
+            exchanges.connection(connection).and_then(|it| exchanges.last(it)).map(|exchange| exchange.kind)
         };
         let found = match kind(connection) {
             Some(SpanKind::Server) => turn.answers(connection),
@@ -258,7 +258,7 @@ impl Taken {
         }
         let mut responses = Self { count: 0, ..*self };
         for (connection, end) in &self.ends[..self.count] {
-            let exchange = exchanges.connection(*connection).and_then(|it| it.by_input(*end));
+            let exchange = exchanges.connection(*connection).and_then(|it| exchanges.by_input(it, *end));
             if exchange.is_none_or(|exchange| exchange.kind == SpanKind::Client) {
                 responses.add((*connection, *end));
             }
@@ -290,6 +290,6 @@ impl Taken {
 }
 
 fn root(exchanges: &Exchanges, connection: ConnectionId, end: u64) -> Option<Key> {
-    let exchange = exchanges.connection(connection)?.by_input(end)?;
-    root_of(exchange, Key { connection, ordinal: exchange.ordinal })
+    let exchange = exchanges.by_input(exchanges.connection(connection)?, end)?;
+    root_of(exchange, exchange.key)
 }

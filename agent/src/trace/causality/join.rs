@@ -27,11 +27,11 @@ impl Causality {
         };
         tasks.opened(key, origin.at);
         let waits = |other: &Exchange| {
-            other.kind == SpanKind::Server && other.ordinal != key.ordinal && !other.sides.answered
+            other.kind == SpanKind::Server && other.key.ordinal != key.ordinal && !other.sides.answered
         };
         let queued = exchanges
             .connection(key.connection)
-            .is_some_and(|connection| connection.exchanges.iter().rev().take(2).any(waits));
+            .is_some_and(|connection| exchanges.of(connection).rev().take(2).any(waits));
         if let Some(request) = exchanges.get_mut(key) {
             request.sides.queued = queued;
         }

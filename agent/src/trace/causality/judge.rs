@@ -219,8 +219,9 @@ impl Causality {
 /// response will hardly be what another answer waited for.
 fn superseded(exchanges: &Exchanges, call: Key, answer: &Origin) -> bool {
     let Some(input) = answer.last_input else { return false };
-    let last = exchanges.connection(input.connection).and_then(|it| it.by_input(input.position));
-    let is_call = input.connection == call.connection && last.is_some_and(|it| it.ordinal == call.ordinal);
+    let last = exchanges.connection(input.connection).and_then(|it| exchanges.by_input(it, input.position));
+    let is_call =
+        input.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);
     !is_call && exchanges.get(call).is_some_and(|call| call.sides.reader == Runner::of_origin(answer))
 }
 

@@ -27,7 +27,7 @@ impl Trigger {
     ) -> Self {
         let Some(input) = input else { return Self::None };
         let Some(connection) = exchanges.connection(input.connection) else { return Self::None };
-        let Some(exchange) = connection.by_input(input.position) else {
+        let Some(exchange) = exchanges.by_input(connection, input.position) else {
             let clarity = [input.for_call, input.for_answer];
             return carried::cause(exchanges, processes, connection, input.position, clarity);
         };
@@ -36,8 +36,7 @@ impl Trigger {
         } else if lost(processes, exchange) {
             Self::Lost
         } else {
-            let key = Key { connection: input.connection, ordinal: exchange.ordinal };
-            Self::Message { key, for_call: input.for_call, for_answer: input.for_answer }
+            Self::Message { key: exchange.key, for_call: input.for_call, for_answer: input.for_answer }
         }
     }
 

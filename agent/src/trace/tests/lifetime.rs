@@ -290,7 +290,7 @@ fn a_connection_that_is_met_again_has_a_life_and_ids_of_its_own() {
     );
     // What ended was the life before.
     world.pass(2 * SECOND);
-    let head = Box::new(super::world::get("/second"));
+    let head = super::world::get("/second");
     world.message(connection, Message::RequestHead { ordinal: 0, head });
     let at = world.step();
     world.message(connection, Message::End { ordinal: 0, at, end: complete() });

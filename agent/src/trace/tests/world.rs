@@ -303,7 +303,7 @@ impl World {
         let place = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
         let other_position = pipe.position[direction.reverse().index()];
         self.message(connection, Message::Request { ordinal, direction, origin, other_position });
-        self.message(connection, Message::RequestHead { ordinal, head: Box::new(head) });
+        self.message(connection, Message::RequestHead { ordinal, head });
         Exchange { connection, ordinal, direction, place }
     }
 
@@ -391,7 +391,7 @@ impl World {
     }
 
     pub(super) fn message(&mut self, connection: ConnectionId, message: Message) {
-        self.tracer.message(connection, message);
+        self.tracer.message(connection, &mut { message });
         self.drain();
     }
 

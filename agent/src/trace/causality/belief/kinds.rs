@@ -2,6 +2,10 @@
 //! requests (a poller, a cache that refreshes itself) looks, while requests are open, like one more call for one of them. It
 //! shows only in that calls of its kind never end in an answer.
 
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
 use super::Shown;
 
 /// Kinds that are remembered of a process; the one that came first goes.
@@ -25,7 +29,11 @@ pub(in crate::trace::causality) struct Sort {
 
 /// What the last 64 calls of each kind have shown.
 #[derive(Debug, Clone, Default)]
-pub(in crate::trace::causality) struct Kinds(Vec<(u64, Kind)>);
+pub(in crate::trace::causality) struct Kinds {
+    known: FxHashMap<u64, Kind>,
+    /// In the order in which they came.
+    order: VecDeque<u64>,
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Kind {
@@ -113,14 +121,10 @@ impl Kinds {
         if kind == 0 {
             return;
         }
-        let index = self.0.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
-            if self.0.len() >= KINDS {
-                self.0.remove(0);
-            }
-            self.0.push((kind, Kind::default()));
-            self.0.len() - 1
+        let kind = self.known.entry(kind).or_insert_with(|| {
+            self.order.push_back(kind);
+            Kind::default()
         });
-        let kind = &mut self.0[index].1;
         kind.seen = kind.seen << 1 | 1;
         for bits in [&mut kind.agreed, &mut kind.ended, &mut kind.against, &mut kind.beside] {
             *bits <<= 1;
@@ -128,12 +132,17 @@ impl Kinds {
         kind.again = kind.again << 1 | u64::from(again);
         kind.long.add(shown);
         kind.set(1, shown);
+        if self.order.len() > KINDS
+            && let Some(first) = self.order.pop_front()
+        {
+            self.known.remove(&first);
+        }
     }
 
     /// A call of this sort that had shown the first shows the second now.
     pub(super) fn correct(&mut self, sort: Sort, before: Shown, shown: Shown) {
-        let known = self.0.iter_mut().find(|(known, _)| *known == sort.kind);
-        match known.and_then(|(_, kind)| Some((kind.like(before, sort.again)?, kind))) {
+        let known = self.known.get_mut(&sort.kind);
+        match known.and_then(|kind| Some((kind.like(before, sort.again)?, kind))) {
             Some((call, kind)) => {
                 kind.long.correct(before, shown);
                 kind.set(call, shown);
@@ -193,7 +202,7 @@ impl Kinds {
     }
 
     fn of(&self, kind: u64) -> Option<&Kind> {
-        self.0.iter().find(|(known, _)| *known == kind).map(|(_, kind)| kind)
+        self.known.get(&kind)
     }
 }
 
@@ -291,7 +300,7 @@ mod tests {
             kinds.correct(sort(1), Shown::Unexplained, Shown::Agrees);
         });
         assert_eq!((kinds.waver(1), kinds.often_contested(1)), (false, false), "corrected");
-        assert!(kinds.0[0].1.long.seen <= LONG);
+        assert!(kinds.known[&1].long.seen <= LONG);
     }
 
     #[test]
@@ -303,22 +312,22 @@ mod tests {
             kinds.show(sort(1), Shown::Unexplained);
             kinds.correct(sort(1), Shown::Unexplained, Shown::Differs);
         }
-        assert_eq!(kinds.0[0].1.ended, u64::MAX);
+        assert_eq!(kinds.known[&1].ended, u64::MAX);
         assert!(!kinds.hardly_end(1) && !kinds.agree(1));
         for _ in 0..64 {
             kinds.show(sort(1), Shown::Starts);
             kinds.correct(sort(1), Shown::Starts, Shown::Agrees);
         }
-        assert_eq!((kinds.0[0].1.agreed, kinds.0[0].1.against), (u64::MAX, 0));
+        assert_eq!((kinds.known[&1].agreed, kinds.known[&1].against), (u64::MAX, 0));
         // What it had shown is out of sight.
         kinds.correct(sort(1), Shown::Unexplained, Shown::Ends);
-        assert_eq!(kinds.0[0].1.against, 1);
+        assert_eq!(kinds.known[&1].against, 1);
     }
 
     #[test]
     fn the_number_of_kinds_is_bounded() {
         let mut kinds = Kinds::default();
         (1..1_000).for_each(|kind| kinds.show(sort(kind), Shown::Agrees));
-        assert_eq!(kinds.0.len(), KINDS);
+        assert_eq!(kinds.known.len(), KINDS);
     }
 }

@@ -6,11 +6,15 @@ use std::{
     ops::Range,
 };
 
+use compact_str::{CompactString, ToCompactString as _};
+
 /// Each octet in decimal, and the dot after it.
 static OCTETS: [[u8; 4]; 256] = octets();
 
 /// Bytes of an IPv4 address, as text, with a dot at its end.
 const LONGEST_DOTTED: usize = "255.255.255.255.".len();
+
+type Dotted = [u8; LONGEST_DOTTED];
 /// Bytes of an IPv6 address, as text, and what the last digits may take too much.
 const LONGEST_V6: usize = 48;
 
@@ -22,17 +26,32 @@ pub(crate) fn write_address(address: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
+/// The text of `address` as its `Display` has it.
+pub(crate) fn address_text(address: IpAddr) -> CompactString {
+    let IpAddr::V4(address) = address else { return address.to_compact_string() };
+    let (text, length) = dotted(address.octets());
+    // Digits and dots are UTF-8.
+    str::from_utf8(&text[..length]).unwrap_or_default().into()
+}
+
 fn write_dotted(octets: [u8; 4], out: &mut Vec<u8>) {
+    let (text, length) = dotted(octets);
     let start = out.len();
-    out.extend_from_slice(&[0; LONGEST_DOTTED]);
-    let text = &mut out[start..];
+    out.extend_from_slice(&text);
+    out.truncate(start + length);
+}
+
+/// The text, and how long it is.
+#[inline]
+fn dotted(octets: [u8; 4]) -> (Dotted, usize) {
+    let mut text = [0; LONGEST_DOTTED];
     let mut end = 0;
     for octet in octets {
         // Four bytes, of which the next octet overwrites what is too much.
         text[end..end + 4].copy_from_slice(&OCTETS[usize::from(octet)]);
         end += length_with_dot(octet);
     }
-    out.truncate(start + end - 1);
+    (text, end - 1)
 }
 
 /// In the form that RFC 5952 recommends (section 4).
