@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr3};
+use memchr::memchr;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
@@ -130,9 +130,9 @@ impl Redaction {
         let mut start = 0;
         std::iter::from_fn(move || {
             let rest = query.get(start..).filter(|rest| !rest.is_empty())?;
-            let end = separator(rest.as_bytes());
+            let (equals, end) = delimiters(rest.as_bytes());
             let (text, next) = end.map_or((rest, rest.len()), |end| (&rest[..end], end + 1));
-            let (name, value) = match memchr(b'=', text.as_bytes()) {
+            let (name, value) = match equals {
                 Some(equals) => (&text[..equals], Some(&text[equals + 1..])),
                 None => (text, None),
             };
@@ -169,10 +169,17 @@ impl Redaction {
     }
 }
 
-/// Where the first parameter ends.
-fn separator(query: &[u8]) -> Option<usize> {
-    let end = memchr3(b'&', b';', b'#', query);
-    memchr(b'?', &query[..end.unwrap_or(query.len())]).or(end)
+/// Where the name of the first parameter ends, if it has a value, and where the parameter does. Byte by byte: they are short.
+fn delimiters(query: &[u8]) -> (Option<usize>, Option<usize>) {
+    let mut equals = None;
+    for (index, byte) in query.iter().enumerate() {
+        match byte {
+            b'&' | b';' | b'#' | b'?' => return (equals, Some(index)),
+            b'=' if equals.is_none() => equals = Some(index),
+            _ => {}
+        }
+    }
+    (equals, None)
 }
 
 /// The bit of a name's first letter, the same for both cases.

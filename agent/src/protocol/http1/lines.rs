@@ -4,7 +4,7 @@
 //! [`BlankLine`](super::body::BlankLine) is the careful path: it goes on over calls, and agrees with this scan on every head
 //! that lies in one piece.
 
-use super::words;
+use memchr::memchr_iter;
 
 /// Line ends that are kept. Those of a longer head are looked for again.
 const KEPT: usize = 32;
@@ -29,7 +29,8 @@ impl LineEnds {
         *self = Self::none();
         let mut line = start;
         let mut kept_all = true;
-        while let Some(feed) = line_feed(bytes, line) {
+        for feed in memchr_iter(b'\n', bytes.get(start..)?) {
+            let feed = start + feed;
             let blank = feed == line || feed == line + 1 && bytes[line] == b'\r';
             line = feed + 1;
             if blank {
@@ -60,31 +61,6 @@ impl LineEnds {
     pub(super) const fn is_all(&self) -> bool {
         self.all
     }
-}
-
-/// The first line feed at `at` or behind it. Lines are short: two words at a time find it sooner than `memchr` begins.
-#[inline]
-fn line_feed(bytes: &[u8], mut at: usize) -> Option<usize> {
-    while let Some(first) = words::word(bytes, at) {
-        let mut controls = words::below(first, b' ');
-        if controls == 0 {
-            at += 8;
-            let Some(second) = words::word(bytes, at) else { break };
-            controls = words::below(second, b' ');
-        }
-        if controls == 0 {
-            at += 8;
-            continue;
-        }
-        // Mostly the carriage return before it.
-        let control = at + words::lowest(controls);
-        match bytes[control..] {
-            [b'\n', ..] => return Some(control),
-            [b'\r', b'\n', ..] => return Some(control + 1),
-            _ => at = control + 1,
-        }
-    }
-    bytes.get(at..)?.iter().position(|byte| *byte == b'\n').map(|count| at + count)
 }
 
 #[cfg(test)]
