@@ -1,0 +1,97 @@
+//! What is forgotten of exchanges, and what is not.
+
+use super::*;
+use crate::{
+    event::{Earlier, Thread},
+    pipeline::samples,
+    trace::{causality::Sides, flow::Partner, span::SpanId},
+};
+
+const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
+
+fn exchanges(connections: u64) -> Exchanges {
+    let mut exchanges = Exchanges::new(REMEMBERED);
+    let address = SocketAddr::from(([127, 0, 0, 1], 80));
+    for id in (0..connections).map(ConnectionId) {
+        let opened = Opened {
+            at: Timestamp(1),
+            connection: id,
+            thread: Thread { pid: 1, tid: 1 },
+            local: address,
+            peer: address,
+            network_namespace: 1,
+            first_sequence: [0; 2],
+            first_position: 0,
+            earlier: [Earlier::Nothing; 2],
+        };
+        exchanges.insert(id, Connection::new(&opened));
+    }
+    exchanges
+}
+
+fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
+    let make = |key| Exchange {
+        key,
+        kind: SpanKind::Client,
+        id: SpanId([1; 8]),
+        at: Timestamp(1),
+        position: ordinal,
+        place: ordinal,
+        input_from: ordinal,
+        pid: 1,
+        context: None,
+        fixed_early: false,
+        passed_on: false,
+        sides: Sides::default(),
+        live: Some(Box::new(Live::new(Box::new(samples::client_span()), 0, Partner::Absent))),
+    };
+    exchanges.push(ConnectionId(connection), ordinal, make).unwrap()
+}
+
+fn push_exported(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
+    let key = push(exchanges, connection, ordinal);
+    exchanges.take_live(key);
+    key
+}
+
+fn known(exchanges: &Exchanges, connection: u64) -> Vec<Ordinal> {
+    let connection = exchanges.connection(ConnectionId(connection)).unwrap();
+    exchanges.of(connection).map(|exchange| exchange.key.ordinal).collect()
+}
+
+#[test]
+fn a_connection_forgets_the_oldest_exported_even_behind_one_that_waits() {
+    let mut exchanges = exchanges(1);
+    push(&mut exchanges, 0, 0);
+    let keys: Vec<_> = (1..100).map(|ordinal| push_exported(&mut exchanges, 0, ordinal)).collect();
+    assert_eq!(known(&exchanges, 0), [0, 97, 98, 99]);
+    assert!(exchanges.connection(ConnectionId(0)).unwrap().exchanges.capacity() <= 4);
+    for (ordinal, key) in (1..).zip(&keys) {
+        let found = exchanges.get(*key).map(|found| found.key.ordinal);
+        assert_eq!(found, (ordinal >= 97).then_some(ordinal), "slots are used again");
+        assert_eq!(exchanges.key(ConnectionId(0), ordinal), found.map(|_| *key));
+    }
+    assert_eq!(exchanges.live, 1);
+}
+
+#[test]
+fn open_exchanges_are_never_forgotten() {
+    let mut exchanges = exchanges(1);
+    for ordinal in 0..10 {
+        push(&mut exchanges, 0, ordinal);
+    }
+    assert_eq!(known(&exchanges, 0).len(), 10);
+}
+
+#[test]
+fn all_connections_together_forget_what_was_exported_first() {
+    let mut exchanges = exchanges(10);
+    for connection in 0..10 {
+        push_exported(&mut exchanges, connection, 0);
+    }
+    let left: Vec<_> = (0..10).map(|connection| known(&exchanges, connection).len()).collect();
+    assert_eq!(left, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+    exchanges.remove(ConnectionId(4));
+    push_exported(&mut exchanges, 5, 1);
+    assert_eq!((known(&exchanges, 5), known(&exchanges, 6)), (vec![0, 1], vec![0]));
+}
