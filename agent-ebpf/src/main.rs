@@ -20,7 +20,6 @@ mod pieces;
 mod process;
 mod python;
 mod ring;
-mod selected;
 mod socket;
 mod task;
 

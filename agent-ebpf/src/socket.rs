@@ -3,8 +3,8 @@
 use core::ptr::read_volatile;
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastInput, TAIL_MAX, Transfer,
-    conn_flags, kind, transfer_flags,
+    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastInput, Process, TAIL_MAX,
+    Transfer, conn_flags, kind, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
@@ -12,12 +12,12 @@ use crate::{
     capture::{self, Captured, Scratch, Source},
     close,
     connection::{self, Traced},
-    context::{Caller, distrust, meaningful_input},
+    context::{Caller, distrust, meaningful_input, note_ring},
     count::add,
     framing,
     kernel::{self, Sock, Tcp},
     maps::{CONTROLS, SCRATCH, SWITCHES, tunable},
-    pieces, ring, selected,
+    pieces, ring,
     task::Task,
 };
 
@@ -51,15 +51,6 @@ pub mod withheld {
 
 /// No last input.
 pub const NOTHING: LastInput = LastInput { cookie: 0, position: 0 };
-
-/// The same where it is written to memory. In assembly: of zeros that it knows, the compiler makes a call of memset, byte by byte.
-#[inline(always)]
-fn nothing() -> LastInput {
-    let zero: u64;
-    // SAFETY: changes only its output.
-    unsafe { core::arch::asm!("{zero} = 0", zero = out(reg) zero) };
-    LastInput { cookie: zero, position: zero }
-}
 
 /// Slot of `SWITCHES`: something was posted to `CONTROLS`.
 const CONTROLS_POSTED: u32 = 1;
@@ -106,43 +97,54 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
 #[inline(always)]
 fn moved<C: EbpfContext>(ctx: &C, call: &Call, direction: usize) -> Result<(), Counter> {
     let caller = Caller::current();
-    if selected::flags(caller.pid) == 0 {
-        return Ok(());
-    }
+    let Some(process) = caller.process() else { return Ok(()) };
     let length = call.result as u32;
     let Some(traced) = connection::find(ctx, call.socket, length, direction)? else { return Ok(()) };
     let outcome = if direction == OUT {
-        send(call, length, caller, &traced)
+        send(call, length, caller, process, &traced)
     } else {
-        receive(call, length, caller, &traced)
+        receive(call, length, caller, process, &traced)
     };
     close::drained(ctx, call.socket, &traced)?;
     outcome
 }
 
 #[inline(always)]
-fn send(call: &Call, length: u32, caller: Caller, traced: &Traced) -> Result<(), Counter> {
+fn send(
+    call: &Call,
+    length: u32,
+    caller: Caller,
+    process: *mut Process,
+    traced: &Traced,
+) -> Result<(), Counter> {
     let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
     let sequence = tcp.write_seq();
     if connection::stands(traced.state, OUT, sequence) {
         connection::redirected(call.socket, traced, OUT, length);
     }
-    let outcome = sent(tcp, sequence, length, caller, traced);
+    let outcome = sent(tcp, sequence, length, caller, process, traced);
     connection::advance(traced.state, OUT, sequence);
     outcome
 }
 
 #[inline(always)]
-fn sent(tcp: Tcp, sequence: u32, length: u32, caller: Caller, traced: &Traced) -> Result<(), Counter> {
+fn sent(
+    tcp: Tcp,
+    sequence: u32,
+    length: u32,
+    caller: Caller,
+    process: *mut Process,
+    traced: &Traced,
+) -> Result<(), Counter> {
     let end = connection::at(traced.state, OUT, sequence);
     let position = end.wrapping_sub(u64::from(length));
     let reason = distrust()?;
     let trusted = reason != withheld::IO_URING;
     let mut task = if trusted { Task::current(caller) } else { Task::NONE };
     if !trusted {
-        selected::set_rings(caller.pid, true);
+        note_ring(process);
     }
-    let last = meaningful_input(caller, if trusted { task.last_input(caller) } else { NOTHING });
+    let last = meaningful_input(process, if trusted { task.last_input(caller) } else { NOTHING });
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -157,6 +159,7 @@ fn sent(tcp: Tcp, sequence: u32, length: u32, caller: Caller, traced: &Traced) -
         traced: *traced,
         position,
         caller,
+        process,
         task: task.of_send(caller),
         last,
         call_flags: 0,
@@ -166,7 +169,13 @@ fn sent(tcp: Tcp, sequence: u32, length: u32, caller: Caller, traced: &Traced) -
 }
 
 #[inline(always)]
-fn receive(call: &Call, length: u32, caller: Caller, traced: &Traced) -> Result<(), Counter> {
+fn receive(
+    call: &Call,
+    length: u32,
+    caller: Caller,
+    process: *mut Process,
+    traced: &Traced,
+) -> Result<(), Counter> {
     let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
     let mut copied = tcp.copied_seq();
     let mut fin = 0;
@@ -179,7 +188,7 @@ fn receive(call: &Call, length: u32, caller: Caller, traced: &Traced) -> Result<
             connection::redirected(call.socket, traced, IN, length);
         }
     }
-    let outcome = received(call, tcp, (copied, fin), length, caller, traced);
+    let outcome = received(call, tcp, (copied, fin), length, caller, process, traced);
     connection::advance(traced.state, IN, copied);
     outcome
 }
@@ -191,6 +200,7 @@ fn received(
     (copied, fin): (u32, u8),
     length: u32,
     caller: Caller,
+    process: *mut Process,
     traced: &Traced,
 ) -> Result<(), Counter> {
     let end = connection::at(traced.state, IN, copied);
@@ -209,7 +219,7 @@ fn received(
         LastInput { cookie: traced.cookie, position: end.wrapping_sub(1) }
     };
     let task = if reason == withheld::IO_URING {
-        selected::set_rings(caller.pid, true);
+        note_ring(process);
         Task::NONE
     } else {
         Task::current(caller)
@@ -231,8 +241,9 @@ fn received(
         traced: *traced,
         position,
         caller,
+        process,
         task: task.of_receive(),
-        last: nothing(),
+        last: NOTHING,
         call_flags: call.flags,
         whole: control.whole,
     };
@@ -292,6 +303,7 @@ struct Event {
     traced: Traced,
     position: u64,
     caller: Caller,
+    process: *mut Process,
     task: Task,
     last: LastInput,
     call_flags: u32,
@@ -327,8 +339,8 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
 /// Everything of a record that does not depend on what was captured.
 #[inline(always)]
 fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
-    let dropped = unsafe { (*event.traced.state).dropped[direction] };
+    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
+    let (dropped, drops) = unsafe { ((*event.traced.state).dropped[direction], (*event.process).drops) };
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     let record = unsafe { &mut (*scratch).record };
     *record = Transfer {
@@ -338,7 +350,7 @@ fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
         last_cookie: event.last.cookie,
         last_position: event.last.position,
         dropped,
-        process_drops: selected::drops(event.caller.pid),
+        process_drops: drops,
         task: event.task.id,
         pid: event.caller.pid,
         tid: event.caller.tid,
@@ -375,14 +387,13 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
 #[inline(always)]
 fn lose(event: &Event, bytes: u32, records: u32) {
     let direction = usize::from(event.header.direction) & 1;
-    if event.position >= FIRST_POSITION {
-        // SAFETY: an entry of CONNECTIONS; see `connection::find`.
-        connection::atomic_add(
-            unsafe { &raw mut (*event.traced.state).dropped[direction] },
-            u64::from(bytes),
-        );
+    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
+    unsafe {
+        if event.position >= FIRST_POSITION {
+            connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(bytes));
+        }
+        connection::atomic_add(&raw mut (*event.process).drops, u64::from(records));
     }
-    selected::lose(event.caller.pid, records);
 }
 
 /// A long call whose framing lies between its data: one record per piece, so that no chunk's size is missed. What is

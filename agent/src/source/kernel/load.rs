@@ -20,7 +20,6 @@ use super::{
     inputs::Inputs,
     ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
     object::{self, Logger},
-    pids::Pids,
     pod::Plain,
     ring_size, selftest,
     uprobe::Probes,
@@ -92,7 +91,6 @@ pub struct KernelSource {
     pub(super) most_bytes: u64,
     pub(super) connections: HashMap<MapData, u64, Plain<agent_common::Connection>>,
     processes: HashMap<MapData, u32, Plain<Process>>,
-    pids: Pids,
     runtimes: HashMap<MapData, u32, Plain<Runtime>>,
     controls: HashMap<MapData, u64, Plain<Control>>,
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
@@ -130,7 +128,6 @@ impl KernelSource {
             round_bytes: 0,
             most_bytes: 0,
             processes: map(&mut ebpf, "PROCESSES", HashMap::try_from)?,
-            pids: pids(&ebpf)?,
             runtimes: map(&mut ebpf, "RUNTIMES", HashMap::try_from)?,
             connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
@@ -169,27 +166,19 @@ impl KernelSource {
         let value = Plain(Process::SELECTED);
         // A process that is selected already keeps its drop count.
         match self.processes.insert(pid, value, BPF_NOEXIST) {
-            Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::EEXIST) => {}
-            other => other.map_err(|error| used("PROCESSES", &error))?,
+            Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::EEXIST) => Ok(()),
+            other => other.map_err(|error| used("PROCESSES", &error)),
         }
-        self.pids.set(pid, true);
-        // It may have ended meanwhile, and has cleared the byte before it was set.
-        if self.processes.get(&pid, 0).is_err() {
-            self.pids.set(pid, false);
-        }
-        Ok(())
     }
 
     /// Whether the process is traced.
     pub fn is_selected(&self, pid: u32) -> bool {
-        self.processes.get(&pid, 0).is_ok() && self.pids.is_selected(pid)
+        self.processes.get(&pid, 0).is_ok()
     }
 
     /// From now on the process is not traced.
     pub fn deselect(&mut self, pid: u32) -> Result<(), KernelError> {
         ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))?;
-        // The entry first: what the programs add between the two is then found by the next look at all processes.
-        self.pids.set(pid, false);
         self.set_runtime(pid, None)
     }
 
@@ -390,13 +379,6 @@ impl std::fmt::Debug for KernelSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KernelSource").field("report", &self.report).finish_non_exhaustive()
     }
-}
-
-/// The bytes of `PIDS`, mapped.
-fn pids(ebpf: &Ebpf) -> Result<Pids, KernelError> {
-    let Some(aya::maps::Map::Array(map)) = ebpf.map("PIDS") else { return Err(KernelError::Stub) };
-    let entries = map.info().map_err(|error| used("PIDS", &error))?.max_entries();
-    Pids::new(map.fd(), entries).map_err(|error| used("PIDS", &error))
 }
 
 fn map<T, E: std::error::Error>(

@@ -15,7 +15,6 @@ mod load;
 mod misses;
 mod object;
 mod offsets;
-mod pids;
 mod pod;
 mod reader;
 mod ring_size;

@@ -13,7 +13,6 @@ use super::{
     cgroup::{CgroupRoot, cgroup_id},
     ladder,
     offsets::offsets,
-    pids,
 };
 
 /// The object that `build.rs` made of agent-ebpf.
@@ -50,7 +49,6 @@ pub(super) fn load(
         .override_global("TUNABLES", bytemuck::bytes_of(&tunables), true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("EVENTS", ring_bytes)
-        .map_max_entries("PIDS", pids::entries())
         .map_max_entries("CONNECTIONS", with_slack(settings.connections))
         .map_max_entries("CONTROLS", settings.connections)
         .load(OBJECT)
