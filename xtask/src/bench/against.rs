@@ -6,8 +6,8 @@ use anyhow::Result;
 use wirespan_tests::nginx::Nginx;
 
 use super::{
-    finish,
-    kernel::{Inventory, Statistics},
+    finish, in_turn,
+    kernel::{Held, Statistics},
     load::Load,
     median,
     native::Rig,
@@ -30,13 +30,8 @@ pub(super) fn run(rig: &Rig, nginx: &Nginx, load: Load, pairs: usize, other: &Pa
     );
     let mut found = Vec::new();
     for number in 1..=pairs {
-        let (own, other) = if number % 2 == 1 {
-            let own = cost(rig, nginx, load, None)?;
-            (own, cost(rig, nginx, load, Some(other))?)
-        } else {
-            let other = cost(rig, nginx, load, Some(other))?;
-            (cost(rig, nginx, load, None)?, other)
-        };
+        let of = |binary| move || cost(rig, nginx, load, binary);
+        let (own, other) = in_turn(number, of(None), of(Some(other)))?;
         let ratio = Cost { agent: own.agent / other.agent, bpf: own.bpf / other.bpf };
         println!(
             "{number:>6} {:>8.2} : {:>9.2} {:>7.3} {:>8.0} : {:>9.0} {:>7.3}",
@@ -52,14 +47,13 @@ pub(super) fn run(rig: &Rig, nginx: &Nginx, load: Load, pairs: usize, other: &Pa
 /// The time in BPF programs is measured in a run of its own: to measure it costs time too.
 fn cost(rig: &Rig, nginx: &Nginx, load: Load, binary: Option<&Path>) -> Result<Cost> {
     let (dir, workers) = (rig.stage.dir(), nginx.workers());
-    let inventory = Inventory::now()?;
     let agent = rig.agent(binary)?;
     let plain = load.run(dir, nginx.port, &workers, Some(agent.pid()))?;
     let statistics = Statistics::enable()?;
-    let before = inventory.new_programs()?;
+    let before = Held::by(agent.pid())?;
     let counted = load.run(dir, nginx.port, &workers, Some(agent.pid()))?;
-    let after = inventory.new_programs()?;
+    let after = Held::by(agent.pid())?;
     drop(statistics);
     finish(agent)?;
-    Ok(Cost { agent: plain.agent_cpu, bpf: (after.0 - before.0) / counted.requests })
+    Ok(Cost { agent: plain.agent_cpu, bpf: (after.nanoseconds - before.nanoseconds) / counted.requests })
 }

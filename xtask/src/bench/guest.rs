@@ -14,7 +14,7 @@ use wirespan_tests::{
 
 use super::{
     Arguments, finish,
-    kernel::{Statistics, time_in_programs},
+    kernel::{Held, Statistics},
     load::{Load, Run},
 };
 use crate::{build, setup, sh, vm};
@@ -30,6 +30,17 @@ const REFERENCE: [(&str, [f64; 5]); 4] = [
 
 /// An instruction takes so long (`vm::measure`).
 const NANOSECONDS: f64 = 4.0;
+
+/// The names for `--only`.
+pub(super) const fn servers() -> [&'static str; REFERENCE.len()] {
+    let mut names = [""; REFERENCE.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = REFERENCE[index].0;
+        index += 1;
+    }
+    names
+}
 
 /// How a line with numbers for the host begins.
 const MARK: &str = "bench-run:";
@@ -162,9 +173,9 @@ fn off_and_on(
     let on = load.run(stage.dir(), port, server, Some(agent.pid()))?;
     // In a run of its own: to measure it costs time, too.
     let statistics = Statistics::enable()?;
-    let before_counted = time_in_programs(agent.pid())?;
+    let before_counted = Held::by(agent.pid())?.nanoseconds;
     let counted = load.run(stage.dir(), port, server, Some(agent.pid()))?;
-    let bpf = (time_in_programs(agent.pid())? - before_counted) / counted.requests;
+    let bpf = (Held::by(agent.pid())?.nanoseconds - before_counted) / counted.requests;
     drop(statistics);
     finish(agent)?;
     // What still got faster with time is shared between both.

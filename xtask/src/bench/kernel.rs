@@ -1,11 +1,8 @@
 //! What the kernel knows of the agent: the time in its BPF programs, the memory of its maps.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
-
-use crate::sh;
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
@@ -31,58 +28,39 @@ impl Drop for Statistics {
     }
 }
 
-/// The ids of programs and maps that exist: what the agent adds is its own.
-#[derive(Debug, Default)]
-pub(super) struct Inventory {
-    programs: BTreeSet<u64>,
-    maps: BTreeSet<u64>,
+/// What the kernel tells of the programs and maps that a process holds. Of programs only while `Statistics` is on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    /// Time in programs, and how often they ran.
+    pub(super) nanoseconds: f64,
+    pub(super) runs: f64,
+    /// Bytes of maps.
+    pub(super) maps: f64,
 }
 
-impl Inventory {
-    pub(super) fn now() -> Result<Self> {
-        let ids = |kind| {
-            Ok::<_, anyhow::Error>(show(kind)?.iter().filter_map(|item| item["id"].as_u64()).collect())
-        };
-        Ok(Self { programs: ids("prog")?, maps: ids("map")? })
+impl Held {
+    pub(super) fn by(pid: u32) -> Result<Self> {
+        let mut sum = Self::default();
+        // A map or program that is held twice counts once.
+        let mut seen = BTreeSet::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).context("the agent is gone")? {
+            // A descriptor may be closed meanwhile; programs and maps stay.
+            let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+            let field = |name: &str| {
+                let value = text.lines().find_map(|line| line.strip_prefix(name));
+                value.and_then(|value| value.trim().parse::<f64>().ok())
+            };
+            let map = field("map_id:");
+            let Some(id) = map.or_else(|| field("prog_id:")) else { continue };
+            if !seen.insert((map.is_some(), id as u64)) {
+                continue;
+            }
+            sum.nanoseconds += field("run_time_ns:").unwrap_or(0.0);
+            sum.runs += field("run_cnt:").unwrap_or(0.0);
+            sum.maps += map.and_then(|_| field("memlock:")).unwrap_or(0.0);
+        }
+        Ok(sum)
     }
-
-    /// Nanoseconds spent and runs made in programs that are new since the inventory.
-    pub(super) fn new_programs(&self) -> Result<(f64, f64)> {
-        let programs = show("prog")?;
-        let new =
-            programs.iter().filter(|item| item["id"].as_u64().is_some_and(|id| !self.programs.contains(&id)));
-        let sum = |(time, runs), item: &Value| {
-            (
-                time + item["run_time_ns"].as_f64().unwrap_or(0.0),
-                runs + item["run_cnt"].as_f64().unwrap_or(0.0),
-            )
-        };
-        Ok(new.fold((0.0, 0.0), sum))
-    }
-
-    /// Bytes of kernel memory in maps that are new since the inventory.
-    pub(super) fn new_maps(&self) -> Result<f64> {
-        let maps = show("map")?;
-        let new = maps.iter().filter(|item| item["id"].as_u64().is_some_and(|id| !self.maps.contains(&id)));
-        Ok(new.filter_map(|item| item["bytes_memlock"].as_f64()).sum())
-    }
-}
-
-/// Nanoseconds spent in the programs that a process holds, while `Statistics` is on.
-pub(super) fn time_in_programs(pid: u32) -> Result<f64> {
-    let mut sum = 0.0;
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).context("the agent is gone")? {
-        // A descriptor may be closed meanwhile; programs stay.
-        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-        let time = text.lines().find_map(|line| line.strip_prefix("run_time_ns:"));
-        sum += time.and_then(|time| time.trim().parse::<f64>().ok()).unwrap_or(0.0);
-    }
-    Ok(sum)
-}
-
-fn show(kind: &str) -> Result<Vec<Value>> {
-    let text = sh::output(Command::new("bpftool").args(["--json", kind, "show"]))?;
-    serde_json::from_str(&text).with_context(|| format!("bpftool {kind} show wrote no JSON list"))
 }
 
 /// Resident memory of a process in bytes: now and at most.

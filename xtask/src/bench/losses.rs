@@ -13,7 +13,7 @@ use wirespan_tests::{
     stage::Stage,
 };
 
-use super::{load::Load, median};
+use super::{in_turn, load::Load, median};
 use crate::{build, setup, sh};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -54,21 +54,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let mut shares = (Vec::new(), Vec::new());
     for number in 1..=arguments.pairs {
         let this = || once(&stage, &nginx, arguments, Agent::start(&stage)?);
-        let other = || {
-            once(
-                &stage,
-                &nginx,
-                arguments,
-                Agent::of(&arguments.against, stage.dir(), &stage.select(), None)?,
-            )
-        };
-        let (this, other) = if number % 2 == 1 {
-            let first = this()?;
-            (first, other()?)
-        } else {
-            let first = other()?;
-            (this()?, first)
-        };
+        let binary = || Agent::of(&arguments.against, stage.dir(), &stage.select(), None);
+        let other = || once(&stage, &nginx, arguments, binary()?);
+        let (this, other) = in_turn(number, this, other)?;
         println!(
             "{number:>6} {:>12.0} {:>8.2}% {:>12.0} {:>8.2}%",
             this.requests, this.lost, other.requests, other.lost
@@ -95,6 +83,7 @@ fn once(stage: &Stage, nginx: &Nginx, arguments: &Arguments, agent: Agent) -> Re
     let told = metrics.sum("wirespan_kernel_events_total", &["reason=\"transfer\""]);
     let lost = metrics.sum("wirespan_kernel_drops_total", &["reason=\"ring_full_transfer\""]);
     std::fs::remove_file(agent.finish()?).ok();
+    ensure!(told + lost > 0.0, "the agent saw nothing");
     Ok(Loss { requests: run, lost: 100.0 * lost / (told + lost) })
 }
 

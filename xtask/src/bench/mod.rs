@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     vm: bool,
     /// In the VM: only this server
-    #[arg(long, requires = "vm")]
+    #[arg(long, requires = "vm", value_parser = guest::servers())]
     only: Option<String>,
     /// In the VM: this binary of the agent instead of the workspace's
     #[arg(long, requires = "vm")]
@@ -110,6 +110,20 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     }
 }
 
+/// Runs both, one after the other; which of them comes first alternates with the number, so that what drifts drifts for both.
+fn in_turn<T>(
+    number: usize,
+    one: impl FnOnce() -> Result<T>,
+    other: impl FnOnce() -> Result<T>,
+) -> Result<(T, T)> {
+    if number % 2 == 1 {
+        let first = one()?;
+        return Ok((first, other()?));
+    }
+    let first = other()?;
+    Ok((one()?, first))
+}
+
 /// The middle value; 0 of nothing.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -123,7 +137,20 @@ fn median(values: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::{in_turn, median};
+
+    #[test]
+    fn the_order_alternates_and_the_result_does_not() {
+        let order = std::cell::RefCell::new(String::new());
+        let run = |name: char| {
+            order.borrow_mut().push(name);
+            Ok(name)
+        };
+        for number in [1, 2] {
+            assert_eq!(in_turn(number, || run('a'), || run('b')).unwrap(), ('a', 'b'));
+        }
+        assert_eq!(order.into_inner(), "abba");
+    }
 
     #[test]
     #[expect(clippy::float_cmp, reason = "the numbers are exact")]

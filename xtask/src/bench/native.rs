@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use wirespan_tests::{agent::Agent, cgroup::Cgroup, nginx::Nginx, stage::Stage};
 
 use super::{
-    Arguments, Export, against, finish,
-    kernel::{Inventory, Statistics, resident},
+    Arguments, Export, against, finish, in_turn,
+    kernel::{Held, Statistics, resident},
     load::{Load, Run},
     median, runtimes,
 };
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return sh::again_as_root(&agent);
     }
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("cannot handle interrupts")?;
-    let Some(stage) = Stage::alone("bench", &["nginx", "wrk", "bpftool", "go", "/usr/bin/python3"]) else {
+    let Some(stage) = Stage::alone("bench", &["nginx", "wrk", "go", "/usr/bin/python3"]) else {
         bail!("the benchmark cannot run on this machine")
     };
     let bystanders = Cgroup::create("bystanders")?;
@@ -92,13 +92,7 @@ fn pairs(rig: &Rig, nginx: &Nginx, load: Load, count: usize) -> Result<Vec<(Run,
     );
     for number in 1..=count {
         ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
-        let (off, on) = if number % 2 == 1 {
-            let first = off()?;
-            (first, on()?)
-        } else {
-            let first = on()?;
-            (off()?, first)
-        };
+        let (off, on) = in_turn(number, off, on)?;
         println!(
             "{number:>6} {:>12.0} {:>12.0} {:>7.3} {:>10.2} → {:>9.2} {:>9.2}",
             off.per_second,
@@ -136,26 +130,27 @@ fn report(pairs: &[(Run, Run)]) {
 
 /// A run of its own for the time in BPF programs: to measure it costs time too.
 fn inside(rig: &Rig, nginx: &Nginx, load: Load) -> Result<()> {
-    let inventory = Inventory::now()?;
     let agent = rig.agent(None)?;
     let idle = resident(agent.pid())?.0;
     let statistics = Statistics::enable()?;
-    let before = inventory.new_programs()?;
+    let before = Held::by(agent.pid())?;
     let run = load.run(rig.stage.dir(), nginx.port, &nginx.workers(), Some(agent.pid()))?;
-    let after = inventory.new_programs()?;
+    let after = Held::by(agent.pid())?;
     drop(statistics);
-    let maps = inventory.new_maps()?;
     let (now, most) = resident(agent.pid())?;
     finish(agent)?;
     const MIB: f64 = 1024.0 * 1024.0;
-    println!("  BPF time                    {:>8.0} ns per request", (after.0 - before.0) / run.requests);
-    println!("  BPF program runs            {:>8.1} per request", (after.1 - before.1) / run.requests);
+    println!(
+        "  BPF time                    {:>8.0} ns per request",
+        (after.nanoseconds - before.nanoseconds) / run.requests
+    );
+    println!("  BPF program runs            {:>8.1} per request", (after.runs - before.runs) / run.requests);
     println!(
         "  the agent's resident memory {:>8.1} MiB at most ({:.1} idle, {:.1} after the load)",
         most / MIB,
         idle / MIB,
         now / MIB
     );
-    println!("  kernel maps                 {:>8.1} MiB", maps / MIB);
+    println!("  kernel maps                 {:>8.1} MiB", after.maps / MIB);
     Ok(())
 }

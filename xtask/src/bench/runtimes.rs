@@ -5,7 +5,7 @@ use wirespan_tests::{agent::Agent, programs::Service};
 
 use super::{
     finish,
-    kernel::{Inventory, Statistics},
+    kernel::{Held, Statistics},
     load::Load,
     median,
     native::Rig,
@@ -39,13 +39,12 @@ pub(super) fn run(rig: &Rig, load: Load, pairs: usize) -> Result<()> {
 }
 
 fn measure(rig: &Rig, load: Load, port: u16, server: u32, text: &str) -> Result<f64> {
-    let inventory = Inventory::now()?;
     let agent = Agent::with_select(&rig.stage, &format!("{}{text}", rig.stage.select()))?;
     let statistics = Statistics::enable()?;
-    let before = inventory.new_programs()?;
+    let before = Held::by(agent.pid())?.nanoseconds;
     let run = load.run(rig.stage.dir(), port, &[server], Some(agent.pid()))?;
-    let after = inventory.new_programs()?;
+    let after = Held::by(agent.pid())?.nanoseconds;
     drop(statistics);
     finish(agent)?;
-    Ok((after.0 - before.0) / run.requests)
+    Ok((after - before) / run.requests)
 }
