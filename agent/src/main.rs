@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// A span takes some six allocations, of a few sizes, made in one thread and often freed in another.
+/// A span takes some three allocations, of a few sizes, made in one thread and often freed in another.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -5,7 +5,7 @@ use super::{
     world::{Exchange, SECOND, World, ended, thread},
 };
 use crate::{
-    event::{Caller, Direction, Event, LocalClosed, SocketId, Thread},
+    event::{Caller, ConnectionId, Direction, Event, LocalClosed, SocketId, Thread},
     protocol::Outcome,
     trace::span::{Evidence, Span},
 };
@@ -395,28 +395,40 @@ fn an_answer_is_not_uncovered_if_a_call_without_a_start_side_is_given_up_next() 
     }
 }
 
+/// A thread that reads nothing.
+const IDLE: u32 = 7;
+
+/// A request of this client, and a call for it that another thread sends, so that it has an end side at most.
+fn call_from_idle(world: &mut World, client: ConnectionId) -> (Exchange, Exchange) {
+    let idle = thread(1, IDLE);
+    let request = world.read_request(client, OWN, "/");
+    let backend = world.open(idle);
+    (request, world.write_request(backend, idle, "/"))
+}
+
+/// A process in which several threads read requests, and whose end sides are believed; a client, and the last of its requests with
+/// its call.
+fn with_ends_believed() -> (World, ConnectionId, (Exchange, Exchange)) {
+    let mut world = World::new();
+    let (client, hanging) = (world.open(OWN), world.open(thread(1, 8)));
+    world.read_request(hanging, thread(1, 8), "/hanging");
+    let mut last = None;
+    for _ in 0..120 {
+        let (request, call) = call_from_idle(&mut world, client);
+        world.read_response(call, OWN);
+        world.answer(request, OWN);
+        last = Some((request, call));
+    }
+    (world, client, last.expect("calls were made"))
+}
+
 /// Of several threads one closes what another has given up, which is no reason for what it answers next; nor is the peer's FIN once
 /// the program has ended its sending.
 #[test]
 fn a_call_that_is_given_up_has_no_end_side_alone() {
-    let idle = thread(1, 7);
-    let call = |world: &mut World, client| {
-        let request = world.read_request(client, OWN, "/");
-        let backend = world.open(idle);
-        (request, world.write_request(backend, idle, "/"))
-    };
     for shuts in [false, true] {
-        let mut world = World::new();
-        let (client, hanging) = (world.open(OWN), world.open(thread(1, 8)));
-        world.read_request(hanging, thread(1, 8), "/hanging");
-        let mut last = None;
-        for _ in 0..120 {
-            let (request, call) = call(&mut world, client);
-            world.read_response(call, OWN);
-            world.answer(request, OWN);
-            last = Some((request, call));
-        }
-        let (request, given_up) = call(&mut world, client);
+        let (mut world, client, (last, answered)) = with_ends_believed();
+        let (request, given_up) = call_from_idle(&mut world, client);
         if shuts {
             world.shut(given_up, OWN);
             world.hang_up(given_up, OWN);
@@ -426,9 +438,19 @@ fn a_call_that_is_given_up_has_no_end_side_alone() {
         world.answer(request, OWN);
         world.pass(SECOND);
         assert!(world.span(given_up).parent.is_none());
-        let (request, call) = last.expect("calls were made");
-        world.assert_child(call, request, Evidence::End);
+        world.assert_child(answered, last, Evidence::End);
     }
+}
+
+/// Who has seen the end of a call knows of it, not who had sent the call.
+#[test]
+fn the_end_of_a_call_is_what_the_thread_knows_that_saw_it() {
+    let (mut world, client, _) = with_ends_believed();
+    let (request, call) = call_from_idle(&mut world, client);
+    world.hang_up(call, OWN);
+    world.answer(request, OWN);
+    world.pass(SECOND);
+    world.assert_child(call, request, Evidence::End);
 }
 
 /// What a thread learns before its answer may be the end of a call itself.
