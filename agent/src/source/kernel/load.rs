@@ -19,6 +19,7 @@ use super::{
     cgroup::{CgroupRoot, cgroup_root},
     inputs::Inputs,
     ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
+    memory,
     object::{self, Logger},
     pod::Plain,
     ring_size, selftest,
@@ -152,6 +153,8 @@ impl KernelSource {
         }
         source.prepare_probes();
         source.look_for_misses();
+        drop(btf);
+        memory::give_back();
         Ok(source)
     }
 

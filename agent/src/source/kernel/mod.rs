@@ -12,6 +12,7 @@ mod frames;
 mod inputs;
 mod ladder;
 mod load;
+mod memory;
 mod misses;
 mod object;
 mod offsets;
