@@ -17,8 +17,8 @@ pub use record::{
     Transfer, UNKNOWN_EARLIER, UNKNOWN_USER, kind, process_flags, transfer_flags,
 };
 pub use state::{
-    Connection, Control, ExeKey, FlowKey, GoInput, GoKey, LastInput, Pending, Process, Runtime, conn_flags,
-    pending, runtime, verdict,
+    Connection, Control, ExeKey, FlowKey, GoInput, GoKey, LastInput, PIDS_PER_ENTRY, Pending, Process,
+    Runtime, conn_flags, pending, pid_flags, runtime, verdict,
 };
 
 /// Most iovecs that a call's capture looks at; what lies beyond them is truncated.

@@ -104,6 +104,19 @@ pub struct GoInput {
 
 const _: () = assert!(size_of::<GoInput>() == 24);
 
+/// Bits of a byte of the map `PIDS`.
+pub mod pid_flags {
+    /// The process is traced.
+    pub const SELECTED: u8 = 1;
+    /// It moves bytes of sockets through io_uring, so that no thread's last input means anything.
+    pub const RINGS: u8 = 2;
+    /// Records of it were lost: `Process::drops` is not 0.
+    pub const LOST: u8 = 4;
+}
+
+/// Pids in an entry of `PIDS`, a byte for each: the kernel rounds entries up to eight bytes.
+pub const PIDS_PER_ENTRY: u32 = 8;
+
 /// A selected process.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -111,7 +124,7 @@ const _: () = assert!(size_of::<GoInput>() == 24);
 pub struct Process {
     /// Records of this process lost so far.
     pub drops: u64,
-    /// Not 0: it moves bytes of sockets through io_uring, so that no thread's last input means anything.
+    /// Not 0: [`pid_flags::RINGS`].
     pub rings: u32,
     /// Records that asked user space whether it is to be traced; 0: user space has selected it. A fork inherits the number.
     pub trials: u32,

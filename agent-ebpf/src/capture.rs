@@ -16,6 +16,8 @@ use crate::{
 };
 
 const TAIL: u32 = TAIL_MAX as u32;
+/// Iovecs that `copy_few` takes.
+const FEW: u32 = 4;
 
 /// A record with room for its payload. The payload has twice the room that it may fill, so that an offset and a size that
 /// are each within bounds are so together, which is all that the verifier can see.
@@ -60,6 +62,16 @@ pub struct Captured {
 }
 
 impl Captured {
+    /// Head, tail and reason in 16, 8 and 8 bits, as functions that are called give them.
+    #[inline(always)]
+    fn unpacked(packed: u64) -> Self {
+        Self {
+            head: packed as u32 & 0xffff,
+            tail: (packed >> 16) as u32 & 0xff,
+            withheld: (packed >> 24) as u8,
+        }
+    }
+
     #[inline(always)]
     pub fn withheld(reason: u8) -> Self {
         Self { head: 0, tail: 0, withheld: reason }
@@ -110,16 +122,11 @@ pub fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
 pub fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     unsafe { write_volatile(&raw mut (*scratch).source, *source) };
-    let packed = capture_call(slot, length);
-    Captured {
-        head: packed as u32 & 0xffff,
-        tail: (packed >> 16) as u32 & 0xff,
-        withheld: (packed >> 24) as u8,
-    }
+    Captured::unpacked(capture_call(slot, length))
 }
 
 /// As a global function (`no_mangle`, numbers only), which the verifier looks at once by itself and not once more for each
-/// way that leads here. Returns head, tail and reason in 16, 8 and 8 bits.
+/// way that leads here.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn capture_call(slot: u32, length: u32) -> u64 {
@@ -247,9 +254,12 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
     if failed != 0 {
         return Captured::withheld(withheld::FAULT);
     }
+    let want = limit(length);
+    if used <= FEW && want == length {
+        return Captured::unpacked(copy_few(slot, used, length));
+    }
     // SAFETY: only the address is taken.
     let walk = unsafe { &raw mut (*scratch).walk };
-    let want = limit(length);
     // SAFETY: the per-CPU scratch of this direction.
     unsafe {
         write_volatile(
@@ -282,6 +292,30 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
     // A tail that is not complete (more iovecs than we look at, or a fault) would lie at the wrong position.
     let tail = if end.tail == end.length - end.tail_from { end.tail } else { 0 };
     Captured { head: end.head, tail, withheld: 0 }
+}
+
+/// The usual case of an answer: a few iovecs, all of whose bytes are copied. The walk for the others keeps its place in memory,
+/// a call for each step. A global function, for the same reason; stacks of what calls each other add up, and this has no part in the walk.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(withheld::FAULT) << 24 };
+    let mut head = 0u32;
+    let mut index = 0usize;
+    while index < FEW as usize && (index as u32) < used && head < length {
+        // SAFETY: the per-CPU scratch of this direction; index < FEW.
+        let [base, room] =
+            unsafe { read_volatile((&raw const (*scratch).vector).cast::<[u64; 2]>().add(index)) };
+        let left = length - head;
+        let piece = if room > u64::from(left) { left } else { room as u32 };
+        if piece != 0 && !copy(scratch, head, base, piece) {
+            let withheld = if head == 0 { withheld::FAULT } else { 0 };
+            return u64::from(head) | u64::from(withheld) << 24;
+        }
+        head += piece;
+        index += 1;
+    }
+    u64::from(head)
 }
 
 /// Takes one iovec; 0 when there is nothing more to do. A global function, for the same reason.

@@ -8,7 +8,7 @@ use crate::{
     context::{Caller, distrust, meaningful_input},
     kernel::{self, Sock},
     maps::{OWN_FLOWS, PENDING, offset, tunable},
-    ring,
+    ring, selected,
     socket::{NOTHING, withheld},
     task::Task,
 };
@@ -20,7 +20,8 @@ const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0,
 pub fn begin(sock: Sock) -> Result<(), Counter> {
     let caller = Caller::current();
     let own = caller.pid == tunable!(agent_pid);
-    if !own && caller.process().is_none() {
+    let process = selected::flags(caller.pid);
+    if !own && process == 0 {
         return Ok(());
     }
     if !kernel::traceable(sock)? {
@@ -46,9 +47,7 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
             last = task.input_of_starter(caller);
         }
     }
-    if let Some(process) = caller.process() {
-        last = meaningful_input(process, last);
-    }
+    last = meaningful_input(process, last);
     let record = Connecting {
         header: Header { flags: task.flags, ..ring::header(kind::CONNECTING, 0, 0) },
         socket: sock,

@@ -82,19 +82,23 @@ pub fn find<C: EbpfContext>(
             return Ok(Some(Traced { cookie, state }));
         }
     }
-    open(ctx, sock, cookie, length, direction)
+    let opened = open(sock, cookie, length, direction)?;
+    if opened.is_some() {
+        log_opened(ctx, cookie);
+    }
+    Ok(opened)
+}
+
+/// Beside `open` and not in it: stacks of what calls each other add up.
+#[inline(never)]
+fn log_opened<C: EbpfContext>(ctx: &C, cookie: u64) {
+    aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, Caller::current().pid);
 }
 
 /// First sight of a connection. Two CPUs may come here at once, one with a send and one with a receive: the entry of the first
 /// one is kept, and each tells of it before it tells of its call, so that no call is told before it.
 #[inline(never)]
-fn open<C: EbpfContext>(
-    ctx: &C,
-    sock: Sock,
-    cookie: u64,
-    length: u32,
-    direction: usize,
-) -> Result<Option<Traced>, Counter> {
+fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option<Traced>, Counter> {
     let caller = Caller::current();
     if !kernel::traceable(sock)? {
         return Ok(None);
@@ -168,7 +172,6 @@ fn open<C: EbpfContext>(
         // SAFETY: see `Traced`.
         unsafe { (*state).told = 1 };
     }
-    aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, caller.pid);
     if own {
         return Ok(None);
     }

@@ -1,6 +1,6 @@
 //! Who calls: process, thread, its last input, and whether its saved registers describe the call.
 
-use agent_common::{Counter, LastInput, MISSING, Process};
+use agent_common::{Counter, LastInput, MISSING, Process, pid_flags};
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
@@ -82,26 +82,10 @@ pub fn distrust() -> Result<u8, Counter> {
 }
 
 /// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in
-/// wherever the ring's work happens to run.
+/// wherever the ring's work happens to run. `process`: bits of `pid_flags`.
 #[inline(always)]
-pub fn meaningful_input(process: *mut Process, input: LastInput) -> LastInput {
-    // SAFETY: an entry of PROCESSES stays readable for the run of the program.
-    if unsafe { (*process).rings } != 0 { NONE } else { input }
-}
-
-/// The process moves bytes of a socket through io_uring.
-#[inline(always)]
-pub fn note_ring(process: *mut Process) {
-    // SAFETY: as above; whoever stores stores the same.
-    unsafe { (*process).rings = 1 };
-}
-
-/// The process runs another program; the kernel has cancelled what the last one had in its rings (`io_uring_task_cancel` in
-/// `begin_new_exec`).
-#[inline(always)]
-pub fn forget_rings(process: *mut Process) {
-    // SAFETY: as above; the process has one thread now.
-    unsafe { (*process).rings = 0 };
+pub fn meaningful_input(process: u8, input: LastInput) -> LastInput {
+    if process & pid_flags::RINGS != 0 { NONE } else { input }
 }
 
 /// Whether the current task has an io_uring, its `flags` and `thread_info.status`, by plain loads.

@@ -20,6 +20,7 @@ mod pieces;
 mod process;
 mod python;
 mod ring;
+mod selected;
 mod socket;
 mod task;
 

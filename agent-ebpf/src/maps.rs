@@ -2,7 +2,7 @@
 
 use agent_common::{
     COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoInput, GoKey, LastInput,
-    Offsets, Pending, Process, Runtime, Tunables,
+    Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables,
 };
 use aya_ebpf::{
     macros::map,
@@ -10,6 +10,9 @@ use aya_ebpf::{
 };
 
 use crate::capture::Scratch;
+
+/// include/uapi/linux/bpf.h
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// Field offsets of the running kernel, patched at load.
 #[unsafe(no_mangle)]
@@ -26,6 +29,12 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 /// Selected processes by tgid.
 #[map]
 pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
+
+/// For each pid that the kernel may give (`PID_MAX_LIMIT`, include/linux/threads.h) whether its process is selected
+/// (`selected.rs`). User space maps what it writes: an update would write the neighbours, too.
+#[map]
+pub static PIDS: Array<[u8; PIDS_PER_ENTRY as usize]> =
+    Array::with_max_entries((4 << 20) / PIDS_PER_ENTRY, BPF_F_MMAPABLE);
 
 /// Last input of each thread of a selected process, by tid.
 #[map]

@@ -7,11 +7,11 @@ use agent_common::{CGROUP_RULES, Counter, MISSING, PORT_RULES, Process, kind, pr
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 
 use crate::{
-    context::{self, Caller},
+    context::Caller,
     facts,
     kernel::read,
-    maps::{EXES, PROCESSES, THREADS, offset, tunable},
-    ring, task,
+    maps::{EXES, THREADS, offset, tunable},
+    ring, selected, task,
 };
 
 /// `sched_process_fork(parent, child)`, in the parent's context, before the child runs.
@@ -30,7 +30,7 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
     }
     // SAFETY: an entry of PROCESSES stays readable for the run of the program.
     let trials = unsafe { (*parent).trials };
-    if PROCESSES.insert(pid, Process { drops: 0, rings: 0, trials }, 0).is_err() {
+    if !selected::add(pid, Process { drops: 0, rings: 0, trials }) {
         return Err(Counter::ProcessesFull);
     }
     task::inherit(caller.pid, pid);
@@ -51,20 +51,21 @@ pub fn try_exec(bprm: u64) -> Result<(), Counter> {
     let decided = verdict == verdict::SELECT || may_decide(verdict) && in_selected_cgroup();
     let flags = if decided { process_flags::DECIDED } else { 0 };
     if let Some(process) = caller.process() {
-        context::forget_rings(process);
+        // The kernel has cancelled what the last program had in its rings (`io_uring_task_cancel` in `begin_new_exec`).
+        selected::set_rings(caller.pid, 0);
         task::forget(caller.pid);
         return facts::executed(bprm, flags, caller.pid, next_trial(process));
     }
     if !decided && (verdict == verdict::IGNORE || tunable!(report_exec) == 0) {
         return Ok(());
     }
-    if PROCESSES.insert(caller.pid, Process::ON_TRIAL, 0).is_err() {
+    if !selected::add(caller.pid, Process::ON_TRIAL) {
         return Err(Counter::ProcessesFull);
     }
     let told = facts::executed(bprm, flags, caller.pid, Process::ON_TRIAL.trials);
     if told.is_err() && !decided {
         // Nobody would judge it.
-        let _gone = PROCESSES.remove(caller.pid);
+        selected::remove(caller.pid);
     }
     told
 }
@@ -162,7 +163,7 @@ pub fn try_listen(caller: Caller, port: u32) -> Result<(), Counter> {
     let flags = if decided { process_flags::DECIDED } else { 0 };
     let trial = match known {
         Some(process) => next_trial(process),
-        None if PROCESSES.insert(caller.pid, Process::ON_TRIAL, 0).is_err() => {
+        None if !selected::add(caller.pid, Process::ON_TRIAL) => {
             return Err(Counter::ProcessesFull);
         }
         None => Process::ON_TRIAL.trials,
@@ -172,7 +173,7 @@ pub fn try_listen(caller: Caller, port: u32) -> Result<(), Counter> {
     let told = put(&record);
     if told.is_err() && known.is_none() && !decided {
         // Nobody would judge it.
-        let _gone = PROCESSES.remove(caller.pid);
+        selected::remove(caller.pid);
     }
     told
 }
@@ -206,7 +207,7 @@ pub fn try_exit() -> Result<(), Counter> {
     if live != 0 {
         return Ok(());
     }
-    let _gone = PROCESSES.remove(caller.pid);
+    selected::remove(caller.pid);
     task::forget(caller.pid);
     put(&facts::record(kind::EXIT, 0, task, caller.pid, 0))
 }

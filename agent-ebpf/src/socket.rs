@@ -3,8 +3,8 @@
 use core::ptr::read_volatile;
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastInput, Process, TAIL_MAX,
-    Transfer, conn_flags, kind, transfer_flags,
+    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastInput, TAIL_MAX, Transfer,
+    conn_flags, kind, pid_flags, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
@@ -12,12 +12,12 @@ use crate::{
     capture::{self, Captured, Scratch, Source},
     close,
     connection::{self, Traced},
-    context::{Caller, distrust, meaningful_input, note_ring},
+    context::{Caller, distrust, meaningful_input},
     count::add,
     framing,
     kernel::{self, Sock, Tcp},
     maps::{CONTROLS, SCRATCH, SWITCHES, tunable},
-    pieces, ring,
+    pieces, ring, selected,
     task::Task,
 };
 
@@ -51,6 +51,15 @@ pub mod withheld {
 
 /// No last input.
 pub const NOTHING: LastInput = LastInput { cookie: 0, position: 0 };
+
+/// The same where it is written to memory. In assembly: of zeros that it knows, the compiler makes a call of memset, byte by byte.
+#[inline(always)]
+fn nothing() -> LastInput {
+    let zero: u64;
+    // SAFETY: changes only its output.
+    unsafe { core::arch::asm!("{zero} = 0", zero = out(reg) zero) };
+    LastInput { cookie: zero, position: zero }
+}
 
 /// Slot of `SWITCHES`: something was posted to `CONTROLS`.
 const CONTROLS_POSTED: u32 = 1;
@@ -97,7 +106,10 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
 #[inline(always)]
 fn moved<C: EbpfContext>(ctx: &C, call: &Call, direction: usize) -> Result<(), Counter> {
     let caller = Caller::current();
-    let Some(process) = caller.process() else { return Ok(()) };
+    let process = selected::flags(caller.pid);
+    if process == 0 {
+        return Ok(());
+    }
     let length = call.result as u32;
     let Some(traced) = connection::find(ctx, call.socket, length, direction)? else { return Ok(()) };
     let outcome = if direction == OUT {
@@ -110,13 +122,7 @@ fn moved<C: EbpfContext>(ctx: &C, call: &Call, direction: usize) -> Result<(), C
 }
 
 #[inline(always)]
-fn send(
-    call: &Call,
-    length: u32,
-    caller: Caller,
-    process: *mut Process,
-    traced: &Traced,
-) -> Result<(), Counter> {
+fn send(call: &Call, length: u32, caller: Caller, process: u8, traced: &Traced) -> Result<(), Counter> {
     let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
     let sequence = tcp.write_seq();
     if connection::stands(traced.state, OUT, sequence) {
@@ -133,7 +139,7 @@ fn sent(
     sequence: u32,
     length: u32,
     caller: Caller,
-    process: *mut Process,
+    process: u8,
     traced: &Traced,
 ) -> Result<(), Counter> {
     let end = connection::at(traced.state, OUT, sequence);
@@ -142,7 +148,7 @@ fn sent(
     let trusted = reason != withheld::IO_URING;
     let mut task = if trusted { Task::current(caller) } else { Task::NONE };
     if !trusted {
-        note_ring(process);
+        selected::set_rings(caller.pid, 1);
     }
     let last = meaningful_input(process, if trusted { task.last_input(caller) } else { NOTHING });
     let control = control(traced.cookie);
@@ -169,13 +175,7 @@ fn sent(
 }
 
 #[inline(always)]
-fn receive(
-    call: &Call,
-    length: u32,
-    caller: Caller,
-    process: *mut Process,
-    traced: &Traced,
-) -> Result<(), Counter> {
+fn receive(call: &Call, length: u32, caller: Caller, process: u8, traced: &Traced) -> Result<(), Counter> {
     let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
     let mut copied = tcp.copied_seq();
     let mut fin = 0;
@@ -200,7 +200,7 @@ fn received(
     (copied, fin): (u32, u8),
     length: u32,
     caller: Caller,
-    process: *mut Process,
+    process: u8,
     traced: &Traced,
 ) -> Result<(), Counter> {
     let end = connection::at(traced.state, IN, copied);
@@ -219,7 +219,7 @@ fn received(
         LastInput { cookie: traced.cookie, position: end.wrapping_sub(1) }
     };
     let task = if reason == withheld::IO_URING {
-        note_ring(process);
+        selected::set_rings(caller.pid, 1);
         Task::NONE
     } else {
         Task::current(caller)
@@ -243,7 +243,7 @@ fn received(
         caller,
         process,
         task: task.of_receive(),
-        last: NOTHING,
+        last: nothing(),
         call_flags: call.flags,
         whole: control.whole,
     };
@@ -303,7 +303,8 @@ struct Event {
     traced: Traced,
     position: u64,
     caller: Caller,
-    process: *mut Process,
+    /// Bits of `pid_flags`.
+    process: u8,
     task: Task,
     last: LastInput,
     call_flags: u32,
@@ -339,8 +340,10 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
 /// Everything of a record that does not depend on what was captured.
 #[inline(always)]
 fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
-    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
-    let (dropped, drops) = unsafe { ((*event.traced.state).dropped[direction], (*event.process).drops) };
+    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    let dropped = unsafe { (*event.traced.state).dropped[direction] };
+    let lost = event.process & pid_flags::LOST != 0;
+    let drops = if lost { selected::process_drops(event.caller.pid) } else { 0 };
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     let record = unsafe { &mut (*scratch).record };
     *record = Transfer {
@@ -387,13 +390,14 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
 #[inline(always)]
 fn lose(event: &Event, bytes: u32, records: u32) {
     let direction = usize::from(event.header.direction) & 1;
-    // SAFETY: entries of CONNECTIONS and PROCESSES stay readable for the run of the program.
-    unsafe {
-        if event.position >= FIRST_POSITION {
-            connection::atomic_add(&raw mut (*event.traced.state).dropped[direction], u64::from(bytes));
-        }
-        connection::atomic_add(&raw mut (*event.process).drops, u64::from(records));
+    if event.position >= FIRST_POSITION {
+        // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+        connection::atomic_add(
+            unsafe { &raw mut (*event.traced.state).dropped[direction] },
+            u64::from(bytes),
+        );
     }
+    selected::lose_records(event.caller.pid, records);
 }
 
 /// A long call whose framing lies between its data: one record per piece, so that no chunk's size is missed. What is

@@ -1,11 +1,15 @@
 //! The programs at work: taking the best rung that passes its self-test, attaching everything else.
 
-use std::{fs::File, process};
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+    process,
+};
 
 use agent_common::{Control, Counter, ExeKey, Process, Runtime};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf},
     programs::{CgroupAttachMode, ProgramError, SockOps},
 };
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
@@ -21,6 +25,7 @@ use super::{
     ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
     memory,
     object::{self, Logger},
+    pids,
     pod::Plain,
     ring_size, selftest,
     uprobe::Probes,
@@ -92,6 +97,8 @@ pub struct KernelSource {
     pub(super) most_bytes: u64,
     pub(super) connections: HashMap<MapData, u64, Plain<agent_common::Connection>>,
     processes: HashMap<MapData, u32, Plain<Process>>,
+    /// The map `PIDS`.
+    pids: OwnedFd,
     runtimes: HashMap<MapData, u32, Plain<Runtime>>,
     controls: HashMap<MapData, u64, Plain<Control>>,
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
@@ -129,6 +136,7 @@ impl KernelSource {
             round_bytes: 0,
             most_bytes: 0,
             processes: map(&mut ebpf, "PROCESSES", HashMap::try_from)?,
+            pids: descriptor(&ebpf, "PIDS")?,
             runtimes: map(&mut ebpf, "RUNTIMES", HashMap::try_from)?,
             connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
@@ -169,19 +177,29 @@ impl KernelSource {
         let value = Plain(Process::SELECTED);
         // A process that is selected already keeps its drop count.
         match self.processes.insert(pid, value, BPF_NOEXIST) {
-            Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::EEXIST) => Ok(()),
-            other => other.map_err(|error| used("PROCESSES", &error)),
+            Err(aya::maps::MapError::SyscallError(error)) if is(&error.io_error, libc::EEXIST) => {}
+            other => other.map_err(|error| used("PROCESSES", &error))?,
         }
+        self.mark(pid, true)?;
+        // It may have ended meanwhile, and has cleared the byte before it was set.
+        if self.processes.get(&pid, 0).is_err() { self.mark(pid, false) } else { Ok(()) }
     }
 
     /// Whether the process is traced.
     pub fn is_selected(&self, pid: u32) -> bool {
-        self.processes.get(&pid, 0).is_ok()
+        self.processes.get(&pid, 0).is_ok() && pids::is_set(&self.pids, pid).unwrap_or(false)
+    }
+
+    /// What the programs ask first.
+    fn mark(&self, pid: u32, selected: bool) -> Result<(), KernelError> {
+        pids::set(&self.pids, pid, selected).map_err(|error| used("PIDS", &error))
     }
 
     /// From now on the process is not traced.
     pub fn deselect(&mut self, pid: u32) -> Result<(), KernelError> {
         ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))?;
+        // The entry first: what the programs add between the two is then found by the next look at all processes.
+        self.mark(pid, false)?;
         self.set_runtime(pid, None)
     }
 
@@ -384,10 +402,16 @@ impl std::fmt::Debug for KernelSource {
     }
 }
 
+/// A descriptor of an array of our own.
+fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
+    let Some(Map::Array(map)) = ebpf.map(name) else { return Err(KernelError::Stub) };
+    map.fd().as_fd().try_clone_to_owned().map_err(|error| used(name, &error))
+}
+
 fn map<T, E: std::error::Error>(
     ebpf: &mut Ebpf,
     name: &'static str,
-    convert: impl FnOnce(aya::maps::Map) -> Result<T, E>,
+    convert: impl FnOnce(Map) -> Result<T, E>,
 ) -> Result<T, KernelError> {
     let map = ebpf.take_map(name).ok_or(KernelError::Stub)?;
     convert(map).map_err(|error| used(name, &error))

@@ -16,6 +16,7 @@ mod memory;
 mod misses;
 mod object;
 mod offsets;
+mod pids;
 mod pod;
 mod reader;
 mod ring_size;
