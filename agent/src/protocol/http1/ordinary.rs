@@ -3,10 +3,8 @@
 
 use memchr::memchr;
 
-use super::{
-    line::{RequestLine, StatusLine},
-    words::{self, word},
-};
+use super::line::{RequestLine, StatusLine};
+use crate::words::{self, word};
 
 const METHODS: [Start; 7] = [
     Start::of(b"GET "),

@@ -6,14 +6,14 @@ const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
 
 /// The eight bytes at `at`, the first one the lowest, if so many are there.
 #[inline]
-pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// The first byte at `from` or behind it that `marks` finds in a word. `None`: it is not in the whole words that are there, of
 /// which at most `words` are looked at.
 #[inline]
-pub(super) fn first(bytes: &[u8], from: usize, words: usize, marks: impl Fn(u64) -> u64) -> Option<usize> {
+pub(crate) fn first(bytes: &[u8], from: usize, words: usize, marks: impl Fn(u64) -> u64) -> Option<usize> {
     let mut at = from;
     for _ in 0..words {
         let found = marks(word(bytes, at)?);
@@ -27,7 +27,7 @@ pub(super) fn first(bytes: &[u8], from: usize, words: usize, marks: impl Fn(u64)
 
 /// Marks bytes of this value by their high bits.
 #[inline]
-pub(super) const fn equal(word: u64, byte: u8) -> u64 {
+pub(crate) const fn equal(word: u64, byte: u8) -> u64 {
     let other = word ^ (ONES * byte as u64);
     // The sum has a byte's high bit if any of its low seven bits is set, and carries nothing into the next byte.
     !(((other & !HIGH) + !HIGH) | other) & HIGH
@@ -36,13 +36,13 @@ pub(super) const fn equal(word: u64, byte: u8) -> u64 {
 /// Marks bytes below this value, which is at most 128. The lowest mark is right, those above it may be wrong ("Bit Twiddling
 /// Hacks": determine if a word has a byte less than n).
 #[inline]
-pub(super) const fn below(word: u64, byte: u8) -> u64 {
+pub(crate) const fn below(word: u64, byte: u8) -> u64 {
     word.wrapping_sub(ONES * byte as u64) & !word & HIGH
 }
 
 /// Where a mark's byte stands in its word.
 #[inline]
-pub(super) const fn lowest(marks: u64) -> usize {
+pub(crate) const fn lowest(marks: u64) -> usize {
     (marks.trailing_zeros() / 8) as usize
 }
 
