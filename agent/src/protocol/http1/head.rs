@@ -47,7 +47,7 @@ pub(super) fn request(
     });
     let texts = Texts::new(head, kept.end.max(target.end));
     RequestHead {
-        method: texts.part(method),
+        method: texts.method(method),
         target: texts.part(target),
         version_minor: line.request.minor,
         host: kept.host.map(|value| texts.value(value)),
@@ -156,6 +156,15 @@ impl<'a> Texts<'a> {
         match self.checked.and_then(|text| text.get(part.clone())) {
             Some(text) => text.into(),
             None => lossy(&self.head[part]),
+        }
+    }
+
+    /// Nearly all requests have one of two methods.
+    fn method(&self, method: Range<usize>) -> CompactString {
+        match &self.head[method.clone()] {
+            b"GET" => const { CompactString::const_new("GET") },
+            b"POST" => const { CompactString::const_new("POST") },
+            _ => self.part(method),
         }
     }
 
