@@ -4,7 +4,6 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use compact_str::CompactString;
-use memchr::{memchr, memrchr};
 
 use super::{
     counters::Counters,
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     address::address_text,
     protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead},
+    words,
 };
 
 /// `http.request.method` of a method that is not [`known_method`].
@@ -60,11 +60,9 @@ impl Semantics {
         let authority = told.host.or(target.authority).or(host).map(without_userinfo);
         let (server_address, server_port) = self.server(span, scheme, authority, counters);
         let path = target.path.map(|path| self.path(path, counters));
-        let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
-        let full_url = match span.kind {
-            SpanKind::Client => {
-                self.full_url(&target, authority, span.peer, path.as_deref(), query.as_deref())
-            }
+        let query_length = target.query.map_or(0, str::len);
+        let mut full_url = match span.kind {
+            SpanKind::Client => self.full_url(&target, authority, span.peer, path.as_deref()),
             SpanKind::Server => None,
         };
         let (client_address, client_port) = match span.kind {
@@ -83,6 +81,12 @@ impl Semantics {
         } else {
             path.map(CompactString::from)
         };
+        let query =
+            (query_length > 0).then(|| self.query(std::mem::take(&mut head.target), query_length, counters));
+        if let (Some(url), Some(query)) = (&mut full_url, &query) {
+            url.push('?');
+            url.push_str(query);
+        }
         span.http = Some(Http {
             method,
             method_original: known
@@ -91,7 +95,7 @@ impl Semantics {
                 .filter(|method| !method.is_empty()),
             path,
             query,
-            full_url,
+            full_url: full_url.map(CompactString::from),
             scheme,
             status: None,
             version: version(head.version_minor),
@@ -152,19 +156,21 @@ impl Semantics {
         }
     }
 
-    fn query(&self, query: &str, counters: &mut Counters) -> CompactString {
-        redacted(self.redaction.query(query), self.limits.query, counters)
+    /// The query of a target, which is its last part and keeps its memory.
+    fn query(&self, mut target: CompactString, length: usize, counters: &mut Counters) -> CompactString {
+        target.replace_range(..target.len() - length, "");
+        counters.redactions += u64::from(self.redaction.query(&mut target));
+        limited(target, self.limits.query, counters)
     }
 
-    /// `url.full`, put together from parts that are redacted and limited already.
+    /// `url.full` without the query, put together from parts that are redacted and limited already.
     fn full_url(
         &self,
         target: &Target<'_>,
         authority: Option<&str>,
         peer: SocketAddr,
         path: Option<&str>,
-        query: Option<&str>,
-    ) -> Option<CompactString> {
+    ) -> Option<String> {
         if target.form == Form::Authority {
             // CONNECT names a host to tunnel to, no resource.
             return None;
@@ -175,7 +181,7 @@ impl Semantics {
             None => Cow::Owned(peer.to_string()),
         };
         let path = if target.form == Form::Asterisk { "" } else { path.unwrap_or_default() };
-        let mut url = String::with_capacity(64 + path.len() + query.map_or(0, str::len));
+        let mut url = String::with_capacity(64 + path.len() + target.query.map_or(0, str::len));
         url.push_str(target.written_scheme.unwrap_or(HTTP));
         url.push_str("://");
         if userinfo {
@@ -187,11 +193,7 @@ impl Semantics {
             url.push('/');
         }
         url.push_str(path);
-        if let Some(query) = query {
-            url.push('?');
-            url.push_str(query);
-        }
-        Some(url.into())
+        Some(url)
     }
 }
 
@@ -310,7 +312,7 @@ fn absolute(target: &str) -> Option<(&str, &str)> {
 }
 
 fn path_and_query(text: &str) -> (&str, Option<&str>) {
-    match memchr(b'?', text.as_bytes()) {
+    match words::find(text.as_bytes(), b'?') {
         Some(mark) => (&text[..mark], Some(&text[mark + 1..])),
         None => (text, None),
     }
@@ -325,7 +327,10 @@ fn trimmed(text: &str) -> &str {
 }
 
 fn without_userinfo(authority: &str) -> &str {
-    memrchr(b'@', authority.as_bytes()).map_or(authority, |at| &authority[at + 1..])
+    match words::find(authority.as_bytes(), b'@') {
+        Some(_) => authority.rsplit('@').next().unwrap_or_default(),
+        None => authority,
+    }
 }
 
 /// Splits an authority; the brackets of an IPv6 address go.
@@ -333,8 +338,9 @@ fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
     }
-    match memchr(b':', authority.as_bytes()).map(|colon| (&authority[..colon], &authority[colon + 1..])) {
-        Some((host, port)) if !port.as_bytes().contains(&b':') => (host, port.parse().ok()),
+    let colon = words::find(authority.as_bytes(), b':');
+    match colon.map(|colon| (&authority[..colon], &authority[colon + 1..])) {
+        Some((host, port)) if words::find(port.as_bytes(), b':').is_none() => (host, port.parse().ok()),
         _ => (authority, None),
     }
 }
