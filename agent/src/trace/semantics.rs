@@ -14,7 +14,7 @@ use super::{
     span::{Http, Span, SpanKind, Status},
 };
 use crate::{
-    address::address_text,
+    address::AddressTexts,
     protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead},
     words,
 };
@@ -34,6 +34,7 @@ pub(super) struct Semantics {
     pub(super) forwarded: Forwarded,
     /// Fields that become attributes, in lower case.
     pub(super) shown: Vec<String>,
+    pub(super) addresses: AddressTexts,
 }
 
 /// The span's name before anything is known of the request.
@@ -48,7 +49,7 @@ pub(super) fn unknown_http() -> Http {
 
 impl Semantics {
     /// Fills a span from the head of its request.
-    pub(super) fn request(&self, span: &mut Span, head: &mut RequestHead, counters: &mut Counters) {
+    pub(super) fn request(&mut self, span: &mut Span, head: &mut RequestHead, counters: &mut Counters) {
         let known = known_method(&head.method);
         let method = known.unwrap_or(OTHER_METHOD);
         span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
@@ -67,9 +68,9 @@ impl Semantics {
         };
         let (client_address, client_port) = match span.kind {
             SpanKind::Server => match told.client {
-                Some(Client::Known(address, port)) => (Some(address_text(address)), port),
+                Some(Client::Known(address, port)) => (Some(self.addresses.text(address)), port),
                 Some(Client::Hidden) => (None, None),
-                None => (Some(address_text(span.peer.ip())), Some(span.peer.port())),
+                None => (Some(self.addresses.text(span.peer.ip())), Some(span.peer.port())),
             },
             SpanKind::Client => (None, None),
         };
@@ -128,7 +129,7 @@ impl Semantics {
 
     /// `server.address` and `server.port`: of the URI, else of the connection's own end that serves.
     fn server(
-        &self,
+        &mut self,
         span: &Span,
         scheme: &str,
         authority: Option<&str>,
@@ -146,7 +147,7 @@ impl Semantics {
             SpanKind::Server => span.local,
             SpanKind::Client => Some(span.peer),
         };
-        (address.map(|address| address_text(address.ip())), address.map(|address| address.port()))
+        (address.map(|address| self.addresses.text(address.ip())), address.map(|address| address.port()))
     }
 
     fn path<'a>(&self, path: &'a str, counters: &mut Counters) -> Cow<'a, str> {
