@@ -162,10 +162,14 @@ impl Tracer {
     }
 
     /// Decides on the requests whose other end has become known, or known to be absent.
+    #[inline]
     pub(super) fn decide_settled(&mut self) {
-        if !self.flows.has_settled() {
-            return;
+        if self.flows.has_settled() {
+            self.decide_all_settled();
         }
+    }
+
+    fn decide_all_settled(&mut self) {
         let settled = self.flows.take_settled();
         for key in &settled {
             self.try_decide(*key);
