@@ -37,6 +37,7 @@ mod settings;
 mod slots;
 pub mod span;
 mod standing;
+mod table;
 #[cfg(test)]
 mod tests;
 mod unproven;
