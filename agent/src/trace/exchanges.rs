@@ -4,7 +4,7 @@ use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
 
 use super::{
     causality::{Carried, Trigger},
-    exchange::{Exchange, Key, Live},
+    exchange::{Exchange, Key, Live, LiveBox},
     flow::Flow,
     slots::{Slot, Slots},
     span::SpanKind,
@@ -14,6 +14,9 @@ use crate::{
     event::{ConnectionId, Direction, Opened, Timestamp},
     protocol::Ordinal,
 };
+
+/// Live parts whose memory is kept for others.
+const SPARE: usize = 1_024;
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub(super) struct Exchanges {
     /// Exported exchanges that are remembered, the oldest first; may name some that are gone.
     exported: VecDeque<Key>,
     remembered: Remembered,
+    /// The memory of live parts that went.
+    spare: Vec<LiveBox>,
     /// The last one that was asked for by its number: the messages of one exchange come in pairs.
     asked: Cell<Option<Key>>,
     /// Exchanges of all connections that are not exported.
@@ -94,6 +99,7 @@ impl Exchanges {
             order: VecDeque::new(),
             exported: VecDeque::new(),
             remembered,
+            spare: Vec::new(),
             asked: Cell::new(None),
             live: 0,
         }
@@ -226,9 +232,20 @@ impl Exchanges {
         Some(key)
     }
 
+    /// Where the live part of a new exchange is kept.
+    pub(super) fn boxed(&mut self, live: Live) -> LiveBox {
+        let mut place = self.spare.pop().unwrap_or_default();
+        place.put(live);
+        place
+    }
+
     /// Takes the live part of an exchange: from now on it counts as exported.
-    pub(super) fn take_live(&mut self, key: Key) -> Option<Box<Live>> {
-        let live = self.slots.get_mut(key)?.live.take()?;
+    pub(super) fn take_live(&mut self, key: Key) -> Option<Live> {
+        let place = &mut self.slots.get_mut(key)?.live;
+        let live = place.take()?;
+        if self.spare.len() < SPARE {
+            self.spare.push(std::mem::take(place));
+        }
         if let Some(connection) = self.connections.get_mut(key.connection) {
             connection.live -= 1;
         }
