@@ -34,6 +34,25 @@ pub(crate) fn address_text(address: IpAddr) -> CompactString {
     str::from_utf8(&text[..length]).unwrap_or_default().into()
 }
 
+/// Texts of addresses that were asked for lately: most peers come again and again.
+#[derive(Debug, Default)]
+pub(crate) struct AddressTexts([Option<(IpAddr, CompactString)>; 16]);
+
+impl AddressTexts {
+    /// The text of `address` as its `Display` has it.
+    pub(crate) fn text(&mut self, address: IpAddr) -> CompactString {
+        let last = match address {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15],
+        };
+        let place = &mut self.0[usize::from(last % 16)];
+        match place {
+            Some((known, text)) if *known == address => text.clone(),
+            _ => place.insert((address, address_text(address))).1.clone(),
+        }
+    }
+}
+
 fn write_dotted(octets: [u8; 4], out: &mut Vec<u8>) {
     let (text, length) = dotted(octets);
     let start = out.len();

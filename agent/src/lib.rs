@@ -8,6 +8,8 @@ compile_error!(
 
 mod address;
 
+mod words;
+
 pub mod event;
 
 pub mod source;

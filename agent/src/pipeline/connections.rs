@@ -50,11 +50,18 @@ pub(super) struct Bounds {
     pub(super) idle: u64,
 }
 
+/// A connection, and the bytes that it buffers since it worked last; a new one has none.
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    buffered: usize,
+}
+
 /// Open connections by id.
 #[derive(Debug)]
 pub(super) struct Connections {
     /// Boxed: a table of large values doubles in large steps, half of it empty.
-    open: FxHashMap<ConnectionId, Box<Connection>>,
+    open: FxHashMap<ConnectionId, Box<Open>>,
     bounds: Bounds,
     /// Bytes that all of them buffer.
     buffered: usize,
@@ -81,15 +88,15 @@ impl Connections {
 
     /// Whether it is open since this first sight.
     pub(super) fn began_with(&self, opened: &Opened) -> bool {
-        self.open.get(&opened.connection).is_some_and(|connection| connection.began_with(opened))
+        self.open.get(&opened.connection).is_some_and(|open| open.connection.began_with(opened))
     }
 
     /// Lets a connection work. `None`: there is no such connection.
     pub(super) fn work(&mut self, id: ConnectionId, work: impl FnOnce(&mut Connection)) -> Option<()> {
-        let connection = self.open.get_mut(&id)?;
-        let before = connection.buffered();
+        let Open { connection, buffered } = &mut **self.open.get_mut(&id)?;
         work(connection);
-        self.buffered = self.buffered + connection.buffered() - before;
+        let before = std::mem::replace(buffered, connection.buffered());
+        self.buffered = self.buffered + *buffered - before;
         if connection.needs_tick() && self.ticking.last() != Some(&id) {
             self.ticking.push(id);
         }
@@ -97,13 +104,13 @@ impl Connections {
     }
 
     pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
-        self.open.insert(id, Box::new(connection));
+        self.open.insert(id, Box::new(Open { connection, buffered: 0 }));
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        let connection = self.open.remove(&id)?;
-        self.buffered -= connection.buffered();
-        Some(*connection)
+        let open = self.open.remove(&id)?;
+        self.buffered -= open.buffered;
+        Some(open.connection)
     }
 
     /// Those to tick now, each once, in a fixed order.
@@ -144,10 +151,10 @@ impl Connections {
     pub(super) fn heavy(&self) -> Vec<ConnectionId> {
         let keep = self.bounds.buffered - self.bounds.buffered / EVICTED_SHARE;
         let mut left = self.buffered;
-        let mut heavy = self.by_silence(|connection| connection.buffered() > 0);
+        let mut heavy = self.by_silence(|open| open.buffered > 0);
         heavy.retain(|id| {
             let needed = left > keep;
-            left -= if needed { self.open[id].buffered() } else { 0 };
+            left -= if needed { self.open[id].buffered } else { 0 };
             needed
         });
         heavy
@@ -155,13 +162,13 @@ impl Connections {
 
     /// Those on which nothing has moved for too long, in a fixed order.
     pub(super) fn idle(&self, now: Timestamp) -> Vec<ConnectionId> {
-        self.by_silence(|connection| now.since(connection.last_activity()) >= self.bounds.idle)
+        self.by_silence(|open| now.since(open.connection.last_activity()) >= self.bounds.idle)
     }
 
-    fn by_silence(&self, which: impl Fn(&Connection) -> bool) -> Vec<ConnectionId> {
-        let chosen = self.open.iter().filter(|(_, connection)| which(connection));
+    fn by_silence(&self, which: impl Fn(&Open) -> bool) -> Vec<ConnectionId> {
+        let chosen = self.open.iter().filter(|(_, open)| which(open));
         let mut silent: Vec<(Timestamp, ConnectionId)> =
-            chosen.map(|(id, connection)| (connection.last_activity(), *id)).collect();
+            chosen.map(|(id, open)| (open.connection.last_activity(), *id)).collect();
         silent.sort_unstable();
         silent.into_iter().map(|(_, id)| id).collect()
     }
@@ -169,7 +176,7 @@ impl Connections {
     /// Takes out everything, in a fixed order.
     pub(super) fn take_all(&mut self) -> Vec<(ConnectionId, Connection)> {
         self.buffered = 0;
-        let mut all: Vec<_> = self.open.drain().map(|(id, connection)| (id, *connection)).collect();
+        let mut all: Vec<_> = self.open.drain().map(|(id, open)| (id, open.connection)).collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all
     }

@@ -3,6 +3,8 @@
 
 use compact_str::CompactString;
 
+use super::http1::first_letter;
+
 /// Most fields of one head that are given as they are.
 pub const MOST_FIELDS: usize = 16;
 
@@ -12,7 +14,7 @@ pub struct Interest {
     /// Compute [`Content`](super::Content).
     pub content: bool,
     fields: Vec<CompactString>,
-    /// A bit for each first letter of a name (its low five bits).
+    /// The first letters of names.
     letters: u32,
 }
 
@@ -22,8 +24,10 @@ impl Interest {
     pub fn in_fields<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let fields: Vec<CompactString> =
             names.into_iter().map(|name| name.to_ascii_lowercase().into()).collect();
-        let letters =
-            fields.iter().filter_map(|name| name.as_bytes().first()).fold(0, |all, it| all | bit(*it));
+        let letters = fields
+            .iter()
+            .filter_map(|name| name.as_bytes().first())
+            .fold(0, |all, it| all | first_letter(*it));
         Self { content: false, fields, letters }
     }
 
@@ -38,12 +42,13 @@ impl Interest {
         self.fields.iter().find(|field| field.as_bytes().eq_ignore_ascii_case(name))
     }
 
+    /// The first letters of fields that are to be given.
+    pub(super) const fn letters(&self) -> u32 {
+        self.letters
+    }
+
     /// Whether a field whose name begins with this letter may be among those to be given.
     pub(super) const fn may_begin(&self, letter: u8) -> bool {
-        self.letters & bit(letter) != 0
+        self.letters & first_letter(letter) != 0
     }
-}
-
-const fn bit(letter: u8) -> u32 {
-    1 << (letter & 0x1f)
 }

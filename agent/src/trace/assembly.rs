@@ -246,7 +246,7 @@ impl Tracer {
     /// Gives out a span that has ended and whose chain is known.
     fn export(&mut self, key: Key) {
         let Some(live) = self.exchanges.take_live(key) else { return };
-        let Live { mut span, parentage, incoming, relations, waiting, .. } = *live;
+        let Live { mut span, parentage, incoming, relations, waiting, .. } = live;
         let Some(exchange) = self.exchanges.get(key) else { return };
         let Some(context) = &exchange.context else { return };
         identify(&mut span, exchange, context, &parentage, incoming.as_deref());

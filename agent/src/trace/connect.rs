@@ -173,6 +173,7 @@ impl Tracer {
         let span_id = span.id;
         let mut live = Live::new(span, 0, Partner::Absent);
         (live.ended, live.head_seen) = (Some(at), true);
+        let live = self.exchanges.boxed(live);
         let make = |key| Exchange {
             key,
             kind: SpanKind::Client,
@@ -186,7 +187,7 @@ impl Tracer {
             fixed_early: false,
             passed_on: false,
             sides,
-            live: Some(Box::new(live)),
+            live,
         };
         let Some(key) = self.exchanges.push(id, 0, make) else { return };
         if let Some((goroutine, input)) = connect.started {

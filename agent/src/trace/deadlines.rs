@@ -14,30 +14,40 @@ const COMPACT_FROM: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Deadlines<T> {
     queue: VecDeque<(Timestamp, T)>,
+    /// The moment of the first item, or none that comes: looked at with every event.
+    next: Timestamp,
     compact_at: usize,
 }
 
+const NEVER: Timestamp = Timestamp(u64::MAX);
+
 impl<T: Copy> Deadlines<T> {
     pub(super) const fn new() -> Self {
-        Self { queue: VecDeque::new(), compact_at: COMPACT_FROM }
+        Self { queue: VecDeque::new(), next: NEVER, compact_at: COMPACT_FROM }
     }
 
     pub(super) fn push(&mut self, due: Timestamp, item: T) {
+        if self.queue.is_empty() {
+            self.next = due;
+        }
         self.queue.push_back((due, item));
     }
 
     /// The first item, when its moment has come.
+    #[inline]
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<T> {
-        let (due, _) = self.queue.front()?;
-        if *due > now {
-            return None;
-        }
-        self.pop()
+        if self.next > now { None } else { self.pop() }
     }
 
     /// The first item, due or not.
     pub(super) fn pop(&mut self) -> Option<T> {
-        self.queue.pop_front().map(|(_, item)| item)
+        let item = self.queue.pop_front().map(|(_, item)| item);
+        self.find_next();
+        item
+    }
+
+    fn find_next(&mut self) {
+        self.next = self.queue.front().map_or(NEVER, |(due, _)| *due);
     }
 
     /// The moment of the first item that `still_open` confirms.
@@ -50,6 +60,7 @@ impl<T: Copy> Deadlines<T> {
         while self.queue.front().is_some_and(|(_, item)| !still_open(item)) {
             self.queue.pop_front();
         }
+        self.find_next();
     }
 
     /// Forgets what `still_open` denies, when the queue has doubled since it was last looked through.
@@ -58,6 +69,7 @@ impl<T: Copy> Deadlines<T> {
             return;
         }
         self.queue.retain(|(_, item)| still_open(item));
+        self.find_next();
         self.compact_at = (self.queue.len() * 2).max(COMPACT_FROM);
     }
 }
@@ -76,6 +88,26 @@ mod tests {
         assert_eq!(deadlines.pop_due(Timestamp(19)), None);
         assert_eq!(deadlines.pop(), Some('b'));
         assert_eq!(deadlines.pop(), None);
+        assert_eq!(deadlines.pop_due(Timestamp(99)), None);
+        deadlines.push(Timestamp(30), 'c');
+        assert_eq!(deadlines.pop_due(Timestamp(30)), Some('c'));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_due() {
+        let is_open = |item: &char| *item == 'b';
+        for from_front in [true, false] {
+            let mut deadlines = Deadlines { compact_at: 0, ..Deadlines::new() };
+            deadlines.push(Timestamp(10), 'a');
+            deadlines.push(Timestamp(20), 'b');
+            if from_front {
+                deadlines.drop_front(is_open);
+            } else {
+                deadlines.compact(is_open);
+            }
+            assert_eq!(deadlines.pop_due(Timestamp(10)), None);
+            assert_eq!(deadlines.pop_due(Timestamp(20)), Some('b'));
+        }
     }
 
     #[test]

@@ -2,19 +2,21 @@
 
 use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
 
-use rustc_hash::FxHashMap;
-
 use super::{
     causality::{Carried, Trigger},
-    exchange::{Exchange, Key, Live},
+    exchange::{Exchange, Key, Live, LiveBox},
     flow::Flow,
     slots::{Slot, Slots},
     span::SpanKind,
+    table::Table,
 };
 use crate::{
     event::{ConnectionId, Direction, Opened, Timestamp},
     protocol::Ordinal,
 };
+
+/// Live parts whose memory is kept for others.
+const SPARE: usize = 1_024;
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -67,13 +69,15 @@ impl Connection {
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Exchanges {
-    connections: FxHashMap<ConnectionId, Connection>,
+    connections: Table<ConnectionId, Connection>,
     slots: Slots,
     /// All connections in the order of their opening, for the search for one to forget; may name some that are gone.
     order: VecDeque<ConnectionId>,
     /// Exported exchanges that are remembered, the oldest first; may name some that are gone.
     exported: VecDeque<Key>,
     remembered: Remembered,
+    /// The memory of live parts that went.
+    spare: Vec<LiveBox>,
     /// The last one that was asked for by its number: the messages of one exchange come in pairs.
     asked: Cell<Option<Key>>,
     /// Exchanges of all connections that are not exported.
@@ -90,11 +94,12 @@ pub(super) struct Remembered {
 impl Exchanges {
     pub(super) fn new(remembered: Remembered) -> Self {
         Self {
-            connections: FxHashMap::default(),
+            connections: Table::new(),
             slots: Slots::default(),
             order: VecDeque::new(),
             exported: VecDeque::new(),
             remembered,
+            spare: Vec::new(),
             asked: Cell::new(None),
             live: 0,
         }
@@ -118,11 +123,11 @@ impl Exchanges {
     }
 
     pub(super) fn connection(&self, id: ConnectionId) -> Option<&Connection> {
-        self.connections.get(&id)
+        self.connections.get(id)
     }
 
     pub(super) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(&id)?;
+        let connection = self.connections.get_mut(id)?;
         connection.touched = true;
         Some(connection)
     }
@@ -145,7 +150,7 @@ impl Exchanges {
         {
             return Some(key);
         }
-        let connection = self.connections.get(&connection)?;
+        let connection = self.connections.get(connection)?;
         let place = place(connection, &self.slots, ordinal)?;
         let key = self.slots.at(*connection.exchanges.get(place)?)?.key;
         self.asked.set(Some(key));
@@ -196,7 +201,7 @@ impl Exchanges {
         }
         if self.order.len() > self.connections.len() * 2 + 1_024 {
             let connections = &self.connections;
-            self.order.retain(|id| connections.contains_key(id));
+            self.order.retain(|id| connections.get(*id).is_some());
         }
     }
 
@@ -209,7 +214,7 @@ impl Exchanges {
         ordinal: Ordinal,
         make: impl FnOnce(Key) -> Exchange,
     ) -> Option<Key> {
-        let connection = self.connections.get_mut(&id)?;
+        let connection = self.connections.get_mut(id)?;
         // Room first: one beyond the bound would double what the ring takes.
         while connection.exchanges.len() >= self.remembered.of_connection
             && let Some(oldest) = take_oldest_exported(connection, &self.slots)
@@ -227,10 +232,21 @@ impl Exchanges {
         Some(key)
     }
 
+    /// Where the live part of a new exchange is kept.
+    pub(super) fn boxed(&mut self, live: Live) -> LiveBox {
+        let mut place = self.spare.pop().unwrap_or_default();
+        place.put(live);
+        place
+    }
+
     /// Takes the live part of an exchange: from now on it counts as exported.
-    pub(super) fn take_live(&mut self, key: Key) -> Option<Box<Live>> {
-        let live = self.slots.get_mut(key)?.live.take()?;
-        if let Some(connection) = self.connections.get_mut(&key.connection) {
+    pub(super) fn take_live(&mut self, key: Key) -> Option<Live> {
+        let place = &mut self.slots.get_mut(key)?.live;
+        let live = place.take()?;
+        if self.spare.len() < SPARE {
+            self.spare.push(std::mem::take(place));
+        }
+        if let Some(connection) = self.connections.get_mut(key.connection) {
             connection.live -= 1;
         }
         self.live -= 1;
@@ -248,7 +264,7 @@ impl Exchanges {
         if !self.slots.get(oldest).is_some_and(Exchange::exported) {
             return;
         }
-        if let Some(connection) = self.connections.get_mut(&oldest.connection)
+        if let Some(connection) = self.connections.get_mut(oldest.connection)
             && let Some(place) = place(connection, &self.slots, oldest.ordinal)
         {
             connection.exchanges.remove(place);
@@ -262,7 +278,7 @@ impl Exchanges {
 
     /// Forgets a connection. Its exchanges should have been exported.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        let connection = self.connections.remove(&id)?;
+        let connection = self.connections.remove(id)?;
         self.live -= connection.live;
         connection.exchanges.iter().for_each(|slot| self.slots.empty(*slot));
         Some(connection)
@@ -274,7 +290,7 @@ impl Exchanges {
         const CHANCES: usize = 16;
         let mut asked = 0;
         while let Some(id) = self.order.pop_front() {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
             asked += 1;
             if !connection.touched || asked > CHANCES {
                 return Some(id);

@@ -30,6 +30,7 @@ fn exchanges(connections: u64) -> Exchanges {
 }
 
 fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
+    let live = exchanges.boxed(Live::new(Box::new(samples::client_span()), 0, Partner::Absent));
     let make = |key| Exchange {
         key,
         kind: SpanKind::Client,
@@ -43,7 +44,7 @@ fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         fixed_early: false,
         passed_on: false,
         sides: Sides::default(),
-        live: Some(Box::new(Live::new(Box::new(samples::client_span()), 0, Partner::Absent))),
+        live,
     };
     exchanges.push(ConnectionId(connection), ordinal, make).unwrap()
 }

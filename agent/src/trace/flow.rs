@@ -349,7 +349,7 @@ fn flow_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> O
     Some(FlowKey {
         kind: exchange.kind,
         request: sequence(connection, direction, exchange.position),
-        other: sequence(connection, direction.reverse(), exchange.live.as_ref()?.other_position),
+        other: sequence(connection, direction.reverse(), exchange.live.as_deref()?.other_position),
         prefix,
     })
 }
@@ -367,7 +367,7 @@ fn pending_requests(exchanges: &Exchanges, id: ConnectionId) -> Vec<Key> {
         .of(connection)
         .filter(|exchange| {
             exchange.kind == SpanKind::Server
-                && exchange.live.as_ref().is_some_and(|live| live.partner == Partner::Pending)
+                && exchange.live.as_deref().is_some_and(|live| live.partner == Partner::Pending)
         })
         .map(|exchange| exchange.key)
         .collect()

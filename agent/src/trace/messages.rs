@@ -153,10 +153,15 @@ impl Tracer {
             SpanKind::Client if last_open => u64::MAX,
             SpanKind::Client => other_position,
         };
-        let mut span = Box::new(Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process));
+        // With the memory at hand first it is made in its place.
+        let mut span = Box::write(
+            Box::new_uninit(),
+            Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process),
+        );
         span.local = Some(local);
-        let mut live = Box::new(Live::new(span, other_position, partner));
+        let mut live = Live::new(span, other_position, partner);
         live.flow_known = flow_known;
+        let live = self.exchanges.boxed(live);
         let make = |key| Exchange {
             key,
             kind,
@@ -170,7 +175,7 @@ impl Tracer {
             fixed_early: false,
             passed_on: false,
             sides: Sides::new(epoch, origin, last_open),
-            live: Some(live),
+            live,
         };
         self.exchanges.push(connection, ordinal, make)
     }

@@ -37,6 +37,7 @@ mod settings;
 mod slots;
 pub mod span;
 mod standing;
+mod table;
 #[cfg(test)]
 mod tests;
 mod unproven;
@@ -69,6 +70,7 @@ use self::{
     span::Traced,
 };
 use crate::{
+    address::AddressTexts,
     event::{
         Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
     },
@@ -132,6 +134,7 @@ impl Tracer {
                 redaction: settings.redaction.clone(),
                 forwarded: settings.forwarded.clone(),
                 shown: settings.correlation_headers.clone(),
+                addresses: AddressTexts::default(),
             },
             identifiers: Identifiers::new(&[0; 16]),
             unix_offset: 0,

@@ -88,6 +88,10 @@ impl Tracer {
 
     /// A request was answered by a task, or (`None`) never will be.
     pub(super) fn task_answer(&mut self, key: Key, origin: Option<&Origin>) {
+        let process = self.exchanges.get(key).and_then(|request| self.processes.get(request.pid));
+        if process.is_none_or(|process| process.tasks.is_none()) {
+            return;
+        }
         let mut settled = Vec::new();
         if let Some(origin) = origin {
             let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
@@ -106,7 +110,14 @@ impl Tracer {
         self.settle(&settled);
     }
 
+    #[inline]
     fn settle(&mut self, settled: &[Settled]) {
+        if !settled.is_empty() {
+            self.settle_claims(settled);
+        }
+    }
+
+    fn settle_claims(&mut self, settled: &[Settled]) {
         let unproven = settled.iter().find(|settled| settled.claim == Claimed::Unproven);
         if let Some(call) = unproven.and_then(|settled| self.exchanges.get(settled.call)) {
             let pid = call.pid;
@@ -123,6 +134,9 @@ impl Tracer {
     /// A request is answered, or (`None`) never will be: the verdicts on its calls fall.
     pub(super) fn judge_calls(&mut self, key: Key, answer: Option<&Origin>) {
         let Some(live) = self.exchanges.live_mut(key) else { return };
+        if live.calls.is_empty() && live.alike.is_empty() {
+            return;
+        }
         for call in std::mem::take(&mut live.calls) {
             let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
             if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, answer) {
@@ -162,10 +176,14 @@ impl Tracer {
     }
 
     /// Decides on the requests whose other end has become known, or known to be absent.
+    #[inline]
     pub(super) fn decide_settled(&mut self) {
-        if !self.flows.has_settled() {
-            return;
+        if self.flows.has_settled() {
+            self.decide_all_settled();
         }
+    }
+
+    fn decide_all_settled(&mut self) {
         let settled = self.flows.take_settled();
         for key in &settled {
             self.try_decide(*key);

@@ -2,12 +2,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rustc_hash::FxHashMap;
-
 use super::{
     causality::{Belief, Tasks},
     exchange::Key,
     instrumented::Otlp,
+    table::Table,
 };
 use crate::{
     event::{ProcessFacts, Timestamp, UNKNOWN_SERVICE},
@@ -103,7 +102,7 @@ impl Process {
 /// The processes by pid (initial pid namespace), bounded.
 #[derive(Debug)]
 pub(super) struct Processes {
-    by_pid: FxHashMap<u32, Process>,
+    by_pid: Table<u32, Process>,
     limit: usize,
     /// How many of them have named a task.
     with_tasks: usize,
@@ -113,13 +112,13 @@ pub(super) struct Processes {
 
 impl Processes {
     pub(super) fn new(limit: usize) -> Self {
-        Self { by_pid: FxHashMap::default(), limit, with_tasks: 0, with_contents: 0 }
+        Self { by_pid: Table::new(), limit, with_tasks: 0, with_contents: 0 }
     }
 
     /// A process was selected or executed a program. `false` when there is no room.
     pub(super) fn facts(&mut self, facts: &ProcessFacts) -> bool {
         let facts = Arc::new(facts.clone());
-        match self.by_pid.get_mut(&facts.pid) {
+        match self.by_pid.get_mut(facts.pid) {
             Some(known) => {
                 let same_program =
                     known.facts.executable == facts.executable && known.facts.key() == facts.key();
@@ -144,7 +143,7 @@ impl Processes {
 
     /// The child is its parent's program, but earns its own belief. `false` when there is no room.
     pub(super) fn fork(&mut self, parent: u32, child: u32) -> bool {
-        let facts = match self.by_pid.get(&parent) {
+        let facts = match self.by_pid.get(parent) {
             // The child's start time is not known here; its own facts, when they follow, have it.
             Some(known) => ProcessFacts {
                 pid: child,
@@ -160,21 +159,21 @@ impl Processes {
 
     /// The process is gone; it stays known until [`Processes::forget`].
     pub(super) fn exit(&mut self, pid: u32) {
-        if let Some(process) = self.by_pid.get_mut(&pid) {
+        if let Some(process) = self.by_pid.get_mut(pid) {
             process.exited = true;
         }
     }
 
     /// Forgets a process that has exited, unless its pid is in use again.
     pub(super) fn forget(&mut self, pid: u32) {
-        if self.by_pid.get(&pid).is_some_and(|process| process.exited) {
+        if self.by_pid.get(pid).is_some_and(|process| process.exited) {
             self.remove(pid);
         }
     }
 
     /// Notes the running count of lost events; `true` when it has risen.
     pub(super) fn drops(&mut self, pid: u32, drops: u64) -> bool {
-        let Some(process) = self.by_pid.get_mut(&pid) else { return false };
+        let Some(process) = self.by_pid.get_mut(pid) else { return false };
         let risen = process.drops.is_some_and(|before| drops > before);
         process.drops = Some(drops);
         process.epoch += u32::from(risen);
@@ -184,7 +183,7 @@ impl Processes {
     /// The facts of a process, placeholders when it is not known, and its epoch. The last value is `false` when there is no room
     /// for it.
     pub(super) fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, u32, bool) {
-        if let Some(process) = self.by_pid.get(&pid) {
+        if let Some(process) = self.by_pid.get(pid) {
             return (Arc::clone(&process.facts), process.epoch, true);
         }
         let facts = Arc::new(placeholder(pid));
@@ -198,16 +197,16 @@ impl Processes {
     }
 
     pub(super) fn get(&self, pid: u32) -> Option<&Process> {
-        self.by_pid.get(&pid)
+        self.by_pid.get(pid)
     }
 
     pub(super) fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
-        self.by_pid.get_mut(&pid)
+        self.by_pid.get_mut(pid)
     }
 
     /// The tasks of a process, made when it names the first; `None`: it is not known, or too many have some.
     pub(super) fn tasks(&mut self, pid: u32, make: impl FnOnce(&Process) -> Tasks) -> Option<&mut Tasks> {
-        let process = self.by_pid.get_mut(&pid)?;
+        let process = self.by_pid.get_mut(pid)?;
         if process.tasks.is_none() {
             if self.with_tasks >= WITH_TASKS {
                 return None;
@@ -220,7 +219,7 @@ impl Processes {
 
     /// A process received a request.
     pub(super) fn request(&mut self, pid: u32, origin: &Origin) {
-        let Some(process) = self.by_pid.get_mut(&pid) else { return };
+        let Some(process) = self.by_pid.get_mut(pid) else { return };
         process.belief.request_opened(origin);
         process.uncompared += 1;
         let contents = process.contents.after_request();
@@ -232,7 +231,7 @@ impl Processes {
     /// A process has a call that nothing but its content may explain. `false`: that can not either. `open` are the requests that it
     /// has read and not answered.
     pub(super) fn need_contents(&mut self, pid: u32, open: impl FnOnce() -> Vec<Key>) -> bool {
-        let Some(process) = self.by_pid.get_mut(&pid) else { return false };
+        let Some(process) = self.by_pid.get_mut(pid) else { return false };
         match process.contents {
             Contents::Useless => return false,
             Contents::Needed => return true,
@@ -249,14 +248,14 @@ impl Processes {
     }
 
     fn set_contents(&mut self, pid: u32, contents: Contents) {
-        let Some(process) = self.by_pid.get_mut(&pid) else { return };
+        let Some(process) = self.by_pid.get_mut(pid) else { return };
         let before = std::mem::replace(&mut process.contents, contents);
         self.with_contents += usize::from(contents.are_kept());
         self.with_contents -= usize::from(before.are_kept());
     }
 
     fn remove(&mut self, pid: u32) {
-        let Some(process) = self.by_pid.remove(&pid) else { return };
+        let Some(process) = self.by_pid.remove(pid) else { return };
         self.with_tasks -= usize::from(process.tasks.is_some());
         self.with_contents -= usize::from(process.contents.are_kept());
     }

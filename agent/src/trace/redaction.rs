@@ -3,11 +3,13 @@
 //! Two rules. Userinfo (`scheme://user:password@`) is always replaced, wherever such a URL stands in the text. The value
 //! of a query parameter is replaced when its name, percent-decoded and without regard to case, is on the list.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
-use memchr::memchr;
+use compact_str::CompactString;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
+
+use crate::words::{self, equal};
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "REDACTED";
@@ -57,6 +59,9 @@ pub const SENSITIVE_QUERY_NAMES: &[&str] = &[
     "x-api-key",
 ];
 
+/// Bytes of a name on the list, at most.
+const LONGEST_NAME: usize = 128;
+
 /// The names of query parameters whose values are replaced. Event logs hold them as a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
@@ -100,47 +105,49 @@ impl Redaction {
         Self { names, longest, shapes }
     }
 
-    /// `query` (without its question mark) with the values of sensitive parameters and any userinfo replaced.
-    pub(super) fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
-        let Some(first) = self.pairs(query).find(|pair| pair.sensitive) else {
-            return userinfo(query);
-        };
-        let mut redacted = String::with_capacity(query.len() + REDACTED.len());
-        redacted.push_str(&query[..first.start]);
-        for pair in self.pairs(&query[first.start..]) {
-            redacted.push_str(pair.name);
-            match pair.value {
-                Some(_) if pair.sensitive => {
-                    redacted.push('=');
-                    redacted.push_str(REDACTED);
-                }
-                Some(value) => {
-                    redacted.push('=');
-                    redacted.push_str(value);
-                }
-                None => {}
-            }
-            redacted.push_str(pair.separator);
+    /// Replaces in `query` (without its question mark) the values of sensitive parameters and any userinfo. Says whether there
+    /// were any.
+    pub(super) fn query(&self, query: &mut CompactString) -> bool {
+        let Some(first) = self.first_sensitive(query, 0) else { return replace_userinfo(query) };
+        if self.first_sensitive(query, first.end).is_some() {
+            *query = self.rewritten(query);
+        } else {
+            query.replace_range(first, REDACTED);
         }
-        Cow::Owned(userinfo(&redacted).into_owned())
+        replace_userinfo(query);
+        true
     }
 
-    /// The parameters of a query. A fragment does not belong there, but what looks like its parameters is treated alike.
-    fn pairs<'a>(&self, query: &'a str) -> impl Iterator<Item = Pair<'a>> {
-        let mut start = 0;
-        std::iter::from_fn(move || {
-            let rest = query.get(start..).filter(|rest| !rest.is_empty())?;
-            let (equals, end) = delimiters(rest.as_bytes());
-            let (text, next) = end.map_or((rest, rest.len()), |end| (&rest[..end], end + 1));
-            let (name, value) = match equals {
-                Some(equals) => (&text[..equals], Some(&text[equals + 1..])),
-                None => (text, None),
-            };
-            let sensitive = value.is_some_and(|value| !value.is_empty()) && self.is_sensitive(name);
-            let pair = Pair { start, name, value, separator: &rest[text.len()..next], sensitive };
-            start += next;
-            Some(pair)
-        })
+    /// `query` with the values of sensitive parameters replaced, of which there are several.
+    fn rewritten(&self, query: &str) -> CompactString {
+        let mut rewritten = CompactString::with_capacity(query.len());
+        let mut copied = 0;
+        while let Some(value) = self.first_sensitive(query, copied) {
+            rewritten.push_str(&query[copied..value.start]);
+            rewritten.push_str(REDACTED);
+            copied = value.end;
+        }
+        rewritten.push_str(&query[copied..]);
+        rewritten
+    }
+
+    /// Where the first value lies that is to be replaced, of the parameters that begin at `start` or behind it. A fragment does
+    /// not belong into a query, but what looks like its parameters is treated alike.
+    fn first_sensitive(&self, query: &str, mut start: usize) -> Option<Range<usize>> {
+        let bytes = query.as_bytes();
+        loop {
+            let stop = words::position(bytes, start, |word| ends(word) | equal(word, b'='))?;
+            let value = stop + 1;
+            if bytes[stop] != b'=' {
+                start = value;
+                continue;
+            }
+            let end = words::position(bytes, value, ends).unwrap_or(bytes.len());
+            if end > value && self.is_sensitive(&query[start..stop]) {
+                return Some(value..end);
+            }
+            start = end + 1;
+        }
     }
 
     fn is_sensitive(&self, name: &str) -> bool {
@@ -148,15 +155,23 @@ impl Redaction {
         if name.is_empty() || name.len() > self.longest * 3 {
             return false;
         }
-        let mut decoded = [0; 128];
-        if !name.bytes().any(|byte| byte == b'%') {
-            // Nearly every name is shorter or longer than those on the list with its first letter.
-            let known = self.shapes[name.len() % 64] & letter(name.as_bytes()) != 0;
-            let Some(lower) = decoded.get_mut(..name.len()).filter(|_| known) else { return false };
-            lower.copy_from_slice(name.as_bytes());
-            lower.make_ascii_lowercase();
-            return self.names.contains(&*lower);
+        if words::find(name.as_bytes(), b'%').is_some() {
+            return self.is_encoded_sensitive(name);
         }
+        // Nearly every name is shorter or longer than those on the list with its first letter.
+        self.shapes[name.len() % 64] & letter(name.as_bytes()) != 0 && self.is_on_list(name)
+    }
+
+    fn is_on_list(&self, name: &str) -> bool {
+        let mut lower = [0; LONGEST_NAME];
+        let Some(lower) = lower.get_mut(..name.len()) else { return false };
+        lower.copy_from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        self.names.contains(&*lower)
+    }
+
+    fn is_encoded_sensitive(&self, name: &str) -> bool {
+        let mut decoded = [0; LONGEST_NAME];
         let mut length = 0;
         let mut bytes = name.bytes();
         while let Some(byte) = bytes.next() {
@@ -169,33 +184,14 @@ impl Redaction {
     }
 }
 
-/// Where the name of the first parameter ends, if it has a value, and where the parameter does. Byte by byte: they are short.
-fn delimiters(query: &[u8]) -> (Option<usize>, Option<usize>) {
-    let mut equals = None;
-    for (index, byte) in query.iter().enumerate() {
-        match byte {
-            b'&' | b';' | b'#' | b'?' => return (equals, Some(index)),
-            b'=' if equals.is_none() => equals = Some(index),
-            _ => {}
-        }
-    }
-    (equals, None)
+/// Marks what ends a parameter.
+const fn ends(word: u64) -> u64 {
+    equal(word, b'&') | equal(word, b';') | equal(word, b'#') | equal(word, b'?')
 }
 
 /// The bit of a name's first letter, the same for both cases.
 fn letter(name: &[u8]) -> u32 {
     name.first().map_or(0, |first| 1 << (first & 31))
-}
-
-/// One `name=value` of a query.
-struct Pair<'a> {
-    /// Where it begins.
-    start: usize,
-    name: &'a str,
-    value: Option<&'a str>,
-    /// What ends it: `&`, `;`, `#` or nothing.
-    separator: &'a str,
-    sensitive: bool,
 }
 
 /// The byte of the two hex digits that come next; takes them only when they are digits.
@@ -207,9 +203,16 @@ fn decode(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
     u8::try_from(high << 4 | low).ok()
 }
 
+/// Replaces the userinfo of every URL in `text`. Says whether there was any.
+fn replace_userinfo(text: &mut CompactString) -> bool {
+    let Cow::Owned(redacted) = userinfo(text) else { return false };
+    *text = redacted.into();
+    true
+}
+
 /// `text` with the userinfo of every URL in it replaced (RFC 3986 section 3.2.1).
 pub(super) fn userinfo(text: &str) -> Cow<'_, str> {
-    if memchr(b'@', text.as_bytes()).is_none() {
+    if words::find(text.as_bytes(), b'@').is_none() {
         return Cow::Borrowed(text);
     }
     let mut redacted = String::new();
@@ -239,6 +242,13 @@ mod tests {
 
     use super::*;
 
+    fn redacted(redaction: &Redaction, query: &str) -> CompactString {
+        let mut text = CompactString::from(query);
+        let any = redaction.query(&mut text);
+        assert!(any || text == query);
+        text
+    }
+
     #[test]
     fn values_of_sensitive_parameters() {
         let redaction = Redaction::default();
@@ -267,10 +277,10 @@ mod tests {
             ("next=http://me:pw@host/x&token=é", "next=http://REDACTED:REDACTED@host/x&token=REDACTED"),
             ("next=http://me:pw@host&a=b@c", "next=http://REDACTED:REDACTED@host&a=b@c"),
         ] {
-            assert_eq!(redaction.query(query), expected, "{query}");
+            assert_eq!(redacted(&redaction, query), expected, "{query}");
         }
-        assert_eq!(Redaction::new(["Own"]).query("own=1&token=2"), "own=REDACTED&token=2");
-        assert_eq!(Redaction::new::<&str>([]).query("token=2"), "token=2");
+        assert_eq!(redacted(&Redaction::new(["Own"]), "own=1&token=2"), "own=REDACTED&token=2");
+        assert_eq!(redacted(&Redaction::new::<&str>([]), "token=2"), "token=2");
     }
 
     #[test]
@@ -294,14 +304,15 @@ mod tests {
         #[test]
         fn a_secret_never_survives(before in "[a-z=&;%]{0,12}", after in "[a-z=&;%é]{0,12}") {
             let query = format!("{before}&pass%77ord=s3cr3t-0123&{after}");
-            let redacted = Redaction::default().query(&query).into_owned();
-            prop_assert!(!redacted.contains("s3cr3t"), "{}", redacted);
-            prop_assert_eq!(Redaction::default().query(&redacted).into_owned(), redacted.clone());
+            let redaction = Redaction::default();
+            let once = redacted(&redaction, &query);
+            prop_assert!(!once.contains("s3cr3t"), "{}", once);
+            prop_assert_eq!(redacted(&redaction, &once), once);
         }
 
         #[test]
         fn hostile_text_does_no_harm(text in ".{0,200}") {
-            let _ = Redaction::default().query(&text);
+            redacted(&Redaction::default(), &text);
             let _ = userinfo(&text);
         }
     }

@@ -4,7 +4,6 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use compact_str::CompactString;
-use memchr::{memchr, memrchr};
 
 use super::{
     counters::Counters,
@@ -15,8 +14,9 @@ use super::{
     span::{Http, Span, SpanKind, Status},
 };
 use crate::{
-    address::address_text,
+    address::AddressTexts,
     protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead},
+    words,
 };
 
 /// `http.request.method` of a method that is not [`known_method`].
@@ -34,6 +34,7 @@ pub(super) struct Semantics {
     pub(super) forwarded: Forwarded,
     /// Fields that become attributes, in lower case.
     pub(super) shown: Vec<String>,
+    pub(super) addresses: AddressTexts,
 }
 
 /// The span's name before anything is known of the request.
@@ -48,7 +49,7 @@ pub(super) fn unknown_http() -> Http {
 
 impl Semantics {
     /// Fills a span from the head of its request.
-    pub(super) fn request(&self, span: &mut Span, head: &mut RequestHead, counters: &mut Counters) {
+    pub(super) fn request(&mut self, span: &mut Span, head: &mut RequestHead, counters: &mut Counters) {
         let known = known_method(&head.method);
         let method = known.unwrap_or(OTHER_METHOD);
         span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
@@ -60,18 +61,16 @@ impl Semantics {
         let authority = told.host.or(target.authority).or(host).map(without_userinfo);
         let (server_address, server_port) = self.server(span, scheme, authority, counters);
         let path = target.path.map(|path| self.path(path, counters));
-        let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
-        let full_url = match span.kind {
-            SpanKind::Client => {
-                self.full_url(&target, authority, span.peer, path.as_deref(), query.as_deref())
-            }
+        let query_length = target.query.map_or(0, str::len);
+        let mut full_url = match span.kind {
+            SpanKind::Client => self.full_url(&target, authority, span.peer, path.as_deref()),
             SpanKind::Server => None,
         };
         let (client_address, client_port) = match span.kind {
             SpanKind::Server => match told.client {
-                Some(Client::Known(address, port)) => (Some(address_text(address)), port),
+                Some(Client::Known(address, port)) => (Some(self.addresses.text(address)), port),
                 Some(Client::Hidden) => (None, None),
-                None => (Some(address_text(span.peer.ip())), Some(span.peer.port())),
+                None => (Some(self.addresses.text(span.peer.ip())), Some(span.peer.port())),
             },
             SpanKind::Client => (None, None),
         };
@@ -83,6 +82,12 @@ impl Semantics {
         } else {
             path.map(CompactString::from)
         };
+        let query =
+            (query_length > 0).then(|| self.query(std::mem::take(&mut head.target), query_length, counters));
+        if let (Some(url), Some(query)) = (&mut full_url, &query) {
+            url.push('?');
+            url.push_str(query);
+        }
         span.http = Some(Http {
             method,
             method_original: known
@@ -91,7 +96,7 @@ impl Semantics {
                 .filter(|method| !method.is_empty()),
             path,
             query,
-            full_url,
+            full_url: full_url.map(CompactString::from),
             scheme,
             status: None,
             version: version(head.version_minor),
@@ -124,7 +129,7 @@ impl Semantics {
 
     /// `server.address` and `server.port`: of the URI, else of the connection's own end that serves.
     fn server(
-        &self,
+        &mut self,
         span: &Span,
         scheme: &str,
         authority: Option<&str>,
@@ -142,7 +147,7 @@ impl Semantics {
             SpanKind::Server => span.local,
             SpanKind::Client => Some(span.peer),
         };
-        (address.map(|address| address_text(address.ip())), address.map(|address| address.port()))
+        (address.map(|address| self.addresses.text(address.ip())), address.map(|address| address.port()))
     }
 
     fn path<'a>(&self, path: &'a str, counters: &mut Counters) -> Cow<'a, str> {
@@ -152,19 +157,21 @@ impl Semantics {
         }
     }
 
-    fn query(&self, query: &str, counters: &mut Counters) -> CompactString {
-        redacted(self.redaction.query(query), self.limits.query, counters)
+    /// The query of a target, which is its last part and keeps its memory.
+    fn query(&self, mut target: CompactString, length: usize, counters: &mut Counters) -> CompactString {
+        target.replace_range(..target.len() - length, "");
+        counters.redactions += u64::from(self.redaction.query(&mut target));
+        limited(target, self.limits.query, counters)
     }
 
-    /// `url.full`, put together from parts that are redacted and limited already.
+    /// `url.full` without the query, put together from parts that are redacted and limited already.
     fn full_url(
         &self,
         target: &Target<'_>,
         authority: Option<&str>,
         peer: SocketAddr,
         path: Option<&str>,
-        query: Option<&str>,
-    ) -> Option<CompactString> {
+    ) -> Option<String> {
         if target.form == Form::Authority {
             // CONNECT names a host to tunnel to, no resource.
             return None;
@@ -175,7 +182,7 @@ impl Semantics {
             None => Cow::Owned(peer.to_string()),
         };
         let path = if target.form == Form::Asterisk { "" } else { path.unwrap_or_default() };
-        let mut url = String::with_capacity(64 + path.len() + query.map_or(0, str::len));
+        let mut url = String::with_capacity(64 + path.len() + target.query.map_or(0, str::len));
         url.push_str(target.written_scheme.unwrap_or(HTTP));
         url.push_str("://");
         if userinfo {
@@ -187,11 +194,7 @@ impl Semantics {
             url.push('/');
         }
         url.push_str(path);
-        if let Some(query) = query {
-            url.push('?');
-            url.push_str(query);
-        }
-        Some(url.into())
+        Some(url)
     }
 }
 
@@ -310,7 +313,7 @@ fn absolute(target: &str) -> Option<(&str, &str)> {
 }
 
 fn path_and_query(text: &str) -> (&str, Option<&str>) {
-    match memchr(b'?', text.as_bytes()) {
+    match words::find(text.as_bytes(), b'?') {
         Some(mark) => (&text[..mark], Some(&text[mark + 1..])),
         None => (text, None),
     }
@@ -325,7 +328,10 @@ fn trimmed(text: &str) -> &str {
 }
 
 fn without_userinfo(authority: &str) -> &str {
-    memrchr(b'@', authority.as_bytes()).map_or(authority, |at| &authority[at + 1..])
+    match words::find(authority.as_bytes(), b'@') {
+        Some(_) => authority.rsplit('@').next().unwrap_or_default(),
+        None => authority,
+    }
 }
 
 /// Splits an authority; the brackets of an IPv6 address go.
@@ -333,8 +339,9 @@ fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
     }
-    match memchr(b':', authority.as_bytes()).map(|colon| (&authority[..colon], &authority[colon + 1..])) {
-        Some((host, port)) if !port.as_bytes().contains(&b':') => (host, port.parse().ok()),
+    let colon = words::find(authority.as_bytes(), b':');
+    match colon.map(|colon| (&authority[..colon], &authority[colon + 1..])) {
+        Some((host, port)) if words::find(port.as_bytes(), b':').is_none() => (host, port.parse().ok()),
         _ => (authority, None),
     }
 }

@@ -11,6 +11,7 @@ fn semantics() -> Semantics {
         redaction: Redaction::default(),
         forwarded: Forwarded::default(),
         shown: vec!["x-request-id".to_owned()],
+        addresses: AddressTexts::default(),
     }
 }
 
@@ -215,7 +216,7 @@ proptest::proptest! {
     #[test]
     fn addresses_read_as_usual(four in proptest::prelude::any::<[u8; 4]>(), six in proptest::prelude::any::<[u8; 16]>()) {
         for address in [std::net::IpAddr::from(four), std::net::IpAddr::from(six)] {
-            proptest::prop_assert_eq!(address_text(address), address.to_string());
+            proptest::prop_assert_eq!(crate::address::address_text(address), address.to_string());
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     exchange::Flags,
     kept::Kept,
     line::Role,
-    lines::LineEnds,
+    lines::Lines,
     reader::{Lost, State},
     session::{Answered, Context, Session, Step},
 };
@@ -87,10 +87,10 @@ impl Session {
     /// Makes the message of an incomplete head; returns the body that it surely announces.
     fn emit_cut_head(&mut self, direction: Direction, head: &[u8], cx: &mut Context<'_>) -> Option<Body> {
         if self.role(direction) == Role::Request {
-            let framing = self.emit_request_head(direction, head, &LineEnds::none(), None, cx);
+            let framing = self.emit_request_head(direction, head, &Lines::none(), None, cx);
             return if framing.is_stated() { framing.request_body() } else { None };
         }
-        let (framing, upgraded) = self.emit_response_head(direction, head, &LineEnds::none(), None, cx);
+        let (framing, upgraded) = self.emit_response_head(direction, head, &Lines::none(), None, cx);
         if upgraded {
             let at = self.reader(direction).origin.at;
             self.upgrade(direction, at, cx);

@@ -1,9 +1,12 @@
 //! The fields of a head, one after the other: where the name and the value of each lie. Lenient, and the same for whole and
 //! for cut heads, so that the same bytes mean the same however they came.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
-use super::{lines::LineEnds, words};
+use super::lines::Lines;
+use crate::words;
 
 /// Where a value lies in its head, without the white space around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,56 +23,56 @@ impl Value {
     }
 }
 
-/// Tells of the complete fields behind the first line of `head` whose lines are `wanted`. Line ends that `lines` does not have
-/// are looked for. Names are not validated: one that equals a known name is valid.
+/// Tells of the complete fields behind the first line of `head` whose lines are `wanted`. Lines that `lines` does not have are
+/// looked for. Names are not validated: one that equals a known name is valid.
 #[inline]
 pub(super) fn each<'a>(
     head: &'a [u8],
     first_line: usize,
-    lines: &LineEnds,
+    lines: &Lines,
     wanted: impl Fn(&[u8]) -> bool,
     mut tell: impl FnMut(&'a [u8], Value),
 ) {
-    let mut ends = Ends { head, lines, number: 0 };
+    let mut tell = |line: Range<usize>, folded| {
+        if wanted(&head[line.clone()])
+            && let Some((name, value)) = field(head, line, folded)
+        {
+            tell(name, value);
+        }
+    };
+    match lines.all() {
+        Some(lines) => lines.for_each(|line| tell(line, false)),
+        None => each_line(head, first_line, &mut tell),
+    }
+}
+
+/// Every line, with those that go on with it, one after the other.
+#[inline(never)]
+fn each_line(head: &[u8], first_line: usize, tell: &mut dyn FnMut(Range<usize>, bool)) {
+    let line_end = |start| Some(start + memchr(b'\n', head.get(start..)?)? + 1);
     let mut start = first_line;
-    while let Some(first_end) = ends.next(start) {
+    while let Some(first_end) = line_end(start) {
         let mut end = first_end;
         while matches!(head.get(end), Some(b' ' | b'\t')) {
-            let Some(next) = ends.next(end) else { return };
+            let Some(next) = line_end(end) else { return };
             end = next;
         }
-        let line = start..end;
+        tell(start..end, end != first_end);
         start = end;
-        if !wanted(&head[line.clone()]) {
-            continue;
-        }
-        let Some(colon) = colon(head, line.start, end) else { continue };
-        // Old peers put spaces before the colon.
-        let name = &head[line.start..trim_end(head, line.start, colon)];
-        let value_start = trim_start(head, colon + 1, end);
-        let value_end = trim_end(head, value_start, end);
-        tell(name, Value { start: value_start, end: value_end, folded: end != first_end });
     }
 }
 
-/// The ends of the lines, one after the other.
-struct Ends<'a> {
-    head: &'a [u8],
-    lines: &'a LineEnds,
-    /// Of the next line.
-    number: usize,
-}
-
-impl Ends<'_> {
-    /// The end of the line that begins at `start`.
-    fn next(&mut self, start: usize) -> Option<usize> {
-        let kept = self.lines.get(self.number);
-        self.number += 1;
-        if kept.is_some() || self.lines.is_all() {
-            return kept;
-        }
-        memchr(b'\n', self.head.get(start..)?).map(|count| start + count + 1)
-    }
+/// The name and where the value lies. `None`: the line has no colon.
+#[inline(always)]
+fn field(head: &[u8], line: Range<usize>, folded: bool) -> Option<(&[u8], Value)> {
+    let Range { start, end } = line;
+    let colon = colon(head, start, end)?;
+    // Old peers put spaces before the colon.
+    let name = &head[start..trim_end(head, start, colon)];
+    let end = if head[..end].ends_with(b"\r\n") { end - 2 } else { end - 1 };
+    let value_start = trim_start(head, colon + 1, end);
+    let value_end = trim_end(head, value_start, end);
+    Some((name, Value { start: value_start, end: value_end, folded }))
 }
 
 /// The first colon of the line; nearly every name that matters has fewer than 16 bytes.

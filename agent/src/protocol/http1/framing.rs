@@ -115,7 +115,7 @@ mod tests {
         super::{
             head,
             line::{FirstLine, Role},
-            lines::LineEnds,
+            lines::Lines,
         },
         *,
     };
@@ -123,7 +123,7 @@ mod tests {
     fn read(head: &[u8]) -> Framing {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
-        head::response(head, &line, &LineEnds::none())
+        head::response(head, &line, &Lines::none())
     }
 
     #[test]

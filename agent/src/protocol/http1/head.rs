@@ -11,17 +11,16 @@ use super::{
     fields::{self, Value},
     framing::Framing,
     line::{FirstLine, Recognised, Role, begins_with_known_method},
-    lines::LineEnds,
+    lines::Lines,
     name::Name,
 };
 use crate::protocol::{Interest, MOST_FIELDS, RequestHead};
 
-/// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: their ends, as far as known;
-/// `size`: its length, if it is whole. What it says of the body goes into `framing`.
+/// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: those that may matter, if known; `size`: its length, if it is whole. What it says of the body goes into `framing`.
 pub(super) fn request(
     head: &[u8],
     line: &FirstLine,
-    lines: &LineEnds,
+    lines: &Lines,
     size: Option<u64>,
     interest: &Interest,
     framing: &mut Framing,
@@ -48,7 +47,7 @@ pub(super) fn request(
     });
     let texts = Texts::new(head, kept.end.max(target.end));
     RequestHead {
-        method: texts.part(method),
+        method: texts.method(method),
         target: texts.part(target),
         version_minor: line.request.minor,
         host: kept.host.map(|value| texts.value(value)),
@@ -70,14 +69,22 @@ pub(super) fn whole_request(bytes: &[u8]) -> Option<(FirstLine, usize)> {
     if !begins_with_known_method(bytes) || line.advance(bytes) != Recognised::Request {
         return None;
     }
-    let mut lines = LineEnds::none();
-    let size = lines.find(bytes, line.length())?;
+    let mut lines = Lines::none();
+    let size = lines.find(bytes, line.length(), Name::letters(false))?;
     let framing = response(&bytes[..size], &line, &lines);
     (framing.request_body() == Some(Body::EMPTY) && !framing.upgrade).then_some((line, size))
 }
 
+/// The first letters of the lines that matter in a head.
+pub(super) const fn letters(role: Role, interest: &Interest) -> u32 {
+    match role {
+        Role::Request => Name::letters(interest.content) | interest.letters(),
+        Role::Response | Role::Unknown => Name::letters(false),
+    }
+}
+
 /// Reads the fields of a response's head that frame its body.
-pub(super) fn response(head: &[u8], line: &FirstLine, lines: &LineEnds) -> Framing {
+pub(super) fn response(head: &[u8], line: &FirstLine, lines: &Lines) -> Framing {
     let mut framing = Framing::default();
     let wanted = |line: &[u8]| Name::may_begin(line, false);
     fields::each(head, line.length(), lines, wanted, |name, value| {
@@ -152,6 +159,15 @@ impl<'a> Texts<'a> {
         }
     }
 
+    /// Nearly all requests have one of two methods.
+    fn method(&self, method: Range<usize>) -> CompactString {
+        match &self.head[method.clone()] {
+            b"GET" => const { CompactString::const_new("GET") },
+            b"POST" => const { CompactString::const_new("POST") },
+            _ => self.part(method),
+        }
+    }
+
     fn value(&self, value: Value) -> CompactString {
         let text = self.part(value.start..value.end);
         if value.folded { unfolded(text) } else { text }
@@ -209,7 +225,7 @@ mod tests {
         line.advance(head);
         let mut framing = Framing::default();
         let size = Some(head.len() as u64);
-        let request = request(head, &line, &LineEnds::none(), size, &Interest::default(), &mut framing);
+        let request = request(head, &line, &Lines::none(), size, &Interest::default(), &mut framing);
         (request, framing)
     }
 
@@ -217,7 +233,7 @@ mod tests {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
         let size = Some(head.len() as u64);
-        request(head, &line, &LineEnds::none(), size, interest, &mut Framing::default())
+        request(head, &line, &Lines::none(), size, interest, &mut Framing::default())
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     framing::Framing,
     head,
     line::{FirstLine, Role},
-    lines::LineEnds,
+    lines::Lines,
     reader::empty_lines,
     session::{Context, Session},
 };
@@ -127,7 +127,7 @@ impl Session {
         let Kept { head, line, .. } = &kept;
         let size = kept.whole.then_some(head.len() as u64);
         let mut framing = Framing::default();
-        let request = head::request(head, line, &LineEnds::none(), size, &cx.out.interest, &mut framing);
+        let request = head::request(head, line, &Lines::none(), size, &cx.out.interest, &mut framing);
         cx.out.counters.heads_incomplete += u64::from(!kept.whole);
         let exchange = self.pairing.get(Some(ordinal))?;
         exchange.head_told(&head[line.request.method_in(head)], &framing);

@@ -6,7 +6,7 @@ use super::{
     framing::Framing,
     head,
     line::{FirstLine, Recognised, Role},
-    lines::LineEnds,
+    lines::Lines,
     loose::{self, Loose},
     reader::{Lost, State, is_interim, proven},
     session::{Answered, Context, Session, Step},
@@ -120,9 +120,10 @@ impl Session {
                 }
             }
         }
-        let mut lines = LineEnds::none();
+        let mut lines = Lines::none();
+        let letters = head::letters(self.role(direction), &cx.out.interest);
         let reader = self.reader(direction);
-        let Some(end) = reader.head_end(view, &mut lines) else {
+        let Some(end) = reader.head_end(view, &mut lines, letters) else {
             reader.parse(call, view.len() - before);
             return Step::Next;
         };
@@ -251,7 +252,7 @@ impl Session {
         &mut self,
         direction: Direction,
         head: &[u8],
-        lines: &LineEnds,
+        lines: &Lines,
         at: Timestamp,
         cx: &mut Context<'_>,
     ) -> Step {
@@ -283,7 +284,7 @@ impl Session {
         &mut self,
         direction: Direction,
         head: &[u8],
-        lines: &LineEnds,
+        lines: &Lines,
         size: Option<u64>,
         cx: &mut Context<'_>,
     ) -> Framing {
@@ -308,7 +309,7 @@ impl Session {
         &mut self,
         direction: Direction,
         head: &[u8],
-        lines: &LineEnds,
+        lines: &Lines,
         size: Option<u64>,
         cx: &mut Context<'_>,
     ) -> (Framing, bool) {

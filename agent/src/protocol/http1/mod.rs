@@ -25,7 +25,7 @@ mod pairing;
 mod reader;
 mod resync;
 mod session;
-mod words;
 
+pub(super) use name::first_letter;
 pub(super) use reader::opening;
 pub(crate) use session::{Context, Fed, Session};

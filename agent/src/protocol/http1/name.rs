@@ -51,17 +51,35 @@ impl Name {
         })
     }
 
+    /// The first letters of fields that matter. `content`: those of [`Content`](crate::protocol::Content) do, too.
+    pub(super) const fn letters(content: bool) -> u32 {
+        const FIRST: u32 = all_letters(b"cehtu");
+        const OF_CONTENT: u32 = all_letters(b"airx");
+        if content { FIRST | OF_CONTENT } else { FIRST }
+    }
+
     /// Most fields are not ours: their first letters say so, and of those with `c` (Connection, Content-Type, Cookie …) the
-    /// ninth, which is an `l` only in Content-Length. `content`: those of [`Content`](crate::protocol::Content) are, too.
+    /// ninth, which is an `l` only in Content-Length.
     #[inline]
     pub(super) fn may_begin(line: &[u8], content: bool) -> bool {
-        match line.first().copied().unwrap_or_default() | 0x20 {
-            b'c' => content || line.get(8).is_some_and(|letter| letter | 0x20 == b'l'),
-            b'e' | b'h' | b't' | b'u' => true,
-            b'a' | b'i' | b'r' | b'x' => content,
-            _ => false,
-        }
+        let first = line.first().copied().unwrap_or_default();
+        first_letter(first) & Self::letters(content) != 0
+            && (content || first | 0x20 != b'c' || line.get(8).is_some_and(|letter| letter | 0x20 == b'l'))
     }
+}
+
+/// The bit of a first letter in a set of them, the same for both cases (and for some bytes that are no letters).
+pub(in crate::protocol) const fn first_letter(letter: u8) -> u32 {
+    1 << (letter & 0x1f)
+}
+
+const fn all_letters(letters: &[u8]) -> u32 {
+    let (mut all, mut index) = (0, 0);
+    while index < letters.len() {
+        all |= first_letter(letters[index]);
+        index += 1;
+    }
+    all
 }
 
 /// Whether `name` is this one, which is in lower case, in any case. As words: the last one may overlap the one before.

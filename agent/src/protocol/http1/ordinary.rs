@@ -3,10 +3,8 @@
 
 use memchr::memchr;
 
-use super::{
-    line::{RequestLine, StatusLine},
-    words::{self, word},
-};
+use super::line::{RequestLine, StatusLine};
+use crate::words::{self, word};
 
 const METHODS: [Start; 7] = [
     Start::of(b"GET "),
@@ -67,8 +65,11 @@ pub(super) fn status(head: &[u8]) -> Option<StatusLine> {
     }
     let digit = |byte: &u8| u16::from(*byte - b'0');
     let status = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
-    let reason = memchr(b'\n', rest)?;
-    Some(StatusLine::whole(minor, status, head.len() - rest.len() + reason + 1))
+    let start = head.len() - rest.len();
+    // A reason is a word or two.
+    let feed = words::first(head, start, 3, |word| words::equal(word, b'\n'));
+    let feed = feed.or_else(|| memchr(b'\n', rest).map(|count| start + count))?;
+    Some(StatusLine::whole(minor, status, feed + 1))
 }
 
 fn version(word: u64) -> Option<u8> {

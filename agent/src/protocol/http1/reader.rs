@@ -3,7 +3,7 @@
 use super::{
     body::{BlankLine, Body},
     line::{FirstLine, Recognised, Role, begins_with_known_method},
-    lines::LineEnds,
+    lines::Lines,
 };
 use crate::{
     event::{Opening, Thread, Timestamp},
@@ -140,15 +140,15 @@ impl Reader {
         };
     }
 
-    /// Where the head ends in `view`, which is the head so far. What was searched before is not searched again; `lines` has the
-    /// line ends of fields that came in one piece.
-    pub(super) fn head_end(&mut self, view: &[u8], lines: &mut LineEnds) -> Option<usize> {
+    /// Where the head ends in `view`, which is the head so far. What was searched before is not searched again; `lines` gets
+    /// those that begin with one of `letters`, where all came in one piece.
+    pub(super) fn head_end(&mut self, view: &[u8], lines: &mut Lines, letters: u32) -> Option<usize> {
         if self.searched == self.line.length()
-            && let Some(end) = lines.find(view, self.searched)
+            && let Some(end) = lines.find(view, self.searched, letters)
         {
             return Some(end);
         }
-        *lines = LineEnds::none();
+        *lines = Lines::none();
         if let Some(count) = self.blank.find(&view[self.searched..]) {
             return Some(self.searched + count);
         }

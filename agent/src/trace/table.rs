@@ -1,0 +1,117 @@
+//! A map whose values lie in slots, and that knows which of them was asked for last: most look-ups are for the same key as the one
+//! before, and need no hash.
+
+use std::{cell::Cell, hash::Hash};
+
+use rustc_hash::FxHashMap;
+
+#[derive(Debug)]
+pub(super) struct Table<K, V> {
+    places: FxHashMap<K, usize>,
+    slots: Vec<Option<(K, V)>>,
+    /// Slots that are empty.
+    free: Vec<usize>,
+    /// The slot that was asked for last.
+    last: Cell<usize>,
+}
+
+impl<K: Copy + Eq + Hash, V> Table<K, V> {
+    pub(super) fn new() -> Self {
+        Self { places: FxHashMap::default(), slots: Vec::new(), free: Vec::new(), last: Cell::new(0) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, key: K) -> Option<&V> {
+        if let Some(Some((last, value))) = self.slots.get(self.last.get())
+            && *last == key
+        {
+            return Some(value);
+        }
+        let place = self.search(key)?;
+        self.slots[place].as_ref().map(|(_, value)| value)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        let last = self.last.get();
+        let place = match self.slots.get(last) {
+            Some(Some((last_key, _))) if *last_key == key => last,
+            _ => self.search(key)?,
+        };
+        self.slots[place].as_mut().map(|(_, value)| value)
+    }
+
+    #[inline(never)]
+    fn search(&self, key: K) -> Option<usize> {
+        let place = *self.places.get(&key)?;
+        self.last.set(place);
+        Some(place)
+    }
+
+    /// Gives back the value that was there before.
+    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if let Some(known) = self.get_mut(key) {
+            return Some(std::mem::replace(known, value));
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.places.insert(key, place);
+        self.slots[place] = Some((key, value));
+        None
+    }
+
+    pub(super) fn remove(&mut self, key: K) -> Option<V> {
+        let place = self.places.remove(&key)?;
+        self.free.push(place);
+        self.slots[place].take().map(|(_, value)| value)
+    }
+
+    /// All of them, in no order that means anything.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.slots.iter().flatten().map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn holds_what_a_map_holds(steps in prop::collection::vec((0..4_u8, 0..6_u32), 0..60)) {
+            let (mut table, mut map) = (Table::new(), FxHashMap::default());
+            for (number, (kind, key)) in steps.into_iter().enumerate() {
+                match kind {
+                    0 => prop_assert_eq!(table.insert(key, number), map.insert(key, number)),
+                    1 => prop_assert_eq!(table.remove(key), map.remove(&key)),
+                    2 => prop_assert_eq!(table.get(key), map.get(&key)),
+                    _ => prop_assert_eq!(table.get_mut(key), map.get_mut(&key)),
+                }
+                prop_assert_eq!(table.len(), map.len());
+                let (mut values, mut expected): (Vec<_>, Vec<_>) =
+                    (table.values().copied().collect(), map.values().copied().collect());
+                values.sort_unstable();
+                expected.sort_unstable();
+                prop_assert_eq!(values, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let mut table = Table::new();
+        for key in 0..100 {
+            table.insert(key, key);
+            table.remove(key);
+        }
+        assert_eq!(table.slots.len(), 1);
+    }
+}
