@@ -157,6 +157,9 @@ pub struct Tunables {
     pub agent_pid: u32,
     /// Most bytes copied from the start of a call.
     pub capture_bytes: u32,
+    /// A longer head is not captured to its end.
+    pub head_bytes: u32,
+    pub padding: u32,
     /// 1 when the helper bpf_task_pt_regs exists (5.15); else the registers are found from `task->stack`.
     pub has_task_pt_regs: u32,
     /// Size of a kernel stack (16 KiB on x86-64).
@@ -185,6 +188,8 @@ impl Tunables {
     pub const ZERO: Self = Self {
         agent_pid: 0,
         capture_bytes: 0,
+        head_bytes: 0,
+        padding: 0,
         has_task_pt_regs: 0,
         stack_size: 0,
         recvmsg_flags_slot: 0,
@@ -199,7 +204,7 @@ impl Tunables {
     };
 }
 
-const _: () = assert!(size_of::<Tunables>() == 40 + 12 * CGROUP_RULES + 4 * PORT_RULES);
+const _: () = assert!(size_of::<Tunables>() == 48 + 12 * CGROUP_RULES + 4 * PORT_RULES);
 
 #[cfg(feature = "user")]
 impl Offsets {

@@ -29,6 +29,8 @@ pub mod conn_flags {
     pub const WHOLE_OUT: u32 = 64;
     /// The program let go of it, and that was reported.
     pub const LOCAL_CLOSED: u32 = 256;
+    /// Out: the last call has ended inside a head. In: the bit after it.
+    pub const HEAD_OUT: u32 = 4096;
     /// Its end was told before its program closed it: what is left to tell is who does.
     pub const ENDED: u32 = 2048;
     /// Bytes of it passed by TCP, and that was reported: positions are counted by calls.
@@ -155,6 +157,9 @@ pub struct Connection {
     pub skipped: [u64; 2],
     /// On an opaque connection: the last input that its last write had.
     pub carried: LastInput,
+    /// Inside a head: its last four bytes so far, and how many it has had.
+    pub head_end: [u32; 2],
+    pub head_bytes: [u32; 2],
     pub flags: u32,
     /// errno at the close.
     pub errno: u16,
@@ -162,7 +167,7 @@ pub struct Connection {
     pub told: u16,
 }
 
-const _: () = assert!(size_of::<Connection>() == 88);
+const _: () = assert!(size_of::<Connection>() == 104);
 
 /// What user space asks for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

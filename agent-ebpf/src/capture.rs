@@ -10,6 +10,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
     context::Syscall,
+    heads::Scan,
     maps::{SCRATCH, tunable},
     pieces::Pieces,
     socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, withheld},
@@ -27,7 +28,9 @@ pub struct Scratch {
     pub payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
     pub vector: [[u64; 2]; IOVECS],
     walk: Walk,
-    source: Source,
+    /// Of the call that is captured.
+    pub source: Source,
+    pub scan: Scan,
     pub pieces: Pieces,
     /// First sight of a connection: too much for the stack.
     pub opened: Opened,
@@ -70,6 +73,11 @@ impl Captured {
             tail: (packed >> 16) as u32 & 0xff,
             withheld: (packed >> 24) as u8,
         }
+    }
+
+    #[inline(always)]
+    fn packed(self) -> u64 {
+        u64::from(self.head & 0xffff) | u64::from(self.tail & 0xff) << 16 | u64::from(self.withheld) << 24
     }
 
     #[inline(always)]
@@ -122,25 +130,35 @@ pub fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
 pub fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     unsafe { write_volatile(&raw mut (*scratch).source, *source) };
-    Captured::unpacked(capture_call(slot, length))
+    Captured::unpacked(if source.vector {
+        capture_vector(slot, length)
+    } else {
+        capture_buffer(slot, length)
+    })
 }
 
 /// As a global function (`no_mangle`, numbers only), which the verifier looks at once by itself and not once more for each
 /// way that leads here.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn capture_call(slot: u32, length: u32) -> u64 {
+pub extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(withheld::FAULT) << 24 };
     // SAFETY: as above.
-    let source = unsafe { read_volatile(&raw const (*scratch).source) };
-    let captured = if source.vector {
-        copy_vector(scratch, slot, source.address, source.count, length)
-    } else {
-        copy_buffer(scratch, source.address, length)
+    let address = unsafe { read_volatile(&raw const (*scratch).source.address) };
+    copy_buffer(scratch, address, length).packed()
+}
+
+/// The same of iovecs. Another function, since the stacks of functions that call each other add up.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(withheld::FAULT) << 24 };
+    // SAFETY: as above.
+    let (address, count) = unsafe {
+        let source = &raw const (*scratch).source;
+        (read_volatile(&raw const (*source).address), read_volatile(&raw const (*source).count))
     };
-    u64::from(captured.head & 0xffff)
-        | u64::from(captured.tail & 0xff) << 16
-        | u64::from(captured.withheld) << 24
+    copy_vector(scratch, slot, address, count, length).packed()
 }
 
 /// Finds the buffer by the system call's convention (arch/x86/entry/syscalls/syscall_64.tbl).
@@ -324,37 +342,50 @@ pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
 pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     let at = bounded::<{ IOVECS as u32 - 1 }>(index) as usize;
+    // Word by word: what is copied at once is kept on the stack.
     // SAFETY: the per-CPU scratch of this direction; at < IOVECS.
-    let (walk, [base, room]) = unsafe {
-        (&raw mut (*scratch).walk, read_volatile((&raw const (*scratch).vector).cast::<[u64; 2]>().add(at)))
+    let (walk, base, room) = unsafe {
+        let entry = (&raw const (*scratch).vector).cast::<u64>().add(at * 2);
+        (&raw mut (*scratch).walk, read_volatile(entry), read_volatile(entry.add(1)))
     };
     // SAFETY: as above.
-    let mut now = unsafe { read_volatile(walk) };
-    let left = now.length - now.walked;
+    let (length, want, tail_from) = unsafe {
+        (
+            read_volatile(&raw const (*walk).length),
+            read_volatile(&raw const (*walk).want),
+            read_volatile(&raw const (*walk).tail_from),
+        )
+    };
+    // SAFETY: as above.
+    let (walked, head) =
+        unsafe { (read_volatile(&raw const (*walk).walked), read_volatile(&raw const (*walk).head)) };
+    let left = length - walked;
     let piece = if room > u64::from(left) { left } else { room as u32 };
-    if now.head < now.want {
-        let missing = now.want - now.head;
+    if head < want {
+        let missing = want - head;
         let take = if piece > missing { missing } else { piece };
-        if take != 0 && !copy(scratch, now.head, base, take) {
-            now.fault = 1;
+        if take != 0 && !copy(scratch, head, base, take) {
             // SAFETY: as above.
-            unsafe { write_volatile(walk, now) };
+            unsafe { write_volatile(&raw mut (*walk).fault, 1) };
             return 0;
         }
-        now.head += take;
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*walk).head, head + take) };
     }
-    let end = now.walked + piece;
-    if end > now.tail_from && now.tail_from < now.length {
-        let skip = if now.tail_from > now.walked { now.tail_from - now.walked } else { 0 };
+    let end = walked + piece;
+    if end > tail_from && tail_from < length {
+        let skip = if tail_from > walked { tail_from - walked } else { 0 };
         let take = bounded::<TAIL>(piece - skip);
-        if copy(scratch, now.want + bounded::<TAIL>(now.tail), base + u64::from(skip), take) {
-            now.tail += take;
+        // SAFETY: as above.
+        let tail = unsafe { read_volatile(&raw const (*walk).tail) };
+        if copy(scratch, want + bounded::<TAIL>(tail), base + u64::from(skip), take) {
+            // SAFETY: as above.
+            unsafe { write_volatile(&raw mut (*walk).tail, tail + take) };
         }
     }
-    now.walked = end;
     // SAFETY: as above.
-    unsafe { write_volatile(walk, now) };
-    u32::from(end < now.length)
+    unsafe { write_volatile(&raw mut (*walk).walked, end) };
+    u32::from(end < length)
 }
 
 /// Offset within the call where its captured tail begins; `length` when the head is everything.

@@ -1,85 +1,85 @@
-//! Is a long call framed by chunks (RFC 9112, section 7.1)? Then what lies between its first and its last bytes is needed too:
-//! each chunk's size. Looked at only for calls longer than what is captured of one, so short messages pay nothing.
+//! How is a call captured of which more is needed than its first and its last bytes? One that is framed by chunks (RFC 9112,
+//! section 7.1) for each chunk's size, one with a long head for the head (`heads`).
 
-use agent_common::{Connection, conn_flags};
+use agent_common::conn_flags;
 
-use crate::{capture::Scratch, maps::SCRATCH};
+use crate::{
+    heads::{self, begins_message, byte, capture},
+    maps::{CONNECTIONS, SCRATCH},
+};
 
-/// Bytes of a head in which the coding is looked for.
-const LOOK: usize = 1024;
-
-/// "chunked" and the end of a head, as the low bytes of a word.
-const CHUNKED: u64 = u64::from_be_bytes(*b"\0chunked");
-const CHUNKED_MASK: u64 = 0x00ff_ffff_ffff_ffff;
-const HEAD_END: u64 = u32::from_be_bytes(*b"\r\n\r\n") as u64;
+/// Not known before its head is looked at.
+const LOOK: u32 = u32::MAX;
 
 /// Digits of a chunk's size.
 const DIGITS: usize = 8;
 
-/// Whether the call is to be captured whole; remembered for the direction. A head decides by its words, a call that begins
-/// with a chunk's size is one, and user space may have said so (`asked`).
+/// How a call of `length` bytes is captured (`heads::capture`), the first `size` of which are in the scratch. `asked`: user space's
+/// word on which directions are framed by chunks. Three global functions after each other, since the stacks of functions that
+/// call each other add up.
 #[inline(always)]
-pub fn is_chunked(
-    scratch: *mut Scratch,
-    head: u32,
-    state: *mut Connection,
-    direction: usize,
-    asked: u64,
-) -> bool {
-    let bit = conn_flags::WHOLE_OUT << direction;
-    // SAFETY: the per-CPU scratch of this direction.
-    let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>() };
-    let first = byte(payload, 0);
-    let begins_message = (first == b'H' && byte(payload, 4) == b'/') || first == b'P';
-    if begins_message {
-        let chunked = says_chunked(direction as u32, head) != 0;
-        // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-        unsafe { (*state).flags = if chunked { (*state).flags | bit } else { (*state).flags & !bit } };
-        return chunked;
+pub fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
+    let left = length - size;
+    let known = of_no_head(slot, left, asked as u32, cookie);
+    if known != LOOK {
+        return known;
     }
-    // SAFETY: as above.
+    let how = heads::look(slot, size, left);
+    remember(slot, cookie, length, left, how)
+}
+
+/// How a call is captured that does not begin with a head's bytes; [`LOOK`]: it does.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn of_no_head(slot: u32, left: u32, asked: u32, cookie: u64) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
+    let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return capture::ENDS };
+    let direction = (slot & 1) as usize;
+    // SAFETY: only the address is taken.
+    let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>() };
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     let flags = unsafe { (*state).flags };
+    let open = flags & conn_flags::HEAD_OUT << direction != 0;
+    if open || begins_message(payload) {
+        heads::begin(scratch, if open { heads::last_bytes(state, direction) } else { 0 });
+        return LOOK;
+    }
+    if left == 0 {
+        return capture::ENDS;
+    }
+    let bit = conn_flags::WHOLE_OUT << direction;
     if flags & bit != 0 || asked >> direction & 1 != 0 {
-        return true;
+        return capture::CHUNKS;
     }
     if !begins_chunk(payload) {
-        return false;
+        return capture::ENDS;
     }
     // SAFETY: as above.
     unsafe { (*state).flags = flags | bit };
-    true
+    capture::CHUNKS
 }
 
-#[inline(always)]
-fn byte(payload: *const u8, at: usize) -> u8 {
-    // SAFETY: every caller keeps `at` below LOOK, which is below the payload's size; the call is longer than that.
-    unsafe { core::ptr::read_volatile(payload.add(at)) }
-}
-
-/// Whether the head that begins the captured bytes names the coding. A global function (`no_mangle`, numbers only): the
-/// verifier looks at it once by itself, and not once more for each of the hundred ways that lead here.
+/// A head's bytes were looked at: remembers whether what follows it is framed by chunks, and whether it goes on in the next call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn says_chunked(slot: u32, head: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr(slot) else { return 0 };
-    // SAFETY: only the address is taken.
-    let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>() };
-    let mut word = 0u64;
-    let mut at = 0usize;
-    while at < LOOK {
-        if at as u32 >= head {
-            return 0;
-        }
-        word = word << 8 | u64::from(byte(payload, at));
-        if word & CHUNKED_MASK == CHUNKED {
-            return 1;
-        }
-        if word & 0xffff_ffff == HEAD_END {
-            return 0;
-        }
-        at += 1;
+pub extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32, how: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
+    let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return capture::ENDS };
+    let direction = (slot & 1) as usize;
+    let bit = conn_flags::WHOLE_OUT << direction;
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
+    let flags = unsafe { (*state).flags };
+    let flags = if how == capture::CHUNKS { flags | bit } else { flags & !bit };
+    // SAFETY: as above.
+    unsafe { (*state).flags = flags };
+    if left != 0 && how == capture::HEAD {
+        // The pieces are looked at from the call's start on.
+        let open = flags & conn_flags::HEAD_OUT << direction != 0;
+        heads::begin(scratch, if open { heads::last_bytes(state, direction) } else { 0 });
+        return how;
     }
-    0
+    heads::note_open(scratch, state, direction, length);
+    if left == 0 { capture::ENDS } else { how }
 }
 
 /// Whether a chunk's size stands here: hexadecimal digits and CR or `;`.

@@ -14,6 +14,7 @@ mod count;
 mod facts;
 mod framing;
 mod go;
+mod heads;
 mod kernel;
 mod maps;
 mod pieces;

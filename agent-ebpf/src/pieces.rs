@@ -1,4 +1,5 @@
-//! A call that is captured whole: one record per piece of a buffer, or per iovec.
+//! A call of which more is captured than its first and its last bytes: one record per piece of a buffer, or per iovec. Of a body
+//! that is framed by chunks the first bytes of each iovec are enough; of a head every byte is a piece's.
 //!
 //! A piece is the work of a global function (`no_mangle`, numbers only), which the verifier looks at once by itself. Inlined
 //! into a loop it cost two seconds of verification at each start.
@@ -8,15 +9,27 @@ use core::ptr::{read_volatile, write_volatile};
 use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer, transfer_flags};
 
 use crate::{
-    capture::{Scratch, Source, bounded, copy},
+    capture::{Scratch, bounded, copy},
     count::add,
-    maps::SCRATCH,
+    heads::{self, capture},
+    maps::{SCRATCH, tunable},
     ring,
     socket::withheld,
 };
 
 /// Most pieces: 128 KiB of a buffer, or every iovec that is looked at.
 const PIECES: u32 = IOVECS as u32;
+
+/// What is to be captured of a call.
+pub struct Plan {
+    pub length: u32,
+    /// Most bytes of one piece that is not a head's.
+    pub most: u32,
+    /// `heads::capture`.
+    pub how: u32,
+    /// Flags of the record with the call's last byte.
+    pub flags: u8,
+}
 
 /// How far a call has been put into the ring.
 #[repr(C)]
@@ -26,14 +39,16 @@ pub struct Pieces {
     /// Iovecs in the scratch; 0: the address is that of a buffer.
     count: u32,
     length: u32,
-    /// Most bytes of one piece.
     most: u32,
     done: u32,
     lost_bytes: u32,
     lost_records: u32,
-    /// Flags of the record with the call's last byte.
     flags: u32,
-    padding: u32,
+    /// `heads::capture`: of what comes.
+    how: u32,
+    /// The next piece's iovec, and the bytes of it that are done.
+    index: u32,
+    within: u32,
 }
 
 /// What did not get into the ring.
@@ -46,27 +61,34 @@ pub struct Lost {
 
 /// Puts the call whose first bytes are in the scratch, piece by piece. The record's position is moved along.
 #[inline(always)]
-pub fn put_all(scratch: *mut Scratch, slot: u32, source: &Source, length: u32, most: u32, flags: u8) -> Lost {
+pub fn put_all(scratch: *mut Scratch, slot: u32, plan: &Plan) -> Lost {
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    let source = unsafe { read_volatile(&raw const (*scratch).source) };
     let used = if source.count > IOVECS as u64 { IOVECS as u32 } else { source.count as u32 };
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     let pieces = unsafe { &raw mut (*scratch).pieces };
     let start = Pieces {
         address: source.address,
         count: if source.vector { used } else { 0 },
-        length,
-        most,
+        length: plan.length,
+        most: plan.most,
         done: 0,
         lost_bytes: 0,
         lost_records: 0,
-        flags: u32::from(flags),
-        padding: 0,
+        flags: u32::from(plan.flags),
+        how: plan.how,
+        index: 0,
+        within: 0,
     };
     // SAFETY: as above.
     unsafe { write_volatile(pieces, start) };
     let mut index = 0;
     while index < PIECES {
-        if put_piece(slot, index) == 0 {
+        if put_piece(slot) == 0 {
             break;
+        }
+        if plan.how == capture::HEAD {
+            look_on(slot);
         }
         index += 1;
     }
@@ -75,36 +97,45 @@ pub fn put_all(scratch: *mut Scratch, slot: u32, source: &Source, length: u32, m
     Lost { records: end.lost_records, bytes: end.lost_bytes, rest: end.length - end.done }
 }
 
-/// Puts piece `index`; 0 when the call is complete.
+/// Puts the next piece; 0 when no other one is needed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn put_piece(slot: u32, index: u32) -> u32 {
+pub extern "C" fn put_piece(slot: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: the per-CPU scratch of this direction.
     let pieces = unsafe { &raw mut (*scratch).pieces };
     // SAFETY: as above.
     let mut now = unsafe { read_volatile(pieces) };
-    if now.done >= now.length {
+    if now.done >= now.length || now.how == capture::ENDS {
         return 0;
     }
     let left = now.length - now.done;
     let (base, room) = if now.count == 0 {
-        (now.address + u64::from(now.done), u64::from(now.most))
+        (now.address + u64::from(now.done), u64::from(left))
     } else {
-        if index >= now.count {
+        if now.index >= now.count {
             return 0;
         }
-        let index = bounded::<{ IOVECS as u32 - 1 }>(index) as usize;
+        let index = bounded::<{ IOVECS as u32 - 1 }>(now.index) as usize;
         // SAFETY: index < IOVECS; the iovecs have been read into the scratch.
         let [base, room] =
             unsafe { read_volatile((&raw const (*scratch).vector).cast::<[u64; 2]>().add(index)) };
-        (base, room)
+        (base + u64::from(now.within), room - u64::from(now.within))
     };
-    let length = if room > u64::from(left) { left } else { room as u32 };
+    let room = if room > u64::from(left) { left } else { room as u32 };
+    let length = piece(&now, room);
+    now.within += length;
+    if length == room {
+        now.index += 1;
+        now.within = 0;
+    }
     if length == 0 {
+        // SAFETY: as above.
+        unsafe { write_volatile(pieces, now) };
         return 1;
     }
-    let head = bounded::<{ CAPTURE_MAX as u32 }>(if length > now.most { now.most } else { length });
+    let most = if now.how == capture::HEAD { CAPTURE_MAX as u32 } else { now.most };
+    let head = bounded::<{ CAPTURE_MAX as u32 }>(if length > most { most } else { length });
     let copied = copy(scratch, 0, base, head);
     let head = if copied { head } else { 0 };
     // SAFETY: as above.
@@ -128,4 +159,33 @@ pub extern "C" fn put_piece(slot: u32, index: u32) -> u32 {
     // SAFETY: as above.
     unsafe { write_volatile(pieces, now) };
     1
+}
+
+/// Bytes of the next piece, of an iovec that has `room` bytes left, or of a buffer: whoever copies only the first bytes of a
+/// piece takes an iovec at once.
+#[inline(always)]
+fn piece(now: &Pieces, room: u32) -> u32 {
+    let most = if now.how == capture::HEAD { CAPTURE_MAX as u32 } else { now.most };
+    let at_once = now.count != 0 && now.how == capture::CHUNKS;
+    if at_once || room < most { room } else { most }
+}
+
+/// The last piece belonged to a head: how the call goes on behind it. Not part of `put_piece`, since the stacks of functions that
+/// call each other add up.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn look_on(slot: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
+    // SAFETY: the per-CPU scratch of this direction.
+    let (pieces, size) = unsafe { (&raw mut (*scratch).pieces, (*scratch).record.head) };
+    // SAFETY: as above.
+    let (left, done, how) = unsafe { ((*pieces).length - (*pieces).done, (*pieces).done, (*pieces).how) };
+    if how != capture::HEAD {
+        return 0;
+    }
+    let next = heads::look(slot, size, left);
+    let too_long = next == capture::HEAD && done >= tunable!(head_bytes);
+    // SAFETY: as above.
+    unsafe { write_volatile(&raw mut (*pieces).how, if too_long { capture::ENDS } else { next }) };
+    0
 }

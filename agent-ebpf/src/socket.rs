@@ -14,7 +14,7 @@ use crate::{
     connection::{self, Traced},
     context::{Caller, distrust, meaningful_input},
     count::add,
-    framing,
+    framing, heads,
     kernel::{self, Sock, Tcp},
     maps::{CONTROLS, SCRATCH, SWITCHES, tunable},
     pieces, ring, selected,
@@ -60,6 +60,9 @@ fn nothing() -> LastInput {
     unsafe { core::arch::asm!("{zero} = 0", zero = out(reg) zero) };
     LastInput { cookie: zero, position: zero }
 }
+
+/// Sizes of buffers are multiples of it.
+const BUFFER: u32 = 512;
 
 /// Slot of `SWITCHES`: something was posted to `CONTROLS`.
 const CONTROLS_POSTED: u32 = 1;
@@ -330,11 +333,25 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
         return put(scratch, event, length, Captured::withheld(source.withheld));
     }
     let captured = capture::copy_call(scratch, &source, direction as u32, length);
-    let long = captured.withheld == 0 && length > captured.head;
-    if long && framing::is_chunked(scratch, captured.head, event.traced.state, direction, event.whole) {
-        return put_whole(scratch, event, &source, length, captured.head);
+    if captured.withheld == 0 && is_looked_at(event, captured.head) {
+        let slot = direction as u32;
+        let how = framing::how(slot, captured.head, length, event.whole, event.traced.cookie);
+        if how != heads::capture::ENDS {
+            return put_whole(scratch, event, captured.head, how);
+        }
     }
     put(scratch, event, length, captured)
+}
+
+/// Whether more than the first bytes of the call may be needed, or it may leave a head open. One that fills a buffer is likely to
+/// be followed by another one.
+#[inline(always)]
+fn is_looked_at(event: &Event, head: u32) -> bool {
+    let length = event.header.length;
+    let direction = usize::from(event.header.direction) & 1;
+    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    let flags = unsafe { (*event.traced.state).flags };
+    length > head || length % BUFFER == 0 || flags & conn_flags::HEAD_OUT << direction != 0
 }
 
 /// Everything of a record that does not depend on what was captured.
@@ -400,18 +417,16 @@ fn lose(event: &Event, bytes: u32, records: u32) {
     selected::lose_records(event.caller.pid, records);
 }
 
-/// A long call whose framing lies between its data: one record per piece, so that no chunk's size is missed. What is
-/// beyond the pieces is truncated.
+/// A long call of which more is needed than its ends: one record per piece. What is beyond the pieces is truncated.
 #[inline(always)]
-fn put_whole(
-    scratch: *mut Scratch,
-    event: &Event,
-    source: &Source,
-    length: u32,
-    most: u32,
-) -> Result<(), Counter> {
-    let direction = usize::from(event.header.direction) & 1;
-    let lost = pieces::put_all(scratch, direction as u32, source, length, most, event.header.flags);
+fn put_whole(scratch: *mut Scratch, event: &Event, most: u32, how: u32) -> Result<(), Counter> {
+    let slot = u32::from(event.header.direction) & 1;
+    let length = event.header.length;
+    let plan = pieces::Plan { length, most, how, flags: event.header.flags };
+    let lost = pieces::put_all(scratch, slot, &plan);
+    if how == heads::capture::HEAD {
+        heads::conclude(slot, event.traced.cookie, length);
+    }
     if lost.records != 0 {
         lose(event, lost.bytes, lost.records);
     }

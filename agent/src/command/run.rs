@@ -132,6 +132,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         ring_bytes: config.capture.ring_bytes,
         nice: config.capture.nice,
         capture_bytes: config.capture.bytes,
+        head_bytes: config.capture.head_bytes,
         connections: config.limits.connections,
         verbose,
         ..kernel::Settings::default()

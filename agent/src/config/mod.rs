@@ -28,6 +28,8 @@ use crate::{
 pub const MAX_FILE: u64 = 1024 * 1024;
 /// Least and most of `capture.bytes`.
 pub const CAPTURE_BYTES: std::ops::RangeInclusive<u64> = 256..=agent_common::CAPTURE_MAX as u64;
+/// Least and most of `capture.head_bytes`: what a parser keeps of a head.
+pub const HEAD_BYTES: std::ops::RangeInclusive<u64> = 4096..=65536;
 /// Least and most of `capture.ring_bytes`, which is a power of two.
 pub const RING_BYTES: std::ops::RangeInclusive<u64> = 4096..=1024 * 1024 * 1024;
 /// Least and most of `capture.nice`.
@@ -84,6 +86,8 @@ pub struct Config {
 pub struct Capture {
     /// Most bytes copied from the start of one call, [`CAPTURE_BYTES`]. Default 4096.
     pub bytes: u32,
+    /// Most bytes of a message's head, which is captured in pieces beyond `bytes`, [`HEAD_BYTES`]. Default 65536.
+    pub head_bytes: u32,
     /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. `None`, the default: by the host's CPUs
     /// and the memory that the agent may use.
     pub ring_bytes: Option<u32>,
@@ -93,7 +97,7 @@ pub struct Capture {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { bytes: 4096, ring_bytes: None, nice: -10 }
+        Self { bytes: 4096, head_bytes: 65536, ring_bytes: None, nice: -10 }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    BUFFERED_BYTES, CAPTURE_BYTES, CONNECTIONS, Capture, Config, Limits, LogLevel, MAX_IDLE, MAX_PARENT_WAIT,
-    MAX_TIMEOUT, NICE, QUEUE_SPANS, RING_BYTES, WAITING_SPANS, endpoint,
+    BUFFERED_BYTES, CAPTURE_BYTES, CONNECTIONS, Capture, Config, HEAD_BYTES, Limits, LogLevel, MAX_IDLE,
+    MAX_PARENT_WAIT, MAX_TIMEOUT, NICE, QUEUE_SPANS, RING_BYTES, WAITING_SPANS, endpoint,
     error::Problem,
     quantity,
     yaml::{Entry, Fields, Node},
@@ -238,10 +238,13 @@ fn metrics(section: Entry<'_>) -> Result<SocketAddr, Problem> {
 }
 
 fn capture(section: Entry<'_>) -> Result<Capture, Problem> {
-    let fields = section.fields(&["bytes", "ring_bytes", "nice"])?;
+    let fields = section.fields(&["bytes", "head_bytes", "ring_bytes", "nice"])?;
     let default = Capture::default();
     Ok(Capture {
         bytes: fields.read("bytes", |entry| narrow(entry, CAPTURE_BYTES))?.unwrap_or(default.bytes),
+        head_bytes: fields
+            .read("head_bytes", |entry| narrow(entry, HEAD_BYTES))?
+            .unwrap_or(default.head_bytes),
         ring_bytes: fields.read("ring_bytes", ring_bytes)?.unwrap_or(default.ring_bytes),
         nice: fields.read("nice", nice)?.unwrap_or(default.nice),
     })

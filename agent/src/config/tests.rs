@@ -83,7 +83,7 @@ export:
     client_certificate: /client.pem
     client_key: /client.key
   console: { format: json, color: false }
-capture: { bytes: 256, ring_bytes: 1MiB, nice: 0 }
+capture: { bytes: 256, head_bytes: 8192, ring_bytes: 1MiB, nice: 0 }
 limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
 causality: { start: false, task: false, across_threads: true, goroutine: false }
 instrumented: join
@@ -106,7 +106,7 @@ log: debug
         (console.format, console.color, console.queue_entries),
         (ConsoleFormat::Json, Some(false), 40)
     );
-    assert_eq!(config.capture, Capture { bytes: 256, ring_bytes: Some(1 << 20), nice: 0 });
+    assert_eq!(config.capture, Capture { bytes: 256, head_bytes: 8192, ring_bytes: Some(1 << 20), nice: 0 });
     assert_eq!(
         config.limits,
         Limits {

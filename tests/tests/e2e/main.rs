@@ -9,6 +9,7 @@ mod ends;
 mod flows;
 mod goroutines;
 mod harm;
+mod heads;
 mod matrix;
 mod messages;
 mod operators;

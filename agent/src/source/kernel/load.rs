@@ -46,6 +46,8 @@ pub struct Settings {
     pub nice: i32,
     /// Most bytes copied from the start of a call, at most 4096.
     pub capture_bytes: u32,
+    /// Heads of messages are captured up to so many bytes, in pieces.
+    pub head_bytes: u32,
     /// Most connections traced at a time.
     pub connections: u32,
     /// Some rule selects by port.
@@ -71,6 +73,7 @@ impl Default for Settings {
             ring_bytes: None,
             nice: -10,
             capture_bytes: 4096,
+            head_bytes: 64 << 10,
             connections: 65_536,
             report_listen: false,
             excludes_listeners: false,

@@ -82,6 +82,8 @@ fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
     let mut tunables = Tunables {
         agent_pid: process::id(),
         capture_bytes: settings.capture_bytes.min(CAPTURE_MAX as u32),
+        head_bytes: settings.head_bytes,
+        padding: 0,
         has_task_pt_regs: u32::from(helpers.iter().all(|helper| btf.parameters(helper).is_some())),
         stack_size: STACK_SIZE,
         recvmsg_flags_slot,

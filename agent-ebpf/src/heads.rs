@@ -1,0 +1,304 @@
+//! Does a head go on behind the bytes that were copied? Then the call is put into the ring in pieces, until the head ends.
+//!
+//! Looked at only for calls that are longer than what is copied of one, that fill a buffer (a multiple of 512 bytes), or that
+//! go on with a head which an earlier one began. A mistake makes a piece too many or too few, and never a wrong word: user space
+//! reads what was captured by the rules of RFC 9112, and what was not as truncated.
+//!
+//! The state stands in the scratch, whose values the verifier does not know, so that it need not tell the ways through a head
+//! apart; each step is a global function (`no_mangle`, numbers only), which it looks at once.
+
+use core::ptr::{read_volatile, write_volatile};
+
+use agent_common::{CAPTURE_MAX, Connection, conn_flags};
+
+use crate::{
+    capture::{Scratch, bounded},
+    maps::{CONNECTIONS, SCRATCH, tunable},
+};
+
+/// Bytes that one step looks at, and steps for what is copied at once: 32 for the bytes, and two for each message that begins.
+const STEP: usize = 128;
+const STEPS: u32 = 64;
+/// Digits of a length.
+const DIGITS: usize = 10;
+
+/// What a head says, as the low bytes of a word in lower case.
+const CHUNKED: u64 = u64::from_be_bytes(*b"\0chunked");
+const CHUNKED_MASK: u64 = 0x00ff_ffff_ffff_ffff;
+const LENGTH: u64 = u64::from_be_bytes(*b"-length:");
+/// Makes ASCII letters small; `-` and `:` stay.
+const LOWER: u64 = 0x2020_2020_2020_2020;
+/// The end of a head, of lines that end in CRLF or LF.
+const EMPTY_LINE: u64 = u32::from_be_bytes(*b"\0\n\r\n") as u64;
+const EMPTY_LINE_MASK: u64 = 0x00ff_ffff;
+const BARE_EMPTY_LINE: u64 = u16::from_be_bytes(*b"\n\n") as u64;
+const BARE_EMPTY_LINE_MASK: u64 = 0xffff;
+
+/// Values of [`Scan::place`].
+mod place {
+    /// In a body, or in what is no message: nothing is looked for.
+    pub const ELSEWHERE: u32 = 0;
+    pub const HEAD: u32 = 1;
+    /// A message may begin behind `skip` bytes.
+    pub const NEXT: u32 = 2;
+    /// Behind a head, of whose body nothing was made yet.
+    pub const END: u32 = 3;
+}
+
+/// How far the bytes of a call have been looked at.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scan {
+    /// The last eight bytes, the newest one lowest.
+    word: u64,
+    /// Where to look on, in the payload.
+    at: u32,
+    place: u32,
+    /// The head names the chunked coding.
+    chunked: u32,
+    /// Where the head names the length of its body, and that length.
+    length_at: u32,
+    length: u32,
+    /// Bytes until the next message, from the end of what was looked at.
+    skip: u32,
+}
+
+/// How a call is captured.
+pub mod capture {
+    /// Its first bytes and its last few.
+    pub const ENDS: u32 = 0;
+    /// In pieces, the sizes of chunks among them.
+    pub const CHUNKS: u32 = 1;
+    /// In pieces until the head ends.
+    pub const HEAD: u32 = 2;
+}
+
+/// Whether a message may begin here: three capital letters that are not all hexadecimal digits, as those of a chunk's size are.
+#[inline(always)]
+pub fn begins_message(payload: *const u8) -> bool {
+    let mut at = 0usize;
+    let mut beyond = false;
+    while at < 3 {
+        let letter = byte(payload, at);
+        if letter.wrapping_sub(b'A') >= 26 {
+            return false;
+        }
+        beyond |= letter > b'F';
+        at += 1;
+    }
+    beyond
+}
+
+/// A byte of the payload.
+#[inline(always)]
+pub fn byte(payload: *const u8, at: usize) -> u8 {
+    // SAFETY: every caller keeps `at` below the payload's size.
+    unsafe { read_volatile(payload.add(at)) }
+}
+
+/// Starts to look at a call's bytes: at a message's first, or within a head whose last bytes are known.
+#[inline(always)]
+pub fn begin(scratch: *mut Scratch, word: u32) {
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    unsafe {
+        let scan = &raw mut (*scratch).scan;
+        write_volatile(&raw mut (*scan).skip, 0);
+        begin_head(scan, word);
+    }
+}
+
+/// Nothing is known of a head but its last bytes.
+///
+/// # Safety
+/// `scan` is that of this CPU's scratch.
+#[inline(always)]
+unsafe fn begin_head(scan: *mut Scan, word: u32) {
+    // SAFETY: as above. Word by word, or the compiler makes a call of memset.
+    unsafe {
+        write_volatile(&raw mut (*scan).word, u64::from(word));
+        write_volatile(&raw mut (*scan).place, place::HEAD);
+        write_volatile(&raw mut (*scan).chunked, 0);
+        write_volatile(&raw mut (*scan).length_at, 0);
+        write_volatile(&raw mut (*scan).length, 0);
+    }
+}
+
+/// Looks at the first `size` bytes of the payload, and says how the call's other `left` bytes are captured.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn look(slot: u32, size: u32, left: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    let scan = unsafe { &raw mut (*scratch).scan };
+    // SAFETY: as above.
+    let skip = unsafe { read_volatile(&raw const (*scan).skip) };
+    let start = if skip < size { skip } else { size };
+    // SAFETY: as above.
+    unsafe {
+        write_volatile(&raw mut (*scan).skip, skip - start);
+        write_volatile(&raw mut (*scan).at, start);
+    }
+    let mut step = 0;
+    while step < STEPS {
+        if look_step(slot, size) == 0 {
+            break;
+        }
+        after_step(slot, size);
+        step += 1;
+    }
+    // SAFETY: as above.
+    let now = unsafe { read_volatile(scan) };
+    if now.place == place::HEAD || now.place == place::NEXT && now.skip < left {
+        return capture::HEAD;
+    }
+    if now.chunked != 0 { capture::CHUNKS } else { capture::ENDS }
+}
+
+/// Looks on: at most `STEP` bytes of a head, or at where a message may begin. 0: there is no more to look at.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn look_step(slot: u32, size: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
+    // SAFETY: as in `look`.
+    let scan = unsafe { &raw mut (*scratch).scan };
+    // SAFETY: as above.
+    let (at, place) =
+        unsafe { (read_volatile(&raw const (*scan).at), read_volatile(&raw const (*scan).place)) };
+    if at >= size || place == place::ELSEWHERE {
+        return 0;
+    }
+    let from = bounded::<{ CAPTURE_MAX as u32 - 1 }>(at);
+    // SAFETY: only the address is taken; `from` lies within the payload.
+    let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>().add(from as usize) };
+    if place == place::HEAD {
+        in_head(scan, payload, from, size);
+    } else if begins_message(payload) {
+        // SAFETY: as above.
+        unsafe { begin_head(scan, 0) };
+    } else {
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*scan).place, place::ELSEWHERE) };
+    }
+    1
+}
+
+#[inline(always)]
+fn in_head(scan: *mut Scan, payload: *const u8, from: u32, size: u32) {
+    // SAFETY: as in `look`.
+    let mut word = unsafe { read_volatile(&raw const (*scan).word) };
+    let mut index = 0usize;
+    let mut end = false;
+    while index < STEP {
+        if from + index as u32 >= size {
+            break;
+        }
+        let letter = byte(payload, index);
+        word = word << 8 | u64::from(letter);
+        index += 1;
+        if letter == b'\n' && is_end(word) {
+            end = true;
+            break;
+        }
+        if letter == b':' && word | LOWER == LENGTH {
+            // SAFETY: as above.
+            unsafe { write_volatile(&raw mut (*scan).length_at, from + index as u32) };
+        }
+        if letter | 0x20 == b'd' && (word | LOWER) & CHUNKED_MASK == CHUNKED {
+            // SAFETY: as above.
+            unsafe { write_volatile(&raw mut (*scan).chunked, 1) };
+        }
+    }
+    // SAFETY: as above.
+    unsafe {
+        write_volatile(&raw mut (*scan).word, word);
+        write_volatile(&raw mut (*scan).at, from + index as u32);
+        if end {
+            write_volatile(&raw mut (*scan).place, place::END);
+        }
+    }
+}
+
+#[inline(always)]
+fn is_end(word: u64) -> bool {
+    word & EMPTY_LINE_MASK == EMPTY_LINE || word & BARE_EMPTY_LINE_MASK == BARE_EMPTY_LINE
+}
+
+/// A head may have told the length of its body, or have ended: then the next message may begin behind that body.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn after_step(slot: u32, size: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
+    // SAFETY: as in `look`.
+    let scan = unsafe { &raw mut (*scratch).scan };
+    // SAFETY: as above.
+    let mut now = unsafe { read_volatile(scan) };
+    if now.length_at != 0 {
+        now.length = number(scratch, now.length_at);
+        now.length_at = 0;
+    }
+    if now.place == place::END {
+        let next = now.at.saturating_add(now.length);
+        now.place = if now.chunked == 0 { place::NEXT } else { place::ELSEWHERE };
+        now.skip = next.saturating_sub(size);
+        now.at = if next < size { next } else { size };
+    }
+    // SAFETY: as above.
+    unsafe { write_volatile(scan, now) };
+    0
+}
+
+/// The decimal number that stands at `at`, behind blanks.
+#[inline(always)]
+fn number(scratch: *mut Scratch, at: u32) -> u32 {
+    let from = bounded::<{ CAPTURE_MAX as u32 }>(at) as usize;
+    // SAFETY: only the address is taken; `from` lies within the payload.
+    let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>().add(from) };
+    let mut number = 0u32;
+    let mut index = 0usize;
+    while index < DIGITS {
+        let letter = byte(payload, index);
+        let digit = letter.wrapping_sub(b'0');
+        if digit < 10 {
+            number = number.wrapping_mul(10).wrapping_add(u32::from(digit));
+        } else if letter != b' ' {
+            break;
+        }
+        index += 1;
+    }
+    number
+}
+
+/// A call is in the ring that was captured for its head.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn conclude(slot: u32, cookie: u64, length: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
+    let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return 0 };
+    note_open(scratch, state, (slot & 1) as usize, length);
+    0
+}
+
+/// Remembers whether a call of `length` bytes has ended inside a head, which the next one then goes on with.
+#[inline(always)]
+pub fn note_open(scratch: *mut Scratch, state: *mut Connection, direction: usize, length: u32) {
+    // SAFETY: as in `look`.
+    let now = unsafe { read_volatile(&raw const (*scratch).scan) };
+    let open = conn_flags::HEAD_OUT << direction;
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
+    let (flags, before) = unsafe { ((*state).flags, (*state).head_bytes[direction]) };
+    let bytes = length.saturating_add(if flags & open != 0 { before } else { 0 });
+    let goes_on = now.place == place::HEAD && bytes < tunable!(head_bytes);
+    // SAFETY: as above.
+    unsafe {
+        (*state).head_bytes[direction] = bytes;
+        (*state).head_end[direction] = now.word as u32;
+        (*state).flags = if goes_on { flags | open } else { flags & !open };
+    }
+}
+
+/// The last bytes of the head inside of which the last call has ended.
+#[inline(always)]
+pub fn last_bytes(state: *mut Connection, direction: usize) -> u32 {
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
+    unsafe { (*state).head_end[direction] }
+}
