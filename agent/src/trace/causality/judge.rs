@@ -72,7 +72,7 @@ impl Causality {
             return None;
         }
         let over = sides.answered || sides.has_failed();
-        if sides.outlives && !over {
+        if (sides.outlives || sides.lingers) && !over {
             return None;
         }
         let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
