@@ -4,6 +4,7 @@
 
 use super::{
     Tracer,
+    causality::Causality,
     exchange::{Exchange, Key},
     span::SpanKind,
 };
@@ -33,20 +34,15 @@ impl Tracer {
     /// up: tokio drops what a timeout cancels when the task that waited for it has run on. Where nothing is known of whose call that is,
     /// it explains why nothing was read before the answer, and no more than that.
     fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
-        let Some(request) = self.inputs.has_answered(caller) else { return };
         let is_open = |call: &&mut Exchange| {
             call.kind == SpanKind::Client
                 && call.pid == caller.thread.pid
                 && call.open()
                 && !call.sides.is_answered()
         };
-        let Some(call) = self.last_exchange(id).filter(is_open) else { return };
-        if call.sides.outlives(request) {
-            call.sides.abandon();
-        } else if call.sides.may_serve(request)
-            && let Some(process) = self.processes.get_mut(caller.thread.pid)
-        {
-            process.belief.excuse(request);
+        let Some(call) = self.last_exchange(id).filter(is_open).map(|call| call.key) else { return };
+        if let Some(answered) = self.inputs.ends_next(caller, call) {
+            Causality::ended_next(&mut self.exchanges, &mut self.processes, call, answered);
         }
     }
 

@@ -257,7 +257,7 @@ impl Tracer {
         if let Some((call, verdict)) = ended {
             self.take_verdict(call, verdict);
         }
-        self.inputs.answered(key, origin);
+        self.inputs.answered(&self.exchanges, key, origin);
         self.judge_calls(key, Some(origin));
         self.task_answer(key, Some(origin));
         let pid = origin.thread.pid;

@@ -8,14 +8,14 @@
 //! answers that were covered, while others were open come first. Until then the process had no chance to contradict itself, and
 //! a program with timers that is idle at first would be believed just when load comes.
 
+mod answers;
 mod kinds;
 mod window;
 
+use answers::{ANSWERS, Answers};
 pub(super) use kinds::{Kinds, Sort};
 pub(super) use window::Shown;
 use window::Window;
-
-use std::collections::VecDeque;
 
 use super::{Deferral, Runner};
 use crate::{
@@ -37,8 +37,6 @@ const SEEN_SEVERAL: u64 = 100;
 const TRIED: u64 = 40;
 /// The first calls of another order, which say nothing of it.
 const SETTLED: u64 = 16;
-/// Answers that must be covered.
-const ANSWERS: usize = 400;
 /// Calls that are not believed after a goroutine has handed one over that was another request's.
 const DOUBTED: u32 = 2_000;
 /// So many of the last 64 connections must have served another request than the one they were made for before that says nothing.
@@ -56,16 +54,11 @@ pub(in crate::trace) struct Belief {
     several_read: bool,
     shown: Window,
     kinds: Kinds,
-    /// Whether each of the last [`ANSWERS`] answers was covered.
-    answers: VecDeque<bool>,
-    uncovered: usize,
-    /// The request of the last answer that was not covered, and how many before it were while others were open.
-    last_uncovered: Option<(Key, u64)>,
-    /// Answers written while other requests were open, since the last that was not covered.
-    covered_apart: u64,
-    /// Calls of tasks that were stolen whose sides agreed, since the last that differed, and whether one ever did.
-    stolen: u64,
-    stolen_differ: bool,
+    answers: Answers,
+    /// Calls of tasks that were stolen.
+    stolen: Compared,
+    /// Calls that were ended next after an answer that nothing else explains.
+    given_up: Compared,
     /// Calls that goroutines hand over and that are not believed any more.
     doubtful: u32,
     /// Start sides that connects lent, and others that were clear.
@@ -78,6 +71,25 @@ pub(in crate::trace) struct Belief {
     settling: bool,
     /// No order of them makes sides agree.
     in_no_order: bool,
+}
+
+/// How often something has named the same request as a start side that is beyond doubt, since it last named another one; and whether
+/// it ever did that.
+#[derive(Debug, Clone, Copy, Default)]
+struct Compared {
+    agreed: u64,
+    has_differed: bool,
+}
+
+impl Compared {
+    const fn add(&mut self, agrees: bool) {
+        self.agreed = if agrees { self.agreed + 1 } else { 0 };
+        self.has_differed |= !agrees;
+    }
+
+    const fn suffices(self, least: u64) -> bool {
+        self.agreed >= if self.has_differed { ANSWERS as u64 } else { least }
+    }
 }
 
 /// The last 64 start sides of a sort that an end side has confirmed or contradicted.
@@ -129,33 +141,21 @@ impl Belief {
 
     /// An answer was written, after its request was closed.
     pub(super) fn answered(&mut self, covered: bool) {
-        self.covered_apart = match (covered, self.open_requests) {
-            (false, _) => 0,
-            (true, 0) => self.covered_apart,
-            (true, _) => self.covered_apart + 1,
-        };
-        self.answers.push_back(covered);
-        self.uncovered += usize::from(!covered);
-        if self.answers.len() > ANSWERS {
-            let oldest = self.answers.pop_front();
-            self.uncovered -= usize::from(oldest == Some(false));
+        if covered {
+            self.answers.add_covered(self.open_requests > 0);
+        } else {
+            self.answers.add_uncovered(None);
         }
     }
 
     /// The answer of this request was written, and nothing covers it.
     pub(super) fn answered_uncovered(&mut self, request: Key) {
-        self.last_uncovered = Some((request, self.covered_apart));
-        self.answered(false);
+        self.answers.add_uncovered(Some(request));
     }
 
-    /// Something else explains that answer: it counts neither way. Only the last one that was not covered.
+    /// Something else explains that answer: it counts neither way.
     pub(in crate::trace) fn excuse(&mut self, request: Key) {
-        let Some((_, before)) = self.last_uncovered.take_if(|(last, _)| *last == request) else { return };
-        self.covered_apart += before;
-        if let Some(index) = self.answers.iter().rposition(|covered| !covered) {
-            self.answers.remove(index);
-            self.uncovered -= 1;
-        }
+        self.answers.excuse(request);
     }
 
     /// A call was judged; the number names it for [`Belief::correct`].
@@ -249,8 +249,8 @@ impl Belief {
     /// request was open.
     pub(super) fn believes_ends(&self, unambiguous: bool) -> bool {
         let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
-        let seen = self.answers.len() as u64 >= enough;
-        self.uncovered == 0 && seen && (unambiguous || self.covered_apart >= SEEN)
+        let seen = self.answers.seen() >= enough;
+        self.answers.uncovered() == 0 && seen && (unambiguous || self.answers.covered_apart() >= SEEN)
     }
 
     /// Whether one thread has read all requests.
@@ -260,23 +260,32 @@ impl Belief {
 
     /// A call of a task that was stolen has ended in the answer of the request of its start side, or of another one.
     pub(super) const fn stolen_told(&mut self, agrees: bool) {
-        self.stolen = if agrees { self.stolen + 1 } else { 0 };
-        self.stolen_differ |= !agrees;
+        self.stolen.add(agrees);
     }
 
     /// Whether what a thread answers right after it has read a response follows from that, although another one had read the request.
     pub(super) const fn believes_stolen(&self) -> bool {
-        self.stolen >= if self.stolen_differ { ANSWERS as u64 } else { SEEN_SEVERAL }
+        self.stolen.suffices(SEEN_SEVERAL)
+    }
+
+    /// Who has answered the request of a call's start side, or (`!agrees`) another one, has ended the call next.
+    pub(super) const fn given_up_told(&mut self, agrees: bool) {
+        self.given_up.add(agrees);
+    }
+
+    /// Whether a call belongs to the request after whose answer it was ended next; `agrees`: by its start side, too.
+    pub(super) const fn believes_given_up(&self, agrees: bool) -> bool {
+        self.given_up.suffices(if agrees { SEEN } else { SEEN_SEVERAL })
     }
 
     /// Whether a call without a believed start side should wait for its end side. Where none of the last calls had one, none
     /// will come: other threads read the responses than write the answers, which are covered by the requests themselves.
     /// Where sides mostly agree, a call without a start side has none because no request caused it.
-    /// Unless such calls are frequent and end in answers all the same: threads that take over each other's work.
+    /// Unless such calls end in answers all the same, and are frequent or known to be of tasks that threads take over.
     pub(super) fn waits_for_ends(&self) -> bool {
         let counts = self.shown.short();
         let ends_come = counts.all() < SEEN || counts.agrees + counts.contradictions() + counts.ends > 0;
-        let ends_matter = counts.ends * 20 >= counts.all();
+        let ends_matter = counts.ends * 20 >= counts.all() || counts.ends > 0 && self.believes_stolen();
         self.believes_ends(false) && ends_come && (ends_matter || !self.agrees_mostly())
     }
 
@@ -348,7 +357,7 @@ impl Belief {
         } else {
             Standing::Contradicted
         };
-        let answers = self.answers.len() as u64;
+        let answers = self.answers.seen();
         let figures = Figures {
             agree: counts.agrees,
             differ: counts.contradictions(),
@@ -356,7 +365,7 @@ impl Belief {
             end_only: counts.ends,
             unexplained: counts.unexplained,
             answers,
-            covered: answers - self.uncovered as u64,
+            covered: answers - self.answers.uncovered(),
             agreed_apart: self.apart,
             ..Figures::default()
         };
@@ -487,6 +496,13 @@ mod tests {
         for come in [Shown::Ends, Shown::Agrees, Shown::Differs] {
             assert!(waits(&[(come, 1), (Shown::Unexplained, 399)]));
         }
+        let seldom = [(Shown::Ends, 1), (Shown::Agrees, 399)];
+        assert!(!waits(&seldom));
+        let mut stealing = shown(&seldom);
+        stealing.request_opened(&read_by(1));
+        (0..ANSWERS).for_each(|_| stealing.answered(true));
+        (0..SEEN_SEVERAL).for_each(|_| stealing.stolen_told(true));
+        assert!(stealing.waits_for_ends(), "of tasks that were stolen");
     }
 
     #[test]

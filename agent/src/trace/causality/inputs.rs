@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Deferral, Runner, root_of, turns::Turn};
 use crate::{
-    event::{Caller, Clarity, Connecting, ConnectionId, Direction, LastInput, Task, Transfer},
+    event::{Caller, Clarity, Connecting, ConnectionId, Direction, LastInput, Task, Timestamp, Transfer},
     protocol::Origin,
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
@@ -39,15 +39,31 @@ struct Taken {
     used: bool,
     /// The last of them is the end of a connection.
     end: Option<End>,
-    /// What was sent since is the answer of this request, and nothing else.
+    /// What was sent since is this answer, and nothing else.
     answer: Option<Answer>,
+    /// So was another one before it that nothing explains, and no call was ended after that: the next may be its own.
+    owes: bool,
 }
 
 /// An answer as the last output, and the kernel's last input then.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
-    request: Key,
+    answered: Answered,
     input: Option<(ConnectionId, u64)>,
+    /// The open call that was ended after it first.
+    ended: Option<Key>,
+}
+
+/// A request that a thread has answered last.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::trace) struct Answered {
+    pub(in crate::trace) request: Key,
+    /// Nothing that its thread has taken in explains the answer, and no call but the one in question was ended for it or for
+    /// another such answer since.
+    pub(super) pending: bool,
+    /// How many calls the request has by their start sides, and the last of them.
+    pub(super) calls: usize,
+    pub(super) call: Option<Key>,
 }
 
 /// The end of a connection on which a call was not answered, as an input: the kernel's last input is still the one before it.
@@ -149,20 +165,32 @@ impl Inputs {
     }
 
     /// A thread has answered a request, with what it has just sent.
-    pub(in crate::trace) fn answered(&mut self, request: Key, origin: &Origin) {
+    pub(in crate::trace) fn answered(&mut self, exchanges: &Exchanges, request: Key, origin: &Origin) {
         let runner = (origin.thread.pid, Runner::of_origin(origin));
-        if let Some(taken) = self.taken.get_mut(&runner) {
-            let input = origin.last_input.map(|input| (input.connection, input.position));
-            taken.answer = Some(Answer { request, input });
-        }
+        let Some(taken) = self.taken.get_mut(&runner) else { return };
+        let input = origin.last_input.map(|input| (input.connection, input.position));
+        let answer = exchanges.get(request);
+        let live = answer.and_then(|request| request.live.as_deref());
+        let pending = !taken.owes
+            && !answer.is_some_and(|answer| is_explained(exchanges, answer.at, origin.last_input));
+        let answered = Answered {
+            request,
+            pending,
+            calls: live.map_or(usize::MAX, |live| live.calls.len()),
+            call: live.and_then(|live| live.calls.last().copied()),
+        };
+        taken.answer = Some(Answer { answered, input, ended: None });
     }
 
-    /// The request that a thread has answered last, if it has neither read nor sent anything since.
-    pub(in crate::trace) fn has_answered(&self, caller: &Caller) -> Option<Key> {
-        let taken = self.taken.get(&(caller.thread.pid, Runner::of(caller.thread, caller.task)))?;
+    /// The request that a thread has answered last, if it has neither read nor sent anything since, and ends this open call now.
+    pub(in crate::trace) fn ends_next(&mut self, caller: &Caller, call: Key) -> Option<Answered> {
+        let runner = (caller.thread.pid, Runner::of(caller.thread, caller.task));
+        let taken = self.taken.get_mut(&runner)?;
         let end = taken.end.filter(|end| end.is_last(caller.last_input)).map(|end| end.input);
         let input = end.or(caller.last_input.map(|input| (input.connection, input.position)));
-        taken.answer.filter(|answer| answer.input == input).map(|answer| answer.request)
+        let answer = taken.answer.as_mut().filter(|answer| answer.input == input)?;
+        let first = *answer.ended.get_or_insert(call) == call;
+        Some(Answered { pending: answer.answered.pending && first, ..answer.answered })
     }
 
     /// What a thread has taken in that closes a connection now.
@@ -182,7 +210,7 @@ impl Inputs {
             if taken.used {
                 (taken.count, taken.used) = (0, false);
             }
-            (taken.end, taken.answer) = (None, None);
+            (taken.end, taken.answer, taken.owes) = (None, None, false);
             taken.add(end);
             return;
         }
@@ -190,7 +218,8 @@ impl Inputs {
             self.forgotten += self.taken.len() as u64;
             self.taken.clear();
         }
-        let taken = Taken { ends: [end; SEVERAL], count: 1, used: false, end: None, answer: None };
+        let taken =
+            Taken { ends: [end; SEVERAL], count: 1, used: false, end: None, answer: None, owes: false };
         self.taken.insert(runner, taken);
     }
 
@@ -204,7 +233,8 @@ impl Inputs {
         let mut taken = self.taken.get_mut(&runner);
         if let Some(taken) = &mut taken {
             // If this is not more of the last answer, that was not the last output.
-            taken.answer = taken.answer.filter(|answer| answer.request.connection == connection);
+            let before = taken.answer.take_if(|answer| answer.answered.request.connection != connection);
+            taken.owes |= before.is_some_and(|answer| answer.answered.pending && answer.ended.is_none());
         }
         let input = weighed(taken.as_deref(), exchanges, input)?;
         if let Some(taken) = taken {
@@ -235,6 +265,15 @@ fn weighed(taken: Option<&Taken>, exchanges: &Exchanges, input: Option<LastInput
         _ => taken.responses(exchanges).clarity(exchanges, input),
     };
     Some(LastInput { for_call, for_answer, ..input })
+}
+
+/// Whether what a thread has taken in last is the response to a call, or its end, that was sent after this request was read: a
+/// reason to answer it, unless another one was answered for that.
+fn is_explained(exchanges: &Exchanges, read_at: Timestamp, input: Option<LastInput>) -> bool {
+    let Some(input) = input.filter(|input| input.for_answer != Clarity::Again) else { return false };
+    let message =
+        exchanges.connection(input.connection).and_then(|it| exchanges.by_input(it, input.position));
+    message.is_some_and(|message| message.kind == SpanKind::Client && message.at > read_at)
 }
 
 impl Taken {

@@ -72,7 +72,7 @@ impl Causality {
             return None;
         }
         let over = sides.answered || sides.has_failed();
-        if sides.outlives && !over {
+        if (sides.outlives || sides.lingers) && !over {
             return None;
         }
         let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
@@ -161,17 +161,17 @@ impl Causality {
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
         let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
         let belief = &process.belief;
+        let stolen =
+            end.is_some_and(|end| stolen::believes(exchanges, belief, key, end.request, end.threads));
         if let Some(end) = end
-            && !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly())
+            && (stolen || !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly()))
             && !call.sides.weak
             // Of several threads one closes what another has given up, and answers something else next.
             && (shown == Shown::Agrees || !call.sides.given_up || belief.one_reads())
             && !belief.kinds().hardly_end(call.sides.kind)
             && self.believes_end(
                 belief,
-                end.threads == Threads::One
-                    || self.rules.across_threads
-                    || stolen::believes(exchanges, belief, call, end.request, end.threads),
+                end.threads == Threads::One || self.rules.across_threads || stolen,
                 call.sides.unambiguous && shown == Shown::Agrees && told(belief, call),
             )
         {

@@ -14,6 +14,7 @@
 
 mod belief;
 mod carried;
+mod given_up;
 mod handed;
 mod inputs;
 mod join;
@@ -312,8 +313,10 @@ impl Causality {
         close(processes, request, answered);
         request.sides.answered_at = origin.at;
         let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
-        let serve_own = processes.get(pid).is_some_and(|process| process.belief.connects_serve_their_own());
-        outlived::outlive(exchanges, key, serve_own);
+        let belief = processes.get(pid).map(|process| &process.belief);
+        let serve_own = belief.is_some_and(Belief::connects_serve_their_own);
+        let all = belief.is_some_and(|belief| belief.believes_given_up(true));
+        outlived::outlive(exchanges, key, serve_own, all);
         let Some(request) = exchanges.get(key) else { return Some(None) };
         if lost(processes, request) || trigger == Trigger::Lost {
             return Some(None);

@@ -17,10 +17,12 @@ impl Causality {
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get_mut(key)?;
-        if !std::mem::take(&mut call.sides.outlives) {
+        let (pid, sides) = (call.pid, &mut call.sides);
+        let waited = std::mem::take(&mut sides.outlives) | std::mem::take(&mut sides.lingers);
+        let ended_after = sides.ended_after.take();
+        if !waited && ended_after.is_none() {
             return None;
         }
-        let (pid, sides) = (call.pid, &mut call.sides);
         if sides.uncovered && sides.answered {
             show_answer(processes, pid, false);
         }
@@ -29,6 +31,9 @@ impl Causality {
         }
         if sides.abandoned && sides.has_failed() {
             (sides.ended, sides.confirmed) = (true, true);
+        }
+        if let (Some(request), true) = (ended_after, sides.has_failed()) {
+            return Some(self.judge_given_up(exchanges, processes, key, request));
         }
         let shown = match (sides.contradicted, sides.confirmed) {
             (true, _) => differing(sides),
@@ -44,7 +49,8 @@ impl Causality {
 
 /// A request is answered. Its calls that are open and whose start side is beyond doubt (the first output after the request was read,
 /// and nothing else had been) wait: who closes them may tell whose they are. `serve_own`: so is that of a call on a new connection.
-pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool) {
+/// `all`: so do the others.
+pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, all: bool) {
     let Some(live) = exchanges.get(request).and_then(|request| request.live.as_deref()) else { return };
     let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.sides.answered);
     let open: Vec<Key> = live.calls.iter().copied().filter(is_open).collect();
@@ -53,6 +59,7 @@ pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool) 
             let sides = &mut call.sides;
             let first = sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0;
             sides.outlives = first && (serve_own || sides.connected_for.is_none());
+            sides.lingers = all && !sides.outlives;
         }
     }
 }

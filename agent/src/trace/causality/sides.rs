@@ -41,6 +41,10 @@ pub(in crate::trace) struct Sides {
     pub(super) outlives: bool,
     /// Call: who answered that request ended this next: if it gets no answer, it was given up.
     pub(super) abandoned: bool,
+    /// Call: it was open when the request of its start side was answered, and what ends it next may tell whose it is.
+    pub(super) lingers: bool,
+    /// Call: who answered this request, which nothing else explains, ended this next.
+    pub(super) ended_after: Option<Key>,
     /// Call: nothing that belongs to that request was read before its answer, which speaks against end sides if this one is answered.
     pub(super) uncovered: bool,
     /// Call: a thread has seen that it ends without an answer.
@@ -169,13 +173,8 @@ impl Sides {
     }
 
     /// Call: it was still open when this request, that of its start side, was answered.
-    pub(in crate::trace) fn outlives(&self, request: Key) -> bool {
+    pub(super) fn outlives(&self, request: Key) -> bool {
         self.outlives && self.root == Some(request)
-    }
-
-    /// Call: who answered its request ends it.
-    pub(in crate::trace) const fn abandon(&mut self) {
-        self.abandoned = true;
     }
 
     /// Call: its own program ended it, or its sending before.
@@ -184,9 +183,13 @@ impl Sides {
     }
 
     /// Call: its start side, if it has one, is that request or is in doubt.
-    pub(in crate::trace) fn may_serve(&self, request: Key) -> bool {
-        let in_doubt = !self.is_clear() || self.connected_for.is_some();
-        in_doubt || self.root == Some(request)
+    pub(super) fn may_serve(&self, request: Key) -> bool {
+        !self.is_beyond_doubt() || self.root == Some(request)
+    }
+
+    /// Call: its start side is clear, and not what its connection was made for.
+    pub(super) fn is_beyond_doubt(&self) -> bool {
+        self.is_clear() && self.connected_for.is_none()
     }
 
     /// Call: the request of its start side.

@@ -37,19 +37,21 @@ impl Threads {
     }
 }
 
-/// Whether a call without a start side belongs to the request in whose answer it ended, although another thread had read that. Not
-/// where that request has a call by its start side: its answer may follow from that one.
+/// Whether a call without a start side belongs to the request in whose answer it ended, although another thread had read that. One
+/// whose input was used before, or was not the only one, is as good as none. Not where that request has another call by its start
+/// side: its answer may follow from that one.
 pub(super) fn believes(
     exchanges: &Exchanges,
     belief: &Belief,
-    call: &Exchange,
+    key: Key,
     request: Key,
     threads: Threads,
 ) -> bool {
+    let told = |call: &Exchange| call.sides.root.is_some() && call.sides.clarity == Some(Clarity::Clear);
     threads == Threads::Two
-        && call.sides.root.is_none()
+        && !exchanges.get(key).is_none_or(told)
         && belief.believes_stolen()
-        && !has_calls(exchanges, request, None)
+        && !has_calls(exchanges, request, Some(key))
 }
 
 /// What a call shows of such ends that has a start side, too. Where they differ, that speaks against the end only if the answered

@@ -27,7 +27,7 @@ impl World {
     }
 
     /// This thread closes a connection on which an exchange is open.
-    fn let_go(&mut self, exchange: Exchange, thread: Thread) {
+    pub(super) fn let_go(&mut self, exchange: Exchange, thread: Thread) {
         let at = self.step();
         let connection = exchange.connection;
         let (caller, position) = (self.caller(thread), self.pipes[&connection].position);
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// This thread ends what it sends on a connection.
-    fn shut(&mut self, exchange: Exchange, thread: Thread) {
+    pub(super) fn shut(&mut self, exchange: Exchange, thread: Thread) {
         let at = self.step();
         let connection = exchange.connection;
         let position = self.pipes[&connection].position[Direction::Out.index()];
@@ -366,6 +366,26 @@ fn answers_of_calls_that_are_given_up_are_not_uncovered() {
         let figures = world.tracer.standings(4).0[0].figures;
         assert_eq!(figures.answers - figures.covered, uncovered);
     }
+}
+
+/// The same if another call has its start side there and goes on: a thread that took over a task had read that request last.
+#[test]
+fn an_answer_is_not_uncovered_if_the_first_of_its_calls_is_given_up_next() {
+    let mut world = World::new();
+    let clients = [world.open(OWN), world.open(OWN)];
+    let backends = [world.open(OWN), world.open(OWN)];
+    let request = world.read_request(clients[0], OWN, "/");
+    let call = world.write_request(backends[0], OWN, "/");
+    world.write_request(backends[1], OWN, "/");
+    world.read_request(clients[1], OWN, "/");
+    world.answer(request, OWN);
+    let uncovered = |world: &World| {
+        let figures = world.tracer.standings(4).0[0].figures;
+        figures.answers - figures.covered
+    };
+    assert_eq!(uncovered(&world), 1);
+    world.let_go(call, OWN);
+    assert_eq!(uncovered(&world), 0);
 }
 
 /// The same of a call of which nobody knows whose it is, if that is closed next.

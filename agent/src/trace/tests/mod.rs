@@ -7,6 +7,7 @@ mod clarity;
 mod content;
 mod ended;
 mod flow;
+mod given_up;
 mod goroutine;
 mod header;
 mod instrumented;

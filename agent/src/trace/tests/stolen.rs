@@ -117,5 +117,41 @@ fn a_wrong_start_side_does_not_speak_against_ends() {
     stealing.answer(next, late);
     stealing.world.pass(SECOND);
     stealing.world.assert_child(late, next, Evidence::End);
+    assert!(stealing.world.span(call).parent.is_none(), "its input was clear, and says something else");
     stealing.world.answer(other, stealing.thief);
+}
+
+/// A thread that takes over a task after it has called for another request: its input was used.
+#[test]
+fn a_start_side_that_was_used_before_is_as_good_as_none() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    let (other, its_call) = stealing.serve(1, stealing.reader);
+    // By a thread of its own: the reader's input stays that of the other request.
+    let request = stealing.world.read_request(stealing.clients[0], thread(1, 3), "/");
+    let backend = stealing.world.open(stealing.reader);
+    let call = stealing.world.write_request(backend, stealing.reader, "/");
+    stealing.answer(request, call);
+    stealing.answer(other, its_call);
+    stealing.world.pass(SECOND);
+    stealing.world.assert_child(call, request, Evidence::End);
+    stealing.world.assert_child(its_call, other, Evidence::TwoSided);
+}
+
+/// One of several calls at once, after whose response a thread goes on with a task that another one had woken.
+#[test]
+fn a_call_with_a_used_input_is_not_taken_for_that_of_a_request_with_its_own() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    let (request, its_call) = stealing.serve(0, stealing.reader);
+    let (other, first) = stealing.serve(1, stealing.reader);
+    let backend = stealing.world.open(stealing.reader);
+    let second = stealing.world.write_request(backend, stealing.reader, "/");
+    stealing.world.read_response(its_call, stealing.idle);
+    stealing.world.read_response(second, stealing.thief);
+    stealing.world.answer(request, stealing.thief);
+    stealing.answer(other, first);
+    stealing.world.pass(SECOND);
+    let parent = stealing.world.span(second).parent;
+    assert!(parent.is_none_or(|parent| parent.span == stealing.world.id(other)));
 }

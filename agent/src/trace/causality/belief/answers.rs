@@ -1,0 +1,147 @@
+//! What the last answers have shown: whether each is covered, that is, triggered by the answered request itself or by a call made
+//! for it.
+
+use std::collections::VecDeque;
+
+use crate::trace::exchange::Key;
+
+/// Answers that must be covered.
+pub(super) const ANSWERS: usize = 400;
+/// Answers that are not covered and may be excused yet: several threads may be told of a limit at once.
+const EXCUSABLE: usize = 8;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answers {
+    /// Whether each of the last [`ANSWERS`] was covered.
+    covered: VecDeque<bool>,
+    uncovered: usize,
+    /// The last [`EXCUSABLE`] that were not.
+    excusable: VecDeque<Uncovered>,
+    /// Answers written while other requests were open, since the last that was not covered.
+    covered_apart: u64,
+}
+
+/// An answer that was not covered.
+#[derive(Debug, Clone, Copy)]
+struct Uncovered {
+    /// Whose it is, if something else may explain it yet.
+    request: Option<Key>,
+    /// Answers before it that were covered while other requests were open, back to the one before that was not.
+    covered_apart: u64,
+}
+
+impl Answers {
+    /// One was written; `apart`: while other requests were open.
+    pub(super) fn add_covered(&mut self, apart: bool) {
+        self.covered_apart += u64::from(apart);
+        self.add(true);
+    }
+
+    /// One was written that is not covered, of this request if something else may explain it yet.
+    pub(super) fn add_uncovered(&mut self, request: Option<Key>) {
+        let covered_apart = std::mem::take(&mut self.covered_apart);
+        self.excusable.push_back(Uncovered { request, covered_apart });
+        if self.excusable.len() > EXCUSABLE {
+            self.excusable.pop_front();
+        }
+        self.add(false);
+    }
+
+    fn add(&mut self, covered: bool) {
+        self.covered.push_back(covered);
+        self.uncovered += usize::from(!covered);
+        if self.covered.len() > ANSWERS {
+            let oldest = self.covered.pop_front();
+            self.uncovered -= usize::from(oldest == Some(false));
+        }
+    }
+
+    /// Something else explains the answer of this request: it counts neither way, if it is one of the last that were not covered.
+    pub(super) fn excuse(&mut self, request: Key) {
+        let place = self.excusable.iter().rposition(|it| it.request == Some(request));
+        let Some((place, excused)) = place.and_then(|place| Some((place, self.excusable.remove(place)?)))
+        else {
+            return;
+        };
+        let next = self.excusable.get_mut(place).map(|next| &mut next.covered_apart);
+        *next.unwrap_or(&mut self.covered_apart) += excused.covered_apart;
+        let younger = self.excusable.len() - place;
+        let uncovered = self.covered.iter().enumerate().rev().filter(|(_, covered)| !**covered);
+        if let Some(index) = uncovered.map(|(index, _)| index).nth(younger) {
+            self.covered.remove(index);
+            self.uncovered -= 1;
+        }
+    }
+
+    /// How many were written, of the last ones.
+    pub(super) fn seen(&self) -> u64 {
+        self.covered.len() as u64
+    }
+
+    pub(super) const fn uncovered(&self) -> u64 {
+        self.uncovered as u64
+    }
+
+    /// Answers that were covered while other requests were open, since the last that was not.
+    pub(super) const fn covered_apart(&self) -> u64 {
+        self.covered_apart
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::ConnectionId, trace::slots::Slot};
+
+    fn request(connection: u64) -> Key {
+        Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE }
+    }
+
+    /// Two threads are told of limits at once: either answer may be explained, in whatever order.
+    #[test]
+    fn any_of_the_last_uncovered_answers_may_be_excused() {
+        for order in [[1, 2, 3], [3, 1, 2], [2, 3, 1]] {
+            let mut answers = Answers::default();
+            for number in 1..=3 {
+                (0..10).for_each(|_| answers.add_covered(true));
+                answers.add_uncovered(Some(request(number)));
+            }
+            (0..10).for_each(|_| answers.add_covered(true));
+            assert_eq!((answers.seen(), answers.uncovered(), answers.covered_apart()), (43, 3, 10));
+            answers.excuse(request(7));
+            assert_eq!(answers.uncovered(), 3, "nobody's");
+            for number in order {
+                answers.excuse(request(number));
+                answers.excuse(request(number));
+            }
+            assert_eq!((answers.seen(), answers.uncovered(), answers.covered_apart()), (40, 0, 40));
+        }
+    }
+
+    #[test]
+    fn what_nothing_may_explain_stays() {
+        let mut answers = Answers::default();
+        answers.add_covered(true);
+        answers.add_uncovered(None);
+        answers.add_uncovered(Some(request(1)));
+        answers.excuse(request(1));
+        assert_eq!((answers.uncovered(), answers.covered_apart()), (1, 0));
+        answers.add_uncovered(Some(request(2)));
+        (0..EXCUSABLE).for_each(|_| answers.add_uncovered(None));
+        let before = answers.uncovered();
+        answers.excuse(request(2));
+        assert_eq!(answers.uncovered(), before, "too many came after it");
+    }
+
+    #[test]
+    fn an_answer_is_excused_where_it_stands() {
+        let mut answers = Answers::default();
+        answers.add_uncovered(Some(request(1)));
+        (0..ANSWERS - 2).for_each(|_| answers.add_covered(true));
+        answers.add_uncovered(Some(request(2)));
+        answers.excuse(request(2));
+        answers.add_covered(true);
+        answers.add_covered(true);
+        assert_eq!((answers.seen(), answers.uncovered()), (400, 0), "the first one is too old by now");
+    }
+}

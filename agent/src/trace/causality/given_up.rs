@@ -1,0 +1,74 @@
+//! Calls that a program gives up at a limit of its own, of which no clear start side tells whose they are. Nothing that a thread reads
+//! explains the answer then: a timer does. But what the task drops is closed as the next thing that the thread does (tokio), so that the
+//! answer in front of that says whose call it was.
+//!
+//! A thread that answers several requests before it closes anything says nothing so, nor does one that closes several calls after one
+//! answer. Nor is anything believed while another thread's answer waits to be explained, or one of the last 400 never was: the call
+//! may be for that one. And where start sides are beyond doubt they must have named the same request over and over.
+
+use super::{Causality, Orphan, Verdict, inputs::Answered, lost};
+use crate::trace::{exchange::Key, exchanges::Exchanges, process::Processes, span::Evidence};
+
+impl Causality {
+    /// Who has answered a request ends this open call next, with nothing read or sent in between.
+    pub(in crate::trace) fn ended_next(
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        answered: Answered,
+    ) {
+        let request = answered.request;
+        let Some(call) = exchanges.get_mut(key) else { return };
+        let Some(process) = processes.get_mut(call.pid) else { return };
+        let (sides, belief) = (&mut call.sides, &mut process.belief);
+        if sides.outlives(request) {
+            sides.abandoned = true;
+        }
+        if sides.may_serve(request) {
+            belief.excuse(request);
+        }
+        if !answered.pending {
+            return;
+        }
+        let agrees = sides.root == Some(request);
+        if sides.is_beyond_doubt() {
+            // A thread that has taken over a task had read another request before: then the start side is wrong.
+            if agrees && belief.open_requests() > 0 || !agrees && answered.calls > 0 {
+                belief.given_up_told(agrees);
+            }
+            return;
+        }
+        // A request with calls of its own may have been answered for one of those.
+        let only =
+            if agrees { answered.calls == 1 && answered.call == Some(key) } else { answered.calls == 0 };
+        if only && belief.believes_given_up(agrees) && belief.believes_ends(false) {
+            sides.ended_after = Some(request);
+        }
+    }
+
+    /// The verdict on a call that got no answer, and was ended next after that of this request.
+    pub(super) fn judge_given_up(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &Processes,
+        key: Key,
+        request: Key,
+    ) -> Verdict {
+        let gone = |key: Key| exchanges.get(key).is_none_or(|it| lost(processes, it));
+        if gone(key) || gone(request) {
+            return Verdict::Orphan(Orphan::Loss);
+        }
+        let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
+        let agrees = call.sides.root == Some(request);
+        call.sides.ended = true;
+        (call.sides.confirmed, call.sides.contradicted) = (agrees, !agrees && call.sides.root.is_some());
+        let kinds = processes.get(call.pid).map(|process| process.belief.kinds());
+        let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.sides.kind));
+        match (agrees, by_chance) {
+            (_, true) => Verdict::Orphan(Orphan::EndOnly),
+            (true, _) if self.rules.two_sided => Verdict::Parent(request, Evidence::TwoSided),
+            (false, _) if self.rules.end => Verdict::Parent(request, Evidence::End),
+            _ => Verdict::Orphan(Orphan::StartOnly),
+        }
+    }
+}
