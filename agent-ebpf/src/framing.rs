@@ -11,6 +11,9 @@ use crate::{
 /// Not known before its head is looked at.
 const LOOK: u32 = u32::MAX;
 
+/// Sizes of buffers are multiples of it.
+const BUFFER: u32 = 512;
+
 /// Digits of a chunk's size.
 const DIGITS: usize = 8;
 
@@ -20,7 +23,7 @@ const DIGITS: usize = 8;
 #[inline(always)]
 pub fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
     let left = length - size;
-    let known = of_no_head(slot, left, asked as u32, cookie);
+    let known = of_no_head(slot, size, left, asked as u32, cookie);
     if known != LOOK {
         return known;
     }
@@ -28,10 +31,11 @@ pub fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
     remember(slot, cookie, length, left, how)
 }
 
-/// How a call is captured that does not begin with a head's bytes; [`LOOK`]: it does.
+/// How a call is captured that does not begin with a head's bytes; [`LOOK`]: it does. A head that ends within a call leaves none
+/// open, unless the call fills a buffer, so that another message may be cut behind it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn of_no_head(slot: u32, left: u32, asked: u32, cookie: u64) -> u32 {
+pub extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie: u64) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return capture::ENDS };
     let direction = (slot & 1) as usize;
@@ -41,6 +45,9 @@ pub extern "C" fn of_no_head(slot: u32, left: u32, asked: u32, cookie: u64) -> u
     let flags = unsafe { (*state).flags };
     let open = flags & conn_flags::HEAD_OUT << direction != 0;
     if open || begins_message(payload) {
+        if !open && left == 0 && size % BUFFER != 0 && heads::ends_soon(slot, size) != 0 {
+            return capture::ENDS;
+        }
         heads::begin(scratch, if open { heads::last_bytes(state, direction) } else { 0 });
         return LOOK;
     }

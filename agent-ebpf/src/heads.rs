@@ -1,7 +1,7 @@
 //! Does a head go on behind the bytes that were copied? Then the call is put into the ring in pieces, until the head ends.
 //!
-//! Looked at only for calls that are longer than what is copied of one, that fill a buffer (a multiple of 512 bytes), or that
-//! go on with a head which an earlier one began. A mistake makes a piece too many or too few, and never a wrong word: user space
+//! Looked at only for calls that are longer than what is copied of one, that go on with a head which an earlier one began, or that
+//! have 512 bytes and do not end as a head does. A mistake makes a piece too many or too few, and never a wrong word: user space
 //! reads what was captured by the rules of RFC 9112, and what was not as truncated.
 //!
 //! The state stands in the scratch, whose values the verifier does not know, so that it need not tell the ways through a head
@@ -33,6 +33,11 @@ const EMPTY_LINE: u64 = u32::from_be_bytes(*b"\0\n\r\n") as u64;
 const EMPTY_LINE_MASK: u64 = 0x00ff_ffff;
 const BARE_EMPTY_LINE: u64 = u16::from_be_bytes(*b"\n\n") as u64;
 const BARE_EMPTY_LINE_MASK: u64 = 0xffff;
+
+/// The last bytes of a head, as they lie in memory.
+const END_OF_HEAD: u32 = u32::from_ne_bytes(*b"\r\n\r\n");
+/// Bytes among which most heads end.
+const SOON: usize = 1024;
 
 /// Values of [`Scan::place`].
 mod place {
@@ -94,6 +99,47 @@ pub fn begins_message(payload: *const u8) -> bool {
 pub fn byte(payload: *const u8, at: usize) -> u8 {
     // SAFETY: every caller keeps `at` below the payload's size.
     unsafe { read_volatile(payload.add(at)) }
+}
+
+/// Whether the call's last bytes are those of a head.
+#[inline(always)]
+pub fn is_end_of_head(scratch: *const Scratch, length: u32) -> bool {
+    let at = bounded::<{ CAPTURE_MAX as u32 }>(length) as usize;
+    // SAFETY: within the payload, which is preceded by the record.
+    let last = unsafe { (&raw const (*scratch).payload).cast::<u8>().add(at).sub(4).cast::<u32>() };
+    // SAFETY: as above; x86 reads words anywhere.
+    unsafe { last.read_unaligned() == END_OF_HEAD }
+}
+
+/// Whether a head ends among the first 1024 bytes, by eight bytes at once. Near the end of the bytes nothing is said.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ends_soon(slot: u32, size: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr(slot) else { return 0 };
+    // SAFETY: only the address is taken.
+    let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>() };
+    let mut at = 0usize;
+    while at < SOON {
+        if at as u32 + 10 > size {
+            return 0;
+        }
+        let here = line_feeds(payload, at);
+        // Two in a row, or with a carriage return between them.
+        if here != 0 && here & (line_feeds(payload, at + 1) | line_feeds(payload, at + 2)) != 0 {
+            return 1;
+        }
+        at += 8;
+    }
+    0
+}
+
+/// The high bits of those of eight bytes that are line feeds (and now and then of one that follows one).
+#[inline(always)]
+fn line_feeds(payload: *const u8, at: usize) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // SAFETY: every caller keeps `at` below SOON + 2, far below the payload's size; x86 reads words anywhere.
+    let word = unsafe { read_volatile(payload.add(at).cast::<u64>()) } ^ ONES * b'\n' as u64;
+    word.wrapping_sub(ONES) & !word & ONES << 7
 }
 
 /// Starts to look at a call's bytes: at a message's first, or within a head whose last bytes are known.

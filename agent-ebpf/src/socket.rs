@@ -61,8 +61,8 @@ fn nothing() -> LastInput {
     LastInput { cookie: zero, position: zero }
 }
 
-/// Sizes of buffers are multiples of it.
-const BUFFER: u32 = 512;
+/// Shorter calls are taken for ones that leave no head open.
+const SMALL: u32 = 512;
 
 /// Slot of `SWITCHES`: something was posted to `CONTROLS`.
 const CONTROLS_POSTED: u32 = 1;
@@ -333,7 +333,7 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
         return put(scratch, event, length, Captured::withheld(source.withheld));
     }
     let captured = capture::copy_call(scratch, &source, direction as u32, length);
-    if captured.withheld == 0 && is_looked_at(event, captured.head) {
+    if captured.withheld == 0 && is_looked_at(scratch, event, captured.head) {
         let slot = direction as u32;
         let how = framing::how(slot, captured.head, length, event.whole, event.traced.cookie);
         if how != heads::capture::ENDS {
@@ -343,15 +343,16 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     put(scratch, event, length, captured)
 }
 
-/// Whether more than the first bytes of the call may be needed, or it may leave a head open. One that fills a buffer is likely to
-/// be followed by another one.
+/// Whether more than the first bytes of the call may be needed, or it may leave a head open: small calls hardly ever do, nor do
+/// those that end as a head does.
 #[inline(always)]
-fn is_looked_at(event: &Event, head: u32) -> bool {
+fn is_looked_at(scratch: *const Scratch, event: &Event, head: u32) -> bool {
     let length = event.header.length;
     let direction = usize::from(event.header.direction) & 1;
     // SAFETY: an entry of CONNECTIONS; see `connection::find`.
     let flags = unsafe { (*event.traced.state).flags };
-    length > head || length % BUFFER == 0 || flags & conn_flags::HEAD_OUT << direction != 0
+    let open = flags & conn_flags::HEAD_OUT << direction != 0;
+    length > head || open || length >= SMALL && !heads::is_end_of_head(scratch, length)
 }
 
 /// Everything of a record that does not depend on what was captured.

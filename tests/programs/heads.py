@@ -3,12 +3,14 @@
 heads.py serve PORT             says "listening", serves each connection alone
 heads.py ask PORT CASE...       one connection for each case, SIDE:BYTES:WAY:BUFFER; prints "CASE ok"
 
-SIDE is who has the long head, WAY one, behind (another message in the same call), or the bytes of a piece. The trace id of a
+SIDE is who has the long head, WAY one, behind (another message in the same call),
+the bytes of a piece, or those of the first piece alone (N+), the rest coming later in one call. The trace id of a
 request is its case's number.
 """
 
 import socket
 import sys
+import time
 
 
 def filler(size):
@@ -19,6 +21,12 @@ def send(connection, messages, way):
     data = b"".join(messages)
     if way in ("one", "behind"):
         connection.sendall(data)
+        return
+    if way.endswith("+"):
+        first = int(way[:-1])
+        connection.sendall(data[:first])
+        time.sleep(0.01)
+        connection.sendall(data[first:])
         return
     step = int(way)
     for start in range(0, len(data), step):
