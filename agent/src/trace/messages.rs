@@ -257,7 +257,9 @@ impl Tracer {
         if let Some((call, verdict)) = ended {
             self.take_verdict(call, verdict);
         }
-        self.inputs.answered(&self.exchanges, key, origin);
+        if !self.inputs.answered(&self.exchanges, key, origin) {
+            Causality::unexplained(&self.exchanges, &mut self.processes, key, origin.at);
+        }
         self.judge_calls(key, Some(origin));
         self.task_answer(key, Some(origin));
         let pid = origin.thread.pid;

@@ -10,10 +10,12 @@
 
 mod answers;
 mod kinds;
+mod unexplained;
 mod window;
 
 use answers::{ANSWERS, Answers};
 pub(super) use kinds::{Kinds, Sort};
+use unexplained::Unexplained;
 pub(super) use window::Shown;
 use window::Window;
 
@@ -59,6 +61,7 @@ pub(in crate::trace) struct Belief {
     stolen: Compared,
     /// Calls that were ended next after an answer that nothing else explains.
     given_up: Compared,
+    unexplained: Unexplained,
     /// Calls that goroutines hand over and that are not believed any more.
     doubtful: u32,
     /// Start sides that connects lent, and others that were clear.
@@ -276,6 +279,11 @@ impl Belief {
     /// Whether a call belongs to the request after whose answer it was ended next; `agrees`: by its start side, too.
     pub(super) const fn believes_given_up(&self, agrees: bool) -> bool {
         self.given_up.suffices(if agrees { SEEN } else { SEEN_SEVERAL })
+    }
+
+    /// Answers that nothing explains.
+    pub(super) const fn unexplained(&mut self) -> &mut Unexplained {
+        &mut self.unexplained
     }
 
     /// Whether a call without a believed start side should wait for its end side. Where none of the last calls had one, none

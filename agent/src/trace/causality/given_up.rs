@@ -3,13 +3,29 @@
 //! answer in front of that says whose call it was.
 //!
 //! A thread that answers several requests before it closes anything says nothing so, nor does one that closes several calls after one
-//! answer. Nor is anything believed while another thread's answer waits to be explained, or one of the last 400 never was: the call
+//! answer. Nor is anything believed while another answer waits to be explained whose request was open when the call was sent: the call
 //! may be for that one. And where start sides are beyond doubt they must have named the same request over and over.
 
 use super::{Causality, Orphan, Verdict, inputs::Answered, lost};
-use crate::trace::{exchange::Key, exchanges::Exchanges, process::Processes, span::Evidence};
+use crate::{
+    event::Timestamp,
+    trace::{exchange::Key, exchanges::Exchanges, process::Processes, span::Evidence},
+};
 
 impl Causality {
+    /// Nothing that its thread has taken in explains why this request is answered now.
+    pub(in crate::trace) fn unexplained(
+        exchanges: &Exchanges,
+        processes: &mut Processes,
+        key: Key,
+        at: Timestamp,
+    ) {
+        let Some(request) = exchanges.get(key) else { return };
+        if let Some(process) = processes.get_mut(request.pid) {
+            process.belief.unexplained().add(key, request.at, at);
+        }
+    }
+
     /// Who has answered a request ends this open call next, with nothing read or sent in between.
     pub(in crate::trace) fn ended_next(
         exchanges: &mut Exchanges,
@@ -20,28 +36,40 @@ impl Causality {
         let request = answered.request;
         let Some(call) = exchanges.get_mut(key) else { return };
         let Some(process) = processes.get_mut(call.pid) else { return };
-        let (sides, belief) = (&mut call.sides, &mut process.belief);
+        let (sent_at, sides, belief) = (call.at, &mut call.sides, &mut process.belief);
+        // A call that was sent before the request was read is another one's.
+        let is_later = sent_at > answered.read_at;
         if sides.outlives(request) {
             sides.abandoned = true;
         }
-        if sides.may_serve(request) {
+        if is_later && sides.may_serve(request) {
             belief.excuse(request);
+            belief.unexplained().settle(request);
+        } else if let (true, Some(root)) = (sides.is_beyond_doubt(), sides.root) {
+            belief.unexplained().settle(root);
         }
         if !answered.pending {
             return;
         }
         let agrees = sides.root == Some(request);
         if sides.is_beyond_doubt() {
-            // A thread that has taken over a task had read another request before: then the start side is wrong.
-            if agrees && belief.open_requests() > 0 || !agrees && answered.calls > 0 {
+            if !agrees || belief.open_requests() > 0 {
                 belief.given_up_told(agrees);
             }
             return;
         }
-        // A request with calls of its own may have been answered for one of those.
-        let only =
-            if agrees { answered.calls == 1 && answered.call == Some(key) } else { answered.calls == 0 };
-        if only && belief.believes_given_up(agrees) && belief.believes_ends(false) {
+        // A request with calls of its own may have been answered for one of those. A call whose start side, however doubtful, names
+        // another request may be one of several calls at once for that.
+        let only = match sides.root {
+            Some(_) => agrees && answered.calls == 1,
+            None => answered.calls == 0,
+        };
+        if only
+            && is_later
+            && !belief.unexplained().may_explain(sent_at)
+            && belief.believes_given_up(agrees)
+            && belief.believes_ends(false)
+        {
             sides.ended_after = Some(request);
         }
     }
@@ -61,7 +89,7 @@ impl Causality {
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
         let agrees = call.sides.root == Some(request);
         call.sides.ended = true;
-        (call.sides.confirmed, call.sides.contradicted) = (agrees, !agrees && call.sides.root.is_some());
+        call.sides.confirmed = agrees;
         let kinds = processes.get(call.pid).map(|process| process.belief.kinds());
         let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.sides.kind));
         match (agrees, by_chance) {

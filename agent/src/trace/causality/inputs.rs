@@ -58,12 +58,13 @@ struct Answer {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::trace) struct Answered {
     pub(in crate::trace) request: Key,
+    /// When it was read.
+    pub(super) read_at: Timestamp,
     /// Nothing that its thread has taken in explains the answer, and no call but the one in question was ended for it or for
     /// another such answer since.
     pub(super) pending: bool,
-    /// How many calls the request has by their start sides, and the last of them.
+    /// How many calls the request has by their start sides.
     pub(super) calls: usize,
-    pub(super) call: Option<Key>,
 }
 
 /// The end of a connection on which a call was not answered, as an input: the kernel's last input is still the one before it.
@@ -164,22 +165,24 @@ impl Inputs {
         }
     }
 
-    /// A thread has answered a request, with what it has just sent.
-    pub(in crate::trace) fn answered(&mut self, exchanges: &Exchanges, request: Key, origin: &Origin) {
+    /// A thread has answered a request, with what it has just sent: whether something that it had taken in explains that.
+    pub(in crate::trace) fn answered(
+        &mut self,
+        exchanges: &Exchanges,
+        request: Key,
+        origin: &Origin,
+    ) -> bool {
+        let Some(exchange) = exchanges.get(request) else { return false };
+        let (read_at, live) = (exchange.at, exchange.live.as_deref());
+        let explained = is_explained(exchanges, read_at, origin.last_input);
         let runner = (origin.thread.pid, Runner::of_origin(origin));
-        let Some(taken) = self.taken.get_mut(&runner) else { return };
+        let Some(taken) = self.taken.get_mut(&runner) else { return explained };
         let input = origin.last_input.map(|input| (input.connection, input.position));
-        let answer = exchanges.get(request);
-        let live = answer.and_then(|request| request.live.as_deref());
-        let pending = !taken.owes
-            && !answer.is_some_and(|answer| is_explained(exchanges, answer.at, origin.last_input));
-        let answered = Answered {
-            request,
-            pending,
-            calls: live.map_or(usize::MAX, |live| live.calls.len()),
-            call: live.and_then(|live| live.calls.last().copied()),
-        };
+        let pending = !taken.owes && !explained;
+        let answered =
+            Answered { request, read_at, pending, calls: live.map_or(usize::MAX, |live| live.calls.len()) };
         taken.answer = Some(Answer { answered, input, ended: None });
+        explained
     }
 
     /// The request that a thread has answered last, if it has neither read nor sent anything since, and ends this open call now.

@@ -59,7 +59,7 @@ pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, 
             let sides = &mut call.sides;
             let first = sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0;
             sides.outlives = first && (serve_own || sides.connected_for.is_none());
-            sides.lingers = all && !sides.outlives;
+            sides.lingers = all;
         }
     }
 }

@@ -187,9 +187,9 @@ impl Sides {
         !self.is_beyond_doubt() || self.root == Some(request)
     }
 
-    /// Call: its start side is clear, and not what its connection was made for.
+    /// Call: it has a start side, which is clear and not what its connection was made for.
     pub(super) fn is_beyond_doubt(&self) -> bool {
-        self.is_clear() && self.connected_for.is_none()
+        self.root.is_some() && self.is_clear() && self.connected_for.is_none()
     }
 
     /// Call: the request of its start side.

@@ -155,3 +155,30 @@ fn a_call_with_a_used_input_is_not_taken_for_that_of_a_request_with_its_own() {
     let parent = stealing.world.span(second).parent;
     assert!(parent.is_none_or(|parent| parent.span == stealing.world.id(other)));
 }
+
+/// The second call of a task whose first one has no start side, either: its input is clear, but says nothing.
+#[test]
+fn a_call_that_goes_on_from_one_without_a_start_side_has_none() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    let (request, first) = stealing.serve(0, stealing.idle);
+    stealing.world.read_response(first, thread(1, 3));
+    let backend = stealing.world.open(thread(1, 3));
+    let second = stealing.world.write_request(backend, thread(1, 3), "/");
+    stealing.answer(request, second);
+    stealing.world.pass(SECOND);
+    stealing.world.assert_child(second, request, Evidence::End);
+}
+
+/// Where sides mostly agree and few tasks are stolen, a call without a start side waits for its end all the same.
+#[test]
+fn few_stolen_tasks_are_waited_for() {
+    let mut stealing = Stealing::new();
+    for number in 0..640 {
+        let (request, call) =
+            stealing.serve(0, if number % 64 == 0 { stealing.idle } else { stealing.reader });
+        stealing.answer(request, call);
+    }
+    let (request, call) = stealing.stolen();
+    stealing.world.assert_child(call, request, Evidence::End);
+}

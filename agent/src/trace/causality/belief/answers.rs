@@ -143,5 +143,20 @@ mod tests {
         answers.add_covered(true);
         answers.add_covered(true);
         assert_eq!((answers.seen(), answers.uncovered()), (400, 0), "the first one is too old by now");
+        answers.add_uncovered(Some(request(3)));
+        (0..ANSWERS - 2).for_each(|_| answers.add_covered(true));
+        answers.add_uncovered(Some(request(4)));
+        answers.excuse(request(3));
+        answers.add_covered(true);
+        answers.add_covered(true);
+        assert_eq!((answers.seen(), answers.uncovered()), (400, 1), "the last one is not");
+    }
+
+    #[test]
+    fn answers_while_nothing_else_is_open_prove_less() {
+        let mut answers = Answers::default();
+        answers.add_covered(false);
+        answers.add_covered(true);
+        assert_eq!((answers.seen(), answers.covered_apart()), (2, 1));
     }
 }

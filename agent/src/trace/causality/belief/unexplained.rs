@@ -1,0 +1,67 @@
+//! Answers that nothing explains which their thread had taken in: a call that is given up may be for any of their requests.
+
+use std::collections::VecDeque;
+
+use crate::{event::Timestamp, trace::exchange::Key};
+
+/// Those that are remembered. What is dropped when a limit is over is ended soon after the answer.
+const REMEMBERED: usize = 64;
+
+#[derive(Debug, Clone, Default)]
+pub(in crate::trace::causality) struct Unexplained {
+    answers: VecDeque<Answer>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    request: Key,
+    read_at: Timestamp,
+    answered_at: Timestamp,
+}
+
+impl Unexplained {
+    pub(in crate::trace::causality) fn add(
+        &mut self,
+        request: Key,
+        read_at: Timestamp,
+        answered_at: Timestamp,
+    ) {
+        if self.answers.len() >= REMEMBERED {
+            self.answers.pop_front();
+        }
+        self.answers.push_back(Answer { request, read_at, answered_at });
+    }
+
+    /// A call that was made for this request has ended.
+    pub(in crate::trace::causality) fn settle(&mut self, request: Key) {
+        if let Some(index) = self.answers.iter().rposition(|answer| answer.request == request) {
+            self.answers.remove(index);
+        }
+    }
+
+    /// Whether a call that was sent then may be for one of their requests: one that was open.
+    pub(in crate::trace::causality) fn may_explain(&self, sent_at: Timestamp) -> bool {
+        self.answers.iter().any(|answer| answer.read_at < sent_at && sent_at < answer.answered_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::ConnectionId, trace::slots::Slot};
+
+    #[test]
+    fn the_last_ones_are_remembered_until_they_are_settled() {
+        let request = |connection| Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
+        let mut unexplained = Unexplained::default();
+        for number in 0..65 {
+            unexplained.add(request(number), Timestamp(10 * number), Timestamp(10 * number + 5));
+        }
+        assert!(!unexplained.may_explain(Timestamp(2)), "the first is forgotten");
+        assert!(unexplained.may_explain(Timestamp(12)) && unexplained.may_explain(Timestamp(642)));
+        assert!(!unexplained.may_explain(Timestamp(17)), "none was open");
+        unexplained.settle(request(1));
+        unexplained.settle(request(99));
+        assert!(!unexplained.may_explain(Timestamp(12)) && unexplained.may_explain(Timestamp(22)));
+    }
+}
