@@ -9,11 +9,13 @@
 //! a program with timers that is idle at first would be believed just when load comes.
 
 mod answers;
+mod compared;
 mod kinds;
 mod unexplained;
 mod window;
 
 use answers::{ANSWERS, Answers};
+use compared::Compared;
 pub(super) use kinds::{Kinds, Sort};
 use unexplained::Unexplained;
 pub(super) use window::Shown;
@@ -74,25 +76,6 @@ pub(in crate::trace) struct Belief {
     settling: bool,
     /// No order of them makes sides agree.
     in_no_order: bool,
-}
-
-/// How often something has named the same request as a start side that is beyond doubt, since it last named another one; and whether
-/// it ever did that.
-#[derive(Debug, Clone, Copy, Default)]
-struct Compared {
-    agreed: u64,
-    has_differed: bool,
-}
-
-impl Compared {
-    const fn add(&mut self, agrees: bool) {
-        self.agreed = if agrees { self.agreed + 1 } else { 0 };
-        self.has_differed |= !agrees;
-    }
-
-    const fn suffices(self, least: u64) -> bool {
-        self.agreed >= if self.has_differed { ANSWERS as u64 } else { least }
-    }
 }
 
 /// The last 64 start sides of a sort that an end side has confirmed or contradicted.
@@ -264,6 +247,12 @@ impl Belief {
     /// A call of a task that was stolen has ended in the answer of the request of its start side, or of another one.
     pub(super) const fn stolen_told(&mut self, agrees: bool) {
         self.stolen.add(agrees);
+    }
+
+    /// It has ended in the answer of another request, which had no call by its start side: the start side was stolen, or a timer has
+    /// answered.
+    pub(super) const fn stolen_strayed(&mut self) {
+        self.stolen.stray();
     }
 
     /// Whether what a thread answers right after it has read a response follows from that, although another one had read the request.

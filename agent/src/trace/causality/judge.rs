@@ -164,7 +164,7 @@ impl Causality {
         let stolen =
             end.is_some_and(|end| stolen::believes(exchanges, belief, key, end.request, end.threads));
         if let Some(end) = end
-            && (stolen || !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly()))
+            && !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly())
             && !call.sides.weak
             // Of several threads one closes what another has given up, and answers something else next.
             && (shown == Shown::Agrees || !call.sides.given_up || belief.one_reads())

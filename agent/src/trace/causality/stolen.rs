@@ -38,8 +38,9 @@ impl Threads {
 }
 
 /// Whether a call without a start side belongs to the request in whose answer it ended, although another thread had read that. One
-/// whose input was used before, or was not the only one, is as good as none. Not where that request has another call by its start
-/// side: its answer may follow from that one.
+/// that is in doubt and names the same request will do. One that names another request will not, however doubtful: the call may be one
+/// of several at once for that. Nor where the answered request has another call by its start side: its answer may follow from
+/// that one.
 pub(super) fn believes(
     exchanges: &Exchanges,
     belief: &Belief,
@@ -47,15 +48,19 @@ pub(super) fn believes(
     request: Key,
     threads: Threads,
 ) -> bool {
-    let told = |call: &Exchange| call.sides.root.is_some() && call.sides.clarity == Some(Clarity::Clear);
+    let fits = |call: &Exchange| match call.sides.root {
+        Some(root) => root == request && call.sides.clarity != Some(Clarity::Clear),
+        None => true,
+    };
     threads == Threads::Two
-        && !exchanges.get(key).is_none_or(told)
+        && exchanges.get(key).is_some_and(fits)
         && belief.believes_stolen()
         && !has_calls(exchanges, request, Some(key))
 }
 
-/// What a call shows of such ends that has a start side, too. Where they differ, that speaks against the end only if the answered
-/// request has another call by its start side: else it is the start side that names what the thread had read before it stole the task.
+/// What a call shows of such ends that has a start side, too. Where they differ, that speaks against the end if the answered
+/// request has another call by its start side. Else it is the start side that names what the thread had read before it stole the task,
+/// or a timer has answered: now and then that is so where tasks are stolen, but not often.
 pub(super) fn show(
     exchanges: &Exchanges,
     processes: &mut Processes,
@@ -77,6 +82,8 @@ pub(super) fn show(
         }
     } else if has_calls(exchanges, request, Some(key)) {
         process.belief.stolen_told(false);
+    } else {
+        process.belief.stolen_strayed();
     }
 }
 

@@ -121,9 +121,10 @@ fn a_wrong_start_side_does_not_speak_against_ends() {
     stealing.world.answer(other, stealing.thief);
 }
 
-/// A thread that takes over a task after it has called for another request: its input was used.
+/// A thread that takes over a task after it has called for another request: its input was used, and names that one. So does the
+/// second call of a task that waits for the first one, too.
 #[test]
-fn a_start_side_that_was_used_before_is_as_good_as_none() {
+fn a_start_side_in_doubt_that_names_another_request_speaks_against_the_end() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let (other, its_call) = stealing.serve(1, stealing.reader);
@@ -134,8 +135,25 @@ fn a_start_side_that_was_used_before_is_as_good_as_none() {
     stealing.answer(request, call);
     stealing.answer(other, its_call);
     stealing.world.pass(SECOND);
-    stealing.world.assert_child(call, request, Evidence::End);
+    assert!(stealing.world.span(call).parent.is_none());
     stealing.world.assert_child(its_call, other, Evidence::TwoSided);
+}
+
+/// The second of two calls at once, whose response a thread reads that then answers somebody else's request by a timer.
+#[test]
+fn one_of_several_calls_at_once_is_not_taken_by_a_timers_answer() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    let sleeping = stealing.world.read_request(stealing.clients[0], thread(1, 3), "/sleep");
+    let (request, first) = stealing.serve(1, stealing.reader);
+    let backend = stealing.world.open(stealing.reader);
+    let second = stealing.world.write_request(backend, stealing.reader, "/");
+    stealing.world.read_response(second, stealing.thief);
+    stealing.world.answer(sleeping, stealing.thief);
+    stealing.answer(request, first);
+    stealing.world.pass(SECOND);
+    let parent = stealing.world.span(second).parent;
+    assert!(parent.is_none_or(|parent| parent.span == stealing.world.id(request)));
 }
 
 /// One of several calls at once, after whose response a thread goes on with a task that another one had woken.
@@ -168,6 +186,23 @@ fn a_call_that_goes_on_from_one_without_a_start_side_has_none() {
     stealing.answer(request, second);
     stealing.world.pass(SECOND);
     stealing.world.assert_child(second, request, Evidence::End);
+}
+
+/// A program in which timers answer as well: what a thread reads just before is no reason for that.
+#[test]
+fn answers_by_timers_speak_against_ends() {
+    let mut stealing = Stealing::new();
+    stealing.steal(160);
+    for _ in 0..4 {
+        let sleeping = stealing.world.read_request(stealing.clients[0], thread(1, 3), "/sleep");
+        let (request, first) = stealing.serve(1, stealing.reader);
+        let backend = stealing.world.open(stealing.reader);
+        let second = stealing.world.write_request(backend, stealing.reader, "/");
+        stealing.answer(sleeping, first);
+        stealing.answer(request, second);
+    }
+    let (_, call) = stealing.stolen();
+    assert!(stealing.world.span(call).parent.is_none());
 }
 
 /// Where sides mostly agree and few tasks are stolen, a call without a start side waits for its end all the same.
