@@ -19,6 +19,8 @@ use crate::{
 /// Bytes that one step looks at, and steps for what is copied at once: 32 for the bytes, and two for each message that begins.
 const STEP: usize = 128;
 const STEPS: u32 = 64;
+/// Bytes of a method that are looked at.
+const METHOD: usize = 16;
 /// Digits of a length.
 const DIGITS: usize = 10;
 
@@ -78,20 +80,28 @@ pub mod capture {
     pub const HEAD: u32 = 2;
 }
 
-/// Whether a message may begin here: three capital letters that are not all hexadecimal digits, as those of a chunk's size are.
+/// Whether a message may begin here: `HTTP/`, or a method of capital letters, a blank, and what a target begins with. Data hardly
+/// ever does so; a call of it that is taken for a message loses its chunks' sizes.
 #[inline(always)]
 pub fn begins_message(payload: *const u8) -> bool {
     let mut at = 0usize;
-    let mut beyond = false;
-    while at < 3 {
+    while at < METHOD {
         let letter = byte(payload, at);
-        if letter.wrapping_sub(b'A') >= 26 {
-            return false;
+        if letter.wrapping_sub(b'A') < 26 || letter == b'-' {
+            at += 1;
+            continue;
         }
-        beyond |= letter > b'F';
-        at += 1;
+        if letter == b'/' {
+            return at == 4 && byte(payload, 0) == b'H' && byte(payload, 3) == b'P';
+        }
+        let target = byte(payload, at + 1);
+        let begins_target = target == b'/'
+            || target == b'*'
+            || target.wrapping_sub(b'a') < 26
+            || target.wrapping_sub(b'0') < 10;
+        return letter == b' ' && at >= 3 && begins_target;
     }
-    beyond
+    false
 }
 
 /// A byte of the payload.
@@ -320,7 +330,14 @@ fn number(scratch: *mut Scratch, at: u32) -> u32 {
 pub extern "C" fn conclude(slot: u32, cookie: u64, length: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return 0 };
-    note_open(scratch, state, (slot & 1) as usize, length);
+    let direction = (slot & 1) as usize;
+    note_open(scratch, state, direction, length);
+    // SAFETY: as in `look`; the entry of CONNECTIONS as in `note_open`.
+    unsafe {
+        if read_volatile(&raw const (*scratch).scan.chunked) != 0 {
+            (*state).flags |= conn_flags::WHOLE_OUT << direction;
+        }
+    }
     0
 }
 
