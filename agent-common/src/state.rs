@@ -45,12 +45,12 @@ pub mod conn_flags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
-pub struct LastInput {
+pub struct LastReceive {
     pub cookie: u64,
     pub position: u64,
 }
 
-const _: () = assert!(size_of::<LastInput>() == 16);
+const _: () = assert!(size_of::<LastReceive>() == 16);
 
 /// Values of [`Runtime::kind`].
 pub mod runtime {
@@ -99,7 +99,7 @@ const _: () = assert!(size_of::<GoKey>() == 16);
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct GoInput {
-    pub last: LastInput,
+    pub last: LastReceive,
     /// The goroutine that has handed over the request which this one writes: `last` is its; 0: nobody.
     pub handed: u64,
 }
@@ -156,7 +156,7 @@ pub struct Connection {
     /// Bytes for which no record was made on purpose.
     pub skipped: [u64; 2],
     /// On an opaque connection: the last input that its last write had.
-    pub carried: LastInput,
+    pub carried: LastReceive,
     /// Inside a head: its last four bytes so far, and how many it has had.
     pub head_end: [u32; 2],
     pub head_bytes: [u32; 2],

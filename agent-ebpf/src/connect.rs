@@ -39,7 +39,7 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
     kernel::flow_into(sock, family, &mut flow)?;
     let trusted = distrust()? != withheld::IO_URING;
     let mut task = if trusted { Task::current(caller) } else { Task::NONE };
-    let mut last = if trusted { task.last_input(caller) } else { NOTHING };
+    let mut last = if trusted { task.last_receive(caller) } else { NOTHING };
     let mut task = task.of_send(caller);
     if last.cookie == 0 {
         task = task.starter(caller);

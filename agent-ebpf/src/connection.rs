@@ -3,8 +3,8 @@
 use core::ptr::write_volatile;
 
 use agent_common::{
-    Connection, Counter, FIRST_POSITION, HalfClosed, LastInput, MISSING, Opened, UNKNOWN_EARLIER, conn_flags,
-    kind,
+    Connection, Counter, FIRST_POSITION, HalfClosed, LastReceive, MISSING, Opened, UNKNOWN_EARLIER,
+    conn_flags, kind,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -319,7 +319,7 @@ pub fn was_told_inside(sock: Sock) -> bool {
 
 /// An opaque connection is written: what its answer will carry. Two writes with different inputs: nothing.
 #[inline(always)]
-pub fn carry(state: *mut Connection, input: LastInput) {
+pub fn carry(state: *mut Connection, input: LastReceive) {
     // SAFETY: see `Traced`.
     unsafe {
         let same = (*state).carried.cookie == input.cookie && (*state).carried.position == input.position;
@@ -345,7 +345,7 @@ fn forget_input(state: *mut Connection) {
 
 /// An opaque connection is read: the input that its last write had.
 #[inline(always)]
-pub fn carried(state: *mut Connection) -> LastInput {
+pub fn carried(state: *mut Connection) -> LastReceive {
     // SAFETY: see `Traced`.
     unsafe {
         (*state).flags &= !conn_flags::WROTE;

@@ -1,6 +1,6 @@
 //! Who calls: process, thread, its last input, and whether its saved registers describe the call.
 
-use agent_common::{Counter, LastInput, MISSING, Process, pid_flags};
+use agent_common::{Counter, LastReceive, MISSING, Process, pid_flags};
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
@@ -13,7 +13,7 @@ use crate::{
     socket::withheld,
 };
 
-const NONE: LastInput = LastInput { cookie: 0, position: 0 };
+const NONE: LastReceive = LastReceive { cookie: 0, position: 0 };
 
 /// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD (include/linux/sched.h): no user registers of their own.
 const WORKER_FLAGS: u32 = 0x10 | 0x4000 | 0x0020_0000;
@@ -48,7 +48,7 @@ impl Caller {
 
     /// What this thread took in last.
     #[inline(always)]
-    pub fn last_input(self) -> LastInput {
+    pub fn last_receive(self) -> LastReceive {
         match THREADS.get_ptr(self.tid) {
             // SAFETY: only this thread writes its entry while it lives.
             Some(entry) => unsafe { *entry },
@@ -58,7 +58,7 @@ impl Caller {
 
     /// Remembers what this thread took in.
     #[inline(always)]
-    pub fn set_last_input(self, input: LastInput) {
+    pub fn set_last_input(self, input: LastReceive) {
         if let Some(entry) = THREADS.get_ptr_mut(self.tid) {
             // SAFETY: only this thread writes its entry while it lives.
             unsafe { *entry = input };
@@ -84,7 +84,7 @@ pub fn distrust() -> Result<u8, Counter> {
 /// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in
 /// wherever the ring's work happens to run. `process`: bits of `pid_flags`.
 #[inline(always)]
-pub fn meaningful_input(process: u8, input: LastInput) -> LastInput {
+pub fn meaningful_input(process: u8, input: LastReceive) -> LastReceive {
     if process & pid_flags::RINGS != 0 { NONE } else { input }
 }
 

@@ -8,7 +8,7 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{Counter, GoInput, GoKey, LastInput, MISSING, runtime};
+use agent_common::{Counter, GoInput, GoKey, LastReceive, MISSING, runtime};
 use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     socket::OUT,
 };
 
-const NOTHING: GoInput = GoInput { last: LastInput { cookie: 0, position: 0 }, handed: 0 };
+const NOTHING: GoInput = GoInput { last: LastReceive { cookie: 0, position: 0 }, handed: 0 };
 
 /// CF and ZF. The probes lie on the jump (`jbe`) that asks for more stack: when it is taken, the function begins once more.
 const BELOW_OR_EQUAL: u64 = 0x41;
@@ -49,7 +49,7 @@ impl Goroutine {
 
     /// Remembers what it took in; while it writes a request of another, whatever it reads for that means nothing.
     #[inline(always)]
-    pub fn set_last_input(self, input: LastInput) {
+    pub fn set_last_input(self, input: LastReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
             // SAFETY: as above.
             if unsafe { (*entry).handed } == 0 {
@@ -106,7 +106,7 @@ pub fn took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn goroutine_took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) -> u64 {
-    Goroutine { pid, run, id }.set_last_input(LastInput { cookie, position });
+    Goroutine { pid, run, id }.set_last_input(LastReceive { cookie, position });
     0
 }
 

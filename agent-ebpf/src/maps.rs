@@ -1,7 +1,7 @@
 //! All maps. Sizes are defaults; user space may override them at load (ARCHITECTURE.md has the table).
 
 use agent_common::{
-    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoInput, GoKey, LastInput,
+    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoInput, GoKey, LastReceive,
     Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables,
 };
 use aya_ebpf::{
@@ -38,7 +38,7 @@ pub static PIDS: Array<[u8; PIDS_PER_ENTRY as usize]> =
 
 /// Last input of each thread of a selected process, by tid.
 #[map]
-pub static THREADS: HashMap<u32, LastInput> = HashMap::with_max_entries(65_536, 0);
+pub static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries(65_536, 0);
 
 /// Traced connections by socket cookie.
 #[map]

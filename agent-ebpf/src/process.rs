@@ -21,7 +21,7 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
     let Some(parent) = caller.process() else { return Ok(()) };
     let pid: u32 = read(child, offset!(task_tgid))?;
     let tid: u32 = read(child, offset!(task_pid))?;
-    let last = caller.last_input();
+    let last = caller.last_receive();
     if last.cookie != 0 && THREADS.insert(tid, last, 0).is_err() {
         crate::count::add(Counter::ThreadsFull, 1);
     }

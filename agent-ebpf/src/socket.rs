@@ -3,7 +3,7 @@
 use core::ptr::read_volatile;
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastInput, TAIL_MAX, Transfer,
+    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastReceive, TAIL_MAX, Transfer,
     conn_flags, kind, pid_flags, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
@@ -50,15 +50,15 @@ pub mod withheld {
 }
 
 /// No last input.
-pub const NOTHING: LastInput = LastInput { cookie: 0, position: 0 };
+pub const NOTHING: LastReceive = LastReceive { cookie: 0, position: 0 };
 
 /// The same where it is written to memory. In assembly: of zeros that it knows, the compiler makes a call of memset, byte by byte.
 #[inline(always)]
-fn nothing() -> LastInput {
+fn nothing() -> LastReceive {
     let zero: u64;
     // SAFETY: changes only its output.
     unsafe { core::arch::asm!("{zero} = 0", zero = out(reg) zero) };
-    LastInput { cookie: zero, position: zero }
+    LastReceive { cookie: zero, position: zero }
 }
 
 /// Shorter calls are taken for ones that leave no head open.
@@ -153,7 +153,7 @@ fn sent(
     if !trusted {
         selected::set_rings(caller.pid, 1);
     }
-    let last = meaningful_input(process, if trusted { task.last_input(caller) } else { NOTHING });
+    let last = meaningful_input(process, if trusted { task.last_receive(caller) } else { NOTHING });
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -219,7 +219,7 @@ fn received(
     } else if opaque {
         connection::carried(traced.state)
     } else {
-        LastInput { cookie: traced.cookie, position: end.wrapping_sub(1) }
+        LastReceive { cookie: traced.cookie, position: end.wrapping_sub(1) }
     };
     let task = if reason == withheld::IO_URING {
         selected::set_rings(caller.pid, 1);
@@ -309,7 +309,7 @@ struct Event {
     /// Bits of `pid_flags`.
     process: u8,
     task: Task,
-    last: LastInput,
+    last: LastReceive,
     call_flags: u32,
     /// User space's word on which directions are framed by chunks.
     whole: u64,

@@ -1,7 +1,7 @@
 //! What the runtime of a program runs on the calling thread: a goroutine, which takes the thread's place, or a CPython
 //! context. Only in processes about which user space knows how (`RUNTIMES`); the others pay one look at a switch.
 
-use agent_common::{By, LastInput, Runtime, runtime, transfer_flags};
+use agent_common::{By, LastReceive, Runtime, runtime, transfer_flags};
 
 use crate::{
     context::{Caller, distrust},
@@ -68,9 +68,9 @@ impl Task {
     /// What this task, or else the thread, took in last. For a goroutine that writes what another one handed over to it, that
     /// of the other, which is the task from now on.
     #[inline(always)]
-    pub fn last_input(&mut self, caller: Caller) -> LastInput {
+    pub fn last_receive(&mut self, caller: Caller) -> LastReceive {
         if self.flags & transfer_flags::GOROUTINE == 0 {
-            return caller.last_input();
+            return caller.last_receive();
         }
         let input = go::input_of(caller.pid, self.run, self.id);
         if input.handed != 0 {
@@ -82,7 +82,7 @@ impl Task {
 
     /// Remembers what it took in.
     #[inline(always)]
-    pub fn set_last_input(self, caller: Caller, input: LastInput) {
+    pub fn set_last_input(self, caller: Caller, input: LastReceive) {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return caller.set_last_input(input);
         }
@@ -106,7 +106,7 @@ impl Task {
 
     /// What the goroutine took in that has started another one.
     #[inline(always)]
-    pub fn input_of_starter(self, caller: Caller) -> LastInput {
+    pub fn input_of_starter(self, caller: Caller) -> LastReceive {
         let input = go::input_of(caller.pid, self.run, self.id);
         if input.handed == 0 { input.last } else { NOTHING }
     }
@@ -119,7 +119,7 @@ pub fn by_into(by: &mut By) -> u64 {
     let caller = Caller::current();
     let trusted = matches!(distrust(), Ok(reason) if reason != withheld::IO_URING);
     let mut task = if trusted { Task::current(caller) } else { Task::NONE };
-    let last = if trusted { task.last_input(caller) } else { NOTHING };
+    let last = if trusted { task.last_receive(caller) } else { NOTHING };
     let task = task.of_send(caller);
     by.last_cookie = last.cookie;
     by.last_position = last.position;

@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, ops::Range, sync::Arc};
 
 use wirespan::event::{
-    Clarity, Closed, ConnectionId, Direction, Earlier, Event, LastInput, Opened, ProcessFacts, Thread,
+    Clarity, Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Opened, ProcessFacts, Thread,
     Timestamp, Transfer,
 };
 
@@ -105,7 +105,7 @@ struct Moved {
     thread: Thread,
     head: Range<usize>,
     tail: Range<usize>,
-    last_input: Option<LastInput>,
+    last_receive: Option<LastReceive>,
     dropped: u64,
     process_drops: u64,
 }
@@ -115,7 +115,7 @@ pub(super) struct Traffic {
     slots: Vec<Slot>,
     workers: Vec<Work>,
     /// By kind and worker.
-    last_inputs: [[Option<LastInput>; WORKERS]; KINDS.len()],
+    last_receives: [[Option<LastReceive>; WORKERS]; KINDS.len()],
     process_drops: [u64; KINDS.len()],
     records: Vec<Record>,
     bytes: Vec<u8>,
@@ -135,7 +135,7 @@ impl Traffic {
         let mut traffic = Self {
             slots: Vec::with_capacity(connections),
             workers: Vec::new(),
-            last_inputs: [[None; WORKERS]; KINDS.len()],
+            last_receives: [[None; WORKERS]; KINDS.len()],
             process_drops: [0; KINDS.len()],
             records: Vec::new(),
             bytes: Vec::new(),
@@ -206,7 +206,7 @@ impl Traffic {
                 head: &self.bytes[moved.head.clone()],
                 tail: &self.bytes[moved.tail.clone()],
                 withheld: None,
-                last_input: moved.last_input,
+                last_receive: moved.last_receive,
                 task: None,
                 dropped: moved.dropped,
                 process_drops: moved.process_drops,
@@ -338,10 +338,10 @@ impl Traffic {
         let direction = call.direction.index();
         let position = connection.position[direction];
         connection.position[direction] += length as u64;
-        let last_input = &mut self.last_inputs[kind as usize][worker];
+        let last_receive = &mut self.last_receives[kind as usize][worker];
         if call.direction == Direction::In {
             let last = connection.position[direction] - 1;
-            *last_input = Some(LastInput {
+            *last_receive = Some(LastReceive {
                 connection: ConnectionId(connection.cookie),
                 position: last,
                 for_call: Clarity::Mixed,
@@ -371,7 +371,7 @@ impl Traffic {
             thread: kind.thread(worker),
             head,
             tail,
-            last_input: if call.direction == Direction::Out { *last_input } else { None },
+            last_receive: if call.direction == Direction::Out { *last_receive } else { None },
             dropped: connection.dropped[direction],
             process_drops: self.process_drops[kind as usize],
         }));

@@ -127,7 +127,7 @@ mod tests {
             socket: SocketId(1),
             thread: Thread { pid, tid: pid },
             peer: ([127, 0, 0, 1], 80).into(),
-            last_input: None,
+            last_receive: None,
             task: None,
         })
     }

@@ -47,7 +47,7 @@ pub struct SocketId(pub u64);
 pub struct Caller {
     pub thread: Thread,
     pub task: Option<Task>,
-    pub last_input: Option<LastInput>,
+    pub last_receive: Option<LastReceive>,
 }
 
 /// Seen from the traced process: `Out` is what it sends, `In` what it receives.
@@ -106,7 +106,7 @@ pub enum Task {
 
 /// What a thread took in last: the connection and the position of the *last byte* of its last TCP receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LastInput {
+pub struct LastReceive {
     pub connection: ConnectionId,
     /// Position in direction `In` of that connection.
     pub position: u64,
@@ -295,7 +295,7 @@ pub struct Connecting {
     pub socket: SocketId,
     pub thread: Thread,
     pub peer: SocketAddr,
-    pub last_input: Option<LastInput>,
+    pub last_receive: Option<LastReceive>,
     /// [`Task::Handed`]: the goroutine that has started the one which connects; the last input is its.
     pub task: Option<Task>,
 }
@@ -357,7 +357,7 @@ pub struct Transfer<'a> {
     /// Set when no byte was captured, and why.
     pub withheld: Option<Withheld>,
     /// On sends: what the thread, or the goroutine, had taken in last.
-    pub last_input: Option<LastInput>,
+    pub last_receive: Option<LastReceive>,
     pub task: Option<Task>,
     /// Bytes of this connection and direction lost so far because the ring was full.
     pub dropped: u64,

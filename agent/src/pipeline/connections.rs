@@ -216,7 +216,7 @@ mod tests {
             head: b"x",
             tail: &[],
             withheld: None,
-            last_input: None,
+            last_receive: None,
             task: None,
             dropped: 0,
             process_drops: 0,

@@ -13,7 +13,7 @@ pub use limits::{Counters, Limits};
 
 use compact_str::CompactString;
 
-use crate::event::{Direction, Feedback, LastInput, Opening, Task, Thread, Timestamp};
+use crate::event::{Direction, Feedback, LastReceive, Opening, Task, Thread, Timestamp};
 
 /// The message whose complete first line stands at the front of `bytes`, of any protocol known here.
 #[must_use]
@@ -32,7 +32,7 @@ pub struct Origin {
     /// Position of the message's first byte in its direction.
     pub position: u64,
     /// What the thread had taken in last; `None` for messages that were received.
-    pub last_input: Option<LastInput>,
+    pub last_receive: Option<LastReceive>,
     /// What the runtime was running on the thread.
     pub task: Option<Task>,
 }

@@ -1,13 +1,13 @@
 //! One system call's bytes as a cursor: captured bytes at the front, perhaps a hole, captured bytes at the end.
 
-use crate::event::{LastInput, Task, Thread, Timestamp, Transfer, Withheld};
+use crate::event::{LastReceive, Task, Thread, Timestamp, Transfer, Withheld};
 
 /// The part of a call that is still to be read. INVARIANT: `head.len() + tail.len() <= length`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub at: Timestamp,
     pub thread: Thread,
-    pub last_input: Option<LastInput>,
+    pub last_receive: Option<LastReceive>,
     pub task: Option<Task>,
     pub withheld: Option<Withheld>,
     /// Position of the next byte.
@@ -32,7 +32,7 @@ impl<'a> Call<'a> {
         Self {
             at: transfer.at,
             thread: transfer.thread,
-            last_input: transfer.last_input,
+            last_receive: transfer.last_receive,
             task: transfer.task,
             withheld: transfer.withheld,
             position: transfer.position,
@@ -107,7 +107,7 @@ impl<'a> Call<'a> {
         Call {
             at: self.at,
             thread: self.thread,
-            last_input: self.last_input,
+            last_receive: self.last_receive,
             task: self.task,
             withheld: self.withheld,
             position: self.position,
@@ -136,7 +136,7 @@ mod tests {
             head,
             tail,
             withheld: None,
-            last_input: None,
+            last_receive: None,
             task: None,
             dropped: 0,
             process_drops: 0,

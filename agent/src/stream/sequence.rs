@@ -285,7 +285,7 @@ mod tests {
             head: bytes,
             tail: &[],
             withheld: None,
-            last_input: None,
+            last_receive: None,
             task: None,
             dropped: 0,
             process_drops: 0,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     event::{
-        Caller, Connecting, ConnectionId, Earlier, LastInput, Opened, SocketId, Task, Thread, Timestamp,
+        Caller, Connecting, ConnectionId, Earlier, LastReceive, Opened, SocketId, Task, Thread, Timestamp,
     },
     protocol::Origin,
 };
@@ -37,7 +37,7 @@ struct Connect {
     peer: SocketAddr,
     trigger: Trigger,
     /// The goroutine that has started the one which connects, and what it had taken in.
-    started: Option<(u64, LastInput)>,
+    started: Option<(u64, LastReceive)>,
     task: Option<Task>,
 }
 
@@ -81,7 +81,7 @@ impl Tracer {
         let trigger = match connecting.task {
             // A goroutine that was made to connect has taken in nothing, and its connection may serve another request.
             Some(Task::Handed(_)) => Trigger::None,
-            _ => Trigger::of(&self.exchanges, &self.processes, connecting.last_input),
+            _ => Trigger::of(&self.exchanges, &self.processes, connecting.last_receive),
         };
         let connect = Connect {
             at: connecting.at,
@@ -103,8 +103,8 @@ impl Tracer {
 
     /// `net/http` starts a goroutine to connect for the one that makes a call. That serves a request, of which it has read something
     /// and nothing else, and waits for no other call: a goroutine that ends one may make room for somebody else's connection.
-    fn started(&self, connecting: &Connecting) -> Option<(u64, LastInput)> {
-        let (Some(Task::Handed(goroutine)), Some(input)) = (connecting.task, connecting.last_input) else {
+    fn started(&self, connecting: &Connecting) -> Option<(u64, LastReceive)> {
+        let (Some(Task::Handed(goroutine)), Some(input)) = (connecting.task, connecting.last_receive) else {
             return None;
         };
         let connection = self.exchanges.connection(input.connection)?;
@@ -165,7 +165,7 @@ impl Tracer {
             at: connect.at,
             thread: connect.thread,
             position: 0,
-            last_input: None,
+            last_receive: None,
             task: connect.task,
         };
         let mut sides = Sides::new(epoch, &origin, false);

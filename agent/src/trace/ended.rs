@@ -93,8 +93,8 @@ impl Tracer {
         if open.is_empty() {
             return;
         }
-        let last_input = self.inputs.closes(&self.exchanges, caller);
-        let closing = Origin { at, thread: caller.thread, position: 0, last_input, task: caller.task };
+        let last_receive = self.inputs.closes(&self.exchanges, caller);
+        let closing = Origin { at, thread: caller.thread, position: 0, last_receive, task: caller.task };
         for key in open {
             if let Some(live) = self.exchanges.live_mut(key) {
                 live.closing.get_or_insert_with(|| Box::new(closing));

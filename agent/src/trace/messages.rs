@@ -75,7 +75,7 @@ impl Tracer {
             }
             Direction::Out => {
                 if let Some(Task::Handed(goroutine)) = origin.task {
-                    self.handed_over(key, goroutine, origin.last_input);
+                    self.handed_over(key, goroutine, origin.last_receive);
                 } else {
                     let trigger = self.trigger(key, lent, origin);
                     self.start_side(key, trigger);
@@ -123,7 +123,7 @@ impl Tracer {
 
     /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
     fn trigger(&mut self, key: Key, lent: Option<Trigger>, origin: &Origin) -> Trigger {
-        let own = Trigger::of(&self.exchanges, &self.processes, origin.last_input);
+        let own = Trigger::of(&self.exchanges, &self.processes, origin.last_receive);
         let Some(lent) = lent.map(|lent| lent.lent(&self.exchanges, &self.processes)) else { return own };
         // A goroutine that was made to connect has taken in nothing, and the one that writes does one thing at a time.
         if lent == Trigger::None && matches!(origin.task, Some(Task::Goroutine(_))) {

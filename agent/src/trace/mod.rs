@@ -169,12 +169,12 @@ impl Tracer {
     pub fn weighed<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
         match event {
             Event::Transfer(transfer) => {
-                let last_input = Some(self.inputs.moved(&self.exchanges, transfer)?);
-                Some(Event::Transfer(Transfer { last_input, ..*transfer }))
+                let last_receive = Some(self.inputs.moved(&self.exchanges, transfer)?);
+                Some(Event::Transfer(Transfer { last_receive, ..*transfer }))
             }
             Event::Connecting(connecting) => {
-                let last_input = self.inputs.connects(&self.exchanges, connecting);
-                Some(Event::Connecting(Connecting { last_input, ..*connecting }))
+                let last_receive = self.inputs.connects(&self.exchanges, connecting);
+                Some(Event::Connecting(Connecting { last_receive, ..*connecting }))
             }
             _ => None,
         }

@@ -9,7 +9,7 @@ use super::{
     span::{Evidence, SpanKind},
 };
 use crate::{
-    event::{LastInput, Timestamp},
+    event::{LastReceive, Timestamp},
     protocol::Origin,
 };
 
@@ -44,7 +44,7 @@ impl Tracer {
     }
 
     /// A goroutine has handed a call to the one that writes it: the verdict falls at once.
-    pub(super) fn handed_over(&mut self, key: Key, goroutine: u64, input: Option<LastInput>) {
+    pub(super) fn handed_over(&mut self, key: Key, goroutine: u64, input: Option<LastReceive>) {
         let verdict =
             self.causality.handed_over(&mut self.exchanges, &mut self.processes, key, goroutine, input);
         if let Some(live) = self.exchanges.live_mut(key) {

@@ -98,7 +98,7 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
                 head,
                 tail: &[],
                 withheld: None,
-                last_input: None,
+                last_receive: None,
                 task: None,
                 dropped: 0,
                 process_drops: 0,

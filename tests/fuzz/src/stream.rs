@@ -7,8 +7,8 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use wirespan::{
     event::{
-        Clarity, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastInput, Opened, ProcessFacts,
-        SocketId, Thread, Timestamp, Transfer, Withheld,
+        Clarity, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastReceive, Opened,
+        ProcessFacts, SocketId, Thread, Timestamp, Transfer, Withheld,
     },
     pipeline::{Engine, Settings},
     protocol, trace,
@@ -93,7 +93,7 @@ struct World {
     ends: [Option<End>; ENDS],
     opened: u64,
     drops: [u64; 2],
-    inputs: HashMap<Thread, LastInput>,
+    inputs: HashMap<Thread, LastReceive>,
     found: Vec<Span>,
 }
 
@@ -292,7 +292,7 @@ impl World {
                 (head, &rest[rest.len() - usize::from(cut >> 6).min(rest.len())..])
             }
         };
-        let last_input = self.inputs.get(&thread).copied();
+        let last_receive = self.inputs.get(&thread).copied();
         let transfer = Transfer {
             at,
             connection: id,
@@ -303,7 +303,7 @@ impl World {
             head,
             tail,
             withheld,
-            last_input: last_input.filter(|_| direction == Direction::Out),
+            last_receive: last_receive.filter(|_| direction == Direction::Out),
             task: None,
             dropped,
             process_drops: drops,
@@ -312,7 +312,12 @@ impl World {
             let position = position + bytes.len() as u64 - 1;
             self.inputs.insert(
                 thread,
-                LastInput { connection: id, position, for_call: Clarity::Mixed, for_answer: Clarity::Mixed },
+                LastReceive {
+                    connection: id,
+                    position,
+                    for_call: Clarity::Mixed,
+                    for_answer: Clarity::Mixed,
+                },
             );
         }
         self.feed(&Event::Transfer(transfer));

@@ -9,7 +9,8 @@ use crate::{
         recording::{Header, Recording, Run as About},
     },
     event::{
-        Clarity, Closed, ConnectionId, Direction, Earlier, LastInput, Opened, ProcessFacts, Thread, Transfer,
+        Clarity, Closed, ConnectionId, Direction, Earlier, LastReceive, Opened, ProcessFacts, Thread,
+        Transfer,
     },
     export::{Exporters, HostResource},
     pipeline,
@@ -77,7 +78,7 @@ impl Run {
 
     fn call(&mut self, id: usize, direction: Direction, thread: Thread, input: Option<usize>, text: &str) {
         self.at += MILLI;
-        let last_input = input.map(|id| LastInput {
+        let last_receive = input.map(|id| LastReceive {
             connection: ConnectionId(id as u64),
             position: self.positions[id][Direction::In.index()] - 1,
             for_call: Clarity::Mixed,
@@ -94,7 +95,7 @@ impl Run {
             head: &[],
             tail: &[],
             withheld: None,
-            last_input,
+            last_receive,
             task: None,
             dropped: 0,
             process_drops: 0,

@@ -235,7 +235,7 @@ impl Host {
             head,
             tail,
             withheld: (fate == Fate::Withheld).then_some(Withheld::Fault),
-            last_input: None,
+            last_receive: None,
             task: None,
             dropped,
             process_drops: dropped,
@@ -276,7 +276,7 @@ impl Host {
         self.feed(&Event::LocalClosed(LocalClosed {
             at: Timestamp(at),
             connection,
-            caller: Caller { thread, task: None, last_input: None },
+            caller: Caller { thread, task: None, last_receive: None },
             position: observed.map(|observed| FIRST_POSITION + observed),
             peer_finished,
         }));

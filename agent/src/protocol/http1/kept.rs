@@ -81,7 +81,7 @@ impl Session {
             at: call.at,
             thread: call.thread,
             position: call.position,
-            last_input: call.last_input,
+            last_receive: call.last_receive,
             task: call.task,
         };
         reader.parse(call, size);

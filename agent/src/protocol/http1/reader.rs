@@ -94,7 +94,7 @@ impl Reader {
                 at: Timestamp::default(),
                 thread: Thread { pid: 0, tid: 0 },
                 position: 0,
-                last_input: None,
+                last_receive: None,
                 task: None,
             },
             message: None,
@@ -135,7 +135,7 @@ impl Reader {
             at: call.at,
             thread: call.thread,
             position: call.position,
-            last_input: call.last_input,
+            last_receive: call.last_receive,
             task: call.task,
         };
     }

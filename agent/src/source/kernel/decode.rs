@@ -10,7 +10,7 @@ use agent_common::{
 };
 
 use crate::event::{
-    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed,
+    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
     Opened, SocketId, Task, Thread, Timestamp, Told, Transfer, Withheld, arguments_in,
 };
 
@@ -144,8 +144,8 @@ fn direction(raw: u8) -> Option<Direction> {
     }
 }
 
-fn last_input(cookie: u64, position: u64) -> Option<LastInput> {
-    Some(LastInput {
+fn last_receive(cookie: u64, position: u64) -> Option<LastReceive> {
+    Some(LastReceive {
         connection: connection(cookie)?,
         position,
         for_call: Clarity::Mixed,
@@ -173,7 +173,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         head,
         tail,
         withheld: withheld(raw.header.withheld)?,
-        last_input: last_input(raw.last_cookie, raw.last_position),
+        last_receive: last_receive(raw.last_cookie, raw.last_position),
         task: task(raw.header.flags, raw.task),
         dropped: raw.dropped,
         process_drops: raw.process_drops,
@@ -209,7 +209,7 @@ fn caller(header: &Header, by: By) -> Caller {
     Caller {
         thread: Thread { pid: by.pid, tid: by.tid },
         task: task(header.flags, by.task),
-        last_input: last_input(by.last_cookie, by.last_position),
+        last_receive: last_receive(by.last_cookie, by.last_position),
     }
 }
 
@@ -251,7 +251,7 @@ fn connecting(raw: &RawConnecting, at: Timestamp) -> Connecting {
         socket: SocketId(raw.socket),
         thread: Thread { pid: raw.pid, tid: raw.tid },
         peer: address(raw.peer, raw.peer_port),
-        last_input: last_input(raw.last_cookie, raw.last_position),
+        last_receive: last_receive(raw.last_cookie, raw.last_position),
         task: task(raw.header.flags, raw.task),
     }
 }
@@ -333,7 +333,7 @@ mod tests {
         record.extend(b"abcyz\0\0\0");
         let Some(Notice::Event(Event::Transfer(t))) = decode(&record) else { panic!("not decoded") };
         assert_eq!((t.head, t.tail, t.length, t.direction), (&b"abc"[..], &b"yz"[..], 100, Direction::In));
-        assert_eq!(t.last_input, None);
+        assert_eq!(t.last_receive, None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use aya::maps::{HashMap, MapData, MapError};
 use rustc_hash::FxHashSet;
 
-use agent_common::{GoInput, GoKey, LastInput};
+use agent_common::{GoInput, GoKey, LastReceive};
 
 use super::{
     KernelError, KernelSource,
@@ -13,7 +13,7 @@ use super::{
 
 /// What threads and goroutines took in last.
 pub(super) struct Inputs {
-    pub(super) threads: HashMap<MapData, u32, Plain<LastInput>>,
+    pub(super) threads: HashMap<MapData, u32, Plain<LastReceive>>,
     pub(super) goroutines: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
     pub(super) handed: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
     /// Evicted connections that may still be named.

@@ -9,7 +9,7 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
-    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed,
+    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
     Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
@@ -79,7 +79,7 @@ fn connecting(body: &mut Cursor<'_>) -> Result<Connecting, Malformed> {
         socket: SocketId(body.u64()?),
         thread: thread(body)?,
         peer: address(body)?,
-        last_input: last_input(body)?,
+        last_receive: last_receive(body)?,
         task: task(body)?,
     })
 }
@@ -126,7 +126,7 @@ fn transfer<'a>(body: &mut Cursor<'a>) -> Result<Transfer<'a>, Malformed> {
         length: body.u32()?,
         thread: thread(body)?,
         withheld: withheld(body)?,
-        last_input: last_input(body)?,
+        last_receive: last_receive(body)?,
         dropped: count(body)?,
         process_drops: count(body)?,
         head: body.bytes()?,
@@ -151,7 +151,7 @@ fn local_closed(body: &mut Cursor<'_>) -> Result<LocalClosed, Malformed> {
 
 /// Since 1.3; the last field of its record.
 fn caller(body: &mut Cursor<'_>) -> Result<Caller, Malformed> {
-    Ok(Caller { thread: thread(body)?, last_input: last_input(body)?, task: task(body)? })
+    Ok(Caller { thread: thread(body)?, last_receive: last_receive(body)?, task: task(body)? })
 }
 
 fn closed(body: &mut Cursor<'_>) -> Result<Closed, Malformed> {
@@ -201,11 +201,11 @@ fn withheld(body: &mut Cursor<'_>) -> Result<Option<Withheld>, Malformed> {
     }
 }
 
-fn last_input(body: &mut Cursor<'_>) -> Result<Option<LastInput>, Malformed> {
+fn last_receive(body: &mut Cursor<'_>) -> Result<Option<LastReceive>, Malformed> {
     if !body.flag()? {
         return Ok(None);
     }
-    Ok(Some(LastInput {
+    Ok(Some(LastReceive {
         connection: connection(body)?,
         position: count(body)?,
         for_call: Clarity::Mixed,

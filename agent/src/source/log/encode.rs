@@ -13,7 +13,7 @@ use agent_common::UNKNOWN_USER;
 
 use super::format::{RECORD_HEADER, kind};
 use crate::event::{
-    Caller, Closed, Connecting, Direction, Earlier, Event, LastInput, LocalClosed, Opened, ProcessFacts,
+    Caller, Closed, Connecting, Direction, Earlier, Event, LastReceive, LocalClosed, Opened, ProcessFacts,
     Task, Thread, Timestamp, Transfer,
 };
 
@@ -144,7 +144,7 @@ fn connecting(event: &Connecting, out: &mut Vec<u8>) -> u8 {
     u64(event.socket.0, out);
     thread(event.thread, out);
     address(event.peer, out);
-    last_input(event.last_input, out);
+    last_receive(event.last_receive, out);
     task(event.task, out);
     kind::CONNECTING
 }
@@ -180,7 +180,7 @@ fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {
     thread(event.thread, out);
     // 0: the bytes were captured; else the number of the reason (`event::Withheld`).
     out.push(event.withheld.map_or(0, |reason| reason as u8));
-    last_input(event.last_input, out);
+    last_receive(event.last_receive, out);
     u64(event.dropped, out);
     u64(event.process_drops, out);
     bytes(event.head, out);
@@ -202,7 +202,7 @@ fn local_closed(event: &LocalClosed, out: &mut Vec<u8>) -> u8 {
 /// Since 1.3, as the last field of a record.
 fn caller(caller: &Caller, out: &mut Vec<u8>) {
     thread(caller.thread, out);
-    last_input(caller.last_input, out);
+    last_receive(caller.last_receive, out);
     task(caller.task, out);
 }
 
@@ -229,7 +229,7 @@ fn direction(direction: Direction, out: &mut Vec<u8>) {
     out.push(direction as u8);
 }
 
-fn last_input(input: Option<LastInput>, out: &mut Vec<u8>) {
+fn last_receive(input: Option<LastReceive>, out: &mut Vec<u8>) {
     flag(input.is_some(), out);
     if let Some(input) = input {
         u64(input.connection.0, out);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{super::samples, *};
 use crate::{
     event::{
-        Clarity, ConnectionId, Direction, Earlier, LastInput, Task, Thread, Timestamp, Transfer, Withheld,
+        Clarity, ConnectionId, Direction, Earlier, LastReceive, Task, Thread, Timestamp, Transfer, Withheld,
     },
     source::log::{
         Blocks,
@@ -87,7 +87,7 @@ fn the_layout_is_fixed() {
         head: &[],
         tail: &[],
         withheld: None,
-        last_input: Some(LastInput {
+        last_receive: Some(LastReceive {
             connection: ConnectionId(7),
             position: 8,
             for_call: Clarity::Mixed,
@@ -99,7 +99,7 @@ fn the_layout_is_fixed() {
     };
     let whole = Owned::transfer(transfer, b"GET");
     transfer.withheld = Some(Withheld::Fault);
-    transfer.last_input = None;
+    transfer.last_receive = None;
     transfer.task = None;
     let events = [whole, Owned::transfer(transfer, b""), Event::Tick { at: Timestamp(1) }.into()];
     let log = samples::log("{}", &events, |_| false);

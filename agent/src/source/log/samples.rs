@@ -9,7 +9,7 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
-    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, LocalClosed,
+    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
     Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
 };
 
@@ -131,7 +131,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
     let connection = ConnectionId(big[0] % 4 + 1);
     let socket = SocketId(big[0] % 4);
     let direction = if bit[0] { Direction::In } else { Direction::Out };
-    let last_input = input.map(|(id, position)| LastInput {
+    let last_receive = input.map(|(id, position)| LastReceive {
         connection: ConnectionId(id),
         position,
         for_call: Clarity::Mixed,
@@ -157,7 +157,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
         },
         3 => Event::Fork { at, parent: pid, child: pid + 1 },
         4 => Event::Exit { at, pid },
-        5 => Event::Connecting(Connecting { at, socket, thread, peer: address, last_input, task: None }),
+        5 => Event::Connecting(Connecting { at, socket, thread, peer: address, last_receive, task: None }),
         6 => Event::Connected { at, socket, connection },
         7 => Event::ConnectFailed { at, socket, errno },
         8 => Event::Opened(Opened {
@@ -179,7 +179,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
             connection,
             direction,
             position: big[1],
-            caller: bit[1].then_some(Caller { thread, task: None, last_input }),
+            caller: bit[1].then_some(Caller { thread, task: None, last_receive }),
         },
         10 => Event::Closed(Closed {
             at,
@@ -197,13 +197,13 @@ fn build(kind: usize, parts: Parts) -> Owned {
             connection,
             position: [big[1], big[2]],
             peer_finished: bit[0],
-            caller: Caller { thread, task: Some(Task::Context(big[3])), last_input },
+            caller: Caller { thread, task: Some(Task::Context(big[3])), last_receive },
         }),
         14 => Event::Released {
             at,
             connection: bit[0].then_some(connection),
             socket,
-            caller: Caller { thread, task: bit[1].then_some(Task::Goroutine(big[2])), last_input },
+            caller: Caller { thread, task: bit[1].then_some(Task::Goroutine(big[2])), last_receive },
         },
         _ => {
             let withheld = (bit[0] && bit[1]).then(|| Withheld::ALL[pid as usize]);
@@ -220,7 +220,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
                 head: &[],
                 tail: &[],
                 withheld,
-                last_input,
+                last_receive,
                 task: [
                     None,
                     Some(Task::Goroutine(big[1])),

@@ -75,7 +75,7 @@ impl Seat {
             head: piece.bytes,
             tail: &[],
             withheld: None,
-            last_input: None,
+            last_receive: None,
             task: None,
             dropped: lost,
             process_drops: 0,

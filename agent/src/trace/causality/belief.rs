@@ -383,7 +383,7 @@ mod tests {
 
     fn read_by(tid: u32) -> Origin {
         let thread = Thread { pid: 1, tid };
-        Origin { at: Timestamp(0), thread, position: 0, last_input: None, task: None }
+        Origin { at: Timestamp(0), thread, position: 0, last_receive: None, task: None }
     }
 
     fn tell(belief: &mut Belief, shown: Shown) -> u64 {

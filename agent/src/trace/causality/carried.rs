@@ -66,7 +66,7 @@ pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, 
         (Direction::In, _, None) => return,
         (Direction::In, ..) => Trigger::None,
         (Direction::Out, Some(lent), None) => *lent,
-        (Direction::Out, ..) => Trigger::of(exchanges, processes, transfer.last_input),
+        (Direction::Out, ..) => Trigger::of(exchanges, processes, transfer.last_receive),
     };
     let end = transfer.position.saturating_add(u64::from(transfer.length)).saturating_sub(1);
     let Some(connection) = exchanges.connection_mut(transfer.connection) else { return };

@@ -9,7 +9,7 @@
 
 use super::{Causality, Orphan, Runner, Trigger, Verdict, lost, start_side};
 use crate::{
-    event::LastInput,
+    event::LastReceive,
     trace::{
         exchange::{Exchange, Key},
         exchanges::Exchanges,
@@ -26,7 +26,7 @@ impl Causality {
         processes: &mut Processes,
         key: Key,
         goroutine: u64,
-        input: Option<LastInput>,
+        input: Option<LastReceive>,
     ) -> Verdict {
         let trigger = match self.rules.goroutine {
             true => Trigger::of(exchanges, processes, input),

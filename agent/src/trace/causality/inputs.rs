@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Deferral, Runner, root_of, turns::Turn};
 use crate::{
-    event::{Caller, Clarity, Connecting, ConnectionId, Direction, LastInput, Task, Timestamp, Transfer},
+    event::{Caller, Clarity, Connecting, ConnectionId, Direction, LastReceive, Task, Timestamp, Transfer},
     protocol::Origin,
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
@@ -75,7 +75,7 @@ struct End {
 }
 
 impl End {
-    fn is_last(&self, input: Option<LastInput>) -> bool {
+    fn is_last(&self, input: Option<LastReceive>) -> bool {
         self.before == input.map(|input| (input.connection, input.position))
     }
 }
@@ -86,17 +86,17 @@ impl Inputs {
         &mut self,
         exchanges: &Exchanges,
         transfer: &Transfer<'_>,
-    ) -> Option<LastInput> {
+    ) -> Option<LastReceive> {
         let runner = (transfer.thread.pid, Runner::of(transfer.thread, transfer.task));
         match transfer.direction {
             Direction::In if transfer.length > 0 => {
                 let end = transfer.position.saturating_add(u64::from(transfer.length) - 1);
                 self.received(runner, (transfer.connection, end));
-                transfer.last_input
+                transfer.last_receive
             }
-            Direction::In => transfer.last_input,
+            Direction::In => transfer.last_receive,
             Direction::Out => {
-                let input = self.sent(exchanges, runner, transfer.connection, transfer.last_input);
+                let input = self.sent(exchanges, runner, transfer.connection, transfer.last_receive);
                 self.deferred(exchanges, runner, transfer.connection, input)
             }
         }
@@ -117,8 +117,8 @@ impl Inputs {
         exchanges: &Exchanges,
         runner: (u32, Runner),
         connection: ConnectionId,
-        input: Option<LastInput>,
-    ) -> Option<LastInput> {
+        input: Option<LastReceive>,
+    ) -> Option<LastReceive> {
         let Some(deferral) = self.deferrals.get(&runner.0).copied() else { return input };
         let Some(turn) = self.turns.get_mut(&runner) else { return input };
         if exchanges.connection(connection).is_some_and(|it| it.lent.is_some()) {
@@ -136,7 +136,7 @@ impl Inputs {
         };
         let Some((connection, position)) = found else { return input };
         let clear = Clarity::Clear;
-        Some(LastInput { connection, position, for_call: clear, for_answer: clear })
+        Some(LastReceive { connection, position, for_call: clear, for_answer: clear })
     }
 
     /// A thread connects, which is an output too.
@@ -144,14 +144,14 @@ impl Inputs {
         &mut self,
         exchanges: &Exchanges,
         connecting: &Connecting,
-    ) -> Option<LastInput> {
+    ) -> Option<LastReceive> {
         if let Some(Task::Handed(_)) = connecting.task {
-            return connecting.last_input;
+            return connecting.last_receive;
         }
         let runner = (connecting.thread.pid, Runner::of(connecting.thread, connecting.task));
         // A connect is told by its socket, which no connection is.
         let connection = ConnectionId(connecting.socket.0);
-        let input = self.sent(exchanges, runner, connection, connecting.last_input);
+        let input = self.sent(exchanges, runner, connection, connecting.last_receive);
         self.deferred(exchanges, runner, connection, input)
     }
 
@@ -160,7 +160,7 @@ impl Inputs {
         let runner = (caller.thread.pid, Runner::of(caller.thread, caller.task));
         self.received(runner, input);
         if let Some(taken) = self.taken.get_mut(&runner) {
-            let before = caller.last_input.map(|input| (input.connection, input.position));
+            let before = caller.last_receive.map(|input| (input.connection, input.position));
             taken.end = Some(End { input, before });
         }
     }
@@ -174,10 +174,10 @@ impl Inputs {
     ) -> bool {
         let Some(exchange) = exchanges.get(request) else { return false };
         let (read_at, live) = (exchange.at, exchange.live.as_deref());
-        let explained = is_explained(exchanges, read_at, origin.last_input);
+        let explained = is_explained(exchanges, read_at, origin.last_receive);
         let runner = (origin.thread.pid, Runner::of_origin(origin));
         let Some(taken) = self.taken.get_mut(&runner) else { return explained };
-        let input = origin.last_input.map(|input| (input.connection, input.position));
+        let input = origin.last_receive.map(|input| (input.connection, input.position));
         let pending = !taken.owes && !explained;
         let answered =
             Answered { request, read_at, pending, calls: live.map_or(usize::MAX, |live| live.calls.len()) };
@@ -189,17 +189,17 @@ impl Inputs {
     pub(in crate::trace) fn ends_next(&mut self, caller: &Caller, call: Key) -> Option<Answered> {
         let runner = (caller.thread.pid, Runner::of(caller.thread, caller.task));
         let taken = self.taken.get_mut(&runner)?;
-        let end = taken.end.filter(|end| end.is_last(caller.last_input)).map(|end| end.input);
-        let input = end.or(caller.last_input.map(|input| (input.connection, input.position)));
+        let end = taken.end.filter(|end| end.is_last(caller.last_receive)).map(|end| end.input);
+        let input = end.or(caller.last_receive.map(|input| (input.connection, input.position)));
         let answer = taken.answer.as_mut().filter(|answer| answer.input == input)?;
         let first = *answer.ended.get_or_insert(call) == call;
         Some(Answered { pending: answer.answered.pending && first, ..answer.answered })
     }
 
     /// What a thread has taken in that closes a connection now.
-    pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, caller: &Caller) -> Option<LastInput> {
+    pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, caller: &Caller) -> Option<LastReceive> {
         let taken = self.taken.get(&(caller.thread.pid, Runner::of(caller.thread, caller.task)));
-        weighed(taken, exchanges, caller.last_input)
+        weighed(taken, exchanges, caller.last_receive)
     }
 
     fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {
@@ -231,8 +231,8 @@ impl Inputs {
         exchanges: &Exchanges,
         runner: (u32, Runner),
         connection: ConnectionId,
-        input: Option<LastInput>,
-    ) -> Option<LastInput> {
+        input: Option<LastReceive>,
+    ) -> Option<LastReceive> {
         let mut taken = self.taken.get_mut(&runner);
         if let Some(taken) = &mut taken {
             // If this is not more of the last answer, that was not the last output.
@@ -248,8 +248,8 @@ impl Inputs {
 }
 
 /// What a thread took in last, and how clear that is.
-fn weighed(taken: Option<&Taken>, exchanges: &Exchanges, input: Option<LastInput>) -> Option<LastInput> {
-    let mixed = |(connection, position)| LastInput {
+fn weighed(taken: Option<&Taken>, exchanges: &Exchanges, input: Option<LastReceive>) -> Option<LastReceive> {
+    let mixed = |(connection, position)| LastReceive {
         connection,
         position,
         for_call: Clarity::Mixed,
@@ -267,12 +267,12 @@ fn weighed(taken: Option<&Taken>, exchanges: &Exchanges, input: Option<LastInput
         // A request that was read is no reason to answer another one.
         _ => taken.responses(exchanges).clarity(exchanges, input),
     };
-    Some(LastInput { for_call, for_answer, ..input })
+    Some(LastReceive { for_call, for_answer, ..input })
 }
 
 /// Whether what a thread has taken in last is the response to a call, or its end, that was sent after this request was read: a
 /// reason to answer it, unless another one was answered for that.
-fn is_explained(exchanges: &Exchanges, read_at: Timestamp, input: Option<LastInput>) -> bool {
+fn is_explained(exchanges: &Exchanges, read_at: Timestamp, input: Option<LastReceive>) -> bool {
     let Some(input) = input.filter(|input| input.for_answer != Clarity::Again) else { return false };
     let message =
         exchanges.connection(input.connection).and_then(|it| exchanges.by_input(it, input.position));
@@ -308,7 +308,7 @@ impl Taken {
         responses
     }
 
-    fn clarity(&self, exchanges: &Exchanges, input: LastInput) -> Clarity {
+    fn clarity(&self, exchanges: &Exchanges, input: LastReceive) -> Clarity {
         // What an opaque connection carried counts as taken in where it came from.
         let named = self.ends[..self.count.min(SEVERAL)]
             .iter()

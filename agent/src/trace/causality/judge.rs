@@ -218,7 +218,7 @@ impl Causality {
 /// Whether the thread that read a call's response has taken in something else by the time it writes this answer, so that the
 /// response will hardly be what another answer waited for.
 fn superseded(exchanges: &Exchanges, call: Key, answer: &Origin) -> bool {
-    let Some(input) = answer.last_input else { return false };
+    let Some(input) = answer.last_receive else { return false };
     let last = exchanges.connection(input.connection).and_then(|it| exchanges.by_input(it, input.position));
     let is_call =
         input.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);

@@ -308,7 +308,7 @@ impl Causality {
         origin: &Origin,
         answered: bool,
     ) -> Option<Option<(Key, Verdict)>> {
-        let trigger = Trigger::of(exchanges, processes, origin.last_input);
+        let trigger = Trigger::of(exchanges, processes, origin.last_receive);
         let request = exchanges.get_mut(key).filter(|request| !request.sides.answered)?;
         close(processes, request, answered);
         request.sides.answered_at = origin.at;

@@ -2,7 +2,7 @@
 
 use super::{carried, lost};
 use crate::{
-    event::{Clarity, LastInput},
+    event::{Clarity, LastReceive},
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
 };
 
@@ -23,7 +23,7 @@ impl Trigger {
     pub(in crate::trace) fn of(
         exchanges: &Exchanges,
         processes: &Processes,
-        input: Option<LastInput>,
+        input: Option<LastReceive>,
     ) -> Self {
         let Some(input) = input else { return Self::None };
         let Some(connection) = exchanges.connection(input.connection) else { return Self::None };

@@ -13,7 +13,7 @@ use crate::{
 impl World {
     /// Who this thread is, and what it has taken in.
     fn caller(&self, thread: Thread) -> Caller {
-        Caller { thread, task: self.task, last_input: self.last_input.get(&thread.tid).copied() }
+        Caller { thread, task: self.task, last_receive: self.last_receive.get(&thread.tid).copied() }
     }
 
     /// The peer hangs up on a call, and this thread reads that.

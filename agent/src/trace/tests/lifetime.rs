@@ -168,7 +168,8 @@ fn outcomes_are_errors_where_they_are() {
 fn messages_of_unknown_connections_and_out_of_order_do_no_harm() {
     let mut world = World::new();
     let own = thread(1, 0);
-    let origin = Origin { at: Timestamp(world.now), thread: own, position: 0, last_input: None, task: None };
+    let origin =
+        Origin { at: Timestamp(world.now), thread: own, position: 0, last_receive: None, task: None };
     let request = |ordinal| Message::Request { ordinal, direction: Direction::In, origin, other_position: 0 };
     let end = |ordinal| Message::End { ordinal, at: Timestamp(0), end: complete() };
     world.message(ConnectionId(99), request(0));
@@ -283,7 +284,7 @@ fn a_connection_that_is_met_again_has_a_life_and_ids_of_its_own() {
     }));
     // Positions and ordinals begin anew.
     let thread = own;
-    let origin = Origin { at, thread, position: 0, last_input: None, task: None };
+    let origin = Origin { at, thread, position: 0, last_receive: None, task: None };
     world.message(
         connection,
         Message::Request { ordinal: 0, direction: Direction::In, origin, other_position: 0 },

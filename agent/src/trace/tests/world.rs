@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     event::{
-        Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastInput, Opened,
+        Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, Opened,
         ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
     },
     protocol::{ExchangeEnd, Message, Origin, Outcome, RequestHead, ResponseHead},
@@ -48,7 +48,7 @@ pub(super) struct World {
     pub(super) notices: Vec<Span>,
     /// What the runtime of the program runs now: sends say it.
     pub(super) task: Option<Task>,
-    pub(super) last_input: BTreeMap<u32, LastInput>,
+    pub(super) last_receive: BTreeMap<u32, LastReceive>,
     pub(super) pipes: BTreeMap<ConnectionId, Pipe>,
     drops: BTreeMap<u32, u64>,
     next_connection: u64,
@@ -122,7 +122,7 @@ impl World {
             spans: Vec::new(),
             notices: Vec::new(),
             task: None,
-            last_input: BTreeMap::new(),
+            last_receive: BTreeMap::new(),
             pipes: BTreeMap::new(),
             drops: BTreeMap::new(),
             next_connection: 1,
@@ -161,8 +161,8 @@ impl World {
 
     pub(super) fn fork(&mut self, parent: Thread, child: Thread) {
         let at = self.step();
-        if let Some(input) = self.last_input.get(&parent.tid).copied() {
-            self.last_input.insert(child.tid, input);
+        if let Some(input) = self.last_receive.get(&parent.tid).copied() {
+            self.last_receive.insert(child.tid, input);
         }
         self.event(&Event::Fork { at, parent: parent.pid, child: child.pid });
     }
@@ -232,13 +232,13 @@ impl World {
     pub(super) fn connecting(&mut self, thread: Thread) -> SocketId {
         let socket = SocketId(0xffff_8000_0000_0000 + self.next_connection * 64);
         let at = self.step();
-        let last_input = self.last_input.get(&thread.tid).copied();
+        let last_receive = self.last_receive.get(&thread.tid).copied();
         let event = Event::Connecting(Connecting {
             at,
             socket,
             thread,
             peer: address(9_000),
-            last_input,
+            last_receive,
             task: self.task,
         });
         let event = self.tracer.weighed(&event).unwrap_or(event);
@@ -462,18 +462,18 @@ impl World {
             None if direction == Direction::Out && self.task.is_some() => self.task,
             None => self.goroutines.then(|| Task::Goroutine(thread.tid.into())),
         };
-        let last_input = match direction {
-            Direction::Out => self.last_input.get(&handed.unwrap_or(thread.tid)).copied(),
+        let last_receive = match direction {
+            Direction::Out => self.last_receive.get(&handed.unwrap_or(thread.tid)).copied(),
             Direction::In => None,
         };
         if direction == Direction::In {
-            let last = LastInput {
+            let last = LastReceive {
                 connection,
                 position: position + u64::from(length) - 1,
                 for_call: Clarity::Mixed,
                 for_answer: Clarity::Mixed,
             };
-            self.last_input.insert(thread.tid, last);
+            self.last_receive.insert(thread.tid, last);
         }
         let moved = Event::Transfer(Transfer {
             at,
@@ -485,15 +485,15 @@ impl World {
             head: &[],
             tail: &[],
             withheld: None,
-            last_input,
+            last_receive,
             task,
             dropped: 0,
             process_drops: self.drops.get(&thread.pid).copied().unwrap_or(0),
         });
         let moved = self.tracer.weighed(&moved).unwrap_or(moved);
-        let Event::Transfer(Transfer { last_input, .. }) = moved else { unreachable!("it is a transfer") };
+        let Event::Transfer(Transfer { last_receive, .. }) = moved else { unreachable!("it is a transfer") };
         self.event(&moved);
-        Origin { at, thread, position, last_input, task }
+        Origin { at, thread, position, last_receive, task }
     }
 
     fn drain(&mut self) {

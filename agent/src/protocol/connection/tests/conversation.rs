@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
     event::{
-        Caller, Closed, ConnectionId, Direction, Earlier, Feedback, LastInput, LocalClosed, Opened, Thread,
+        Caller, Closed, ConnectionId, Direction, Earlier, Feedback, LastReceive, LocalClosed, Opened, Thread,
         Timestamp, Transfer, Withheld,
     },
     protocol::{Connection, Limits, Message, Output},
@@ -29,7 +29,7 @@ pub(super) struct Conversation {
     pub dropped: [u64; 2],
     pub skipped: [u64; 2],
     pub thread: Thread,
-    pub last_input: Option<LastInput>,
+    pub last_receive: Option<LastReceive>,
 }
 
 impl Conversation {
@@ -65,7 +65,7 @@ impl Conversation {
             dropped: [0; 2],
             skipped: [0; 2],
             thread: Thread { pid: 1, tid: 1 },
-            last_input: None,
+            last_receive: None,
         }
     }
 
@@ -96,7 +96,7 @@ impl Conversation {
                 head,
                 tail,
                 withheld,
-                last_input: self.last_input,
+                last_receive: self.last_receive,
                 task: None,
                 dropped: self.dropped[direction.index()],
                 process_drops: 0,
@@ -166,7 +166,7 @@ impl Conversation {
         let closed = LocalClosed {
             at: Timestamp(self.now),
             connection: ID,
-            caller: Caller { thread: self.thread, task: None, last_input: None },
+            caller: Caller { thread: self.thread, task: None, last_receive: None },
             position: self.position,
             peer_finished,
         };

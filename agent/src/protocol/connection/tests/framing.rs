@@ -2,7 +2,7 @@
 
 use super::conversation::{Conversation, ID};
 use crate::{
-    event::{Clarity, Direction, Feedback, LastInput, Timestamp},
+    event::{Clarity, Direction, Feedback, LastReceive, Timestamp},
     protocol::{Limits, Message},
 };
 
@@ -124,21 +124,21 @@ fn every_message_in_its_order_with_times_and_origins() {
 fn the_last_input_is_that_of_the_first_byte() {
     let mut it = Conversation::new();
     it.receive("GET / HTTP/1.1\r\n\r\n");
-    let last_input = Some(LastInput {
+    let last_receive = Some(LastReceive {
         connection: ID,
         position: 17,
         for_call: Clarity::Mixed,
         for_answer: Clarity::Mixed,
     });
-    it.last_input = last_input;
+    it.last_receive = last_receive;
     it.send("HTTP/1.1 ");
-    it.last_input = None;
+    it.last_receive = None;
     it.send("204 x\r\n\r\n");
     let origin = it.out.messages.iter().find_map(|message| match message {
         Message::Response { origin, .. } => Some(*origin),
         _ => None,
     });
-    assert_eq!(origin.unwrap().last_input, last_input);
+    assert_eq!(origin.unwrap().last_receive, last_receive);
 }
 
 #[test]

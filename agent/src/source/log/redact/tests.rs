@@ -64,7 +64,7 @@ fn transfer<'a>(
         head,
         tail,
         withheld: None,
-        last_input: None,
+        last_receive: None,
         task: None,
         dropped: 0,
         process_drops: 0,
