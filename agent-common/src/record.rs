@@ -48,7 +48,7 @@ pub struct Header {
     /// 0 out, 1 in.
     pub direction: u8,
     /// Reason why no bytes were captured; 0 none.
-    pub withheld: u8,
+    pub not_captured: u8,
     pub flags: u8,
     /// Bytes moved by the call (transfer), errno (closed, connect failed), `Process::trials` (fork, exec, listen).
     pub length: u32,

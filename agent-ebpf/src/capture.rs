@@ -13,7 +13,7 @@ use crate::{
     heads::Scan,
     maps::{SCRATCH, tunable},
     pieces::Pieces,
-    socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, withheld},
+    socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, not_captured},
 };
 
 const TAIL: u32 = TAIL_MAX as u32;
@@ -61,7 +61,7 @@ struct Walk {
 pub struct Captured {
     pub head: u32,
     pub tail: u32,
-    pub withheld: u8,
+    pub not_captured: u8,
 }
 
 impl Captured {
@@ -71,18 +71,18 @@ impl Captured {
         Self {
             head: packed as u32 & 0xffff,
             tail: (packed >> 16) as u32 & 0xff,
-            withheld: (packed >> 24) as u8,
+            not_captured: (packed >> 24) as u8,
         }
     }
 
     #[inline(always)]
     fn packed(self) -> u64 {
-        u64::from(self.head & 0xffff) | u64::from(self.tail & 0xff) << 16 | u64::from(self.withheld) << 24
+        u64::from(self.head & 0xffff) | u64::from(self.tail & 0xff) << 16 | u64::from(self.not_captured) << 24
     }
 
     #[inline(always)]
-    pub fn withheld(reason: u8) -> Self {
-        Self { head: 0, tail: 0, withheld: reason }
+    pub fn not_captured(reason: u8) -> Self {
+        Self { head: 0, tail: 0, not_captured: reason }
     }
 }
 
@@ -91,7 +91,7 @@ impl Captured {
 #[derive(Clone, Copy)]
 pub struct Source {
     /// Why they may not be read; 0: they may.
-    pub withheld: u8,
+    pub not_captured: u8,
     /// The address is that of an array of iovecs.
     pub vector: bool,
     pub address: u64,
@@ -100,18 +100,18 @@ pub struct Source {
 
 impl Source {
     #[inline(always)]
-    pub fn withheld(reason: u8) -> Self {
-        Self { withheld: reason, vector: false, address: 0, count: 0 }
+    pub fn not_captured(reason: u8) -> Self {
+        Self { not_captured: reason, vector: false, address: 0, count: 0 }
     }
 
     #[inline(always)]
     fn buffer(address: u64) -> Self {
-        Self { withheld: 0, vector: false, address, count: 0 }
+        Self { not_captured: 0, vector: false, address, count: 0 }
     }
 
     #[inline(always)]
     fn iovecs(address: u64, count: u64) -> Self {
-        Self { withheld: 0, vector: true, address, count }
+        Self { not_captured: 0, vector: true, address, count }
     }
 }
 
@@ -120,7 +120,7 @@ impl Source {
 pub fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
     let call = Syscall::current()?;
     if call.is_32_bit() {
-        return Ok(Source::withheld(withheld::TASK_32));
+        return Ok(Source::not_captured(not_captured::TASK_32));
     }
     Ok(source(&call, direction, flags))
 }
@@ -142,7 +142,7 @@ pub fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32)
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(withheld::FAULT) << 24 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     // SAFETY: as above.
     let address = unsafe { read_volatile(&raw const (*scratch).source.address) };
     copy_buffer(scratch, address, length).packed()
@@ -152,7 +152,7 @@ pub extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(withheld::FAULT) << 24 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     // SAFETY: as above.
     let (address, count) = unsafe {
         let source = &raw const (*scratch).source;
@@ -188,12 +188,12 @@ fn source(call: &Syscall, direction: usize, flags: u32) -> Source {
             message(call.second)
         }
         // sendfile, splice
-        (_, 40 | 275) => Source::withheld(withheld::SPLICE),
-        _ => Source::withheld(withheld::SYSCALL),
+        (_, 40 | 275) => Source::not_captured(not_captured::SPLICE),
+        _ => Source::not_captured(not_captured::SYSCALL),
     };
     // On sends MSG_TRUNC and MSG_PEEK mean nothing and are ignored by TCP, but the design's list holds to the letter.
     if flags & unreadable != 0 {
-        return Source::withheld(withheld::FLAGS);
+        return Source::not_captured(not_captured::FLAGS);
     }
     found
 }
@@ -205,7 +205,7 @@ fn message(address: u64) -> Source {
     // SAFETY: 16 bytes of stack; the helper checks the source.
     let failed = unsafe { bpf_probe_read_user(vector.as_mut_ptr().cast(), 16, (address + 16) as *const _) };
     if failed != 0 {
-        return Source::withheld(withheld::FAULT);
+        return Source::not_captured(not_captured::FAULT);
     }
     // SAFETY: the helper has filled it.
     let vector = unsafe { vector.assume_init() };
@@ -248,18 +248,18 @@ pub fn bounded<const MOST: u32>(value: u32) -> u32 {
 fn copy_buffer(scratch: *mut Scratch, address: u64, length: u32) -> Captured {
     let head = limit(length);
     if !copy(scratch, 0, address, head) {
-        return Captured::withheld(withheld::FAULT);
+        return Captured::not_captured(not_captured::FAULT);
     }
     let rest = length - head;
     if rest == 0 {
-        return Captured { head, tail: 0, withheld: 0 };
+        return Captured { head, tail: 0, not_captured: 0 };
     }
     let tail = if rest > TAIL_MAX as u32 { TAIL_MAX as u32 } else { rest };
     let from = address + u64::from(length) - u64::from(tail);
     if !copy(scratch, head, from, bounded::<TAIL>(tail)) {
-        return Captured { head, tail: 0, withheld: 0 };
+        return Captured { head, tail: 0, not_captured: 0 };
     }
-    Captured { head, tail, withheld: 0 }
+    Captured { head, tail, not_captured: 0 }
 }
 
 #[inline(always)]
@@ -270,7 +270,7 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
     let failed =
         unsafe { bpf_probe_read_user((&raw mut (*scratch).vector).cast(), size, address as *const _) };
     if failed != 0 {
-        return Captured::withheld(withheld::FAULT);
+        return Captured::not_captured(not_captured::FAULT);
     }
     let want = limit(length);
     if used <= FEW && want == length {
@@ -304,12 +304,12 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
     // SAFETY: as above.
     let end = unsafe { read_volatile(walk) };
     if end.fault != 0 {
-        let withheld = if end.head == 0 { withheld::FAULT } else { 0 };
-        return Captured { head: end.head, tail: 0, withheld };
+        let not_captured = if end.head == 0 { not_captured::FAULT } else { 0 };
+        return Captured { head: end.head, tail: 0, not_captured };
     }
     // A tail that is not complete (more iovecs than we look at, or a fault) would lie at the wrong position.
     let tail = if end.tail == end.length - end.tail_from { end.tail } else { 0 };
-    Captured { head: end.head, tail, withheld: 0 }
+    Captured { head: end.head, tail, not_captured: 0 }
 }
 
 /// The usual case of an answer: a few iovecs, all of whose bytes are copied. The walk for the others keeps its place in memory,
@@ -317,7 +317,7 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(withheld::FAULT) << 24 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     let mut head = 0u32;
     let mut index = 0usize;
     while index < FEW as usize && (index as u32) < used && head < length {
@@ -327,8 +327,8 @@ pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
         let left = length - head;
         let piece = if room > u64::from(left) { left } else { room as u32 };
         if piece != 0 && !copy(scratch, head, base, piece) {
-            let withheld = if head == 0 { withheld::FAULT } else { 0 };
-            return u64::from(head) | u64::from(withheld) << 24;
+            let not_captured = if head == 0 { not_captured::FAULT } else { 0 };
+            return u64::from(head) | u64::from(not_captured) << 24;
         }
         head += piece;
         index += 1;

@@ -9,7 +9,7 @@ use crate::{
     kernel::{self, Sock},
     maps::{OWN_FLOWS, PENDING, offset, tunable},
     ring, selected,
-    socket::{NOTHING, withheld},
+    socket::{NOTHING, not_captured},
     task::Task,
 };
 
@@ -37,7 +37,7 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
     let mut flow = NO_FLOW;
     kernel::flow_into(sock, family, &mut flow)?;
-    let trusted = distrust()? != withheld::IO_URING;
+    let trusted = distrust()? != not_captured::IO_URING;
     let mut task = if trusted { Task::current(caller) } else { Task::NONE };
     let mut last = if trusted { task.last_receive(caller) } else { NOTHING };
     let mut task = task.of_send(caller);

@@ -10,7 +10,7 @@ use crate::{
     count::add,
     kernel::{field, is_set, read},
     maps::{PROCESSES, THREADS, offset, tunable},
-    socket::withheld,
+    socket::not_captured,
 };
 
 const NONE: LastReceive = LastReceive { cookie: 0, position: 0 };
@@ -76,9 +76,9 @@ impl Caller {
 pub fn distrust() -> Result<u8, Counter> {
     let (io_uring, flags, status) = if tunable!(has_task_pt_regs) != 0 { known_task() } else { task()? };
     if flags & WORKER_FLAGS != 0 || io_uring && !Syscall::current()?.is_of_sockets() {
-        return Ok(withheld::IO_URING);
+        return Ok(not_captured::IO_URING);
     }
-    Ok(if status & TS_COMPAT != 0 { withheld::TASK_32 } else { 0 })
+    Ok(if status & TS_COMPAT != 0 { not_captured::TASK_32 } else { 0 })
 }
 
 /// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in

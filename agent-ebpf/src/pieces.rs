@@ -14,7 +14,7 @@ use crate::{
     heads::{self, capture},
     maps::{SCRATCH, tunable},
     ring,
-    socket::withheld,
+    socket::not_captured,
 };
 
 /// Most pieces: 128 KiB of a buffer, or every iovec that is looked at.
@@ -141,7 +141,7 @@ pub extern "C" fn put_piece(slot: u32) -> u32 {
     // SAFETY: as above.
     let record = unsafe { &mut (*scratch).record };
     record.header.length = length;
-    record.header.withheld = if copied { 0 } else { withheld::FAULT };
+    record.header.not_captured = if copied { 0 } else { not_captured::FAULT };
     let task = record.header.flags & !transfer_flags::FIN;
     record.header.flags = task | if length == left { now.flags as u8 } else { 0 };
     record.head = head;

@@ -27,7 +27,7 @@ fn wake() -> u64 {
 pub fn header(kind: u8, direction: u8, length: u32) -> Header {
     // SAFETY: takes no argument.
     let at = unsafe { bpf_ktime_get_ns() };
-    Header { kind, direction, withheld: 0, flags: 0, length, at }
+    Header { kind, direction, not_captured: 0, flags: 0, length, at }
 }
 
 /// Copies a record of fixed size; false when the ring is full.

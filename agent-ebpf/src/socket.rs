@@ -38,8 +38,8 @@ pub const MSG_PEEK: u32 = 0x2;
 pub const MSG_TRUNC: u32 = 0x20;
 pub const MSG_ERRQUEUE: u32 = 0x2000;
 
-/// Values of `Header::withheld` (user space: `event::Withheld`).
-pub mod withheld {
+/// Values of `Header::withheld` (user space: `event::NotCaptured`).
+pub mod not_captured {
     pub const IO_URING: u8 = 1;
     pub const TASK_32: u8 = 2;
     pub const UPPER_LAYER: u8 = 3;
@@ -148,7 +148,7 @@ fn sent(
     let end = connection::at(traced.state, OUT, sequence);
     let position = end.wrapping_sub(u64::from(length));
     let reason = distrust()?;
-    let trusted = reason != withheld::IO_URING;
+    let trusted = reason != not_captured::IO_URING;
     let mut task = if trusted { Task::current(caller) } else { Task::NONE };
     if !trusted {
         selected::set_rings(caller.pid, 1);
@@ -162,7 +162,7 @@ fn sent(
     if end <= control.skip_until[OUT] {
         return skip(traced.state, OUT, length, Counter::SkipBody);
     }
-    let header = Header { withheld: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
+    let header = Header { not_captured: reason, ..ring::header(kind::TRANSFER, OUT as u8, length) };
     let event = Event {
         header,
         traced: *traced,
@@ -214,14 +214,14 @@ fn received(
     let reason = distrust()?;
     let control = control(traced.cookie);
     let opaque = control.opaque != 0;
-    let input = if reason == withheld::IO_URING {
+    let input = if reason == not_captured::IO_URING {
         NOTHING
     } else if opaque {
         connection::carried(traced.state)
     } else {
         LastReceive { cookie: traced.cookie, position: end.wrapping_sub(1) }
     };
-    let task = if reason == withheld::IO_URING {
+    let task = if reason == not_captured::IO_URING {
         selected::set_rings(caller.pid, 1);
         Task::NONE
     } else {
@@ -238,7 +238,8 @@ fn received(
         // SAFETY: an entry of CONNECTIONS; see `connection::find`.
         unsafe { (*traced.state).flags |= conn_flags::FIN_READ };
     }
-    let header = Header { withheld: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
+    let header =
+        Header { not_captured: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
     let event = Event {
         header,
         traced: *traced,
@@ -322,18 +323,18 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     let scratch: *mut Scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
     let length = event.header.length;
     fill(scratch, event, direction);
-    let source = if event.header.withheld != 0 {
-        Source::withheld(event.header.withheld)
+    let source = if event.header.not_captured != 0 {
+        Source::not_captured(event.header.not_captured)
     } else if tcp.upper_layer() {
-        Source::withheld(withheld::UPPER_LAYER)
+        Source::not_captured(not_captured::UPPER_LAYER)
     } else {
         capture::locate(direction, event.call_flags)?
     };
-    if source.withheld != 0 {
-        return put(scratch, event, length, Captured::withheld(source.withheld));
+    if source.not_captured != 0 {
+        return put(scratch, event, length, Captured::not_captured(source.not_captured));
     }
     let captured = capture::copy_call(scratch, &source, direction as u32, length);
-    if captured.withheld == 0 && is_looked_at(scratch, event, captured.head) {
+    if captured.not_captured == 0 && is_looked_at(scratch, event, captured.head) {
         let slot = direction as u32;
         let how = framing::how(slot, captured.head, length, event.whole, event.traced.cookie);
         if how != heads::capture::ENDS {
@@ -390,7 +391,7 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
         == event.position.wrapping_add(u64::from(event.header.length));
     record.header.flags = (if last { event.header.flags } else { 0 }) | event.task.flags;
     record.header.length = length;
-    record.header.withheld = captured.withheld;
+    record.header.not_captured = captured.not_captured;
     record.head = captured.head;
     record.tail = captured.tail;
     let payload = capture::bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(captured.head + captured.tail);
@@ -432,7 +433,7 @@ fn put_whole(scratch: *mut Scratch, event: &Event, most: u32, how: u32) -> Resul
         lose(event, lost.bytes, lost.records);
     }
     if lost.rest != 0 {
-        return put(scratch, event, lost.rest, Captured { head: 0, tail: 0, withheld: 0 });
+        return put(scratch, event, lost.rest, Captured { head: 0, tail: 0, not_captured: 0 });
     }
     Ok(())
 }

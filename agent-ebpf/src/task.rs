@@ -8,7 +8,7 @@ use crate::{
     go,
     maps::{RUNTIMES, SWITCHES},
     python,
-    socket::{NOTHING, withheld},
+    socket::{NOTHING, not_captured},
 };
 
 /// Slot of `SWITCHES`: something was posted to `RUNTIMES`.
@@ -117,7 +117,7 @@ impl Task {
 #[inline(never)]
 pub fn by_into(by: &mut By) -> u64 {
     let caller = Caller::current();
-    let trusted = matches!(distrust(), Ok(reason) if reason != withheld::IO_URING);
+    let trusted = matches!(distrust(), Ok(reason) if reason != not_captured::IO_URING);
     let mut task = if trusted { Task::current(caller) } else { Task::NONE };
     let last = if trusted { task.last_receive(caller) } else { NOTHING };
     let task = task.of_send(caller);

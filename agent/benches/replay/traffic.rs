@@ -205,7 +205,7 @@ impl Traffic {
                 thread: moved.thread,
                 head: &self.bytes[moved.head.clone()],
                 tail: &self.bytes[moved.tail.clone()],
-                withheld: None,
+                not_captured: None,
                 last_receive: moved.last_receive,
                 task: None,
                 dropped: moved.dropped,

@@ -11,7 +11,7 @@ use super::funnel::Funnel;
 use super::summary::summary;
 use crate::{
     export::{self, metrics::MetricsText},
-    pipeline::{Engine, LedgerTotals, ServiceStanding, WithheldKey},
+    pipeline::{Engine, LedgerTotals, NotCapturedKey, ServiceStanding},
     process::{Table, runtime::Runtimes},
     source::kernel::{Fill, KernelSource},
     trace::{ProcessStanding, Standing},
@@ -51,8 +51,8 @@ pub(super) struct Sample {
 pub(super) struct Telemetry {
     samples: Mutex<Vec<Sample>>,
     standings: Mutex<Vec<ProcessStanding>>,
-    /// Withheld calls of running processes.
-    withheld: Mutex<Vec<(WithheldKey, u64)>>,
+    /// NotCaptured calls of running processes.
+    not_captured: Mutex<Vec<(NotCapturedKey, u64)>>,
     refused_feedback: AtomicU64,
     descendants: AtomicUsize,
 }
@@ -114,7 +114,8 @@ impl Telemetry {
         let (mut standings, callers) = funnel.engine().standings(PROCESSES);
         beliefs(&mut samples, &funnel.engine().service_standings(&standings), callers);
         standings.truncate(DETAILED);
-        *self.withheld.lock().unwrap_or_else(PoisonError::into_inner) = funnel.engine().tally().withheld();
+        *self.not_captured.lock().unwrap_or_else(PoisonError::into_inner) =
+            funnel.engine().tally().not_captured();
         *self.standings.lock().unwrap_or_else(PoisonError::into_inner) = standings;
         samples.push(Sample {
             name: "wirespan_probes_attached",
@@ -159,7 +160,7 @@ impl Telemetry {
                 add("wirespan_process_calls", "what a process has shown", "what", what, value);
             }
         }
-        for (key, value) in self.withheld.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (key, value) in self.not_captured.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let labels = [("reason", key.reason.name()), ("pid", &*key.pid.to_string())];
             let help = "calls seen whose bytes may not be read, of processes that run";
             out.counter("wirespan_withheld_calls_total", help, &labels, *value);
@@ -268,7 +269,7 @@ fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
 }
 
 fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
-    let withheld = engine.withheld_by_service();
+    let not_captured = engine.withheld_by_service();
     let tally = engine.tally().clone();
     let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
     for (kind, value) in [
@@ -309,7 +310,7 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
     );
     add("wirespan_connections", "connections open now", Vec::new(), engine.connections() as u64);
     add("wirespan_buffered_bytes", "bytes that connections buffer", Vec::new(), engine.buffered() as u64);
-    for ((reason, service), value) in withheld {
+    for ((reason, service), value) in not_captured {
         let labels = vec![("reason", reason.name().to_owned()), ("service", service.to_string())];
         add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, value);
     }

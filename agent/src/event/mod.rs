@@ -143,7 +143,7 @@ impl Clarity {
 /// Why the bytes of a call were not captured although the call was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Withheld {
+pub enum NotCaptured {
     /// The task uses io_uring: the saved registers may belong to an unrelated system call.
     IoUring = 1,
     /// A 32-bit task or system call: the registers follow another convention.
@@ -160,7 +160,7 @@ pub enum Withheld {
     Fault = 7,
 }
 
-impl Withheld {
+impl NotCaptured {
     pub const ALL: [Self; 7] = [
         Self::IoUring,
         Self::Task32,
@@ -355,7 +355,7 @@ pub struct Transfer<'a> {
     /// The last bytes of the call, at `position + length - tail.len()`; empty when `head` is everything.
     pub tail: &'a [u8],
     /// Set when no byte was captured, and why.
-    pub withheld: Option<Withheld>,
+    pub not_captured: Option<NotCaptured>,
     /// On sends: what the thread, or the goroutine, had taken in last.
     pub last_receive: Option<LastReceive>,
     pub task: Option<Task>,

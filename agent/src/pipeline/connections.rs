@@ -215,7 +215,7 @@ mod tests {
             thread: Thread { pid: 1, tid: 1 },
             head: b"x",
             tail: &[],
-            withheld: None,
+            not_captured: None,
             last_receive: None,
             task: None,
             dropped: 0,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Event, Feedback, LocalClosed, Opened, Timestamp, Transfer, Withheld,
+        Closed, ConnectionId, Direction, Event, Feedback, LocalClosed, NotCaptured, Opened, Timestamp,
+        Transfer,
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
     trace::{self, Figures, Standing, Tracer, span::Traced},
@@ -180,7 +181,7 @@ impl Engine {
     }
 
     /// Calls whose bytes were withheld, by reason and service, since start.
-    pub fn withheld_by_service(&mut self) -> BTreeMap<(Withheld, Arc<str>), u64> {
+    pub fn withheld_by_service(&mut self) -> BTreeMap<(NotCaptured, Arc<str>), u64> {
         let Self { tally, tracer, services, .. } = self;
         tally.withheld_by_service(|pid| services.label(&tracer.service(pid)))
     }

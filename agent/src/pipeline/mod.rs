@@ -14,4 +14,4 @@ mod tally;
 pub use connections::Eviction;
 pub use engine::{Engine, ServiceStanding, Settings};
 pub use line::Pipeline;
-pub use tally::{LedgerTotals, Tally, WithheldKey};
+pub use tally::{LedgerTotals, NotCapturedKey, Tally};

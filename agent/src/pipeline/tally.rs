@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::{connections::Eviction, services::OTHER};
 use crate::{
-    event::{Event, Withheld},
+    event::{Event, NotCaptured},
     stream::Ledger,
 };
 
@@ -15,8 +15,8 @@ const WITHHELD_KEYS: usize = 1024;
 
 /// Whose calls, and why their bytes were not captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WithheldKey {
-    pub reason: Withheld,
+pub struct NotCapturedKey {
+    pub reason: NotCaptured,
     /// 0: all processes beyond the bound.
     pub pid: u32,
 }
@@ -69,9 +69,9 @@ pub struct Tally {
     evicted: [u64; Eviction::ALL.len()],
     pub ledger: LedgerTotals,
     /// Of processes that run.
-    withheld: FxHashMap<WithheldKey, u64>,
+    not_captured: FxHashMap<NotCapturedKey, u64>,
     /// Of processes that have ended or become something else, by service.
-    settled: BTreeMap<(Withheld, Arc<str>), u64>,
+    settled: BTreeMap<(NotCaptured, Arc<str>), u64>,
 }
 
 impl Tally {
@@ -82,7 +82,7 @@ impl Tally {
                 self.transfers += 1;
                 self.moved_bytes += u64::from(transfer.length);
                 self.captured_bytes += (transfer.head.len() + transfer.tail.len()) as u64;
-                if let Some(reason) = transfer.withheld {
+                if let Some(reason) = transfer.not_captured {
                     self.count_withheld(reason, transfer.thread.pid);
                 }
             }
@@ -102,13 +102,13 @@ impl Tally {
         Eviction::ALL.into_iter().map(|reason| (reason, self.evicted[reason as usize]))
     }
 
-    /// Withheld calls by reason and service, of all processes since start.
+    /// NotCaptured calls by reason and service, of all processes since start.
     pub(super) fn withheld_by_service(
         &self,
         mut service: impl FnMut(u32) -> Arc<str>,
-    ) -> BTreeMap<(Withheld, Arc<str>), u64> {
+    ) -> BTreeMap<(NotCaptured, Arc<str>), u64> {
         let mut all = self.settled.clone();
-        for (key, count) in &self.withheld {
+        for (key, count) in &self.not_captured {
             let service = if key.pid == 0 { OTHER.into() } else { service(key.pid) };
             *all.entry((key.reason, service)).or_default() += count;
         }
@@ -117,33 +117,33 @@ impl Tally {
 
     /// Whether something is counted for this process.
     pub(super) fn withholds(&self, pid: u32) -> bool {
-        !self.withheld.is_empty()
-            && Withheld::ALL
+        !self.not_captured.is_empty()
+            && NotCaptured::ALL
                 .into_iter()
-                .any(|reason| self.withheld.contains_key(&WithheldKey { reason, pid }))
+                .any(|reason| self.not_captured.contains_key(&NotCapturedKey { reason, pid }))
     }
 
     /// The process ends, or is no longer what it was: its counts become those of its service, and make room.
     pub(super) fn settle(&mut self, pid: u32, service: &Arc<str>) {
-        for reason in Withheld::ALL {
-            if let Some(count) = self.withheld.remove(&WithheldKey { reason, pid }) {
+        for reason in NotCaptured::ALL {
+            if let Some(count) = self.not_captured.remove(&NotCapturedKey { reason, pid }) {
                 *self.settled.entry((reason, Arc::clone(service))).or_default() += count;
             }
         }
     }
 
-    /// Withheld calls by reason and running process, sorted.
+    /// NotCaptured calls by reason and running process, sorted.
     #[must_use]
-    pub fn withheld(&self) -> Vec<(WithheldKey, u64)> {
-        let mut all: Vec<_> = self.withheld.iter().map(|(key, count)| (*key, *count)).collect();
+    pub fn not_captured(&self) -> Vec<(NotCapturedKey, u64)> {
+        let mut all: Vec<_> = self.not_captured.iter().map(|(key, count)| (*key, *count)).collect();
         all.sort_unstable();
         all
     }
 
-    fn count_withheld(&mut self, reason: Withheld, pid: u32) {
-        let key = WithheldKey { reason, pid };
-        let full = self.withheld.len() >= WITHHELD_KEYS && !self.withheld.contains_key(&key);
-        let key = if full { WithheldKey { reason, pid: 0 } } else { key };
-        *self.withheld.entry(key).or_default() += 1;
+    fn count_withheld(&mut self, reason: NotCaptured, pid: u32) {
+        let key = NotCapturedKey { reason, pid };
+        let full = self.not_captured.len() >= WITHHELD_KEYS && !self.not_captured.contains_key(&key);
+        let key = if full { NotCapturedKey { reason, pid: 0 } } else { key };
+        *self.not_captured.entry(key).or_default() += 1;
     }
 }

@@ -1,6 +1,6 @@
 //! One system call's bytes as a cursor: captured bytes at the front, perhaps a hole, captured bytes at the end.
 
-use crate::event::{LastReceive, Task, Thread, Timestamp, Transfer, Withheld};
+use crate::event::{LastReceive, NotCaptured, Task, Thread, Timestamp, Transfer};
 
 /// The part of a call that is still to be read. INVARIANT: `head.len() + tail.len() <= length`.
 #[derive(Debug, Clone, Copy)]
@@ -9,7 +9,7 @@ pub(crate) struct Call<'a> {
     pub thread: Thread,
     pub last_receive: Option<LastReceive>,
     pub task: Option<Task>,
-    pub withheld: Option<Withheld>,
+    pub not_captured: Option<NotCaptured>,
     /// Position of the next byte.
     pub position: u64,
     /// Bytes left.
@@ -34,7 +34,7 @@ impl<'a> Call<'a> {
             thread: transfer.thread,
             last_receive: transfer.last_receive,
             task: transfer.task,
-            withheld: transfer.withheld,
+            not_captured: transfer.not_captured,
             position: transfer.position,
             length: u64::from(transfer.length),
             head,
@@ -109,7 +109,7 @@ impl<'a> Call<'a> {
             thread: self.thread,
             last_receive: self.last_receive,
             task: self.task,
-            withheld: self.withheld,
+            not_captured: self.not_captured,
             position: self.position,
             length: self.length,
             head,
@@ -135,7 +135,7 @@ mod tests {
             thread: Thread { pid: 1, tid: 1 },
             head,
             tail,
-            withheld: None,
+            not_captured: None,
             last_receive: None,
             task: None,
             dropped: 0,

@@ -97,7 +97,7 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
                 thread: THREAD,
                 head,
                 tail: &[],
-                withheld: None,
+                not_captured: None,
                 last_receive: None,
                 task: None,
                 dropped: 0,

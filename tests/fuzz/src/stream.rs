@@ -7,8 +7,8 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use wirespan::{
     event::{
-        Clarity, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastReceive, Opened,
-        ProcessFacts, SocketId, Thread, Timestamp, Transfer, Withheld,
+        Clarity, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastReceive, NotCaptured, Opened,
+        ProcessFacts, SocketId, Thread, Timestamp, Transfer,
     },
     pipeline::{Engine, Settings},
     protocol, trace,
@@ -283,7 +283,7 @@ impl World {
         let drops = self.drops[number % 2];
         let Some(end) = self.ends[number].as_ref() else { return };
         let (id, dropped) = (end.id, end.dropped[direction.index()]);
-        let withheld = (cut == u8::MAX).then_some(Withheld::Fault);
+        let not_captured = (cut == u8::MAX).then_some(NotCaptured::Fault);
         let (head, tail) = match cut {
             0 => (bytes, &[][..]),
             u8::MAX => (&[][..], &[][..]),
@@ -302,7 +302,7 @@ impl World {
             thread,
             head,
             tail,
-            withheld,
+            not_captured,
             last_receive: last_receive.filter(|_| direction == Direction::Out),
             task: None,
             dropped,

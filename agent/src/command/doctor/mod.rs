@@ -136,7 +136,7 @@ fn text(report: &Report) -> Result<String> {
     match &report.running_agent {
         None => writeln!(out, "running agent: none answers (give its address with --metrics)")?,
         Some(lines) if lines.is_empty() => {
-            writeln!(out, "running agent: nothing withheld, nothing untraced")?;
+            writeln!(out, "running agent: nothing not_captured, nothing untraced")?;
         }
         Some(lines) => {
             writeln!(out, "running agent, calls whose bytes could not be read and what was not traced:")?;

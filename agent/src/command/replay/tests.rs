@@ -94,7 +94,7 @@ impl Run {
             thread,
             head: &[],
             tail: &[],
-            withheld: None,
+            not_captured: None,
             last_receive,
             task: None,
             dropped: 0,

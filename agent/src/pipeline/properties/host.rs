@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     event::{
-        Caller, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LocalClosed, Opened, ProcessFacts,
-        Thread, Timestamp, Transfer, Withheld,
+        Caller, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LocalClosed, NotCaptured, Opened,
+        ProcessFacts, Thread, Timestamp, Transfer,
     },
     pipeline::{Engine, Eviction, LedgerTotals, Settings},
     trace::span::{Span, Traced},
@@ -222,7 +222,7 @@ impl Host {
             Fate::Captured(head, tail) if head + tail < bytes.len() => {
                 (&bytes[..head], &bytes[bytes.len() - tail..])
             }
-            Fate::Withheld => (&[][..], &[][..]),
+            Fate::NotCaptured => (&[][..], &[][..]),
             _ => (bytes, &[][..]),
         };
         let transfer = Transfer {
@@ -234,7 +234,7 @@ impl Host {
             thread: socket.thread(),
             head,
             tail,
-            withheld: (fate == Fate::Withheld).then_some(Withheld::Fault),
+            not_captured: (fate == Fate::NotCaptured).then_some(NotCaptured::Fault),
             last_receive: None,
             task: None,
             dropped,

@@ -19,7 +19,7 @@ pub(super) enum Fate {
     Seen,
     /// Only so many first and last bytes are captured.
     Captured(usize, usize),
-    Withheld,
+    NotCaptured,
     /// The event finds no room, and the kernel counts it.
     Dropped,
     /// It passes without any trace.
@@ -74,7 +74,7 @@ pub(super) fn cuts() -> impl Strategy<Value = Cuts> {
 pub(super) fn fates() -> impl Strategy<Value = Fate> {
     prop_oneof![
         (0..80_usize, 0..20_usize).prop_map(|(head, tail)| Fate::Captured(head, tail)),
-        Just(Fate::Withheld),
+        Just(Fate::NotCaptured),
         Just(Fate::Dropped),
         Just(Fate::Unseen),
     ]
@@ -142,7 +142,7 @@ impl Timeline {
         let missing = |range: &Range<usize>, fate| match fate {
             Fate::Seen => 0,
             Fate::Captured(head, tail) => range.len().saturating_sub(head + tail),
-            Fate::Withheld | Fate::Dropped | Fate::Unseen => range.len(),
+            Fate::NotCaptured | Fate::Dropped | Fate::Unseen => range.len(),
         };
         self.calls().map(|(_, _, range, fate)| missing(range, fate) as u64).sum()
     }

@@ -18,7 +18,7 @@ impl Flags {
     pub(super) const TRUNCATED: Self = Self(16);
     pub(super) const WITHHELD: Self = Self(32);
     /// In the order of the bits, which is that of the alphabet.
-    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "overlap", "truncated", "withheld"];
+    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "overlap", "truncated", "not_captured"];
 
     pub(super) const fn add(&mut self, flag: Self) {
         self.0 |= flag.0;
@@ -159,7 +159,7 @@ mod tests {
     fn names_are_sorted_and_match_their_bits() {
         let mut flags = Flags::default();
         for (flag, name) in [
-            (Flags::WITHHELD, "withheld"),
+            (Flags::WITHHELD, "not_captured"),
             (Flags::GAP, "gap"),
             (Flags::LATE_JOIN, "late_join"),
             (Flags::MALFORMED, "malformed"),

@@ -212,7 +212,7 @@ impl Session {
         self.pairing.lose(cx);
         let reader = self.reader(direction);
         reader.lost_at = reader.lost_at.max(Some(call.at));
-        if call.withheld.is_some() {
+        if call.not_captured.is_some() {
             self.miss_needed(direction, call);
         }
         self.reader(direction).skip(call, u64::MAX);
@@ -220,7 +220,7 @@ impl Session {
 
     /// Reads past a hole that had something needed in it.
     pub(super) fn miss_needed(&mut self, direction: Direction, call: &mut Call<'_>) {
-        let flag = if call.withheld.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
+        let flag = if call.not_captured.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
         self.lossy = true;
         let reader = self.reader(direction);
         reader.lost_at = reader.lost_at.max(Some(call.at));

@@ -11,7 +11,7 @@ use agent_common::{
 
 use crate::event::{
     Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
-    Opened, SocketId, Task, Thread, Timestamp, Told, Transfer, Withheld, arguments_in,
+    NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Told, Transfer, arguments_in,
 };
 
 /// Most of a position: so that sums of them do not overflow.
@@ -172,7 +172,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         thread: Thread { pid: raw.pid, tid: raw.tid },
         head,
         tail,
-        withheld: withheld(raw.header.withheld)?,
+        not_captured: not_captured(raw.header.not_captured)?,
         last_receive: last_receive(raw.last_cookie, raw.last_position),
         task: task(raw.header.flags, raw.task),
         dropped: raw.dropped,
@@ -198,11 +198,11 @@ fn task(flags: u8, id: u64) -> Option<Task> {
 }
 
 /// `Some(None)`: bytes were captured. `None`: not a reason that exists.
-fn withheld(raw: u8) -> Option<Option<Withheld>> {
+fn not_captured(raw: u8) -> Option<Option<NotCaptured>> {
     if raw == 0 {
         return Some(None);
     }
-    Withheld::ALL.into_iter().find(|w| *w as u8 == raw).map(Some)
+    NotCaptured::ALL.into_iter().find(|w| *w as u8 == raw).map(Some)
 }
 
 fn caller(header: &Header, by: By) -> Caller {
@@ -312,7 +312,7 @@ mod tests {
 
     fn raw_transfer(length: u32, head: u32, tail: u32) -> RawTransfer {
         RawTransfer {
-            header: Header { kind: kind::TRANSFER, direction: 1, withheld: 0, flags: 0, length, at: 7 },
+            header: Header { kind: kind::TRANSFER, direction: 1, not_captured: 0, flags: 0, length, at: 7 },
             cookie: 3,
             position: 10,
             last_cookie: 0,

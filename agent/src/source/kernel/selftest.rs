@@ -26,14 +26,14 @@ pub(super) fn run(source: &mut KernelSource) -> Result<(), String> {
     let mut seen = [Vec::new(), Vec::new()];
     source.drain(&mut |notice| {
         if let Notice::Event(Event::Transfer(t)) | Notice::Last(Event::Transfer(t), _) = notice {
-            seen[t.direction.index()].push((t.length as usize, t.head.to_vec(), t.withheld));
+            seen[t.direction.index()].push((t.length as usize, t.head.to_vec(), t.not_captured));
         }
     });
     for direction in Direction::BOTH {
         let seen = &seen[direction.index()];
         for (index, (name, payload)) in CALLS.iter().enumerate() {
             let side = name.split('/').nth(direction.index()).unwrap_or(name);
-            let Some((length, head, withheld)) = seen.get(index) else {
+            let Some((length, head, not_captured)) = seen.get(index) else {
                 return Err(format!(
                     "self-test: {side} was not seen ({} of {} calls were)",
                     seen.len(),
@@ -42,7 +42,7 @@ pub(super) fn run(source: &mut KernelSource) -> Result<(), String> {
             };
             if *length != payload.len() || head != payload {
                 return Err(format!(
-                    "self-test: {side} moved {} bytes, seen were {length} with {} captured ({withheld:?})",
+                    "self-test: {side} moved {} bytes, seen were {length} with {} captured ({not_captured:?})",
                     payload.len(),
                     head.len()
                 ));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{
     Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
-    Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
+    NotCaptured, Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
 };
 
 /// Decodes the body of one record. Only a file of a newer minor version may have more fields than are read here.
@@ -125,7 +125,7 @@ fn transfer<'a>(body: &mut Cursor<'a>) -> Result<Transfer<'a>, Malformed> {
         position: count(body)?,
         length: body.u32()?,
         thread: thread(body)?,
-        withheld: withheld(body)?,
+        not_captured: not_captured(body)?,
         last_receive: last_receive(body)?,
         dropped: count(body)?,
         process_drops: count(body)?,
@@ -191,12 +191,12 @@ fn direction(body: &mut Cursor<'_>) -> Result<Direction, Malformed> {
     Ok(if body.flag()? { Direction::In } else { Direction::Out })
 }
 
-fn withheld(body: &mut Cursor<'_>) -> Result<Option<Withheld>, Malformed> {
+fn not_captured(body: &mut Cursor<'_>) -> Result<Option<NotCaptured>, Malformed> {
     match body.u8()? {
         0 => Ok(None),
-        number => match Withheld::ALL.into_iter().find(|reason| *reason as u8 == number) {
+        number => match NotCaptured::ALL.into_iter().find(|reason| *reason as u8 == number) {
             Some(reason) => Ok(Some(reason)),
-            None => Err(Malformed("bytes were withheld for no reason that exists")),
+            None => Err(Malformed("bytes were not_captured for no reason that exists")),
         },
     }
 }

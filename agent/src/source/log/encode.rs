@@ -178,8 +178,8 @@ fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {
     u64(event.position, out);
     u32(event.length, out);
     thread(event.thread, out);
-    // 0: the bytes were captured; else the number of the reason (`event::Withheld`).
-    out.push(event.withheld.map_or(0, |reason| reason as u8));
+    // 0: the bytes were captured; else the number of the reason (`event::NotCaptured`).
+    out.push(event.not_captured.map_or(0, |reason| reason as u8));
     last_receive(event.last_receive, out);
     u64(event.dropped, out);
     u64(event.process_drops, out);

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::{super::samples, *};
 use crate::{
     event::{
-        Clarity, ConnectionId, Direction, Earlier, LastReceive, Task, Thread, Timestamp, Transfer, Withheld,
+        Clarity, ConnectionId, Direction, Earlier, LastReceive, NotCaptured, Task, Thread, Timestamp,
+        Transfer,
     },
     source::log::{
         Blocks,
@@ -86,7 +87,7 @@ fn the_layout_is_fixed() {
         thread: Thread { pid: 5, tid: 6 },
         head: &[],
         tail: &[],
-        withheld: None,
+        not_captured: None,
         last_receive: Some(LastReceive {
             connection: ConnectionId(7),
             position: 8,
@@ -98,7 +99,7 @@ fn the_layout_is_fixed() {
         process_drops: 10,
     };
     let whole = Owned::transfer(transfer, b"GET");
-    transfer.withheld = Some(Withheld::Fault);
+    transfer.not_captured = Some(NotCaptured::Fault);
     transfer.last_receive = None;
     transfer.task = None;
     let events = [whole, Owned::transfer(transfer, b""), Event::Tick { at: Timestamp(1) }.into()];

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{
     Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
-    Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer, Withheld,
+    NotCaptured, Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
 };
 
 /// An event that owns its bytes.
@@ -206,8 +206,8 @@ fn build(kind: usize, parts: Parts) -> Owned {
             caller: Caller { thread, task: bit[1].then_some(Task::Goroutine(big[2])), last_receive },
         },
         _ => {
-            let withheld = (bit[0] && bit[1]).then(|| Withheld::ALL[pid as usize]);
-            let (head, tail) = if withheld.is_some() { (vec![], vec![]) } else { (head, tail) };
+            let not_captured = (bit[0] && bit[1]).then(|| NotCaptured::ALL[pid as usize]);
+            let (head, tail) = if not_captured.is_some() { (vec![], vec![]) } else { (head, tail) };
             let more = if bit[1] { 0 } else { u32::try_from(big[2] % 5_000).unwrap() };
             let length = u32::try_from(head.len() + tail.len()).unwrap() + more;
             let transfer = Transfer {
@@ -219,7 +219,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
                 thread,
                 head: &[],
                 tail: &[],
-                withheld,
+                not_captured,
                 last_receive,
                 task: [
                     None,

@@ -74,7 +74,7 @@ impl Seat {
             thread: self.thread(),
             head: piece.bytes,
             tail: &[],
-            withheld: None,
+            not_captured: None,
             last_receive: None,
             task: None,
             dropped: lost,

@@ -484,7 +484,7 @@ impl World {
             thread,
             head: &[],
             tail: &[],
-            withheld: None,
+            not_captured: None,
             last_receive,
             task,
             dropped: 0,

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
     event::{
-        Caller, Closed, ConnectionId, Direction, Earlier, Feedback, LastReceive, LocalClosed, Opened, Thread,
-        Timestamp, Transfer, Withheld,
+        Caller, Closed, ConnectionId, Direction, Earlier, Feedback, LastReceive, LocalClosed, NotCaptured,
+        Opened, Thread, Timestamp, Transfer,
     },
     protocol::{Connection, Limits, Message, Output},
     stream::Ledger,
@@ -75,10 +75,10 @@ impl Conversation {
         direction: Direction,
         position: u64,
         bytes: &[u8],
-        withheld: Option<Withheld>,
+        not_captured: Option<NotCaptured>,
     ) {
         let (head, tail) = self.capture;
-        let (head, tail) = if withheld.is_some() {
+        let (head, tail) = if not_captured.is_some() {
             (&[][..], &[][..])
         } else if bytes.len() <= head {
             (bytes, &[][..])
@@ -95,7 +95,7 @@ impl Conversation {
                 thread: self.thread,
                 head,
                 tail,
-                withheld,
+                not_captured,
                 last_receive: self.last_receive,
                 task: None,
                 dropped: self.dropped[direction.index()],
@@ -125,7 +125,12 @@ impl Conversation {
     }
 
     /// A call whose bytes may not be read.
-    pub(super) fn withheld(&mut self, direction: Direction, length: usize, reason: Withheld) -> &mut Self {
+    pub(super) fn not_captured(
+        &mut self,
+        direction: Direction,
+        length: usize,
+        reason: NotCaptured,
+    ) -> &mut Self {
         self.now += MILLISECOND;
         let position = self.position[direction.index()];
         self.position[direction.index()] += length as u64;

@@ -1,7 +1,7 @@
 //! What was not captured, dropped, or passed unseen: exchanges say so, and the next ones are whole again.
 
 use super::conversation::Conversation;
-use crate::event::{Direction, Withheld};
+use crate::event::{Direction, NotCaptured};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const NEXT: &str = "GET /next HTTP/1.1\r\n\r\n";
@@ -80,7 +80,7 @@ fn a_response_after_a_body_that_has_passed_with_its_cut_head() {
     let body = format!("{}\r\n\r\n", "b".repeat(152));
     it.receive("GET /a HTTP/1.1\r\n\r\n");
     it.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 156\r\nX: {}\r\n\r\n{body}", "x".repeat(20)));
-    it.withheld(Direction::In, 30, Withheld::Fault).send(OK).receive(NEXT).send(OK);
+    it.not_captured(Direction::In, 30, NotCaptured::Fault).send(OK).receive(NEXT).send(OK);
     assert_eq!(it.ends()[0], "=0 Lost 0/? truncated");
     assert_eq!(it.exchanges()[1], WHOLE);
 }
@@ -124,10 +124,10 @@ fn a_chunk_header_that_was_not_captured() {
 fn bodies_need_no_bytes() {
     let mut it = Conversation::new();
     it.receive("GET /file HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
-    it.withheld(Direction::Out, 5000, Withheld::Splice);
+    it.not_captured(Direction::Out, 5000, NotCaptured::Splice);
     assert_eq!(it.ends(), ["=0 Complete 0/5000"]);
     it.receive("GET /file HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
-    it.drop(Direction::Out, [0; 4000]).withheld(Direction::Out, 1000, Withheld::Splice);
+    it.drop(Direction::Out, [0; 4000]).not_captured(Direction::Out, 1000, NotCaptured::Splice);
     assert_eq!(it.ends()[1], "=1 Complete 0/5000");
     // A body that passed without any event: its end has no time.
     it.receive("GET /file HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
@@ -142,10 +142,10 @@ fn bodies_need_no_bytes() {
 fn withheld_messages_are_lost_and_say_why() {
     let mut it = Conversation::new();
     it.receive("GET /a HTTP/1.1\r\n\r\n")
-        .withheld(Direction::Out, 100, Withheld::IoUring)
+        .not_captured(Direction::Out, 100, NotCaptured::IoUring)
         .receive(NEXT)
         .send(OK);
-    assert_eq!(it.ends(), ["=0 Lost 0/? withheld", "=1 Complete 0/2"]);
+    assert_eq!(it.ends(), ["=0 Lost 0/? not_captured", "=1 Complete 0/2"]);
     assert_eq!(it.close(0).directions[0].truncated, 100);
 }
 
@@ -222,7 +222,7 @@ fn a_request_in_a_body_whose_head_was_lost_is_none() {
     it.drop(Direction::In, head).receive(FAKE).send(OK);
     // An answer that is none: the body is still to come.
     it.drop(Direction::In, head).send("HTTP/1.1 100 Continue\r\n\r\n").receive(FAKE).send(OK);
-    it.withheld(Direction::In, head.len(), Withheld::Fault).receive(FAKE).send(OK);
+    it.not_captured(Direction::In, head.len(), NotCaptured::Fault).receive(FAKE).send(OK);
     // Without a loss that is known yet: the response shows it.
     assert_eq!(it.told(), [""; 0]);
     it.receive(NEXT).send(OK);
@@ -267,7 +267,7 @@ fn a_request_whose_end_was_lost_says_so() {
 fn a_request_that_cannot_be_followed_still_says_what_it_is() {
     let mut it = Conversation::new();
     it.receive("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n").send(OK).send(OK);
-    it.receive("GET /c HTTP/1.1\r\nHost: h\r\n").withheld(Direction::Out, 30, Withheld::Fault);
+    it.receive("GET /c HTTP/1.1\r\nHost: h\r\n").not_captured(Direction::Out, 30, NotCaptured::Fault);
     it.receive("\r\n").close(0);
     assert_eq!(it.exchanges()[2], "GET /c Lost");
 }

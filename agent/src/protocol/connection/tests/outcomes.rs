@@ -2,7 +2,7 @@
 
 use super::conversation::Conversation;
 use crate::{
-    event::{Direction, Earlier, Timestamp, Withheld},
+    event::{Direction, Earlier, NotCaptured, Timestamp},
     protocol::{Limits, Message},
 };
 
@@ -177,9 +177,9 @@ fn a_late_join_takes_only_what_is_proven() {
     it.receive("HTTP/1.1 500 x\r\nContent-Length: 1\r\n\r\n!").send(GET).receive("HTTP/1.1 204 x\r\n\r\n");
     assert_eq!(it.exchanges(), ["GET / 204 Complete"]);
     let mut it = Conversation::with(Limits::default(), [false; 2]);
-    it.receive(GET).withheld(Direction::Out, 100, Withheld::IoUring);
+    it.receive(GET).not_captured(Direction::Out, 100, NotCaptured::IoUring);
     it.close(0);
-    assert_eq!(it.ends(), ["=0 Lost 0/? late_join withheld"]);
+    assert_eq!(it.ends(), ["=0 Lost 0/? late_join not_captured"]);
 }
 
 /// Another process has read the request and passed the connection on: its answer is seen, and the loss is counted.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::conversation::{Conversation, MILLISECOND, summarise};
 use crate::{
-    event::{Direction, Withheld},
+    event::{Direction, NotCaptured},
     protocol::{Limits, Message},
 };
 
@@ -246,15 +246,15 @@ proptest! {
         sizes in prop::collection::vec(1..300_usize, 1..12),
         client in sides(),
         capture in (20..100_usize, 0..16_usize),
-        withheld in prop::collection::vec(0..9_u8, 1..20),
+        not_captured in prop::collection::vec(0..9_u8, 1..20),
     ) {
         let calls = cut(client, &samples, &sizes, false);
         let mut it = Conversation::new();
         it.capture = capture;
-        let mut withheld = withheld.iter().cycle();
+        let mut not_captured = not_captured.iter().cycle();
         for (direction, position, bytes) in &calls {
             it.now += MILLISECOND;
-            let reason = (*withheld.next().unwrap() == 0).then_some(Withheld::Fault);
+            let reason = (*not_captured.next().unwrap() == 0).then_some(NotCaptured::Fault);
             it.at(*direction, *position, bytes, reason);
         }
         it.position = ends(&calls);
@@ -284,8 +284,8 @@ proptest! {
                 1 => next + jump,
                 _ => next,
             };
-            let withheld = (kind == 2).then_some(Withheld::UpperLayer);
-            it.at(direction, position, &bytes, withheld);
+            let not_captured = (kind == 2).then_some(NotCaptured::UpperLayer);
+            it.at(direction, position, &bytes, not_captured);
             it.position[direction.index()] = next.max(position + bytes.len() as u64);
             if kind == 3 {
                 it.tick(jump % 300);

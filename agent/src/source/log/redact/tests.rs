@@ -63,7 +63,7 @@ fn transfer<'a>(
         thread: THREAD,
         head,
         tail,
-        withheld: None,
+        not_captured: None,
         last_receive: None,
         task: None,
         dropped: 0,
