@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     event::{Closed, ConnectionId, Direction, Earlier, Feedback, LocalClosed, Opened, Timestamp, Transfer},
-    stream::{Account, Admission, Blocked, Call, Ledger, Sequencer},
+    stream::{Account, Admission, Blocked, Call, Ledger, Reassembler},
 };
 
 /// What was known of a connection when it was first seen.
@@ -25,7 +25,7 @@ pub struct Connection {
     id: ConnectionId,
     limits: Limits,
     first_sight: FirstSight,
-    sequencers: [Sequencer; 2],
+    reassemblers: [Reassembler; 2],
     session: Session,
     /// Nothing is read any more.
     opaque: bool,
@@ -49,7 +49,7 @@ impl Connection {
                 position: opened.first_position,
                 earlier: opened.earlier,
             },
-            sequencers: [(); 2].map(|()| Sequencer::new(opened.first_position)),
+            reassemblers: [(); 2].map(|()| Reassembler::new(opened.first_position)),
             session: Session::new(opened.earlier.map(|earlier| earlier == Earlier::Nothing)),
             opaque: false,
             suppressed: [0; 2],
@@ -68,25 +68,25 @@ impl Connection {
     #[inline(never)]
     pub fn transfer(&mut self, transfer: &Transfer<'_>, out: &mut Output) {
         let direction = transfer.direction;
-        let sequencer = &mut self.sequencers[direction.index()];
-        sequencer.note_dropped(transfer.dropped);
+        let reassembler = &mut self.reassemblers[direction.index()];
+        reassembler.note_dropped(transfer.dropped);
         if transfer.length == 0 {
             return self.skip_known_loss(direction, transfer.position, transfer.at, out);
         }
         self.last_activity = self.last_activity.max(transfer.at);
         let mut call = Call::new(transfer);
         if self.opaque {
-            let position = call.position.max(sequencer.next());
+            let position = call.position.max(reassembler.next());
             let unread = call.end().saturating_sub(position);
             self.session.count_skipped(direction, unread);
-            sequencer.consumed(call.end());
+            reassembler.consumed(call.end());
             return;
         }
         if self.session.awaits_beginning(direction) {
             self.begin(direction, &mut call, out);
         }
         self.pass_skippable_hole(direction, &call, out);
-        match self.sequencers[direction.index()].admit(&mut call) {
+        match self.reassemblers[direction.index()].admit(&mut call) {
             Admission::Next => self.read_now(direction, &mut call, out),
             Admission::Later => self.hold(direction, &call, out),
             Admission::Late { filled } => {
@@ -104,9 +104,9 @@ impl Connection {
     /// The source says where the stream stands after a loss that it has counted: nothing is waited for. A jump that it does not
     /// explain says nothing.
     fn skip_known_loss(&mut self, direction: Direction, position: u64, at: Timestamp, out: &mut Output) {
-        let sequencer = &self.sequencers[direction.index()];
-        let hole = position.saturating_sub(sequencer.next());
-        if self.opaque || hole == 0 || sequencer.held_calls() > 0 || !sequencer.dropped_explains(hole) {
+        let reassembler = &self.reassemblers[direction.index()];
+        let hole = position.saturating_sub(reassembler.next());
+        if self.opaque || hole == 0 || reassembler.held_calls() > 0 || !reassembler.dropped_explains(hole) {
             return;
         }
         if self.session.awaits_beginning(direction) {
@@ -120,7 +120,7 @@ impl Connection {
     /// a call of the other direction that made the connection known, which may wait for it.
     fn begin(&mut self, direction: Direction, call: &mut Call<'_>, out: &mut Output) {
         let FirstSight { at, position, earlier, .. } = self.first_sight;
-        if !self.sequencers[direction.index()].begin_earlier(call.position) {
+        if !self.reassemblers[direction.index()].begin_earlier(call.position) {
             self.session.begins(direction, false);
             return self.settle(out);
         }
@@ -138,7 +138,7 @@ impl Connection {
         if self.opaque {
             return;
         }
-        self.sequencers[direction.index()].finish(position, at);
+        self.reassemblers[direction.index()].finish(position, at);
         self.settle(out);
     }
 
@@ -150,7 +150,7 @@ impl Connection {
         self.expire(None, out);
         for direction in Direction::BOTH {
             let index = direction.index();
-            let rest = closed.position[index].saturating_sub(self.sequencers[index].next());
+            let rest = closed.position[index].saturating_sub(self.reassemblers[index].next());
             if !self.opaque {
                 self.give_up_hole(direction, rest, closed.at, out);
             }
@@ -166,12 +166,12 @@ impl Connection {
     #[inline(never)]
     pub fn closed(&mut self, closed: &Closed, out: &mut Output) -> Ledger {
         for direction in Direction::BOTH {
-            self.sequencers[direction.index()].note_dropped(closed.dropped[direction.index()]);
+            self.reassemblers[direction.index()].note_dropped(closed.dropped[direction.index()]);
         }
         self.expire(None, out);
         if !self.opaque {
             for direction in Direction::BOTH {
-                let passed = self.sequencers[direction.index()].passed();
+                let passed = self.reassemblers[direction.index()].passed();
                 let rest = self.observed(direction, closed).saturating_sub(passed);
                 if rest > 0 {
                     self.give_up_hole(direction, rest, closed.at, out);
@@ -207,7 +207,7 @@ impl Connection {
 
     /// The kernel counts from first sight on.
     const fn observed(&self, direction: Direction, closed: &Closed) -> u64 {
-        let before = self.first_sight.position - self.sequencers[direction.index()].first();
+        let before = self.first_sight.position - self.reassemblers[direction.index()].first();
         closed.observed[direction.index()].saturating_add(before)
     }
 
@@ -222,7 +222,7 @@ impl Connection {
     /// Whether something is held that time may release.
     #[must_use]
     pub fn needs_tick(&self) -> bool {
-        self.sequencers.iter().any(Sequencer::waits)
+        self.reassemblers.iter().any(Reassembler::waits)
     }
 
     /// The agent stops or needs the memory: open exchanges end as unfinished.
@@ -244,7 +244,7 @@ impl Connection {
     /// Captured bytes kept: of incomplete heads and of held calls.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.session.buffered() + self.sequencers.iter().map(Sequencer::held_bytes).sum::<usize>()
+        self.session.buffered() + self.reassemblers.iter().map(Reassembler::held_bytes).sum::<usize>()
     }
 
     /// Whether nothing is read of this connection any more.
@@ -257,12 +257,12 @@ impl Connection {
     #[must_use]
     pub fn snapshot(&self) -> Ledger {
         let account = |direction: Direction| {
-            let sequencer = &self.sequencers[direction.index()];
+            let reassembler = &self.reassemblers[direction.index()];
             let tally = self.session.tally(direction);
             let suppressed = self.suppressed[direction.index()];
             let known = tally.parsed + tally.skipped + tally.truncated + suppressed;
-            let dropped = sequencer.dropped().min(sequencer.passed().saturating_sub(known));
-            Account::balance(tally, sequencer.passed(), dropped, suppressed)
+            let dropped = reassembler.dropped().min(reassembler.passed().saturating_sub(known));
+            Account::balance(tally, reassembler.passed(), dropped, suppressed)
         };
         Ledger { directions: Direction::BOTH.map(account) }
     }
@@ -270,9 +270,9 @@ impl Connection {
     /// A jump inside a body costs nothing: no need to wait for what may fill it. One to the body's end does: its last call
     /// tells when the message was over.
     fn pass_skippable_hole(&mut self, direction: Direction, call: &Call<'_>, out: &mut Output) {
-        let sequencer = &self.sequencers[direction.index()];
-        let hole = call.position.saturating_sub(sequencer.next());
-        if hole > 0 && sequencer.held_calls() == 0 && self.session.skippable(direction) > hole {
+        let reassembler = &self.reassemblers[direction.index()];
+        let hole = call.position.saturating_sub(reassembler.next());
+        if hole > 0 && reassembler.held_calls() == 0 && self.session.skippable(direction) > hole {
             self.give_up_hole(direction, hole, call.at, out);
         }
     }
@@ -281,15 +281,15 @@ impl Connection {
     fn read_now(&mut self, direction: Direction, call: &mut Call<'_>, out: &mut Output) {
         out.counters.overlaps += u64::from(call.overlap);
         let fed = self.with_session(direction, true, out, |session, cx| session.feed(direction, call, cx));
-        let sequencer = &mut self.sequencers[direction.index()];
-        sequencer.consumed(call.position);
+        let reassembler = &mut self.reassemblers[direction.index()];
+        reassembler.consumed(call.position);
         match fed {
             Fed::Done => {}
             Fed::Wait => self.hold(direction, call, out),
             Fed::Opaque => {
                 let rest = call.length;
                 self.session.count_skipped(direction, rest);
-                self.sequencers[direction.index()].consumed(call.end());
+                self.reassemblers[direction.index()].consumed(call.end());
                 self.give_up(out);
             }
         }
@@ -297,7 +297,7 @@ impl Connection {
 
     fn hold(&mut self, direction: Direction, call: &Call<'_>, out: &mut Output) {
         out.counters.calls_held += 1;
-        self.sequencers[direction.index()].hold(call);
+        self.reassemblers[direction.index()].hold(call);
         self.settle(out);
         while self.over_limit() {
             out.counters.held_overflow += 1;
@@ -308,8 +308,9 @@ impl Connection {
     }
 
     fn over_limit(&self) -> bool {
-        let calls = self.sequencers.iter().any(|sequencer| sequencer.held_calls() > self.limits.held_calls);
-        let bytes = self.sequencers.iter().map(Sequencer::held_bytes).sum::<usize>();
+        let calls =
+            self.reassemblers.iter().any(|reassembler| reassembler.held_calls() > self.limits.held_calls);
+        let bytes = self.reassemblers.iter().map(Reassembler::held_bytes).sum::<usize>();
         calls || bytes > self.limits.held_bytes
     }
 
@@ -325,7 +326,7 @@ impl Connection {
 
     /// The direction first whose next held call is the older one: after a loss a response tells what follows it.
     fn by_time(&self) -> [Direction; 2] {
-        let held_at = |direction: Direction| self.sequencers[direction.index()].held_at();
+        let held_at = |direction: Direction| self.reassemblers[direction.index()].held_at();
         match (held_at(Direction::Out), held_at(Direction::In)) {
             (Some(sent), Some(received)) if received < sent => [Direction::In, Direction::Out],
             (None, Some(_)) => [Direction::In, Direction::Out],
@@ -339,13 +340,13 @@ impl Connection {
         if self.opaque {
             return false;
         }
-        let Some(mut call) = self.sequencers[index].front() else {
+        let Some(mut call) = self.reassemblers[index].front() else {
             return self.advance_hole(direction, out) || self.advance_fin(direction, out);
         };
         if call.length == 0 {
             // Its positions have passed while it was held.
             out.counters.calls_late += 1;
-            self.sequencers[index].front_consumed(0);
+            self.reassemblers[index].front_consumed(0);
             return true;
         }
         let start = call.position;
@@ -355,18 +356,18 @@ impl Connection {
             limits: &self.limits,
             out,
             may_wait,
-            other_held_at: self.sequencers[direction.reverse().index()].held_at(),
-            other_position: self.sequencers[direction.reverse().index()].stands_at(),
+            other_held_at: self.reassemblers[direction.reverse().index()].held_at(),
+            other_position: self.reassemblers[direction.reverse().index()].delivered_position(),
         };
         let fed = self.session.feed(direction, &mut call, &mut cx);
         let (position, rest) = (call.position, call.length);
-        self.sequencers[index].front_consumed(position);
+        self.reassemblers[index].front_consumed(position);
         match fed {
             Fed::Done => true,
             Fed::Wait => position > start,
             Fed::Opaque => {
                 self.session.count_skipped(direction, rest);
-                self.sequencers[index].front_consumed(position + rest);
+                self.reassemblers[index].front_consumed(position + rest);
                 self.give_up(out);
                 false
             }
@@ -375,9 +376,9 @@ impl Connection {
 
     /// Gives up the hole before the next held call at once when its bytes are not needed or known to be dropped.
     fn advance_hole(&mut self, direction: Direction, out: &mut Output) -> bool {
-        let sequencer = &self.sequencers[direction.index()];
-        let Some(Blocked::Hole { length, since }) = sequencer.blocked() else { return false };
-        let known = self.session.skippable(direction) > length || sequencer.dropped_explains(length);
+        let reassembler = &self.reassemblers[direction.index()];
+        let Some(Blocked::Hole { length, since }) = reassembler.blocked() else { return false };
+        let known = self.session.skippable(direction) > length || reassembler.dropped_explains(length);
         if length == 0 || !known {
             return false;
         }
@@ -386,7 +387,7 @@ impl Connection {
     }
 
     fn advance_fin(&mut self, direction: Direction, out: &mut Output) -> bool {
-        let Some(at) = self.sequencers[direction.index()].take_fin() else { return false };
+        let Some(at) = self.reassemblers[direction.index()].take_fin() else { return false };
         self.with_session(direction, true, out, |session, cx| session.half_closed(direction, at, cx));
         true
     }
@@ -406,7 +407,7 @@ impl Connection {
     }
 
     fn hole_is_due(&self, direction: Direction, now: Option<Timestamp>) -> bool {
-        let blocked = self.sequencers[direction.index()].blocked();
+        let blocked = self.reassemblers[direction.index()].blocked();
         !self.opaque && matches!(blocked, Some(Blocked::Hole { since, .. }) if self.is_due(since, now))
     }
 
@@ -421,10 +422,12 @@ impl Connection {
         }
         let due = |since| self.is_due(since, now);
         let blocked = |hole: bool| {
-            Direction::BOTH.into_iter().find(|direction| match self.sequencers[direction.index()].blocked() {
-                Some(Blocked::Hole { since, .. }) => hole && due(since),
-                Some(Blocked::Reader { since }) => !hole && due(since),
-                None => false,
+            Direction::BOTH.into_iter().find(|direction| {
+                match self.reassemblers[direction.index()].blocked() {
+                    Some(Blocked::Hole { since, .. }) => hole && due(since),
+                    Some(Blocked::Reader { since }) => !hole && due(since),
+                    None => false,
+                }
             })
         };
         blocked(true).or_else(|| blocked(false))
@@ -432,7 +435,7 @@ impl Connection {
 
     /// Releases the first held thing of a direction; always reads or gives up at least one byte or a FIN.
     fn force(&mut self, direction: Direction, out: &mut Output) {
-        match self.sequencers[direction.index()].blocked() {
+        match self.reassemblers[direction.index()].blocked() {
             Some(Blocked::Hole { length, since }) => {
                 self.give_up_hole(direction, length, since, out);
                 self.advance_fin(direction, out);
@@ -450,9 +453,9 @@ impl Connection {
         }
         let index = direction.index();
         let skipped = self.session.skippable(direction).min(length);
-        let asked = self.session.asked_to_skip(direction).saturating_sub(self.sequencers[index].next());
+        let asked = self.session.asked_to_skip(direction).saturating_sub(self.reassemblers[index].next());
         self.excused[index] += asked.min(length);
-        let dropped = self.sequencers[index].skip_hole(length);
+        let dropped = self.reassemblers[index].skip_hole(length);
         self.suppressed[index] += skipped.min(length - dropped);
         out.counters.gap_bytes_dropped += dropped;
         out.counters.gap_bytes_unseen += length - dropped;
@@ -467,7 +470,7 @@ impl Connection {
         self.opaque = true;
         out.feedback.push(Feedback::Opaque { connection: self.id });
         for direction in Direction::BOTH {
-            let unread = self.sequencers[direction.index()].abandon();
+            let unread = self.reassemblers[direction.index()].abandon();
             self.session.count_skipped(direction, unread);
         }
     }
@@ -484,8 +487,8 @@ impl Connection {
             limits: &self.limits,
             out,
             may_wait,
-            other_held_at: self.sequencers[direction.reverse().index()].held_at(),
-            other_position: self.sequencers[direction.reverse().index()].stands_at(),
+            other_held_at: self.reassemblers[direction.reverse().index()].held_at(),
+            other_position: self.reassemblers[direction.reverse().index()].delivered_position(),
         };
         run(&mut self.session, &mut cx)
     }

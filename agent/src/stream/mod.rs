@@ -3,9 +3,9 @@
 
 mod call;
 mod ledger;
-mod sequence;
+mod reassembly;
 
 pub(crate) use call::Call;
 pub(crate) use ledger::Tally;
 pub use ledger::{Account, Ledger};
-pub(crate) use sequence::{Admission, Blocked, Sequencer};
+pub(crate) use reassembly::{Admission, Blocked, Reassembler};

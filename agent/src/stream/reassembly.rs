@@ -12,7 +12,7 @@ const REMEMBERED_GAPS: usize = 8;
 /// What to do with a call that has just been logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It is next: read it now, then call [`Sequencer::consumed`].
+    /// It is next: read it now, then call [`Reassembler::consumed`].
     Next,
     /// It begins later than the next byte or others wait before it: hold it.
     Later,
@@ -55,7 +55,7 @@ impl Held {
 
 /// The order of one direction.
 #[derive(Debug, Default)]
-pub(crate) struct Sequencer {
+pub(crate) struct Reassembler {
     /// Position of the first byte that is looked for.
     first: u64,
     /// Position of the next byte to read.
@@ -69,7 +69,7 @@ pub(crate) struct Sequencer {
     gaps: Vec<Range<u64>>,
 }
 
-impl Sequencer {
+impl Reassembler {
     /// Nothing was read, and this is looked for first.
     pub(crate) fn new(first: u64) -> Self {
         Self { first, next: first, ..Self::default() }
@@ -118,7 +118,7 @@ impl Sequencer {
 
     /// Where the stream stands for who reads the other direction now: after what is held, too, unless that waits for
     /// something to be read there.
-    pub(crate) fn stands_at(&self) -> u64 {
+    pub(crate) fn delivered_position(&self) -> u64 {
         match (self.blocked(), self.held.back()) {
             (Some(Blocked::Hole { .. }), Some(last)) => last.call.end(),
             _ => self.next,
@@ -292,71 +292,71 @@ mod tests {
         })
     }
 
-    fn read(sequencer: &mut Sequencer) -> Vec<u8> {
+    fn read(reassembler: &mut Reassembler) -> Vec<u8> {
         let mut bytes = Vec::new();
-        while let Some(call) = sequencer.front() {
+        while let Some(call) = reassembler.front() {
             bytes.extend_from_slice(call.front());
             let end = call.end();
-            sequencer.front_consumed(end);
+            reassembler.front_consumed(end);
         }
         bytes
     }
 
     #[test]
     fn order_is_by_position() {
-        let mut sequencer = Sequencer::default();
+        let mut reassembler = Reassembler::default();
         for (position, bytes) in [(4, &b"ef"[..]), (2, b"cd"), (6, b"g")] {
             let mut call = call(position, bytes);
-            assert_eq!(sequencer.admit(&mut call), Admission::Later, "a jump");
-            sequencer.hold(&call);
+            assert_eq!(reassembler.admit(&mut call), Admission::Later, "a jump");
+            reassembler.hold(&call);
         }
-        assert_eq!(sequencer.blocked(), Some(Blocked::Hole { length: 2, since: Timestamp(2) }));
-        assert_eq!(read(&mut sequencer), b"");
+        assert_eq!(reassembler.blocked(), Some(Blocked::Hole { length: 2, since: Timestamp(2) }));
+        assert_eq!(read(&mut reassembler), b"");
         let mut first = call(0, b"ab");
-        assert_eq!(sequencer.admit(&mut first), Admission::Later, "others wait");
-        sequencer.hold(&first);
-        assert_eq!(read(&mut sequencer), b"abcdefg");
-        assert_eq!((sequencer.next(), sequencer.held_bytes(), sequencer.waits()), (7, 0, false));
+        assert_eq!(reassembler.admit(&mut first), Admission::Later, "others wait");
+        reassembler.hold(&first);
+        assert_eq!(read(&mut reassembler), b"abcdefg");
+        assert_eq!((reassembler.next(), reassembler.held_bytes(), reassembler.waits()), (7, 0, false));
     }
 
     #[test]
     fn an_overlap_is_flagged_and_read_once() {
-        let mut sequencer = Sequencer::default();
-        sequencer.consumed(3);
+        let mut reassembler = Reassembler::default();
+        reassembler.consumed(3);
         let mut cut = call(1, b"bcde");
-        assert_eq!(sequencer.admit(&mut cut), Admission::Next, "in order");
+        assert_eq!(reassembler.admit(&mut cut), Admission::Next, "in order");
         assert_eq!((cut.front(), cut.position, cut.overlap, cut.whole), (&b"de"[..], 3, true, false));
-        assert_eq!(sequencer.admit(&mut call(0, b"abc")), Admission::Late { filled: 0 });
+        assert_eq!(reassembler.admit(&mut call(0, b"abc")), Admission::Late { filled: 0 });
     }
 
     #[test]
     fn a_call_that_is_read_in_two_steps_is_no_overlap() {
-        let mut sequencer = Sequencer::default();
-        sequencer.hold(&call(0, b"abcd"));
-        sequencer.front_consumed(2);
-        let rest = sequencer.front().unwrap();
+        let mut reassembler = Reassembler::default();
+        reassembler.hold(&call(0, b"abcd"));
+        reassembler.front_consumed(2);
+        let rest = reassembler.front().unwrap();
         assert_eq!((rest.front(), rest.overlap, rest.whole), (&b"cd"[..], false, false));
     }
 
     #[test]
     fn a_late_call_fills_its_gap_once() {
-        let mut sequencer = Sequencer::default();
-        sequencer.note_dropped(3);
-        assert!(sequencer.dropped_explains(3) && !sequencer.dropped_explains(4));
-        assert_eq!(sequencer.skip_hole(5), 3);
-        assert_eq!(sequencer.admit(&mut call(1, b"bc")), Admission::Late { filled: 2 });
-        assert_eq!(sequencer.admit(&mut call(1, b"bc")), Admission::Late { filled: 0 });
-        assert_eq!(sequencer.admit(&mut call(0, b"a")), Admission::Late { filled: 1 });
+        let mut reassembler = Reassembler::default();
+        reassembler.note_dropped(3);
+        assert!(reassembler.dropped_explains(3) && !reassembler.dropped_explains(4));
+        assert_eq!(reassembler.skip_hole(5), 3);
+        assert_eq!(reassembler.admit(&mut call(1, b"bc")), Admission::Late { filled: 2 });
+        assert_eq!(reassembler.admit(&mut call(1, b"bc")), Admission::Late { filled: 0 });
+        assert_eq!(reassembler.admit(&mut call(0, b"a")), Admission::Late { filled: 1 });
     }
 
     #[test]
     fn a_fin_waits_for_the_bytes_before_it() {
-        let mut sequencer = Sequencer::default();
-        sequencer.finish(2, Timestamp(9));
-        assert_eq!(sequencer.take_fin(), None);
-        assert_eq!(sequencer.blocked(), Some(Blocked::Hole { length: 2, since: Timestamp(9) }));
-        sequencer.consumed(2);
-        assert_eq!(sequencer.take_fin(), Some(Timestamp(9)));
-        assert!(!sequencer.waits());
+        let mut reassembler = Reassembler::default();
+        reassembler.finish(2, Timestamp(9));
+        assert_eq!(reassembler.take_fin(), None);
+        assert_eq!(reassembler.blocked(), Some(Blocked::Hole { length: 2, since: Timestamp(9) }));
+        reassembler.consumed(2);
+        assert_eq!(reassembler.take_fin(), Some(Timestamp(9)));
+        assert!(!reassembler.waits());
     }
 }
