@@ -5,7 +5,7 @@ use agent_common::{
 };
 
 use crate::{
-    context::{Caller, distrust, meaningful_input},
+    context::{Actor, distrust, meaningful_input},
     kernel::{self, Sock},
     maps::{OWN_FLOWS, PENDING, offset, tunable},
     ring, selected,
@@ -18,9 +18,9 @@ const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0,
 /// In the context of connect(): the caller is the client.
 #[inline(always)]
 pub fn begin(sock: Sock) -> Result<(), Counter> {
-    let caller = Caller::current();
-    let own = caller.pid == tunable!(agent_pid);
-    let process = selected::flags(caller.pid);
+    let actor = Actor::current();
+    let own = actor.pid == tunable!(agent_pid);
+    let process = selected::flags(actor.pid);
     if !own && process == 0 {
         return Ok(());
     }
@@ -28,7 +28,7 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
         return Ok(());
     }
     let what = if own { pending::OWN } else { pending::CONNECTING };
-    if PENDING.insert(sock, Pending { pid: caller.pid, what }, 0).is_err() {
+    if PENDING.insert(sock, Pending { pid: actor.pid, what }, 0).is_err() {
         return Err(Counter::PendingFull);
     }
     if own {
@@ -38,13 +38,13 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
     let mut flow = NO_FLOW;
     kernel::flow_into(sock, family, &mut flow)?;
     let trusted = distrust()? != not_captured::IO_URING;
-    let mut task = if trusted { Task::current(caller) } else { Task::NONE };
-    let mut last = if trusted { task.last_receive(caller) } else { NOTHING };
-    let mut task = task.of_send(caller);
+    let mut task = if trusted { Task::current(actor) } else { Task::NONE };
+    let mut last = if trusted { task.last_receive(actor) } else { NOTHING };
+    let mut task = task.of_send(actor);
     if last.cookie == 0 {
-        task = task.starter(caller);
+        task = task.starter(actor);
         if task.flags & transfer_flags::HANDED != 0 {
-            last = task.input_of_starter(caller);
+            last = task.input_of_starter(actor);
         }
     }
     last = meaningful_input(process, last);
@@ -53,8 +53,8 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
         socket: sock,
         last_cookie: last.cookie,
         last_position: last.position,
-        pid: caller.pid,
-        tid: caller.tid,
+        pid: actor.pid,
+        tid: actor.tid,
         family,
         peer_port: flow.peer_port,
         padding: 0,

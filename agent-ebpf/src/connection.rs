@@ -14,7 +14,7 @@ use aya_ebpf::{
 
 use crate::{
     close, connect,
-    context::Caller,
+    context::Actor,
     count::add,
     facts,
     kernel::{self, Sock},
@@ -92,14 +92,14 @@ pub fn find<C: EbpfContext>(
 /// Beside `open` and not in it: stacks of what calls each other add up.
 #[inline(never)]
 fn log_opened<C: EbpfContext>(ctx: &C, cookie: u64) {
-    aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, Caller::current().pid);
+    aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, Actor::current().pid);
 }
 
 /// First sight of a connection. Two CPUs may come here at once, one with a send and one with a receive: the entry of the first
 /// one is kept, and each tells of it before it tells of its call, so that no call is told before it.
 #[inline(never)]
 fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option<Traced>, Counter> {
-    let caller = Caller::current();
+    let actor = Actor::current();
     if !kernel::traceable(sock)? {
         return Ok(None);
     }
@@ -146,8 +146,8 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
     if !own {
         record.header = ring::header(kind::OPENED, direction as u8, 0);
         record.cookie = cookie;
-        record.pid = caller.pid;
-        record.tid = caller.tid;
+        record.pid = actor.pid;
+        record.tid = actor.tid;
         record.network_namespace = kernel::network_namespace(sock)?;
         record.family = family;
         record.local_port = flow.local_port;
@@ -387,7 +387,7 @@ fn listening(sock: Sock) -> Result<(), Counter> {
         return Ok(());
     }
     let port: u16 = kernel::read(sock, offset!(sock_num))?;
-    process::try_listen(Caller::current(), u32::from(port))
+    process::try_listen(Actor::current(), u32::from(port))
 }
 
 /// The entry of a connection that is already traced.

@@ -28,12 +28,12 @@ const X32: u64 = 0x4000_0000;
 
 /// The calling thread.
 #[derive(Clone, Copy)]
-pub struct Caller {
+pub struct Actor {
     pub pid: u32,
     pub tid: u32,
 }
 
-impl Caller {
+impl Actor {
     #[inline(always)]
     pub fn current() -> Self {
         let both = bpf_get_current_pid_tgid();

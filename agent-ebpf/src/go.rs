@@ -12,7 +12,7 @@ use agent_common::{Counter, GoInput, GoKey, LastReceive, MISSING, runtime};
 use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
 
 use crate::{
-    context::{Caller, Place},
+    context::{Actor, Place},
     count::add,
     maps::{GOROUTINES, HANDED, RUNTIMES, SCRATCH, offset},
     socket::OUT,
@@ -144,13 +144,13 @@ fn user(address: u64) -> Result<u64, i32> {
 
 /// The goroutine whose call of a Go function this is; `id` 0: not known.
 #[inline(always)]
-fn caller(ctx: &ProbeContext) -> Option<Goroutine> {
+fn actor(ctx: &ProbeContext) -> Option<Goroutine> {
     // SAFETY: the registers are the program's context.
     let (flags, g) = unsafe { ((*ctx.regs).eflags, (*ctx.regs).r14) };
     if flags & BELOW_OR_EQUAL != 0 {
         return None;
     }
-    let pid = Caller::current().pid;
+    let pid = Actor::current().pid;
     let found = RUNTIMES.get_ptr(pid)?;
     // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current` says.
     let runtime = unsafe { &*found };
@@ -164,7 +164,7 @@ fn caller(ctx: &ProbeContext) -> Option<Goroutine> {
 /// `transportRequest` begins with the address of its `Request`.
 #[inline(always)]
 pub fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
-    let Some(goroutine) = caller(ctx) else { return Ok(()) };
+    let Some(goroutine) = actor(ctx) else { return Ok(()) };
     // SAFETY: the registers are the program's context.
     let request = user(unsafe { (*ctx.regs).rbx }).map_err(|_| Counter::ReadFailed)?;
     let own = goroutine.input();
@@ -179,7 +179,7 @@ pub fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
 /// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was handed over.
 #[inline(always)]
 pub fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
-    let Some(goroutine) = caller(ctx) else { return Ok(()) };
+    let Some(goroutine) = actor(ctx) else { return Ok(()) };
     if goroutine.id == 0 {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use agent_common::{CGROUP_RULES, Counter, MISSING, PORT_RULES, Process, kind, pr
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 
 use crate::{
-    context::Caller,
+    context::Actor,
     facts,
     kernel::read,
     maps::{EXES, THREADS, offset, tunable},
@@ -17,15 +17,15 @@ use crate::{
 /// `sched_process_fork(parent, child)`, in the parent's context, before the child runs.
 #[inline(always)]
 pub fn try_fork(child: u64) -> Result<(), Counter> {
-    let caller = Caller::current();
-    let Some(parent) = caller.process() else { return Ok(()) };
+    let actor = Actor::current();
+    let Some(parent) = actor.process() else { return Ok(()) };
     let pid: u32 = read(child, offset!(task_tgid))?;
     let tid: u32 = read(child, offset!(task_pid))?;
-    let last = caller.last_receive();
+    let last = actor.last_receive();
     if last.cookie != 0 && THREADS.insert(tid, last, 0).is_err() {
         crate::count::add(Counter::ThreadsFull, 1);
     }
-    if pid == caller.pid {
+    if pid == actor.pid {
         return Ok(());
     }
     // SAFETY: an entry of PROCESSES stays readable for the run of the program.
@@ -33,8 +33,8 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
     if !selected::add(pid, Process { drops: 0, rings: 0, trials }) {
         return Err(Counter::ProcessesFull);
     }
-    task::inherit(caller.pid, pid);
-    let mut record = facts::record(kind::FORK, 0, child, caller.pid, pid);
+    task::inherit(actor.pid, pid);
+    let mut record = facts::record(kind::FORK, 0, child, actor.pid, pid);
     record.header.length = trials;
     put(&record)
 }
@@ -42,30 +42,30 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
 /// `sched_process_exec(task, old_pid, bprm)`, in the context of the process, which has one thread now.
 #[inline(always)]
 pub fn try_exec(bprm: u64) -> Result<(), Counter> {
-    let caller = Caller::current();
-    if caller.pid == tunable!(agent_pid) {
+    let actor = Actor::current();
+    if actor.pid == tunable!(agent_pid) {
         return Ok(());
     }
-    let _gone = THREADS.remove(caller.tid);
+    let _gone = THREADS.remove(actor.tid);
     let verdict = executed_verdict(bprm);
     let decided = verdict == verdict::SELECT || may_decide(verdict) && in_selected_cgroup();
     let flags = if decided { process_flags::DECIDED } else { 0 };
-    if let Some(process) = caller.process() {
+    if let Some(process) = actor.process() {
         // The kernel has cancelled what the last program had in its rings (`io_uring_task_cancel` in `begin_new_exec`).
-        selected::set_rings(caller.pid, 0);
-        task::forget(caller.pid);
-        return facts::executed(bprm, flags, caller.pid, next_trial(process));
+        selected::set_rings(actor.pid, 0);
+        task::forget(actor.pid);
+        return facts::executed(bprm, flags, actor.pid, next_trial(process));
     }
     if !decided && (verdict == verdict::IGNORE || tunable!(report_exec) == 0) {
         return Ok(());
     }
-    if !selected::add(caller.pid, Process::ON_TRIAL) {
+    if !selected::add(actor.pid, Process::ON_TRIAL) {
         return Err(Counter::ProcessesFull);
     }
-    let told = facts::executed(bprm, flags, caller.pid, Process::ON_TRIAL.trials);
+    let told = facts::executed(bprm, flags, actor.pid, Process::ON_TRIAL.trials);
     if told.is_err() && !decided {
         // Nobody would judge it.
-        selected::remove(caller.pid);
+        selected::remove(actor.pid);
     }
     told
 }
@@ -140,11 +140,11 @@ fn ancestor_in_memory(level: u32) -> Result<u64, Counter> {
 
 /// A process starts to listen: from its first connection on it is traced, unless its file is one that no rule selects.
 #[inline(always)]
-pub fn try_listen(caller: Caller, port: u32) -> Result<(), Counter> {
-    if caller.pid == tunable!(agent_pid) {
+pub fn try_listen(actor: Actor, port: u32) -> Result<(), Counter> {
+    if actor.pid == tunable!(agent_pid) {
         return Ok(());
     }
-    let known = caller.process();
+    let known = actor.process();
     if let Some(process) = known
         && tunable!(report_listen) < 2
     {
@@ -163,17 +163,17 @@ pub fn try_listen(caller: Caller, port: u32) -> Result<(), Counter> {
     let flags = if decided { process_flags::DECIDED } else { 0 };
     let trial = match known {
         Some(process) => next_trial(process),
-        None if !selected::add(caller.pid, Process::ON_TRIAL) => {
+        None if !selected::add(actor.pid, Process::ON_TRIAL) => {
             return Err(Counter::ProcessesFull);
         }
         None => Process::ON_TRIAL.trials,
     };
-    let mut record = facts::record(kind::LISTEN, flags, facts::current(), caller.pid, port);
+    let mut record = facts::record(kind::LISTEN, flags, facts::current(), actor.pid, port);
     record.header.length = trial;
     let told = put(&record);
     if told.is_err() && known.is_none() && !decided {
         // Nobody would judge it.
-        selected::remove(caller.pid);
+        selected::remove(actor.pid);
     }
     told
 }
@@ -195,10 +195,10 @@ fn is_selected_port(port: u32) -> bool {
 /// `sched_process_exit(task)`, in the context of the thread that ends.
 #[inline(always)]
 pub fn try_exit() -> Result<(), Counter> {
-    let caller = Caller::current();
+    let actor = Actor::current();
     // Also of a process that is not selected any more.
-    let _gone = THREADS.remove(caller.tid);
-    if caller.process().is_none() {
+    let _gone = THREADS.remove(actor.tid);
+    if actor.process().is_none() {
         return Ok(());
     }
     let task = facts::current();
@@ -207,9 +207,9 @@ pub fn try_exit() -> Result<(), Counter> {
     if live != 0 {
         return Ok(());
     }
-    selected::remove(caller.pid);
-    task::forget(caller.pid);
-    put(&facts::record(kind::EXIT, 0, task, caller.pid, 0))
+    selected::remove(actor.pid);
+    task::forget(actor.pid);
+    put(&facts::record(kind::EXIT, 0, task, actor.pid, 0))
 }
 
 /// `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`: user space looks where the process is now.

@@ -8,7 +8,7 @@ use agent_common::{Counter, MISSING, Runtime, runtime};
 use aya_ebpf::helpers::bpf_probe_read_user;
 
 use crate::{
-    context::{Caller, fs_base},
+    context::{Actor, fs_base},
     count::add,
     maps::{RUNTIMES, offset},
     task::Task,
@@ -19,8 +19,8 @@ const NEAR_KEYS: u32 = 32;
 
 /// The context of the calling thread, in a process with an entry in `RUNTIMES`.
 #[inline(always)]
-pub fn current(caller: Caller) -> Task {
-    let id = python_context(caller.pid);
+pub fn current(actor: Actor) -> Task {
+    let id = python_context(actor.pid);
     if id == 0 { Task::NONE } else { Task::context(id) }
 }
 

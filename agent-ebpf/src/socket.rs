@@ -12,7 +12,7 @@ use crate::{
     capture::{self, Captured, Scratch, Source},
     close,
     connection::{self, Traced},
-    context::{Caller, distrust, meaningful_input},
+    context::{Actor, distrust, meaningful_input},
     count::add,
     framing, heads,
     kernel::{self, Sock, Tcp},
@@ -108,30 +108,30 @@ pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> 
 /// After a call that may have moved bytes of a traced connection.
 #[inline(always)]
 fn moved<C: EbpfContext>(ctx: &C, call: &Call, direction: usize) -> Result<(), Counter> {
-    let caller = Caller::current();
-    let process = selected::flags(caller.pid);
+    let actor = Actor::current();
+    let process = selected::flags(actor.pid);
     if process == 0 {
         return Ok(());
     }
     let length = call.result as u32;
     let Some(traced) = connection::find(ctx, call.socket, length, direction)? else { return Ok(()) };
     let outcome = if direction == OUT {
-        send(call, length, caller, process, &traced)
+        send(call, length, actor, process, &traced)
     } else {
-        receive(call, length, caller, process, &traced)
+        receive(call, length, actor, process, &traced)
     };
     close::drained(ctx, call.socket, &traced)?;
     outcome
 }
 
 #[inline(always)]
-fn send(call: &Call, length: u32, caller: Caller, process: u8, traced: &Traced) -> Result<(), Counter> {
+fn send(call: &Call, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
     let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
     let sequence = tcp.write_seq();
     if connection::stands(traced.state, OUT, sequence) {
         connection::redirected(call.socket, traced, OUT, length);
     }
-    let outcome = sent(tcp, sequence, length, caller, process, traced);
+    let outcome = sent(tcp, sequence, length, actor, process, traced);
     connection::advance(traced.state, OUT, sequence);
     outcome
 }
@@ -141,7 +141,7 @@ fn sent(
     tcp: Tcp,
     sequence: u32,
     length: u32,
-    caller: Caller,
+    actor: Actor,
     process: u8,
     traced: &Traced,
 ) -> Result<(), Counter> {
@@ -149,11 +149,11 @@ fn sent(
     let position = end.wrapping_sub(u64::from(length));
     let reason = distrust()?;
     let trusted = reason != not_captured::IO_URING;
-    let mut task = if trusted { Task::current(caller) } else { Task::NONE };
+    let mut task = if trusted { Task::current(actor) } else { Task::NONE };
     if !trusted {
-        selected::set_rings(caller.pid, 1);
+        selected::set_rings(actor.pid, 1);
     }
-    let last = meaningful_input(process, if trusted { task.last_receive(caller) } else { NOTHING });
+    let last = meaningful_input(process, if trusted { task.last_receive(actor) } else { NOTHING });
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -167,9 +167,9 @@ fn sent(
         header,
         traced: *traced,
         position,
-        caller,
+        actor,
         process,
-        task: task.of_send(caller),
+        task: task.of_send(actor),
         last,
         call_flags: 0,
         whole: control.whole,
@@ -178,7 +178,7 @@ fn sent(
 }
 
 #[inline(always)]
-fn receive(call: &Call, length: u32, caller: Caller, process: u8, traced: &Traced) -> Result<(), Counter> {
+fn receive(call: &Call, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
     let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
     let mut copied = tcp.copied_seq();
     let mut fin = 0;
@@ -191,7 +191,7 @@ fn receive(call: &Call, length: u32, caller: Caller, process: u8, traced: &Trace
             connection::redirected(call.socket, traced, IN, length);
         }
     }
-    let outcome = received(call, tcp, (copied, fin), length, caller, process, traced);
+    let outcome = received(call, tcp, (copied, fin), length, actor, process, traced);
     connection::advance(traced.state, IN, copied);
     outcome
 }
@@ -202,7 +202,7 @@ fn received(
     tcp: Tcp,
     (copied, fin): (u32, u8),
     length: u32,
-    caller: Caller,
+    actor: Actor,
     process: u8,
     traced: &Traced,
 ) -> Result<(), Counter> {
@@ -222,12 +222,12 @@ fn received(
         LastReceive { cookie: traced.cookie, position: end.wrapping_sub(1) }
     };
     let task = if reason == not_captured::IO_URING {
-        selected::set_rings(caller.pid, 1);
+        selected::set_rings(actor.pid, 1);
         Task::NONE
     } else {
-        Task::current(caller)
+        Task::current(actor)
     };
-    task.set_last_input(caller, input);
+    task.set_last_input(actor, input);
     if opaque {
         return skip(traced.state, IN, length, Counter::SkipOpaque);
     }
@@ -244,7 +244,7 @@ fn received(
         header,
         traced: *traced,
         position,
-        caller,
+        actor,
         process,
         task: task.of_receive(),
         last: nothing(),
@@ -306,7 +306,7 @@ struct Event {
     header: Header,
     traced: Traced,
     position: u64,
-    caller: Caller,
+    actor: Actor,
     /// Bits of `pid_flags`.
     process: u8,
     task: Task,
@@ -362,7 +362,7 @@ fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
     // SAFETY: an entry of CONNECTIONS; see `connection::find`.
     let dropped = unsafe { (*event.traced.state).dropped[direction] };
     let lost = event.process & pid_flags::LOST != 0;
-    let drops = if lost { selected::process_drops(event.caller.pid) } else { 0 };
+    let drops = if lost { selected::process_drops(event.actor.pid) } else { 0 };
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     let record = unsafe { &mut (*scratch).record };
     *record = Transfer {
@@ -374,8 +374,8 @@ fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
         dropped,
         process_drops: drops,
         task: event.task.id,
-        pid: event.caller.pid,
-        tid: event.caller.tid,
+        pid: event.actor.pid,
+        tid: event.actor.tid,
         head: 0,
         tail: 0,
     };
@@ -416,7 +416,7 @@ fn lose(event: &Event, bytes: u32, records: u32) {
             u64::from(bytes),
         );
     }
-    selected::lose_records(event.caller.pid, records);
+    selected::lose_records(event.actor.pid, records);
 }
 
 /// A long call of which more is needed than its ends: one record per piece. What is beyond the pieces is truncated.

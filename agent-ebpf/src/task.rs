@@ -4,7 +4,7 @@
 use agent_common::{By, LastReceive, Runtime, runtime, transfer_flags};
 
 use crate::{
-    context::{Caller, distrust},
+    context::{Actor, distrust},
     go,
     maps::{RUNTIMES, SWITCHES},
     python,
@@ -29,12 +29,12 @@ impl Task {
 
     /// Of the calling thread, whose registers describe its call.
     #[inline(always)]
-    pub fn current(caller: Caller) -> Self {
+    pub fn current(actor: Actor) -> Self {
         let Some(posted) = SWITCHES.get(RUNTIMES_POSTED) else { return Self::NONE };
         if *posted == 0 {
             return Self::NONE;
         }
-        let Some(found) = RUNTIMES.get_ptr(caller.pid) else { return Self::NONE };
+        let Some(found) = RUNTIMES.get_ptr(actor.pid) else { return Self::NONE };
         // Where it becomes another process's while it is read (`socket::control`), it leads to no goroutine that took anything in
         // and to no context.
         // SAFETY: an entry stays readable for the run of the program.
@@ -55,8 +55,8 @@ impl Task {
 
     /// The same for a send whose bytes are captured.
     #[inline(always)]
-    pub fn of_send(self, caller: Caller) -> Self {
-        if self.flags == transfer_flags::CONTEXT { python::current(caller) } else { self }
+    pub fn of_send(self, actor: Actor) -> Self {
+        if self.flags == transfer_flags::CONTEXT { python::current(actor) } else { self }
     }
 
     /// The same for a receive: a loop reads for all its tasks.
@@ -68,11 +68,11 @@ impl Task {
     /// What this task, or else the thread, took in last. For a goroutine that writes what another one handed over to it, that
     /// of the other, which is the task from now on.
     #[inline(always)]
-    pub fn last_receive(&mut self, caller: Caller) -> LastReceive {
+    pub fn last_receive(&mut self, actor: Actor) -> LastReceive {
         if self.flags & transfer_flags::GOROUTINE == 0 {
-            return caller.last_receive();
+            return actor.last_receive();
         }
-        let input = go::input_of(caller.pid, self.run, self.id);
+        let input = go::input_of(actor.pid, self.run, self.id);
         if input.handed != 0 {
             self.id = input.handed;
             self.flags = transfer_flags::HANDED;
@@ -82,22 +82,22 @@ impl Task {
 
     /// Remembers what it took in.
     #[inline(always)]
-    pub fn set_last_input(self, caller: Caller, input: LastReceive) {
+    pub fn set_last_input(self, actor: Actor, input: LastReceive) {
         if self.flags & transfer_flags::GOROUTINE == 0 {
-            return caller.set_last_input(input);
+            return actor.set_last_input(input);
         }
-        go::took_in(caller.pid, self.run, self.id, input.cookie, input.position);
+        go::took_in(actor.pid, self.run, self.id, input.cookie, input.position);
     }
 }
 
 impl Task {
     /// The goroutine that has started this one, which has taken in nothing.
     #[inline(always)]
-    pub fn starter(self, caller: Caller) -> Self {
+    pub fn starter(self, actor: Actor) -> Self {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return self;
         }
-        let Some(found) = RUNTIMES.get_ptr(caller.pid) else { return self };
+        let Some(found) = RUNTIMES.get_ptr(actor.pid) else { return self };
         // SAFETY: an entry stays readable for the run of the program; see `Task::current`.
         let offset = unsafe { (*found).specific };
         let id = if offset == 0 { 0 } else { go::current(offset) };
@@ -106,8 +106,8 @@ impl Task {
 
     /// What the goroutine took in that has started another one.
     #[inline(always)]
-    pub fn input_of_starter(self, caller: Caller) -> LastReceive {
-        let input = go::input_of(caller.pid, self.run, self.id);
+    pub fn input_of_starter(self, actor: Actor) -> LastReceive {
+        let input = go::input_of(actor.pid, self.run, self.id);
         if input.handed == 0 { input.last } else { NOTHING }
     }
 }
@@ -116,16 +116,16 @@ impl Task {
 /// locals would count among the caller's.
 #[inline(never)]
 pub fn by_into(by: &mut By) -> u64 {
-    let caller = Caller::current();
+    let actor = Actor::current();
     let trusted = matches!(distrust(), Ok(reason) if reason != not_captured::IO_URING);
-    let mut task = if trusted { Task::current(caller) } else { Task::NONE };
-    let last = if trusted { task.last_receive(caller) } else { NOTHING };
-    let task = task.of_send(caller);
+    let mut task = if trusted { Task::current(actor) } else { Task::NONE };
+    let last = if trusted { task.last_receive(actor) } else { NOTHING };
+    let task = task.of_send(actor);
     by.last_cookie = last.cookie;
     by.last_position = last.position;
     by.task = task.id;
-    by.pid = caller.pid;
-    by.tid = caller.tid;
+    by.pid = actor.pid;
+    by.tid = actor.tid;
     u64::from(task.flags)
 }
 

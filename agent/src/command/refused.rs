@@ -96,10 +96,10 @@ impl Refused {
             | Event::Connected { connection, .. }
             | Event::Redirected { connection, .. } => self.drop_if(self.connections.contains_key(connection)),
             Event::LocalClosed(closed) => self.drop_if(self.connections.contains_key(&closed.connection)),
-            Event::Released { connection, caller, .. } => {
+            Event::Released { connection, actor, .. } => {
                 let forgotten =
                     connection.is_some_and(|connection| self.connections.contains_key(&connection));
-                self.drop_if(forgotten || self.is_refused(caller.thread.pid))
+                self.drop_if(forgotten || self.is_refused(actor.thread.pid))
             }
             Event::Closed(closed) => self.drop_if(self.connections.contains_key(&closed.connection)),
             _ => Fate::Pass,

@@ -44,7 +44,7 @@ pub struct SocketId(pub u64);
 
 /// Who made a system call, and what had been taken in last there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
+pub struct Actor {
     pub thread: Thread,
     pub task: Option<Task>,
     pub last_receive: Option<LastReceive>,
@@ -233,7 +233,7 @@ pub enum Event<'a> {
         direction: Direction,
         position: u64,
         /// Who sent or read it; `None` where that is not known, or where bytes came with it.
-        caller: Option<Caller>,
+        actor: Option<Actor>,
     },
     /// A sockmap takes bytes of the connection past TCP: from here on positions count what the calls moved, and are no
     /// sequence numbers.
@@ -248,7 +248,7 @@ pub enum Event<'a> {
         /// `None`: the connect had failed.
         connection: Option<ConnectionId>,
         socket: SocketId,
-        caller: Caller,
+        actor: Actor,
     },
     Closed(Closed),
     /// Event time has reached `at` (every 100 ms, also when nothing else happens). All events older than `at` minus
@@ -372,7 +372,7 @@ pub struct LocalClosed {
     pub at: Timestamp,
     pub connection: ConnectionId,
     /// Who closed it; not always a thread of the process that used it.
-    pub caller: Caller,
+    pub actor: Actor,
     /// Where what the program sent and read ends, by [`Direction::index`].
     pub position: [u64; 2],
     /// The peer's FIN had been received before, read or not.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     event::{
-        Caller, Connecting, ConnectionId, Earlier, LastReceive, Opened, SocketId, Task, Thread, Timestamp,
+        Actor, Connecting, ConnectionId, Earlier, LastReceive, Opened, SocketId, Task, Thread, Timestamp,
     },
     protocol::Origin,
 };
@@ -142,9 +142,9 @@ impl Tracer {
     }
 
     /// A thread has closed the socket of a connect that had failed.
-    pub(super) fn failed_connect_closed(&mut self, socket: SocketId, caller: &Caller, at: Timestamp) {
+    pub(super) fn failed_connect_closed(&mut self, socket: SocketId, actor: &Actor, at: Timestamp) {
         if let Some(connection) = self.connects.failed.remove(&socket) {
-            self.closed_by(connection, caller, at);
+            self.closed_by(connection, actor, at);
         }
     }
 

@@ -9,39 +9,39 @@ use super::{
     span::SpanKind,
 };
 use crate::{
-    event::{Caller, ConnectionId, Timestamp},
+    event::{Actor, ConnectionId, Timestamp},
     protocol::Origin,
 };
 
 impl Tracer {
     /// A thread has closed a connection. Before the parser ends its exchanges.
-    pub(super) fn closed_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
-        self.notice_given_up(id, caller);
-        self.notice_end(id, caller);
-        self.notice_closing(id, caller, at);
+    pub(super) fn closed_by(&mut self, id: ConnectionId, actor: &Actor, at: Timestamp) {
+        self.notice_given_up(id, actor);
+        self.notice_end(id, actor);
+        self.notice_closing(id, actor, at);
     }
 
     /// A thread has ended what it sends. Before the parser hears of it.
-    pub(super) fn shut_by(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
-        self.notice_given_up(id, caller);
+    pub(super) fn shut_by(&mut self, id: ConnectionId, actor: &Actor, at: Timestamp) {
+        self.notice_given_up(id, actor);
         if let Some(call) = self.last_exchange(id) {
             call.sides.shut();
         }
-        self.notice_closing(id, caller, at);
+        self.notice_closing(id, actor, at);
     }
 
     /// Who has answered a request and closes a call for it next, or ends its sending, with nothing read in between, has given that
     /// up: tokio drops what a timeout cancels when the task that waited for it has run on. Where nothing is known of whose call that is,
     /// it explains why nothing was read before the answer, and no more than that.
-    fn notice_given_up(&mut self, id: ConnectionId, caller: &Caller) {
+    fn notice_given_up(&mut self, id: ConnectionId, actor: &Actor) {
         let is_open = |call: &&mut Exchange| {
             call.kind == SpanKind::Client
-                && call.pid == caller.thread.pid
+                && call.pid == actor.thread.pid
                 && call.open()
                 && !call.sides.is_answered()
         };
         let Some(call) = self.last_exchange(id).filter(is_open).map(|call| call.key) else { return };
-        if let Some(answered) = self.inputs.ends_next(caller, call) {
+        if let Some(answered) = self.inputs.ends_next(actor, call) {
             Causality::ended_next(&mut self.exchanges, &mut self.processes, call, answered);
         }
     }
@@ -55,14 +55,14 @@ impl Tracer {
 
     /// A thread has read the peer's FIN, or has closed the connection: the call on it, if it is not answered and nobody has seen so
     /// before, never will be. Before the parser ends the exchange.
-    pub(super) fn notice_end(&mut self, id: ConnectionId, caller: &Caller) {
+    pub(super) fn notice_end(&mut self, id: ConnectionId, actor: &Actor) {
         let Some(connection) = self.exchanges.connection(id) else { return };
         let begun = |exchange: &&Exchange| exchange.input_from != u64::MAX;
         let Some(call) = self.exchanges.of(connection).rev().find(begun) else {
             return;
         };
         let ends = call.kind == SpanKind::Client
-            && call.pid == caller.thread.pid
+            && call.pid == actor.thread.pid
             && (call.open() || call.sides.has_failed())
             && call.sides.may_end();
         let (key, pid, position) = (call.key, call.pid, call.input_from);
@@ -74,18 +74,18 @@ impl Tracer {
         if !ends || !failed && started && started_by.is_some_and(answered) {
             return;
         }
-        self.inputs.saw_end(caller, (id, position));
+        self.inputs.saw_end(actor, (id, position));
         if let Some(call) = self.exchanges.get_mut(key) {
-            call.sides.see_end(caller);
+            call.sides.see_end(actor);
         }
     }
 
     /// A thread has ended what it sends, or has closed the connection: requests on it that are not answered never will be, and this is
     /// who decided so.
-    fn notice_closing(&mut self, id: ConnectionId, caller: &Caller, at: Timestamp) {
+    fn notice_closing(&mut self, id: ConnectionId, actor: &Actor, at: Timestamp) {
         let open = |exchange: &Exchange| {
             exchange.kind == SpanKind::Server
-                && exchange.pid == caller.thread.pid
+                && exchange.pid == actor.thread.pid
                 && exchange.open()
                 && !exchange.sides.is_answered()
         };
@@ -93,8 +93,8 @@ impl Tracer {
         if open.is_empty() {
             return;
         }
-        let last_receive = self.inputs.closes(&self.exchanges, caller);
-        let closing = Origin { at, thread: caller.thread, position: 0, last_receive, task: caller.task };
+        let last_receive = self.inputs.closes(&self.exchanges, actor);
+        let closing = Origin { at, thread: actor.thread, position: 0, last_receive, task: actor.task };
         for key in open {
             if let Some(live) = self.exchanges.live_mut(key) {
                 live.closing.get_or_insert_with(|| Box::new(closing));

@@ -229,23 +229,23 @@ impl Tracer {
                     causality::carry(&mut self.exchanges, &self.processes, transfer);
                 }
             }
-            Event::HalfClosed { at, connection, direction, caller, .. } => {
+            Event::HalfClosed { at, connection, direction, actor, .. } => {
                 self.advance(*at);
-                match (direction, caller) {
-                    (Direction::In, Some(caller)) => self.notice_end(*connection, caller),
-                    (Direction::Out, Some(caller)) => self.shut_by(*connection, caller, *at),
+                match (direction, actor) {
+                    (Direction::In, Some(actor)) => self.notice_end(*connection, actor),
+                    (Direction::Out, Some(actor)) => self.shut_by(*connection, actor, *at),
                     (_, None) => {}
                 }
             }
             Event::LocalClosed(closed) => {
                 self.advance(closed.at);
-                self.closed_by(closed.connection, &closed.caller, closed.at);
+                self.closed_by(closed.connection, &closed.actor, closed.at);
             }
-            Event::Released { at, connection, socket, caller } => {
+            Event::Released { at, connection, socket, actor } => {
                 self.advance(*at);
                 match connection {
-                    Some(connection) => self.closed_by(*connection, caller, *at),
-                    None => self.failed_connect_closed(*socket, caller, *at),
+                    Some(connection) => self.closed_by(*connection, actor, *at),
+                    None => self.failed_connect_closed(*socket, actor, *at),
                 }
             }
             Event::Tick { at } => self.advance(*at),

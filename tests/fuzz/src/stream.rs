@@ -361,7 +361,7 @@ impl World {
             connection,
             direction,
             position,
-            caller: None,
+            actor: None,
         });
     }
 

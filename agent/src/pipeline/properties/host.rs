@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     event::{
-        Caller, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LocalClosed, NotCaptured, Opened,
+        Actor, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LocalClosed, NotCaptured, Opened,
         ProcessFacts, Thread, Timestamp, Transfer,
     },
     pipeline::{Engine, Eviction, LedgerTotals, Settings},
@@ -256,7 +256,7 @@ impl Host {
             connection: socket.id,
             direction,
             position,
-            caller: None,
+            actor: None,
         });
     }
 
@@ -276,7 +276,7 @@ impl Host {
         self.feed(&Event::LocalClosed(LocalClosed {
             at: Timestamp(at),
             connection,
-            caller: Caller { thread, task: None, last_receive: None },
+            actor: Actor { thread, task: None, last_receive: None },
             position: observed.map(|observed| FIRST_POSITION + observed),
             peer_finished,
         }));

@@ -10,7 +10,7 @@ use agent_common::{
 };
 
 use crate::event::{
-    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
+    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
     NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Told, Transfer, arguments_in,
 };
 
@@ -81,7 +81,7 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
                 connection: connection(raw.cookie)?,
                 direction,
                 position: raw.position,
-                caller: Some(caller(&header, raw.by)),
+                actor: Some(actor(&header, raw.by)),
             }
         }
         kind::RELEASED => {
@@ -90,7 +90,7 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
                 at,
                 connection: connection(raw.cookie),
                 socket: SocketId(raw.socket),
-                caller: caller(&header, raw.by),
+                actor: actor(&header, raw.by),
             }
         }
         kind::REDIRECTED => {
@@ -182,7 +182,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         return Some(Notice::Event(event));
     }
     let position = raw.position.saturating_add(u64::from(raw.header.length));
-    Some(Notice::Last(event, Event::HalfClosed { at, connection, direction, position, caller: None }))
+    Some(Notice::Last(event, Event::HalfClosed { at, connection, direction, position, actor: None }))
 }
 
 fn task(flags: u8, id: u64) -> Option<Task> {
@@ -205,8 +205,8 @@ fn not_captured(raw: u8) -> Option<Option<NotCaptured>> {
     NotCaptured::ALL.into_iter().find(|w| *w as u8 == raw).map(Some)
 }
 
-fn caller(header: &Header, by: By) -> Caller {
-    Caller {
+fn actor(header: &Header, by: By) -> Actor {
+    Actor {
         thread: Thread { pid: by.pid, tid: by.tid },
         task: task(header.flags, by.task),
         last_receive: last_receive(by.last_cookie, by.last_position),
@@ -217,7 +217,7 @@ fn local_closed(raw: &RawLocalClosed, at: Timestamp) -> Option<LocalClosed> {
     Some(LocalClosed {
         at,
         connection: connection(raw.cookie)?,
-        caller: caller(&raw.header, raw.by),
+        actor: actor(&raw.header, raw.by),
         position: raw.position,
         peer_finished: raw.header.flags & PEER_FINISHED != 0,
     })

@@ -9,7 +9,7 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
-    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
+    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
     NotCaptured, Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
 };
 
@@ -38,13 +38,13 @@ pub(super) fn event(kind: u8, body: &[u8], newer: bool) -> Result<Event<'_>, Mal
             connection: connection(&mut body)?,
             direction: direction(&mut body)?,
             position: count(&mut body)?,
-            caller: if body.is_empty() { None } else { Some(caller(&mut body)?) },
+            actor: if body.is_empty() { None } else { Some(actor(&mut body)?) },
         },
         kind::RELEASED => Event::Released {
             at: time(&mut body)?,
             connection: if body.flag()? { Some(connection(&mut body)?) } else { None },
             socket: SocketId(body.u64()?),
-            caller: caller(&mut body)?,
+            actor: actor(&mut body)?,
         },
         kind::REDIRECTED => Event::Redirected { at: time(&mut body)?, connection: connection(&mut body)? },
         kind::LOCAL_CLOSED => Event::LocalClosed(local_closed(&mut body)?),
@@ -145,13 +145,13 @@ fn local_closed(body: &mut Cursor<'_>) -> Result<LocalClosed, Malformed> {
         connection: connection(body)?,
         position: [count(body)?, count(body)?],
         peer_finished: body.flag()?,
-        caller: caller(body)?,
+        actor: actor(body)?,
     })
 }
 
 /// Since 1.3; the last field of its record.
-fn caller(body: &mut Cursor<'_>) -> Result<Caller, Malformed> {
-    Ok(Caller { thread: thread(body)?, last_receive: last_receive(body)?, task: task(body)? })
+fn actor(body: &mut Cursor<'_>) -> Result<Actor, Malformed> {
+    Ok(Actor { thread: thread(body)?, last_receive: last_receive(body)?, task: task(body)? })
 }
 
 fn closed(body: &mut Cursor<'_>) -> Result<Closed, Malformed> {

@@ -13,7 +13,7 @@ use agent_common::UNKNOWN_USER;
 
 use super::format::{RECORD_HEADER, kind};
 use crate::event::{
-    Caller, Closed, Connecting, Direction, Earlier, Event, LastReceive, LocalClosed, Opened, ProcessFacts,
+    Actor, Closed, Connecting, Direction, Earlier, Event, LastReceive, LocalClosed, Opened, ProcessFacts,
     Task, Thread, Timestamp, Transfer,
 };
 
@@ -61,24 +61,24 @@ pub(super) fn event(event: &Event<'_>, out: &mut Vec<u8>) {
         }
         Event::Opened(event) => opened(event, out),
         Event::Transfer(event) => transfer(event, out),
-        Event::HalfClosed { at, connection, direction: towards, position, caller: by } => {
+        Event::HalfClosed { at, connection, direction: towards, position, actor: by } => {
             time(*at, out);
             u64(connection.0, out);
             direction(*towards, out);
             u64(*position, out);
             if let Some(by) = by {
-                caller(by, out);
+                actor(by, out);
             }
             kind::HALF_CLOSED
         }
-        Event::Released { at, connection, socket, caller: by } => {
+        Event::Released { at, connection, socket, actor: by } => {
             time(*at, out);
             flag(connection.is_some(), out);
             if let Some(connection) = connection {
                 u64(connection.0, out);
             }
             u64(socket.0, out);
-            caller(by, out);
+            actor(by, out);
             kind::RELEASED
         }
         // Since 1.3.
@@ -195,15 +195,15 @@ fn local_closed(event: &LocalClosed, out: &mut Vec<u8>) -> u8 {
     u64(event.connection.0, out);
     event.position.iter().for_each(|position| u64(*position, out));
     flag(event.peer_finished, out);
-    caller(&event.caller, out);
+    actor(&event.actor, out);
     kind::LOCAL_CLOSED
 }
 
 /// Since 1.3, as the last field of a record.
-fn caller(caller: &Caller, out: &mut Vec<u8>) {
-    thread(caller.thread, out);
-    last_receive(caller.last_receive, out);
-    task(caller.task, out);
+fn actor(actor: &Actor, out: &mut Vec<u8>) {
+    thread(actor.thread, out);
+    last_receive(actor.last_receive, out);
+    task(actor.task, out);
 }
 
 fn closed(event: &Closed, out: &mut Vec<u8>) -> u8 {

@@ -9,7 +9,7 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
-    Caller, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
+    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
     NotCaptured, Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
 };
 
@@ -179,7 +179,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
             connection,
             direction,
             position: big[1],
-            caller: bit[1].then_some(Caller { thread, task: None, last_receive }),
+            actor: bit[1].then_some(Actor { thread, task: None, last_receive }),
         },
         10 => Event::Closed(Closed {
             at,
@@ -197,13 +197,13 @@ fn build(kind: usize, parts: Parts) -> Owned {
             connection,
             position: [big[1], big[2]],
             peer_finished: bit[0],
-            caller: Caller { thread, task: Some(Task::Context(big[3])), last_receive },
+            actor: Actor { thread, task: Some(Task::Context(big[3])), last_receive },
         }),
         14 => Event::Released {
             at,
             connection: bit[0].then_some(connection),
             socket,
-            caller: Caller { thread, task: bit[1].then_some(Task::Goroutine(big[2])), last_receive },
+            actor: Actor { thread, task: bit[1].then_some(Task::Goroutine(big[2])), last_receive },
         },
         _ => {
             let not_captured = (bit[0] && bit[1]).then(|| NotCaptured::ALL[pid as usize]);

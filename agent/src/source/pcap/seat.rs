@@ -88,7 +88,7 @@ impl Seat {
             connection: self.id,
             direction: self.direction(from_client),
             position,
-            caller: None,
+            actor: None,
         }
     }
 

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Deferral, Runner, root_of, turns::Turn};
 use crate::{
-    event::{Caller, Clarity, Connecting, ConnectionId, Direction, LastReceive, Task, Timestamp, Transfer},
+    event::{Actor, Clarity, Connecting, ConnectionId, Direction, LastReceive, Task, Timestamp, Transfer},
     protocol::Origin,
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
@@ -156,11 +156,11 @@ impl Inputs {
     }
 
     /// A thread has seen that the call to whose response this position would belong ends without one.
-    pub(in crate::trace) fn saw_end(&mut self, caller: &Caller, input: (ConnectionId, u64)) {
-        let runner = (caller.thread.pid, Runner::of(caller.thread, caller.task));
+    pub(in crate::trace) fn saw_end(&mut self, actor: &Actor, input: (ConnectionId, u64)) {
+        let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
         self.received(runner, input);
         if let Some(taken) = self.taken.get_mut(&runner) {
-            let before = caller.last_receive.map(|input| (input.connection, input.position));
+            let before = actor.last_receive.map(|input| (input.connection, input.position));
             taken.end = Some(End { input, before });
         }
     }
@@ -186,20 +186,20 @@ impl Inputs {
     }
 
     /// The request that a thread has answered last, if it has neither read nor sent anything since, and ends this open call now.
-    pub(in crate::trace) fn ends_next(&mut self, caller: &Caller, call: Key) -> Option<Answered> {
-        let runner = (caller.thread.pid, Runner::of(caller.thread, caller.task));
+    pub(in crate::trace) fn ends_next(&mut self, actor: &Actor, call: Key) -> Option<Answered> {
+        let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
         let taken = self.taken.get_mut(&runner)?;
-        let end = taken.end.filter(|end| end.is_last(caller.last_receive)).map(|end| end.input);
-        let input = end.or(caller.last_receive.map(|input| (input.connection, input.position)));
+        let end = taken.end.filter(|end| end.is_last(actor.last_receive)).map(|end| end.input);
+        let input = end.or(actor.last_receive.map(|input| (input.connection, input.position)));
         let answer = taken.answer.as_mut().filter(|answer| answer.input == input)?;
         let first = *answer.ended.get_or_insert(call) == call;
         Some(Answered { pending: answer.answered.pending && first, ..answer.answered })
     }
 
     /// What a thread has taken in that closes a connection now.
-    pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, caller: &Caller) -> Option<LastReceive> {
-        let taken = self.taken.get(&(caller.thread.pid, Runner::of(caller.thread, caller.task)));
-        weighed(taken, exchanges, caller.last_receive)
+    pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, actor: &Actor) -> Option<LastReceive> {
+        let taken = self.taken.get(&(actor.thread.pid, Runner::of(actor.thread, actor.task)));
+        weighed(taken, exchanges, actor.last_receive)
     }
 
     fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {

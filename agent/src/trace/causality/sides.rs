@@ -5,7 +5,7 @@ use super::{
     belief::{Shown, Sort},
 };
 use crate::{
-    event::{Caller, Clarity, Timestamp},
+    event::{Actor, Clarity, Timestamp},
     protocol::Origin,
     trace::exchange::Key,
 };
@@ -162,9 +162,9 @@ impl Sides {
     }
 
     /// Call: a thread has found out.
-    pub(in crate::trace) const fn see_end(&mut self, caller: &Caller) {
+    pub(in crate::trace) const fn see_end(&mut self, actor: &Actor) {
         self.end_seen = true;
-        self.reader = Runner::of(caller.thread, caller.task);
+        self.reader = Runner::of(actor.thread, actor.task);
     }
 
     /// Call: its program has ended its sending.

@@ -5,24 +5,24 @@ use super::{
     world::{Exchange, SECOND, World, ended, thread},
 };
 use crate::{
-    event::{Caller, ConnectionId, Direction, Event, LocalClosed, SocketId, Thread},
+    event::{Actor, ConnectionId, Direction, Event, LocalClosed, SocketId, Thread},
     protocol::Outcome,
     trace::span::{Evidence, Span},
 };
 
 impl World {
     /// Who this thread is, and what it has taken in.
-    fn caller(&self, thread: Thread) -> Caller {
-        Caller { thread, task: self.task, last_receive: self.last_receive.get(&thread.tid).copied() }
+    fn actor(&self, thread: Thread) -> Actor {
+        Actor { thread, task: self.task, last_receive: self.last_receive.get(&thread.tid).copied() }
     }
 
     /// The peer hangs up on a call, and this thread reads that.
     fn hang_up(&mut self, call: Exchange, thread: Thread) {
         let at = self.step();
         let position = self.pipes[&call.connection].position[Direction::In.index()];
-        let caller = Some(self.caller(thread));
+        let actor = Some(self.actor(thread));
         let (connection, direction) = (call.connection, Direction::In);
-        self.event(&Event::HalfClosed { at, connection, direction, position, caller });
+        self.event(&Event::HalfClosed { at, connection, direction, position, actor });
         self.end(call, ended(Outcome::ConnectionClosed(None)));
     }
 
@@ -30,11 +30,11 @@ impl World {
     pub(super) fn let_go(&mut self, exchange: Exchange, thread: Thread) {
         let at = self.step();
         let connection = exchange.connection;
-        let (caller, position) = (self.caller(thread), self.pipes[&connection].position);
+        let (actor, position) = (self.actor(thread), self.pipes[&connection].position);
         self.event(&Event::LocalClosed(LocalClosed {
             at,
             connection,
-            caller,
+            actor,
             position,
             peer_finished: false,
         }));
@@ -46,16 +46,16 @@ impl World {
         let at = self.step();
         let connection = exchange.connection;
         let position = self.pipes[&connection].position[Direction::Out.index()];
-        let caller = Some(self.caller(thread));
-        self.event(&Event::HalfClosed { at, connection, direction: Direction::Out, position, caller });
+        let actor = Some(self.actor(thread));
+        self.event(&Event::HalfClosed { at, connection, direction: Direction::Out, position, actor });
     }
 
     /// A call is reset; this thread closes the connection a moment later.
     fn reset(&mut self, call: Exchange, thread: Thread) {
         self.end(call, ended(Outcome::ConnectionClosed(Some(104))));
         let at = self.step();
-        let (connection, caller) = (Some(call.connection), self.caller(thread));
-        self.event(&Event::Released { at, connection, socket: SocketId(1), caller });
+        let (connection, actor) = (Some(call.connection), self.actor(thread));
+        self.event(&Event::Released { at, connection, socket: SocketId(1), actor });
     }
 
     /// A thread connects and is refused, and closes the socket.
@@ -64,8 +64,8 @@ impl World {
         let at = self.step();
         self.event(&Event::ConnectFailed { at, socket, errno: 111 });
         let at = self.step();
-        let caller = self.caller(thread);
-        self.event(&Event::Released { at, connection: None, socket, caller });
+        let actor = self.actor(thread);
+        self.event(&Event::Released { at, connection: None, socket, actor });
     }
 }
 

@@ -47,9 +47,9 @@ impl Limits {
         self.world.read_request(self.clients[client], self.reader, "/")
     }
 
-    fn call(&mut self, caller: Thread) -> Exchange {
-        let backend = self.world.open(caller);
-        self.world.write_request(backend, caller, "/")
+    fn call(&mut self, actor: Thread) -> Exchange {
+        let backend = self.world.open(actor);
+        self.world.write_request(backend, actor, "/")
     }
 
     /// A request that is answered after its call was.

@@ -28,10 +28,10 @@ impl Stealing {
     }
 
     /// A request of this client, and a call for it that this thread sends.
-    fn serve(&mut self, client: usize, caller: Thread) -> (Exchange, Exchange) {
+    fn serve(&mut self, client: usize, actor: Thread) -> (Exchange, Exchange) {
         let request = self.world.read_request(self.clients[client], self.reader, "/");
-        let backend = self.world.open(caller);
-        (request, self.world.write_request(backend, caller, "/"))
+        let backend = self.world.open(actor);
+        (request, self.world.write_request(backend, actor, "/"))
     }
 
     fn answer(&mut self, request: Exchange, call: Exchange) {

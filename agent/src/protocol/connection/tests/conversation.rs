@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
     event::{
-        Caller, Closed, ConnectionId, Direction, Earlier, Feedback, LastReceive, LocalClosed, NotCaptured,
+        Actor, Closed, ConnectionId, Direction, Earlier, Feedback, LastReceive, LocalClosed, NotCaptured,
         Opened, Thread, Timestamp, Transfer,
     },
     protocol::{Connection, Limits, Message, Output},
@@ -171,7 +171,7 @@ impl Conversation {
         let closed = LocalClosed {
             at: Timestamp(self.now),
             connection: ID,
-            caller: Caller { thread: self.thread, task: None, last_receive: None },
+            actor: Actor { thread: self.thread, task: None, last_receive: None },
             position: self.position,
             peer_finished,
         };
