@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     event::{Closed, ConnectionId, Direction, Earlier, Feedback, LocalClosed, Opened, Timestamp, Transfer},
-    stream::{Account, Admission, Blocked, Call, Ledger, Reassembler},
+    stream::{Account, Admission, Blocked, Cursor, Ledger, Reassembler},
 };
 
 /// What was known of a connection when it was first seen.
@@ -74,21 +74,21 @@ impl Connection {
             return self.skip_known_loss(direction, transfer.position, transfer.at, out);
         }
         self.last_activity = self.last_activity.max(transfer.at);
-        let mut call = Call::new(transfer);
+        let mut cursor = Cursor::new(transfer);
         if self.opaque {
-            let position = call.position.max(reassembler.next());
-            let unread = call.end().saturating_sub(position);
+            let position = cursor.position.max(reassembler.next());
+            let unread = cursor.end().saturating_sub(position);
             self.session.count_skipped(direction, unread);
-            reassembler.consumed(call.end());
+            reassembler.consumed(cursor.end());
             return;
         }
         if self.session.awaits_beginning(direction) {
-            self.begin(direction, &mut call, out);
+            self.begin(direction, &mut cursor, out);
         }
-        self.pass_skippable_hole(direction, &call, out);
-        match self.reassemblers[direction.index()].admit(&mut call) {
-            Admission::Next => self.read_now(direction, &mut call, out),
-            Admission::Later => self.hold(direction, &call, out),
+        self.pass_skippable_hole(direction, &cursor, out);
+        match self.reassemblers[direction.index()].admit(&mut cursor) {
+            Admission::Next => self.read_now(direction, &mut cursor, out),
+            Admission::Later => self.hold(direction, &cursor, out),
             Admission::Late { filled } => {
                 out.counters.calls_late += 1;
                 self.session.count_skipped(direction, filled);
@@ -118,15 +118,15 @@ impl Connection {
 
     /// The first call of a direction in which bytes had moved before first sight. If it moved those, it was only logged after
     /// a call of the other direction that made the connection known, which may wait for it.
-    fn begin(&mut self, direction: Direction, call: &mut Call<'_>, out: &mut Output) {
+    fn begin(&mut self, direction: Direction, cursor: &mut Cursor<'_>, out: &mut Output) {
         let FirstSight { at, position, earlier, .. } = self.first_sight;
-        if !self.reassemblers[direction.index()].begin_earlier(call.position) {
+        if !self.reassemblers[direction.index()].begin_earlier(cursor.position) {
             self.session.begins(direction, false);
             return self.settle(out);
         }
         // It ended after first sight, and its first byte had moved before.
-        call.at = call.at.min(Timestamp(at.0.saturating_sub(1)));
-        let all = earlier[direction.index()] == Earlier::Bytes(position - call.position);
+        cursor.at = cursor.at.min(Timestamp(at.0.saturating_sub(1)));
+        let all = earlier[direction.index()] == Earlier::Bytes(position - cursor.position);
         let from_start = all && earlier[direction.reverse().index()] == Earlier::Nothing;
         self.session.begins(direction, from_start);
     }
@@ -269,35 +269,35 @@ impl Connection {
 
     /// A jump inside a body costs nothing: no need to wait for what may fill it. One to the body's end does: its last call
     /// tells when the message was over.
-    fn pass_skippable_hole(&mut self, direction: Direction, call: &Call<'_>, out: &mut Output) {
+    fn pass_skippable_hole(&mut self, direction: Direction, cursor: &Cursor<'_>, out: &mut Output) {
         let reassembler = &self.reassemblers[direction.index()];
-        let hole = call.position.saturating_sub(reassembler.next());
+        let hole = cursor.position.saturating_sub(reassembler.next());
         if hole > 0 && reassembler.held_calls() == 0 && self.session.skippable(direction) > hole {
-            self.give_up_hole(direction, hole, call.at, out);
+            self.give_up_hole(direction, hole, cursor.at, out);
         }
     }
 
     /// Reads a call without a copy; holds what is left of it if the reader must wait.
-    fn read_now(&mut self, direction: Direction, call: &mut Call<'_>, out: &mut Output) {
-        out.counters.overlaps += u64::from(call.overlap);
-        let fed = self.with_session(direction, true, out, |session, cx| session.feed(direction, call, cx));
+    fn read_now(&mut self, direction: Direction, cursor: &mut Cursor<'_>, out: &mut Output) {
+        out.counters.overlaps += u64::from(cursor.overlap);
+        let fed = self.with_session(direction, true, out, |session, cx| session.feed(direction, cursor, cx));
         let reassembler = &mut self.reassemblers[direction.index()];
-        reassembler.consumed(call.position);
+        reassembler.consumed(cursor.position);
         match fed {
             Fed::Done => {}
-            Fed::Wait => self.hold(direction, call, out),
+            Fed::Wait => self.hold(direction, cursor, out),
             Fed::Opaque => {
-                let rest = call.length;
+                let rest = cursor.length;
                 self.session.count_skipped(direction, rest);
-                self.reassemblers[direction.index()].consumed(call.end());
+                self.reassemblers[direction.index()].consumed(cursor.end());
                 self.give_up(out);
             }
         }
     }
 
-    fn hold(&mut self, direction: Direction, call: &Call<'_>, out: &mut Output) {
+    fn hold(&mut self, direction: Direction, cursor: &Cursor<'_>, out: &mut Output) {
         out.counters.calls_held += 1;
-        self.reassemblers[direction.index()].hold(call);
+        self.reassemblers[direction.index()].hold(cursor);
         self.settle(out);
         while self.over_limit() {
             out.counters.held_overflow += 1;
@@ -340,17 +340,17 @@ impl Connection {
         if self.opaque {
             return false;
         }
-        let Some(mut call) = self.reassemblers[index].front() else {
+        let Some(mut cursor) = self.reassemblers[index].front() else {
             return self.advance_hole(direction, out) || self.advance_fin(direction, out);
         };
-        if call.length == 0 {
+        if cursor.length == 0 {
             // Its positions have passed while it was held.
             out.counters.calls_late += 1;
             self.reassemblers[index].front_consumed(0);
             return true;
         }
-        let start = call.position;
-        out.counters.overlaps += u64::from(call.overlap);
+        let start = cursor.position;
+        out.counters.overlaps += u64::from(cursor.overlap);
         let mut cx = Context {
             connection: self.id,
             limits: &self.limits,
@@ -359,8 +359,8 @@ impl Connection {
             other_held_at: self.reassemblers[direction.reverse().index()].held_at(),
             other_position: self.reassemblers[direction.reverse().index()].delivered_position(),
         };
-        let fed = self.session.feed(direction, &mut call, &mut cx);
-        let (position, rest) = (call.position, call.length);
+        let fed = self.session.feed(direction, &mut cursor, &mut cx);
+        let (position, rest) = (cursor.position, cursor.length);
         self.reassemblers[index].front_consumed(position);
         match fed {
             Fed::Done => true,

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use super::Call;
+use super::Cursor;
 use crate::event::Timestamp;
 
 /// Holes that are remembered so that a call which comes too late for one is told from an overlap.
@@ -32,7 +32,7 @@ pub(crate) enum Blocked {
 #[derive(Debug)]
 struct Held {
     /// Positions and facts; its captured bytes are in `bytes`.
-    call: Call<'static>,
+    cursor: Cursor<'static>,
     bytes: Box<[u8]>,
     /// Where the head ends and the tail begins in `bytes`.
     split: usize,
@@ -41,15 +41,15 @@ struct Held {
 }
 
 impl Held {
-    fn new(call: &Call<'_>) -> Self {
-        let (head, tail) = call.captures();
+    fn new(cursor: &Cursor<'_>) -> Self {
+        let (head, tail) = cursor.captures();
         let bytes = [head, tail].concat().into_boxed_slice();
-        Self { call: call.with_captures(&[], &[]), bytes, split: head.len(), read: 0 }
+        Self { cursor: cursor.with_captures(&[], &[]), bytes, split: head.len(), read: 0 }
     }
 
-    fn view(&self) -> Call<'_> {
+    fn view(&self) -> Cursor<'_> {
         let (head, tail) = self.bytes.split_at(self.split);
-        self.call.with_captures(head, tail)
+        self.cursor.with_captures(head, tail)
     }
 }
 
@@ -120,14 +120,14 @@ impl Reassembler {
     /// something to be read there.
     pub(crate) fn delivered_position(&self) -> u64 {
         match (self.blocked(), self.held.back()) {
-            (Some(Blocked::Hole { .. }), Some(last)) => last.call.end(),
+            (Some(Blocked::Hole { .. }), Some(last)) => last.cursor.end(),
             _ => self.next,
         }
     }
 
     /// Time of the first held call.
     pub(crate) fn held_at(&self) -> Option<Timestamp> {
-        self.held.front().map(|held| held.call.at)
+        self.held.front().map(|held| held.cursor.at)
     }
 
     /// Whether a call or a FIN waits.
@@ -136,22 +136,22 @@ impl Reassembler {
     }
 
     /// Places a call that was just logged; what was read of it already is cut.
-    pub(crate) fn admit(&mut self, call: &mut Call<'_>) -> Admission {
-        if call.end() <= self.next {
-            return Admission::Late { filled: self.fill(call.position..call.end()) };
+    pub(crate) fn admit(&mut self, cursor: &mut Cursor<'_>) -> Admission {
+        if cursor.end() <= self.next {
+            return Admission::Late { filled: self.fill(cursor.position..cursor.end()) };
         }
-        if !self.held.is_empty() || call.position > self.next {
+        if !self.held.is_empty() || cursor.position > self.next {
             return Admission::Later;
         }
-        self.cut(call, 0);
+        self.cut(cursor, 0);
         Admission::Next
     }
 
     /// Cuts what was read already from the front of a call; more than `read` bytes means that calls overlap.
-    fn cut(&self, call: &mut Call<'_>, read: u64) {
-        let passed = self.next.saturating_sub(call.position);
-        call.overlap = passed > read;
-        call.advance(passed);
+    fn cut(&self, cursor: &mut Cursor<'_>, read: u64) {
+        let passed = self.next.saturating_sub(cursor.position);
+        cursor.overlap = passed > read;
+        cursor.advance(passed);
     }
 
     /// Everything before `position` is read or given up.
@@ -160,33 +160,33 @@ impl Reassembler {
     }
 
     /// Keeps a copy of the call, in the order of positions; calls come almost sorted.
-    pub(crate) fn hold(&mut self, call: &Call<'_>) {
-        let held = Held::new(call);
+    pub(crate) fn hold(&mut self, cursor: &Cursor<'_>) {
+        let held = Held::new(cursor);
         self.held_bytes += held.bytes.len();
         let mut index = self.held.len();
-        while index > 0 && self.held[index - 1].call.position > call.position {
+        while index > 0 && self.held[index - 1].cursor.position > cursor.position {
             index -= 1;
         }
         self.held.insert(index, held);
     }
 
     /// The next held call if it is in order; what was read of it before is cut.
-    pub(crate) fn front(&self) -> Option<Call<'_>> {
+    pub(crate) fn front(&self) -> Option<Cursor<'_>> {
         let held = self.held.front()?;
-        let mut call = held.view();
-        if call.position > self.next {
+        let mut cursor = held.view();
+        if cursor.position > self.next {
             return None;
         }
-        self.cut(&mut call, held.read);
-        Some(call)
+        self.cut(&mut cursor, held.read);
+        Some(cursor)
     }
 
     /// The next held call was read up to `position`; it goes when nothing of it is left.
     pub(crate) fn front_consumed(&mut self, position: u64) {
         self.consumed(position);
         let Some(held) = self.held.front_mut() else { return };
-        held.read = self.next.saturating_sub(held.call.position);
-        if held.call.end() <= self.next {
+        held.read = self.next.saturating_sub(held.cursor.position);
+        if held.cursor.end() <= self.next {
             self.held_bytes -= held.bytes.len();
             self.held.pop_front();
         }
@@ -213,8 +213,8 @@ impl Reassembler {
     /// Why the next held thing cannot be read; `None` when nothing is held.
     pub(crate) fn blocked(&self) -> Option<Blocked> {
         if let Some(held) = self.held.front() {
-            let since = held.call.at;
-            return Some(match held.call.position.checked_sub(self.next) {
+            let since = held.cursor.at;
+            return Some(match held.cursor.position.checked_sub(self.next) {
                 Some(length) if length > 0 => Blocked::Hole { length, since },
                 _ => Blocked::Reader { since },
             });
@@ -258,9 +258,9 @@ impl Reassembler {
     pub(crate) fn abandon(&mut self) -> u64 {
         let mut bytes = 0;
         for held in std::mem::take(&mut self.held) {
-            let start = held.call.position.max(self.next);
-            bytes += held.call.end().saturating_sub(start);
-            self.next = self.next.max(held.call.end());
+            let start = held.cursor.position.max(self.next);
+            bytes += held.cursor.end().saturating_sub(start);
+            self.next = self.next.max(held.cursor.end());
         }
         self.held_bytes = 0;
         self.fin = None;
@@ -274,8 +274,8 @@ mod tests {
     use super::*;
     use crate::event::{ConnectionId, Direction, Thread, Transfer};
 
-    fn call(position: u64, bytes: &[u8]) -> Call<'_> {
-        Call::new(&Transfer {
+    fn cursor(position: u64, bytes: &[u8]) -> Cursor<'_> {
+        Cursor::new(&Transfer {
             at: Timestamp(position),
             connection: ConnectionId(1),
             direction: Direction::In,
@@ -294,9 +294,9 @@ mod tests {
 
     fn read(reassembler: &mut Reassembler) -> Vec<u8> {
         let mut bytes = Vec::new();
-        while let Some(call) = reassembler.front() {
-            bytes.extend_from_slice(call.front());
-            let end = call.end();
+        while let Some(cursor) = reassembler.front() {
+            bytes.extend_from_slice(cursor.front());
+            let end = cursor.end();
             reassembler.front_consumed(end);
         }
         bytes
@@ -306,13 +306,13 @@ mod tests {
     fn order_is_by_position() {
         let mut reassembler = Reassembler::default();
         for (position, bytes) in [(4, &b"ef"[..]), (2, b"cd"), (6, b"g")] {
-            let mut call = call(position, bytes);
-            assert_eq!(reassembler.admit(&mut call), Admission::Later, "a jump");
-            reassembler.hold(&call);
+            let mut cursor = cursor(position, bytes);
+            assert_eq!(reassembler.admit(&mut cursor), Admission::Later, "a jump");
+            reassembler.hold(&cursor);
         }
         assert_eq!(reassembler.blocked(), Some(Blocked::Hole { length: 2, since: Timestamp(2) }));
         assert_eq!(read(&mut reassembler), b"");
-        let mut first = call(0, b"ab");
+        let mut first = cursor(0, b"ab");
         assert_eq!(reassembler.admit(&mut first), Admission::Later, "others wait");
         reassembler.hold(&first);
         assert_eq!(read(&mut reassembler), b"abcdefg");
@@ -323,16 +323,16 @@ mod tests {
     fn an_overlap_is_flagged_and_read_once() {
         let mut reassembler = Reassembler::default();
         reassembler.consumed(3);
-        let mut cut = call(1, b"bcde");
+        let mut cut = cursor(1, b"bcde");
         assert_eq!(reassembler.admit(&mut cut), Admission::Next, "in order");
         assert_eq!((cut.front(), cut.position, cut.overlap, cut.whole), (&b"de"[..], 3, true, false));
-        assert_eq!(reassembler.admit(&mut call(0, b"abc")), Admission::Late { filled: 0 });
+        assert_eq!(reassembler.admit(&mut cursor(0, b"abc")), Admission::Late { filled: 0 });
     }
 
     #[test]
     fn a_call_that_is_read_in_two_steps_is_no_overlap() {
         let mut reassembler = Reassembler::default();
-        reassembler.hold(&call(0, b"abcd"));
+        reassembler.hold(&cursor(0, b"abcd"));
         reassembler.front_consumed(2);
         let rest = reassembler.front().unwrap();
         assert_eq!((rest.front(), rest.overlap, rest.whole), (&b"cd"[..], false, false));
@@ -344,9 +344,9 @@ mod tests {
         reassembler.note_dropped(3);
         assert!(reassembler.dropped_explains(3) && !reassembler.dropped_explains(4));
         assert_eq!(reassembler.skip_hole(5), 3);
-        assert_eq!(reassembler.admit(&mut call(1, b"bc")), Admission::Late { filled: 2 });
-        assert_eq!(reassembler.admit(&mut call(1, b"bc")), Admission::Late { filled: 0 });
-        assert_eq!(reassembler.admit(&mut call(0, b"a")), Admission::Late { filled: 1 });
+        assert_eq!(reassembler.admit(&mut cursor(1, b"bc")), Admission::Late { filled: 2 });
+        assert_eq!(reassembler.admit(&mut cursor(1, b"bc")), Admission::Late { filled: 0 });
+        assert_eq!(reassembler.admit(&mut cursor(0, b"a")), Admission::Late { filled: 1 });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     reader::{Lost, State},
     session::{Answered, Context, Session, Step},
 };
-use crate::{event::Direction, stream::Call};
+use crate::{event::Direction, stream::Cursor};
 
 /// A request line that was cut in its target counts only with this many bytes of it, unless HTTP was seen before.
 const CUT_TARGET_BYTES: usize = 32;
@@ -20,25 +20,30 @@ impl Session {
     pub(super) fn hole_in_head(
         &mut self,
         direction: Direction,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
         if !self.reader(direction).line_done
-            && let Some(step) = self.cut_line(direction, call, cx)
+            && let Some(step) = self.cut_line(direction, cursor, cx)
         {
             return step;
         }
-        self.miss_needed(direction, call);
+        self.miss_needed(direction, cursor);
         self.cut_head(direction, Lost::Head(None), cx);
         if let State::Lost(Lost::Head(body)) = self.reader(direction).state {
-            self.cut_head_goes_on(direction, body, call, cx);
+            self.cut_head_goes_on(direction, body, cursor, cx);
         }
         self.pairing.lose(cx);
         Step::Next
     }
 
     /// The first line itself was cut: goes on if it surely is one.
-    fn cut_line(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Option<Step> {
+    fn cut_line(
+        &mut self,
+        direction: Direction,
+        cursor: &mut Cursor<'_>,
+        cx: &mut Context<'_>,
+    ) -> Option<Step> {
         let role = self.role(direction);
         let reader = self.reader(direction);
         let target_bytes = if role == Role::Request { 1 } else { CUT_TARGET_BYTES };
@@ -51,13 +56,13 @@ impl Session {
         }
         let answers = reader.line.status.cut_is_known();
         if answers && (role == Role::Response || (role == Role::Unknown && !self.kept.is_empty())) {
-            return self.response_starts(direction, call, cx);
+            return self.response_starts(direction, cursor, cx);
         }
         self.keep_cut(direction, cx);
-        self.miss_needed(direction, call);
+        self.miss_needed(direction, cursor);
         let buffer = std::mem::take(&mut self.reader(direction).buffer);
         self.reader(direction).release(buffer);
-        Some(self.unknown(direction, true, call, cx))
+        Some(self.unknown(direction, true, cursor, cx))
     }
 
     /// A line that was cut too early to be one by itself: an answer may still prove it.
@@ -107,14 +112,14 @@ impl Session {
         &mut self,
         direction: Direction,
         body: Option<Body>,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) {
-        let at = call.at;
-        let ends = call.ends_with(b"\r\n\r\n");
-        let last_chunk = call.ends_with(b"\r\n0\r\n\r\n");
+        let at = cursor.at;
+        let ends = cursor.ends_with(b"\r\n\r\n");
+        let last_chunk = cursor.ends_with(b"\r\n0\r\n\r\n");
         let no_body_follows = self.role(direction) == Role::Response && body == Some(Body::EMPTY);
-        self.pass(direction, call, cx);
+        self.pass(direction, cursor, cx);
         self.reader(direction).unsure = true;
         match body {
             // The empty line may as well end the last chunk's trailers.
@@ -132,14 +137,14 @@ impl Session {
     pub(super) fn head_too_large(
         &mut self,
         direction: Direction,
-        call: &Call<'_>,
+        cursor: &Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
         cx.out.counters.heads_too_large += 1;
         if !self.reader(direction).line_done {
             let buffer = std::mem::take(&mut self.reader(direction).buffer);
             self.reader(direction).release(buffer);
-            let mut rest = *call;
+            let mut rest = *cursor;
             return self.unknown(direction, true, &mut rest, cx);
         }
         self.blame(direction, Flags::TRUNCATED, 0);
@@ -156,22 +161,22 @@ impl Session {
         &mut self,
         direction: Direction,
         body: Option<Body>,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
-        let front = call.front();
+        let front = cursor.front();
         if front.is_empty() {
-            self.miss_needed(direction, call);
+            self.miss_needed(direction, cursor);
             self.lose_framing(direction, Lost::Head(body), cx);
-            self.cut_head_goes_on(direction, body, call, cx);
+            self.cut_head_goes_on(direction, body, cursor, cx);
             return Step::Next;
         }
         let reader = self.reader(direction);
         let found = reader.blank.find(front);
-        reader.parse(call, found.unwrap_or(front.len()));
+        reader.parse(cursor, found.unwrap_or(front.len()));
         match (found, body) {
             (None, _) => {}
-            (Some(_), Some(body)) => self.start_body(direction, Some(body), call.at, cx),
+            (Some(_), Some(body)) => self.start_body(direction, Some(body), cursor.at, cx),
             (Some(_), None) => self.lose_framing(direction, Lost::Nothing, cx),
         }
         Step::Next

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     event::Direction,
     protocol::{Message, Ordinal, Origin},
-    stream::Call,
+    stream::Cursor,
 };
 
 /// Most of them on a connection.
@@ -64,36 +64,37 @@ impl Session {
     pub(super) fn keep_next(
         &mut self,
         direction: Direction,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> bool {
-        let is_request = self.role(direction) == Role::Request && !cx.older_is_held(call);
+        let is_request = self.role(direction) == Role::Request && !cx.older_is_held(cursor);
         let reader = self.reader(direction);
-        if !is_request || reader.ended_at != Some(call.position) || reader.ended_other != cx.other_position {
+        if !is_request || reader.ended_at != Some(cursor.position) || reader.ended_other != cx.other_position
+        {
             return false;
         }
-        let empty = empty_lines(call.front());
-        let front = &call.front()[empty..];
+        let empty = empty_lines(cursor.front());
+        let front = &cursor.front()[empty..];
         let Some((line, size)) = head::whole_request(front) else { return false };
         let reader = self.reader(direction);
-        reader.parse(call, empty);
+        reader.parse(cursor, empty);
         let origin = Origin {
-            at: call.at,
-            thread: call.thread,
-            position: call.position,
-            last_receive: call.last_receive,
-            task: call.task,
+            at: cursor.at,
+            thread: cursor.thread,
+            position: cursor.position,
+            last_receive: cursor.last_receive,
+            task: cursor.task,
         };
-        reader.parse(call, size);
-        reader.ended_at = Some(call.position);
-        reader.last_at = reader.last_at.max(call.at);
+        reader.parse(cursor, size);
+        reader.ended_at = Some(cursor.position);
+        reader.last_at = reader.last_at.max(cursor.at);
         let kept = Kept {
             direction,
             origin,
             line,
             head: front[..size].to_vec(),
             other_position: cx.other_position,
-            end: call.position,
+            end: cursor.position,
             whole: true,
             flag: Flags::LATE_JOIN,
         };

@@ -14,21 +14,26 @@ use super::{
 use crate::{
     event::{Direction, Timestamp},
     protocol::{Message, Ordinal, ResponseHead},
-    stream::Call,
+    stream::Cursor,
 };
 
 impl Session {
     /// In a head: at its first byte, or after bytes that are in the reader's buffer.
-    pub(super) fn head(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
-        let front = call.front();
+    pub(super) fn head(
+        &mut self,
+        direction: Direction,
+        cursor: &mut Cursor<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let front = cursor.front();
         if front.is_empty() {
-            return self.hole_in_head(direction, call, cx);
+            return self.hole_in_head(direction, cursor, cx);
         }
         if !self.reader(direction).buffer.is_empty() {
-            return self.head_goes_on(direction, front, call, cx);
+            return self.head_goes_on(direction, front, cursor, cx);
         }
         let role = self.reader(direction).line.role();
-        let step = self.head_bytes(direction, front, 0, call, cx);
+        let step = self.head_bytes(direction, front, 0, cursor, cx);
         let reader = self.reader(direction);
         if reader.state == State::Head {
             match step {
@@ -36,7 +41,7 @@ impl Session {
                 Step::Wait => reader.line = FirstLine::new(role),
                 Step::Next | Step::Opaque => reader.buffer.extend_from_slice(front),
             }
-            return self.head_so_far(direction, step, call, cx);
+            return self.head_so_far(direction, step, cursor, cx);
         }
         step
     }
@@ -46,14 +51,14 @@ impl Session {
         &mut self,
         direction: Direction,
         front: &[u8],
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
         let line = self.reader(direction).line;
         let mut buffer = std::mem::take(&mut self.reader(direction).buffer);
         let before = buffer.len();
         buffer.extend_from_slice(front);
-        let step = self.head_bytes(direction, &buffer, before, call, cx);
+        let step = self.head_bytes(direction, &buffer, before, cursor, cx);
         let reader = self.reader(direction);
         if reader.state != State::Head {
             reader.release(buffer);
@@ -64,7 +69,7 @@ impl Session {
             reader.line = line;
         }
         reader.buffer = buffer;
-        self.head_so_far(direction, step, call, cx)
+        self.head_so_far(direction, step, cursor, cx)
     }
 
     /// The head is not over: what the buffer may hold is bounded.
@@ -72,11 +77,11 @@ impl Session {
         &mut self,
         direction: Direction,
         step: Step,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
         if step == Step::Next && self.reader(direction).buffer.len() > cx.limits.head_bytes {
-            return self.head_too_large(direction, call, cx);
+            return self.head_too_large(direction, cursor, cx);
         }
         step
     }
@@ -87,34 +92,34 @@ impl Session {
         direction: Direction,
         view: &[u8],
         before: usize,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
         if !self.reader(direction).line_done {
             match self.reader(direction).line.advance(view) {
                 Recognised::More => {
-                    self.reader(direction).parse(call, view.len() - before);
+                    self.reader(direction).parse(cursor, view.len() - before);
                     return Step::Next;
                 }
                 Recognised::Neither => match self.loose_line(direction, view, cx) {
                     Loose::Request(_) => self.request_starts(direction, cx),
                     Loose::More => {
-                        self.reader(direction).parse(call, view.len() - before);
+                        self.reader(direction).parse(cursor, view.len() - before);
                         return Step::Next;
                     }
-                    Loose::Simple | Loose::Neither => return self.unknown(direction, true, call, cx),
+                    Loose::Simple | Loose::Neither => return self.unknown(direction, true, cursor, cx),
                 },
                 Recognised::Request => {
                     if self.role(direction) == Role::Response {
                         if self.client_proven {
-                            return self.unknown(direction, true, call, cx);
+                            return self.unknown(direction, true, cursor, cx);
                         }
                         self.forget_client(cx);
                     }
                     self.request_starts(direction, cx);
                 }
                 Recognised::Response => {
-                    if let Some(step) = self.response_starts(direction, call, cx) {
+                    if let Some(step) = self.response_starts(direction, cursor, cx) {
                         return step;
                     }
                 }
@@ -124,12 +129,12 @@ impl Session {
         let letters = head::letters(self.role(direction), &cx.out.interest);
         let reader = self.reader(direction);
         let Some(end) = reader.head_end(view, &mut lines, letters) else {
-            reader.parse(call, view.len() - before);
+            reader.parse(cursor, view.len() - before);
             return Step::Next;
         };
-        reader.parse(call, end - before);
-        let step = self.head_complete(direction, &view[..end], &lines, call.at, cx);
-        self.note_end(direction, call.position, cx);
+        reader.parse(cursor, end - before);
+        let step = self.head_complete(direction, &view[..end], &lines, cursor.at, cx);
+        self.note_end(direction, cursor.position, cx);
         step
     }
 
@@ -195,12 +200,12 @@ impl Session {
     pub(super) fn response_starts(
         &mut self,
         direction: Direction,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Option<Step> {
         if self.role(direction) == Role::Request {
             if self.client_proven {
-                return Some(self.unknown(direction, true, call, cx));
+                return Some(self.unknown(direction, true, cursor, cx));
             }
             self.forget_client(cx);
         }
@@ -208,7 +213,7 @@ impl Session {
         let is_final = !is_interim(self.reader(direction).line.status.status);
         let answered = match self.answered(direction, at, cx) {
             // What is still to be read may be its request, and nothing to be proven.
-            Answered::Wait if cx.older_is_held(call) || self.kept.is_empty() => return Some(Step::Wait),
+            Answered::Wait if cx.older_is_held(cursor) || self.kept.is_empty() => return Some(Step::Wait),
             Answered::Wait | Answered::Nothing if is_final => {
                 self.prove_kept(direction, cx).map_or(Answered::Nothing, Answered::Exchange)
             }
@@ -219,17 +224,17 @@ impl Session {
             Answered::Nothing => {
                 cx.out.counters.responses_without_request += 1;
                 self.understood = true;
-                self.note_answer(direction, None, call);
+                self.note_answer(direction, None, cursor);
                 // Its request was missed.
                 self.lossy = true;
                 self.reader(direction).state = State::Lost(Lost::Nothing);
-                self.pass(direction, call, cx);
+                self.pass(direction, cursor, cx);
                 Some(Step::Next)
             }
             Answered::Exchange(ordinal) => {
                 self.recognised();
                 self.client_proven = true;
-                self.note_answer(direction, Some(ordinal), call);
+                self.note_answer(direction, Some(ordinal), cursor);
                 self.answers(direction, ordinal);
                 None
             }
@@ -393,35 +398,35 @@ impl Session {
         &mut self,
         direction: Direction,
         mut body: Body,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
-        if self.body_was_given_up(direction, call, cx) {
+        if self.body_was_given_up(direction, cursor, cx) {
             return Step::Next;
         }
-        if let Some(step) = self.body_was_none(direction, call, cx) {
+        if let Some(step) = self.body_was_none(direction, cursor, cx) {
             return step;
         }
         let reader = self.reader(direction);
         if reader.unsure {
-            reader.lost_at = reader.lost_at.max(Some(call.at));
+            reader.lost_at = reader.lost_at.max(Some(cursor.at));
         }
-        let count = body.skippable().min(call.length);
+        let count = body.skippable().min(cursor.length);
         if count > 0 {
-            reader.skip(call, count);
+            reader.skip(cursor, count);
             reader.payload += count;
             body.skip(count);
         } else if let Body::Chunked(chunked) = &mut body {
-            let front = call.front();
+            let front = cursor.front();
             if front.is_empty() {
-                return self.hole_in_chunks(direction, call, cx);
+                return self.hole_in_chunks(direction, cursor, cx);
             }
             let Ok(count) = chunked.framing(front) else {
                 self.blame(direction, Flags::MALFORMED, 0);
                 self.lose_framing(direction, Lost::Nothing, cx);
                 return Step::Next;
             };
-            reader.parse(call, count);
+            reader.parse(cursor, count);
         }
         reader.state = State::Body(body);
         let over = match body {
@@ -431,14 +436,14 @@ impl Session {
         };
         if over {
             let payload = reader.payload;
-            self.message_over(direction, call.at, Some(payload), cx);
-            self.note_end(direction, call.position, cx);
+            self.message_over(direction, cursor.at, Some(payload), cx);
+            self.note_end(direction, cursor.position, cx);
         }
         Step::Next
     }
 
     /// A client that waited for 100 (Continue) and got a final response may never send the body (RFC 9110, section 10.1.1).
-    fn body_was_given_up(&mut self, direction: Direction, call: &Call<'_>, cx: &mut Context<'_>) -> bool {
+    fn body_was_given_up(&mut self, direction: Direction, cursor: &Cursor<'_>, cx: &mut Context<'_>) -> bool {
         let reader = self.reader(direction);
         let message = reader.message;
         if reader.payload > 0 || self.role(direction) != Role::Request {
@@ -448,7 +453,7 @@ impl Session {
             .pairing
             .get(message)
             .is_some_and(|exchange| exchange.expects_continue && exchange.response == ResponseState::Over);
-        if !answered || proven(call, Role::Request).is_none() {
+        if !answered || proven(cursor, Role::Request).is_none() {
             return false;
         }
         self.pairing.request_done(message, RequestState::Lost, None, cx);

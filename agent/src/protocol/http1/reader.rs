@@ -8,7 +8,7 @@ use super::{
 use crate::{
     event::{Opening, Thread, Timestamp},
     protocol::{Ordinal, Origin},
-    stream::{Call, Tally},
+    stream::{Cursor, Tally},
 };
 
 /// Where the next byte lies.
@@ -117,7 +117,7 @@ impl Reader {
     }
 
     /// A message may start at the call's next byte.
-    pub(super) fn begin(&mut self, role: Role, call: &Call<'_>) {
+    pub(super) fn begin(&mut self, role: Role, cursor: &Cursor<'_>) {
         self.state = State::Head;
         self.line = FirstLine::new(role);
         self.line_done = false;
@@ -132,11 +132,11 @@ impl Reader {
         self.unsure = false;
         self.payload = 0;
         self.origin = Origin {
-            at: call.at,
-            thread: call.thread,
-            position: call.position,
-            last_receive: call.last_receive,
-            task: call.task,
+            at: cursor.at,
+            thread: cursor.thread,
+            position: cursor.position,
+            last_receive: cursor.last_receive,
+            task: cursor.task,
         };
     }
 
@@ -162,23 +162,23 @@ impl Reader {
     }
 
     /// Reads past captured bytes that were understood.
-    pub(super) fn parse(&mut self, call: &mut Call<'_>, count: usize) {
+    pub(super) fn parse(&mut self, cursor: &mut Cursor<'_>, count: usize) {
         self.tally.parsed += count as u64;
-        call.advance(count as u64);
+        cursor.advance(count as u64);
     }
 
     /// Reads past bytes that are not needed.
-    pub(super) fn skip(&mut self, call: &mut Call<'_>, count: u64) {
-        let count = count.min(call.length);
+    pub(super) fn skip(&mut self, cursor: &mut Cursor<'_>, count: u64) {
+        let count = count.min(cursor.length);
         self.tally.skipped += count;
-        call.advance(count);
+        cursor.advance(count);
     }
 
     /// Reads past bytes that are needed and were not captured; returns how many.
-    pub(super) fn miss(&mut self, call: &mut Call<'_>) -> u64 {
-        let hole = call.hole();
+    pub(super) fn miss(&mut self, cursor: &mut Cursor<'_>) -> u64 {
+        let hole = cursor.hole();
         self.tally.truncated += hole;
-        call.advance(hole);
+        cursor.advance(hole);
         hole
     }
 
@@ -197,11 +197,11 @@ pub(super) fn empty_lines(bytes: &[u8]) -> usize {
 }
 
 /// Whether the call, of which nothing was read yet, surely starts with a message: its first line is complete in it.
-pub(super) fn proven(call: &Call<'_>, role: Role) -> Option<Role> {
-    if !call.whole {
+pub(super) fn proven(cursor: &Cursor<'_>, role: Role) -> Option<Role> {
+    if !cursor.whole {
         return None;
     }
-    opens(call.front(), role)
+    opens(cursor.front(), role)
 }
 
 /// The message whose first line stands whole at the front of these bytes.
@@ -210,11 +210,11 @@ pub(super) fn opens(front: &[u8], role: Role) -> Option<Role> {
 }
 
 /// The message whose first line stands, cut by the capture, at the front of a call of which nothing was read yet.
-pub(super) fn opens_cut(call: &Call<'_>, role: Role) -> Option<Role> {
+pub(super) fn opens_cut(cursor: &Cursor<'_>, role: Role) -> Option<Role> {
     /// Bytes of a target that tell it from a line of text.
     const TARGET: usize = 8;
-    let front = call.front();
-    let is_cut = call.whole && role != Role::Unknown && (front.len() as u64) < call.length;
+    let front = cursor.front();
+    let is_cut = cursor.whole && role != Role::Unknown && (front.len() as u64) < cursor.length;
     let mut line = FirstLine::new(role);
     if !is_cut || line.advance(front) != Recognised::More {
         return None;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::{Direction, Timestamp},
     protocol::{Ordinal, otlp},
-    stream::Call,
+    stream::Cursor,
 };
 
 impl Session {
@@ -19,33 +19,33 @@ impl Session {
         &mut self,
         direction: Direction,
         lost: Lost,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
         let role = self.line_role(direction);
-        let may_begin = self.request_may_begin(direction, call, cx);
-        if !may_begin && self.keep_next(direction, call, cx) {
+        let may_begin = self.request_may_begin(direction, cursor, cx);
+        if !may_begin && self.keep_next(direction, cursor, cx) {
             return Step::Next;
         }
-        let follows = self.follows(direction, call, cx);
-        let looks_like = if follows { opens(call.front(), role) } else { proven(call, role) };
-        let looks_like = looks_like.or_else(|| opens_cut(call, self.role(direction)));
+        let follows = self.follows(direction, cursor, cx);
+        let looks_like = if follows { opens(cursor.front(), role) } else { proven(cursor, role) };
+        let looks_like = looks_like.or_else(|| opens_cut(cursor, self.role(direction)));
         let begins = |found: &Role| *found == Role::Response || follows || may_begin;
         if let Some(found) = looks_like.filter(begins) {
             if found == Role::Response && self.pairing.end_begun(cx) {
                 self.pairing.lose(cx);
             }
-            let empty = if found == Role::Response { 0 } else { empty_lines(call.front()) };
+            let empty = if found == Role::Response { 0 } else { empty_lines(cursor.front()) };
             let unproven = self.first_sight() || !may_begin;
             let reader = self.reader(direction);
-            reader.parse(call, empty);
-            reader.begin(role, call);
+            reader.parse(cursor, empty);
+            reader.begin(role, cursor);
             reader.follows = follows;
             reader.unproven = unproven && found == Role::Request;
             reader.unsure = reader.unproven;
             return Step::Next;
         }
-        if looks_like.is_some() && cx.older_is_held(call) {
+        if looks_like.is_some() && cx.older_is_held(cursor) {
             // What tells whether it is one may be among that.
             return Step::Wait;
         }
@@ -53,20 +53,20 @@ impl Session {
             // It is HTTP, whatever it belongs to, and no field of a head.
             Lost::Nothing | Lost::Head(_) if looks_like.is_some() => {
                 self.reader(direction).state = State::Lost(Lost::Nothing);
-                self.pass(direction, call, cx);
+                self.pass(direction, cursor, cx);
             }
-            Lost::Nothing => return self.unknown(direction, false, call, cx),
+            Lost::Nothing => return self.unknown(direction, false, cursor, cx),
             Lost::Chunked => {
-                let alone = call.whole && call.length == 5 && call.ends_with(b"0\r\n\r\n");
-                let over = alone || call.ends_with(b"\r\n0\r\n\r\n");
-                let at = call.at;
-                self.pass(direction, call, cx);
+                let alone = cursor.whole && cursor.length == 5 && cursor.ends_with(b"0\r\n\r\n");
+                let over = alone || cursor.ends_with(b"\r\n0\r\n\r\n");
+                let at = cursor.at;
+                self.pass(direction, cursor, cx);
                 if over {
                     self.reader(direction).unsure = true;
                     self.message_over(direction, at, None, cx);
                 }
             }
-            Lost::Head(body) => self.cut_head_goes_on(direction, body, call, cx),
+            Lost::Head(body) => self.cut_head_goes_on(direction, body, cursor, cx),
         }
         Step::Next
     }
@@ -74,9 +74,9 @@ impl Session {
     /// Whether the request that this call seems to begin with is one, and not a part of another message's body. A client that
     /// waits for answers begins its next request after one: the first call after a final response does, if nothing of its
     /// direction was missed since then. A client that does not wait says nothing by that unless it was idle.
-    fn request_may_begin(&self, direction: Direction, call: &Call<'_>, cx: &Context<'_>) -> bool {
-        if self.first_sight() && !cx.older_is_held(call) {
-            return begins_with_known_method(call.front());
+    fn request_may_begin(&self, direction: Direction, cursor: &Cursor<'_>, cx: &Context<'_>) -> bool {
+        if self.first_sight() && !cx.older_is_held(cursor) {
+            return begins_with_known_method(cursor.front());
         }
         if self.client.is_none() && !self.late_join && !self.lossy {
             return true;
@@ -84,22 +84,22 @@ impl Session {
         let own = &self.readers[direction.index()];
         let unknown_until = own.lost_at.max(Some(own.last_at));
         let answered_at = self.readers[direction.reverse().index()].answered_at;
-        let after_answer = answered_at > unknown_until && answered_at <= Some(call.at);
-        let idle = call.at.since(self.last_at) >= cx.limits.idle_nanos;
+        let after_answer = answered_at > unknown_until && answered_at <= Some(cursor.at);
+        let idle = cursor.at.since(self.last_at) >= cx.limits.idle_nanos;
         after_answer && (idle || !self.pairing.is_pipelined())
     }
 
     /// What begins here follows at once on a message that is not proven to be one, and proves it: a request, as bytes of the
     /// other direction have passed since, seen or not; a response, as more than one request was kept.
-    fn follows(&self, direction: Direction, call: &Call<'_>, cx: &Context<'_>) -> bool {
+    fn follows(&self, direction: Direction, cursor: &Cursor<'_>, cx: &Context<'_>) -> bool {
         let own = &self.readers[direction.index()];
         let role = self.role(direction);
-        let ends_there = own.ended_at == Some(call.position) && !cx.older_is_held(call);
-        if !ends_there || opens(call.front(), role).is_none() {
+        let ends_there = own.ended_at == Some(cursor.position) && !cx.older_is_held(cursor);
+        if !ends_there || opens(cursor.front(), role).is_none() {
             return false;
         }
         match role {
-            Role::Request => call.whole && cx.other_position > own.ended_other,
+            Role::Request => cursor.whole && cx.other_position > own.ended_other,
             Role::Response => !self.kept.is_empty(),
             Role::Unknown => false,
         }
@@ -111,10 +111,15 @@ impl Session {
     }
 
     /// A response begins: unless another is still to come, what the client says next begins a request.
-    pub(super) fn note_answer(&mut self, direction: Direction, answered: Option<Ordinal>, call: &Call<'_>) {
+    pub(super) fn note_answer(
+        &mut self,
+        direction: Direction,
+        answered: Option<Ordinal>,
+        cursor: &Cursor<'_>,
+    ) {
         let others_open = answered.is_some_and(|ordinal| !self.pairing.is_last(ordinal));
         let reader = self.reader(direction);
-        let is_final = !is_interim(reader.line.status.status) || has_final_response(call.front());
+        let is_final = !is_interim(reader.line.status.status) || has_final_response(cursor.front());
         if is_final && !others_open {
             reader.answered_at = reader.answered_at.max(Some(reader.origin.at));
         }
@@ -125,7 +130,7 @@ impl Session {
     pub(super) fn body_was_none(
         &mut self,
         direction: Direction,
-        call: &Call<'_>,
+        cursor: &Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Option<Step> {
         let own = self.reader(direction);
@@ -135,11 +140,11 @@ impl Session {
         let last_at = own.last_at;
         let none = if self.role(direction) == Role::Response {
             let asked = self.readers[direction.reverse().index()].last_at > last_at;
-            asked && proven(call, Role::Response).is_some()
+            asked && proven(cursor, Role::Response).is_some()
         } else {
-            match proven(call, Role::Unknown)? {
-                Role::Request if self.request_may_begin(direction, call, cx) => true,
-                Role::Request if cx.older_is_held(call) => return Some(Step::Wait),
+            match proven(cursor, Role::Unknown)? {
+                Role::Request if self.request_may_begin(direction, cursor, cx) => true,
+                Role::Request if cx.older_is_held(cursor) => return Some(Step::Wait),
                 Role::Request => false,
                 _ => !self.client_proven,
             }
@@ -166,17 +171,17 @@ impl Session {
         &mut self,
         direction: Direction,
         at_start: bool,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
         if direction == Direction::Out && self.client.is_none() {
-            self.http2 |= call.front().starts_with(otlp::PREFACE);
-            if otlp::exports_traces(call.front()) {
-                cx.out.exporters.push(call.thread.pid);
+            self.http2 |= cursor.front().starts_with(otlp::PREFACE);
+            if otlp::exports_traces(cursor.front()) {
+                cx.out.exporters.push(cursor.thread.pid);
             }
         }
         self.reader(direction).state = State::Lost(Lost::Nothing);
-        self.pass(direction, call, cx);
+        self.pass(direction, cursor, cx);
         self.unknown_calls += 1;
         if at_start || self.turned {
             self.turned = false;
@@ -208,23 +213,23 @@ impl Session {
     }
 
     /// Reads past the rest of a call of which nothing can be said; a message may start in it.
-    pub(super) fn pass(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) {
+    pub(super) fn pass(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) {
         self.pairing.lose(cx);
         let reader = self.reader(direction);
-        reader.lost_at = reader.lost_at.max(Some(call.at));
-        if call.not_captured.is_some() {
-            self.miss_needed(direction, call);
+        reader.lost_at = reader.lost_at.max(Some(cursor.at));
+        if cursor.not_captured.is_some() {
+            self.miss_needed(direction, cursor);
         }
-        self.reader(direction).skip(call, u64::MAX);
+        self.reader(direction).skip(cursor, u64::MAX);
     }
 
     /// Reads past a hole that had something needed in it.
-    pub(super) fn miss_needed(&mut self, direction: Direction, call: &mut Call<'_>) {
-        let flag = if call.not_captured.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
+    pub(super) fn miss_needed(&mut self, direction: Direction, cursor: &mut Cursor<'_>) {
+        let flag = if cursor.not_captured.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
         self.lossy = true;
         let reader = self.reader(direction);
-        reader.lost_at = reader.lost_at.max(Some(call.at));
-        let missed = reader.miss(call);
+        reader.lost_at = reader.lost_at.max(Some(cursor.at));
+        let missed = reader.miss(cursor);
         self.blame(direction, flag, missed);
     }
 
@@ -232,10 +237,10 @@ impl Session {
     pub(super) fn hole_in_chunks(
         &mut self,
         direction: Direction,
-        call: &mut Call<'_>,
+        cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
-        self.miss_needed(direction, call);
+        self.miss_needed(direction, cursor);
         self.lose_framing(direction, Lost::Chunked, cx);
         self.pairing.lose(cx);
         Step::Next

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::{ConnectionId, Direction, Feedback, Timestamp},
     protocol::{Limits, Ordinal, Outcome, Output},
-    stream::{Call, Tally},
+    stream::{Cursor, Tally},
 };
 
 /// What every step may use.
@@ -33,8 +33,8 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// Something of the other direction that moved before this call is still to be read, and may be waited for.
-    pub(super) fn older_is_held(&self, call: &Call<'_>) -> bool {
-        self.may_wait && self.other_held_at.is_some_and(|held_at| held_at <= call.at)
+    pub(super) fn older_is_held(&self, cursor: &Cursor<'_>) -> bool {
+        self.may_wait && self.other_held_at.is_some_and(|held_at| held_at <= cursor.at)
     }
 }
 
@@ -186,73 +186,78 @@ impl Session {
     }
 
     /// Reads a call, in the order of positions; after [`Fed::Wait`] `call` is what is left of it.
-    pub(crate) fn feed(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Fed {
+    pub(crate) fn feed(
+        &mut self,
+        direction: Direction,
+        cursor: &mut Cursor<'_>,
+        cx: &mut Context<'_>,
+    ) -> Fed {
         self.turned = self.last_direction != Some(direction);
         self.last_direction = Some(direction);
-        if call.overlap {
+        if cursor.overlap {
             self.blame(direction, Flags::OVERLAP, 0);
         }
-        let start = call.position;
+        let start = cursor.position;
         let fed = loop {
-            if call.length == 0 {
+            if cursor.length == 0 {
                 break Fed::Done;
             }
-            match self.step(direction, call, cx) {
+            match self.step(direction, cursor, cx) {
                 Step::Next => {}
                 Step::Wait => break Fed::Wait,
                 Step::Opaque => break Fed::Opaque,
             }
         };
-        if call.position == start {
+        if cursor.position == start {
             return fed;
         }
-        self.last_at = self.last_at.max(call.at);
+        self.last_at = self.last_at.max(cursor.at);
         let reader = self.reader(direction);
-        reader.last_at = reader.last_at.max(call.at);
+        reader.last_at = reader.last_at.max(cursor.at);
         let message = reader.message;
         if self.role(direction) == Role::Response
             && let Some(exchange) = self.pairing.get(message)
         {
-            exchange.response_at = exchange.response_at.max(call.at);
+            exchange.response_at = exchange.response_at.max(cursor.at);
         }
         if fed == Fed::Done {
-            self.ask_to_skip(direction, call.position, cx);
+            self.ask_to_skip(direction, cursor.position, cx);
         }
         fed
     }
 
     /// Part of the loop in [`Session::feed`]: a message takes two or three of them.
     #[inline(always)]
-    fn step(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+    fn step(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Step {
         if self.tunnel {
             return Step::Opaque;
         }
         match self.reader(direction).state {
-            State::Start => self.start(direction, call, cx),
-            State::Head => self.head(direction, call, cx),
-            State::HeadRest(body) => self.head_rest(direction, body, call, cx),
-            State::Body(body) => self.body(direction, body, call, cx),
-            State::Lost(lost) => self.lost(direction, lost, call, cx),
+            State::Start => self.start(direction, cursor, cx),
+            State::Head => self.head(direction, cursor, cx),
+            State::HeadRest(body) => self.head_rest(direction, body, cursor, cx),
+            State::Body(body) => self.body(direction, body, cursor, cx),
+            State::Lost(lost) => self.lost(direction, lost, cursor, cx),
         }
     }
 
     /// At the first byte of a message.
-    fn start(&mut self, direction: Direction, call: &mut Call<'_>, cx: &mut Context<'_>) -> Step {
+    fn start(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Step {
         let role = self.role(direction);
         if role == Role::Request && cx.may_wait && self.pairing.awaits_tunnel() {
             return Step::Wait;
         }
-        let front = call.front();
+        let front = cursor.front();
         if front.is_empty() {
-            self.miss_needed(direction, call);
-            return self.unknown(direction, true, call, cx);
+            self.miss_needed(direction, cursor);
+            return self.unknown(direction, true, cursor, cx);
         }
         let empty = if role == Role::Response { 0 } else { empty_lines(front) };
         let role = self.line_role(direction);
         let reader = self.reader(direction);
-        reader.parse(call, empty);
-        if call.length > 0 && empty < front.len() {
-            reader.begin(role, call);
+        reader.parse(cursor, empty);
+        if cursor.length > 0 && empty < front.len() {
+            reader.begin(role, cursor);
             reader.boundary = true;
         }
         Step::Next

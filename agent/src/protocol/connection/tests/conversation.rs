@@ -106,7 +106,7 @@ impl Conversation {
     }
 
     /// The next call of a direction.
-    pub(super) fn call(&mut self, direction: Direction, bytes: impl AsRef<[u8]>) -> &mut Self {
+    pub(super) fn cursor(&mut self, direction: Direction, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.now += MILLISECOND;
         let position = self.position[direction.index()];
         self.position[direction.index()] += bytes.as_ref().len() as u64;
@@ -116,12 +116,12 @@ impl Conversation {
 
     /// The traced process receives.
     pub(super) fn receive(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.call(Direction::In, bytes)
+        self.cursor(Direction::In, bytes)
     }
 
     /// The traced process sends.
     pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.call(Direction::Out, bytes)
+        self.cursor(Direction::Out, bytes)
     }
 
     /// A call whose bytes may not be read.

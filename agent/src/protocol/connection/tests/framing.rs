@@ -61,10 +61,10 @@ fn conversations_in_calls_of_any_size() {
                 let mut it = Conversation::new();
                 for (request, response) in requests.iter().zip(*responses) {
                     for chunk in request.as_bytes().chunks(size) {
-                        it.call(client, chunk);
+                        it.cursor(client, chunk);
                     }
                     for chunk in response.as_bytes().chunks(size) {
-                        it.call(client.reverse(), chunk);
+                        it.cursor(client.reverse(), chunk);
                     }
                 }
                 assert_eq!(it.ends(), *ends, "{name}, calls of {size}");

@@ -29,9 +29,9 @@ fn cut_off_exchanges() {
         (client, "HTTP/1.1 200 OK\r\n\r\nabc", None, RESET, "=0 ConnectionClosed(Some(104)) 0/?"),
     ] {
         let mut it = Conversation::new();
-        it.call(direction, GET);
+        it.cursor(direction, GET);
         if !response.is_empty() {
-            it.call(direction.reverse(), response);
+            it.cursor(direction.reverse(), response);
         }
         if let Some(fin) = fin {
             it.fin(fin);
@@ -66,9 +66,9 @@ fn a_call_ends_when_its_program_lets_go() {
         (server, GET, UNTIL_CLOSE, true, "=0 Complete 0/3"),
     ] {
         let mut it = Conversation::new();
-        it.call(direction, request);
+        it.cursor(direction, request);
         if !response.is_empty() {
-            it.call(direction.reverse(), response);
+            it.cursor(direction.reverse(), response);
         }
         it.let_go(peer_finished);
         let act = Timestamp(it.now);

@@ -71,9 +71,9 @@ fn cut(client: Direction, samples: &[Sample], sizes: &[usize], pipelined: bool) 
     let mut sizes = sizes.iter().cycle();
     let mut add = |direction: Direction, mut bytes: &[u8]| {
         while !bytes.is_empty() {
-            let (call, rest) = bytes.split_at((*sizes.next().unwrap()).min(bytes.len()));
-            calls.push((direction, position[direction.index()], call.to_vec()));
-            position[direction.index()] += call.len() as u64;
+            let (cursor, rest) = bytes.split_at((*sizes.next().unwrap()).min(bytes.len()));
+            calls.push((direction, position[direction.index()], cursor.to_vec()));
+            position[direction.index()] += cursor.len() as u64;
             bytes = rest;
         }
     };

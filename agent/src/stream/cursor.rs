@@ -4,7 +4,7 @@ use crate::event::{LastReceive, NotCaptured, Task, Thread, Timestamp, Transfer};
 
 /// The part of a call that is still to be read. INVARIANT: `head.len() + tail.len() <= length`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Call<'a> {
+pub(crate) struct Cursor<'a> {
     pub at: Timestamp,
     pub thread: Thread,
     pub last_receive: Option<LastReceive>,
@@ -22,7 +22,7 @@ pub(crate) struct Call<'a> {
     pub overlap: bool,
 }
 
-impl<'a> Call<'a> {
+impl<'a> Cursor<'a> {
     /// The whole call. Captured bytes beyond the call's length are ignored.
     pub(crate) fn new(transfer: &Transfer<'a>) -> Self {
         let length = transfer.length as usize;
@@ -103,8 +103,8 @@ impl<'a> Call<'a> {
     }
 
     /// A call from captured bytes that were kept. `head` and `tail` are those of [`Call::captures`].
-    pub(crate) const fn with_captures<'b>(self, head: &'b [u8], tail: &'b [u8]) -> Call<'b> {
-        Call {
+    pub(crate) const fn with_captures<'b>(self, head: &'b [u8], tail: &'b [u8]) -> Cursor<'b> {
+        Cursor {
             at: self.at,
             thread: self.thread,
             last_receive: self.last_receive,
@@ -145,38 +145,38 @@ mod tests {
 
     #[test]
     fn reads_head_then_hole_then_tail() {
-        let mut call = Call::new(&transfer(10, b"abc", b"yz"));
-        assert_eq!((call.front(), call.hole(), call.whole), (&b"abc"[..], 0, true));
-        call.advance(3);
-        assert_eq!((call.front(), call.hole(), call.whole), (&b""[..], 5, false));
-        call.advance(4);
-        assert_eq!((call.front(), call.hole(), call.position), (&b""[..], 1, 107));
-        call.advance(1);
-        assert_eq!(call.front(), b"yz");
-        call.advance(1);
-        assert_eq!(call.front(), b"z");
-        call.advance(7);
-        assert_eq!((call.length, call.position, call.front()), (0, 110, &b""[..]));
+        let mut cursor = Cursor::new(&transfer(10, b"abc", b"yz"));
+        assert_eq!((cursor.front(), cursor.hole(), cursor.whole), (&b"abc"[..], 0, true));
+        cursor.advance(3);
+        assert_eq!((cursor.front(), cursor.hole(), cursor.whole), (&b""[..], 5, false));
+        cursor.advance(4);
+        assert_eq!((cursor.front(), cursor.hole(), cursor.position), (&b""[..], 1, 107));
+        cursor.advance(1);
+        assert_eq!(cursor.front(), b"yz");
+        cursor.advance(1);
+        assert_eq!(cursor.front(), b"z");
+        cursor.advance(7);
+        assert_eq!((cursor.length, cursor.position, cursor.front()), (0, 110, &b""[..]));
     }
 
     #[test]
     fn the_end_of_a_call_is_known_only_where_captured() {
-        assert!(Call::new(&transfer(10, b"abc", b"\r\n")).ends_with(b"\r\n"));
-        assert!(!Call::new(&transfer(10, b"a\r\n", b"")).ends_with(b"\r\n"));
-        assert!(Call::new(&transfer(3, b"a\r\n", b"")).ends_with(b"\r\n"));
+        assert!(Cursor::new(&transfer(10, b"abc", b"\r\n")).ends_with(b"\r\n"));
+        assert!(!Cursor::new(&transfer(10, b"a\r\n", b"")).ends_with(b"\r\n"));
+        assert!(Cursor::new(&transfer(3, b"a\r\n", b"")).ends_with(b"\r\n"));
         assert!(
-            Call::new(&transfer(4, b"a\r", b"\n\r")).ends_with(b"\r\n\r"),
+            Cursor::new(&transfer(4, b"a\r", b"\n\r")).ends_with(b"\r\n\r"),
             "contiguous across head and tail"
         );
-        assert!(!Call::new(&transfer(5, b"a\r", b"\n\r")).ends_with(b"\r\n\r"), "a hole between them");
+        assert!(!Cursor::new(&transfer(5, b"a\r", b"\n\r")).ends_with(b"\r\n\r"), "a hole between them");
     }
 
     #[test]
     fn more_captured_than_moved_is_cut() {
-        let call = Call::new(&transfer(4, b"abcdef", b"xyz"));
-        assert_eq!((call.front(), call.captured()), (&b"abcd"[..], 4));
-        let call = Call::new(&transfer(4, b"abc", b"xyz"));
-        assert_eq!(call.captured(), 4);
-        assert!(call.ends_with(b"cz"));
+        let cursor = Cursor::new(&transfer(4, b"abcdef", b"xyz"));
+        assert_eq!((cursor.front(), cursor.captured()), (&b"abcd"[..], 4));
+        let cursor = Cursor::new(&transfer(4, b"abc", b"xyz"));
+        assert_eq!(cursor.captured(), 4);
+        assert!(cursor.ends_with(b"cz"));
     }
 }
