@@ -98,7 +98,7 @@ pub enum Task {
     /// This goroutine makes the call: it takes the place of the thread.
     Goroutine(u64),
     /// Another goroutine writes what this one has handed over to it, and the last input is that of this one.
-    Handed(u64),
+    Handoff(u64),
     /// A CPython context (`contextvars`): every task of asyncio has one of its own. An address, which a later context may
     /// have too.
     Context(u64),
@@ -296,7 +296,7 @@ pub struct Connecting {
     pub thread: Thread,
     pub peer: SocketAddr,
     pub last_receive: Option<LastReceive>,
-    /// [`Task::Handed`]: the goroutine that has started the one which connects; the last input is its.
+    /// [`Task::Handoff`]: the goroutine that has started the one which connects; the last input is its.
     pub task: Option<Task>,
 }
 

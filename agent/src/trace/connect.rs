@@ -80,7 +80,7 @@ impl Tracer {
         let started = self.started(connecting);
         let trigger = match connecting.task {
             // A goroutine that was made to connect has taken in nothing, and its connection may serve another request.
-            Some(Task::Handed(_)) => Trigger::None,
+            Some(Task::Handoff(_)) => Trigger::None,
             _ => Trigger::of(&self.exchanges, &self.processes, connecting.last_receive),
         };
         let connect = Connect {
@@ -104,7 +104,7 @@ impl Tracer {
     /// `net/http` starts a goroutine to connect for the one that makes a call. That serves a request, of which it has read something
     /// and nothing else, and waits for no other call: a goroutine that ends one may make room for somebody else's connection.
     fn started(&self, connecting: &Connecting) -> Option<(u64, LastReceive)> {
-        let (Some(Task::Handed(goroutine)), Some(input)) = (connecting.task, connecting.last_receive) else {
+        let (Some(Task::Handoff(goroutine)), Some(input)) = (connecting.task, connecting.last_receive) else {
             return None;
         };
         let connection = self.exchanges.connection(input.connection)?;

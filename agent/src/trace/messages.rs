@@ -74,7 +74,7 @@ impl Tracer {
                 self.task_request(key, origin);
             }
             Direction::Out => {
-                if let Some(Task::Handed(goroutine)) = origin.task {
+                if let Some(Task::Handoff(goroutine)) = origin.task {
                     self.handed_over(key, goroutine, origin.last_receive);
                 } else {
                     let trigger = self.trigger(key, lent, origin);

@@ -221,7 +221,7 @@ fn task(body: &mut Cursor<'_>) -> Result<Option<Task>, Malformed> {
     let (kind, id) = (body.u8()?, body.u64()?);
     match kind {
         1 => Ok(Some(Task::Goroutine(id))),
-        2 => Ok(Some(Task::Handed(id))),
+        2 => Ok(Some(Task::Handoff(id))),
         3 => Ok(Some(Task::Context(id))),
         _ => Err(Malformed("a task is of no kind that exists")),
     }

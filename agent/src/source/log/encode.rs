@@ -241,7 +241,7 @@ fn task(task: Option<Task>, out: &mut Vec<u8>) {
     let (kind, id) = match task {
         None => return,
         Some(Task::Goroutine(id)) => (1, id),
-        Some(Task::Handed(id)) => (2, id),
+        Some(Task::Handoff(id)) => (2, id),
         Some(Task::Context(address)) => (3, address),
     };
     out.push(kind);

@@ -94,7 +94,7 @@ fn the_layout_is_fixed() {
             for_call: Clarity::Mixed,
             for_answer: Clarity::Mixed,
         }),
-        task: Some(Task::Handed(11)),
+        task: Some(Task::Handoff(11)),
         dropped: 9,
         process_drops: 10,
     };

@@ -224,7 +224,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
                 task: [
                     None,
                     Some(Task::Goroutine(big[1])),
-                    Some(Task::Handed(big[2])),
+                    Some(Task::Handoff(big[2])),
                     Some(Task::Context(big[3])),
                 ][usize::from(bit[0]) + 2 * usize::from(bit[1])],
                 dropped: big[3],

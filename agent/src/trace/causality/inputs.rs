@@ -145,7 +145,7 @@ impl Inputs {
         exchanges: &Exchanges,
         connecting: &Connecting,
     ) -> Option<LastReceive> {
-        if let Some(Task::Handed(_)) = connecting.task {
+        if let Some(Task::Handoff(_)) = connecting.task {
             return connecting.last_receive;
         }
         let runner = (connecting.thread.pid, Runner::of(connecting.thread, connecting.task));

@@ -104,7 +104,7 @@ impl Runner {
     /// Of a thread on which the runtime runs this, if it has tasks.
     const fn of(thread: Thread, task: Option<Task>) -> Self {
         match task {
-            Some(Task::Goroutine(id) | Task::Handed(id)) => Self::Goroutine(id),
+            Some(Task::Goroutine(id) | Task::Handoff(id)) => Self::Goroutine(id),
             _ => Self::Thread(thread.tid),
         }
     }

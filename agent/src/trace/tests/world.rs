@@ -458,7 +458,7 @@ impl World {
         let at = self.step();
         let handed = self.handed.take();
         let task = match handed {
-            Some(from) => Some(Task::Handed(from.into())),
+            Some(from) => Some(Task::Handoff(from.into())),
             None if direction == Direction::Out && self.task.is_some() => self.task,
             None => self.goroutines.then(|| Task::Goroutine(thread.tid.into())),
         };
