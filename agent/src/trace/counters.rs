@@ -52,17 +52,17 @@ counters! {
     /// Those of them that say `wirespan.incomplete`.
     incomplete_spans: "wirespan_trace_incomplete_spans_total";
     /// Parents from a `traceparent` (incoming, or the program's own on an outgoing request).
-    parents_header: "wirespan_trace_parents_total" ["evidence" = "header"];
-    /// Parents known because a call forwards the `traceparent` of an open request. The span says `header`.
-    parents_pass_through: "wirespan_trace_parents_total" ["evidence" = "header_pass_through"];
+    parents_header: "wirespan_trace_parents_total" ["evidence" = "traceparent"];
+    /// Parents known because a call forwards the `traceparent` of an open request. The span says `traceparent`.
+    parents_pass_through: "wirespan_trace_parents_total" ["evidence" = "traceparent_forwarded"];
     /// Parents at the other end of the connection.
-    parents_flow: "wirespan_trace_parents_total" ["evidence" = "flow"];
+    parents_flow: "wirespan_trace_parents_total" ["evidence" = "connection"];
     /// Parents on which start side and end side agree.
-    parents_two_sided: "wirespan_trace_parents_total" ["evidence" = "two-sided"];
+    parents_two_sided: "wirespan_trace_parents_total" ["evidence" = "both_sides"];
     /// Parents by the start side alone.
-    parents_start: "wirespan_trace_parents_total" ["evidence" = "start"];
+    parents_start: "wirespan_trace_parents_total" ["evidence" = "request_side"];
     /// Parents by the end side alone.
-    parents_end: "wirespan_trace_parents_total" ["evidence" = "end"];
+    parents_end: "wirespan_trace_parents_total" ["evidence" = "response_side"];
     /// Parents whose request the call sends on.
     parents_content: "wirespan_trace_parents_total" ["evidence" = "content"];
     /// Parents of calls that one goroutine handed to another.

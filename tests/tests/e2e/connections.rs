@@ -127,7 +127,7 @@ fn a_connection_between_namespaces_is_joined_by_its_flow() -> Result<()> {
     let rows = agent.stop()?;
     let (server, client) = (the(&rows, Kind::Server, "/across"), the(&rows, Kind::Client, "/across"));
     assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
-    assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "flow"));
+    assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "connection"));
     assert_eq!(client.attribute("network.peer.address"), address);
     Ok(())
 }

@@ -55,7 +55,7 @@ fn judge(rows: &[SpanRow]) -> (usize, usize) {
         // Those of the first milliseconds of a process, before the agent knows that it is one of Go, by their threads, or by
         // what a proxy sends on.
         let evidence = call.attribute("wirespan.parent.evidence");
-        assert!(["goroutine", "two-sided", "content"].contains(&evidence), "{call:#?}");
+        assert!(["goroutine", "both_sides", "content"].contains(&evidence), "{call:#?}");
         linked += 1;
     }
     (calls.len(), linked)

@@ -111,7 +111,7 @@ impl Causality {
         let both = process.belief.is_consistent()
             && processes.get(request.pid).is_some_and(|process| process.belief.is_consistent());
         let believed = (call.pid == request.pid || both) && believes_agreement(&process.belief, call);
-        believed.then_some(Verdict::Parent(root, Evidence::TwoSided))
+        believed.then_some(Verdict::Parent(root, Evidence::BothSides))
     }
 
     /// No end side was found for a call for so long that its span goes without: that is what it shows.
@@ -175,8 +175,8 @@ impl Causality {
                 call.sides.unambiguous && shown == Shown::Agrees && told(belief, call),
             )
         {
-            let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
-            if evidence == Evidence::End || self.rules.two_sided {
+            let evidence = if shown == Shown::Agrees { Evidence::BothSides } else { Evidence::ResponseSide };
+            if evidence == Evidence::ResponseSide || self.rules.two_sided {
                 return Verdict::Parent(end.request, evidence);
             }
         }
@@ -191,11 +191,11 @@ impl Causality {
         match shown {
             Shown::Agrees if !self.rules.two_sided => Verdict::Orphan(Orphan::StartOnly),
             Shown::Agrees if (own || both) && believes_agreement(belief, call) => {
-                Verdict::Parent(root, Evidence::TwoSided)
+                Verdict::Parent(root, Evidence::BothSides)
             }
             Shown::Agrees if both => Verdict::Orphan(Orphan::Unproven),
             Shown::Starts if (own || both) && self.believes_start(belief, call) => {
-                Verdict::Parent(root, Evidence::Start)
+                Verdict::Parent(root, Evidence::RequestSide)
             }
             Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::StartOnly),
             _ => Verdict::Orphan(Orphan::Contradiction),

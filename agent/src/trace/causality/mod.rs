@@ -263,7 +263,7 @@ impl Causality {
             && process.belief.believes_starts(sides.unambiguous, sides.sort());
         let known = !lost(processes, call) && !lost(processes, request) && !sides.handed;
         let root = sides.root.filter(|_| request.pid == call.pid && known && believed)?;
-        Some(Verdict::Parent(root, Evidence::Start))
+        Some(Verdict::Parent(root, Evidence::RequestSide))
     }
 
     /// A call is over. If it was not answered it shows nothing: neither whose it is nor that it is nobody's. One without a start side, or whose request is answered already, speaks against calls of its kind from now
