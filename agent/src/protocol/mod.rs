@@ -128,7 +128,7 @@ pub struct ExchangeEnd {
     pub request_end: Option<Timestamp>,
     /// Bytes that the parser needed and did not get (truncated, dropped, unseen) in this exchange.
     pub missing: u64,
-    /// Short names of what happened: `gap`, `late_join`, `malformed`, `overlap`, `truncated`, `withheld` (sorted, unique).
+    /// Short names of what happened: `gap`, `joined_mid_stream`, `malformed`, `not_captured`, `overlap`, `truncated` (sorted, unique).
     pub incomplete: Vec<&'static str>,
 }
 

@@ -123,7 +123,10 @@ fn a_remote_parent_makes_a_root_and_a_missing_one_an_orphan() {
     orphan.parent_unknown = true;
     forest.add(&orphan, at(0));
     forest.tick(at(200));
-    assert_eq!(printed(&mut forest, PLAIN), "14:03:07.123Z shop ← GET /orders?id=7  200  12.3 ms  traceparent\n");
+    assert_eq!(
+        printed(&mut forest, PLAIN),
+        "14:03:07.123Z shop ← GET /orders?id=7  200  12.3 ms  traceparent\n"
+    );
     forest.tick(at(59_999));
     assert_eq!(printed(&mut forest, PLAIN), "");
     forest.tick(at(60_000));

@@ -14,11 +14,12 @@ impl Flags {
     pub(super) const GAP: Self = Self(1);
     pub(super) const LATE_JOIN: Self = Self(2);
     pub(super) const MALFORMED: Self = Self(4);
-    pub(super) const OVERLAP: Self = Self(8);
-    pub(super) const TRUNCATED: Self = Self(16);
-    pub(super) const WITHHELD: Self = Self(32);
+    pub(super) const WITHHELD: Self = Self(8);
+    pub(super) const OVERLAP: Self = Self(16);
+    pub(super) const TRUNCATED: Self = Self(32);
     /// In the order of the bits, which is that of the alphabet.
-    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "overlap", "truncated", "not_captured"];
+    const NAMES: [&str; 6] =
+        ["gap", "joined_mid_stream", "malformed", "not_captured", "overlap", "truncated"];
 
     pub(super) const fn add(&mut self, flag: Self) {
         self.0 |= flag.0;
@@ -159,10 +160,10 @@ mod tests {
     fn names_are_sorted_and_match_their_bits() {
         let mut flags = Flags::default();
         for (flag, name) in [
-            (Flags::WITHHELD, "not_captured"),
             (Flags::GAP, "gap"),
-            (Flags::LATE_JOIN, "late_join"),
+            (Flags::LATE_JOIN, "joined_mid_stream"),
             (Flags::MALFORMED, "malformed"),
+            (Flags::WITHHELD, "not_captured"),
             (Flags::OVERLAP, "overlap"),
             (Flags::TRUNCATED, "truncated"),
         ] {
