@@ -146,9 +146,9 @@ fn end_sides_across_threads_are_not_believed() {
 fn evidence_can_be_switched_off() {
     use crate::trace::{Settings, causality::Rules};
     let rules = Rules {
-        two_sided: false,
-        start: false,
-        end: false,
+        both_sides: false,
+        request_side: false,
+        response_side: false,
         task: false,
         goroutine: false,
         across_threads: false,

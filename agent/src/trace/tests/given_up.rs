@@ -527,8 +527,8 @@ fn an_answer_that_owes_nothing_says_nothing_of_the_next() {
 
 #[test]
 fn it_can_be_switched_off() {
-    for (two_sided, end) in [(true, true), (false, true), (true, false)] {
-        let causality = Rules { two_sided, end, ..Rules::default() };
+    for (both_sides, response_side) in [(true, true), (false, true), (true, false)] {
+        let causality = Rules { both_sides, response_side, ..Rules::default() };
         let settings = Settings { causality, open_notice: None, ..Settings::default() };
         let mut limits = Limits::with(World::with(settings));
         (0..100).for_each(|_| limits.give_up());
@@ -540,8 +540,8 @@ fn it_can_be_switched_off() {
         limits.end(request, agreeing);
         limits.world.pass(SECOND);
         limits.world.shutdown();
-        assert_eq!(limits.world.span(call).parent.is_some(), end);
-        assert_eq!(limits.world.span(agreeing).parent.is_some(), two_sided);
+        assert_eq!(limits.world.span(call).parent.is_some(), response_side);
+        assert_eq!(limits.world.span(agreeing).parent.is_some(), both_sides);
     }
 }
 
