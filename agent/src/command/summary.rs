@@ -8,9 +8,12 @@ use super::telemetry::Sample;
 /// What costs spans or bytes, and in what it is counted. A metric that is not here takes nothing from what was seen.
 const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
-    ("wirespan_kernel_drops_total", "records for which the ring had no room (capture.ring_bytes)"),
-    ("wirespan_kernel_map_full_total", "times that a map of the kernel had no room (limits.connections)"),
-    ("wirespan_kernel_untraced_calls_total", "calls on sockets that cannot be traced"),
+    ("wirespan_kernel_dropped_records_total", "records for which the ring had no room (capture.ring_bytes)"),
+    (
+        "wirespan_kernel_refused_map_entries_total",
+        "times that a map of the kernel had no room (limits.connections)",
+    ),
+    ("wirespan_kernel_untraced_syscalls_total", "calls on sockets that cannot be traced"),
     ("wirespan_withheld_calls_total", "calls whose bytes may not be read"),
     ("wirespan_connections_evicted_total", "connections that made room for others"),
     ("wirespan_stray_transfers_total", "calls on connections that are not known"),
@@ -168,7 +171,7 @@ mod tests {
             sample("wirespan_trace_requests_total", &[("kind", "server")], 7),
             sample("wirespan_trace_requests_total", &[("kind", "client")], 2),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
-            sample("wirespan_kernel_drops_total", &[("reason", "ring_full_transfer")], 0),
+            sample("wirespan_kernel_dropped_records_total", &[("reason", "ring_full_transfer")], 0),
             sample("wirespan_ledger_bytes_total", &[("entry", "skipped")], 1_000),
         ];
         assert_eq!(summary(&samples, &[]), "7 requests received, 2 made; nothing was missed");

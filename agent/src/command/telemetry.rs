@@ -238,11 +238,10 @@ fn beliefs(samples: &mut Vec<Sample>, standings: &[ServiceStanding], callers: us
 
 fn kernel(samples: &mut Vec<Sample>, counters: &[(Counter, u64)]) {
     for (counter, value) in counters {
-        let label = if counter.metric() == "wirespan_bpf_calls_total" { "program" } else { "reason" };
         samples.push(Sample {
             name: counter.metric(),
             help: counter.help(),
-            labels: vec![(label, counter.label().to_owned())],
+            labels: vec![(counter.label(), counter.value().to_owned())],
             value: *value,
         });
     }
@@ -260,7 +259,7 @@ fn skipped(samples: &mut Vec<Sample>, source: &KernelSource) {
 fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
     let mut gauge = |name, help, value| samples.push(Sample { name, help, labels: Vec::new(), value });
     gauge(
-        "wirespan_ring_fill_bytes",
+        "wirespan_ring_peak_bytes",
         "most bytes found in the ring at once since the last publication",
         fill.used,
     );
