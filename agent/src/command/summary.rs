@@ -14,9 +14,9 @@ const MISSED: [(&str, &str); 15] = [
         "times that a map of the kernel had no room (limits.connections)",
     ),
     ("wirespan_kernel_untraced_syscalls_total", "calls on sockets that cannot be traced"),
-    ("wirespan_withheld_calls_total", "calls whose bytes may not be read"),
-    ("wirespan_connections_evicted_total", "connections that made room for others"),
-    ("wirespan_stray_transfers_total", "calls on connections that are not known"),
+    ("wirespan_uncaptured_syscalls_total", "calls whose bytes may not be read"),
+    ("wirespan_evicted_connections_total", "connections that made room for others"),
+    ("wirespan_unknown_connection_transfers_total", "calls on connections that are not known"),
     ("wirespan_ledger_bytes_total", "bytes that no parser saw"),
     ("wirespan_ledger_violations_total", "connections whose bytes are not accounted for: a defect"),
     (
@@ -209,12 +209,12 @@ mod tests {
     #[test]
     fn what_was_missed_has_its_reasons() {
         let samples = [
-            sample("wirespan_withheld_calls_total", &[("reason", "io_uring"), ("pid", "1")], 3),
-            sample("wirespan_withheld_calls_total", &[("reason", "io_uring"), ("pid", "2")], 4),
-            sample("wirespan_withheld_calls_total", &[("reason", "flags"), ("pid", "2")], 1),
+            sample("wirespan_uncaptured_syscalls_total", &[("reason", "io_uring"), ("pid", "1")], 3),
+            sample("wirespan_uncaptured_syscalls_total", &[("reason", "io_uring"), ("pid", "2")], 4),
+            sample("wirespan_uncaptured_syscalls_total", &[("reason", "flags"), ("pid", "2")], 1),
             sample("wirespan_ledger_bytes_total", &[("entry", "parsed")], 50),
             sample("wirespan_ledger_bytes_total", &[("entry", "unseen")], 9),
-            sample("wirespan_stray_transfers_total", &[], 2),
+            sample("wirespan_unknown_connection_transfers_total", &[], 2),
             sample("wirespan_protocol_total", &[("what", "gaps_in_bodies")], 5),
             sample("wirespan_protocol_total", &[("what", "joined_late")], 1),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),

@@ -138,7 +138,7 @@ impl Telemetry {
             value,
         }));
         samples.push(Sample {
-            name: "wirespan_feedback_refused_total",
+            name: "wirespan_refused_skip_requests_total",
             help: "requests to skip bytes that the kernel did not take",
             labels: Vec::new(),
             value: self.refused_feedback.load(Ordering::Relaxed),
@@ -163,7 +163,7 @@ impl Telemetry {
         for (key, value) in self.not_captured.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let labels = [("reason", key.reason.name()), ("pid", &*key.pid.to_string())];
             let help = "calls seen whose bytes may not be read, of processes that run";
-            out.counter("wirespan_withheld_calls_total", help, &labels, *value);
+            out.counter("wirespan_uncaptured_syscalls_total", help, &labels, *value);
         }
     }
 
@@ -280,11 +280,16 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         add(
             "wirespan_events_total",
             "events that entered the pipeline",
-            vec![("kind", kind.to_owned())],
+            vec![("type", kind.to_owned())],
             value,
         );
     }
-    add("wirespan_moved_bytes_total", "bytes that the traced calls moved", Vec::new(), tally.moved_bytes);
+    add(
+        "wirespan_transferred_bytes_total",
+        "bytes that the traced calls moved",
+        Vec::new(),
+        tally.moved_bytes,
+    );
     add(
         "wirespan_captured_bytes_total",
         "bytes of them that were captured",
@@ -292,14 +297,14 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         tally.captured_bytes,
     );
     add(
-        "wirespan_stray_transfers_total",
-        "transfers of connections that are not known",
+        "wirespan_unknown_connection_transfers_total",
+        "transfers on connections that are not known",
         Vec::new(),
         tally.stray_transfers,
     );
     for (reason, value) in tally.evicted() {
         let labels = vec![("reason", reason.name().to_owned())];
-        add("wirespan_connections_evicted_total", "connections that made room for others", labels, value);
+        add("wirespan_evicted_connections_total", "connections that made room for others", labels, value);
     }
     add(
         "wirespan_redirected_connections_total",
@@ -311,7 +316,7 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
     add("wirespan_buffered_bytes", "bytes that connections buffer", Vec::new(), engine.buffered() as u64);
     for ((reason, service), value) in not_captured {
         let labels = vec![("reason", reason.name().to_owned()), ("service", service.to_string())];
-        add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, value);
+        add("wirespan_uncaptured_syscalls_total", "calls seen whose bytes may not be read", labels, value);
     }
     ledger(samples, &tally.ledger);
     for (what, value) in engine.protocol_counters().list() {

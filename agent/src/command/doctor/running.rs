@@ -16,7 +16,7 @@ const LIMIT: u64 = 4 << 20;
 
 /// Metrics that tell of bytes that could not be had, or not as TCP counts them.
 const TOLD: [&str; 4] = [
-    "wirespan_withheld_calls_total",
+    "wirespan_uncaptured_syscalls_total",
     "wirespan_kernel_untraced_syscalls_total",
     "wirespan_kernel_dropped_records_total",
     "wirespan_kernel_redirected_syscalls_total",
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn only_what_was_counted_is_told() {
-        let answer = "HTTP/1.1 200 OK\r\n\r\n# TYPE wirespan_withheld_calls_total counter\n\
-                      wirespan_withheld_calls_total{reason=\"io_uring\",pid=\"7\"} 3\n\
+        let answer = "HTTP/1.1 200 OK\r\n\r\n# TYPE wirespan_uncaptured_syscalls_total counter\n\
+                      wirespan_uncaptured_syscalls_total{reason=\"io_uring\",pid=\"7\"} 3\n\
                       wirespan_kernel_dropped_records_total{reason=\"ring_full_transfer\"} 0\nwirespan_spans_total 9\n";
-        assert_eq!(lines(answer), ["wirespan_withheld_calls_total{reason=\"io_uring\",pid=\"7\"} 3"]);
+        assert_eq!(lines(answer), ["wirespan_uncaptured_syscalls_total{reason=\"io_uring\",pid=\"7\"} 3"]);
     }
 }
