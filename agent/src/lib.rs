@@ -8,6 +8,8 @@ compile_error!(
 
 mod address;
 
+pub mod metric;
+
 mod words;
 
 pub mod event;

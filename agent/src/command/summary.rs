@@ -20,7 +20,7 @@ const MISSED: [(&str, &str); 15] = [
     ("wirespan_ledger_bytes_total", "bytes that no parser saw"),
     ("wirespan_ledger_violations_total", "connections whose bytes are not accounted for: a defect"),
     (
-        "wirespan_protocol_total",
+        "wirespan_protocol_events_total",
         "connections on which bytes had moved before they were first seen (older than the agent, or read by another process before)",
     ),
     ("wirespan_trace_refused_total", "times that a ceiling was met"),
@@ -49,7 +49,7 @@ const BESIDE: [(&str, &[&str], &str); 3] = [
 ];
 
 /// The same of what the parsers count, by the label of this metric.
-const PROTOCOL: &str = "wirespan_protocol_total";
+const PROTOCOL: &str = "wirespan_protocol_events_total";
 const UNREAD: [(&str, &str); 6] = [
     ("responses_without_request", "answers without a request that could be read"),
     ("requests_http09", "requests of HTTP/0.9, which is not read"),
@@ -123,7 +123,7 @@ pub(super) fn summary(samples: &[Sample], also: &[String]) -> String {
 fn line(samples: &[Sample], name: &str, what: &str) -> Option<String> {
     let counts = |label: &str| match name {
         "wirespan_ledger_bytes_total" => UNSEEN.contains(&label),
-        "wirespan_protocol_total" => label == "joined_late",
+        "wirespan_protocol_events_total" => label == "joined_mid_stream",
         _ => true,
     };
     let total = sum(samples, name, counts);
@@ -215,8 +215,8 @@ mod tests {
             sample("wirespan_ledger_bytes_total", &[("entry", "parsed")], 50),
             sample("wirespan_ledger_bytes_total", &[("entry", "unseen")], 9),
             sample("wirespan_unknown_connection_transfers_total", &[], 2),
-            sample("wirespan_protocol_total", &[("what", "gaps_in_bodies")], 5),
-            sample("wirespan_protocol_total", &[("what", "joined_late")], 1),
+            sample("wirespan_protocol_events_total", &[("event", "gaps_in_bodies")], 5),
+            sample("wirespan_protocol_events_total", &[("event", "joined_mid_stream")], 1),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
         ];
         assert_eq!(
@@ -226,16 +226,16 @@ mod tests {
              2 calls on connections that are not known\n  \
              9 bytes that no parser saw: unseen 9\n  \
              1 connections on which bytes had moved before they were first seen (older than the agent, or read by another process \
-             before): joined_late 1\n  \
+             before): joined_mid_stream 1\n  \
              1 runs of programs that the kernel skipped, for any process: tcp_sendmsg 1"
         );
     }
 
     #[test]
     fn what_was_not_read_is_not_nothing() {
-        let parser = |what, value| sample("wirespan_protocol_total", &[("what", what)], value);
+        let parser = |what, value| sample("wirespan_protocol_events_total", &[("event", what)], value);
         let others =
-            [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("calls_held", 9)];
+            [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("transfers_held", 9)];
         let told = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
         assert_eq!(summary(&others, &[]), told);
         let unread = [parser("responses_without_request", 3), parser("requests_http09", 1)];
@@ -250,9 +250,9 @@ mod tests {
 
     #[test]
     fn every_counter_of_a_parser_that_is_told_exists() {
-        let known = crate::protocol::Counters::default().list();
+        let known: Vec<_> = crate::protocol::Counters::default().samples().collect();
         for (counter, _) in UNREAD.into_iter().chain([(NOT_HTTP1, "")]) {
-            assert!(known.iter().any(|(name, _)| *name == counter), "{counter}");
+            assert!(known.iter().any(|sample| sample.label == Some(("event", counter))), "{counter}");
         }
     }
 }

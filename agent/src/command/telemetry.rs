@@ -319,12 +319,13 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         add("wirespan_uncaptured_syscalls_total", "calls seen whose bytes may not be read", labels, value);
     }
     ledger(samples, &tally.ledger);
-    for (what, value) in engine.protocol_counters().list() {
+    for sample in engine.protocol_counters().samples() {
+        let labels = sample.label.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         samples.push(Sample {
-            name: "wirespan_protocol_total",
-            help: "what the parsers met: losses, ceilings, refusals",
-            labels: vec![("what", what.to_owned())],
-            value,
+            name: sample.name,
+            help: "what the parsers met: losses, limits, refusals",
+            labels,
+            value: sample.value,
         });
     }
     for sample in engine.trace_counters().samples() {

@@ -107,7 +107,7 @@ impl Engine {
         // What ends by this event is told before the trace layer hears of it.
         match event {
             Event::Opened(opened) if self.connections.began_with(opened) => {
-                self.output.counters.first_sights_again += 1;
+                self.output.counters.opened_again += 1;
                 return;
             }
             Event::Shutdown { at } => self.finish_all(*at),

@@ -90,7 +90,7 @@ impl Connection {
             Admission::Next => self.read_now(direction, &mut cursor, out),
             Admission::Later => self.hold(direction, &cursor, out),
             Admission::Late { filled } => {
-                out.counters.calls_late += 1;
+                out.counters.transfers_late += 1;
                 self.session.count_skipped(direction, filled);
                 let suppressed = &mut self.suppressed[direction.index()];
                 *suppressed = suppressed.saturating_sub(filled);
@@ -183,7 +183,7 @@ impl Connection {
                 session.closed(closed.errno, closed.at, cx);
             });
         }
-        out.counters.joined_late += u64::from(self.session.joined_late());
+        out.counters.joined_mid_stream += u64::from(self.session.joined_late());
         let account = |direction: Direction| {
             let index = direction.index();
             Account::balance(
@@ -229,7 +229,7 @@ impl Connection {
     #[inline(never)]
     pub fn finish(&mut self, at: Timestamp, out: &mut Output) {
         self.expire(None, out);
-        out.counters.joined_late += u64::from(self.session.joined_late());
+        out.counters.joined_mid_stream += u64::from(self.session.joined_late());
         if !self.opaque {
             self.with_session(Direction::Out, false, out, |session, cx| session.finish(at, cx));
         }
@@ -296,7 +296,7 @@ impl Connection {
     }
 
     fn hold(&mut self, direction: Direction, cursor: &Cursor<'_>, out: &mut Output) {
-        out.counters.calls_held += 1;
+        out.counters.transfers_held += 1;
         self.reassemblers[direction.index()].hold(cursor);
         self.settle(out);
         while self.over_limit() {
@@ -345,7 +345,7 @@ impl Connection {
         };
         if cursor.length == 0 {
             // Its positions have passed while it was held.
-            out.counters.calls_late += 1;
+            out.counters.transfers_late += 1;
             self.reassemblers[index].front_consumed(0);
             return true;
         }

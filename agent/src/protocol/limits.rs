@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metric::counters;
+
 /// Ceilings of one connection, with their defaults. Event logs hold them under these names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -53,74 +55,37 @@ impl Default for Limits {
     }
 }
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// How often something was lost, cut or given up; added to by every call that takes an [`Output`](super::Output).
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        impl Counters {
-            /// Name and value of every counter, in a fixed order.
-            #[must_use]
-            pub const fn list(&self) -> [(&'static str, u64); [$(stringify!($name)),*].len()] {
-                [$((stringify!($name), self.$name)),*]
-            }
-        }
-    };
-}
-
 counters! {
-    /// Connections given up because nothing on them parses.
-    connections_given_up,
-    /// Connections that became tunnels (CONNECT, 101).
-    connections_upgraded,
-    /// Message starts that no parser knows, before any HTTP was seen on the connection.
-    unknown_starts,
-    /// The same after HTTP was seen: parse failures.
-    parse_failures,
-    /// Holes in a direction that were given up, where a parser needed the bytes.
-    gaps,
-    /// Holes inside bodies of known length, which cost nothing.
-    gaps_in_bodies,
-    /// Bytes of all holes, as far as the kernel says that it dropped them.
-    gap_bytes_dropped,
-    /// Bytes of all other holes.
-    gap_bytes_unseen,
-    /// Calls that came before the bytes in front of them, or before the other direction's.
-    calls_held,
-    /// Calls whose positions had passed when they came.
-    calls_late,
-    /// Calls that claim positions of other calls.
-    overlaps,
-    /// Times that a hold was given up because `held_calls` or `held_bytes` was reached.
-    held_overflow,
-    /// Heads that were used although not all of their bytes were there.
-    heads_incomplete,
-    /// Of those, heads longer than `head_bytes`.
-    heads_too_large,
-    /// Messages whose end is not known because of missing bytes or malformed framing.
-    framing_lost,
-    /// Responses whose request was not seen; they are ignored.
-    responses_without_request,
-    /// Connections of which bytes had moved before they were first seen, and on which messages were found: older than the agent or
-    /// the selection of their process, or another process had read from them and passed them on.
-    joined_late,
-    /// Requests of HTTP/0.9, which are not read.
-    requests_http09,
-    /// What looked like a request and no answer proved: it may have been text in a body.
-    requests_unproven,
-    /// Connections on which bytes moved and no message of HTTP/1 was seen, given up or not.
-    connections_not_http1,
-    /// Connections given up although HTTP/1 had been seen on them.
-    http1_given_up,
-    /// Exchanges that ended without an exact end.
-    exchanges_lost,
-    /// Times that `pending_requests` was reached.
-    pending_overflow,
-    /// First sights that two CPUs told of at once: one counts.
-    first_sights_again,
-    /// Directions whose ledger did not balance.
-    ledger_violations,
+    /// How often something was lost, cut or given up; added to by every call that takes an [`Output`](super::Output).
+    {
+        "wirespan_protocol_events_total" by "event": "What the parsers met on connections: losses, limits, messages that they could not read." {
+            connections_given_up = "connections_given_up": "a connection is not parsed any more, because nothing on it parses";
+            connections_upgraded = "connections_upgraded": "a connection carries another protocol, after `101` or a successful CONNECT";
+            connections_not_http1 = "connections_not_http1": "bytes moved on a connection and no message of HTTP/1 was seen, given up or not";
+            http1_given_up = "http1_given_up": "a connection was given up although HTTP/1 had been seen on it";
+            joined_mid_stream = "joined_mid_stream": "bytes had moved on a connection before it was first observed, and messages were found: it is older than the agent or the selection of its process, or another process had read from it and passed it on";
+            opened_again = "opened_again": "two CPUs reported the first observation of a connection at once; one report counts";
+            unknown_starts = "unknown_starts": "a message start that no parser knows, before any HTTP was seen on the connection";
+            parse_failures = "parse_failures": "a message start that no parser knows, after HTTP was seen";
+            transfers_held = "transfers_held": "a transfer came before the bytes in front of it, or before those of the other direction";
+            transfers_late = "transfers_late": "a transfer came when its positions had passed";
+            overlaps = "overlaps": "a transfer claims positions of another one";
+            held_overflow = "held_overflow": "transfers were held no longer, because their limit was reached";
+            gaps = "gaps": "a hole in a direction was given up where a parser needed the bytes";
+            gaps_in_bodies = "gaps_in_bodies": "a hole lies inside a body of known length, which costs nothing";
+            heads_incomplete = "heads_incomplete": "a head was used although not all of its bytes were there";
+            heads_too_large = "heads_too_large": "a head was longer than its limit";
+            framing_lost = "framing_lost": "the end of a message is not known, because of missing bytes or malformed framing";
+            responses_without_request = "responses_without_request": "a response whose request was not seen; it is ignored";
+            requests_http09 = "requests_http09": "a request of HTTP/0.9, which is not read";
+            requests_unproven = "requests_unproven": "what looked like a request and no response proved; it may have been text in a body";
+            exchanges_lost = "exchanges_lost": "an exchange ended without an exact end";
+            pending_overflow = "pending_overflow": "a connection had too many requests without a response";
+            ledger_violations = "ledger_violations": "the ledger of a direction did not balance; must stay 0";
+        }
+        "wirespan_protocol_gap_bytes_total" by "reason": "Bytes of the holes between transfers." {
+            gap_bytes_dropped = "dropped": "the kernel says that it dropped them";
+            gap_bytes_unseen = "unseen": "all others";
+        }
+    }
 }

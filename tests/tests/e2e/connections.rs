@@ -296,7 +296,7 @@ fn a_request_that_another_process_read_is_counted() -> Result<()> {
     let rows = agent.stop()?;
     assert!(rows.is_empty(), "{}", brief(&rows));
     let said = std::fs::read_to_string(log)?;
-    assert!(said.contains("joined_late 1") && !said.contains("nothing was missed"), "{said}");
+    assert!(said.contains("joined_mid_stream 1") && !said.contains("nothing was missed"), "{said}");
     Ok(())
 }
 

@@ -36,7 +36,7 @@ fn calls_of_two_threads_in_any_order() {
     it.position[0] = request.len() as u64;
     it.receive(OK);
     assert_eq!(it.exchanges(), ["GET /abc 200 Complete"]);
-    assert_eq!(it.out.counters.calls_held, 4);
+    assert_eq!(it.out.counters.transfers_held, 4);
     assert_eq!(it.close(0).directions[0].unseen, 0);
 }
 
@@ -206,7 +206,7 @@ fn a_call_after_the_first_sight_ends_the_wait_for_one_before_it() {
     assert_eq!(it.exchanges(), ["GET /a 200 Complete"], "the first response answers what was not seen");
     // What moved earlier and comes now is of no use, and nothing is counted for it.
     it.at(Direction::Out, FIRST - 500, &[b'x'; 500], None);
-    assert_eq!(it.out.counters.calls_late, 1);
+    assert_eq!(it.out.counters.transfers_late, 1);
     it.send("GET /b HTTP/1.1\r\n\r\n").receive(OK);
     assert_eq!(it.exchanges().len(), 2);
     let ledger = it.close(0);
