@@ -26,6 +26,8 @@ pub mod trace;
 
 pub mod pipeline;
 
+pub mod metrics;
+
 pub mod export;
 
 pub mod config;

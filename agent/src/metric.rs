@@ -37,6 +37,12 @@ impl Metric {
     }
 }
 
+impl Label {
+    pub(crate) fn takes(&self, name: &str, value: &str) -> bool {
+        self.name == name && (self.values.is_empty() || self.values.iter().any(|(known, _)| *known == value))
+    }
+}
+
 /// One number of a layer, with the name of its metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {

@@ -23,14 +23,14 @@ const MISSED: [(&str, &str); 15] = [
         "wirespan_protocol_events_total",
         "connections on which bytes had moved before they were first seen (older than the agent, or read by another process before)",
     ),
-    ("wirespan_trace_refused_total", "times that a ceiling was met"),
+    ("wirespan_trace_refusals_total", "times that a ceiling was met"),
     (
-        "wirespan_unjudged_connections_total",
+        "wirespan_undecided_connections_total",
         "connections of processes that ended before they could be judged",
     ),
-    ("wirespan_processes_found_late_total", "processes that were found late, by the look at all processes"),
+    ("wirespan_late_processes_total", "processes that were found late, by the look at all processes"),
     ("wirespan_trace_expired_spans_total", "spans whose parent was not known in time"),
-    ("wirespan_trace_texts_cut_total", "texts of spans cut to their limit"),
+    ("wirespan_trace_truncated_attributes_total", "texts of spans cut to their limit"),
 ];
 
 /// What costs requests or spans beside the pipeline, and by which of its labels.
@@ -162,7 +162,7 @@ mod tests {
 
     fn sample(name: &'static str, labels: &[(&'static str, &str)], value: u64) -> Sample {
         let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Sample { name, help: "", labels, value }
+        Sample { name, labels, value }
     }
 
     #[test]
@@ -190,9 +190,9 @@ mod tests {
     #[test]
     fn what_was_lost_beside_the_pipeline_is_missed_too() {
         let samples = [
-            sample("wirespan_process_decisions_total", &[("what", "selected")], 9),
-            sample("wirespan_process_decisions_total", &[("what", "unreadable")], 9),
-            sample("wirespan_process_decisions_total", &[("what", "over_limit")], 2),
+            sample("wirespan_process_decisions_total", &[("result", "selected")], 9),
+            sample("wirespan_process_decisions_total", &[("result", "unreadable")], 9),
+            sample("wirespan_process_decisions_total", &[("result", "over_limit")], 2),
             sample("wirespan_ring_undecodable_records_total", &[], 1),
             sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "file")], 5),
             sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "otlp")], 1),

@@ -232,7 +232,7 @@ fn a_server_that_starts_after_the_agent_is_found_by_its_port() -> Result<()> {
     // A port rule is looked at when the listen is seen, in user space: a request right after it may come first.
     wirespan_tests::wait::until("the server to be selected", || {
         let metrics = agent.metrics().ok()?;
-        (metrics.sum("wirespan_process_decisions_total", &["what=\"selected\""]) > 0.0).then_some(())
+        (metrics.sum("wirespan_process_decisions_total", &["result=\"selected\""]) > 0.0).then_some(())
     })?;
     for _ in 0..3 {
         curl(&stage, false, port)?.finish()?;

@@ -59,7 +59,7 @@ fn standing_in(answer: &str, pid: u32) -> Option<ProcessStanding> {
     let mut found: Option<ProcessStanding> = None;
     for line in answer.lines().filter(|line| line.contains(&pid_label)) {
         if let Some(name) =
-            line.strip_prefix("wirespan_process_belief{").and_then(|rest| label(rest, "standing"))
+            line.strip_prefix("wirespan_process_confidence{").and_then(|rest| label(rest, "level"))
         {
             let standing = Standing::ALL.into_iter().find(|standing| standing.name() == name)?;
             let service = label(line, "service").unwrap_or_default().into();
@@ -70,7 +70,7 @@ fn standing_in(answer: &str, pid: u32) -> Option<ProcessStanding> {
     for line in
         answer.lines().filter(|line| line.starts_with("wirespan_process_calls{") && line.contains(&pid_label))
     {
-        let (Some(what), Some((_, value))) = (label(line, "what"), line.rsplit_once(' ')) else { continue };
+        let (Some(what), Some((_, value))) = (label(line, "result"), line.rsplit_once(' ')) else { continue };
         found.figures.set(what, value.parse().ok()?);
     }
     Some(found)
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn the_standing_of_a_process_is_read_back() {
         let answer = "HTTP/1.1 200 OK\r\n\r\n\
-                      wirespan_process_belief{pid=\"7\",service=\"shop\",standing=\"start\"} 1\n\
-                      wirespan_process_belief{pid=\"77\",service=\"x\",standing=\"end\"} 1\n\
-                      wirespan_process_calls{pid=\"7\",service=\"shop\",what=\"parents\"} 90\n\
-                      wirespan_process_calls{pid=\"7\",service=\"shop\",what=\"orphans\"} 10\n";
+                      wirespan_process_confidence{pid=\"7\",service=\"shop\",level=\"request_side\"} 1\n\
+                      wirespan_process_confidence{pid=\"77\",service=\"x\",level=\"response_side\"} 1\n\
+                      wirespan_process_calls{pid=\"7\",service=\"shop\",result=\"linked\"} 90\n\
+                      wirespan_process_calls{pid=\"7\",service=\"shop\",result=\"unlinked\"} 10\n";
         let standing = standing_in(answer, 7).unwrap();
         assert_eq!(standing.standing, Standing::Start);
         assert!(
