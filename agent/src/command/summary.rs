@@ -120,7 +120,7 @@ pub(super) fn summary(samples: &[Sample], also: &[String]) -> String {
 fn line(samples: &[Sample], name: &str, what: &str) -> Option<String> {
     let counts = |label: &str| match name {
         "wirespan_ledger_bytes_total" => UNSEEN.contains(&label),
-        "wirespan_protocol_total" => label == "joined_late",
+        "wirespan_protocol_total" => label == "joined_mid_stream",
         _ => true,
     };
     let total = sum(samples, name, counts);
@@ -213,7 +213,7 @@ mod tests {
             sample("wirespan_ledger_bytes_total", &[("entry", "unseen")], 9),
             sample("wirespan_stray_transfers_total", &[], 2),
             sample("wirespan_protocol_total", &[("what", "gaps_in_bodies")], 5),
-            sample("wirespan_protocol_total", &[("what", "joined_late")], 1),
+            sample("wirespan_protocol_total", &[("what", "joined_mid_stream")], 1),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
         ];
         assert_eq!(
@@ -223,7 +223,7 @@ mod tests {
              2 calls on connections that are not known\n  \
              9 bytes that no parser saw: unseen 9\n  \
              1 connections on which bytes had moved before they were first seen (older than the agent, or read by another process \
-             before): joined_late 1\n  \
+             before): joined_mid_stream 1\n  \
              1 runs of programs that the kernel skipped, for any process: tcp_sendmsg 1"
         );
     }

@@ -315,7 +315,8 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, value);
     }
     ledger(samples, &tally.ledger);
-    for (what, value) in engine.protocol_counters().list() {
+    for (what, value) in engine.protocol_counters().list().into_iter().chain(engine.stream_counters().list())
+    {
         samples.push(Sample {
             name: "wirespan_protocol_total",
             help: "what the parsers met: losses, ceilings, refusals",

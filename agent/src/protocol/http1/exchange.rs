@@ -14,11 +14,11 @@ impl Flags {
     pub(super) const GAP: Self = Self(1);
     pub(super) const LATE_JOIN: Self = Self(2);
     pub(super) const MALFORMED: Self = Self(4);
-    pub(super) const OVERLAP: Self = Self(8);
-    pub(super) const TRUNCATED: Self = Self(16);
-    pub(super) const WITHHELD: Self = Self(32);
+    pub(super) const NOT_CAPTURED: Self = Self(8);
+    pub(super) const OVERLAP: Self = Self(16);
+    pub(super) const TRUNCATED: Self = Self(32);
     /// In the order of the bits, which is that of the alphabet.
-    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "overlap", "truncated", "not_captured"];
+    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "not_captured", "overlap", "truncated"];
 
     pub(super) const fn add(&mut self, flag: Self) {
         self.0 |= flag.0;
@@ -79,7 +79,7 @@ pub(super) struct Exchange {
     pub upgrade: bool,
     /// The request waits for 100 (Continue) and none came.
     pub expects_continue: bool,
-    /// Only the first sight of the connection says that its request is one.
+    /// Only the first observation of the connection says that its request is one.
     pub unproven: bool,
     /// Nothing may be paired with it: it is not certain which response is its own.
     pub unpairable: bool,
@@ -88,7 +88,7 @@ pub(super) struct Exchange {
     pub request_end: Option<Timestamp>,
     pub request_body: Option<u64>,
     pub response: ResponseState,
-    /// Time of the last call that moved bytes of it, once begun.
+    /// Time of the last transfer that moved bytes of it, once begun.
     pub response_at: Timestamp,
     pub response_body: Option<u64>,
     /// Bytes that were needed and not had.
@@ -159,10 +159,10 @@ mod tests {
     fn names_are_sorted_and_match_their_bits() {
         let mut flags = Flags::default();
         for (flag, name) in [
-            (Flags::WITHHELD, "not_captured"),
             (Flags::GAP, "gap"),
             (Flags::LATE_JOIN, "late_join"),
             (Flags::MALFORMED, "malformed"),
+            (Flags::NOT_CAPTURED, "not_captured"),
             (Flags::OVERLAP, "overlap"),
             (Flags::TRUNCATED, "truncated"),
         ] {
