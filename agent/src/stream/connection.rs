@@ -42,7 +42,7 @@ pub struct Connection<P: Parser> {
     pub(super) parser: P,
     /// Nothing is read any more.
     pub(super) opaque: bool,
-    pub(super) asked: [Asked; 2],
+    asked: [Asked; 2],
     tallies: [Tally; 2],
     last_activity: Timestamp,
 }
