@@ -138,7 +138,7 @@ mod tests {
         let mut header = Header { agent: "1".into(), redacted: true, ..Header::default() };
         header.host.attributes = vec![("a".into(), "b".into())];
         header.pipeline.connections = 7;
-        header.pipeline.limits.held_calls = 8;
+        header.pipeline.limits.held_transfers = 8;
         header.pipeline.trace.parent_wait = Duration::new(3, 5);
         header.pipeline.trace.open_notice = None;
         header.pipeline.trace.text.path = 9;
@@ -155,7 +155,7 @@ mod tests {
         let (header, unknown) =
             Header::parse(r#"{"new":1,"pipeline":{"trace":{"also":[]},"connections":3}}"#).unwrap();
         assert_eq!(unknown, ["new", "pipeline.trace.also"]);
-        assert_eq!((header.pipeline.connections, header.pipeline.limits.held_calls), (3, 256));
+        assert_eq!((header.pipeline.connections, header.pipeline.limits.held_transfers), (3, 256));
         for text in ["", "7", "{}x", r#"{"agent":1}"#] {
             assert!(Header::parse(text).is_err(), "{text}");
         }

@@ -20,7 +20,7 @@ const MISSED: [(&str, &str); 15] = [
     ("wirespan_ledger_bytes_total", "bytes that no parser saw"),
     ("wirespan_ledger_violations_total", "connections whose bytes are not accounted for: a defect"),
     (
-        "wirespan_protocol_events_total",
+        "wirespan_stream_events_total",
         "connections on which bytes had moved before they were first seen (older than the agent, or read by another process before)",
     ),
     ("wirespan_trace_refusals_total", "times that a ceiling was met"),
@@ -123,7 +123,7 @@ pub(super) fn summary(samples: &[Sample], also: &[String]) -> String {
 fn line(samples: &[Sample], name: &str, what: &str) -> Option<String> {
     let counts = |label: &str| match name {
         "wirespan_ledger_bytes_total" => UNSEEN.contains(&label),
-        "wirespan_protocol_events_total" => label == "joined_mid_stream",
+        "wirespan_stream_events_total" => label == "joined_mid_stream",
         _ => true,
     };
     let total = sum(samples, name, counts);
@@ -216,7 +216,7 @@ mod tests {
             sample("wirespan_ledger_bytes_total", &[("entry", "unseen")], 9),
             sample("wirespan_unknown_connection_transfers_total", &[], 2),
             sample("wirespan_protocol_events_total", &[("event", "gaps_in_bodies")], 5),
-            sample("wirespan_protocol_events_total", &[("event", "joined_mid_stream")], 1),
+            sample("wirespan_stream_events_total", &[("event", "joined_mid_stream")], 1),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
         ];
         assert_eq!(

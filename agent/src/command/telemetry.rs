@@ -273,7 +273,8 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         add("wirespan_uncaptured_syscalls_total", labels, value);
     }
     ledger(samples, &tally.ledger);
-    for sample in engine.protocol_counters().samples().chain(engine.trace_counters().samples()) {
+    let parsers = engine.protocol_counters().samples().chain(engine.stream_counters().samples());
+    for sample in parsers.chain(engine.trace_counters().samples()) {
         let labels = sample.label.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         samples.push(Sample { name: sample.name, labels, value: sample.value });
     }

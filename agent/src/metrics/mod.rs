@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 
-use crate::{metric::Metric, protocol, trace};
+use crate::{metric::Metric, protocol, stream, trace};
 
 /// The metrics of one page of the documentation.
 #[derive(Debug)]
@@ -44,7 +44,8 @@ pub static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
             page: "metrics-connections",
             title: "Metrics: connections and parsers",
             about: "What entered the pipeline, and what became of each byte.",
-            metrics: [connections::metrics(), protocol::Counters::metrics()].concat(),
+            metrics: [connections::metrics(), stream::Counters::metrics(), protocol::Counters::metrics()]
+                .concat(),
         },
         Group {
             page: "metrics-trace",

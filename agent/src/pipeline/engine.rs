@@ -11,6 +11,7 @@ use crate::{
         Transfer,
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
+    stream,
     trace::{self, Figures, Standing, Tracer, span::Traced},
 };
 
@@ -107,7 +108,7 @@ impl Engine {
         // What ends by this event is told before the trace layer hears of it.
         match event {
             Event::Opened(opened) if self.connections.began_with(opened) => {
-                self.output.counters.opened_again += 1;
+                self.output.stream.opened_again += 1;
                 return;
             }
             Event::Shutdown { at } => self.finish_all(*at),
@@ -148,6 +149,12 @@ impl Engine {
     #[must_use]
     pub const fn protocol_counters(&self) -> &ProtocolCounters {
         &self.output.counters
+    }
+
+    /// Counts of the order of connections' bytes.
+    #[must_use]
+    pub const fn stream_counters(&self) -> &stream::Counters {
+        &self.output.stream
     }
 
     /// Counts of the trace layer.

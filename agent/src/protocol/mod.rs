@@ -1,19 +1,32 @@
 //! Protocols: what a connection's bytes mean. One folder per protocol; all of them tell of *exchanges* (a request and
 //! its response) in the words of [`Message`], which is all that the trace layer knows of a protocol.
 
-mod connection;
+mod detect;
 pub mod http1;
 mod interest;
 mod limits;
 mod otlp;
+mod parser;
+mod session;
+#[cfg(test)]
+mod tests;
 
-pub use connection::Connection;
 pub use interest::{Interest, MOST_FIELDS};
 pub use limits::{Counters, Limits};
+pub use session::Session;
 
 use compact_str::CompactString;
 
-use crate::event::{Direction, Feedback, LastReceive, Opening, Task, Thread, Timestamp};
+use crate::{
+    event::{Direction, Feedback, LastReceive, Opening, Task, Thread, Timestamp},
+    stream,
+};
+
+/// A connection whose bytes are read by a parser of this layer.
+pub type Connection = stream::Connection<Session>;
+
+/// What every step of a parser may use.
+type Context<'a> = stream::Context<'a, Output, Limits>;
 
 /// The message whose complete first line stands at the front of `bytes`, of any protocol known here.
 #[must_use]
@@ -31,14 +44,14 @@ pub struct Origin {
     pub thread: Thread,
     /// Position of the message's first byte in its direction.
     pub position: u64,
-    /// What the thread had taken in last; `None` for messages that were received.
+    /// What the thread had received last; `None` for messages that were received.
     pub last_receive: Option<LastReceive>,
     /// What the runtime was running on the thread.
     pub task: Option<Task>,
 }
 
 /// What a parser says of one connection. For each exchange: `Request`, `RequestHead`?, `Response`*, `End`; exchanges may
-/// overlap (pipelining), the calls of one exchange come in this order.
+/// overlap (pipelining), the messages of one exchange come in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// The first byte of a request. `direction` `Out`: this process is the client; `In`: it is the server.
@@ -132,15 +145,17 @@ pub struct ExchangeEnd {
     pub incomplete: Vec<&'static str>,
 }
 
-/// What one connection gives its caller, appended by each call.
+/// What connections report, appended by each of their methods.
 #[derive(Debug, Default)]
 pub struct Output {
     pub messages: Vec<Message>,
     pub feedback: Vec<Feedback>,
     /// Processes that were seen to send traces over OTLP/gRPC.
     pub exporters: Vec<u32>,
-    /// What the caller wants to hear.
+    /// What the owner wants to know of request heads.
     pub interest: Interest,
-    /// Running totals: the caller takes or reads them, no one resets them here.
+    /// Running totals: the owner reads them, no one resets them here.
     pub counters: Counters,
+    /// The same of the order of bytes.
+    pub stream: stream::Counters,
 }

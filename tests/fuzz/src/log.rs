@@ -338,7 +338,7 @@ impl Replay {
     fn new() -> Self {
         let limits = protocol::Limits {
             head_bytes: 512,
-            held_calls: 8,
+            held_transfers: 8,
             held_bytes: 2_048,
             pending_requests: 4,
             ..protocol::Limits::default()

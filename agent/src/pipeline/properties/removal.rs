@@ -43,7 +43,7 @@ fn settings() -> Settings {
         skip_bytes: 250,
         unknown_starts: u32::MAX,
         unknown_starts_late: u32::MAX,
-        unknown_calls: u32::MAX,
+        unknown_transfers: u32::MAX,
         ..Limits::default()
     };
     Settings { limits, ..Settings::default() }

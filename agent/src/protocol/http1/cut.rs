@@ -8,9 +8,9 @@ use super::{
     line::Role,
     lines::Lines,
     reader::{Lost, State},
-    session::{Answered, Context, Session, Step},
+    session::{Answered, Session, Step},
 };
-use crate::{event::Direction, stream::Cursor};
+use crate::{event::Direction, protocol::Context, stream::Cursor};
 
 /// A request line that was cut in its target counts only with this many bytes of it, unless HTTP was seen before.
 const CUT_TARGET_BYTES: usize = 32;
@@ -107,7 +107,7 @@ impl Session {
         if framing.is_stated() { framing.response_body() } else { None }
     }
 
-    /// After a hole in a head: a call that ends with an empty line ends the head.
+    /// After a hole in a head: a transfer that ends with an empty line ends the head.
     pub(super) fn cut_head_goes_on(
         &mut self,
         direction: Direction,
@@ -173,7 +173,7 @@ impl Session {
         }
         let reader = self.reader(direction);
         let found = reader.blank.find(front);
-        reader.parse(cursor, found.unwrap_or(front.len()));
+        cursor.parse(found.unwrap_or(front.len()));
         match (found, body) {
             (None, _) => {}
             (Some(_), Some(body)) => self.start_body(direction, Some(body), cursor.at, cx),

@@ -14,7 +14,7 @@ impl Flags {
     pub(super) const GAP: Self = Self(1);
     pub(super) const LATE_JOIN: Self = Self(2);
     pub(super) const MALFORMED: Self = Self(4);
-    pub(super) const WITHHELD: Self = Self(8);
+    pub(super) const NOT_CAPTURED: Self = Self(8);
     pub(super) const OVERLAP: Self = Self(16);
     pub(super) const TRUNCATED: Self = Self(32);
     /// In the order of the bits, which is that of the alphabet.
@@ -80,7 +80,7 @@ pub(super) struct Exchange {
     pub upgrade: bool,
     /// The request waits for 100 (Continue) and none came.
     pub expects_continue: bool,
-    /// Only the first sight of the connection says that its request is one.
+    /// Only the first observation of the connection says that its request is one.
     pub unproven: bool,
     /// Nothing may be paired with it: it is not certain which response is its own.
     pub unpairable: bool,
@@ -89,7 +89,7 @@ pub(super) struct Exchange {
     pub request_end: Option<Timestamp>,
     pub request_body: Option<u64>,
     pub response: ResponseState,
-    /// Time of the last call that moved bytes of it, once begun.
+    /// Time of the last transfer that moved bytes of it, once begun.
     pub response_at: Timestamp,
     pub response_body: Option<u64>,
     /// Bytes that were needed and not had.
@@ -163,7 +163,7 @@ mod tests {
             (Flags::GAP, "gap"),
             (Flags::LATE_JOIN, "joined_mid_stream"),
             (Flags::MALFORMED, "malformed"),
-            (Flags::WITHHELD, "not_captured"),
+            (Flags::NOT_CAPTURED, "not_captured"),
             (Flags::OVERLAP, "overlap"),
             (Flags::TRUNCATED, "truncated"),
         ] {

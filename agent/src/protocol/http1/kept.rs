@@ -1,6 +1,6 @@
 //! Requests that only an answer proves: kept until it begins, and told then or never.
 //!
-//! A request line that was cut early may be the start of anything. So may what follows a request that was the first sight of
+//! A request line that was cut early may be the start of anything. So may what follows a request that was the first observation of
 //! its connection: both may be text in the body of an older one. But a client that was no client would get no answer, and
 //! only one that pipelines gets two in a row.
 
@@ -11,11 +11,11 @@ use super::{
     line::{FirstLine, Role},
     lines::Lines,
     reader::empty_lines,
-    session::{Context, Session},
+    session::Session,
 };
 use crate::{
     event::Direction,
-    protocol::{Message, Ordinal, Origin},
+    protocol::{Context, Message, Ordinal, Origin},
     stream::Cursor,
 };
 
@@ -77,7 +77,7 @@ impl Session {
         let front = &cursor.front()[empty..];
         let Some((line, size)) = head::whole_request(front) else { return false };
         let reader = self.reader(direction);
-        reader.parse(cursor, empty);
+        cursor.parse(empty);
         let origin = Origin {
             at: cursor.at,
             thread: cursor.thread,
@@ -85,7 +85,7 @@ impl Session {
             last_receive: cursor.last_receive,
             task: cursor.task,
         };
-        reader.parse(cursor, size);
+        cursor.parse(size);
         reader.ended_at = Some(cursor.position);
         reader.last_at = reader.last_at.max(cursor.at);
         let kept = Kept {

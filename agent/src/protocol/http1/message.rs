@@ -9,11 +9,11 @@ use super::{
     lines::Lines,
     loose::{self, Loose},
     reader::{Lost, State, is_interim, proven},
-    session::{Answered, Context, Session, Step},
+    session::{Answered, Session, Step},
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Message, Ordinal, ResponseHead},
+    protocol::{Context, Message, Ordinal, ResponseHead},
     stream::Cursor,
 };
 
@@ -37,16 +37,16 @@ impl Session {
         let reader = self.reader(direction);
         if reader.state == State::Head {
             match step {
-                // Other bytes may come in this place first, when calls overlap.
+                // Other bytes may come in this place first, when transfers overlap.
                 Step::Wait => reader.line = FirstLine::new(role),
-                Step::Next | Step::Opaque => reader.buffer.extend_from_slice(front),
+                Step::Next | Step::Opaque | Step::Unknown { .. } => reader.buffer.extend_from_slice(front),
             }
             return self.head_so_far(direction, step, cursor, cx);
         }
         step
     }
 
-    /// In a head that came in part with earlier calls.
+    /// In a head that came in part with earlier transfers.
     fn head_goes_on(
         &mut self,
         direction: Direction,
@@ -86,7 +86,7 @@ impl Session {
         step
     }
 
-    /// `view` is the head so far, of which the first `before` bytes came with earlier calls.
+    /// `view` is the head so far, of which the first `before` bytes came with earlier transfers.
     fn head_bytes(
         &mut self,
         direction: Direction,
@@ -98,13 +98,13 @@ impl Session {
         if !self.reader(direction).line_done {
             match self.reader(direction).line.advance(view) {
                 Recognised::More => {
-                    self.reader(direction).parse(cursor, view.len() - before);
+                    cursor.parse(view.len() - before);
                     return Step::Next;
                 }
                 Recognised::Neither => match self.loose_line(direction, view, cx) {
                     Loose::Request(_) => self.request_starts(direction, cx),
                     Loose::More => {
-                        self.reader(direction).parse(cursor, view.len() - before);
+                        cursor.parse(view.len() - before);
                         return Step::Next;
                     }
                     Loose::Simple | Loose::Neither => return self.unknown(direction, true, cursor, cx),
@@ -129,10 +129,10 @@ impl Session {
         let letters = head::letters(self.role(direction), &cx.out.interest);
         let reader = self.reader(direction);
         let Some(end) = reader.head_end(view, &mut lines, letters) else {
-            reader.parse(cursor, view.len() - before);
+            cursor.parse(view.len() - before);
             return Step::Next;
         };
-        reader.parse(cursor, end - before);
+        cursor.parse(end - before);
         let step = self.head_complete(direction, &view[..end], &lines, cursor.at, cx);
         self.note_end(direction, cursor.position, cx);
         step
@@ -413,7 +413,7 @@ impl Session {
         }
         let count = body.skippable().min(cursor.length);
         if count > 0 {
-            reader.skip(cursor, count);
+            cursor.skip(count);
             reader.payload += count;
             body.skip(count);
         } else if let Body::Chunked(chunked) = &mut body {
@@ -426,7 +426,7 @@ impl Session {
                 self.lose_framing(direction, Lost::Nothing, cx);
                 return Step::Next;
             };
-            reader.parse(cursor, count);
+            cursor.parse(count);
         }
         reader.state = State::Body(body);
         let over = match body {

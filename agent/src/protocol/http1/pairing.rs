@@ -7,13 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::{
-    exchange::{Exchange, Flags, RequestState, ResponseState},
-    session::Context,
-};
+use super::exchange::{Exchange, Flags, RequestState, ResponseState};
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Message, Ordinal, Origin, Outcome},
+    protocol::{Context, Message, Ordinal, Origin, Outcome},
 };
 
 /// What a request's start says about the exchanges before it.

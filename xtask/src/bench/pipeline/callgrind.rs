@@ -23,12 +23,12 @@ pub(super) struct Profile {
 /// The functions of a stage. None of them is inlined: their definitions say so.
 const FEED: &[&str] = &["wirespan::pipeline::engine::Engine::feed"];
 const PROTOCOL: &[&str] = &[
-    "wirespan::protocol::connection::Connection::transfer",
-    "wirespan::protocol::connection::Connection::half_closed",
-    "wirespan::protocol::connection::Connection::local_closed",
-    "wirespan::protocol::connection::Connection::closed",
-    "wirespan::protocol::connection::Connection::tick",
-    "wirespan::protocol::connection::Connection::finish",
+    "wirespan::stream::connection::Connection::transfer",
+    "wirespan::stream::connection::Connection::half_closed",
+    "wirespan::stream::connection::Connection::local_closed",
+    "wirespan::stream::connection::Connection::closed",
+    "wirespan::stream::connection::Connection::tick",
+    "wirespan::stream::connection::Connection::finish",
 ];
 const WEIGHED: &[&str] = &["wirespan::trace::Tracer::weighed"];
 const EVENT: &[&str] = &["wirespan::trace::Tracer::event"];
@@ -80,11 +80,26 @@ fn instructions(text: &str) -> Result<HashMap<String, u64>> {
 fn name(text: &str, names: &mut HashMap<String, String>) -> Result<String> {
     let (id, name) = text.split_once(' ').unwrap_or((text, ""));
     if !name.is_empty() {
-        // `<T>::f` is the newer mangling's way to write `T::f`, and LTO appends a number to some.
-        let plain = name.split(".llvm.").next().unwrap_or(name).replace(['<', '>'], "");
-        names.insert(id.to_owned(), plain);
+        names.insert(id.to_owned(), plain(name));
     }
     names.get(id).cloned().ok_or_else(|| anyhow!("no name for function {id}"))
+}
+
+/// `T::f` of `<T>::f` (the newer mangling), of `T<P>::f`, and of either with the number that LTO appends to some.
+fn plain(name: &str) -> String {
+    let name = name.split(".llvm.").next().unwrap_or(name);
+    let name = name.strip_prefix('<').unwrap_or(name);
+    let mut depth = 0_u32;
+    let outside = |character: &char| {
+        match character {
+            '<' => depth += 1,
+            '>' if depth > 0 => depth -= 1,
+            '>' => {}
+            _ => return depth == 0,
+        }
+        false
+    };
+    name.chars().filter(outside).collect()
 }
 
 /// The cost in a line `position cost`; the cost may be left out, which means none.
@@ -113,7 +128,7 @@ calls=1 5
 
 fn=(2)
 5 10
-cfn=(4) wirespan::protocol::connection::Connection::transfer
+cfn=(4) <wirespan::stream::connection::Connection<wirespan::protocol::session::Session>>::transfer
 calls=2 5
 6 30
 cfn=(5) wirespan::trace::Tracer::weighed

@@ -76,7 +76,7 @@ fn conversations_in_calls_of_any_size() {
                 let asked = it.out.feedback.iter().filter(whole).count();
                 let chunked =
                     requests.iter().chain(*responses).filter(|text| text.contains("chunked")).count();
-                // A message that one call holds is over before anything could be asked.
+                // A message that one transfer holds is over before anything could be asked.
                 let expected = if size < 1000 { chunked } else { 0 };
                 assert_eq!((asked, it.out.feedback.len()), (expected, asked), "{name}, calls of {size}");
             }
@@ -220,7 +220,7 @@ fn long_bodies_are_asked_to_be_skipped() {
     let end = (head.len() + 100_000) as u64;
     let skip = Feedback::SkipUntil { connection: ID, direction: Direction::Out, until: end - 1 };
     assert_eq!(it.out.feedback, [skip]);
-    // The kernel skips all but the call with the last byte.
+    // The kernel skips all but the transfer with the last byte.
     it.unseen(Direction::Out, 99_000);
     it.skipped[0] += 99_000;
     it.send(vec![b'x'; 1000]);

@@ -1,4 +1,4 @@
-//! Positions decide, not the order in which calls were logged.
+//! Positions decide, not the order in which transfers were logged.
 
 use super::conversation::{Conversation, MILLISECOND};
 use crate::{
@@ -36,7 +36,7 @@ fn calls_of_two_threads_in_any_order() {
     it.position[0] = request.len() as u64;
     it.receive(OK);
     assert_eq!(it.exchanges(), ["GET /abc 200 Complete"]);
-    assert_eq!(it.out.counters.transfers_held, 4);
+    assert_eq!(it.out.stream.transfers_held, 4);
     assert_eq!(it.close(0).directions[0].unseen, 0);
 }
 
@@ -60,7 +60,7 @@ fn a_hole_is_waited_for_and_then_given_up() {
     assert_eq!(it.told(), [""; 0], "it may lie in the body of what was not seen");
     it.receive("GET /b HTTP/1.1\r\n\r\n").send(OK);
     assert_eq!(it.exchanges(), ["GET /b 200 Complete"]);
-    assert_eq!((it.out.counters.gaps, it.out.counters.gap_bytes_unseen), (1, 10));
+    assert_eq!((it.out.counters.gaps, it.out.stream.gap_bytes_unseen), (1, 10));
     // What comes too late is neither read nor counted twice.
     it.at(Direction::In, 0, b"0123456789", None);
     assert_eq!(it.close(0).directions[1].unseen, 0);
@@ -78,12 +78,12 @@ fn known_drops_are_not_waited_for() {
 
 #[test]
 fn a_full_hold_gives_up_early() {
-    let mut it = Conversation::with(Limits { held_calls: 4, ..Limits::default() }, [true; 2]);
+    let mut it = Conversation::with(Limits { held_transfers: 4, ..Limits::default() }, [true; 2]);
     it.unseen(Direction::In, 1);
     for _ in 0..5 {
         it.receive("GET /a HTTP/1.1\r\n\r\n");
     }
-    assert_eq!(it.out.counters.held_overflow, 1);
+    assert_eq!(it.out.stream.held_overflow, 1);
     assert!(!it.connection.needs_tick());
     assert_eq!(it.connection.buffered(), 0);
 }
@@ -98,7 +98,7 @@ fn overlapping_calls_are_flagged_and_counted_once() {
     it.position[1] = end + 90;
     it.send(OK);
     assert_eq!(it.ends(), ["=0 Complete 100/2 overlap"]);
-    assert_eq!(it.out.counters.overlaps, 1);
+    assert_eq!(it.out.stream.overlaps, 1);
     it.close(0);
 }
 
@@ -106,7 +106,7 @@ fn overlapping_calls_are_flagged_and_counted_once() {
 const FIRST: u64 = 1 << 32;
 const GET: &str = "GET /a HTTP/1.1\r\n\r\n";
 
-/// First seen by a response; the call that moved its request is still on its way out of the kernel.
+/// First seen by a response; the transfer that moved its request is still on its way out of the kernel.
 fn before_its_request(sent: Earlier) -> Conversation {
     let mut it = Conversation::joined(Limits::default(), FIRST, [sent, Earlier::Nothing]);
     it.receive(OK);
@@ -165,7 +165,7 @@ fn a_response_whose_request_passed_before_the_first_sight_waits_in_vain() {
     assert!(!it.close(0).violation());
 }
 
-/// A call that sends a large body may end long after its answer was read.
+/// A transfer that sends a large body may end long after its answer was read.
 fn too_late_for_its_response(sent: Earlier) -> Conversation {
     let mut it = Conversation::joined(Limits::default(), FIRST, [sent, Earlier::Nothing]);
     it.receive(OK).tick(1_001);
@@ -206,7 +206,7 @@ fn a_call_after_the_first_sight_ends_the_wait_for_one_before_it() {
     assert_eq!(it.exchanges(), ["GET /a 200 Complete"], "the first response answers what was not seen");
     // What moved earlier and comes now is of no use, and nothing is counted for it.
     it.at(Direction::Out, FIRST - 500, &[b'x'; 500], None);
-    assert_eq!(it.out.counters.transfers_late, 1);
+    assert_eq!(it.out.stream.transfers_late, 1);
     it.send("GET /b HTTP/1.1\r\n\r\n").receive(OK);
     assert_eq!(it.exchanges().len(), 2);
     let ledger = it.close(0);
@@ -231,7 +231,7 @@ fn a_server_that_answers_in_another_thread_than_reads() {
     assert_eq!(it.exchanges(), ["GET /a 200 Complete"]);
 }
 
-/// The answer comes before the request is whole: its call began before first sight and ends after it.
+/// The answer comes before the request is whole: its transfer began before first observation and ends after it.
 #[test]
 fn a_first_call_that_began_before_the_first_sight_and_ends_after_it() {
     let body = "x".repeat(1_000);

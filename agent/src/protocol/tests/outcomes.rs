@@ -188,18 +188,18 @@ fn what_was_read_before_first_sight_is_counted() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n!";
     let mut it = Conversation::joined(Limits::default(), 1 << 32, [Earlier::Nothing, Earlier::Bytes(40)]);
     it.send(answer).close(0);
-    assert_eq!((it.told().len(), it.out.counters.joined_mid_stream), (0, 1));
+    assert_eq!((it.told().len(), it.out.stream.joined_mid_stream), (0, 1));
     let mut it = Conversation::with(Limits::default(), [false; 2]);
     it.receive(GET).send(answer);
     it.connection.finish(Timestamp(99), &mut it.out);
-    assert_eq!(it.out.counters.joined_mid_stream, 1);
+    assert_eq!(it.out.stream.joined_mid_stream, 1);
     // No other protocol's, and none that was seen from its start.
     let mut it = Conversation::with(Limits::default(), [false; 2]);
     it.receive("\x16\x03\x01").send("\x16\x03\x03").close(0);
-    assert_eq!(it.out.counters.joined_mid_stream, 0);
+    assert_eq!(it.out.stream.joined_mid_stream, 0);
     let mut it = Conversation::new();
     it.receive(GET).send(answer).close(0);
-    assert_eq!(it.out.counters.joined_mid_stream, 0);
+    assert_eq!(it.out.stream.joined_mid_stream, 0);
 }
 
 #[test]

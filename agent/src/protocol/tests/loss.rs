@@ -7,7 +7,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const NEXT: &str = "GET /next HTTP/1.1\r\n\r\n";
 const WHOLE: &str = "GET /next 200 Complete";
 
-/// A conversation of which each call captures its first `head` and last `tail` bytes.
+/// A conversation of which each transfer captures its first `head` and last `tail` bytes.
 fn capturing(head: usize, tail: usize) -> Conversation {
     let mut it = Conversation::new();
     it.capture = (head, tail);
@@ -50,7 +50,7 @@ fn a_fin_after_an_unread_response_ends_nothing_that_it_may_have_answered() {
     let mut it = Conversation::new();
     it.receive("GET /a HTTP/1.1\r\n\r\n").send("HTTP/1.1 200 OK\r\nContent-");
     it.drop(Direction::Out, "Length: 2\r\n\r\n").send("ok");
-    // The first line of the next response comes in two calls, which a reader that lost its place does not put together.
+    // The first line of the next response comes in two transfers, which a reader that lost its place does not put together.
     it.receive("GET /b HTTP/1.1\r\n\r\n").send("HTTP/1.1 2").send("00 OK\r\n\r\n");
     it.fin(Direction::Out);
     assert_eq!(it.ends(), ["=0 Lost 0/? gap", "=1 Lost 0/?"]);
@@ -110,7 +110,7 @@ fn a_chunk_header_that_was_not_captured() {
     assert_eq!(it.ends(), ["=0 Complete 0/? truncated"]);
     it.receive(NEXT).send(OK);
     assert_eq!(it.exchanges()[1], WHOLE);
-    // The same with the last chunk in a call of its own.
+    // The same with the last chunk in a transfer of its own.
     it.receive("GET /a HTTP/1.1\r\n\r\n");
     it.send(head).send(format!("64\r\n{chunk}\r\n64\r\n{chunk}\r\n")).send("0\r\n\r\n");
     assert_eq!(it.ends()[2], "=2 Complete 0/? truncated");
@@ -235,7 +235,7 @@ fn a_request_in_a_body_whose_framing_was_lost_is_none() {
     it.receive("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
     let chunk = format!("40\r\n{}\r\n", "x".repeat(64));
     it.receive(format!("{chunk}{chunk}5c\r\n{}\r\n0\r\n\r\n", "x".repeat(32)));
-    // The end of that call was a chunk's data, not the last chunk.
+    // The end of that transfer was a chunk's data, not the last chunk.
     it.receive(FAKE).receive("\r\n0\r\n\r\n").send(OK).receive(NEXT).send(OK);
     assert_eq!(it.exchanges(), ["POST /a 200 Complete", WHOLE]);
 }

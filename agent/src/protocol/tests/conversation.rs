@@ -1,4 +1,4 @@
-//! A conversation: feeds calls to a connection and tells what came of it in short lines.
+//! A conversation: feeds transfers to a connection and shows what came of it in short lines.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -14,17 +14,17 @@ use crate::{
 pub(super) const ID: ConnectionId = ConnectionId(7);
 pub(super) const MILLISECOND: u64 = 1_000_000;
 
-/// A connection under test; each call is one millisecond after the one before.
+/// A connection under test; each transfer is one millisecond after the one before.
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub connection: Connection,
     pub out: Output,
     pub now: u64,
-    /// Where both directions stood at first sight.
+    /// Where both directions stood at first observation.
     first_position: u64,
     /// Next position by direction.
     pub position: [u64; 2],
-    /// What a call captures at most: first and last bytes.
+    /// What a transfer captures at most: first and last bytes.
     pub capture: (usize, usize),
     pub dropped: [u64; 2],
     pub skipped: [u64; 2],
@@ -41,7 +41,7 @@ impl Conversation {
         Self::joined(limits, 0, from_start.map(Earlier::unless))
     }
 
-    /// First seen after so many bytes; calls that were logged later may lie before this position.
+    /// First seen after so many bytes; transfers that were logged later may lie before this position.
     pub(super) fn joined(limits: Limits, first_position: u64, earlier: [Earlier; 2]) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
         let opened = Opened {
@@ -69,7 +69,7 @@ impl Conversation {
         }
     }
 
-    /// One call at any position and time.
+    /// One transfer at any position and time.
     pub(super) fn at(
         &mut self,
         direction: Direction,
@@ -105,7 +105,7 @@ impl Conversation {
         );
     }
 
-    /// The next call of a direction.
+    /// The next transfer of a direction.
     pub(super) fn cursor(&mut self, direction: Direction, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.now += MILLISECOND;
         let position = self.position[direction.index()];
@@ -124,7 +124,7 @@ impl Conversation {
         self.cursor(Direction::Out, bytes)
     }
 
-    /// A call whose bytes may not be read.
+    /// A transfer whose bytes may not be read.
     pub(super) fn not_captured(
         &mut self,
         direction: Direction,

@@ -62,7 +62,7 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
     })
 }
 
-/// The conversation as calls `(direction, position, bytes)` in the order in which they happen.
+/// The conversation as transfers `(direction, position, bytes)` in the order in which they happen.
 type Calls = Vec<(Direction, u64, Vec<u8>)>;
 
 fn cut(client: Direction, samples: &[Sample], sizes: &[usize], pipelined: bool) -> Calls {
@@ -273,7 +273,7 @@ proptest! {
         from_start in any::<[bool; 2]>(),
         errno in 0..2_u16,
     ) {
-        let limits = Limits { head_bytes: 512, held_calls: 8, held_bytes: 2048, pending_requests: 4, ..Limits::default() };
+        let limits = Limits { head_bytes: 512, held_transfers: 8, held_bytes: 2048, pending_requests: 4, ..Limits::default() };
         let mut it = Conversation::with(limits, from_start);
         for (direction, jump, bytes, head, tail, kind) in calls {
             it.now += MILLISECOND;
