@@ -12,6 +12,7 @@ mod harm;
 mod heads;
 mod matrix;
 mod messages;
+mod metrics;
 mod operators;
 mod peers;
 mod processes;

@@ -80,8 +80,13 @@ fn once(stage: &Stage, nginx: &Nginx, arguments: &Arguments, agent: Agent) -> Re
     let run = load.favoured(stage.dir(), nginx.port, FAVOURED)?;
     drop(busy);
     let metrics = agent.metrics()?;
-    let told = metrics.sum("wirespan_ring_records_total", &["type=\"transfer\""]);
-    let lost = metrics.sum("wirespan_kernel_dropped_records_total", &["reason=\"ring_full_transfer\""]);
+    // The other binary may be older than the names of today.
+    let told = metrics.sum("wirespan_ring_records_total", &["type=\"transfer\""])
+        + metrics.sum("wirespan_kernel_events_total", &["reason=\"transfer\""]);
+    let lost = ["wirespan_kernel_dropped_records_total", "wirespan_kernel_drops_total"]
+        .map(|name| metrics.sum(name, &["reason=\"ring_full_transfer\""]))
+        .iter()
+        .sum::<f64>();
     std::fs::remove_file(agent.finish()?).ok();
     ensure!(told + lost > 0.0, "the agent saw nothing");
     Ok(Loss { requests: run, lost: 100.0 * lost / (told + lost) })
