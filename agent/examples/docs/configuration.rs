@@ -180,7 +180,7 @@ fn meaning(section: &str, name: &str) -> String {
         let bare = line.trim_start().trim_start_matches("#").trim_start().trim_start_matches("- ");
         bare.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')) && line.starts_with("  ")
     };
-    let Some(at) = all.iter().position(|line| of_key(&line)) else { return String::new() };
+    let Some(at) = all.iter().position(|line| of_key(line)) else { return String::new() };
     let Some((_, comment)) = all[at].trim_start().trim_start_matches("# ").split_once(" # ") else {
         return String::new();
     };

@@ -196,7 +196,7 @@ mod tests {
                     "wirespan_process_calls",
                     &[("pid", "7"), ("service", "x"), ("result", "linked")],
                     2.0,
-                )
+                );
             }),
         }
     }
