@@ -24,7 +24,7 @@ impl Detector {
     pub(super) fn look_at(&mut self, pid: u32, bytes: &[u8], cx: &mut Context<'_>) {
         self.http2 |= bytes.starts_with(otlp::PREFACE);
         if otlp::exports_traces(bytes) {
-            cx.out.exporters.push(pid);
+            cx.out.report.exports_traces(pid);
         }
     }
 

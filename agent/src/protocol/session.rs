@@ -5,6 +5,7 @@ use super::{
     detect::Detector,
     http1,
     parser::{Parser, Protocol as _, Read, each},
+    report::Report,
 };
 use crate::{
     event::{Direction, Feedback, Timestamp},
@@ -105,7 +106,7 @@ impl stream::Parser for Session {
     }
 }
 
-impl stream::Sink for Output {
+impl<R: Report + ?Sized> stream::Sink for Output<R> {
     fn feedback(&mut self) -> &mut Vec<Feedback> {
         &mut self.feedback
     }

@@ -328,6 +328,7 @@ impl<P: Parser> Connection<P> {
         let start = cursor.position;
         out.stream_counters().overlaps += u64::from(cursor.overlap);
         let mut cx = ContextOf::<P> {
+            connection: self.id,
             limits: &self.limits,
             out,
             may_wait,
@@ -426,6 +427,7 @@ impl<P: Parser> Connection<P> {
         run: impl FnOnce(&mut P, &mut ContextOf<'_, P>) -> T,
     ) -> T {
         let mut cx = ContextOf::<P> {
+            connection: self.id,
             limits: &self.limits,
             out,
             may_wait,

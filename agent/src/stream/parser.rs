@@ -2,12 +2,12 @@
 //! says what will never come and keeps the ledger; the parser says what the bytes mean and which of them it needs.
 
 use super::{Counters, Cursor};
-use crate::event::{Direction, Feedback, Timestamp};
+use crate::event::{ConnectionId, Direction, Feedback, Timestamp};
 
 /// Reads both directions of one connection, in the order of positions.
 pub trait Parser {
     /// Takes what the parser reports.
-    type Output: Sink;
+    type Output: Sink + ?Sized;
     /// The bounds of parser and connection.
     type Limits: Copy + Into<super::Limits>;
 
@@ -61,7 +61,8 @@ pub type ContextOf<'a, P> = Context<'a, <P as Parser>::Output, <P as Parser>::Li
 
 /// What every step of a parser may use.
 #[derive(Debug)]
-pub struct Context<'a, O, L> {
+pub struct Context<'a, O: ?Sized, L> {
+    pub connection: ConnectionId,
     pub limits: &'a L,
     pub out: &'a mut O,
     /// The transfer may be held until the other direction has moved on. Without this a parser always goes on.
@@ -72,7 +73,7 @@ pub struct Context<'a, O, L> {
     pub other_position: u64,
 }
 
-impl<O, L> Context<'_, O, L> {
+impl<O: ?Sized, L> Context<'_, O, L> {
     /// Something of the other direction that moved before this transfer is still to be read, and may be waited for.
     pub(crate) fn older_is_held(&self, cursor: &Cursor<'_>) -> bool {
         self.may_wait && self.other_held_at.is_some_and(|held_at| held_at <= cursor.at)

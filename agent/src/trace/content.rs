@@ -20,7 +20,7 @@ use super::{
     exchange::{Exchange, Key},
     span::{Http, SpanKind},
 };
-use crate::{event::Timestamp, protocol::Content};
+use crate::{event::Timestamp, protocol::http::Content};
 
 /// What equals was received or sent within this time: nanoseconds.
 const WINDOW: u64 = 60_000_000_000;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     address::AddressTexts,
-    protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead},
+    protocol::{ExchangeEnd, MOST_FIELDS, Outcome, http::RequestHead},
     words,
 };
 
@@ -49,7 +49,7 @@ pub(super) fn unknown_http() -> Http {
 
 impl Semantics {
     /// Fills a span from the head of its request.
-    pub(super) fn request(&mut self, span: &mut Span, head: &mut RequestHead, counters: &mut Counters) {
+    pub(super) fn request(&mut self, span: &mut Span, head: &RequestHead<'_>, counters: &mut Counters) {
         let known = known_method(&head.method);
         let method = known.unwrap_or(OTHER_METHOD);
         span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
@@ -61,7 +61,6 @@ impl Semantics {
         let authority = told.host.or(target.authority).or(host).map(without_userinfo);
         let (server_address, server_port) = self.server(span, scheme, authority, counters);
         let path = target.path.map(|path| self.path(path, counters));
-        let query_length = target.query.map_or(0, str::len);
         let mut full_url = match span.kind {
             SpanKind::Client => self.full_url(&target, authority, span.peer, path.as_deref()),
             SpanKind::Server => None,
@@ -74,16 +73,8 @@ impl Semantics {
             },
             SpanKind::Client => (None, None),
         };
-        // A target that is a path and nothing else, and stays as it is, need not be copied.
-        let is_target = matches!(&path, Some(Cow::Borrowed(path)) if path.len() == head.target.len());
-        let path = if is_target {
-            drop(path);
-            Some(std::mem::take(&mut head.target))
-        } else {
-            path.map(CompactString::from)
-        };
-        let query =
-            (query_length > 0).then(|| self.query(std::mem::take(&mut head.target), query_length, counters));
+        let path = path.map(CompactString::from);
+        let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
         if let (Some(url), Some(query)) = (&mut full_url, &query) {
             url.push('?');
             url.push_str(query);
@@ -92,7 +83,7 @@ impl Semantics {
             method,
             method_original: known
                 .is_none()
-                .then(|| limited(std::mem::take(&mut head.method), self.limits.method, counters))
+                .then(|| limited(&head.method, self.limits.method, counters))
                 .filter(|method| !method.is_empty()),
             path,
             query,
@@ -104,11 +95,15 @@ impl Semantics {
             server_port,
             client_address,
             client_port,
-            user_agent: head.user_agent.take().map(|agent| limited(agent, self.limits.user_agent, counters)),
-            request_headers: std::mem::take(&mut head.fields)
-                .into_iter()
+            user_agent: head
+                .user_agent
+                .as_deref()
+                .map(|agent| limited(agent, self.limits.user_agent, counters)),
+            request_headers: head
+                .fields
+                .iter()
                 .filter(|(name, _)| self.shown.iter().any(|shown| shown == name.as_str()))
-                .map(|(name, value)| (name, limited(value, self.limits.header, counters)))
+                .map(|(name, value)| (name.clone(), limited(value, self.limits.header, counters)))
                 .collect(),
             request_body_size: None,
             response_body_size: None,
@@ -116,7 +111,7 @@ impl Semantics {
     }
 
     /// What a proxy says for whom it asks, when it is believed.
-    fn told<'a>(&self, span: &Span, head: &'a RequestHead, counters: &mut Counters) -> Told<'a> {
+    fn told<'a>(&self, span: &Span, head: &'a RequestHead<'_>, counters: &mut Counters) -> Told<'a> {
         if span.kind == SpanKind::Client {
             return Told::default();
         }
@@ -139,7 +134,7 @@ impl Semantics {
             let (host, port) = host_and_port(authority);
             if !host.is_empty() {
                 let default = if scheme == HTTPS { 443 } else { 80 };
-                let host = limited(host.into(), self.limits.host, counters);
+                let host = limited(host, self.limits.host, counters);
                 return (Some(host), Some(port.unwrap_or(default)));
             }
         }
@@ -157,11 +152,10 @@ impl Semantics {
         }
     }
 
-    /// The query of a target, which is its last part and keeps its memory.
-    fn query(&self, mut target: CompactString, length: usize, counters: &mut Counters) -> CompactString {
-        target.replace_range(..target.len() - length, "");
-        counters.redactions += u64::from(self.redaction.query(&mut target));
-        limited(target, self.limits.query, counters)
+    fn query(&self, query: &str, counters: &mut Counters) -> CompactString {
+        let mut query = CompactString::from(query);
+        counters.redactions += u64::from(self.redaction.query(&mut query));
+        cut_to(query, self.limits.query, counters)
     }
 
     /// `url.full` without the query, put together from parts that are redacted and limited already.
@@ -199,11 +193,11 @@ impl Semantics {
 }
 
 /// Writes the end of an exchange into its span: sizes, status, `error.type`, what was missing.
-pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &mut ExchangeEnd) {
+pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) {
     span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
     span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
     span.missing_bytes = end.missing;
-    span.incomplete = std::mem::take(&mut end.incomplete);
+    span.incomplete = end.incomplete.names().collect();
     let reason = match end.outcome {
         Outcome::Unfinished => Some("unfinished"),
         Outcome::Lost if span.incomplete.is_empty() => Some("lost"),
@@ -374,10 +368,19 @@ fn cut(text: &str, limit: usize) -> &str {
 
 fn redacted(text: Cow<'_, str>, limit: usize, counters: &mut Counters) -> CompactString {
     counters.redactions += u64::from(matches!(text, Cow::Owned(_)));
-    limited(text.into(), limit, counters)
+    limited(&text, limit, counters)
 }
 
-fn limited(mut text: CompactString, limit: usize, counters: &mut Counters) -> CompactString {
+/// At most `limit` bytes of a text.
+fn limited(text: &str, limit: usize, counters: &mut Counters) -> CompactString {
+    if text.len() <= limit {
+        return text.into();
+    }
+    counters.texts_cut += 1;
+    cut(text, limit).into()
+}
+
+fn cut_to(mut text: CompactString, limit: usize, counters: &mut Counters) -> CompactString {
     if text.len() > limit {
         counters.texts_cut += 1;
         text.truncate(text.floor_char_boundary(limit));

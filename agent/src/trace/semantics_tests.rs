@@ -22,7 +22,7 @@ fn span(kind: SpanKind) -> Span {
     span
 }
 
-fn head(method: &str, target: &str, host: Option<&str>) -> RequestHead {
+fn head<'a>(method: &'a str, target: &'a str, host: Option<&'a str>) -> RequestHead<'a> {
     RequestHead {
         method: method.into(),
         target: target.into(),
@@ -32,9 +32,9 @@ fn head(method: &str, target: &str, host: Option<&str>) -> RequestHead {
     }
 }
 
-fn http(kind: SpanKind, head: RequestHead) -> (String, Http) {
+fn http(kind: SpanKind, head: RequestHead<'_>) -> (String, Http) {
     let mut span = span(kind);
-    semantics().request(&mut span, &mut { head }, &mut Counters::default());
+    semantics().request(&mut span, &head, &mut Counters::default());
     (span.name.into_owned(), span.http.unwrap())
 }
 
@@ -197,11 +197,9 @@ fn texts_are_cut_at_a_character() {
     let mut counters = Counters::default();
     let mut span = span(SpanKind::Client);
     let long = "ä".repeat(5_000);
-    let sent = RequestHead {
-        user_agent: Some(long.as_str().into()),
-        ..head(&long, &format!("/{long}?{long}"), Some(&format!("{long}:80")))
-    };
-    semantics().request(&mut span, &mut { sent }, &mut counters);
+    let (target, host) = (format!("/{long}?{long}"), format!("{long}:80"));
+    let sent = RequestHead { user_agent: Some(long.as_str().into()), ..head(&long, &target, Some(&host)) };
+    semantics().request(&mut span, &sent, &mut counters);
     let http = span.http.unwrap();
     assert_eq!(http.path.map(|path| path.len()), Some(8_191), "a slash and whole characters of two bytes");
     assert_eq!(http.query.map(|query| query.len()), Some(8_192));
@@ -235,7 +233,7 @@ fn forwarded(peer: &str, lines: &[(&str, &str)]) -> (String, Http) {
     let fields = lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let head = RequestHead { fields, ..head("GET", "/x", Some("inner:8080")) };
     let mut counters = Counters::default();
-    semantics().request(&mut span, &mut { head }, &mut counters);
+    semantics().request(&mut span, &head, &mut counters);
     let http = span.http.unwrap();
     let text = |text: &Option<CompactString>| text.as_deref().unwrap_or("-").to_owned();
     let port = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());

@@ -11,7 +11,7 @@ use std::{
 
 use wirespan::{
     event::{Closed, ConnectionId, Direction, Earlier, Opened, Thread, Timestamp, Transfer},
-    protocol::{Connection, Interest, Limits, Message, Outcome, Output},
+    protocol::{Begin, Connection, Interest, Limits, Message, Outcome, Output, Recorder},
 };
 
 const ID: ConnectionId = ConnectionId(7);
@@ -37,7 +37,7 @@ pub(crate) fn run(data: &[u8]) {
 
 #[derive(Debug)]
 struct Played {
-    out: Output,
+    out: Output<Recorder>,
     opaque: bool,
 }
 
@@ -56,7 +56,7 @@ impl Played {
             Message::End { end, .. } => end.outcome == Outcome::Complete && end.incomplete.is_empty(),
             _ => true,
         };
-        odd == 0 && !self.opaque && self.out.messages.iter().all(complete)
+        odd == 0 && !self.opaque && self.out.report.messages.iter().all(complete)
     }
 }
 
@@ -75,7 +75,7 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
         earlier: [Earlier::Nothing; 2],
     };
     let mut connection = Connection::new(&opened, &Limits::default());
-    let mut out = Output { interest: interest(), ..Output::default() };
+    let mut out = Output::<Recorder> { interest: interest(), ..Output::default() };
     let mut sizes = sizes.iter().map(|size| usize::from(*size) + 1).cycle();
     let mut observed = [0_u64; 2];
     let mut now = 0;
@@ -118,7 +118,7 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
         assert_eq!((account.observed, sum, account.violation), (observed, observed, false), "{account:?}");
         assert_eq!((account.truncated, account.unseen), (0, 0), "all was there to be read: {account:?}");
     }
-    one_end_each(&out.messages);
+    one_end_each(&out.report.messages);
     Played { out, opaque }
 }
 
@@ -130,20 +130,22 @@ fn interest() -> Interest {
 }
 
 /// Everything but times, by exchange.
-fn timeless(out: &Output) -> Vec<(u64, String)> {
+fn timeless(out: &Output<Recorder>) -> Vec<(u64, String)> {
     let line = |message: &Message| match message {
-        Message::Request { ordinal, direction, origin, .. } => {
-            (*ordinal, format!("0 {direction:?} {}", origin.position))
+        Message::Begin { ordinal, begin: Begin { role, origin, .. } } => {
+            (*ordinal, format!("0 {role:?} {}", origin.position))
         }
-        Message::RequestHead { ordinal, head } => (*ordinal, format!("1 {head:?}")),
-        Message::Response { ordinal, origin, head } => (*ordinal, format!("2 {} {head:?}", origin.position)),
+        Message::Described { ordinal, head } => (*ordinal, format!("1 {head:?}")),
+        Message::Reply { ordinal, origin, progress, head } => {
+            (*ordinal, format!("2 {} {progress:?} {head:?}", origin.position))
+        }
         Message::End { ordinal, end, .. } => {
             let mut end = end.clone();
             end.request_end = None;
             (*ordinal, format!("3 {end:?}"))
         }
     };
-    let mut lines: Vec<_> = out.messages.iter().map(line).collect();
+    let mut lines: Vec<_> = out.report.messages.iter().map(line).collect();
     lines.sort();
     lines
 }
@@ -153,9 +155,9 @@ fn one_end_each(messages: &[Message]) {
     let [mut seen, mut open, mut heads] = [(); 3].map(|()| HashSet::new());
     for message in messages {
         let kept = match message {
-            Message::Request { ordinal, .. } => seen.insert(*ordinal) && open.insert(*ordinal),
-            Message::RequestHead { ordinal, .. } => open.contains(ordinal) && heads.insert(*ordinal),
-            Message::Response { ordinal, .. } => open.contains(ordinal) && heads.contains(ordinal),
+            Message::Begin { ordinal, .. } => seen.insert(*ordinal) && open.insert(*ordinal),
+            Message::Described { ordinal, .. } => open.contains(ordinal) && heads.insert(*ordinal),
+            Message::Reply { ordinal, .. } => open.contains(ordinal) && heads.contains(ordinal),
             Message::End { ordinal, .. } => open.remove(ordinal),
         };
         assert!(kept, "out of order: {message:?} in {messages:?}");
@@ -180,9 +182,10 @@ mod tests {
         for (seed, exchanges) in seeds {
             let start = seed.iter().position(|byte| *byte == b'\n').unwrap() + 1;
             let played = play(&seed[start..], Direction::In, &[]);
-            let ends = played.out.messages.iter().filter(|message| matches!(message, Message::End { .. }));
-            assert!(played.is_clean(), "{:?} {:?}", played.out.counters, played.out.messages);
-            assert_eq!(ends.count(), exchanges, "{:?}", played.out.messages);
+            let ends =
+                played.out.report.messages.iter().filter(|message| matches!(message, Message::End { .. }));
+            assert!(played.is_clean(), "{:?} {:?}", played.out.counters, played.out.report.messages);
+            assert_eq!(ends.count(), exchanges, "{:?}", played.out.report.messages);
         }
     }
 }

@@ -1,14 +1,9 @@
 //! How the exchanges of a [`Session`] end when their connection does.
 
-use super::{
-    body::Body,
-    exchange::{Flags, ResponseState},
-    reader::State,
-    session::Session,
-};
+use super::{body::Body, exchange::ResponseState, reader::State, session::Session};
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Context, Outcome},
+    protocol::{Context, Incomplete, Outcome},
 };
 
 impl Session {
@@ -70,7 +65,7 @@ impl Session {
         if reader.state == State::Body(Body::UntilClose) {
             let payload = (whole && !reader.unsure).then_some(reader.payload);
             if !whole {
-                self.blame(direction, Flags::GAP, 0);
+                self.blame(direction, Incomplete::GAP, 0);
             }
             self.message_over(direction, at, payload, cx);
         }

@@ -5,7 +5,7 @@
 //! only one that pipelines gets two in a row.
 
 use super::{
-    exchange::{Flags, RequestState},
+    exchange::RequestState,
     framing::Framing,
     head,
     line::{FirstLine, Role},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::Direction,
-    protocol::{Context, Message, Ordinal, Origin},
+    protocol::{Context, ExchangeId, Incomplete, Operation, Ordinal, Origin},
     stream::Cursor,
 };
 
@@ -37,7 +37,7 @@ pub(super) struct Kept {
     pub end: u64,
     /// The head is whole, and nothing follows.
     pub whole: bool,
-    pub flag: Flags,
+    pub flag: Incomplete,
 }
 
 impl Session {
@@ -96,7 +96,7 @@ impl Session {
             other_position: cx.other_position,
             end: cursor.position,
             whole: true,
-            flag: Flags::LATE_JOIN,
+            flag: Incomplete::LATE_JOIN,
         };
         self.keep(kept, cx);
         true
@@ -132,9 +132,10 @@ impl Session {
         cx.out.counters.heads_incomplete += u64::from(!kept.whole);
         let exchange = self.pairing.get(Some(ordinal))?;
         exchange.head_told(&head[line.request.method_in(head)], &framing);
-        exchange.flags.add(kept.flag);
+        exchange.incomplete.add(kept.flag);
         exchange.unproven = kept.whole;
-        cx.out.messages.push(Message::RequestHead { ordinal, head: request });
+        let id = ExchangeId { connection: cx.connection, ordinal };
+        cx.out.report.described(id, Operation::Http(&request));
         if kept.whole {
             // Another one was sent before it was answered.
             self.pairing.pipelines();

@@ -2,7 +2,7 @@
 
 use super::{
     body::{BlankLine, Body},
-    exchange::{Flags, Method, RequestState, ResponseState},
+    exchange::{Method, RequestState, ResponseState},
     framing::Framing,
     head,
     line::{FirstLine, Recognised, Role},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Context, Message, Ordinal, ResponseHead},
+    protocol::{Context, ExchangeId, Incomplete, Operation, Ordinal, Progress, Reply, http::ResponseHead},
     stream::Cursor,
 };
 
@@ -189,10 +189,10 @@ impl Session {
         let Some(exchange) = self.pairing.get(Some(ordinal)) else { return };
         if unproven {
             exchange.unproven = true;
-            exchange.flags.add(Flags::LATE_JOIN);
+            exchange.incomplete.add(Incomplete::LATE_JOIN);
         }
         if malformed {
-            exchange.flags.add(Flags::MALFORMED);
+            exchange.incomplete.add(Incomplete::MALFORMED);
         }
     }
 
@@ -304,8 +304,10 @@ impl Session {
             read();
             return framing;
         };
-        cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: read() });
+        let request = read();
         exchange.head_told(&head[method], &framing);
+        let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
+        cx.out.report.described(id, Operation::Http(&request));
         framing
     }
 
@@ -336,9 +338,10 @@ impl Session {
             version_minor: status.minor,
             head_size: size,
             incomplete: size.is_none(),
-            interim,
         };
-        cx.out.messages.push(Message::Response { ordinal: exchange.ordinal, origin, head });
+        let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
+        let progress = if interim { Progress::Interim } else { Progress::Final };
+        cx.out.report.reply(id, &origin, progress, Reply::Http(&head));
         let connected = exchange.method == Method::Connect && matches!(status.status, 200..300);
         (framing, connected || status.status == 101)
     }
@@ -363,7 +366,7 @@ impl Session {
             Some(Body::EMPTY) => self.message_over(direction, at, Some(0), cx),
             Some(body) => self.reader(direction).state = State::Body(body),
             None => {
-                self.blame(direction, Flags::MALFORMED, 0);
+                self.blame(direction, Incomplete::MALFORMED, 0);
                 self.lose_framing(direction, Lost::Nothing, cx);
             }
         }
@@ -422,7 +425,7 @@ impl Session {
                 return self.hole_in_chunks(direction, cursor, cx);
             }
             let Ok(count) = chunked.framing(front) else {
-                self.blame(direction, Flags::MALFORMED, 0);
+                self.blame(direction, Incomplete::MALFORMED, 0);
                 self.lose_framing(direction, Lost::Nothing, cx);
                 return Step::Next;
             };

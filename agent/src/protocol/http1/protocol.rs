@@ -2,7 +2,7 @@
 
 use super::{
     body::Body,
-    exchange::{Flags, RequestState, ResponseState},
+    exchange::{RequestState, ResponseState},
     line::Role,
     pairing::Pairing,
     reader::{Lost, State},
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     event::{Direction, Timestamp},
     protocol::{
-        Context, Outcome,
+        Context, Incomplete, Outcome,
         parser::{Protocol, Read, Recognition},
     },
     stream::{Cursor, Need},
@@ -22,7 +22,7 @@ impl Protocol for Session {
         self.turned = self.last_direction != Some(direction);
         self.last_direction = Some(direction);
         if cursor.overlap {
-            self.blame(direction, Flags::OVERLAP, 0);
+            self.blame(direction, Incomplete::OVERLAP, 0);
         }
         let start = cursor.position;
         let read = loop {
@@ -71,7 +71,7 @@ impl Protocol for Session {
             }
             if over {
                 // The transfer that moved the last byte is not known.
-                self.blame(direction, Flags::GAP, 0);
+                self.blame(direction, Incomplete::GAP, 0);
                 let payload = self.reader(direction).payload;
                 self.message_over(direction, last_at, Some(payload), cx);
                 if inside == length {
@@ -81,7 +81,7 @@ impl Protocol for Session {
             }
         }
         cx.out.counters.gaps += 1;
-        self.blame(direction, Flags::GAP, needed);
+        self.blame(direction, Incomplete::GAP, needed);
         match self.reader(direction).state {
             State::Head => self.cut_head(direction, Lost::Nothing, cx),
             State::Body(Body::Chunked(_)) => self.lose_framing(direction, Lost::Chunked, cx),

@@ -2,14 +2,13 @@
 //! A body may hold what looks like a message, so that looks prove nothing.
 
 use super::{
-    exchange::Flags,
     line::{Role, begins_with_known_method},
     reader::{Lost, State, empty_lines, has_final_response, is_interim, opens, opens_cut, proven},
     session::{Session, Step},
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Context, Ordinal},
+    protocol::{Context, Incomplete, Ordinal},
     stream::Cursor,
 };
 
@@ -204,7 +203,8 @@ impl Session {
 
     /// Reads past a hole that had something needed in it.
     pub(super) fn miss_needed(&mut self, direction: Direction, cursor: &mut Cursor<'_>) {
-        let flag = if cursor.not_captured.is_some() { Flags::NOT_CAPTURED } else { Flags::TRUNCATED };
+        let flag =
+            if cursor.not_captured.is_some() { Incomplete::NOT_CAPTURED } else { Incomplete::TRUNCATED };
         self.lossy = true;
         let reader = self.reader(direction);
         reader.lost_at = reader.lost_at.max(Some(cursor.at));

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    exchange::{Flags, RequestState},
+    exchange::RequestState,
     kept::Kept,
     line::Role,
     pairing::{Pairing, Surroundings},
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Context, Ordinal, parser::Protocol as _},
+    protocol::{Context, Incomplete, Ordinal, parser::Protocol as _},
     stream::Cursor,
 };
 
@@ -188,12 +188,12 @@ impl Session {
     }
 
     /// Marks the exchange that bytes of this direction belong to.
-    pub(super) fn blame(&mut self, direction: Direction, flag: Flags, missing: u64) {
+    pub(super) fn blame(&mut self, direction: Direction, flag: Incomplete, missing: u64) {
         let message = self.readers[direction.index()].message;
         let answering = self.role(direction) == Role::Response && self.pairing.get(message).is_none();
         let exchange = if answering { self.pairing.answering() } else { self.pairing.get(message) };
         if let Some(exchange) = exchange {
-            exchange.flags.add(flag);
+            exchange.incomplete.add(flag);
             exchange.missing += missing;
         }
     }

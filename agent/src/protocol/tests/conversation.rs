@@ -7,7 +7,7 @@ use crate::{
         Actor, Closed, ConnectionId, Direction, Earlier, Feedback, LastReceive, LocalClosed, NotCaptured,
         Opened, Thread, Timestamp, Transfer,
     },
-    protocol::{Connection, Limits, Message, Output},
+    protocol::{Connection, Limits, Message, Output, Recorder},
     stream::Ledger,
 };
 
@@ -18,7 +18,7 @@ pub(super) const MILLISECOND: u64 = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub connection: Connection,
-    pub out: Output,
+    pub out: Output<Recorder>,
     pub now: u64,
     /// Where both directions stood at first observation.
     first_position: u64,
@@ -205,7 +205,7 @@ impl Conversation {
     /// The messages so far, one short line each: `>0` request, `>0 GET /` its head, `<0 200` response, `=0 Complete 0/5`
     /// end with body sizes, flags after it.
     pub(super) fn told(&self) -> Vec<String> {
-        self.out.messages.iter().map(tell).collect()
+        self.out.report.messages.iter().map(tell).collect()
     }
 
     /// Only the ends.
@@ -215,7 +215,7 @@ impl Conversation {
 
     /// One line per exchange: method, target, final status, outcome.
     pub(super) fn exchanges(&self) -> Vec<String> {
-        summarise(&self.out.messages)
+        summarise(&self.out.report.messages)
     }
 
     pub(super) fn opaque(&self) -> bool {
@@ -227,12 +227,12 @@ pub(super) fn summarise(messages: &[Message]) -> Vec<String> {
     let mut lines: Vec<(u64, String)> = Vec::new();
     for message in messages {
         match message {
-            Message::Request { ordinal, .. } => lines.push((*ordinal, String::new())),
-            Message::RequestHead { ordinal, head } => {
+            Message::Begin { ordinal, .. } => lines.push((*ordinal, String::new())),
+            Message::Described { ordinal, head } => {
                 let line = lines.iter_mut().find(|line| line.0 == *ordinal).expect("Request comes first");
                 line.1 = format!("{} {}", head.method, head.target);
             }
-            Message::Response { ordinal, head, .. } => {
+            Message::Reply { ordinal, head, .. } => {
                 let line = lines.iter_mut().find(|line| line.0 == *ordinal).expect("Request comes first");
                 line.1 += &format!(" {}", head.status);
             }
@@ -249,11 +249,11 @@ fn tell(message: &Message) -> String {
     let size = |size: Option<u64>| size.map_or("?".to_owned(), |size| size.to_string());
     let cut = |incomplete: bool| if incomplete { " cut" } else { "" };
     match message {
-        Message::Request { ordinal, direction, .. } => format!(">{ordinal} {direction:?}"),
-        Message::RequestHead { ordinal, head } => {
+        Message::Begin { ordinal, begin } => format!(">{ordinal} {:?}", begin.role.request_direction()),
+        Message::Described { ordinal, head } => {
             format!(">{ordinal} {} {}{}", head.method, head.target, cut(head.incomplete))
         }
-        Message::Response { ordinal, head, .. } => {
+        Message::Reply { ordinal, head, .. } => {
             format!("<{ordinal} {}{}", head.status, cut(head.incomplete))
         }
         Message::End { ordinal, end, .. } => {
@@ -263,7 +263,7 @@ fn tell(message: &Message) -> String {
                 size(end.request_body),
                 size(end.response_body)
             );
-            for name in &end.incomplete {
+            for name in end.incomplete.names() {
                 line += &format!(" {name}");
             }
             line

@@ -3,7 +3,7 @@
 use super::conversation::{Conversation, ID};
 use crate::{
     event::{Clarity, Direction, Feedback, LastReceive, Timestamp},
-    protocol::{Limits, Message},
+    protocol::{Begin, Limits, Message},
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -104,17 +104,18 @@ fn every_message_in_its_order_with_times_and_origins() {
     let ms = |count: u64| Timestamp(count * super::conversation::MILLISECOND);
     let times: Vec<_> = it
         .out
+        .report
         .messages
         .iter()
         .filter_map(|message| match message {
-            Message::Request { origin, .. } | Message::Response { origin, .. } => {
+            Message::Begin { begin: Begin { origin, .. }, .. } | Message::Reply { origin, .. } => {
                 Some((origin.at, origin.position))
             }
             Message::End { at, end, .. } => {
                 assert_eq!(end.request_end, Some(ms(3)));
                 Some((*at, 0))
             }
-            Message::RequestHead { .. } => None,
+            Message::Described { .. } => None,
         })
         .collect();
     assert_eq!(times, [(ms(1), 0), (ms(4), 0), (ms(5), 25), (ms(7), 0)]);
@@ -134,8 +135,8 @@ fn the_last_input_is_that_of_the_first_byte() {
     it.send("HTTP/1.1 ");
     it.last_receive = None;
     it.send("204 x\r\n\r\n");
-    let origin = it.out.messages.iter().find_map(|message| match message {
-        Message::Response { origin, .. } => Some(*origin),
+    let origin = it.out.report.messages.iter().find_map(|message| match message {
+        Message::Reply { origin, .. } => Some(*origin),
         _ => None,
     });
     assert_eq!(origin.unwrap().last_receive, last_receive);
@@ -198,7 +199,7 @@ fn early_response() {
     let answered = Timestamp(it.now);
     it.receive("cdef");
     assert_eq!(it.ends(), ["=0 Complete 6/0"]);
-    let Some(Message::End { at, .. }) = it.out.messages.last() else { panic!("an end") };
+    let Some(Message::End { at, .. }) = it.out.report.messages.last() else { panic!("an end") };
     assert_eq!(*at, answered, "the last byte of the response");
     it.receive("GET /next HTTP/1.1\r\n\r\n").send(OK);
     assert_eq!(it.exchanges()[1], "GET /next 200 Complete");
@@ -236,7 +237,7 @@ fn many_headers_and_large_heads() {
     let fields = "X-Field: some value\r\n".repeat(300);
     let mut it = Conversation::new();
     it.receive(format!("GET / HTTP/1.1\r\n{fields}Host: last\r\n\r\n")).send(OK);
-    let Message::RequestHead { head, .. } = &it.out.messages[1] else { panic!("a head") };
+    let Message::Described { head, .. } = &it.out.report.messages[1] else { panic!("a head") };
     assert_eq!((head.host.as_deref(), head.incomplete), (Some("last"), false));
     // Beyond the limit the fields are lost, the message is not.
     let mut it = Conversation::with(Limits { head_bytes: 100, ..Limits::default() }, [true; 2]);

@@ -280,6 +280,7 @@ fn bytes_of_a_body_are_not_missed_with_what_follows() {
     it.receive(NEXT).send(OK).tick(1_100);
     let missing: Vec<_> = it
         .out
+        .report
         .messages
         .iter()
         .filter_map(|message| match message {

@@ -3,7 +3,7 @@
 use super::conversation::{Conversation, MILLISECOND};
 use crate::{
     event::{Direction, Earlier, Thread, Timestamp},
-    protocol::{Limits, Message},
+    protocol::{Begin, Limits, Message},
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -16,10 +16,10 @@ fn a_response_logged_before_its_request() {
     assert_eq!(it.exchanges(), ["GET /a 200 Complete", "GET /b 404 Complete"]);
     assert!(!it.connection.needs_tick());
     let other = |message: &Message| match message {
-        Message::Request { other_position, .. } => Some(*other_position),
+        Message::Begin { begin: Begin { other_position, .. }, .. } => Some(*other_position),
         _ => None,
     };
-    let others: Vec<_> = it.out.messages.iter().filter_map(other).collect();
+    let others: Vec<_> = it.out.report.messages.iter().filter_map(other).collect();
     assert_eq!(others, [0, 0], "no response was read when the requests were sent");
 }
 
@@ -143,8 +143,8 @@ fn so_it_does_on_a_connection_that_is_older() {
 #[test]
 fn its_request_is_no_younger_than_the_first_sight() {
     let it = before_its_request(Earlier::Bytes(GET.len() as u64));
-    let origin = it.out.messages.iter().find_map(|message| match message {
-        Message::Request { origin, other_position, .. } => {
+    let origin = it.out.report.messages.iter().find_map(|message| match message {
+        Message::Begin { begin: Begin { origin, other_position, .. }, .. } => {
             Some((origin.at, origin.position, *other_position))
         }
         _ => None,

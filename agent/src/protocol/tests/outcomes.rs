@@ -73,7 +73,7 @@ fn a_call_ends_when_its_program_lets_go() {
         it.let_go(peer_finished);
         let act = Timestamp(it.now);
         assert_eq!(it.ends(), [end], "{direction:?} {request:?} {response:?} {peer_finished}");
-        let Some(Message::End { at, .. }) = it.out.messages.last() else { panic!("an end") };
+        let Some(Message::End { at, .. }) = it.out.report.messages.last() else { panic!("an end") };
         assert!(*at == act || end.contains("Complete"), "{at:?} {end}");
         // TCP gives up minutes later.
         it.now += 900_000 * super::conversation::MILLISECOND;
@@ -119,7 +119,7 @@ fn finish_leaves_open_exchanges_unfinished() {
     it.receive(GET).send(PART);
     it.connection.finish(Timestamp(99), &mut it.out);
     assert_eq!(it.ends(), ["=0 Unfinished 0/?"]);
-    let Some(Message::End { at, .. }) = it.out.messages.last() else { panic!("an end") };
+    let Some(Message::End { at, .. }) = it.out.report.messages.last() else { panic!("an end") };
     assert_eq!(*at, Timestamp(99));
     it.close(0);
     assert_eq!(it.ends().len(), 1);
@@ -254,8 +254,8 @@ fn a_client_that_sends_traces_over_grpc_is_noted() {
     let mut it = Conversation::new();
     it.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").send(b"\0\0\0\x04\0\0\0\0\0");
     it.receive(b"\0\0\0\x04\0\0\0\0\0").send(b"\0\0\0\x04\x01\0\0\0\0").send(path);
-    assert_eq!(it.out.exporters, [1]);
+    assert_eq!(it.out.report.exporters, [1]);
     let mut it = Conversation::new();
     it.receive("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").receive(path);
-    assert!(it.out.exporters.is_empty(), "a collector receives them");
+    assert!(it.out.report.exporters.is_empty(), "a collector receives them");
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::conversation::{Conversation, MILLISECOND, summarise};
 use crate::{
     event::{Direction, NotCaptured},
-    protocol::{Limits, Message},
+    protocol::{Begin, Limits, Message, Progress},
 };
 
 /// One exchange as bytes; every path and status occurs once, so that a wrong pairing shows.
@@ -112,12 +112,12 @@ fn timeless(messages: &[Message]) -> Vec<String> {
     let mut lines: Vec<_> = messages
         .iter()
         .map(|message| match message {
-            Message::Request { ordinal, direction, origin, .. } => {
-                format!("{ordinal} 0 {direction:?} {}", origin.position)
+            Message::Begin { ordinal, begin: Begin { role, origin, .. } } => {
+                format!("{ordinal} 0 {role:?} {}", origin.position)
             }
-            Message::RequestHead { ordinal, head } => format!("{ordinal} 1 {head:?}"),
-            Message::Response { ordinal, origin, head } => {
-                format!("{ordinal} 2 {} {head:?}", origin.position)
+            Message::Described { ordinal, head } => format!("{ordinal} 1 {head:?}"),
+            Message::Reply { ordinal, origin, progress, head } => {
+                format!("{ordinal} 2 {} {progress:?} {head:?}", origin.position)
             }
             Message::End { ordinal, end, .. } => {
                 let mut end = end.clone();
@@ -164,14 +164,14 @@ proptest! {
     ) {
         let mut whole = Conversation::new();
         play(&mut whole, &cut(client, &samples, &[usize::MAX], false));
-        let complete: Vec<_> = summarise(&whole.out.messages);
+        let complete: Vec<_> = summarise(&whole.out.report.messages);
         prop_assert_eq!(complete.len(), samples.len());
         prop_assert!(complete.iter().all(|line| line.ends_with("Complete")));
         is_true(&whole, &samples)?;
         let mut pieces = Conversation::new();
         let calls = cut(client, &samples, &sizes, pipelined);
         play(&mut pieces, &calls);
-        prop_assert_eq!(timeless(&whole.out.messages), timeless(&pieces.out.messages));
+        prop_assert_eq!(timeless(&whole.out.report.messages), timeless(&pieces.out.report.messages));
         pieces.position = ends(&calls);
         let ledger = pieces.close(0);
         for account in ledger.directions {
@@ -200,7 +200,7 @@ proptest! {
             it.now = (order as u64 + 1) * MILLISECOND / 100;
             it.at(*direction, *position, bytes, None);
         }
-        prop_assert_eq!(timeless(&whole.out.messages), timeless(&it.out.messages));
+        prop_assert_eq!(timeless(&whole.out.report.messages), timeless(&it.out.report.messages));
         prop_assert!(!it.connection.needs_tick());
     }
 
@@ -303,15 +303,15 @@ fn one_end_each(it: &Conversation) -> Result<(), TestCaseError> {
     let mut open = HashSet::new();
     let mut heads = HashSet::new();
     let mut seen = HashSet::new();
-    for message in &it.out.messages {
+    for message in &it.out.report.messages {
         match message {
-            Message::Request { ordinal, .. } => {
+            Message::Begin { ordinal, .. } => {
                 prop_assert!(seen.insert(*ordinal) && open.insert(*ordinal));
             }
-            Message::RequestHead { ordinal, .. } => {
+            Message::Described { ordinal, .. } => {
                 prop_assert!(open.contains(ordinal) && heads.insert(*ordinal));
             }
-            Message::Response { ordinal, .. } => {
+            Message::Reply { ordinal, .. } => {
                 prop_assert!(open.contains(ordinal) && heads.contains(ordinal));
             }
             Message::End { ordinal, .. } => prop_assert!(open.remove(ordinal)),
@@ -324,19 +324,18 @@ fn one_end_each(it: &Conversation) -> Result<(), TestCaseError> {
 /// Like [`is_true`], but a path may be cut.
 fn is_cut_of(it: &Conversation, samples: &[Sample]) -> Result<(), TestCaseError> {
     let mut paths = Vec::new();
-    for message in &it.out.messages {
+    for message in &it.out.report.messages {
         match message {
-            Message::RequestHead { ordinal, head } => {
+            Message::Described { ordinal, head } => {
                 let known = samples.iter().find(|sample| {
-                    sample.path == head.target
-                        || (head.incomplete && sample.path.starts_with(head.target.as_str()))
+                    sample.path == head.target || (head.incomplete && sample.path.starts_with(&*head.target))
                 });
                 prop_assert!(known.is_some(), "invented: {}", head.target);
                 if !head.incomplete {
                     paths.push((*ordinal, known.unwrap().status));
                 }
             }
-            Message::Response { ordinal, head, .. } if !head.interim => {
+            Message::Reply { ordinal, progress: Progress::Final, head, .. } => {
                 let expected = paths.iter().find(|path| path.0 == *ordinal);
                 prop_assert!(
                     expected.is_none_or(|path| path.1 == head.status),

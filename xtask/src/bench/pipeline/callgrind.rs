@@ -32,7 +32,13 @@ const PROTOCOL: &[&str] = &[
 ];
 const WEIGHED: &[&str] = &["wirespan::trace::Tracer::weighed"];
 const EVENT: &[&str] = &["wirespan::trace::Tracer::event"];
-const MESSAGE: &[&str] = &["wirespan::trace::Tracer::message"];
+/// What parsers report, while they work.
+const MESSAGE: &[&str] = &[
+    "wirespan::trace::report::::begin",
+    "wirespan::trace::report::::described",
+    "wirespan::trace::report::::reply",
+    "wirespan::trace::report::::end",
+];
 const EXPORT: &[&str] = &["pipeline::replay::exporter::Exporter::export"];
 const FORGET: &[&str] = &["pipeline::replay::forget"];
 
@@ -44,12 +50,13 @@ pub(super) fn read(text: &str) -> Result<Profile> {
         ensure!(instructions > 0, "valgrind saw no call of {}: was it inlined or renamed?", names[0]);
         Ok(instructions)
     };
+    let message = stage(MESSAGE)?;
     Ok(Profile {
         feed: stage(FEED)?,
-        protocol: stage(PROTOCOL)?,
+        protocol: stage(PROTOCOL)?.saturating_sub(message),
         weighed: stage(WEIGHED)?,
         event: stage(EVENT)?,
-        message: stage(MESSAGE)?,
+        message,
         export: stage(EXPORT)?,
         forget: stage(FORGET)?,
     })
@@ -130,16 +137,19 @@ fn=(2)
 5 10
 cfn=(4) <wirespan::stream::connection::Connection<wirespan::protocol::session::Session>>::transfer
 calls=2 5
-6 30
+6 80
 cfn=(5) wirespan::trace::Tracer::weighed
 calls=2 5
 6 1
 cfn=(6) wirespan::trace::Tracer::event
 calls=2 5
 6 2
-cfn=(7) wirespan::trace::Tracer::message
+
+fn=(4)
+7 10
+cfn=(7) wirespan::trace::report::<impl wirespan::protocol::report::Report for wirespan::trace::Tracer>::begin
 calls=3 5
-6 50
+7 50
 
 fn=(7)
 7 5
