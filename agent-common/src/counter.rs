@@ -68,7 +68,8 @@ counters! {
     "wirespan_ring_payload_bytes_total" by "type": "Captured bytes in the records of the ring buffer." {
         Bytes = "transfer": "of transfers";
     }
-    "wirespan_kernel_skipped_syscalls_total" by "reason": "System calls of traced processes without a record, because nothing needs their bytes." {
+    "wirespan_kernel_skipped_syscalls_total" by "reason": "System calls of traced processes without a record, \
+        because nothing needs their bytes." {
         SkipBody = "body": "all bytes belong to a message body of known length";
         SkipOpaque = "opaque": "the connection is not parsed any more";
     }
@@ -83,11 +84,13 @@ counters! {
         DropConnect = "ring_full_connect": "a connect began, succeeded or failed";
         DropProcess = "ring_full_process": "the life of a process; the next scan of /proc makes up for it";
     }
-    "wirespan_kernel_python_contexts_total" by "result": "Captured sends of CPython processes, by whether the current task was found." {
+    "wirespan_kernel_python_contexts_total" by "result": "Captured sends of CPython processes, by whether the \
+        current task was found." {
         ContextsRead = "read": "the record names the task";
         ContextsNone = "none": "the record names no task";
     }
-    "wirespan_kernel_redirected_syscalls_total" by "reason": "System calls whose bytes bypassed TCP; the lengths of the system calls make their positions." {
+    "wirespan_kernel_redirected_syscalls_total" by "reason": "System calls whose bytes bypassed TCP; the lengths \
+        of the system calls make their positions." {
         Redirected = "sockmap": "a sockmap handed the bytes to another socket";
     }
     "wirespan_kernel_untraced_syscalls_total" by "reason": "System calls on TCP sockets that could not be traced." {
@@ -96,7 +99,8 @@ counters! {
         KernelSocket = "kernel_socket": "the socket belongs to the kernel";
         ReadFailed = "read_failed": "memory of the kernel or of the process could not be read";
     }
-    "wirespan_kernel_refused_map_entries_total" by "map": "Entries that found no room in a BPF map; what they stand for is not traced." {
+    "wirespan_kernel_refused_map_entries_total" by "map": "Entries that found no room in a BPF map; what they \
+        stand for is not traced." {
         ConnectionsFull = "connections": "a connection";
         ProcessesFull = "processes": "a selected process";
         ThreadsFull = "threads": "the last receive of a thread";

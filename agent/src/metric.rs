@@ -1,5 +1,5 @@
-//! What a metric is, and the macro by which a layer declares those that it counts: the metrics page and docs/metrics.md say
-//! the same of each, because both are made of these declarations.
+//! What a metric is, and the macro by which a layer declares those that it counts: the metrics page
+//! and docs/metrics.md say the same of each, because both are made of these declarations.
 
 /// One metric of the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub struct Sample {
     pub value: u64,
 }
 
-/// Declares a struct `Counters` of numbers, first those that are a metric each, then those that are one value of a metric's
-/// label.
+/// Declares a struct `Counters` of numbers, first those that are a metric each, then those that are
+/// one value of a metric's label.
 macro_rules! counters {
     (
         $(#[doc = $doc:literal])+
@@ -72,7 +72,8 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Every number with its metric, in a fixed order; samples of one metric stand together.
+            /// Every number with its metric, in a fixed order; samples of one metric stand
+            /// together.
             pub fn samples(&self) -> impl Iterator<Item = $crate::metric::Sample> + use<> {
                 [
                     $( $crate::metric::Sample { name: $name, label: None, value: self.$field }, )*

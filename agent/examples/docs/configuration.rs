@@ -1,5 +1,6 @@
-//! The page of the configuration: each key with its default, its range and its meaning. Defaults and ranges are those of the code,
-//! meanings the comments of the file that `wirespan config default` prints.
+//! The page of the configuration: each key with its default, its range and its meaning. Defaults
+//! and ranges are those of the code, meanings the comments of the file that `wirespan config
+//! default` prints.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -29,7 +30,8 @@ fn key(name: &'static str, default: impl Into<String>, range: impl Into<String>)
     Key { name, default: default.into(), range: range.into() }
 }
 
-/// Keys that stand together, by the name of their section; one that has no keys below it is its own.
+/// Keys that stand together, by the name of their section; one that has no keys below it is its
+/// own.
 fn sections() -> Vec<(&'static str, Vec<Key>)> {
     vec![
         ("select", rules(true)),
@@ -180,7 +182,7 @@ fn meaning(section: &str, name: &str) -> String {
         let bare = line.trim_start().trim_start_matches("#").trim_start().trim_start_matches("- ");
         bare.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')) && line.starts_with("  ")
     };
-    let Some(at) = all.iter().position(|line| of_key(line)) else { return String::new() };
+    let Some(at) = all.iter().position(of_key) else { return String::new() };
     let Some((_, comment)) = all[at].trim_start().trim_start_matches("# ").split_once(" # ") else {
         return String::new();
     };

@@ -37,7 +37,8 @@ fn about(group: &Group) -> String {
     let others: Vec<_> =
         others.map(|other| format!("[{}]({}.md)", other.title.to_lowercase(), other.page)).collect();
     format!(
-        "{} The agent serves its metrics in Prometheus text at `/metrics` of `metrics.listen`.\nFurther pages: {}.",
+        "{} The agent serves its metrics in Prometheus text at `/metrics` of `metrics.listen`.\nFurther \
+         pages: {}.",
         group.about,
         others.join(", ")
     )

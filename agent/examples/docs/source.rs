@@ -1,9 +1,11 @@
-//! Figures that are private to a module, read from its source: a page shall not be the reason to make a constant public.
+//! Figures that are private to a module, read from its source: a page shall not be the reason to
+//! make a constant public.
 
 use std::{fs, path::Path};
 
-/// The value of an integer constant, or of a duration in nanoseconds, in the file `module.rs` (or `module/mod.rs`) below
-/// `agent/src`. `within` is a part of the file's path, where several modules have the name.
+/// The value of an integer constant, or of a duration in nanoseconds, in the file `module.rs` (or
+/// `module/mod.rs`) below `agent/src`. `within` is a part of the file's path, where several modules
+/// have the name.
 pub(crate) fn constant(within: &str, name: &str) -> u64 {
     let mut found = vec![];
     files(&root().join("agent/src"), &mut |path, text| {

@@ -30,7 +30,8 @@ fn processes() -> Vec<Metric> {
         ),
         Metric::new(
             "wirespan_late_processes_total",
-            "Processes that only the scan of all processes selected, every 5 s: what they did before was not seen.",
+            "Processes that only the scan of all processes selected, every 5 s: what they did before was \
+             not seen.",
         ),
         Metric::new(
             "wirespan_undecided_processes_total",

@@ -1,4 +1,5 @@
-//! Metrics of events, connections and bytes; those of the parsers are declared where they are counted.
+//! Metrics of events, connections and bytes; those of the parsers are declared where they are
+//! counted.
 
 use crate::metric::Metric;
 

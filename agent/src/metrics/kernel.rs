@@ -1,4 +1,5 @@
-//! Metrics of the kernel side: the counters of the BPF programs, and what the agent asks the kernel for.
+//! Metrics of the kernel side: the counters of the BPF programs, and what the agent asks the kernel
+//! for.
 
 use agent_common::Counter;
 
@@ -9,10 +10,14 @@ pub(super) fn metrics() -> Vec<Metric> {
     metrics.extend([
         Metric::new(
             "wirespan_bpf_recursion_misses_total",
-            "Runs of BPF programs that the kernel skipped, since the program was running on that processor already.",
+            "Runs of BPF programs that the kernel skipped, since the program was running on that \
+             processor already.",
         )
         .by("program", &[]),
-        Metric::new("wirespan_ring_peak_bytes", "Most bytes found in the ring buffer at once since the last publication."),
+        Metric::new(
+            "wirespan_ring_peak_bytes",
+            "Most bytes found in the ring buffer at once since the last publication.",
+        ),
         Metric::new("wirespan_ring_size_bytes", "Size of the ring buffer."),
         Metric::new(
             "wirespan_ring_undecodable_records_total",

@@ -86,7 +86,8 @@ fn the_values_of_labels_are_those_of_the_code() {
     assert_eq!(values("wirespan_process_calls", "result"), figures);
 }
 
-/// Every text in the code that looks like a metric is one, and every metric is in the code that counts it.
+/// Every text in the code that looks like a metric is one, and every metric is in the code that
+/// counts it.
 #[test]
 fn the_list_is_whole() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

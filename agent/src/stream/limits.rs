@@ -26,11 +26,13 @@ counters! {
     /// How often the bytes of connections came out of order, late or not at all.
     {
         "wirespan_stream_events_total" by "event": "What happened to the order of the bytes of connections." {
-            transfers_held = "transfers_held": "a transfer came before the bytes in front of it, or before those of the other direction";
+            transfers_held = "transfers_held": "a transfer came before the bytes in front of it, or before those \
+                of the other direction";
             transfers_late = "transfers_late": "a transfer came when its positions had passed";
             overlaps = "overlaps": "a transfer claims positions of another one";
             held_overflow = "held_overflow": "transfers were held no longer, because their limit was reached";
-            joined_mid_stream = "joined_mid_stream": "bytes had moved on a connection before it was first observed, and messages were found: \
+            joined_mid_stream = "joined_mid_stream": "bytes had moved on a connection before it was first \
+                observed, and messages were found: \
                 it is older than the agent or the selection of its process, or another process had read from it and passed it on";
             opened_again = "opened_again": "two CPUs reported a connection as new at once; one report counts";
             ledger_violations = "ledger_violations": "the ledger of a direction did not balance; must stay 0";

@@ -7,22 +7,31 @@ counters! {
     {
         waiting = "wirespan_trace_waiting_spans": "Finished spans that wait for a parent.";
         exchanges = "wirespan_trace_exchanges": "Exchanges that are open or wait for a parent.";
-        oldest_open_seconds = "wirespan_trace_oldest_open_exchange_seconds": "Age of the oldest open exchange; 0 when there is none.";
+        oldest_open_seconds = "wirespan_trace_oldest_open_exchange_seconds": "Age of the oldest open exchange; 0 \
+            when there is none.";
         connections = "wirespan_trace_connections": "Connections that the tracer knows.";
         spans = "wirespan_trace_spans_total": "Spans delivered to the exporters.";
         incomplete_spans = "wirespan_trace_incomplete_spans_total": "Spans that say `wirespan.incomplete`.";
-        left_out = "wirespan_trace_left_out_spans_total": "Spans left out because their program exports its own (`instrumented: skip`).";
-        contradictions = "wirespan_trace_conflicts_total": "Calls whose request side and response side name different requests.";
-        task_contradictions = "wirespan_trace_task_conflicts_total": "Observations that the tasks of a program do not write both a call and its response.";
+        left_out = "wirespan_trace_left_out_spans_total": "Spans left out because their program exports its own \
+            (`instrumented: skip`).";
+        contradictions = "wirespan_trace_conflicts_total": "Calls whose request side and response side name \
+            different requests.";
+        task_contradictions = "wirespan_trace_task_conflicts_total": "Observations that the tasks of a program do \
+            not write both a call and its response.";
         losses = "wirespan_trace_process_losses_total": "Times that a process was seen to have lost records.";
-        flows_missing = "wirespan_trace_unmatched_requests_total": "Requests on a joined connection that the other end did not show.";
-        inputs_forgotten = "wirespan_trace_evicted_threads_total": "Threads and goroutines whose receives were forgotten to make room.";
-        contents_forgotten = "wirespan_trace_evicted_contents_total": "Contents of requests and calls that were forgotten within a minute to make room.";
+        flows_missing = "wirespan_trace_unmatched_requests_total": "Requests on a joined connection that the \
+            other end did not show.";
+        inputs_forgotten = "wirespan_trace_evicted_threads_total": "Threads and goroutines whose receives were \
+            forgotten to make room.";
+        contents_forgotten = "wirespan_trace_evicted_contents_total": "Contents of requests and calls that were \
+            forgotten within a minute to make room.";
         texts_cut = "wirespan_trace_truncated_attributes_total": "Attribute values cut to their limit.";
         redactions = "wirespan_trace_redacted_urls_total": "URLs in which something was redacted.";
         failed_connects = "wirespan_trace_failed_connects_total": "Spans of connects that failed.";
-        open_notices = "wirespan_trace_open_request_notices_total": "Notices to the console of requests and connects that are open for long.";
-        "wirespan_trace_open_exchanges" by "kind": "Requests that have no end yet: no whole response, and neither side has ended the connection." {
+        open_notices = "wirespan_trace_open_request_notices_total": "Notices to the console of requests and \
+            connects that are open for long.";
+        "wirespan_trace_open_exchanges" by "kind": "Requests that have no end yet: no whole response, and neither \
+            side has ended the connection." {
             open_server = "server": "received by the process";
             open_client = "client": "sent by the process: a call that hangs shows here";
         }
@@ -32,7 +41,8 @@ counters! {
         }
         "wirespan_trace_parents_total" by "evidence": "Parents of spans, by how each is known." {
             parents_header = "traceparent": "the request carries a `traceparent`, or the program put one on its call";
-            parents_pass_through = "traceparent_forwarded": "the call forwards the `traceparent` of an open request; its span says `traceparent`";
+            parents_pass_through = "traceparent_forwarded": "the call forwards the `traceparent` of an open \
+                request; its span says `traceparent`";
             parents_flow = "connection": "the parent is the call at the other end of the connection";
             parents_two_sided = "both_sides": "request side and response side agree";
             parents_start = "request_side": "the request side alone names it";
@@ -44,17 +54,24 @@ counters! {
         "wirespan_trace_roots_total" by "reason": "Spans without a parent, by why none is known." {
             roots_remote = "remote_client": "a request whose client is not traced here and sent no context";
             orphans_none = "no_cause": "a call whose thread had received nothing that could have caused it";
-            orphans_start_only = "request_side_only": "a call with a request side that no response side confirmed before the request was answered";
-            orphans_end_only = "response_side_only": "a call with a response side only, in a process that has not shown that this suffices";
+            orphans_start_only = "request_side_only": "a call with a request side that no response side confirmed \
+                before the request was answered";
+            orphans_end_only = "response_side_only": "a call with a response side only, in a process that has not \
+                shown that this suffices";
             orphans_unanswered = "unanswered": "a call whose request, by the request side, never got a response";
-            orphans_contradiction = "conflict": "a call whose two sides differ, or in a process in which those of others do of late";
-            orphans_unproven = "unproven": "a call whose two sides agree, made while several requests were open by a process whose sides have not agreed 30 times in such a case";
-            orphans_loss = "loss": "a call that was open, or caused by something open, when records of its process were lost";
-            orphans_pipelined = "pipelined": "a call handed over by a goroutine that had received more than one request of a connection";
+            orphans_contradiction = "conflict": "a call whose two sides differ, or in a process in which those of \
+                others do of late";
+            orphans_unproven = "unproven": "a call whose two sides agree, made while several requests were open \
+                by a process whose sides have not agreed 30 times in such a case";
+            orphans_loss = "loss": "a call that was open, or caused by something open, when records of its \
+                process were lost";
+            orphans_pipelined = "pipelined": "a call handed over by a goroutine that had received more than one \
+                request of a connection";
             orphans_bound = "limit": "a call beyond the limit of calls per request";
             orphans_forgotten = "forgotten": "the parent was known and is no longer remembered";
         }
-        "wirespan_trace_connection_joins_total" by "result": "Attempts to find the two ends of a connection on this host." {
+        "wirespan_trace_connection_joins_total" by "result": "Attempts to find the two ends of a connection on \
+            this host." {
             flows_joined = "joined": "both ends were found";
             flows_remote = "remote": "no other end was found in time; some are joined later";
         }
@@ -67,19 +84,25 @@ counters! {
             late_links = "link": "the parent became a link";
             late_lost = "lost": "both spans had been exported already";
         }
-        "wirespan_trace_refusals_total" by "reason": "Messages, exchanges, connections, processes that the tracer did not take or ended early." {
-            refused_messages = "unknown_connection": "a request on a connection that is not known, or that comes out of order";
-            refused_exchanges = "exchanges": "a request without a span because too many exchanges were open or waiting";
-            evicted_exchanges = "exchanges_per_connection": "an exchange ended early because its connection had too many";
+        "wirespan_trace_refusals_total" by "reason": "Messages, exchanges, connections, processes that the tracer \
+            did not take or ended early." {
+            refused_messages = "unknown_connection": "a request on a connection that is not known, or that comes \
+                out of order";
+            refused_exchanges = "exchanges": "a request without a span because too many exchanges were open or \
+                waiting";
+            evicted_exchanges = "exchanges_per_connection": "an exchange ended early because its connection had \
+                too many";
             evicted_connections = "connections": "a connection forgotten to make room";
             refused_connects = "connects": "a connect not followed because too many were in progress";
             refused_processes = "processes": "a process not remembered because there were too many";
-            flow_keys_refused = "join_keys": "a request that could not be registered for joining its connection's ends";
+            flow_keys_refused = "join_keys": "a request that could not be registered for joining its connection's \
+                ends";
         }
         "wirespan_trace_invalid_headers_total" by "header": "Header fields that were ignored or shortened." {
             invalid_traceparents = "traceparent": "it is not valid";
             invalid_tracestates = "tracestate": "it was dropped or cut";
-            invalid_forwarded = "forwarded": "what a proxy says of its client cannot be read, or names too many proxies";
+            invalid_forwarded = "forwarded": "what a proxy says of its client cannot be read, or names too many \
+                proxies";
         }
     }
 }

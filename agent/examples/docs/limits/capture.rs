@@ -113,16 +113,40 @@ fn connections() -> Vec<Limit> {
         Limit::fixed(
             "connections at once",
             count(connections),
-            "a sixteenth of them is evicted, drawn from the half that is idle longer; what is open there says `unfinished`",
-            &["wirespan_evicted_connections_total{reason=\"connections\"}", "wirespan_kernel_refused_map_entries_total{map=\"connections\"}"],
+            "a sixteenth of them is evicted, drawn from the half that is idle longer; what is open there \
+             says `unfinished`",
+            &[
+                "wirespan_evicted_connections_total{reason=\"connections\"}",
+                "wirespan_kernel_refused_map_entries_total{map=\"connections\"}",
+            ],
         )
         .set_by("limits.connections", range(&CONNECTIONS, count)),
-        Limit::fixed("bytes buffered by all connections", bytes(buffered_bytes as u64), "connections that buffer are evicted", &["wirespan_evicted_connections_total{reason=\"memory\"}"])
-            .set_by("limits.buffered_bytes", range(&BUFFERED_BYTES, bytes)),
-        Limit::fixed("time without a transfer", time(idle), "the connection is evicted", &["wirespan_evicted_connections_total{reason=\"idle\"}"])
-            .set_by("limits.idle", format!("at most {}", time(MAX_IDLE))),
-        Limit::fixed("sockets of one sock_diag dump", count(constant("sock_diag", "MAX_SOCKETS")), "all get cookies; those beyond are not listed", &[]),
-        Limit::fixed("network namespaces remembered as dumped", count(constant("cookies", "NAMESPACES")), "dumped again for each process", &[]),
+        Limit::fixed(
+            "bytes buffered by all connections",
+            bytes(buffered_bytes as u64),
+            "connections that buffer are evicted",
+            &["wirespan_evicted_connections_total{reason=\"memory\"}"],
+        )
+        .set_by("limits.buffered_bytes", range(&BUFFERED_BYTES, bytes)),
+        Limit::fixed(
+            "time without a transfer",
+            time(idle),
+            "the connection is evicted",
+            &["wirespan_evicted_connections_total{reason=\"idle\"}"],
+        )
+        .set_by("limits.idle", format!("at most {}", time(MAX_IDLE))),
+        Limit::fixed(
+            "sockets of one sock_diag dump",
+            count(constant("sock_diag", "MAX_SOCKETS")),
+            "all get cookies; those beyond are not listed",
+            &[],
+        ),
+        Limit::fixed(
+            "network namespaces remembered as dumped",
+            count(constant("cookies", "NAMESPACES")),
+            "dumped again for each process",
+            &[],
+        ),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! The pages of limits: what is bounded, by how much, and which counter says that it was met. The figures are those of the code;
-//! the words are here.
+//! The pages of limits: what is bounded, by how much, and which counter says that it was met. The
+//! figures are those of the code; the words are here.
 
 mod capture;
 mod process;
