@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// A limit.
+#[derive(Clone)]
 struct Limit {
     what: &'static str,
     /// The default, and between which bounds it may be set.

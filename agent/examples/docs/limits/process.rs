@@ -17,6 +17,7 @@ use crate::{
 pub(super) fn sections() -> Vec<Section> {
     vec![
         Section { title: "Processes", limits: processes() },
+        Section { title: "What is read of a process", limits: facts() },
         Section { title: "Configuration", limits: configuration() },
     ]
 }
@@ -24,7 +25,6 @@ pub(super) fn sections() -> Vec<Section> {
 fn processes() -> Vec<Limit> {
     let table::Limits { known, selected } = table::Limits::default();
     let cut: &[&str] = &["wirespan_process_decisions_total{result=\"cut\"}"];
-    let argument = |name| constant("process/arguments", name);
     vec![
         Limit::fixed(
             "selected processes",
@@ -44,6 +44,12 @@ fn processes() -> Vec<Limit> {
             "a `port` rule may miss a process",
             cut,
         ),
+    ]
+}
+
+fn facts() -> Vec<Limit> {
+    let argument = |name| constant("process/arguments", name);
+    vec![
         Limit::fixed(
             "exported command line: arguments; bytes of one; of all",
             format!(

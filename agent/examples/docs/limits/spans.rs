@@ -21,7 +21,7 @@ const UNREADABLE: &[&str] = &["wirespan_export_unreadable_responses_total"];
 
 pub(super) fn sections() -> Vec<Section> {
     vec![
-        Section { title: "Exporters", limits: exporters() },
+        Section { title: "Exporters", limits: [exporters(), local()].concat() },
         Section { title: "Metrics", limits: metrics() },
         Section { title: "Event log and packet captures", limits: files() },
     ]
@@ -30,8 +30,6 @@ pub(super) fn sections() -> Vec<Section> {
 fn exporters() -> Vec<Limit> {
     let OtlpSettings { batch_spans, concurrent_requests, retry, .. } = OtlpSettings::default();
     let RetrySettings { max_elapsed, .. } = retry;
-    let ConsoleSettings { max_traces, .. } = ConsoleSettings::default();
-    let early: &[&str] = &["wirespan_console_early_traces_total"];
     vec![
         Limit::fixed(
             "spans that wait for an exporter",
@@ -77,6 +75,12 @@ fn exporters() -> Vec<Limit> {
             "a refusal",
             &["wirespan_export_dropped_spans_total{reason=\"refused\"}"],
         ),
+    ]
+}
+
+fn local() -> Vec<Limit> {
+    let ConsoleSettings { max_traces, .. } = ConsoleSettings::default();
+    vec![
         Limit::fixed(
             "pause of a pipe's reader",
             time(Duration::from_millis(constant("span_file", "PAUSE"))),
@@ -87,7 +91,7 @@ fn exporters() -> Vec<Limit> {
             "traces that the console holds; their spans",
             format!("{}; {}", count(max_traces as u64), count(constant("console/tree", "MAX_HELD"))),
             "printed before their root",
-            early,
+            &["wirespan_console_early_traces_total"],
         ),
     ]
 }

@@ -11,42 +11,33 @@ use crate::{
     text::{bytes, count, nanoseconds, range, time},
 };
 
+const FORGOTTEN: &[&str] = &["wirespan_trace_roots_total{reason=\"forgotten\"}"];
 const CUT: &[&str] = &["wirespan_trace_truncated_attributes_total"];
 
 pub(super) fn sections() -> Vec<Section> {
     vec![
         Section { title: "Exchanges and spans", limits: exchanges() },
+        Section { title: "Connections and processes of the tracer", limits: connections() },
         Section { title: "Parents", limits: parents() },
         Section { title: "Attribute values and header fields", limits: texts() },
     ]
 }
 
+fn number(number: usize) -> String {
+    count(number as u64)
+}
+
 fn exchanges() -> Vec<Limit> {
-    // What is no limit stands last; a new field must find its place here.
     let Settings {
         parent_wait,
         waiting_spans,
-        flow_wait,
         open_notice,
-        linger,
-        connections,
         exchanges,
         exchanges_per_connection,
         recent_exchanges,
         remembered_exchanges,
-        calls_per_request,
-        connects,
-        processes,
-        flow_keys,
-        causality: _,
-        instrumented: _,
-        correlation_headers: _,
-        forwarded: _,
-        text: _,
-        redaction: _,
+        ..
     } = Settings::default();
-    let forgotten: &[&str] = &["wirespan_trace_roots_total{reason=\"forgotten\"}"];
-    let number = |number: usize| count(number as u64);
     vec![
         Limit::fixed(
             "finished spans that wait for a parent",
@@ -78,14 +69,28 @@ fn exchanges() -> Vec<Limit> {
             "exported exchanges that may still be parents",
             number(remembered_exchanges),
             "the one exported first is forgotten",
-            forgotten,
+            FORGOTTEN,
         ),
         Limit::fixed(
             "the same of a connection",
             number(recent_exchanges),
             "the oldest is forgotten",
-            forgotten,
+            FORGOTTEN,
         ),
+        Limit::fixed(
+            "age of an open request at which the console shows it",
+            open_notice.map_or_else(String::new, time),
+            "one notice",
+            &["wirespan_trace_open_request_notices_total"],
+        ),
+    ]
+}
+
+fn connections() -> Vec<Limit> {
+    let Settings {
+        flow_wait, linger, connections, calls_per_request, connects, processes, flow_keys, ..
+    } = Settings::default();
+    vec![
         Limit::fixed(
             "connections",
             number(connections),
@@ -126,13 +131,7 @@ fn exchanges() -> Vec<Limit> {
             "how long a closed connection or ended process is remembered",
             time(linger),
             "it can be no parent",
-            forgotten,
-        ),
-        Limit::fixed(
-            "age of an open request at which the console shows it",
-            open_notice.map_or_else(String::new, time),
-            "one notice",
-            &["wirespan_trace_open_request_notices_total"],
+            FORGOTTEN,
         ),
     ]
 }
@@ -229,3 +228,31 @@ fn texts() -> Vec<Limit> {
         ),
     ]
 }
+
+/// Fails to compile when the tracer gets a setting: a limit needs a row above.
+#[cfg(test)]
+const _: fn(Settings) = |settings| {
+    let Settings {
+        parent_wait: _,
+        waiting_spans: _,
+        flow_wait: _,
+        open_notice: _,
+        linger: _,
+        connections: _,
+        exchanges: _,
+        exchanges_per_connection: _,
+        recent_exchanges: _,
+        remembered_exchanges: _,
+        calls_per_request: _,
+        connects: _,
+        processes: _,
+        flow_keys: _,
+        // No limits.
+        causality: _,
+        instrumented: _,
+        correlation_headers: _,
+        forwarded: _,
+        text: _,
+        redaction: _,
+    } = settings;
+};
