@@ -408,9 +408,9 @@ fn told(events: &[Owned]) -> Vec<String> {
             for traced in batch.entries.iter() {
                 let Traced::Span(span) = traced else { continue };
                 let http = span.http.as_ref().map(|http| {
-                    let path = http.path.as_deref().map(str::len);
+                    let path = http.path().map(str::len);
                     let sizes = (http.request_body_size, http.response_body_size);
-                    (http.method, path, http.status, sizes, http.server_port, http.query.is_some())
+                    (http.method, path, http.status, sizes, http.server_port, http.query().is_some())
                 });
                 told.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
             }
