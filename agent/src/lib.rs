@@ -28,4 +28,6 @@ pub mod export;
 
 pub mod config;
 
+mod session;
+
 pub mod command;

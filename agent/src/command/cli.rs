@@ -7,14 +7,14 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    config, doctor, gate,
+    config, doctor,
     record::{self, RecordArgs},
     replay::{self, ReplayArgs},
     run::{self, RunArgs},
     stdout::tell,
     trace::{self, TraceArgs},
 };
-use crate::{config::LogLevel, source::kernel::Rung};
+use crate::{config::LogLevel, session::gate, source::kernel::Rung};
 
 /// Traces programs that nobody instrumented: HTTP requests become OpenTelemetry spans, straight from the kernel.
 #[derive(Debug, Parser)]

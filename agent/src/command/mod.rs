@@ -2,26 +2,14 @@
 
 mod cli;
 mod config;
-mod cookies;
 mod doctor;
-mod exe_cache;
-mod funnel;
-mod gate;
-mod judging;
 mod listeners;
-mod priority;
 mod record;
-mod recording;
-mod refused;
 mod replay;
 mod run;
-mod runtime;
-mod session;
 mod signals;
-mod stdout;
-mod summary;
+pub(crate) mod stdout;
 mod target;
-mod telemetry;
 mod trace;
 
 pub use cli::{Cli, main};

@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{recording::Recording, target::Target, trace::NO_TARGET};
+use super::{target::Target, trace::NO_TARGET};
+use crate::session::recording::Recording;
 use crate::{
     config,
     export::{self, HostResource},
@@ -62,7 +63,8 @@ fn size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::recording::MAX_BYTES, *};
+    use super::*;
+    use crate::session::recording::MAX_BYTES;
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

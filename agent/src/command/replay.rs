@@ -17,12 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{
-    recording::Header,
-    runtime::{Prepared, Setup, Signals},
-    telemetry::{capture_summary, log_summary},
-    trace::Format,
-};
+use super::{signals::Signals, trace::Format};
 use crate::{
     config,
     event::{Event, Timestamp},
@@ -33,6 +28,11 @@ use crate::{
     },
     pipeline::{self, Pipeline},
     protocol,
+    session::{
+        recording::Header,
+        runtime::{Prepared, Setup},
+        telemetry::{capture_summary, log_summary},
+    },
     source::{
         FIRST_BYTES, Kind,
         log::{End, LogReader},

@@ -5,13 +5,7 @@ use std::{io::Write as _, path::PathBuf, sync::Arc};
 use anyhow::Result;
 use clap::Args;
 
-use super::{
-    recording::Recording,
-    runtime::{Setup, Signals, Tracing},
-    session::{Options, Session},
-    stdout::tell,
-    telemetry::Telemetry,
-};
+use super::{signals::Signals, stdout::tell};
 use crate::{
     config::Config,
     export::{
@@ -21,6 +15,12 @@ use crate::{
         metrics_server::{MetricsServer, Pages},
     },
     pipeline, protocol,
+    session::{
+        Options, Session,
+        recording::Recording,
+        runtime::{Setup, Tracing},
+        telemetry::Telemetry,
+    },
     source::kernel::{self, Rung},
     trace,
 };

@@ -9,19 +9,18 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
-    gate::Gated,
-    listeners,
-    recording::Recording,
-    runtime::{Setup, Signals, Tracing},
-    session::{Options, Session},
-    stdout::tell,
-    telemetry::Telemetry,
-};
+use super::{listeners, signals::Signals, stdout::tell};
 use crate::{
     config,
     export::{self, HostResource},
     process::{Glob, Rule, Selection},
+    session::{
+        Options, Session,
+        gate::Gated,
+        recording::Recording,
+        runtime::{Setup, Tracing},
+        telemetry::Telemetry,
+    },
     source::kernel::{self, Rung},
 };
 

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::{recording::Recording, target::Target};
+use super::target::Target;
 use crate::export::{
     self, HostResource,
     console::{ConsoleFormat, ConsoleSettings},
 };
+use crate::session::recording::Recording;
 
 /// How traces are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,9 +1,9 @@
 //! What a replayed capture says at its end.
 
 use crate::{
-    command::telemetry::capture_summary,
     pipeline::{Engine, Settings},
     protocol,
+    session::telemetry::capture_summary,
     source::pcap::{
         self,
         tests::talk::{Client, Server, Talk, file, request, response},

@@ -4,16 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    command::{
-        funnel::Funnel,
-        recording::{Header, Recording, Run as About},
-    },
     event::{
         Clarity, Closed, ConnectionId, Direction, Earlier, LastReceive, Opened, ProcessFacts, Thread,
         Transfer,
     },
     export::{Exporters, HostResource},
     pipeline,
+    session::{
+        funnel::Funnel,
+        recording::{Header, Recording, Run as About},
+    },
     source::log::{
         Output, RecorderSettings,
         redact::Masker,

@@ -1,6 +1,18 @@
 //! A tracing session: kernel source, process table and engine in one thread, spans out to the exporters. `run` and
 //! `trace` differ only in what they select and where the spans go.
 
+mod cookies;
+mod exe_cache;
+pub(crate) mod funnel;
+pub(crate) mod gate;
+mod judging;
+mod priority;
+pub(crate) mod recording;
+mod refused;
+pub(crate) mod runtime;
+mod summary;
+pub(crate) mod telemetry;
+
 use std::{
     path::Path,
     sync::{
@@ -14,7 +26,7 @@ use anyhow::{Context as _, Result};
 use nix::time::{ClockId, clock_gettime};
 use rustc_hash::FxHashSet;
 
-use super::{
+use self::{
     cookies::Cookies,
     exe_cache::ExeCache,
     funnel::Funnel,
@@ -62,15 +74,15 @@ const LAST_ROUNDS: usize = 64;
 
 /// What a session is told.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Options {
-    pub(super) selection: Selection,
-    pub(super) kernel: kernel::Settings,
-    pub(super) engine: pipeline::Settings,
-    pub(super) recording: Option<Recording>,
+pub(crate) struct Options {
+    pub(crate) selection: Selection,
+    pub(crate) kernel: kernel::Settings,
+    pub(crate) engine: pipeline::Settings,
+    pub(crate) recording: Option<Recording>,
 }
 
 /// See the module.
-pub(super) struct Session {
+pub(crate) struct Session {
     source: KernelSource,
     table: Table,
     funnel: Funnel,
@@ -105,7 +117,7 @@ struct Due {
 
 impl Session {
     /// Loads the programs, finds the processes that match and their connections; after this they are traced.
-    pub(super) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
+    pub(crate) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
         options.kernel.report_listen = options.selection.needs_listen();
         options.kernel.excludes_listeners = options.selection.excludes_listeners();
         options.kernel.report_exec = options.selection.needs_exec();
@@ -156,17 +168,17 @@ impl Session {
     }
 
     /// The rung in use.
-    pub(super) fn rung(&self) -> &'static str {
+    pub(crate) fn rung(&self) -> &'static str {
         self.source.report().rung.unwrap_or("none")
     }
 
     /// Processes selected now.
-    pub(super) fn selected(&self) -> usize {
+    pub(crate) fn selected(&self) -> usize {
         self.table.selected_count()
     }
 
     /// Traces `pid` and all that it forks and executes.
-    pub(super) fn pin(&mut self, pid: u32) -> Result<()> {
+    pub(crate) fn pin(&mut self, pid: u32) -> Result<()> {
         let at = now()?;
         let changes = self.table.pin(pid);
         for change in &changes {
@@ -180,7 +192,7 @@ impl Session {
     }
 
     /// Reads events until `stop` is set, then finishes: everything that waits goes out as it stands.
-    pub(super) fn run(&mut self, stop: &AtomicBool) -> Result<()> {
+    pub(crate) fn run(&mut self, stop: &AtomicBool) -> Result<()> {
         let outcome = self.rounds(stop).and_then(|()| self.finish());
         if let (Some(recording), Some(summary)) = (&self.recording, self.funnel.close()) {
             recording.ended(summary);
@@ -441,7 +453,7 @@ fn descend(lineage: &mut FxHashSet<u32>, notice: &ProcessNotice) {
 }
 
 /// CLOCK_MONOTONIC, which is what bpf_ktime_get_ns reads.
-pub(super) fn now() -> Result<Timestamp> {
+pub(crate) fn now() -> Result<Timestamp> {
     nanoseconds(ClockId::CLOCK_MONOTONIC).map(Timestamp)
 }
 

@@ -9,19 +9,19 @@ use crate::{
 };
 
 /// See the module.
-pub(super) struct Funnel {
+pub(crate) struct Funnel {
     pipeline: Pipeline,
     sender: Sender,
     recorder: Option<Recorder>,
 }
 
 impl Funnel {
-    pub(super) fn new(settings: pipeline::Settings, sender: Sender, recorder: Option<Recorder>) -> Self {
+    pub(crate) fn new(settings: pipeline::Settings, sender: Sender, recorder: Option<Recorder>) -> Self {
         Self { pipeline: Pipeline::new(settings), sender, recorder }
     }
 
     /// Takes one event; what it completes goes to the exporters.
-    pub(super) fn feed(&mut self, event: &Event<'_>) {
+    pub(crate) fn feed(&mut self, event: &Event<'_>) {
         let Self { pipeline, sender, recorder } = self;
         if let Some(recorder) = recorder {
             recorder.record(event);
@@ -30,17 +30,17 @@ impl Funnel {
     }
 
     /// What the counters and the feedback are asked of.
-    pub(super) const fn engine(&mut self) -> &mut Engine {
+    pub(crate) const fn engine(&mut self) -> &mut Engine {
         self.pipeline.engine()
     }
 
     /// The recording so far.
-    pub(super) fn recorded(&self) -> Option<Summary> {
+    pub(crate) fn recorded(&self) -> Option<Summary> {
         self.recorder.as_ref().map(Recorder::progress)
     }
 
     /// Ends the recording; what became of it.
-    pub(super) fn close(&mut self) -> Option<Summary> {
+    pub(crate) fn close(&mut self) -> Option<Summary> {
         self.recorder.take().map(Recorder::finish)
     }
 }

@@ -26,29 +26,29 @@ const SUMMARIZED: usize = 8;
 
 /// What late judgements about processes cost.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Late {
+pub(crate) struct Late {
     /// Found by the repeated look at all processes.
-    pub(super) found: u64,
+    pub(crate) found: u64,
     /// Ended before they could be judged.
-    pub(super) processes: u64,
+    pub(crate) processes: u64,
     /// Connections of those.
-    pub(super) connections: u64,
+    pub(crate) connections: u64,
 }
 /// What the summary tells of the exporters.
 const UNDELIVERED: &str = "wirespan_export_dropped_spans_total";
 
 /// One number, ready to be written.
 #[derive(Debug)]
-pub(super) struct Sample {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) labels: Vec<(&'static str, String)>,
-    pub(super) value: u64,
+pub(crate) struct Sample {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) labels: Vec<(&'static str, String)>,
+    pub(crate) value: u64,
 }
 
 /// The numbers of the last publication.
 #[derive(Debug, Default)]
-pub(super) struct Telemetry {
+pub(crate) struct Telemetry {
     samples: Mutex<Vec<Sample>>,
     standings: Mutex<Vec<ProcessStanding>>,
     /// NotCaptured calls of running processes.
@@ -59,12 +59,12 @@ pub(super) struct Telemetry {
 
 impl Telemetry {
     /// A request to skip that the kernel did not take.
-    pub(super) fn count_refused_feedback(&self) {
+    pub(crate) fn count_refused_feedback(&self) {
         self.refused_feedback.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What the exporters did not get out, when they have ended: for the summary.
-    pub(super) fn undelivered(&self, exporters: &export::Summary) {
+    pub(crate) fn undelivered(&self, exporters: &export::Summary) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         for exporter in &exporters.exporters {
             samples.extend(exporter.dropped.iter().map(|(reason, spans)| Sample {
@@ -76,18 +76,18 @@ impl Telemetry {
         }
     }
 
-    pub(super) fn set_descendants(&self, processes: usize) {
+    pub(crate) fn set_descendants(&self, processes: usize) {
         self.descendants.store(processes, Ordering::Relaxed);
     }
 
     /// Processes of the command that `trace` or `record` started, itself included, that still run.
-    pub(super) fn descendants(&self) -> usize {
+    pub(crate) fn descendants(&self) -> usize {
         self.descendants.load(Ordering::Relaxed)
     }
 
     /// What was seen and missed up to the last publication, and how far the processes that made calls are believed, for
     /// people.
-    pub(super) fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner), &[]);
         told(&mut text, &self.standings.lock().unwrap_or_else(PoisonError::into_inner));
         if self.standings.lock().unwrap_or_else(PoisonError::into_inner).len() > SUMMARIZED {
@@ -97,7 +97,7 @@ impl Telemetry {
     }
 
     /// Replaces what the endpoint shows.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &self,
         counters: &[(Counter, u64)],
         source: &mut KernelSource,
@@ -147,7 +147,7 @@ impl Telemetry {
     }
 
     /// Writes what is known of single processes: for whoever asks, not for a scrape, which would get a series for each.
-    pub(super) fn collect_processes(&self, out: &mut MetricsText) {
+    pub(crate) fn collect_processes(&self, out: &mut MetricsText) {
         for standing in self.standings.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let pid = standing.pid.to_string();
             let mut add = |name, help, label, value: &str, count: u64| {
@@ -168,7 +168,7 @@ impl Telemetry {
     }
 
     /// Writes the last publication, and what is read at the moment.
-    pub(super) fn collect(&self, out: &mut MetricsText) {
+    pub(crate) fn collect(&self, out: &mut MetricsText) {
         for sample in self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if sample.name == UNDELIVERED {
                 // The exporters tell of it themselves.
@@ -194,14 +194,14 @@ impl Telemetry {
 }
 
 /// What a pipeline was told by a log and missed.
-pub(super) fn log_summary(engine: &mut Engine) -> String {
+pub(crate) fn log_summary(engine: &mut Engine) -> String {
     let mut text = capture_summary(engine, &[]);
     told(&mut text, &engine.standings(PROCESSES).0);
     text
 }
 
 /// The same of a capture, which missed this `also`. It tells nothing of processes.
-pub(super) fn capture_summary(engine: &mut Engine, also: &[String]) -> String {
+pub(crate) fn capture_summary(engine: &mut Engine, also: &[String]) -> String {
     let mut samples = Vec::with_capacity(128);
     pipeline(&mut samples, engine);
     summary(&samples, also)

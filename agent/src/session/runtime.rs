@@ -12,34 +12,29 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use tokio::{runtime::Runtime, sync::oneshot};
 
-pub(super) use super::signals::Signals;
-use super::{
-    priority,
-    session::{Options, Session},
-    stdout::tell,
-    telemetry::Telemetry,
-};
+use super::{Options, Session, priority, telemetry::Telemetry};
+use crate::command::stdout::tell;
 use crate::export::{self, Exporters, HostResource};
 
 /// How long the exporters may drain: with the session's own end this stays below the 5 s that `run` promises.
 const DRAIN: Duration = Duration::from_millis(3500);
 
 /// What is known before anything runs.
-pub(super) struct Setup {
-    pub(super) host: HostResource,
-    pub(super) export: export::Settings,
+pub(crate) struct Setup {
+    pub(crate) host: HostResource,
+    pub(crate) export: export::Settings,
 }
 
 /// Exporters that run and wait for spans.
-pub(super) struct Prepared {
-    pub(super) runtime: Runtime,
-    pub(super) exporters: Exporters,
-    pub(super) telemetry: Arc<Telemetry>,
+pub(crate) struct Prepared {
+    pub(crate) runtime: Runtime,
+    pub(crate) exporters: Exporters,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 impl Setup {
     /// Starts the exporters on a runtime of their own.
-    pub(super) fn start(&self) -> Result<Prepared> {
+    pub(crate) fn start(&self) -> Result<Prepared> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -51,7 +46,7 @@ impl Setup {
 }
 
 /// A session in its thread, with its exporters.
-pub(super) struct Tracing {
+pub(crate) struct Tracing {
     runtime: Runtime,
     exporters: Exporters,
     telemetry: Arc<Telemetry>,
@@ -61,11 +56,11 @@ pub(super) struct Tracing {
 }
 
 /// How the session is set up before it runs: pins processes, prints `ready`.
-pub(super) type Prepare = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
+pub(crate) type Prepare = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
 
 impl Tracing {
     /// Loads the programs and runs the session in a thread of its own. Returns when tracing has begun.
-    pub(super) fn start(prepared: Prepared, options: Options, prepare: Prepare) -> Result<Self> {
+    pub(crate) fn start(prepared: Prepared, options: Options, prepare: Prepare) -> Result<Self> {
         let Prepared { runtime, exporters, telemetry } = prepared;
         let stop = Arc::new(AtomicBool::new(false));
         let (report_start, started) = std::sync::mpsc::channel();
@@ -100,12 +95,12 @@ impl Tracing {
     }
 
     /// The numbers of the running session.
-    pub(super) fn telemetry(&self) -> Arc<Telemetry> {
+    pub(crate) fn telemetry(&self) -> Arc<Telemetry> {
         Arc::clone(&self.telemetry)
     }
 
     /// Waits for `end` (or for the session to fail), then stops, drains and says what was seen, missed and exported.
-    pub(super) fn until<T>(self, end: impl Future<Output = T>) -> Result<T> {
+    pub(crate) fn until<T>(self, end: impl Future<Output = T>) -> Result<T> {
         let Self { runtime, exporters, telemetry, stop, mut ended } = self;
         let outcome = runtime.block_on(async {
             tokio::select! {

@@ -16,23 +16,23 @@ use nix::{
     unistd::Pid,
 };
 
-use super::stdout::tell;
+use crate::command::stdout::tell;
 
 /// The hidden command's name.
-pub(super) const NAME: &str = "exec-gate";
+pub(crate) const NAME: &str = "exec-gate";
 
 /// Exit status when the command cannot be executed, as shells have it.
 const NOT_FOUND: i32 = 127;
 
 /// A command that has not begun yet.
-pub(super) struct Gated {
+pub(crate) struct Gated {
     child: Child,
 }
 
 impl Gated {
     /// Starts the child; it waits stopped. With `aside` its standard output is the agent's standard error, since the
     /// agent's own holds something else.
-    pub(super) fn start(command: &[OsString], aside: bool) -> Result<Self> {
+    pub(crate) fn start(command: &[OsString], aside: bool) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find the agent's own executable")?;
         let mut gate = Command::new(own);
         gate.arg(NAME).arg("--").args(command);
@@ -55,24 +55,24 @@ impl Gated {
     }
 
     /// Its process id, which the command keeps.
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Lets the command begin.
-    pub(super) fn open(&self) -> Result<()> {
+    pub(crate) fn open(&self) -> Result<()> {
         kill(self.pid(), Signal::SIGCONT).context("cannot continue the child process")
     }
 
     /// Passes a signal on; a command that is gone needs none.
-    pub(super) fn forward(&self, signal: i32) {
+    pub(crate) fn forward(&self, signal: i32) {
         if let Ok(signal) = Signal::try_from(signal) {
             let _gone = kill(self.pid(), signal);
         }
     }
 
     /// Its exit status, when it has ended.
-    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().context("cannot wait for the command")
     }
 
@@ -82,7 +82,7 @@ impl Gated {
 }
 
 /// The hidden command: stops, and when continued becomes the command. Returns only when that fails, with the status.
-pub(super) fn pass(command: &[OsString]) -> Result<i32> {
+pub(crate) fn pass(command: &[OsString]) -> Result<i32> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     raise(Signal::SIGSTOP).context("cannot stop before the command")?;
     let error = Command::new(program).args(arguments).exec();
