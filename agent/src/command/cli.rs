@@ -99,11 +99,25 @@ fn execute(command: Command, verbose: bool) -> Result<ExitCode> {
         Command::Trace(args) => trace::trace(args, verbose).map(status),
         Command::Record(args) => record::record(args, verbose).map(status),
         Command::Replay(args) => replay::replay(&args).map(status),
-        Command::ExecGate { command } => gate::pass(&command).map(status),
+        Command::ExecGate { command } => exec_gate(&command).map(status),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Default) => config::default().map(|()| ExitCode::SUCCESS),
         Command::Run(_) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Exit status when the command cannot be executed, as shells have it.
+const NOT_FOUND: i32 = 127;
+
+/// Returns only when the command could not be executed.
+fn exec_gate(command: &[OsString]) -> Result<i32> {
+    let error = gate::pass(command)?;
+    let program = command.first().map(|program| program.display());
+    tell(format_args!(
+        "cannot execute {}: {error}",
+        program.map_or_else(String::new, |name| name.to_string())
+    ));
+    Ok(NOT_FOUND)
 }
 
 fn exit(works: bool) -> ExitCode {

@@ -3,12 +3,13 @@
 mod cli;
 mod config;
 mod doctor;
+mod ending;
 mod listeners;
 mod record;
 mod replay;
 mod run;
 mod signals;
-pub(crate) mod stdout;
+mod stdout;
 mod target;
 mod trace;
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{target::Target, trace::NO_TARGET};
+use super::{ending, target::Target, trace::NO_TARGET};
 use crate::session::recording::Recording;
 use crate::{
     config,
@@ -40,7 +40,7 @@ pub(super) fn record(args: RecordArgs, verbose: bool) -> Result<i32> {
         RecorderSettings { output: output(args.out)?, max_bytes: args.max_size, redact: args.redact };
     let recording = Recording::new(settings, host.clone());
     let status = args.target.watch(host, export::Settings::default(), Some(recording.clone()), verbose);
-    let complete = recording.report();
+    let complete = ending::report_recording(&recording);
     let Some(status) = status? else { return Ok(NO_TARGET) };
     Ok(if complete { status } else { 1 })
 }

@@ -5,7 +5,7 @@ use std::{io::Write as _, path::PathBuf, sync::Arc};
 use anyhow::Result;
 use clap::Args;
 
-use super::{signals::Signals, stdout::tell};
+use super::{ending, signals::Signals, stdout::tell};
 use crate::{
     config::Config,
     export::{
@@ -76,10 +76,11 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
         metrics.map(|address| MetricsServer::start(address, pages, prepared.runtime.handle())).transpose()?;
     let tracing = Tracing::start(prepared, options, Box::new(ready))?;
     let numbers = tracing.telemetry();
-    tracing.until(async move { until_ended(&mut signals, &reopened, &numbers).await })?;
+    let ended = tracing.until(async move { until_ended(&mut signals, &reopened, &numbers).await });
+    ending::conclude(ended)?;
     drop(server);
     if let Some(recording) = recording {
-        recording.report();
+        ending::report_recording(&recording);
     }
     Ok(0)
 }

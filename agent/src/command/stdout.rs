@@ -20,6 +20,6 @@ pub(super) fn print(text: &str) -> Result<()> {
 }
 
 /// A line on stderr under the agent's name. Nobody is told when it cannot be written: there is nowhere to tell it.
-pub(crate) fn tell(text: fmt::Arguments<'_>) {
+pub(super) fn tell(text: fmt::Arguments<'_>) {
     drop(writeln!(io::stderr().lock(), "wirespan: {text}"));
 }

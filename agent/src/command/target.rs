@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{listeners, signals::Signals, stdout::tell};
+use super::{ending, listeners, signals::Signals, stdout::tell};
 use crate::{
     config,
     export::{self, HostResource},
@@ -109,9 +109,9 @@ impl Target {
             Some(gated) => {
                 gated.open()?;
                 let wait = Wait { signals, deadline, numbers, reader: closed, recorder: recorded };
-                tracing.until(wait.command(gated))?.map(Some)
+                ending::conclude(tracing.until(wait.command(gated)))?.map(Some)
             }
-            None => tracing.until(async move {
+            None => ending::conclude(tracing.until(async move {
                 tokio::select! {
                     _ = signals.next_end(|| tell(format_args!("{}", numbers.summary()))) => {}
                     () = closed.notified() => {}
@@ -119,7 +119,7 @@ impl Target {
                     () = over(deadline) => {}
                 }
                 Ok(Some(0))
-            })?,
+            }))?,
         }
     }
 

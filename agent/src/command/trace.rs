@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::target::Target;
+use super::{ending, target::Target};
 use crate::export::{
     self, HostResource,
     console::{ConsoleFormat, ConsoleSettings},
@@ -46,7 +46,7 @@ pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
     let export = export::Settings { console: Some(args.format.console()), ..export::Settings::default() };
     let status = args.target.watch(host, export, recording.clone(), verbose);
     if let Some(recording) = recording {
-        recording.report();
+        ending::report_recording(&recording);
     }
     Ok(status?.unwrap_or(NO_TARGET))
 }

@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    io,
     os::{fd::AsFd as _, unix::process::CommandExt as _},
     process::{Child, Command, ExitStatus},
 };
@@ -16,13 +17,8 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::command::stdout::tell;
-
 /// The hidden command's name.
 pub(crate) const NAME: &str = "exec-gate";
-
-/// Exit status when the command cannot be executed, as shells have it.
-const NOT_FOUND: i32 = 127;
 
 /// A command that has not begun yet.
 pub(crate) struct Gated {
@@ -37,8 +33,7 @@ impl Gated {
         let mut gate = Command::new(own);
         gate.arg(NAME).arg("--").args(command);
         if aside {
-            let stderr =
-                std::io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error")?;
+            let stderr = io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error")?;
             gate.stdout(stderr);
         }
         let child = gate.spawn().context("cannot start a child process for the command")?;
@@ -81,11 +76,9 @@ impl Gated {
     }
 }
 
-/// The hidden command: stops, and when continued becomes the command. Returns only when that fails, with the status.
-pub(crate) fn pass(command: &[OsString]) -> Result<i32> {
+/// The hidden command: stops, and when continued becomes the command. Returns only when that fails, with the reason.
+pub(crate) fn pass(command: &[OsString]) -> Result<io::Error> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     raise(Signal::SIGSTOP).context("cannot stop before the command")?;
-    let error = Command::new(program).args(arguments).exec();
-    tell(format_args!("cannot execute {}: {error}", program.display()));
-    Ok(NOT_FOUND)
+    Ok(Command::new(program).args(arguments).exec())
 }

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::command::stdout::tell;
 use crate::{
     export::HostResource,
     pipeline,
@@ -115,14 +114,14 @@ impl Recording {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
     }
 
-    /// Tells people what became of it; false when something went wrong or there is no recording.
-    pub(crate) fn report(&self) -> bool {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(summary) = outcome else { return false };
-        tell(format_args!("{}: {summary}", self.settings.output));
-        let Some(stop) = &summary.stopped else { return true };
-        tell(format_args!("the recording stopped early: {stop}"));
-        !stop.is_failure()
+    /// What became of it, once the session has ended; `None` when it never began.
+    pub(crate) fn outcome(&self) -> Option<Summary> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Where the events go.
+    pub(crate) const fn output(&self) -> &Output {
+        &self.settings.output
     }
 }
 

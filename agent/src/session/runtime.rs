@@ -13,7 +13,6 @@ use anyhow::{Context as _, Result, anyhow};
 use tokio::{runtime::Runtime, sync::oneshot};
 
 use super::{Options, Session, priority, telemetry::Telemetry};
-use crate::command::stdout::tell;
 use crate::export::{self, Exporters, HostResource};
 
 /// How long the exporters may drain: with the session's own end this stays below the 5 s that `run` promises.
@@ -53,6 +52,13 @@ pub(crate) struct Tracing {
     stop: Arc<AtomicBool>,
     /// Tells when the session's thread has ended, with its outcome.
     ended: oneshot::Receiver<Result<()>>,
+}
+
+/// A session that has ended: how, and what was seen, missed and exported.
+pub(crate) struct Ended<T> {
+    pub(crate) outcome: Result<T>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) exported: export::Summary,
 }
 
 /// How the session is set up before it runs: pins processes, prints `ready`.
@@ -99,8 +105,8 @@ impl Tracing {
         Arc::clone(&self.telemetry)
     }
 
-    /// Waits for `end` (or for the session to fail), then stops, drains and says what was seen, missed and exported.
-    pub(crate) fn until<T>(self, end: impl Future<Output = T>) -> Result<T> {
+    /// Waits for `end` (or for the session to fail), then stops and drains.
+    pub(crate) fn until<T>(self, end: impl Future<Output = T>) -> Ended<T> {
         let Self { runtime, exporters, telemetry, stop, mut ended } = self;
         let outcome = runtime.block_on(async {
             tokio::select! {
@@ -113,16 +119,11 @@ impl Tracing {
             Ok(_) => runtime.block_on(ended).unwrap_or_else(|_| Err(died())),
             Err(_) => Ok(()),
         };
-        let summary = runtime.block_on(exporters.shutdown(DRAIN));
-        telemetry.undelivered(&summary);
-        tell(format_args!("{}", telemetry.summary()));
-        if !summary.exporters.is_empty() {
-            tell(format_args!("{summary}"));
-        }
+        let exported = runtime.block_on(exporters.shutdown(DRAIN));
+        telemetry.undelivered(&exported);
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();
-        session?;
-        outcome
+        Ended { outcome: session.and(outcome), telemetry, exported }
     }
 }
 
