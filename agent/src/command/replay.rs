@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -20,18 +20,16 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{signals::Signals, trace::Format};
 use crate::{
     config,
-    event::{Event, Timestamp},
     export::{
         self, HostResource, Sender,
         file::FileSettings,
         otlp::settings::{Endpoint, OtlpSettings, Protocol},
     },
-    pipeline::{self, Pipeline},
-    protocol,
+    pipeline, protocol,
     session::{
         recording::Header,
+        replay::{Replay, ReplayedCapture, ReplayedLog},
         runtime::{Prepared, Setup},
-        telemetry::{capture_summary, log_summary},
     },
     source::{
         FIRST_BYTES, Kind,
@@ -40,9 +38,6 @@ use crate::{
     },
     trace,
 };
-
-/// Longest sleep of a replay at recorded pace, so that a signal ends it soon.
-const NAP: Duration = Duration::from_millis(100);
 
 /// How long the exporters may take for what is left: longer than OTLP retries.
 const DRAIN: Duration = Duration::from_secs(600);
@@ -136,8 +131,10 @@ fn log(input: impl Read + Send + 'static, export: &export::Settings, realtime: b
         );
     }
     let setup = Setup { host: header.host, export: export.clone() };
-    let replay = Replay::new(header.pipeline, realtime);
-    run(&setup, move |sender, stop| replay.log(reader, sender, stop))
+    run(&setup, move |sender, stop| {
+        let replayed = Replay::new(header.pipeline, sender, realtime).log(reader, stop)?;
+        Ok(replayed.is_some_and(report_log))
+    })
 }
 
 /// Replays a packet capture, and says on stderr what was in it.
@@ -158,15 +155,41 @@ fn capture(
         trace: trace::Settings { connections, ..trace::Settings::default() },
         ..pipeline::Settings::default()
     };
-    let replay = Replay::new(settings, args.realtime);
+    let realtime = args.realtime;
     let options = pcap::Options { view: args.view, ..pcap::Options::new(protocol::opening) };
-    run(&setup, move |sender, stop| replay.capture(input, &options, sender, stop))
+    run(&setup, move |sender, stop| {
+        Replay::new(settings, sender, realtime).capture(input, &options, stop).map(report_capture)
+    })
+}
+
+/// Says what became of a log; whether it was whole.
+fn report_log(log: ReplayedLog) -> bool {
+    let ReplayedLog { end, unknown_records, summary } = log;
+    if end != End::Whole {
+        eprintln!("wirespan: {end}");
+    }
+    if unknown_records > 0 {
+        eprintln!("wirespan: {unknown_records} records of unknown kinds were passed over");
+    }
+    eprintln!("wirespan: {summary}");
+    end == End::Whole
+}
+
+/// Says what became of a capture; whether it was whole.
+fn report_capture(capture: ReplayedCapture) -> bool {
+    let ReplayedCapture { report, summary } = capture;
+    eprintln!("wirespan: {report}");
+    eprintln!("wirespan: {summary}");
+    if let Some(damage) = &report.damage {
+        eprintln!("wirespan: the rest of the file is damaged: {damage}");
+    }
+    report.damage.is_none()
 }
 
 /// The exporters around a replay in a thread of its own, until it is over or a signal comes.
 fn run(
     setup: &Setup,
-    replay: impl FnOnce(&Sender, &AtomicBool) -> Result<bool> + Send + 'static,
+    replay: impl FnOnce(Sender, &AtomicBool) -> Result<bool> + Send + 'static,
 ) -> Result<Outcome> {
     let Prepared { runtime, exporters, .. } = setup.start()?;
     let mut signals = Signals::catch(&runtime)?;
@@ -174,7 +197,7 @@ fn run(
     let (stop, sender) = (Arc::new(AtomicBool::new(false)), exporters.sender());
     let (report, mut ended) = oneshot::channel();
     let stopped = Arc::clone(&stop);
-    let body = move || drop(report.send(replay(&sender, &stopped)));
+    let body = move || drop(report.send(replay(sender, &stopped)));
     thread::Builder::new()
         .name("replay".to_owned())
         .spawn(body)
@@ -211,100 +234,6 @@ fn run(
         eprintln!("wirespan: not every span got out: {summary}");
     }
     Ok(if whole && lost == 0 { Outcome::Whole } else { Outcome::Partly })
-}
-
-/// Feeds a pipeline from a file.
-struct Replay {
-    pipeline: Pipeline,
-    pace: Option<Pace>,
-    /// The youngest event time.
-    now: Timestamp,
-}
-
-impl Replay {
-    fn new(settings: pipeline::Settings, realtime: bool) -> Self {
-        Self {
-            pipeline: Pipeline::new(settings),
-            pace: realtime.then(Pace::default),
-            now: Timestamp::default(),
-        }
-    }
-
-    /// Feeds all that happened in a capture; whether it was whole.
-    fn capture(
-        mut self,
-        input: impl Read,
-        options: &pcap::Options,
-        sender: &Sender,
-        stop: &AtomicBool,
-    ) -> Result<bool> {
-        let report = pcap::read(input, options, &mut |event| {
-            if !stop.load(Ordering::Relaxed) {
-                self.feed(event, sender, stop);
-            }
-        })?;
-        eprintln!("wirespan: {report}");
-        eprintln!("wirespan: {}", capture_summary(self.pipeline.engine(), &report.missed()));
-        if let Some(damage) = &report.damage {
-            eprintln!("wirespan: the rest of the file is damaged: {damage}");
-        }
-        Ok(report.damage.is_none())
-    }
-
-    /// Feeds all events of a log; whether it was whole.
-    fn log<R: Read>(mut self, mut reader: LogReader<R>, sender: &Sender, stop: &AtomicBool) -> Result<bool> {
-        while !stop.load(Ordering::Relaxed) {
-            let Some(event) = reader.next_event().context("cannot be read")? else { break };
-            self.feed(&event, sender, stop);
-        }
-        let Some(end) = reader.end() else { return Ok(false) };
-        if end != End::Whole {
-            eprintln!("wirespan: {end}");
-            // What the run would have done at its end: everything that is open goes as it stands.
-            let at = self.now;
-            self.feed(&Event::Shutdown { at }, sender, stop);
-        }
-        if reader.unknown_records() > 0 {
-            eprintln!("wirespan: {} records of unknown kinds were passed over", reader.unknown_records());
-        }
-        eprintln!("wirespan: {}", log_summary(self.pipeline.engine()));
-        Ok(end == End::Whole)
-    }
-
-    /// The one way in, for events of any source.
-    fn feed(&mut self, event: &Event<'_>, sender: &Sender, stop: &AtomicBool) {
-        if let Some(at) = event.at() {
-            self.now = self.now.max(at);
-            if let Some(pace) = &mut self.pace {
-                pace.wait(at, stop);
-            }
-        }
-        self.pipeline.feed(event, |batch| sender.send_waiting(&batch));
-        // There is no kernel that could be asked for less.
-        drop(self.pipeline.engine().drain_feedback());
-    }
-}
-
-/// The pace at which events were recorded.
-#[derive(Debug, Default)]
-struct Pace {
-    /// When the first event was replayed, and its time.
-    start: Option<(Instant, Timestamp)>,
-}
-
-impl Pace {
-    /// Waits until it is time for an event of `at`.
-    fn wait(&mut self, at: Timestamp, stop: &AtomicBool) {
-        let (started, first) = *self.start.get_or_insert_with(|| (Instant::now(), at));
-        let due = Duration::from_nanos(at.since(first));
-        while !stop.load(Ordering::Relaxed) {
-            let left = due.saturating_sub(started.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            thread::sleep(left.min(NAP));
-        }
-    }
 }
 
 impl ReplayArgs {

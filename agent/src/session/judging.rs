@@ -1,9 +1,10 @@
 //! What becomes of a process event from the kernel: the table judges, the engine is told who the process is, and orders say what
 //! the kernel has to be told once the ring is not borrowed.
 
-use super::{funnel::Funnel, refused::Refused};
+use super::refused::Refused;
 use crate::{
     event::{ConnectionId, Event, Timestamp},
+    pipeline::EventSink,
     process::{Change, Table},
     source::kernel::ProcessNotice,
 };
@@ -43,7 +44,7 @@ pub(super) enum Order {
 /// A process event from the kernel: the table judges, the engine is told, the kernel's map follows.
 pub(super) fn process(
     table: &mut Table,
-    funnel: &mut Funnel,
+    sink: &mut EventSink,
     refused: &mut Refused,
     orders: &mut Vec<Order>,
     at: Timestamp,
@@ -57,7 +58,7 @@ pub(super) fn process(
             return;
         }
         ProcessNotice::Fork { parent, child, told } => {
-            funnel.feed(&Event::Fork { at, parent, child });
+            sink.feed(&Event::Fork { at, parent, child });
             // Whoever had this pid before is gone.
             refused.accept(child);
             (None, table.on_fork(parent, child, &told))
@@ -68,10 +69,10 @@ pub(super) fn process(
         }
         ProcessNotice::Exit { pid, told } => {
             for change in table.on_user(pid, told.user) {
-                announce(funnel, at, &change);
+                announce(sink, at, &change);
             }
             if !refused.is_refused(pid) {
-                funnel.feed(&Event::Exit { at, pid });
+                sink.feed(&Event::Exit { at, pid });
             }
             (None, table.on_exit(pid, &told))
         }
@@ -81,7 +82,7 @@ pub(super) fn process(
         ProcessNotice::CgroupMoved { pid, told } => (None, table.on_exec(pid, &told)),
     };
     for change in &changes {
-        announce(funnel, at, change);
+        announce(sink, at, change);
         match change {
             // The kernel has it, unless it was told to leave alone what the process was before.
             Change::Select { facts }
@@ -106,10 +107,10 @@ pub(super) fn process(
 }
 
 /// Tells the pipeline who a process is.
-pub(super) fn announce(funnel: &mut Funnel, at: Timestamp, change: &Change) {
+pub(super) fn announce(sink: &mut EventSink, at: Timestamp, change: &Change) {
     match change {
         Change::Select { facts } | Change::Refresh { facts } => {
-            funnel.feed(&Event::Process { at, facts: facts.clone() });
+            sink.feed(&Event::Process { at, facts: facts.clone() });
         }
         Change::Deselect { .. } | Change::Unjudged { .. } => {}
     }

@@ -3,12 +3,12 @@
 
 mod cookies;
 mod exe_cache;
-pub(crate) mod funnel;
 pub(crate) mod gate;
 mod judging;
 mod priority;
 pub(crate) mod recording;
 mod refused;
+pub(crate) mod replay;
 pub(crate) mod runtime;
 mod summary;
 pub(crate) mod telemetry;
@@ -29,7 +29,6 @@ use rustc_hash::FxHashSet;
 use self::{
     cookies::Cookies,
     exe_cache::ExeCache,
-    funnel::Funnel,
     judging::{Order, announce, order, process},
     recording::{Recording, Run},
     refused::{Fate, Refused},
@@ -38,7 +37,7 @@ use self::{
 use crate::{
     event::{ConnectionId, Event, Feedback, Timestamp},
     export::Sender,
-    pipeline,
+    pipeline::{self, EventSink},
     process::{
         Change, ProcRoot, Selection, Table, key_of,
         runtime::{HandOver, Runtimes, Wanted},
@@ -85,7 +84,7 @@ pub(crate) struct Options {
 pub(crate) struct Session {
     source: KernelSource,
     table: Table,
-    funnel: Funnel,
+    sink: EventSink,
     recording: Option<Recording>,
     cookies: Cookies,
     exes: ExeCache,
@@ -141,7 +140,7 @@ impl Session {
         let mut session = Self {
             source,
             table,
-            funnel: Funnel::new(options.engine, sender, recorder),
+            sink: EventSink::new(options.engine, move |batch| sender.send(&batch)).recorded_by(recorder),
             recording: options.recording,
             cookies: Cookies::default(),
             exes: ExeCache::default(),
@@ -157,7 +156,7 @@ impl Session {
             unreported_closes: 0,
         };
         session.follow_clock(true)?;
-        session.funnel.feed(&Event::RunKey(run_key()?));
+        session.sink.feed(&Event::RunKey(run_key()?));
         session.exes.prefill(session.table.selection(), &mut session.source);
         for _ in 0..START_SCANS {
             if session.scan()? == 0 {
@@ -182,7 +181,7 @@ impl Session {
         let at = now()?;
         let changes = self.table.pin(pid);
         for change in &changes {
-            announce(&mut self.funnel, at, change);
+            announce(&mut self.sink, at, change);
         }
         self.cookies.assign(pid);
         self.source.select(pid)?;
@@ -194,7 +193,7 @@ impl Session {
     /// Reads events until `stop` is set, then finishes: everything that waits goes out as it stands.
     pub(crate) fn run(&mut self, stop: &AtomicBool) -> Result<()> {
         let outcome = self.rounds(stop).and_then(|()| self.finish());
-        if let (Some(recording), Some(summary)) = (&self.recording, self.funnel.close()) {
+        if let (Some(recording), Some(summary)) = (&self.recording, self.sink.close()) {
             recording.ended(summary);
         }
         outcome
@@ -223,7 +222,7 @@ impl Session {
         self.follow_clock(told_long_ago)?;
         if caught_up && before.0 >= self.due.tick {
             self.due.tick = before.0 + TICK;
-            self.funnel.feed(&Event::Tick { at: before });
+            self.sink.feed(&Event::Tick { at: before });
         }
         if at.0 >= self.due.scan {
             self.due.scan = at.0 + SCAN;
@@ -242,14 +241,14 @@ impl Session {
         let (at, unix_offset) = clock()?;
         if due || unix_offset.abs_diff(self.unix_offset) >= STEP {
             self.unix_offset = unix_offset;
-            self.funnel.feed(&Event::Clock { at, unix_offset });
+            self.sink.feed(&Event::Clock { at, unix_offset });
         }
         Ok(())
     }
 
     /// Takes a round of events from the ring; true when it was emptied.
     fn drain(&mut self) -> bool {
-        let Self { source, table, funnel, orders, ended, exes, refused, runtimes, lineage, .. } = self;
+        let Self { source, table, sink, orders, ended, exes, refused, runtimes, lineage, .. } = self;
         let batch = source.drain(&mut |notice| {
             let fate = match &notice {
                 Notice::Event(event) | Notice::Last(event, _) | Notice::Opened { event, .. } => {
@@ -267,27 +266,27 @@ impl Session {
                     if let Event::Closed(closed) = &event {
                         ended.push(closed.connection);
                     }
-                    funnel.feed(&event);
+                    sink.feed(&event);
                 }
                 Notice::Opened { event, user } => {
                     if let Event::Opened(opened) = &event {
                         let pid = opened.thread.pid;
                         for change in table.on_user(pid, user) {
-                            announce(funnel, opened.at, &change);
+                            announce(sink, opened.at, &change);
                         }
                         if runtimes.connected(pid) {
                             orders.push(Order::Refresh { pid });
                         }
                     }
-                    funnel.feed(&event);
+                    sink.feed(&event);
                 }
                 Notice::Last(event, end) => {
-                    funnel.feed(&event);
-                    funnel.feed(&end);
+                    sink.feed(&event);
+                    sink.feed(&end);
                 }
                 Notice::Process { at, notice } => {
                     descend(lineage, &notice);
-                    process(table, funnel, refused, orders, at, notice);
+                    process(table, sink, refused, orders, at, notice);
                 }
             }
         });
@@ -342,7 +341,7 @@ impl Session {
                 tracing::warn!("a change of the selection was not carried out: {error}");
             }
         }
-        for feedback in self.funnel.engine().drain_feedback() {
+        for feedback in self.sink.drain_feedback() {
             if let Err(error) = self.source.apply(&feedback) {
                 tracing::debug!("the kernel did not take a request to skip: {error}");
                 self.telemetry.count_refused_feedback();
@@ -375,7 +374,7 @@ impl Session {
         let changes = self.table.scan().context("cannot list processes")?;
         let mut selected = 0;
         for change in &changes {
-            announce(&mut self.funnel, at, change);
+            announce(&mut self.sink, at, change);
             if let Change::Select { facts } = change {
                 selected += 1;
                 self.refused.accept(facts.pid);
@@ -407,7 +406,7 @@ impl Session {
                     if let Event::Closed(closed) = &event {
                         self.ended.push(closed.connection);
                     }
-                    self.funnel.feed(&event);
+                    self.sink.feed(&event);
                 }
             }
         }
@@ -416,7 +415,7 @@ impl Session {
         self.telemetry.publish(
             &counters,
             &mut self.source,
-            &mut self.funnel,
+            &mut self.sink,
             &self.table,
             &self.runtimes,
             late,
@@ -433,7 +432,7 @@ impl Session {
         self.obey();
         self.source.look_for_misses();
         self.publish();
-        self.funnel.feed(&Event::Shutdown { at: now()? });
+        self.sink.feed(&Event::Shutdown { at: now()? });
         self.publish();
         Ok(())
     }

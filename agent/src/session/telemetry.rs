@@ -7,11 +7,10 @@ use std::sync::{
 
 use agent_common::Counter;
 
-use super::funnel::Funnel;
 use super::summary::summary;
 use crate::{
     export::{self, metrics::MetricsText},
-    pipeline::{Engine, LedgerTotals, NotCapturedKey, ServiceStanding},
+    pipeline::{EventSink, LedgerTotals, NotCapturedKey, ServiceStanding, Snapshot},
     process::{Table, runtime::Runtimes},
     source::kernel::{Fill, KernelSource},
     trace::{ProcessStanding, Standing},
@@ -101,7 +100,7 @@ impl Telemetry {
         &self,
         counters: &[(Counter, u64)],
         source: &mut KernelSource,
-        funnel: &mut Funnel,
+        sink: &mut EventSink,
         table: &Table,
         runtimes: &Runtimes,
         late: Late,
@@ -110,12 +109,12 @@ impl Telemetry {
         kernel(&mut samples, counters);
         skipped(&mut samples, source);
         ring(&mut samples, source.fill(), source.undecodable());
-        pipeline(&mut samples, funnel.engine());
-        let (mut standings, callers) = funnel.engine().standings(PROCESSES);
-        beliefs(&mut samples, &funnel.engine().service_standings(&standings), callers);
+        let snapshot = sink.snapshot(PROCESSES);
+        pipeline(&mut samples, &snapshot);
+        beliefs(&mut samples, &snapshot.services, snapshot.calling_processes);
+        *self.not_captured.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.tally.not_captured();
+        let mut standings = snapshot.processes;
         standings.truncate(DETAILED);
-        *self.not_captured.lock().unwrap_or_else(PoisonError::into_inner) =
-            funnel.engine().tally().not_captured();
         *self.standings.lock().unwrap_or_else(PoisonError::into_inner) = standings;
         samples.push(Sample {
             name: "wirespan_probes_attached",
@@ -129,7 +128,7 @@ impl Telemetry {
             labels: Vec::new(),
             value: source.probed_processes() as u64,
         });
-        recording(&mut samples, funnel);
+        recording(&mut samples, sink);
         processes(&mut samples, table, late);
         samples.extend(runtimes.results().map(|(runtime, result, value)| Sample {
             name: "wirespan_runtimes_total",
@@ -194,16 +193,17 @@ impl Telemetry {
 }
 
 /// What a pipeline was told by a log and missed.
-pub(crate) fn log_summary(engine: &mut Engine) -> String {
-    let mut text = capture_summary(engine, &[]);
-    told(&mut text, &engine.standings(PROCESSES).0);
+pub(crate) fn log_summary(sink: &mut EventSink) -> String {
+    let snapshot = sink.snapshot(PROCESSES);
+    let mut text = capture_summary(&snapshot, &[]);
+    told(&mut text, &snapshot.processes);
     text
 }
 
 /// The same of a capture, which missed this `also`. It tells nothing of processes.
-pub(crate) fn capture_summary(engine: &mut Engine, also: &[String]) -> String {
+pub(crate) fn capture_summary(snapshot: &Snapshot, also: &[String]) -> String {
     let mut samples = Vec::with_capacity(128);
-    pipeline(&mut samples, engine);
+    pipeline(&mut samples, snapshot);
     summary(&samples, also)
 }
 
@@ -268,9 +268,8 @@ fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
     gauge("wirespan_ring_undecodable_records_total", "records that are none: must stay 0", undecodable);
 }
 
-fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
-    let not_captured = engine.withheld_by_service();
-    let tally = engine.tally().clone();
+fn pipeline(samples: &mut Vec<Sample>, snapshot: &Snapshot) {
+    let tally = &snapshot.tally;
     let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
     for (kind, value) in [
         ("transfer", tally.transfers),
@@ -308,15 +307,19 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         Vec::new(),
         tally.redirected,
     );
-    add("wirespan_connections", "connections open now", Vec::new(), engine.connections() as u64);
-    add("wirespan_buffered_bytes", "bytes that connections buffer", Vec::new(), engine.buffered() as u64);
-    for ((reason, service), value) in not_captured {
+    add("wirespan_connections", "connections open now", Vec::new(), snapshot.connections as u64);
+    add(
+        "wirespan_buffered_bytes",
+        "bytes that connections buffer",
+        Vec::new(),
+        snapshot.buffered_bytes as u64,
+    );
+    for ((reason, service), value) in &snapshot.not_captured {
         let labels = vec![("reason", reason.name().to_owned()), ("service", service.to_string())];
-        add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, value);
+        add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, *value);
     }
     ledger(samples, &tally.ledger);
-    for (what, value) in engine.protocol_counters().list().into_iter().chain(engine.stream_counters().list())
-    {
+    for (what, value) in snapshot.protocol.list().into_iter().chain(snapshot.stream.list()) {
         samples.push(Sample {
             name: "wirespan_protocol_total",
             help: "what the parsers met: losses, ceilings, refusals",
@@ -324,7 +327,7 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
             value,
         });
     }
-    for sample in engine.trace_counters().samples() {
+    for sample in snapshot.trace.samples() {
         let labels = sample.label.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         samples.push(Sample {
             name: sample.name,
@@ -335,8 +338,8 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
     }
 }
 
-fn recording(samples: &mut Vec<Sample>, funnel: &Funnel) {
-    let Some(recorded) = funnel.recorded() else { return };
+fn recording(samples: &mut Vec<Sample>, sink: &EventSink) {
+    let Some(recorded) = sink.recorded() else { return };
     for (name, help, value) in [
         ("wirespan_recorded_events_total", "events written to the event log", recorded.events),
         ("wirespan_recorded_bytes_total", "bytes written to the event log", recorded.bytes),

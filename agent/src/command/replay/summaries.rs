@@ -1,7 +1,7 @@
 //! What a replayed capture says at its end.
 
 use crate::{
-    pipeline::{Engine, Settings},
+    pipeline::{EventSink, Settings},
     protocol,
     session::telemetry::capture_summary,
     source::pcap::{
@@ -11,10 +11,10 @@ use crate::{
 };
 
 fn summary_of(capture: &[u8]) -> String {
-    let mut engine = Engine::new(Settings::default());
+    let mut sink = EventSink::new(Settings::default(), drop);
     let options = pcap::Options::new(protocol::opening);
-    let report = pcap::read(capture, &options, &mut |event| engine.feed(event)).unwrap();
-    capture_summary(&mut engine, &report.missed())
+    let report = pcap::read(capture, &options, &mut |event| sink.feed(event)).unwrap();
+    capture_summary(&sink.snapshot(0), &report.missed())
 }
 
 fn summary(talk: &Talk) -> String {

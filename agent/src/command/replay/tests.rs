@@ -1,19 +1,19 @@
 //! A simulated run, recorded beside a live export: its replay must give the same bytes, always.
 
+use std::sync::mpsc;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     event::{
-        Clarity, Closed, ConnectionId, Direction, Earlier, LastReceive, Opened, ProcessFacts, Thread,
-        Transfer,
+        Clarity, Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Opened, ProcessFacts, Thread,
+        Timestamp, Transfer,
     },
     export::{Exporters, HostResource},
     pipeline,
-    session::{
-        funnel::Funnel,
-        recording::{Header, Recording, Run as About},
-    },
+    pipeline::EventSink,
+    session::recording::{Header, Recording, Run as About},
     source::log::{
         Output, RecorderSettings,
         redact::Masker,
@@ -173,9 +173,10 @@ fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) 
     let recorder = Recording::new(settings, host()).start(About::default(), pipeline.clone()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let exporters = Exporters::start(&to_file(spans.clone()), &host(), runtime.handle()).unwrap();
-    let mut funnel = Funnel::new(pipeline, exporters.sender(), Some(recorder));
-    events.iter().for_each(|event| funnel.feed(&event.event()));
-    let recorded = funnel.close().unwrap();
+    let sender = exporters.sender();
+    let mut sink = EventSink::new(pipeline, move |batch| sender.send(&batch)).recorded_by(Some(recorder));
+    events.iter().for_each(|event| sink.feed(&event.event()));
+    let recorded = sink.close().unwrap();
     assert_eq!((recorded.events, recorded.dropped), (events.len() as u64, 0));
     runtime.block_on(exporters.shutdown(Duration::from_secs(60)));
     (std::fs::read(spans).unwrap(), log)
@@ -315,19 +316,6 @@ fn other_files_are_named() {
 }
 
 #[test]
-fn a_replay_at_recorded_pace_takes_the_time_of_the_run() {
-    let mut pace = Pace::default();
-    let started = Instant::now();
-    let stop = AtomicBool::new(false);
-    for at in [5, 30, 20, 60] {
-        pace.wait(Timestamp(at * MILLI), &stop);
-    }
-    assert!(started.elapsed() >= Duration::from_millis(55));
-    stop.store(true, Ordering::Relaxed);
-    pace.wait(Timestamp(u64::MAX), &stop);
-}
-
-#[test]
 fn where_spans_go() {
     let arguments = |export: Option<&str>, format| ReplayArgs {
         files: vec![],
@@ -401,21 +389,24 @@ const TALKS: &[(&str, &str)] = &[
 
 /// What the spans of a conversation tell, of what a redaction keeps.
 fn told(events: &[Owned]) -> Vec<String> {
-    let mut pipeline = Pipeline::new(pipeline::Settings::default());
-    let mut told = vec![];
+    let (sender, batches) = mpsc::channel();
+    let mut sink = EventSink::new(pipeline::Settings::default(), move |batch| sender.send(batch).unwrap());
     for event in events {
-        pipeline.feed(&event.event(), |batch| {
-            for traced in batch.entries.iter() {
-                let Traced::Span(span) = traced else { continue };
-                let http = span.http.as_ref().map(|http| {
-                    let path = http.path().map(str::len);
-                    let sizes = (http.request_body_size, http.response_body_size);
-                    (http.method, path, http.status, sizes, http.server_port, http.query().is_some())
-                });
-                told.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
-            }
-        });
-        drop(pipeline.engine().drain_feedback());
+        sink.feed(&event.event());
+        drop(sink.drain_feedback());
+    }
+    drop(sink);
+    let mut told = vec![];
+    for batch in batches {
+        for traced in batch.entries.iter() {
+            let Traced::Span(span) = traced else { continue };
+            let http = span.http.as_ref().map(|http| {
+                let path = http.path().map(str::len);
+                let sizes = (http.request_body_size, http.response_body_size);
+                (http.method, path, http.status, sizes, http.server_port, http.query().is_some())
+            });
+            told.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
+        }
     }
     told
 }
@@ -434,10 +425,10 @@ proptest! {
             replace_numbers(&mut header, number);
         }
         let (header, _) = Header::parse(&header.to_string()).unwrap();
-        let mut pipeline = Pipeline::new(header.pipeline);
+        let mut sink = EventSink::new(header.pipeline, drop);
         for event in &events {
-            pipeline.feed(&event.event(), drop);
-            drop(pipeline.engine().drain_feedback());
+            sink.feed(&event.event());
+            drop(sink.drain_feedback());
         }
     }
 
