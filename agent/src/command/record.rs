@@ -57,8 +57,8 @@ fn output(path: PathBuf) -> Result<Output> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    let expected = || format!("{text:?} is no size: write it like 500MiB or 2GiB");
-    config::parse_size(text).filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(expected)
+    let fits = config::parse_size(text).filter(|bytes| *bytes <= i64::MAX as u64);
+    fits.ok_or_else(|| format!("expected {}", config::SIZE))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub(super) struct Target {
     /// Trace processes in this cgroup and below it.
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
-    /// Stop after this time: 10s, 500ms, 2m, 1h.
+    /// Stop after this time: 500ms, 10s, 2m, 1h.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
     /// Use only this rung of hooks: raw_tp or fexit.
@@ -262,19 +262,8 @@ async fn over(deadline: Option<Instant>) {
     }
 }
 
-/// `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let expected = || format!("{text:?} is no time: write it like 10s, 500ms, 2m or 1h");
-    let number: u64 = text[..digits].parse().map_err(|_| expected())?;
-    let milliseconds = match &text[digits..] {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(expected()),
-    };
-    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(expected)
+    config::parse_duration(text).ok_or_else(|| format!("expected {}", config::DURATION))
 }
 
 #[cfg(test)]
@@ -282,14 +271,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_people_write_them() {
-        for (text, milliseconds) in
-            [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("3", 3_000)]
-        {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "s", "10 s", "-1s", "1d", "99999999999999999999s"] {
-            assert!(duration(text).is_err(), "{text}");
+    fn times_are_read_and_refused_as_in_the_configuration() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2 m"), Ok(Duration::from_secs(120)));
+        for text in ["", "30", "1d"] {
+            assert_eq!(duration(text), Err("expected a duration like 500ms, 10s, 2m or 1h".to_owned()));
         }
     }
 }

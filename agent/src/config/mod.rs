@@ -16,7 +16,7 @@ use std::{fs::File, io::Read, net::SocketAddr, path::Path, time::Duration};
 pub(crate) use doubts::of_rule as doubt_of_rule;
 pub(crate) use endpoint::check as check_endpoint;
 pub use error::ConfigError;
-pub(crate) use quantity::bytes as parse_size;
+pub(crate) use quantity::{DURATION, SIZE, bytes as parse_size, duration as parse_duration};
 
 use crate::{
     export::{self, HostResource, otlp::settings::InvalidVariable},

@@ -317,7 +317,7 @@ fn idle(entry: Entry<'_>) -> Result<Duration, Problem> {
 fn buffered_bytes(entry: Entry<'_>) -> Result<usize, Problem> {
     let given = match entry.as_integer() {
         Some(number) => u64::try_from(number).ok(),
-        None => quantity::bytes(entry.text("a size like 128MiB")?),
+        None => quantity::bytes(entry.text(quantity::SIZE)?),
     };
     given
         .filter(|bytes| BUFFERED_BYTES.contains(bytes))
@@ -415,7 +415,7 @@ fn path(entry: Entry<'_>, expected: &str) -> Result<PathBuf, Problem> {
 }
 
 fn duration(entry: Entry<'_>, most: Duration) -> Result<Duration, Problem> {
-    let expected = format!("a duration of at most {} s, like 10s or 500ms", most.as_secs());
+    let expected = format!("{}, at most {} s", quantity::DURATION, most.as_secs());
     let given = quantity::duration(entry.word(&expected)?).filter(|duration| *duration <= most);
     given.ok_or_else(|| entry.expected(expected))
 }
