@@ -56,7 +56,7 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     let setup = Setup { host: config.host_resource(environment), export: config.export.clone() };
     let metrics = config.metrics;
     let recording = args.record.clone().map(|path| Recording::beside(path, setup.host.clone()));
-    let options = Options { recording: recording.clone(), ..options(args, config, verbose) };
+    let options = Options { recording: recording.clone(), ..options(args.rung, config, verbose) };
     let prepared = setup.start()?;
     let mut signals = Signals::catch(&prepared.runtime)?;
     // Before the programs are loaded: a port that is taken must not leave anything to clean up.
@@ -105,7 +105,7 @@ fn ready(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
+fn options(rung: Option<Rung>, config: Config, verbose: bool) -> Options {
     // Only the trees of a console show what is open.
     let shown = config.export.console.as_ref().is_some_and(|console| console.format == ConsoleFormat::Tree);
     let defaults = trace::Settings::default();
@@ -129,7 +129,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         idle: config.limits.idle,
     };
     let kernel = kernel::Settings {
-        rung: args.rung,
+        rung,
         ring_bytes: config.capture.ring_bytes,
         nice: config.capture.nice,
         capture_bytes: config.capture.bytes,
@@ -143,4 +143,23 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
 
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::to_value;
+
+    use super::*;
+    use crate::export::console::ConsoleSettings;
+
+    /// So `run` with it, `trace` and `replay` agree.
+    #[test]
+    fn the_default_configuration_is_the_defaults_of_the_layers() {
+        let mut config = Config::parse("c.yaml", Config::example()).unwrap();
+        config.export.console = Some(ConsoleSettings::default());
+        let options = options(None, config, false);
+        let (engine, kernel) = (pipeline::Settings::default(), kernel::Settings::default());
+        assert_eq!(to_value(options.engine).unwrap(), to_value(engine).unwrap());
+        assert_eq!(format!("{:?}", options.kernel), format!("{kernel:?}"));
+    }
 }

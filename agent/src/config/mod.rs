@@ -20,7 +20,9 @@ pub(crate) use quantity::{DURATION, SIZE, bytes as parse_size, duration as parse
 
 use crate::{
     export::{self, HostResource, otlp::settings::InvalidVariable},
+    pipeline,
     process::Selection,
+    source::kernel,
     trace::{CausalityRules, Forwarded, Instrumented, Redaction, SENSITIVE_QUERY_NAMES},
 };
 
@@ -81,52 +83,55 @@ pub struct Config {
     pub doubts: Vec<String>,
 }
 
-/// What the kernel copies.
+/// What the kernel copies. Defaults: those of [`kernel::Settings`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capture {
-    /// Most bytes copied from the start of one call, [`CAPTURE_BYTES`]. Default 4096.
+    /// Most bytes copied from the start of one system call, [`CAPTURE_BYTES`].
     pub bytes: u32,
-    /// Most bytes of a message's head, which is captured in pieces beyond `bytes`, [`HEAD_BYTES`]. Default 65536.
+    /// Most bytes of a message's head, which is captured in pieces beyond `bytes`, [`HEAD_BYTES`].
     pub head_bytes: u32,
-    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. `None`, the default: by the host's CPUs
-    /// and the memory that the agent may use.
+    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. `None`: by the host's CPUs and the
+    /// memory that the agent may use.
     pub ring_bytes: Option<u32>,
-    /// Nice value of the thread that reads the ring, [`NICE`]. Default -10.
+    /// Nice value of the thread that reads the ring, [`NICE`].
     pub nice: i32,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { bytes: 4096, head_bytes: 65536, ring_bytes: None, nice: -10 }
+        let kernel::Settings { capture_bytes, head_bytes, ring_bytes, nice, .. } =
+            kernel::Settings::default();
+        Self { bytes: capture_bytes, head_bytes, ring_bytes, nice }
     }
 }
 
-/// Ceilings. What each costs when it is met is counted by the layer that keeps it.
+/// Ceilings. The layer that keeps one owns its default and counts what it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections traced at once, [`CONNECTIONS`]. Default 65,536.
+    /// Connections traced at once, [`CONNECTIONS`].
     pub connections: u32,
-    /// Bytes that all connections together may buffer, [`BUFFERED_BYTES`]. Default 128 MiB.
+    /// Bytes that all connections together may buffer, [`BUFFERED_BYTES`].
     pub buffered_bytes: usize,
-    /// How long a connection may be silent before it is forgotten, at most [`MAX_IDLE`]. Default 1 h.
+    /// How long a connection may be silent before it is forgotten, at most [`MAX_IDLE`].
     pub idle: Duration,
-    /// Finished spans that may wait for their parent, [`WAITING_SPANS`]. Default 50,000.
+    /// Finished spans that may wait for their parent, [`WAITING_SPANS`].
     pub waiting_spans: usize,
-    /// How long a finished span waits for its parent, at most [`MAX_PARENT_WAIT`]. Default 30 s.
+    /// How long a finished span waits for its parent, at most [`MAX_PARENT_WAIT`].
     pub parent_wait: Duration,
-    /// Spans that may wait for each exporter, [`QUEUE_SPANS`]. Default 32,768.
+    /// Spans that may wait for each exporter, [`QUEUE_SPANS`].
     pub queue_spans: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let pipeline::Settings { buffered_bytes, idle, trace, .. } = pipeline::Settings::default();
         Self {
-            connections: 65_536,
-            buffered_bytes: 128 << 20,
-            idle: Duration::from_secs(3_600),
-            waiting_spans: 50_000,
-            parent_wait: Duration::from_secs(30),
-            queue_spans: crate::pipeline::queue::DEFAULT_CAPACITY,
+            connections: kernel::Settings::default().connections,
+            buffered_bytes,
+            idle,
+            waiting_spans: trace.waiting_spans,
+            parent_wait: trace.parent_wait,
+            queue_spans: pipeline::queue::DEFAULT_CAPACITY,
         }
     }
 }
