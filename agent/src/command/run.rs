@@ -70,7 +70,7 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     };
     let pages = Pages {
         metrics: Arc::new(collect),
-        processes: Arc::new(move |out: &mut MetricsText| details.collect_processes(out)),
+        status: Arc::new(move || serde_json::to_string(&details.status()).unwrap_or_default()),
     };
     let server =
         metrics.map(|address| MetricsServer::start(address, pages, prepared.runtime.handle())).transpose()?;

@@ -10,6 +10,7 @@ pub(crate) mod recording;
 mod refused;
 pub(crate) mod replay;
 pub(crate) mod runtime;
+pub(crate) mod status;
 mod summary;
 pub(crate) mod telemetry;
 

@@ -7,7 +7,7 @@ use std::sync::{
 
 use agent_common::Counter;
 
-use super::summary::summary;
+use super::{status::Status, summary::summary};
 use crate::{
     export::{self, metrics::MetricsText},
     pipeline::{EventSink, LedgerTotals, NotCapturedKey, ServiceStanding, Snapshot},
@@ -18,7 +18,7 @@ use crate::{
 
 /// Processes, those with most calls, of which the belief by service is made.
 const PROCESSES: usize = 512;
-/// Most of them that are shown each by itself, beside the metrics.
+/// Most of them that are shown each by itself, on the status page.
 const DETAILED: usize = 64;
 /// Most of them in what is said at the end.
 const SUMMARIZED: usize = 8;
@@ -36,6 +36,9 @@ pub(crate) struct Late {
 /// What the summary tells of the exporters.
 const UNDELIVERED: &str = "wirespan_export_dropped_spans_total";
 
+/// System calls whose bytes were not captured.
+pub(super) const NOT_CAPTURED: &str = "wirespan_withheld_calls_total";
+
 /// One number, ready to be written.
 #[derive(Debug)]
 pub(crate) struct Sample {
@@ -50,7 +53,7 @@ pub(crate) struct Sample {
 pub(crate) struct Telemetry {
     samples: Mutex<Vec<Sample>>,
     standings: Mutex<Vec<ProcessStanding>>,
-    /// NotCaptured calls of running processes.
+    /// System calls of running processes whose bytes were not captured.
     not_captured: Mutex<Vec<(NotCapturedKey, u64)>>,
     refused_feedback: AtomicU64,
     descendants: AtomicUsize,
@@ -145,25 +148,14 @@ impl Telemetry {
         *self.samples.lock().unwrap_or_else(PoisonError::into_inner) = samples;
     }
 
-    /// Writes what is known of single processes: for whoever asks, not for a scrape, which would get a series for each.
-    pub(crate) fn collect_processes(&self, out: &mut MetricsText) {
-        for standing in self.standings.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let pid = standing.pid.to_string();
-            let mut add = |name, help, label, value: &str, count: u64| {
-                let labels = [("pid", &*pid), ("service", &*standing.service), (label, value)];
-                out.gauge(name, help, &labels, count as f64);
-            };
-            let help = "what names parents in a process, where several requests are open";
-            add("wirespan_process_belief", help, "standing", standing.standing.name(), 1);
-            for (what, value) in standing.figures.list() {
-                add("wirespan_process_calls", "what a process has shown", "what", what, value);
-            }
-        }
-        for (key, value) in self.not_captured.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let labels = [("reason", key.reason.name()), ("pid", &*key.pid.to_string())];
-            let help = "calls seen whose bytes may not be read, of processes that run";
-            out.counter("wirespan_withheld_calls_total", help, &labels, *value);
-        }
+    /// What `doctor` asks for. What is known of single processes stands here and not in the metrics, which would get a
+    /// series for each.
+    pub(crate) fn status(&self) -> Status {
+        Status::new(
+            &self.samples.lock().unwrap_or_else(PoisonError::into_inner),
+            &self.standings.lock().unwrap_or_else(PoisonError::into_inner),
+            &self.not_captured.lock().unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Writes the last publication, and what is read at the moment.
@@ -316,7 +308,7 @@ fn pipeline(samples: &mut Vec<Sample>, snapshot: &Snapshot) {
     );
     for ((reason, service), value) in &snapshot.not_captured {
         let labels = vec![("reason", reason.name().to_owned()), ("service", service.to_string())];
-        add("wirespan_withheld_calls_total", "calls seen whose bytes may not be read", labels, *value);
+        add(NOT_CAPTURED, "calls seen whose bytes may not be read", labels, *value);
     }
     ledger(samples, &tally.ledger);
     for (what, value) in snapshot.protocol.list().into_iter().chain(snapshot.stream.list()) {

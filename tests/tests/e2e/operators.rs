@@ -201,10 +201,10 @@ fn processes_that_come_and_go_make_no_series() -> Result<()> {
         (0..100).map(|_| TcpStream::connect(agent.metrics_address())).collect::<Result<Vec<_>, _>>()?;
     let asked = Instant::now();
     let mut page = TcpStream::connect(agent.metrics_address())?;
-    page.write_all(b"GET /processes HTTP/1.0\r\n\r\n")?;
+    page.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
     let mut text = String::new();
     page.read_to_string(&mut text)?;
-    assert!(text.contains("wirespan_process_calls{pid="), "{text}");
+    assert!(text.contains(r#""confidence":{"service":"#), "{text}");
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     drop(idle);
     drop(agent.stop()?);
