@@ -1,19 +1,11 @@
 //! Do no harm: under full speed nothing is lost, a killed agent leaves nothing behind, an agent in trouble says so in one
 //! sentence and the traced programs do not notice.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    path::Path,
-    process::Command,
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use wirespan_tests::{
     agent::{self, Agent, Metrics},
-    cgroup::Cgroup,
     machine,
     nginx::Nginx,
     process::{Launch, Process},
@@ -132,73 +124,9 @@ fn a_ring_of_one_page_loses_nothing_silently() -> Result<()> {
     Ok(())
 }
 
-/// What the agent may hold at the default ceilings (ARCHITECTURE.md, "Limits").
-const CEILING_BYTES: f64 = 470.0 * 1024.0 * 1024.0;
-
-#[test]
-fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
-    const CROWD: u32 = 100_000;
-    let Some(stage) = Stage::alone("crowd", &["nginx", "/usr/bin/python3"]) else { return Ok(()) };
-    let aside = Cgroup::create("crowd-clients")?;
-    let nginx = Nginx::with_room(&stage.cgroup, stage.dir(), "", CROWD + 10_000)?;
-    let agent = Agent::start(&stage)?;
-    let script = stage.file("crowd.py", include_str!("../../programs/crowd.py"))?;
-    let words = [nginx.port.to_string(), CROWD.to_string(), "3".to_owned()];
-    let mut crowd =
-        Launch::new("/usr/bin/python3").arg(script).args(words).inside(&aside).start(stage.dir())?;
-    crowd.says("up")?;
-    let beside = well_behaved(&nginx, "beside")?;
-    assert!(crowd.wait()?.success(), "{}", crowd.stderr());
-    let after = well_behaved(&nginx, "after")?;
-    let met =
-        |metrics: &Metrics| metrics.sum("wirespan_connections_evicted_total", &["reason=\"connections\""]);
-    // On a busy machine the agent reads of the crowd's start when the crowd is gone.
-    let metrics = wait::until("the ceiling of connections and the end of the crowd's", || {
-        let metrics = agent.metrics().ok()?;
-        (met(&metrics) > 0.0 && metrics.sum("wirespan_connections", &[]) < 0.5).then_some(metrics)
-    });
-    let metrics = match metrics {
-        Ok(metrics) => metrics,
-        Err(error) => return Err(error.context(agent.metrics()?.text().to_owned())),
-    };
-    let most = peak(agent.pid())?;
-    let rows = agent.stop()?;
-    for path in beside.iter().chain(&after) {
-        let found: Vec<_> = rows.iter().filter(|row| row.path() == path).collect();
-        assert_eq!(found.len(), 1, "{path}: {}\n{}", found.len(), metrics.text());
-        assert_eq!((found[0].status_code(), found[0].attribute("wirespan.incomplete")), (200, ""), "{path}");
-    }
-    let met = met(&metrics);
-    assert!(most < CEILING_BYTES, "{most} bytes resident");
-    assert_balanced(&metrics);
-    println!("{CROWD} connections: {} MiB at most, {met} evicted", most / 1024.0 / 1024.0);
-    Ok(())
-}
-
-/// Requests on connections of their own, one after the other; gives their paths.
-fn well_behaved(nginx: &Nginx, name: &str) -> Result<Vec<String>> {
-    let paths: Vec<String> = (0..200).map(|number| format!("/hello/{name}-{number}")).collect();
-    for path in &paths {
-        let mut stream = TcpStream::connect(("127.0.0.1", nginx.port))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: well\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    }
-    Ok(paths)
-}
-
-/// Most bytes that were ever resident.
-fn peak(pid: u32) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024.0)
-}
-
 /// Every byte of the connections that have ended is accounted for, each by itself and all together.
 #[track_caller]
-fn assert_balanced(metrics: &Metrics) {
+pub(crate) fn assert_balanced(metrics: &Metrics) {
     let entry = |name: &str| metrics.sum("wirespan_ledger_bytes_total", &[&format!("entry=\"{name}\"")]);
     let told: f64 = ["parsed", "skipped", "truncated", "dropped", "unseen"].map(entry).iter().sum();
     let observed = entry("observed");
@@ -245,7 +173,7 @@ fn a_killed_agent_leaves_nothing_and_fails_no_request() -> Result<()> {
 }
 
 /// Runs the agent with a configuration with which it cannot start; gives what it said.
-fn refused(stage: &Stage, config: &str, prefix: &[&str]) -> Result<String> {
+pub(crate) fn refused(stage: &Stage, config: &str, prefix: &[&str]) -> Result<String> {
     let file = stage.file("refused.yaml", config)?;
     // The agent must be readable for whoever it runs as.
     let words = ["run".into(), "--config".into(), file.into_os_string()];
@@ -262,7 +190,7 @@ fn refused(stage: &Stage, config: &str, prefix: &[&str]) -> Result<String> {
 
 /// A message for a person: short, and not the trace of a crash.
 #[track_caller]
-fn assert_clear(message: &str, words: &[&str]) {
+pub(crate) fn assert_clear(message: &str, words: &[&str]) {
     let lower = message.to_lowercase();
     assert!(words.iter().any(|word| lower.contains(word)), "{message:?} names none of {words:?}");
     for trace in ["panicked", "backtrace", "src/"] {
@@ -273,16 +201,16 @@ fn assert_clear(message: &str, words: &[&str]) {
 
 /// A configuration that is good but for what the test is about. The metrics' port is the test's own: another agent may
 /// run beside it.
-fn config(stage: &Stage, rest: &str) -> String {
+pub(crate) fn config(stage: &Stage, rest: &str) -> String {
     let metrics = if rest.contains("metrics:") { String::new() } else { metrics() };
     format!("{}{rest}{metrics}", stage.select())
 }
 
-fn metrics() -> String {
+pub(crate) fn metrics() -> String {
     format!("metrics: {{ listen: \"127.0.0.1:{}\" }}\n", stage::port())
 }
 
-const CONSOLE: &str = "export: { console: {} }\n";
+pub(crate) const CONSOLE: &str = "export: { console: {} }\n";
 
 #[test]
 fn without_root_it_says_so() -> Result<()> {
@@ -308,36 +236,8 @@ fn without_btf_it_says_so() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_taken_port_is_named() -> Result<()> {
-    let Some(stage) = Stage::shared("port-taken", &[]) else { return Ok(()) };
-    let holder = TcpListener::bind("127.0.0.1:0")?;
-    let address = holder.local_addr()?.to_string();
-    let message =
-        refused(&stage, &config(&stage, &format!("{CONSOLE}metrics: {{ listen: \"{address}\" }}\n")), &[])?;
-    assert_clear(&message, &[&address]);
-    Ok(())
-}
-
-#[test]
-fn an_error_in_the_configuration_has_file_and_line() -> Result<()> {
-    let Some(stage) = Stage::shared("config", &[]) else { return Ok(()) };
-    let cases = [
-        ("select: []\n", "select"),
-        ("slect: [ { port: 1 } ]\n", "slect"),
-        ("select: [ { port: high } ]\n", "port"),
-        ("select: [ { port: 70000 } ]\n", "port"),
-    ];
-    for (text, word) in cases {
-        let message = refused(&stage, &format!("{text}{CONSOLE}{}", metrics()), &[])?;
-        assert_clear(&message, &[word]);
-        assert!(message.contains("refused.yaml"), "{message}");
-    }
-    Ok(())
-}
-
 /// An agent in trouble keeps out of the way: requests succeed, it says what is wrong, it ends when asked.
-fn in_trouble(stage: &Stage, export: &str, words: &[&str]) -> Result<()> {
+pub(crate) fn in_trouble(stage: &Stage, export: &str, words: &[&str]) -> Result<()> {
     let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let file = stage.file("trouble.yaml", &config(stage, export))?;
     let mut agent = agent::command(&file)?.start(stage.dir())?;
@@ -357,17 +257,6 @@ fn in_trouble(stage: &Stage, export: &str, words: &[&str]) -> Result<()> {
     let said = agent.stderr();
     assert!(!said.contains("panicked"), "{said}");
     assert!(said.lines().count() < 40, "it says it again and again: {said}");
-    Ok(())
-}
-
-#[test]
-fn a_dead_collector_is_reported() -> Result<()> {
-    for protocol in ["grpc", "http/protobuf"] {
-        let Some(stage) = Stage::shared("collector", &["nginx", "curl"]) else { return Ok(()) };
-        let endpoint = format!("http://127.0.0.1:{}", stage::port());
-        let export = format!("export: {{ otlp: {{ endpoint: \"{endpoint}\", protocol: {protocol} }} }}\n");
-        in_trouble(&stage, &export, &["refused", "collector", "connect"])?;
-    }
     Ok(())
 }
 

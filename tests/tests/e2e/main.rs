@@ -1,5 +1,7 @@
 //! Real programs, a real kernel, the real agent: what was asked and answered must be what the spans say, no more and no
 //! less. Needs root; a test that lacks something says `SKIPPED`.
+//!
+//! Modules choose where a test runs: those in `userspace` are not run under each kernel, those in `native` in no guest.
 
 mod chain;
 mod check;
@@ -12,7 +14,7 @@ mod harm;
 mod heads;
 mod matrix;
 mod messages;
-mod operators;
+mod native;
 mod peers;
 mod processes;
 mod replay;
@@ -20,3 +22,4 @@ mod sockmap;
 mod syscalls;
 mod tasks;
 mod traces;
+mod userspace;

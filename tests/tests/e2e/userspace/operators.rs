@@ -240,7 +240,7 @@ fn what_a_trusted_proxy_says_is_told() -> Result<()> {
 fn a_wall_clock_that_is_set_is_followed_at_once() -> Result<()> {
     let Some(stage) = Stage::shared("clock", &["nginx", "cc"]) else { return Ok(()) };
     let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
-    let source = stage.file("step.c", include_str!("../../programs/step.c"))?;
+    let source = stage.file("step.c", include_str!("../../../programs/step.c"))?;
     let (library, step) = (stage.dir().join("step.so"), stage.file("step", "0")?);
     let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status()?;
     ensure!(compiled.success(), "cc failed");
