@@ -486,10 +486,7 @@ fn clock() -> Result<(Timestamp, u64)> {
 
 /// Random at start, so that ids of different runs differ.
 fn run_key() -> Result<[u8; 16]> {
-    use std::io::Read as _;
     let mut key = [0; 16];
-    let mut random =
-        std::fs::File::open("/dev/urandom").context("cannot open /dev/urandom for the run's key")?;
-    random.read_exact(&mut key).context("cannot read /dev/urandom for the run's key")?;
+    getrandom::fill(&mut key).context("the kernel gives no random numbers for the run's key")?;
     Ok(key)
 }
