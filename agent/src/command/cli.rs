@@ -98,7 +98,7 @@ fn execute(command: Command, verbose: bool) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(args.json, args.rung, &args.metrics).map(exit),
         Command::Trace(args) => trace::trace(args, verbose).map(status),
         Command::Record(args) => record::record(args, verbose).map(status),
-        Command::Replay(args) => replay::replay(&args).map(status),
+        Command::Replay(args) => replay::replay(&args, verbose).map(status),
         Command::ExecGate { command } => exec_gate(&command).map(status),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Default) => config::default().map(|()| ExitCode::SUCCESS),

@@ -5,10 +5,10 @@ use anyhow::Result;
 use super::stdout::tell;
 use crate::session::{recording::Recording, runtime::Ended};
 
-/// Says what was seen, missed and exported. Returns how the session ended.
-pub(super) fn conclude<T>(ended: Ended<T>) -> Result<T> {
+/// Says what was seen, missed and exported; `verbose`: with the figures of each process. Returns how the session ended.
+pub(super) fn conclude<T>(ended: Ended<T>, verbose: bool) -> Result<T> {
     let Ended { outcome, telemetry, exported } = ended;
-    tell(format_args!("{}", telemetry.summary()));
+    tell(format_args!("{}", telemetry.summary(verbose)));
     if !exported.exporters.is_empty() {
         tell(format_args!("{exported}"));
     }

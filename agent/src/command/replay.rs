@@ -73,11 +73,11 @@ pub(super) struct ReplayArgs {
 }
 
 /// Replays every file. Returns the exit status: 1 when a file was not whole or a span did not get out.
-pub(super) fn replay(args: &ReplayArgs) -> Result<i32> {
+pub(super) fn replay(args: &ReplayArgs, verbose: bool) -> Result<i32> {
     let export = args.exporters()?;
     let mut whole = true;
     for path in &args.files {
-        match one(path, &export, args).with_context(|| format!("{}", path.display()))? {
+        match one(path, &export, args, verbose).with_context(|| format!("{}", path.display()))? {
             Outcome::Whole => {}
             Outcome::Partly => whole = false,
             Outcome::Interrupted => return Ok(1),
@@ -98,7 +98,7 @@ enum Outcome {
     Unread,
 }
 
-fn one(path: &Path, export: &export::Settings, args: &ReplayArgs) -> Result<Outcome> {
+fn one(path: &Path, export: &export::Settings, args: &ReplayArgs, verbose: bool) -> Result<Outcome> {
     let path = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
     let mut file = File::open(path).context("cannot be opened")?;
     let mut first = Vec::new();
@@ -106,7 +106,7 @@ fn one(path: &Path, export: &export::Settings, args: &ReplayArgs) -> Result<Outc
     let kind = Kind::of(&first);
     let input = BufReader::with_capacity(1 << 16, std::io::Cursor::new(first).chain(file));
     match kind {
-        Some(Kind::Log) => log(input, export, args.realtime),
+        Some(Kind::Log) => log(input, export, args.realtime, verbose),
         Some(Kind::Capture) => capture(input, export, args),
         None => {
             bail!("is neither an event log of wirespan (`wirespan record` makes one) nor a packet capture")
@@ -115,7 +115,12 @@ fn one(path: &Path, export: &export::Settings, args: &ReplayArgs) -> Result<Outc
 }
 
 /// Replays an event log, and says on stderr what is to be known of it.
-fn log(input: impl Read + Send + 'static, export: &export::Settings, realtime: bool) -> Result<Outcome> {
+fn log(
+    input: impl Read + Send + 'static,
+    export: &export::Settings,
+    realtime: bool,
+    verbose: bool,
+) -> Result<Outcome> {
     let reader = LogReader::open(input)?;
     let (header, unknown) = Header::parse(reader.header())?;
     for key in unknown {
@@ -132,7 +137,7 @@ fn log(input: impl Read + Send + 'static, export: &export::Settings, realtime: b
     }
     let setup = Setup { host: header.host, export: export.clone() };
     run(&setup, move |sender, stop| {
-        let replayed = Replay::new(header.pipeline, sender, realtime).log(reader, stop)?;
+        let replayed = Replay::new(header.pipeline, sender, realtime).log(reader, stop, verbose)?;
         Ok(replayed.is_some_and(report_log))
     })
 }

@@ -76,8 +76,8 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
         metrics.map(|address| MetricsServer::start(address, pages, prepared.runtime.handle())).transpose()?;
     let tracing = Tracing::start(prepared, options, Box::new(ready))?;
     let numbers = tracing.telemetry();
-    let ended = tracing.until(async move { until_ended(&mut signals, &reopened, &numbers).await });
-    ending::conclude(ended)?;
+    let ended = tracing.until(async move { until_ended(&mut signals, &reopened, &numbers, verbose).await });
+    ending::conclude(ended, verbose)?;
     drop(server);
     if let Some(recording) = recording {
         ending::report_recording(&recording);
@@ -86,12 +86,12 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
 }
 
 /// Does what signals ask for until one asks for the end.
-async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemetry) -> i32 {
+async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemetry, verbose: bool) -> i32 {
     loop {
         match signals.any().await {
             // An event log is one piece: it stays open.
             libc::SIGHUP | libc::SIGUSR1 => sender.reopen(),
-            libc::SIGUSR2 => tell(format_args!("{}", telemetry.summary())),
+            libc::SIGUSR2 => tell(format_args!("{}", telemetry.summary(verbose))),
             number => return number,
         }
     }

@@ -108,18 +108,21 @@ impl Target {
         match gated {
             Some(gated) => {
                 gated.open()?;
-                let wait = Wait { signals, deadline, numbers, reader: closed, recorder: recorded };
-                ending::conclude(tracing.until(wait.command(gated)))?.map(Some)
+                let wait = Wait { signals, deadline, numbers, reader: closed, recorder: recorded, verbose };
+                ending::conclude(tracing.until(wait.command(gated)), verbose)?.map(Some)
             }
-            None => ending::conclude(tracing.until(async move {
-                tokio::select! {
-                    _ = signals.next_end(|| tell(format_args!("{}", numbers.summary()))) => {}
-                    () = closed.notified() => {}
-                    () = recorded.notified() => {}
-                    () = over(deadline) => {}
-                }
-                Ok(Some(0))
-            }))?,
+            None => ending::conclude(
+                tracing.until(async move {
+                    tokio::select! {
+                        _ = signals.next_end(|| tell(format_args!("{}", numbers.summary(verbose)))) => {}
+                        () = closed.notified() => {}
+                        () = recorded.notified() => {}
+                        () = over(deadline) => {}
+                    }
+                    Ok(Some(0))
+                }),
+                verbose,
+            )?,
         }
     }
 
@@ -172,6 +175,8 @@ struct Wait {
     reader: Arc<Notify>,
     /// A recording without a trace has stopped.
     recorder: Arc<Notify>,
+    /// Figures are shown, too.
+    verbose: bool,
 }
 
 /// Why a wait is over.
@@ -237,9 +242,10 @@ impl Wait {
     }
 
     async fn next(&mut self, hung_up: Option<Instant>) -> Cause {
-        let Self { signals, deadline, numbers, reader, recorder } = self;
+        let Self { signals, deadline, numbers, reader, recorder, verbose } = self;
+        let verbose = *verbose;
         tokio::select! {
-            signal = signals.next_end(|| tell(format_args!("{}", numbers.summary()))) => Cause::Signal(signal),
+            signal = signals.next_end(|| tell(format_args!("{}", numbers.summary(verbose)))) => Cause::Signal(signal),
             () = over(*deadline) => Cause::Time,
             () = over(hung_up) => Cause::Time,
             () = reader.notified() => Cause::Unread,

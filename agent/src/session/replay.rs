@@ -68,11 +68,13 @@ impl Replay {
         Ok(ReplayedCapture { report, summary })
     }
 
-    /// Feeds all events of a log. `None`: it was stopped before the log's end.
+    /// Feeds all events of a log; `figures`: the summary says why links are trusted. `None`: it was stopped before the log's
+    /// end.
     pub(crate) fn log<R: Read>(
         mut self,
         mut reader: LogReader<R>,
         stop: &AtomicBool,
+        figures: bool,
     ) -> Result<Option<ReplayedLog>> {
         while !stop.load(Ordering::Relaxed) {
             let Some(event) = reader.next_event().context("cannot be read")? else { break };
@@ -87,7 +89,7 @@ impl Replay {
         Ok(Some(ReplayedLog {
             end,
             unknown_records: reader.unknown_records(),
-            summary: log_summary(&mut self.sink),
+            summary: log_summary(&mut self.sink, figures),
         }))
     }
 

@@ -87,13 +87,13 @@ impl Telemetry {
         self.descendants.load(Ordering::Relaxed)
     }
 
-    /// What was seen and missed up to the last publication, and how far the processes that made calls are believed, for
-    /// people.
-    pub(crate) fn summary(&self) -> String {
+    /// What was seen and missed up to the last publication, and how far the links of each process are trusted, for people;
+    /// `figures`: and why.
+    pub(crate) fn summary(&self, figures: bool) -> String {
         let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner), &[]);
-        told(&mut text, &self.standings.lock().unwrap_or_else(PoisonError::into_inner));
+        append_processes(&mut text, &self.standings.lock().unwrap_or_else(PoisonError::into_inner), figures);
         if self.standings.lock().unwrap_or_else(PoisonError::into_inner).len() > SUMMARIZED {
-            text.push_str("; `wirespan doctor --pid N` tells of each");
+            text.push_str("; `wirespan doctor --pid N` shows each");
         }
         text
     }
@@ -184,11 +184,11 @@ impl Telemetry {
     }
 }
 
-/// What a pipeline was told by a log and missed.
-pub(crate) fn log_summary(sink: &mut EventSink) -> String {
+/// What a log holds and what was missed of it, for people; `figures`: and why links are trusted.
+pub(crate) fn log_summary(sink: &mut EventSink, figures: bool) -> String {
     let snapshot = sink.snapshot(PROCESSES);
     let mut text = capture_summary(&snapshot, &[]);
-    told(&mut text, &snapshot.processes);
+    append_processes(&mut text, &snapshot.processes, figures);
     text
 }
 
@@ -199,10 +199,11 @@ pub(crate) fn capture_summary(snapshot: &Snapshot, also: &[String]) -> String {
     summary(&samples, also)
 }
 
-/// How far the processes that make most calls are believed, for people.
-fn told(text: &mut String, standings: &[ProcessStanding]) {
+/// How far the links of the processes that make most calls are trusted, for people.
+fn append_processes(text: &mut String, standings: &[ProcessStanding], figures: bool) {
     for standing in standings.iter().take(SUMMARIZED) {
-        text.push_str(&format!("\nwirespan: {standing}"));
+        let line = if figures { format!("{standing:#}") } else { standing.to_string() };
+        text.push_str(&format!("\nwirespan: {line}"));
     }
     if standings.len() > SUMMARIZED {
         text.push_str("\nwirespan: and further processes");

@@ -38,7 +38,7 @@ fn doctor_tells_how_far_a_process_is_believed() -> Result<()> {
     let (address, pid) = (agent.metrics_address(), nginx.workers()[0].to_string());
     wait::until("all calls to be told", || {
         let text = doctor_of(&stage, &pid, &address).ok()?;
-        text.contains("50 of 50 calls have a parent").then_some(())
+        text.contains("50 of 50 calls linked").then_some(())
     })?;
     let json = wirespan(&stage, &["doctor", "--json", "--pid", &pid, "--metrics", &address])?.finish()?;
     let told: serde_json::Value = serde_json::from_str(&json)?;

@@ -24,7 +24,7 @@ pub(super) fn doctor(json: bool, pid: u32, metrics: &str) -> Result<bool> {
 fn text(process: &Process) -> Result<String> {
     let mut out = String::new();
     match (process.standing(), &process.confidence) {
-        (Some(standing), _) => writeln!(out, "{standing}")?,
+        (Some(standing), _) => writeln!(out, "{standing:#}")?,
         // An agent of another version has words of its own.
         (None, Some(confidence)) => {
             writeln!(out, "{} (pid {}): {}", confidence.service, process.pid, confidence.level)?;

@@ -184,7 +184,7 @@ fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) 
 
 pub(super) fn replayed(directory: &Path, log: &Path, name: &str) -> (Vec<u8>, Outcome) {
     let spans = directory.join(name);
-    let outcome = one(log, &to_file(spans.clone()), &plain()).unwrap();
+    let outcome = one(log, &to_file(spans.clone()), &plain(), false).unwrap();
     (std::fs::read(spans).unwrap(), outcome)
 }
 
@@ -261,7 +261,7 @@ fn a_log_that_was_cut_anywhere_is_replayed_up_to_there() {
     for length in (0..bytes.len()).step_by(97) {
         std::fs::write(&cut, &bytes[..length]).unwrap();
         let spans = directory.path().join(format!("spans-{length}"));
-        match one(&cut, &to_file(spans.clone()), &plain()) {
+        match one(&cut, &to_file(spans.clone()), &plain(), false) {
             Ok(outcome) => assert_eq!(outcome, Outcome::Partly, "{length}"),
             Err(error) => assert!(most == 0, "{length}: {error:#}"),
         }
@@ -292,7 +292,7 @@ fn captures_are_replayed_by_the_same_command() {
     for (view, kinds) in [("client", [0, 8]), ("server", [8, 0]), ("both", [8, 8])] {
         let spans = directory.path().join(view);
         let args = ReplayArgs { view: view.parse().unwrap(), ..plain() };
-        let outcome = one(&fixtures.join("mixed.pcap.gz"), &to_file(spans.clone()), &args).unwrap();
+        let outcome = one(&fixtures.join("mixed.pcap.gz"), &to_file(spans.clone()), &args, false).unwrap();
         assert_eq!(outcome, Outcome::Whole);
         let text = std::fs::read_to_string(spans).unwrap();
         let count = |kind: &str| text.matches(kind).count();
@@ -310,7 +310,7 @@ fn other_files_are_named() {
         (b"", "is neither an event log"),
     ] {
         std::fs::write(&path, bytes).unwrap();
-        let error = format!("{:#}", one(&path, &export::Settings::default(), &plain()).unwrap_err());
+        let error = format!("{:#}", one(&path, &export::Settings::default(), &plain(), false).unwrap_err());
         assert!(error.contains(expected), "{error}");
     }
 }
