@@ -21,7 +21,7 @@ const DIRECTORIES: [&str; 6] =
 /// Files about which the rules have been asked.
 #[derive(Debug, Default)]
 pub(super) struct ExeCache {
-    told: FxHashMap<ExeKey, u32>,
+    known: FxHashMap<ExeKey, u32>,
     new: Vec<(ExeKey, u32)>,
 }
 
@@ -48,8 +48,8 @@ impl ExeCache {
             FileVerdict::Allow => verdict::ALLOW,
             FileVerdict::Open => verdict::OPEN,
         };
-        let has_room = self.told.len() < FILES || self.told.contains_key(&key);
-        if has_room && self.told.insert(key, verdict) != Some(verdict) {
+        let has_room = self.known.len() < FILES || self.known.contains_key(&key);
+        if has_room && self.known.insert(key, verdict) != Some(verdict) {
             self.new.push((key, verdict));
         }
     }

@@ -216,11 +216,11 @@ impl Session {
             self.refused.read_up_to(before);
         }
         let at = if caught_up { before } else { now()? };
-        let told_long_ago = at.0 >= self.due.clock;
-        if told_long_ago {
+        let clock_is_due = at.0 >= self.due.clock;
+        if clock_is_due {
             self.due.clock = at.0 + CLOCK;
         }
-        self.follow_clock(told_long_ago)?;
+        self.follow_clock(clock_is_due)?;
         if caught_up && before.0 >= self.due.tick {
             self.due.tick = before.0 + TICK;
             self.sink.feed(&Event::Tick { at: before });
@@ -333,7 +333,7 @@ impl Session {
                     self.runtimes.forget(pid);
                     let outcome = self.source.deselect_unless_asked(pid, trial);
                     if let (Ok(true), Ok(at)) = (&outcome, now()) {
-                        self.refused.told(pid, at);
+                        self.refused.announced(pid, at);
                     }
                     outcome.map(drop)
                 }

@@ -51,7 +51,7 @@ impl Refused {
     }
 
     /// The kernel was told at `at` to leave the process alone.
-    pub(super) fn told(&mut self, pid: u32, at: Timestamp) {
+    pub(super) fn announced(&mut self, pid: u32, at: Timestamp) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.since = Some(at);
         }
@@ -139,7 +139,7 @@ mod tests {
         refused.refuse(5, false);
         assert_eq!((refused.judge(&connecting(5)), refused.judge(&connecting(6))), (Fate::Drop, Fate::Pass));
         refused.read_up_to(Timestamp(90));
-        refused.told(5, Timestamp(100));
+        refused.announced(5, Timestamp(100));
         refused.read_up_to(Timestamp(100));
         assert_eq!(refused.judge(&connecting(5)), Fate::Drop, "records of that very moment");
         refused.read_up_to(Timestamp(101));

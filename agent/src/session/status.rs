@@ -120,10 +120,10 @@ impl Process {
     /// How far the links of its calls are trusted, for people. `None` also when an agent of another version says what
     /// this one does not know.
     pub(crate) fn standing(&self) -> Option<ProcessStanding> {
-        let Confidence { service, level, figures: told } = self.confidence.as_ref()?;
+        let Confidence { service, level, figures: counts } = self.confidence.as_ref()?;
         let standing = Standing::ALL.into_iter().find(|standing| standing.name() == level)?;
         let mut figures = Figures::default();
-        for (name, value) in told {
+        for (name, value) in counts {
             figures.set(name, *value);
         }
         Some(ProcessStanding { pid: self.pid, service: service.as_str().into(), standing, figures })

@@ -233,8 +233,8 @@ mod tests {
         let parser = |what, value| sample("wirespan_protocol_total", &[("what", what)], value);
         let others =
             [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("calls_held", 9)];
-        let told = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
-        assert_eq!(summary(&others, &[]), told);
+        let expected = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
+        assert_eq!(summary(&others, &[]), expected);
         let unread = [parser("responses_without_request", 3), parser("requests_http09", 1)];
         assert_eq!(
             summary(&unread, &["4 packets in tunnels that are not read".to_owned()]),
