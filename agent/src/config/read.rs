@@ -393,7 +393,7 @@ fn resource(section: Entry<'_>) -> Result<Vec<(String, String)>, Problem> {
                 return Err(entry.problem("each process has its own service name; give `service` in a rule"));
             }
             if ["service.instance.", "process.", "telemetry."].iter().any(|own| name.starts_with(own)) {
-                return Err(entry.problem("this is told of each process by itself; leave it out"));
+                return Err(entry.problem("each process has its own; leave it out"));
             }
             Ok((name.to_owned(), entry.text("a text")?.to_owned()))
         })

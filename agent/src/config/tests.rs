@@ -392,10 +392,7 @@ fn errors_of_values() {
             "resource: { service.name: x }",
             "1:27: service.name: each process has its own service name; give `service` in a rule",
         ),
-        (
-            "resource: { process.pid: x }",
-            "1:26: process.pid: this is told of each process by itself; leave it out",
-        ),
+        ("resource: { process.pid: x }", "1:26: process.pid: each process has its own; leave it out"),
         ("resource: { tier: 1 }", "1:19: tier: expected a text in double quotes, found 1"),
         ("log: loud", "1:6: log: expected error, warn, info, debug or trace, found \"loud\""),
     ] {
