@@ -11,7 +11,7 @@ use super::{
     record::{self, RecordArgs},
     replay::{self, ReplayArgs},
     run::{self, RunArgs},
-    stdout::tell,
+    stdout::report,
     trace::{self, TraceArgs},
 };
 use crate::{config::LogLevel, session::gate, source::kernel::Rung};
@@ -79,7 +79,7 @@ struct DoctorArgs {
 pub fn main() -> ExitCode {
     let Cli { verbose, command } = Cli::parse();
     execute(command, verbose).unwrap_or_else(|error| {
-        tell(format_args!("{error:#}"));
+        report(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -113,7 +113,7 @@ const NOT_FOUND: i32 = 127;
 fn exec_gate(command: &[OsString]) -> Result<i32> {
     let error = gate::pass(command)?;
     let program = command.first().map(|program| program.display());
-    tell(format_args!(
+    report(format_args!(
         "cannot execute {}: {error}",
         program.map_or_else(String::new, |name| name.to_string())
     ));
@@ -137,7 +137,7 @@ fn log_to_stderr(verbose: bool, level: &str) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        // It would tell of a failed write by a panic.
+        // It would report a failed write by a panic.
         .log_internal_errors(false)
         .without_time()
         .init();

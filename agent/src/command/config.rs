@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use anyhow::Result;
 
-use super::stdout::{self, tell};
+use super::stdout::{self, report};
 use crate::{
     config::Config,
     export::{
@@ -22,10 +22,10 @@ pub(super) fn check(path: &Path) -> Result<()> {
     let ignored = config.apply_environment(|name| std::env::var(name).ok());
     let text = summary(&config)?;
     for variable in ignored {
-        tell(format_args!("warning: {variable}"));
+        report(format_args!("warning: {variable}"));
     }
     for doubt in config.warnings() {
-        tell(format_args!("warning: {doubt}"));
+        report(format_args!("warning: {doubt}"));
     }
     stdout::print(&format!("{} is valid; a run with it would\n{text}", path.display()))
 }

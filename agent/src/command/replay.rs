@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{signals::Signals, trace::Format};
+use super::{signals::Signals, stdout::report, trace::Format};
 use crate::{
     config,
     export::{
@@ -77,7 +77,7 @@ pub(super) fn replay(args: &ReplayArgs, verbose: bool) -> Result<i32> {
     let export = args.exporters()?;
     let mut whole = true;
     for path in &args.files {
-        match one(path, &export, args, verbose).with_context(|| format!("{}", path.display()))? {
+        match replay_file(path, &export, args, verbose).with_context(|| format!("{}", path.display()))? {
             Outcome::Whole => {}
             Outcome::Partly => whole = false,
             Outcome::Interrupted => return Ok(1),
@@ -98,7 +98,7 @@ enum Outcome {
     Unread,
 }
 
-fn one(path: &Path, export: &export::Settings, args: &ReplayArgs, verbose: bool) -> Result<Outcome> {
+fn replay_file(path: &Path, export: &export::Settings, args: &ReplayArgs, verbose: bool) -> Result<Outcome> {
     let path = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
     let mut file = File::open(path).context("cannot be opened")?;
     let mut first = Vec::new();
@@ -124,16 +124,16 @@ fn log(
     let reader = LogReader::open(input)?;
     let (header, unknown) = Header::parse(reader.header())?;
     for key in unknown {
-        eprintln!("wirespan: the log's setting {key:?} is not known to this agent and has no effect");
+        report(format_args!("the log's setting {key:?} is not known to this agent and has no effect"));
     }
     let own = env!("CARGO_PKG_VERSION");
     if header.agent != own {
-        eprintln!("wirespan: recorded by agent {:?}, this is {own:?}: spans may differ", header.agent);
+        report(format_args!("recorded by agent {:?}, this is {own:?}: spans may differ", header.agent));
     }
     if let Some(minor) = reader.newer_minor() {
-        eprintln!(
-            "wirespan: the log's format 1.{minor} is newer than this agent; what is new in it is passed over"
-        );
+        report(format_args!(
+            "the log's format 1.{minor} is newer than this agent; what is new in it is passed over"
+        ));
     }
     let setup = Setup { host: header.host, export: export.clone() };
     run(&setup, move |sender, stop| {
@@ -171,24 +171,24 @@ fn capture(
 fn report_log(log: ReplayedLog) -> bool {
     let ReplayedLog { end, unknown_records, summary } = log;
     if end != End::Whole {
-        eprintln!("wirespan: {end}");
+        report(format_args!("{end}"));
     }
     if unknown_records > 0 {
-        eprintln!("wirespan: {unknown_records} records of unknown kinds were passed over");
+        report(format_args!("{unknown_records} records of unknown kinds were passed over"));
     }
-    eprintln!("wirespan: {summary}");
+    report(format_args!("{summary}"));
     end == End::Whole
 }
 
 /// Says what became of a capture; whether it was whole.
 fn report_capture(capture: ReplayedCapture) -> bool {
-    let ReplayedCapture { report, summary } = capture;
-    eprintln!("wirespan: {report}");
-    eprintln!("wirespan: {summary}");
-    if let Some(damage) = &report.damage {
-        eprintln!("wirespan: the rest of the file is damaged: {damage}");
+    let ReplayedCapture { report: found, summary } = capture;
+    report(format_args!("{found}"));
+    report(format_args!("{summary}"));
+    if let Some(damage) = &found.damage {
+        report(format_args!("the rest of the file is damaged: {damage}"));
     }
-    report.damage.is_none()
+    found.damage.is_none()
 }
 
 /// The exporters around a replay in a thread of its own, until it is over or a signal comes.
@@ -200,9 +200,9 @@ fn run(
     let mut signals = Signals::catch(&runtime)?;
     let closed = exporters.output_closed();
     let (stop, sender) = (Arc::new(AtomicBool::new(false)), exporters.sender());
-    let (report, mut ended) = oneshot::channel();
+    let (report_end, mut ended) = oneshot::channel();
     let stopped = Arc::clone(&stop);
-    let body = move || drop(report.send(replay(sender, &stopped)));
+    let body = move || drop(report_end.send(replay(sender, &stopped)));
     thread::Builder::new()
         .name("replay".to_owned())
         .spawn(body)
@@ -236,7 +236,7 @@ fn run(
     let whole = replayed.context("the replay ended unexpectedly: this is a defect")??;
     let lost: u64 = summary.exporters.iter().map(export::ExporterSummary::dropped_total).sum();
     if lost > 0 {
-        eprintln!("wirespan: not every span got out: {summary}");
+        report(format_args!("not every span got out: {summary}"));
     }
     Ok(if whole && lost == 0 { Outcome::Whole } else { Outcome::Partly })
 }
@@ -267,7 +267,7 @@ impl ReplayArgs {
             ..OtlpSettings::default()
         };
         for variable in otlp.apply_environment(|name| std::env::var(name).ok()) {
-            eprintln!("wirespan: {variable}");
+            report(format_args!("{variable}"));
         }
         if !self.realtime {
             // Which spans stand in which request must not depend on how fast they come.

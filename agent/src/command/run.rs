@@ -5,7 +5,7 @@ use std::{io::Write as _, path::PathBuf, sync::Arc};
 use anyhow::Result;
 use clap::Args;
 
-use super::{ending, signals::Signals, stdout::tell};
+use super::{ending, signals::Signals, stdout::report};
 use crate::{
     config::Config,
     export::{
@@ -43,10 +43,10 @@ pub(super) struct RunArgs {
 pub(super) fn configuration(args: &RunArgs) -> Result<Config> {
     let mut config = Config::from_file(&args.config)?;
     for variable in config.apply_environment(environment) {
-        tell(format_args!("warning: {variable}"));
+        report(format_args!("warning: {variable}"));
     }
     for doubt in config.warnings() {
-        tell(format_args!("warning: {doubt}"));
+        report(format_args!("warning: {doubt}"));
     }
     Ok(config)
 }
@@ -91,7 +91,7 @@ async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemet
         match signals.any().await {
             // An event log is one piece: it stays open.
             libc::SIGHUP | libc::SIGUSR1 => sender.reopen(),
-            libc::SIGUSR2 => tell(format_args!("{}", telemetry.summary(verbose))),
+            libc::SIGUSR2 => report(format_args!("{}", telemetry.summary(verbose))),
             number => return number,
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// A line on stderr under the agent's name. Nobody is told when it cannot be written: there is nowhere to tell it.
-pub(super) fn tell(text: fmt::Arguments<'_>) {
+/// A line on stderr under the agent's name. Nobody is told when it cannot be written: there is nowhere to report it.
+pub(super) fn report(text: fmt::Arguments<'_>) {
     drop(writeln!(io::stderr().lock(), "wirespan: {text}"));
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{ending, listeners, signals::Signals, stdout::tell};
+use super::{ending, listeners, signals::Signals, stdout::report};
 use crate::{
     config,
     export::{self, HostResource},
@@ -78,7 +78,7 @@ impl Target {
             return Ok(None);
         }
         for doubt in selection.select.iter().filter_map(config::doubt_of_rule) {
-            tell(format_args!("warning: {doubt}"));
+            report(format_args!("warning: {doubt}"));
         }
         let gated = if self.command.is_empty() {
             None
@@ -114,7 +114,7 @@ impl Target {
             None => ending::conclude(
                 tracing.until(async move {
                     tokio::select! {
-                        _ = signals.next_end(|| tell(format_args!("{}", numbers.summary(verbose)))) => {}
+                        _ = signals.next_end(|| report(format_args!("{}", numbers.summary(verbose)))) => {}
                         () = closed.notified() => {}
                         () = recorded.notified() => {}
                         () = over(deadline) => {}
@@ -160,7 +160,7 @@ fn prepare(options: &Options, pid: Option<u32>) -> impl FnOnce(&mut Session) -> 
             session.pin(pid)?;
         }
         if named && session.selected() == 0 {
-            tell(format_args!("no process matches yet; those that start from now on are traced"));
+            report(format_args!("no process matches yet; those that start from now on are traced"));
         }
         Ok(())
     }
@@ -220,14 +220,14 @@ impl Wait {
     /// What the command has left behind (a daemon that has detached itself) is traced until it ends or somebody has seen
     /// enough, as strace -f does.
     async fn descendants(&mut self) {
-        let mut told = false;
+        let mut announced = false;
         loop {
             let running = self.numbers.descendants();
             if running == 0 {
                 return;
             }
-            if !std::mem::replace(&mut told, true) {
-                tell(format_args!(
+            if !std::mem::replace(&mut announced, true) {
+                report(format_args!(
                     "the command has ended; {running} of its descendants still run and are traced until they end, or Ctrl-C"
                 ));
             }
@@ -235,7 +235,7 @@ impl Wait {
                 Cause::Poll => {}
                 Cause::Signal(_) | Cause::Time | Cause::Unread => {
                     let running = self.numbers.descendants();
-                    return tell(format_args!("{running} descendants of the command go on untraced"));
+                    return report(format_args!("{running} descendants of the command go on untraced"));
                 }
             }
         }
@@ -245,7 +245,7 @@ impl Wait {
         let Self { signals, deadline, numbers, reader, recorder, verbose } = self;
         let verbose = *verbose;
         tokio::select! {
-            signal = signals.next_end(|| tell(format_args!("{}", numbers.summary(verbose)))) => Cause::Signal(signal),
+            signal = signals.next_end(|| report(format_args!("{}", numbers.summary(verbose)))) => Cause::Signal(signal),
             () = over(*deadline) => Cause::Time,
             () = over(hung_up) => Cause::Time,
             () = reader.notified() => Cause::Unread,

@@ -38,8 +38,8 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let mut run = Self { events: vec![], at: 5_000 * MILLI, positions: [[0; 2]; 4] };
-        run.put(Event::Clock { at: Timestamp(run.at), unix_offset: 1_700_000_000_000_000_000 });
-        run.put(Event::RunKey([7; 16]));
+        run.push(Event::Clock { at: Timestamp(run.at), unix_offset: 1_700_000_000_000_000_000 });
+        run.push(Event::RunKey([7; 16]));
         for (thread, name) in [(FRONT, "front"), (BACK, "back")] {
             let facts = ProcessFacts {
                 pid: thread.pid,
@@ -49,7 +49,7 @@ impl Run {
                 service_name: name.into(),
                 ..ProcessFacts::default()
             };
-            run.put(Event::Process { at: Timestamp(run.at), facts: Box::new(facts) });
+            run.push(Event::Process { at: Timestamp(run.at), facts: Box::new(facts) });
         }
         run.open(1, FRONT, ("10.0.0.1:80", "10.0.0.9:5000"), [1_000, 2_000]);
         run.open(2, FRONT, ("10.0.0.1:6000", "10.0.0.2:81"), [3_000, 4_000]);
@@ -57,7 +57,7 @@ impl Run {
         run
     }
 
-    fn put(&mut self, event: Event<'static>) {
+    fn push(&mut self, event: Event<'static>) {
         self.events.push(event.into());
     }
 
@@ -73,10 +73,17 @@ impl Run {
             first_position: 0,
             earlier: [Earlier::Nothing; 2],
         };
-        self.put(Event::Opened(opened));
+        self.push(Event::Opened(opened));
     }
 
-    fn call(&mut self, id: usize, direction: Direction, thread: Thread, input: Option<usize>, text: &str) {
+    fn transfer(
+        &mut self,
+        id: usize,
+        direction: Direction,
+        thread: Thread,
+        input: Option<usize>,
+        text: &str,
+    ) {
         self.at += MILLI;
         let last_receive = input.map(|id| LastReceive {
             connection: ConnectionId(id as u64),
@@ -115,17 +122,17 @@ impl Run {
             format!("HTTP/1.1 200 {SECRET}\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{SECRET}\r\n0\r\n\r\n");
         let (answer, rest) = answer.split_at(answer.len() / 2);
         let failed = format!("HTTP/1.1 50{} {SECRET}\r\nContent-Length: 0\r\n\r\n", number % 5);
-        self.call(1, In, FRONT, None, &asked);
-        self.call(2, Out, FRONT, Some(1), &inner);
-        self.call(3, In, BACK, None, &inner);
-        self.call(3, Out, BACK, Some(3), answer);
-        self.call(3, Out, BACK, Some(3), rest);
-        self.call(2, In, FRONT, None, answer);
-        self.call(2, In, FRONT, None, rest);
-        self.call(1, Out, FRONT, Some(2), &failed);
+        self.transfer(1, In, FRONT, None, &asked);
+        self.transfer(2, Out, FRONT, Some(1), &inner);
+        self.transfer(3, In, BACK, None, &inner);
+        self.transfer(3, Out, BACK, Some(3), answer);
+        self.transfer(3, Out, BACK, Some(3), rest);
+        self.transfer(2, In, FRONT, None, answer);
+        self.transfer(2, In, FRONT, None, rest);
+        self.transfer(1, Out, FRONT, Some(2), &failed);
         if number.is_multiple_of(3) {
             self.at += 60 * MILLI;
-            self.put(Event::Tick { at: Timestamp(self.at) });
+            self.push(Event::Tick { at: Timestamp(self.at) });
         }
     }
 
@@ -140,9 +147,9 @@ impl Run {
                 dropped: [0; 2],
                 skipped: [0; 2],
             };
-            self.put(Event::Closed(closed));
+            self.push(Event::Closed(closed));
         }
-        self.put(Event::Shutdown { at: Timestamp(self.at + MILLI) });
+        self.push(Event::Shutdown { at: Timestamp(self.at + MILLI) });
         self.events
     }
 }
@@ -184,7 +191,7 @@ fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) 
 
 pub(super) fn replayed(directory: &Path, log: &Path, name: &str) -> (Vec<u8>, Outcome) {
     let spans = directory.join(name);
-    let outcome = one(log, &to_file(spans.clone()), &plain(), false).unwrap();
+    let outcome = replay_file(log, &to_file(spans.clone()), &plain(), false).unwrap();
     (std::fs::read(spans).unwrap(), outcome)
 }
 
@@ -261,7 +268,7 @@ fn a_log_that_was_cut_anywhere_is_replayed_up_to_there() {
     for length in (0..bytes.len()).step_by(97) {
         std::fs::write(&cut, &bytes[..length]).unwrap();
         let spans = directory.path().join(format!("spans-{length}"));
-        match one(&cut, &to_file(spans.clone()), &plain(), false) {
+        match replay_file(&cut, &to_file(spans.clone()), &plain(), false) {
             Ok(outcome) => assert_eq!(outcome, Outcome::Partly, "{length}"),
             Err(error) => assert!(most == 0, "{length}: {error:#}"),
         }
@@ -292,7 +299,8 @@ fn captures_are_replayed_by_the_same_command() {
     for (view, kinds) in [("client", [0, 8]), ("server", [8, 0]), ("both", [8, 8])] {
         let spans = directory.path().join(view);
         let args = ReplayArgs { view: view.parse().unwrap(), ..plain() };
-        let outcome = one(&fixtures.join("mixed.pcap.gz"), &to_file(spans.clone()), &args, false).unwrap();
+        let outcome =
+            replay_file(&fixtures.join("mixed.pcap.gz"), &to_file(spans.clone()), &args, false).unwrap();
         assert_eq!(outcome, Outcome::Whole);
         let text = std::fs::read_to_string(spans).unwrap();
         let count = |kind: &str| text.matches(kind).count();
@@ -310,7 +318,8 @@ fn other_files_are_named() {
         (b"", "is neither an event log"),
     ] {
         std::fs::write(&path, bytes).unwrap();
-        let error = format!("{:#}", one(&path, &export::Settings::default(), &plain(), false).unwrap_err());
+        let error =
+            format!("{:#}", replay_file(&path, &export::Settings::default(), &plain(), false).unwrap_err());
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -388,7 +397,7 @@ const TALKS: &[(&str, &str)] = &[
 ];
 
 /// What the spans of a conversation tell, of what a redaction keeps.
-fn told(events: &[Owned]) -> Vec<String> {
+fn described(events: &[Owned]) -> Vec<String> {
     let (sender, batches) = mpsc::channel();
     let mut sink = EventSink::new(pipeline::Settings::default(), move |batch| sender.send(batch).unwrap());
     for event in events {
@@ -396,7 +405,7 @@ fn told(events: &[Owned]) -> Vec<String> {
         drop(sink.drain_feedback());
     }
     drop(sink);
-    let mut told = vec![];
+    let mut described = vec![];
     for batch in batches {
         for traced in batch.entries.iter() {
             let Traced::Span(span) = traced else { continue };
@@ -405,10 +414,10 @@ fn told(events: &[Owned]) -> Vec<String> {
                 let sizes = (http.request_body_size, http.response_body_size);
                 (http.method, path, http.status, sizes, http.server_port, http.query().is_some())
             });
-            told.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
+            described.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
         }
     }
-    told
+    described
 }
 
 proptest! {
@@ -448,7 +457,7 @@ proptest! {
             for (direction, mut text) in [(Direction::In, request), (Direction::Out, response)] {
                 while !text.is_empty() {
                     let (piece, rest) = text.split_at((*cuts.next().unwrap()).min(text.len()));
-                    run.call(1, direction, FRONT, None, piece);
+                    run.transfer(1, direction, FRONT, None, piece);
                     text = rest;
                 }
             }
@@ -466,8 +475,8 @@ proptest! {
         }
         let text = String::from_utf8_lossy(&bytes);
         prop_assert!(!text.contains("s3c") && !text.contains("cret"), "{}", text);
-        let plain = told(&events);
+        let plain = described(&events);
         prop_assert!(!plain.is_empty());
-        prop_assert_eq!(told(&masked), plain, "{}", text);
+        prop_assert_eq!(described(&masked), plain, "{}", text);
     }
 }
