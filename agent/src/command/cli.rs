@@ -1,4 +1,5 @@
-//! The command line and its exit statuses: 0 it worked, 1 it failed (the message says what to do), 2 wrong usage.
+//! The command line and its exit statuses: 0 it worked, 1 it failed (the message says what to do),
+//! 2 wrong usage.
 
 use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -16,7 +17,8 @@ use super::{
 };
 use crate::{config::LogLevel, session::gate, source::kernel::Rung};
 
-/// Traces programs that nobody instrumented: HTTP requests become OpenTelemetry spans, straight from the kernel.
+/// Traces programs that nobody instrumented: HTTP requests become OpenTelemetry spans, straight
+/// from the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "wirespan", version, about)]
 pub struct Cli {
@@ -66,7 +68,8 @@ struct DoctorArgs {
     /// Try only this rung: raw_tp or fexit.
     #[arg(long)]
     rung: Option<Rung>,
-    /// Only what a running agent knows of this process: how far its calls' parents are believed, what could not be read.
+    /// Only what a running agent knows of this process: how far the links of its calls can be
+    /// trusted, and what could not be read.
     #[arg(long)]
     pid: Option<u32>,
     /// Where a running agent serves its metrics.
@@ -124,12 +127,13 @@ fn exit(works: bool) -> ExitCode {
     if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A status that is not one of ours (a command's) as it is.
+/// Passes on the exit status of a command as it is.
 fn status(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
-/// RUST_LOG decides; without it the configuration's level, or everything of ours with `--verbose`.
+/// The level is that of RUST_LOG, else with `--verbose` everything of the agent, else the
+/// configuration's.
 fn log_to_stderr(verbose: bool, level: &str) {
     let default = if verbose { "wirespan=debug".to_owned() } else { format!("wirespan={level}") };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
@@ -137,7 +141,7 @@ fn log_to_stderr(verbose: bool, level: &str) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        // It would report a failed write by a panic.
+        // A failed write would be reported by a panic.
         .log_internal_errors(false)
         .without_time()
         .init();

@@ -5,7 +5,8 @@ use anyhow::Result;
 use super::stdout::report;
 use crate::session::{recording::Recording, runtime::Ended};
 
-/// Says what was seen, missed and exported; `verbose`: with the figures of each process. Returns how the session ended.
+/// Says what was seen, missed and exported; `verbose`: with the figures of each process. Returns
+/// how the session ended.
 pub(super) fn conclude<T>(ended: Ended<T>, verbose: bool) -> Result<T> {
     let Ended { outcome, telemetry, exported } = ended;
     report(format_args!("{}", telemetry.summary(verbose)));

@@ -1,4 +1,4 @@
-//! The commands: what a person types, and how the layers below are put together for it.
+//! The commands: what a person types and reads. The running agent that they start is `session`.
 
 mod cli;
 mod config;

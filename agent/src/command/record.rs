@@ -32,8 +32,8 @@ pub(super) struct RecordArgs {
     redact: bool,
 }
 
-/// Records until the time is over, a signal comes, the command ends or the file is full. Returns the exit status: that of
-/// the command, but 1 when not everything could be recorded.
+/// Records until the time is over, a signal comes, the command ends or the file is full. Returns
+/// the exit status: that of the command, but 1 when not everything could be recorded.
 pub(super) fn record(args: RecordArgs, verbose: bool) -> Result<i32> {
     let host = HostResource::detect(|name| std::env::var(name).ok());
     let settings =

@@ -1,5 +1,6 @@
-//! `wirespan replay`: recorded events through the same pipeline as live ones, without root and without a kernel. The same
-//! file gives the same spans, byte by byte, whenever and wherever it is replayed.
+//! `wirespan replay`: feeds recorded events to the same pipeline as live ones, without root and
+//! without a kernel. The same file gives the same spans, byte by byte, whenever and wherever it is
+//! replayed.
 
 use std::{
     fs::File,
@@ -51,20 +52,23 @@ const GRPC_PORT: u16 = 4317;
 /// Arguments of `wirespan replay`.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// Event logs of `wirespan record`, or packet captures (pcap, pcapng); each is replayed by itself, one after the other.
+    /// Event logs of `wirespan record`, or packet captures (pcap, pcapng); each is replayed by
+    /// itself, one after the other.
     /// - is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Of a packet capture: whose spans to make of a request that both ends might tell of.
+    /// Of a packet capture: whose spans to make of a request whose both ends are in it.
     #[arg(long, value_name = "client|server|both", default_value_t)]
     view: View,
     /// Show traces on the terminal; the default without --export is tree.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Send spans to this OTLP endpoint (http://HOST:PORT), or append them to this file as OTLP JSON lines.
+    /// Send spans to this OTLP endpoint (http://HOST:PORT), or append them to this file as OTLP
+    /// JSON lines.
     #[arg(long, value_name = "URL|FILE")]
     export: Option<String>,
-    /// What the endpoint speaks: grpc or http/protobuf. Default: grpc on port 4317, else http/protobuf.
+    /// What the endpoint speaks: grpc or http/protobuf. Default: grpc on port 4317, else
+    /// http/protobuf.
     #[arg(long, requires = "export", value_name = "P", value_parser = protocol)]
     protocol: Option<Protocol>,
     /// At the pace at which it was recorded instead of as fast as possible.
@@ -72,7 +76,8 @@ pub(super) struct ReplayArgs {
     realtime: bool,
 }
 
-/// Replays every file. Returns the exit status: 1 when a file was not whole or a span did not get out.
+/// Replays every file. Returns the exit status: 1 when a file was not whole or a span did not get
+/// out.
 pub(super) fn replay(args: &ReplayArgs, verbose: bool) -> Result<i32> {
     let export = args.exporters()?;
     let mut whole = true;
@@ -114,7 +119,7 @@ fn replay_file(path: &Path, export: &export::Settings, args: &ReplayArgs, verbos
     }
 }
 
-/// Replays an event log, and says on stderr what is to be known of it.
+/// Replays an event log, and reports on stderr what is unusual about it.
 fn log(
     input: impl Read + Send + 'static,
     export: &export::Settings,
@@ -142,16 +147,17 @@ fn log(
     })
 }
 
-/// Replays a packet capture, and says on stderr what was in it.
+/// Replays a packet capture, and reports on stderr what was in it.
 fn capture(
     input: impl Read + Send + 'static,
     export: &export::Settings,
     args: &ReplayArgs,
 ) -> Result<Outcome> {
-    // Packets do not tell on which host they were captured.
+    // Packets do not say on which host they were captured.
     let setup = Setup { host: HostResource::default(), export: export.clone() };
-    // A capture cannot be asked to meet a connection anew, and one packet with a wrong time must not end all others.
-    // What the reader forgets has no end: the pipeline has room for as many of those, which are older than all others.
+    // A connection of a capture is never idle: one packet with a wrong time must not end all
+    // connections. The reader reports no end of connections that it forgets, so the pipeline has
+    // room for as many of those as for open ones.
     let ends = if args.view == View::Both { 2 } else { 1 };
     let connections = 2 * ends * pcap::Limits::default().connections;
     let settings = pipeline::Settings {
@@ -270,7 +276,7 @@ impl ReplayArgs {
             report(format_args!("{variable}"));
         }
         if !self.realtime {
-            // Which spans stand in which request must not depend on how fast they come.
+            // Which spans go into which request must not depend on how fast they come.
             otlp.batch_delay = DRAIN;
             otlp.concurrent_requests = 1;
         }

@@ -85,7 +85,7 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     Ok(0)
 }
 
-/// Does what signals ask for until one asks for the end.
+/// Carries out what signals ask for, until one asks for the end.
 async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemetry, verbose: bool) -> i32 {
     loop {
         match signals.any().await {
@@ -97,7 +97,7 @@ async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemet
     }
 }
 
-/// The line that says that every hook is attached and the processes that match are known.
+/// Reports that every hook is attached and that the processes that match are known.
 fn ready(session: &mut Session) -> Result<()> {
     let rung = session.rung();
     let selected = session.selected();
@@ -106,7 +106,7 @@ fn ready(session: &mut Session) -> Result<()> {
 }
 
 fn options(rung: Option<Rung>, config: Config, verbose: bool) -> Options {
-    // Only the trees of a console show what is open.
+    // Only the tree on a console shows open requests.
     let shown = config.export.console.as_ref().is_some_and(|console| console.format == ConsoleFormat::Tree);
     let defaults = trace::Settings::default();
     let trace = trace::Settings {

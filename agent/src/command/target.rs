@@ -1,4 +1,5 @@
-//! What `trace` and `record` share: whom they watch, for how long, and the session around it.
+//! What `trace` and `record` share: which processes they trace, for how long, and the session for
+//! it.
 
 use std::{ffi::OsString, future, process::ExitStatus, sync::Arc, time::Duration};
 
@@ -24,10 +25,11 @@ use crate::{
     source::kernel::{self, Rung},
 };
 
-/// How often the command is looked at.
+/// How often the command is checked.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long after the command's end events are still read: the last of them, and what the trees wait for.
+/// How long events are read after the command's end, for the last of them and for trees that wait
+/// for them.
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// How long a command may go on after the terminal is gone.
@@ -39,7 +41,8 @@ pub(super) struct Target {
     /// Trace this process (may be repeated, as all selectors; one that matches suffices).
     #[arg(long, value_name = "N")]
     pid: Vec<u32>,
-    /// Trace processes whose executable's path matches; `*` also matches `/`. A bare name matches in any directory.
+    /// Trace processes whose executable's path matches; `*` also matches `/`. A bare name matches
+    /// in any directory.
     #[arg(long, value_name = "GLOB")]
     exe: Vec<String>,
     /// Trace processes whose arguments, joined by spaces, match.
@@ -63,8 +66,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Watches until the time is over, a signal comes, the command ends, nobody reads or the recording is over. Returns
-    /// the exit status; `None` when it was not said whom to watch.
+    /// Watches until the time is over, a signal comes, the command ends, nobody reads or the
+    /// recording is over. Returns the exit status; `None` when no process was named.
     pub(super) fn watch(
         self,
         host: HostResource,
@@ -152,7 +155,7 @@ impl Target {
     }
 }
 
-/// What is done with the session before it runs.
+/// Sets up the session before it runs.
 fn prepare(options: &Options, pid: Option<u32>) -> impl FnOnce(&mut Session) -> Result<()> + use<> {
     let named = !options.selection.select.is_empty();
     move |session| {
@@ -175,7 +178,7 @@ struct Wait {
     reader: Arc<Notify>,
     /// A recording without a trace has stopped.
     recorder: Arc<Notify>,
-    /// Figures are shown, too.
+    /// The summary has the figures of each process.
     verbose: bool,
 }
 
@@ -184,12 +187,13 @@ enum Cause {
     Signal(i32),
     Time,
     Poll,
-    /// What is traced reaches nobody any more.
+    /// Nobody gets the traces any more.
     Unread,
 }
 
 impl Wait {
-    /// Waits for the command and passes signals on to it; when the time is over it is asked to end. Its status is ours.
+    /// Waits for the command and forwards signals to it. When the time is over, the command is
+    /// asked to end. Returns its exit status.
     async fn command(mut self, mut gated: Gated) -> Result<i32> {
         let mut hung_up = None;
         loop {
@@ -217,8 +221,8 @@ impl Wait {
         }
     }
 
-    /// What the command has left behind (a daemon that has detached itself) is traced until it ends or somebody has seen
-    /// enough, as strace -f does.
+    /// Traces what the command has left behind, such as a daemon, until that ends or somebody has
+    /// seen enough, as strace -f does.
     async fn descendants(&mut self) {
         let mut announced = false;
         loop {

@@ -1,4 +1,5 @@
-//! `wirespan trace`: traces scroll by on the terminal, of the processes that match or of a command started here.
+//! `wirespan trace`: shows traces on the terminal as they happen, of the processes that match or of
+//! a command that it starts.
 
 use std::path::PathBuf;
 
@@ -33,10 +34,11 @@ pub(super) struct TraceArgs {
     record: Option<PathBuf>,
 }
 
-/// Exit status of wrong usage: it was not said whom to watch.
+/// Exit status of wrong usage: no process was named.
 pub(super) const NO_TARGET: i32 = 2;
 
-/// Traces until the time is over, a signal comes, the command ends or nobody reads. Returns the exit status.
+/// Traces until the time is over, a signal comes, the command ends or nobody reads. Returns the
+/// exit status.
 pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
     if args.record.as_deref().is_some_and(|path| path.as_os_str() == "-") {
         bail!("standard output holds the traces: give --record a file, or use `wirespan record --out -`");

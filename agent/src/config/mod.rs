@@ -1,8 +1,9 @@
-//! Configuration: one YAML file and the standard environment variables become one typed, validated [`Config`].
+//! Configuration: one YAML file and the standard environment variables become one typed, validated
+//! [`Config`].
 //!
-//! The file says what is selected and which exporters run; the `OTEL_EXPORTER_OTLP_*` variables fill in what it leaves out
-//! of `export.otlp`. Nothing is guessed: an unknown key, a wrong type or an impossible value is an error that names
-//! file, line, column and what was expected there.
+//! The file says what is selected and which exporters run; the `OTEL_EXPORTER_OTLP_*` variables
+//! fill in what it leaves out of `export.otlp`. Nothing is guessed: an unknown key, a wrong type or
+//! an impossible value is an error that names file, line, column and what was expected there.
 
 mod doubts;
 mod endpoint;
@@ -54,7 +55,7 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 /// What `wirespan config default` prints: every key with its default and meaning. It parses.
 const EXAMPLE: &str = include_str!("default.yaml");
 
-/// Everything that a run of the agent can be told.
+/// Everything that can be configured.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Which processes are traced. `select` is never empty.
@@ -73,13 +74,13 @@ pub struct Config {
     pub instrumented: Instrumented,
     /// Request headers that become attributes of spans, in lower case.
     pub correlation_headers: Vec<String>,
-    /// Which peers are believed when they say for whom they ask.
+    /// Which peers are trusted when they say for whom they ask.
     pub forwarded: Forwarded,
     /// `redaction.query_parameters`: names besides the built-in ones; see [`Config::redaction`].
     pub query_parameters: Vec<String>,
     /// Level of the agent's own log; `None`: the command line decides.
     pub log: Option<LogLevel>,
-    /// What of the file is valid and probably not meant; see [`Config::warnings`].
+    /// What in the file is valid and probably not meant; see [`Config::warnings`].
     pub doubts: Vec<String>,
 }
 
@@ -90,8 +91,8 @@ pub struct Capture {
     pub bytes: u32,
     /// Most bytes of a message's head, which is captured in pieces beyond `bytes`, [`HEAD_BYTES`].
     pub head_bytes: u32,
-    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. `None`: by the host's CPUs and the
-    /// memory that the agent may use.
+    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. `None`: by the
+    /// host's CPUs and the memory that the agent may use.
     pub ring_bytes: Option<u32>,
     /// Nice value of the thread that reads the ring, [`NICE`].
     pub nice: i32,
@@ -166,12 +167,12 @@ impl Config {
     /// Reads and validates a file.
     ///
     /// # Errors
-    /// The first that is wrong with it.
+    /// The first thing that is wrong with it.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let file = path.display().to_string();
         let unreadable = |source| ConfigError::unreadable(&file, source);
         let mut bytes = Vec::new();
-        // One byte more than allowed tells a large file; its size on disk would not tell a pipe's.
+        // One byte more than allowed shows a large file. A pipe has no size on disk.
         File::open(path)
             .map_err(unreadable)?
             .take(MAX_FILE + 1)
@@ -191,7 +192,7 @@ impl Config {
     /// Validates a text; `name` stands for the file in errors.
     ///
     /// # Errors
-    /// The first that is wrong with it.
+    /// The first thing that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
         let read = |root: yaml::Node| {
             let mut config = read::config(&root)?;
@@ -222,7 +223,8 @@ impl Config {
         EXAMPLE
     }
 
-    /// Fills in what the file leaves out of `export.otlp`. Returns the variables that were ignored, to be logged.
+    /// Fills in what the file leaves out of `export.otlp`. Returns the variables that were ignored,
+    /// to be logged.
     pub fn apply_environment(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Vec<InvalidVariable> {
         let Some(otlp) = self.export.otlp.as_mut() else {
             let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -236,8 +238,8 @@ impl Config {
         otlp.apply_environment(lookup)
     }
 
-    /// What all exported resources share: what is detected of this host, the agent's OTEL_RESOURCE_ATTRIBUTES, and over
-    /// them `resource` of the file.
+    /// What all exported resources share: what is detected of this host, the agent's
+    /// OTEL_RESOURCE_ATTRIBUTES, and over them `resource` of the file.
     #[must_use]
     pub fn host_resource(&self, lookup: impl Fn(&str) -> Option<String>) -> HostResource {
         let mut host = HostResource::detect(lookup);

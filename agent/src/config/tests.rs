@@ -225,7 +225,8 @@ fn errors_of_the_whole_file() {
     }
 }
 
-/// Each text stands in a valid file in place of its section; the line is counted from the section's own first line.
+/// Each text replaces its section in a valid file; lines are counted from the first line of the
+/// section.
 #[test]
 fn errors_of_values() {
     const SELECT_HINT: &str =
@@ -396,7 +397,7 @@ fn errors_of_values() {
         ("resource: { tier: 1 }", "1:19: tier: expected a text in double quotes, found 1"),
         ("log: loud", "1:6: log: expected error, warn, info, debug or trace, found \"loud\""),
     ] {
-        // What the section does not give itself stands below it.
+        // The sections that the text does not have follow it.
         let mut text = format!("{section}\n");
         for line in MINIMAL.lines() {
             let key = line.split(':').next().unwrap();

@@ -1,5 +1,6 @@
-//! `trace -- CMD`: the program is traced from its first system call. A child of ours stops itself before it executes the
-//! command (`wirespan exec-gate`, a hidden command); the agent selects the stopped process and lets it go on.
+//! Starts the command of `trace -- CMD` so that it is traced from its first system call. A child of
+//! the agent runs the hidden command `wirespan exec-gate`, which stops itself before it executes
+//! CMD. The agent selects the stopped process and then continues it.
 
 use std::{
     ffi::OsString,
@@ -26,8 +27,8 @@ pub(crate) struct Gated {
 }
 
 impl Gated {
-    /// Starts the child; it waits stopped. With `aside` its standard output is the agent's standard error, since the
-    /// agent's own holds something else.
+    /// Starts the child, which waits stopped. With `aside` its standard output is the agent's
+    /// standard error, because the agent's standard output holds something else.
     pub(crate) fn start(command: &[OsString], aside: bool) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find the agent's own executable")?;
         let mut gate = Command::new(own);
@@ -59,7 +60,7 @@ impl Gated {
         kill(self.pid(), Signal::SIGCONT).context("cannot continue the child process")
     }
 
-    /// Passes a signal on; a command that is gone needs none.
+    /// Forwards a signal; a command that is gone needs none.
     pub(crate) fn forward(&self, signal: i32) {
         if let Ok(signal) = Signal::try_from(signal) {
             let _gone = kill(self.pid(), signal);
@@ -76,7 +77,8 @@ impl Gated {
     }
 }
 
-/// The hidden command: stops, and when continued becomes the command. Returns only when that fails, with the reason.
+/// The hidden command: stops itself and, once continued, executes the command. Returns only when
+/// that fails, with the reason.
 pub(crate) fn pass(command: &[OsString]) -> Result<io::Error> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     raise(Signal::SIGSTOP).context("cannot stop before the command")?;

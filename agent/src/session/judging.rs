@@ -50,7 +50,7 @@ pub(super) fn process(
     at: Timestamp,
     notice: ProcessNotice,
 ) {
-    // Whom the kernel has begun to trace, and leaves alone unless the rules select it.
+    // The process that the kernel traces for now and drops unless the rules select it.
     let (on_trial, changes) = match notice {
         ProcessNotice::Fork { parent, child, told } if refused.is_refused(parent) => {
             refused.refuse(child, false);
@@ -84,13 +84,14 @@ pub(super) fn process(
     for change in &changes {
         announce(sink, at, change);
         match change {
-            // The kernel has it, unless it was told to leave alone what the process was before.
+            // The kernel traces the process already, unless it was asked not to trace its previous
+            // program.
             Change::Select { facts }
                 if !refused.accept(facts.pid) && on_trial.is_some_and(|(pid, _)| pid == facts.pid) =>
             {
                 orders.push(Order::Welcome { pid: facts.pid });
             }
-            // Answered below.
+            // The kernel gets the decision below.
             Change::Deselect { pid } if on_trial.is_some_and(|(on_trial, _)| on_trial == *pid) => {}
             change => orders.extend(order(change)),
         }
@@ -106,7 +107,7 @@ pub(super) fn process(
     }
 }
 
-/// Tells the pipeline who a process is.
+/// Gives the facts about a process to the pipeline.
 pub(super) fn announce(sink: &mut EventSink, at: Timestamp, change: &Change) {
     match change {
         Change::Select { facts } | Change::Refresh { facts } => {

@@ -1,6 +1,10 @@
-//! A tracing session: kernel source, process table and engine in one thread, spans out to the exporters. `run` and
-//! `trace` differ only in what they select and where the spans go.
+//! The running agent. A session is the kernel source, the process table and the pipeline in one
+//! thread; its spans go to the exporters. `run` and `trace` differ only in what they select and in
+//! where the spans go.
+//!
+//! Nothing here prints or parses arguments: that is `command`.
 
+mod clock;
 mod cookies;
 mod exe_cache;
 pub(crate) mod gate;
@@ -24,10 +28,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::time::{ClockId, clock_gettime};
 use rustc_hash::FxHashSet;
 
 use self::{
+    clock::{now, with_offset},
     cookies::Cookies,
     exe_cache::ExeCache,
     judging::{Order, announce, order, process},
@@ -36,7 +40,7 @@ use self::{
     telemetry::{Late, Telemetry},
 };
 use crate::{
-    event::{ConnectionId, Event, Feedback, Timestamp},
+    event::{ConnectionId, Event, Feedback},
     export::Sender,
     pipeline::{self, EventSink},
     process::{
@@ -47,32 +51,31 @@ use crate::{
     source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
 };
 
-/// Event time is told to the pipeline this often (DESIGN: a tick is an event).
+/// The pipeline gets the event time this often, as a tick.
 const TICK: u64 = 100_000_000;
 
-/// The clock's offset to wall time is told anew this often: NTP moves it by parts of a millisecond.
+/// The pipeline gets the offset of wall time this often: NTP moves it by parts of a millisecond.
 const CLOCK: u64 = 10_000_000_000;
 
-/// An offset that differs by this from what was told is a step of the wall clock, and is told at once: ten times what a
-/// reading of both clocks is off by at most.
+/// An offset that differs by this from the last one is a step of the wall clock and goes to the
+/// pipeline at once. It is ten times the largest error of a reading of both clocks.
 const STEP: u64 = 1_000_000;
-/// Both clocks are read anew when more time than this passes between them, at most so often.
-const CLOCK_SPAN: u64 = 100_000;
-const CLOCK_READINGS: usize = 5;
 
-/// All processes are looked at again this often: a safety net for lost process events.
+/// All processes are scanned this often, in case process events were lost.
 const SCAN: u64 = 5_000_000_000;
 
-/// Numbers for the metrics are published this often.
+/// The counters are published this often, for the metrics.
 const PUBLISH: u64 = 200_000_000;
 
-/// Most times that the start looks for processes that were forked while it selected their parents.
+/// Most scans at the start. Each finds the processes that were forked while the one before selected
+/// their parents.
 const START_SCANS: usize = 4;
 
-/// Most rounds of the ring that the end takes: 524,288 records, several times what the default ring holds.
+/// Most rounds of reading the ring at the end: 524,288 records, several times what the default ring
+/// holds.
 const LAST_ROUNDS: usize = 64;
 
-/// What a session is told.
+/// What a session is started with.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     pub(crate) selection: Selection,
@@ -90,23 +93,23 @@ pub(crate) struct Session {
     cookies: Cookies,
     exes: ExeCache,
     refused: Refused,
-    /// Processes that the repeated look at all processes has found and no event has told of.
+    /// Processes that a scan has found and no event had reported.
     late: u64,
     runtimes: Runtimes,
     telemetry: Arc<Telemetry>,
-    /// Changes of the kernel's process map that wait until the ring is not borrowed.
+    /// Changes of the kernel's maps that wait until the ring is not borrowed any more.
     orders: Vec<Order>,
     /// Connections whose end was read in this round.
     ended: Vec<ConnectionId>,
-    /// The command that was started for the trace, and what it has started itself.
+    /// The command that was started for the trace, and its descendants.
     lineage: FxHashSet<u32>,
-    /// The last offset of wall time that the pipeline was told.
+    /// The last offset of wall time that the pipeline got.
     unix_offset: u64,
     due: Due,
     unreported_closes: u64,
 }
 
-/// When what is due next.
+/// When each repeated task is due next.
 #[derive(Debug, Default)]
 struct Due {
     tick: u64,
@@ -116,7 +119,8 @@ struct Due {
 }
 
 impl Session {
-    /// Loads the programs, finds the processes that match and their connections; after this they are traced.
+    /// Loads the programs and selects the processes that match, with their connections. They are
+    /// traced from then on.
     pub(crate) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
         options.kernel.report_listen = options.selection.needs_listen();
         options.kernel.excludes_listeners = options.selection.excludes_listeners();
@@ -191,7 +195,7 @@ impl Session {
         Ok(())
     }
 
-    /// Reads events until `stop` is set, then finishes: everything that waits goes out as it stands.
+    /// Reads events until `stop` is set. Then everything that waits goes out as it is.
     pub(crate) fn run(&mut self, stop: &AtomicBool) -> Result<()> {
         let outcome = self.rounds(stop).and_then(|()| self.finish());
         if let (Some(recording), Some(summary)) = (&self.recording, self.sink.close()) {
@@ -237,9 +241,9 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the pipeline the offset of wall time, if it is time for it or the clock was set.
+    /// Gives the offset of wall time to the pipeline, when it is due or the clock was set.
     fn follow_clock(&mut self, due: bool) -> Result<()> {
-        let (at, unix_offset) = clock()?;
+        let (at, unix_offset) = with_offset()?;
         if due || unix_offset.abs_diff(self.unix_offset) >= STEP {
             self.unix_offset = unix_offset;
             self.sink.feed(&Event::Clock { at, unix_offset });
@@ -247,7 +251,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a round of events from the ring; true when it was emptied.
+    /// Reads one round of events from the ring; true when the ring is empty now.
     fn drain(&mut self) -> bool {
         let Self { source, table, sink, orders, ended, exes, refused, runtimes, lineage, .. } = self;
         let batch = source.drain(&mut |notice| {
@@ -308,7 +312,8 @@ impl Session {
                 }
                 Order::Welcome { pid } => {
                     self.cookies.assign(pid);
-                    // The process may have executed this just while the kernel was told to leave alone what it was before.
+                    // The process may have executed this program while the kernel was asked not to
+                    // trace the previous one.
                     let left_alone = !self.source.is_selected(pid) && self.table.proc_root().is_alive(pid);
                     let selected = if left_alone { self.source.select(pid) } else { Ok(()) };
                     selected.and_then(|()| self.tell_runtime(pid))
@@ -357,7 +362,7 @@ impl Session {
         self.exes.flush(&mut self.source);
     }
 
-    /// Tells the kernel side how to find the tasks of a process.
+    /// Gives the kernel side what it needs to find the tasks of a process.
     fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
         let mut found = self.runtimes.detect(self.table.proc_root(), pid);
         if let Some(HandOver { file, path, at }) = found.as_ref().and_then(|found| found.hand_over.as_ref())
@@ -369,7 +374,7 @@ impl Session {
         self.source.set_runtime(pid, found.map(|found| found.runtime))
     }
 
-    /// Looks at all processes; how many it has selected.
+    /// Scans all processes; returns how many it has selected.
     fn scan(&mut self) -> Result<usize> {
         let at = now()?;
         let changes = self.table.scan().context("cannot list processes")?;
@@ -387,7 +392,7 @@ impl Session {
             }
             self.orders.extend(order(change));
         }
-        // The exit of one may be among lost events.
+        // The event of an exit may have been lost.
         self.lineage.retain(|pid| self.table.is_selected(*pid));
         if let Some(error) = self.table.take_error() {
             tracing::debug!("a process could not be judged: {error}");
@@ -424,7 +429,7 @@ impl Session {
     }
 
     fn finish(&mut self) -> Result<()> {
-        // Under load the ring may never be empty; what comes after the stop is not waited for.
+        // Under load the ring may never be empty. Events from after the stop are not waited for.
         for _ in 0..LAST_ROUNDS {
             if self.drain() {
                 break;
@@ -439,7 +444,7 @@ impl Session {
     }
 }
 
-/// Keeps the descendants of the command: selected processes report what they fork.
+/// Keeps track of the command's descendants: the kernel reports the forks of selected processes.
 fn descend(lineage: &mut FxHashSet<u32>, notice: &ProcessNotice) {
     match notice {
         ProcessNotice::Fork { parent, child, .. } if lineage.contains(parent) => {
@@ -452,39 +457,7 @@ fn descend(lineage: &mut FxHashSet<u32>, notice: &ProcessNotice) {
     }
 }
 
-/// CLOCK_MONOTONIC, which is what bpf_ktime_get_ns reads.
-pub(crate) fn now() -> Result<Timestamp> {
-    nanoseconds(ClockId::CLOCK_MONOTONIC).map(Timestamp)
-}
-
-fn nanoseconds(clock: ClockId) -> Result<u64> {
-    let time = clock_gettime(clock).context("cannot read the clock")?;
-    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-    Ok(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0))
-}
-
-/// The time, and what wall time is ahead of it: the wall clock is read between two readings of the other, once more if the
-/// thread was interrupted there.
-fn clock() -> Result<(Timestamp, u64)> {
-    let mut closest = u64::MAX;
-    let (mut at, mut unix_offset) = (Timestamp::default(), 0);
-    for _ in 0..CLOCK_READINGS {
-        let before = now()?;
-        let unix = nanoseconds(ClockId::CLOCK_REALTIME)?;
-        at = now()?;
-        let span = at.since(before);
-        if span < closest {
-            closest = span;
-            unix_offset = unix.saturating_sub(before.0 + span / 2);
-        }
-        if span <= CLOCK_SPAN {
-            break;
-        }
-    }
-    Ok((at, unix_offset))
-}
-
-/// Random at start, so that ids of different runs differ.
+/// Random for each run, so that the ids of different runs differ.
 fn run_key() -> Result<[u8; 16]> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).context("the kernel gives no random numbers for the run's key")?;

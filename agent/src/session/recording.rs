@@ -1,5 +1,5 @@
-//! What the commands know of an event log: where it goes, and its header, which holds all that a replay needs besides the
-//! events: the settings of the pipeline, and the host's part of every resource.
+//! A recording: where the event log goes, and the log's header. The header holds all that a replay
+//! needs besides the events: the settings of the pipeline, and the host's part of every resource.
 
 use std::{
     path::PathBuf,
@@ -19,7 +19,8 @@ use crate::{
 /// Bytes of a log unless another limit is given.
 pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
-/// The JSON text at the start of a log. What a log does not say has its default; what is not known here is told.
+/// The JSON text at the start of a log. What a log leaves out has its default; keys that this agent
+/// does not know are reported.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Header {
@@ -28,7 +29,7 @@ pub(crate) struct Header {
     /// Release of the kernel, and how it was hooked: for people.
     pub(crate) kernel: String,
     pub(crate) rung: String,
-    /// What was selected and how much of a call was captured: for people.
+    /// What was selected, and how much of each system call was captured: for people.
     pub(crate) select: Vec<String>,
     pub(crate) capture_bytes: u32,
     /// Whether payload was masked.
@@ -49,7 +50,7 @@ impl Header {
     }
 }
 
-/// What the session tells of itself when it begins to record.
+/// What the header of the log says of the session.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Run {
     pub(crate) rung: &'static str,
@@ -71,14 +72,14 @@ impl Recording {
         Self { settings, host, over: Arc::default(), outcome: Arc::default() }
     }
 
-    /// A recording beside something else that the agent does.
+    /// A recording that the agent makes beside its traces.
     pub(crate) fn beside(path: PathBuf, host: HostResource) -> Self {
         Self::new(RecorderSettings { output: Output::File(path), max_bytes: MAX_BYTES, redact: false }, host)
     }
 
-    /// Begins it.
+    /// Starts the recorder.
     pub(crate) fn start(&self, run: Run, mut pipeline: pipeline::Settings) -> Result<Recorder> {
-        // What was masked says nothing of sameness.
+        // Masked content no longer shows which requests are the same.
         pipeline.trace.causality.content &= !self.settings.redact;
         let header = Header {
             select: run.select,
@@ -99,22 +100,22 @@ impl Recording {
         })
     }
 
-    /// Notified when the recording has stopped by itself: its limit, a full disk.
+    /// Notified when the recording has stopped by itself, at its limit or on a full disk.
     pub(crate) fn over(&self) -> Arc<Notify> {
         Arc::clone(&self.over)
     }
 
-    /// Whether it goes to standard output, where nothing else may stand then.
+    /// Whether the log goes to standard output, where nothing else may be written then.
     pub(crate) fn to_stdout(&self) -> bool {
         self.settings.output == Output::Stdout
     }
 
-    /// The session tells what became of it.
+    /// The session stores the outcome here.
     pub(crate) fn ended(&self, summary: Summary) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
     }
 
-    /// What became of it, once the session has ended; `None` when it never began.
+    /// The outcome, once the session has ended; `None` when the recording never began.
     pub(crate) fn outcome(&self) -> Option<Summary> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -32,7 +32,7 @@ pub(crate) struct Replay {
 /// What became of an event log.
 pub(crate) struct ReplayedLog {
     pub(crate) end: End,
-    /// Records of kinds that this agent does not know.
+    /// Records of types that this agent does not know.
     pub(crate) unknown_records: u64,
     /// What was seen and missed, for people.
     pub(crate) summary: String,
@@ -52,7 +52,7 @@ impl Replay {
         Self { sink, pace: realtime.then(Pace::default) }
     }
 
-    /// Feeds all that happened in a capture.
+    /// Feeds all events of a capture.
     pub(crate) fn capture(
         mut self,
         input: impl Read,
@@ -68,8 +68,8 @@ impl Replay {
         Ok(ReplayedCapture { report, summary })
     }
 
-    /// Feeds all events of a log; `figures`: the summary says why links are trusted. `None`: it was stopped before the log's
-    /// end.
+    /// Feeds all events of a log. `figures` adds the counts behind the trust in links to the
+    /// summary. Returns `None` when it was stopped before the log's end.
     pub(crate) fn log<R: Read>(
         mut self,
         mut reader: LogReader<R>,
@@ -82,7 +82,7 @@ impl Replay {
         }
         let Some(end) = reader.end() else { return Ok(None) };
         if end != End::Whole {
-            // What the run would have done at its end: everything that is open goes out as it stands.
+            // As at the end of a run, everything that is open goes out as it is.
             let at = self.sink.now();
             self.feed(&Event::Shutdown { at }, stop);
         }
@@ -98,7 +98,7 @@ impl Replay {
             pace.wait(at, stop);
         }
         self.sink.feed(event);
-        // There is no kernel that could be asked for less.
+        // There is no kernel that could skip anything.
         drop(self.sink.drain_feedback());
     }
 }

@@ -1,4 +1,5 @@
-//! What `run` and `trace` share around a session: exporters on a tokio runtime, the session's thread, signals, the end.
+//! What surrounds a session: exporters on a tokio runtime, the session's thread, and the end of
+//! both.
 
 use std::{
     sync::{
@@ -15,7 +16,8 @@ use tokio::{runtime::Runtime, sync::oneshot};
 use super::{Options, Session, priority, telemetry::Telemetry};
 use crate::export::{self, Exporters, HostResource};
 
-/// How long the exporters may drain: with the session's own end this stays below the 5 s that `run` promises.
+/// How long the exporters may drain: with the session's own end this stays below the 5 s that `run`
+/// promises.
 const DRAIN: Duration = Duration::from_millis(3500);
 
 /// What is known before anything runs.
@@ -50,7 +52,7 @@ pub(crate) struct Tracing {
     exporters: Exporters,
     telemetry: Arc<Telemetry>,
     stop: Arc<AtomicBool>,
-    /// Tells when the session's thread has ended, with its outcome.
+    /// Receives the outcome when the session's thread has ended.
     ended: oneshot::Receiver<Result<()>>,
 }
 
@@ -61,11 +63,12 @@ pub(crate) struct Ended<T> {
     pub(crate) exported: export::Summary,
 }
 
-/// How the session is set up before it runs: pins processes, prints `ready`.
+/// Sets up the session before it runs: pins processes, prints `ready`.
 pub(crate) type Prepare = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
 
 impl Tracing {
-    /// Loads the programs and runs the session in a thread of its own. Returns when tracing has begun.
+    /// Loads the programs and runs the session in a thread of its own. Returns when tracing has
+    /// begun.
     pub(crate) fn start(prepared: Prepared, options: Options, prepare: Prepare) -> Result<Self> {
         let Prepared { runtime, exporters, telemetry } = prepared;
         let stop = Arc::new(AtomicBool::new(false));
@@ -81,11 +84,12 @@ impl Tracing {
                 Ok(session) => session,
                 Err(error) => return drop(report_start.send(Err(error))),
             };
-            // Only now: the threads that the session has started do not inherit it.
+            // Set only now, so that the threads that the session has started do not inherit the
+            // priority.
             priority::set(nice);
             drop(report_start.send(Ok(())));
             let outcome = session.run(&stopped);
-            // The process must not end before the kernel has let go: see `Probes`.
+            // The process must not end before the kernel has removed the uprobes: see `Probes`.
             drop(session);
             // The receiver is gone only when the process is ending anyway.
             drop(report_end.send(outcome));
@@ -100,7 +104,7 @@ impl Tracing {
         Ok(Self { runtime, exporters, telemetry, stop, ended })
     }
 
-    /// The numbers of the running session.
+    /// The counters of the running session.
     pub(crate) fn telemetry(&self) -> Arc<Telemetry> {
         Arc::clone(&self.telemetry)
     }

@@ -1,7 +1,7 @@
-//! The status page: what `wirespan doctor` asks a running agent for. JSON, so that no one reads it out of the metrics' text.
+//! The status page: JSON that a running agent serves for `wirespan doctor`.
 //!
-//! The agent writes it and a doctor of another version may read it. A reader ignores what it does not know; what would
-//! mislead an older reader raises [`FORMAT`].
+//! A doctor of another version than the agent's may read it. A reader ignores fields that it does
+//! not know. A change that would mislead an older reader raises [`FORMAT`].
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use crate::{
     trace::{Figures, ProcessStanding, Standing},
 };
 
-/// By this a doctor knows that an agent has answered and not another server.
+/// By this name a doctor recognizes an agent.
 pub(crate) const AGENT: &str = "wirespan";
 
 /// Raised when an older reader would misunderstand the page.
 pub(crate) const FORMAT: u32 = 1;
 
-/// Metrics that count bytes that could not be had, or not as TCP counts them.
+/// Metrics that count what could not be read or was not traced.
 const UNREADABLE: [&str; 4] = [
     NOT_CAPTURED,
     "wirespan_kernel_untraced_calls_total",
@@ -66,7 +66,7 @@ pub(crate) struct Confidence {
 }
 
 impl Status {
-    /// The page, from the numbers of the last publication.
+    /// Makes the page of the last publication.
     pub(super) fn new(
         samples: &[Sample],
         standings: &[ProcessStanding],
@@ -117,8 +117,8 @@ impl From<&ProcessStanding> for Confidence {
 }
 
 impl Process {
-    /// How far the links of its calls are trusted, for people. `None` also when an agent of another version says what
-    /// this one does not know.
+    /// How far the links of its calls are trusted, for people. `None` also when an agent of another
+    /// version says what this one does not know.
     pub(crate) fn standing(&self) -> Option<ProcessStanding> {
         let Confidence { service, level, figures: counts } = self.confidence.as_ref()?;
         let standing = Standing::ALL.into_iter().find(|standing| standing.name() == level)?;

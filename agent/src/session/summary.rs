@@ -1,11 +1,12 @@
-//! What a run says when it ends: how many requests it saw, and what it missed and why, from the numbers that the metrics
-//! show too.
+//! The summary at the end of a run: how many requests were seen, what was missed, and why. Its
+//! numbers are those of the metrics.
 
 use std::fmt::Write as _;
 
 use super::telemetry::Sample;
 
-/// What costs spans or bytes, and in what it is counted. A metric that is not here takes nothing from what was seen.
+/// Metrics that count lost spans or bytes, and the words for them. Metrics that are not here count
+/// no loss.
 const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
     ("wirespan_kernel_drops_total", "records for which the ring had no room (capture.ring_bytes)"),
@@ -30,7 +31,7 @@ const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_texts_cut_total", "texts of spans cut to their limit"),
 ];
 
-/// What costs requests or spans beside the pipeline, and by which of its labels.
+/// Metrics that count what was lost outside the pipeline, with the label values that mean a loss.
 const BESIDE: [(&str, &[&str], &str); 3] = [
     (
         "wirespan_process_decisions_total",
@@ -45,7 +46,7 @@ const BESIDE: [(&str, &[&str], &str); 3] = [
     ),
 ];
 
-/// The same of what the parsers count, by the label of this metric.
+/// What the parsers could not read, by a label of this metric.
 const PROTOCOL: &str = "wirespan_protocol_total";
 const UNREAD: [(&str, &str); 6] = [
     ("responses_without_request", "answers without a request that could be read"),
@@ -56,17 +57,19 @@ const UNREAD: [(&str, &str); 6] = [
     ("http1_given_up", "connections given up that carry HTTP/1"),
 ];
 
-/// Connections of which nothing is told. Other protocols are no loss.
+/// Connections of other protocols, which are no loss.
 const NOT_HTTP1: &str = "connections_not_http1";
 
-/// A cause of what was missed. Of any process's calls, so that alone it says nothing of those that are traced.
+/// A cause of other losses. It counts the system calls of any process, so alone it says nothing
+/// about the traced ones.
 const SKIPPED: (&str, &str) =
     ("wirespan_bpf_recursion_misses_total", "runs of programs that the kernel skipped, for any process");
 
-/// Entries of the ledger that no parser saw; what was skipped was not needed.
+/// Entries of the ledger that no parser saw. Skipped bytes were not needed.
 const UNSEEN: [&str; 3] = ["truncated", "dropped", "unseen"];
 
-/// One line on what was seen, and one for each sort of thing that was missed; `also` are such lines of the source's.
+/// One line about what was seen, and one for each kind of loss. `also` holds such lines of the
+/// source.
 pub(super) fn summary(samples: &[Sample], also: &[String]) -> String {
     let seen = |kind: &str| sum(samples, "wirespan_trace_requests_total", |label| label == kind);
     let mut text = format!("{} requests received, {} made", seen("server"), seen("client"));

@@ -1,4 +1,5 @@
-//! The agent's own numbers: the session publishes them, the metrics endpoint and the summary at the end read them.
+//! The agent's own counters. The session publishes them; the metrics, the status page and the
+//! summary at the end read them.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -16,24 +17,24 @@ use crate::{
     trace::{ProcessStanding, Standing},
 };
 
-/// Processes, those with most calls, of which the belief by service is made.
+/// Processes, those with most calls, that are counted by service.
 const PROCESSES: usize = 512;
 /// Most of them that are shown each by itself, on the status page.
 const DETAILED: usize = 64;
-/// Most of them in what is said at the end.
+/// Most of them in the summary at the end.
 const SUMMARIZED: usize = 8;
 
-/// What late judgements about processes cost.
+/// What late decisions about processes cost.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Late {
-    /// Found by the repeated look at all processes.
+    /// Processes that a scan found.
     pub(crate) found: u64,
-    /// Ended before they could be judged.
+    /// Processes that ended before the rules could decide.
     pub(crate) processes: u64,
     /// Connections of those.
     pub(crate) connections: u64,
 }
-/// What the summary tells of the exporters.
+/// The metric of the exporters that the summary shows.
 const UNDELIVERED: &str = "wirespan_export_dropped_spans_total";
 
 /// System calls whose bytes were not captured.
@@ -60,12 +61,12 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// A request to skip that the kernel did not take.
+    /// Counts a request to skip that the kernel refused.
     pub(crate) fn count_refused_feedback(&self) {
         self.refused_feedback.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the exporters did not get out, when they have ended: for the summary.
+    /// Adds the spans that the exporters lost, for the summary at the end.
     pub(crate) fn undelivered(&self, exporters: &export::Summary) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         for exporter in &exporters.exporters {
@@ -87,8 +88,8 @@ impl Telemetry {
         self.descendants.load(Ordering::Relaxed)
     }
 
-    /// What was seen and missed up to the last publication, and how far the links of each process are trusted, for people;
-    /// `figures`: and why.
+    /// What was seen and missed up to the last publication, and how far the links of each process
+    /// are trusted: for people. `figures` adds the counts behind that.
     pub(crate) fn summary(&self, figures: bool) -> String {
         let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner), &[]);
         append_processes(&mut text, &self.standings.lock().unwrap_or_else(PoisonError::into_inner), figures);
@@ -98,7 +99,7 @@ impl Telemetry {
         text
     }
 
-    /// Replaces what the endpoint shows.
+    /// Replaces the published counters.
     pub(crate) fn publish(
         &self,
         counters: &[(Counter, u64)],
@@ -148,8 +149,8 @@ impl Telemetry {
         *self.samples.lock().unwrap_or_else(PoisonError::into_inner) = samples;
     }
 
-    /// What `doctor` asks for. What is known of single processes stands here and not in the metrics, which would get a
-    /// series for each.
+    /// The status page, which `doctor` reads. It has the single processes, for each of which the
+    /// metrics would need a series.
     pub(crate) fn status(&self) -> Status {
         Status::new(
             &self.samples.lock().unwrap_or_else(PoisonError::into_inner),
@@ -158,11 +159,11 @@ impl Telemetry {
         )
     }
 
-    /// Writes the last publication, and what is read at the moment.
+    /// Writes the metrics: the last publication, and the memory at this moment.
     pub(crate) fn collect(&self, out: &mut MetricsText) {
         for sample in self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if sample.name == UNDELIVERED {
-                // The exporters tell of it themselves.
+                // The exporters write this metric themselves.
                 continue;
             }
             let labels: Vec<(&'static str, &str)> =
@@ -184,7 +185,8 @@ impl Telemetry {
     }
 }
 
-/// What a log holds and what was missed of it, for people; `figures`: and why links are trusted.
+/// What was seen and missed of a log, for people. `figures` adds the counts behind the trust in
+/// links.
 pub(crate) fn log_summary(sink: &mut EventSink, figures: bool) -> String {
     let snapshot = sink.snapshot(PROCESSES);
     let mut text = capture_summary(&snapshot, &[]);
@@ -192,7 +194,7 @@ pub(crate) fn log_summary(sink: &mut EventSink, figures: bool) -> String {
     text
 }
 
-/// The same of a capture, which missed this `also`. It tells nothing of processes.
+/// The same for a packet capture, which has no processes. `also` holds further losses.
 pub(crate) fn capture_summary(snapshot: &Snapshot, also: &[String]) -> String {
     let mut samples = Vec::with_capacity(128);
     pipeline(&mut samples, snapshot);
@@ -210,7 +212,8 @@ fn append_processes(text: &mut String, standings: &[ProcessStanding], figures: b
     }
 }
 
-/// How far the processes that make most calls are believed, by service: pids would make a series for each process.
+/// How far the links of processes are trusted, by service: pids would make a series for each
+/// process.
 fn beliefs(samples: &mut Vec<Sample>, standings: &[ServiceStanding], callers: usize) {
     let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
     add("wirespan_calling_processes", "processes that have made calls", Vec::new(), callers as u64);

@@ -1,4 +1,4 @@
-//! Known hazards of kernels and hosts (the table of ARCHITECTURE.md), as far as this machine shows them.
+//! Known hazards of kernels and hosts, as far as this machine shows them.
 
 use std::fs;
 
@@ -39,7 +39,8 @@ fn memlock() -> Check {
     }
 }
 
-/// A preempted fexit program makes the kernel skip the same program of another task: those calls are unseen.
+/// While an fexit program is preempted, the kernel skips the same program for other tasks: their
+/// system calls are not seen.
 fn preemption() -> Check {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     if kernel_version().is_none_or(|(major, minor, _)| (major, minor) >= (6, 3)) {
@@ -60,12 +61,12 @@ fn preemption() -> Check {
 
 const PREEMPTION: &str = "preemption";
 
-/// By the kernel's version line, what it says of its mode (`none voluntary (full)`, where debugfs is mounted), its command line
-/// and the configuration that it was built with.
+/// Decides by the kernel's version line, its mode (`none voluntary (full)`, where debugfs is
+/// mounted), its command line and its build configuration.
 fn preemption_before_6_3(version: &str, mode: &str, command_line: &str, config: &str) -> Check {
     let has = |text: &str, wanted: &str| text.split_whitespace().any(|word| word == wanted);
     let dynamic = has(version, "PREEMPT_DYNAMIC");
-    // The first that says anything decides.
+    // The first source that says anything decides.
     let full = [
         (has(mode, "(full)"), mode.contains('(')),
         (has(command_line, "preempt=full"), command_line.contains("preempt=")),

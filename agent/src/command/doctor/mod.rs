@@ -1,5 +1,5 @@
-//! `wirespan doctor`: can this machine be traced, by which hooks, and what stands in the way. It really loads, attaches and
-//! tests the programs, then takes everything away again.
+//! `wirespan doctor`: whether this machine can be traced, by which hooks, and what prevents it. It
+//! loads, attaches and tests the programs, and then removes them.
 
 mod check;
 mod hazard;
@@ -31,7 +31,7 @@ struct Report {
     hazards: Vec<Check>,
     /// What a running agent could not read or did not trace, by reason; `None` when none answers.
     running_agent: Option<Vec<Count>>,
-    /// Why there is none.
+    /// Why no agent's status is known.
     running_agent_error: Option<String>,
 }
 
@@ -83,7 +83,7 @@ fn examine(rung: Option<Rung>, metrics: &str) -> Report {
     };
     let (running_agent, running_agent_error) = match running::status(metrics) {
         Ok(status) => (Some(status.unreadable), None),
-        // Here it is no error that none runs.
+        // It is no error here that no agent runs.
         Err(AskError::Nobody { address, .. }) => {
             (None, Some(format!("none answers at {address} (give its address with --metrics)")))
         }

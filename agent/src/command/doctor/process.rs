@@ -1,4 +1,5 @@
-//! `wirespan doctor --pid N`: how far a running agent trusts a process's links, and which of its bytes it could not read.
+//! `wirespan doctor --pid N`: how far a running agent trusts a process's links, and which of its
+//! bytes it could not read.
 
 use std::fmt::Write as _;
 
@@ -25,7 +26,7 @@ fn text(process: &Process) -> Result<String> {
     let mut out = String::new();
     match (process.standing(), &process.confidence) {
         (Some(standing), _) => writeln!(out, "{standing:#}")?,
-        // An agent of another version has words of its own.
+        // An agent of another version may use other words.
         (None, Some(confidence)) => {
             writeln!(out, "{} (pid {}): {}", confidence.service, process.pid, confidence.level)?;
             for (name, value) in &confidence.figures {

@@ -1,4 +1,4 @@
-//! What a running agent on this host says of itself: `doctor` asks its status page, since the counts live in the agent.
+//! Asks a running agent on this host for its status page, because the counts live in the agent.
 
 use std::{
     fmt::Write as _,
@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Largest response that is read.
 const LIMIT: usize = 4 << 20;
 
-/// How an agent before the status page names its pages in a 404.
+/// The beginning of the 404 page of agents that have no status page.
 const OLDER: &str = "there are /metrics, ";
 
 /// Why there is no status.
@@ -86,7 +86,7 @@ async fn ask(to: SocketAddr, address: &str) -> Result<(StatusCode, Bytes), AskEr
     Ok((code, body.to_bytes()))
 }
 
-/// What a response says, and of whom it is.
+/// Reads the response, and recognizes who sent it.
 fn read(address: &str, code: StatusCode, body: &[u8]) -> Result<Status, AskError> {
     let address = address.to_owned();
     if code == StatusCode::NOT_FOUND && body.starts_with(OLDER.as_bytes()) {
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that sends these bytes to whoever asks; its address.
+    /// Starts a server that sends these bytes to its first client; returns its address.
     fn server(response: &'static [u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -133,7 +133,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let _asked = stream.read(&mut [0; 1024]).unwrap();
             stream.write_all(response).unwrap();
-            // Who gets nothing waits, as for an agent that is stopped.
+            // A client that gets nothing waits, as it does for an agent that is stopped.
             if response.is_empty() {
                 thread::park();
             }

@@ -1,5 +1,6 @@
-//! Recorded runs of real servers: `tests/fixtures/log`, whose README.md says how they were made. Each replays to the very
-//! bytes that are kept beside it, and to what the clients said they did, which no code of the agent has seen.
+//! Recorded runs of real servers: `tests/fixtures/log`, whose README.md says how they were made.
+//! Each must replay to the bytes that are kept beside it, and to what the clients reported, which
+//! no code of the agent has seen.
 //!
 //! `WIRESPAN_BLESS=1` writes the bytes anew instead of comparing them.
 
@@ -15,7 +16,7 @@ fn folder() -> PathBuf {
 type Reported = [String; 5];
 
 struct Expected {
-    /// Whether something was lost, or cut off: then spans may be missing, and tell less.
+    /// Whether something was lost or cut off: then spans may be missing or incomplete.
     partly: bool,
     /// Whether the log is cut.
     cut: bool,
@@ -35,7 +36,7 @@ impl Expected {
     }
 }
 
-/// What the exported lines tell, and which of the spans say that they are incomplete.
+/// What the exported lines report, and which of the spans are marked as incomplete.
 fn reported(lines: &[u8]) -> Vec<(Reported, bool)> {
     let text = std::str::from_utf8(lines).unwrap();
     let mut found = vec![];
@@ -72,7 +73,8 @@ fn reported(lines: &[u8]) -> Vec<(Reported, bool)> {
     found
 }
 
-/// None twice, none invented; none missing and none incomplete, unless that is what the fixture is for.
+/// None twice, none invented; none missing and none incomplete, unless that is what the fixture is
+/// for.
 fn compare(name: &str, found: Vec<(Reported, bool)>, expected: Expected) {
     let mut left = expected.reported;
     let all = left.len();
@@ -98,7 +100,7 @@ fn compare(name: &str, found: Vec<(Reported, bool)>, expected: Expected) {
     }
 }
 
-/// Checks every fixture of a folder; how many there are.
+/// Checks every fixture of a folder; returns their number.
 fn check(folder: &Path, bless: bool) -> usize {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut logs: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();

@@ -1,4 +1,4 @@
-//! What a replayed capture says at its end.
+//! Tests of what a replayed capture reports at its end.
 
 use crate::{
     pipeline::{EventSink, Settings},

@@ -1,4 +1,4 @@
-//! A simulated run, recorded beside a live export: its replay must give the same bytes, always.
+//! A simulated run, recorded beside a live export: every replay must give the same bytes.
 
 use std::sync::mpsc;
 
@@ -25,7 +25,7 @@ use crate::{
 const MILLI: u64 = 1_000_000;
 const FRONT: Thread = Thread { pid: 10, tid: 11 };
 const BACK: Thread = Thread { pid: 20, tid: 20 };
-/// What stands in every request and response and may not survive a redaction.
+/// A text in every request and response that must not survive a redaction.
 const SECRET: &str = "s3cret-value";
 
 /// A run: a front server that answers each request after a call to a back server; both are traced.
@@ -172,7 +172,8 @@ fn to_file(path: PathBuf) -> export::Settings {
     export::Settings { file: Some(FileSettings::new(path)), ..export::Settings::default() }
 }
 
-/// What the session does, without a kernel: records and exports. Gives the exported bytes and the log's path.
+/// What a session does, without a kernel: records and exports. Returns the exported bytes and the
+/// log's path.
 fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) {
     let (log, spans) = (directory.join("log"), directory.join("live.jsonl"));
     let settings = RecorderSettings { output: Output::File(log.clone()), max_bytes: u64::MAX, redact };
@@ -370,7 +371,7 @@ fn replace_numbers(value: &mut serde_json::Value, number: u32) {
     }
 }
 
-/// Requests and their answers, of every framing.
+/// Requests and their responses, of every framing.
 const TALKS: &[(&str, &str)] = &[
     (
         "GET /a?b=s3cret HTTP/1.1\r\nHost: a.b:81\r\n\r\n",
@@ -396,7 +397,7 @@ const TALKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// What the spans of a conversation tell, of what a redaction keeps.
+/// What the spans of a conversation have that a redaction keeps.
 fn described(events: &[Owned]) -> Vec<String> {
     let (sender, batches) = mpsc::channel();
     let mut sink = EventSink::new(pipeline::Settings::default(), move |batch| sender.send(batch).unwrap());
@@ -423,7 +424,7 @@ fn described(events: &[Owned]) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A log can hold anything: nothing of it may bring the pipeline down, whatever its header says.
+    /// A log can hold anything. Whatever its header says, the pipeline must not crash.
     #[test]
     fn any_events_do_no_harm(
         events in prop::collection::vec(samples::event(), 0..80),
@@ -441,7 +442,8 @@ proptest! {
         }
     }
 
-    /// However a conversation is cut into calls, its masked form tells of the same exchanges, and of no secret.
+    /// However a conversation is cut into transfers, its masked form has the same exchanges and no
+    /// secret.
     #[test]
     fn a_masked_conversation_is_the_same_conversation(
         talks in prop::collection::vec(0..TALKS.len() - 1, 1..6),
@@ -450,7 +452,8 @@ proptest! {
     ) {
         let mut run = Run::new();
         let mut cuts = cuts.iter().cycle();
-        // After it the framing is lost, and a body may be taken for a message, which its masked form is not.
+        // After it the framing is lost. A body may then be taken for a message, and its masked form
+        // may not.
         let last = malformed.then_some(TALKS.len() - 1);
         for talk in talks.into_iter().chain(last) {
             let (request, response) = TALKS[talk];
