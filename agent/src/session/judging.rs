@@ -22,7 +22,7 @@ pub(super) enum Order {
     Deselect {
         pid: u32,
     },
-    /// What the rules answer to a question of the kernel.
+    /// The decision of the rules that the kernel has asked for.
     Refuse {
         pid: u32,
         trial: u32,

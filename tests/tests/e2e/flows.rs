@@ -1,4 +1,5 @@
-//! Both ends of a connection on one host: which of them belong together, whatever lies between and however often ports are used.
+//! Both ends of a connection on one host: which of them belong together, whatever lies between and
+//! however often ports are used.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +13,13 @@ use wirespan_tests::{
 
 use crate::check::{brief, the};
 
-/// Requests with the numbers 0 to 99, each on a connection of its own, all from one port, which is reset after each: an address
-/// has the next connection within a millisecond. Before each comes one that the server never reads, so that the same bytes from
-/// the same port still wait for their other end. The reset waits until the server's call that sent the answer is over, and the
-/// server waits for it without holding the socket: a reset that meets a call is put off until the call ends, the next SYN is put
-/// off behind it and finds a closed socket, and is sent again a second later only (`tcp_add_backlog`,
+/// Requests with the numbers 0 to 99, each on a connection of its own, all from one port, which is
+/// reset after each: so an address has its next connection within a millisecond. Before each comes
+/// one that the server never reads, so that the same bytes from the same port still wait for their
+/// other end. The reset waits until the server's system call that sent the response is over, and
+/// the server waits for the reset without holding the socket. Otherwise the kernel puts off the
+/// reset until the system call ends, and the next SYN behind it. That SYN then finds a closed
+/// socket and is only sent again a second later (`tcp_add_backlog`,
 /// <https://github.com/torvalds/linux/blob/v5.10/net/ipv4/tcp_ipv4.c>).
 const REUSE: &str = r#"
 import os, select, socket, struct, sys

@@ -1,5 +1,5 @@
-//! Do no harm: under full speed nothing is lost, a killed agent leaves nothing behind, an agent in trouble says so in one
-//! sentence and the traced programs do not notice.
+//! Do no harm: under full speed nothing is lost, a killed agent leaves nothing behind, an agent in
+//! trouble says so in one sentence and the traced programs do not notice.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -33,8 +33,8 @@ fn assert_unharmed(report: &str) {
     assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
 }
 
-/// An agent that is not let run must lose something, and says so: what it may not do is lose something on a machine that
-/// has a processor for it, or be silent.
+/// An agent that gets no CPU must lose something and reports it. It may neither lose something on a
+/// machine that has a CPU for it, nor be silent.
 #[test]
 fn at_full_speed_every_request_is_a_span() -> Result<()> {
     let Some(stage) = Stage::alone("full-speed", &["nginx", "wrk"]) else { return Ok(()) };
@@ -50,13 +50,13 @@ fn at_full_speed_every_request_is_a_span() -> Result<()> {
     panic!("something was lost three times: {losses:?}");
 }
 
-/// Compares spans with requests; gives what was lost, and then compares nothing.
+/// Compares spans with requests. Returns what was lost; after a loss nothing is compared.
 fn full_speed(stage: &Stage, nginx: &Nginx) -> Result<Vec<String>> {
     let before = nginx.requests()?;
     let agent = Agent::start(stage)?;
     let report = wrk(stage, nginx.port, seconds())?.finish()?;
     assert_unharmed(&report);
-    // The question itself is a request that both count.
+    // Asking for the count is itself a request that both count.
     let requests = nginx.requests()? - before;
     let metrics = settled(&agent, requests)?;
     let file = agent.finish()?;
@@ -67,7 +67,7 @@ fn full_speed(stage: &Stage, nginx: &Nginx) -> Result<Vec<String>> {
     Ok(losses)
 }
 
-/// The metrics once so many spans are made or something is lost.
+/// The metrics, once this many spans are made or something is lost.
 fn settled(agent: &Agent, requests: u64) -> Result<Metrics> {
     wait::until(&format!("{requests} spans"), || {
         let metrics = agent.metrics().ok()?;
@@ -76,7 +76,7 @@ fn settled(agent: &Agent, requests: u64) -> Result<Metrics> {
     })
 }
 
-/// Each request says by its path how it is answered, so that an answer given to another request shows.
+/// The path of each request says how it is answered, so that a response of another request shows.
 const TELLING: &str = "local n = 0
 local kinds = { 'hello', 'missing', 'empty' }
 request = function()
@@ -124,7 +124,8 @@ fn a_ring_of_one_page_loses_nothing_silently() -> Result<()> {
     Ok(())
 }
 
-/// Every byte of the connections that have ended is accounted for, each by itself and all together.
+/// Every byte of the connections that have ended is accounted for, in each connection and in the
+/// sums.
 #[track_caller]
 pub(crate) fn assert_balanced(metrics: &Metrics) {
     let entry = |name: &str| metrics.sum("wirespan_ledger_bytes_total", &[&format!("entry=\"{name}\"")]);
@@ -172,10 +173,10 @@ fn a_killed_agent_leaves_nothing_and_fails_no_request() -> Result<()> {
     .with_context(|| format!("left behind: {:?}", loaded().unwrap_or_default().difference(&before)))
 }
 
-/// Runs the agent with a configuration with which it cannot start; gives what it said.
+/// Runs the agent with a configuration with which it cannot start; returns its output.
 pub(crate) fn refused(stage: &Stage, config: &str, prefix: &[&str]) -> Result<String> {
     let file = stage.file("refused.yaml", config)?;
-    // The agent must be readable for whoever it runs as.
+    // The agent's binary must be readable for the user that runs it.
     let words = ["run".into(), "--config".into(), file.into_os_string()];
     let binary = machine::wirespan()?;
     let launch = match prefix {
@@ -199,8 +200,8 @@ pub(crate) fn assert_clear(message: &str, words: &[&str]) {
     assert!(message.lines().count() <= 6, "{message}");
 }
 
-/// A configuration that is good but for what the test is about. The metrics' port is the test's own: another agent may
-/// run beside it.
+/// A configuration that is valid but for what the test is about. The test has a port of its own for
+/// the metrics, since another agent may run beside it.
 pub(crate) fn config(stage: &Stage, rest: &str) -> String {
     let metrics = if rest.contains("metrics:") { String::new() } else { metrics() };
     format!("{}{rest}{metrics}", stage.select())
@@ -236,7 +237,8 @@ fn without_btf_it_says_so() -> Result<()> {
     Ok(())
 }
 
-/// An agent in trouble keeps out of the way: requests succeed, it says what is wrong, it ends when asked.
+/// An agent in trouble does no harm: requests succeed, it reports what is wrong, and it ends when
+/// asked.
 pub(crate) fn in_trouble(stage: &Stage, export: &str, words: &[&str]) -> Result<()> {
     let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let file = stage.file("trouble.yaml", &config(stage, export))?;

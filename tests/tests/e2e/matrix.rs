@@ -1,4 +1,5 @@
-//! Each server with one client, one server with each client: N requests make N SERVER spans and N CLIENT spans.
+//! Each server with one client, one server with each client: N requests make N SERVER spans and N
+//! CLIENT spans.
 
 use anyhow::Result;
 use wirespan_tests::{

@@ -146,7 +146,7 @@ fn a_server_that_resets_is_an_error() -> Result<()> {
     Ok(())
 }
 
-/// The connection ends inside the server's call, before that call says what it has sent.
+/// The connection ends inside the server's system call, before that has reported what it sent.
 #[test]
 fn a_download_that_is_reset_inside_the_servers_send_keeps_its_status() -> Result<()> {
     const SIZE: usize = 30_000_000;
@@ -165,7 +165,7 @@ fn a_download_that_is_reset_inside_the_servers_send_keeps_its_status() -> Result
     Ok(())
 }
 
-/// Likewise inside the call that receives the request.
+/// The same inside the system call that receives the request.
 #[test]
 fn a_request_that_is_reset_inside_the_servers_receive_is_a_span() -> Result<()> {
     let server = vec![until(END), send(OK), whole(1_000)];
@@ -186,7 +186,8 @@ fn a_request_that_is_reset_inside_the_servers_receive_is_a_span() -> Result<()> 
     Ok(())
 }
 
-/// The first thing that is told of the connection is its first answer: the call that sends the request ends later.
+/// The first transfer that is reported of the connection is its first response: the system call
+/// that sends the request ends later.
 #[test]
 fn an_answer_that_is_read_before_the_request_is_sent_has_its_request() -> Result<()> {
     const SIZE: usize = 2_000_000;
@@ -205,7 +206,8 @@ fn an_answer_that_is_read_before_the_request_is_sent_has_its_request() -> Result
     for row in &rows {
         assert_eq!(row.attribute("wirespan.incomplete"), "", "{}", brief(&rows));
     }
-    // The parent of the first is known only if its call ended soon enough, which a guest's may not.
+    // The parent of the first is known only if its system call ended soon enough, which may not be
+    // so in a guest.
     let (server, client) = (the(&rows, Kind::Server, "/next"), the(&rows, Kind::Client, "/next"));
     assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
     Ok(())

@@ -1,4 +1,5 @@
-//! `cargo xtask vm`: the end-to-end tests, or any command, under Debian's kernels in an emulated machine.
+//! `cargo xtask vm`: the end-to-end tests, or any command, under Debian's kernels in an emulated
+//! machine.
 
 mod guest;
 mod image;
@@ -38,13 +39,14 @@ pub(crate) struct Arguments {
     /// Run this shell command instead of the tests; `wirespan` is on PATH
     #[arg(long)]
     shell_command: Option<String>,
-    /// Seconds until the guest is given up
+    /// Seconds after which the guest is killed
     #[arg(long, default_value_t = 600)]
     timeout: u64,
     /// Build the agent without optimisation (faster to build)
     #[arg(long)]
     dev: bool,
-    /// Which tests to run, and other arguments for the test runner; without it, all but the one that does not fit
+    /// Which tests to run, and other arguments for the test runner; without it, all that fit into a
+    /// guest
     #[arg(last = true)]
     filter: Vec<String>,
 }

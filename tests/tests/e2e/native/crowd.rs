@@ -1,4 +1,5 @@
-//! A hundred thousand connections that mean harm: what they may cost, and that others notice nothing.
+//! A hundred thousand hostile connections: they cost no more than the ceiling, and other
+//! connections are traced as before.
 
 use std::{
     fs,
@@ -38,7 +39,7 @@ fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
     let after = well_behaved(&nginx, "after")?;
     let met =
         |metrics: &Metrics| metrics.sum("wirespan_connections_evicted_total", &["reason=\"connections\""]);
-    // On a busy machine the agent reads of the crowd's start when the crowd is gone.
+    // On a busy machine the agent reads the events of the crowd's start when the crowd is gone.
     let metrics = wait::until("the ceiling of connections and the end of the crowd's", || {
         let metrics = agent.metrics().ok()?;
         (met(&metrics) > 0.0 && metrics.sum("wirespan_connections", &[]) < 0.5).then_some(metrics)
@@ -61,7 +62,7 @@ fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
     Ok(())
 }
 
-/// Requests on connections of their own, one after the other; gives their paths.
+/// Makes requests one after the other, each on a connection of its own; returns their paths.
 fn well_behaved(nginx: &Nginx, name: &str) -> Result<Vec<String>> {
     let paths: Vec<String> = (0..200).map(|number| format!("/hello/{name}-{number}")).collect();
     for path in &paths {
@@ -74,7 +75,7 @@ fn well_behaved(nginx: &Nginx, name: &str) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// Most bytes that were ever resident.
+/// The peak of resident bytes.
 fn peak(pid: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;

@@ -1,3 +1,3 @@
-//! What no guest has room for: their memory is 2 GiB.
+//! Tests for which no guest has room: guests have 2 GiB of memory.
 
 mod crowd;

@@ -1,4 +1,4 @@
-//! Commands of which a kernel sees nothing new.
+//! Commands that ask nothing new of the kernel.
 
 use anyhow::Result;
 use wirespan_tests::{
@@ -35,7 +35,7 @@ fn trace_ends_after_the_time_given() -> Result<()> {
     let port = nginx.port.to_string();
     let mut trace = wirespan(&stage, &["trace", "--port", &port, "--for", "5s"])?;
     let url = format!("http://127.0.0.1:{port}/hello/seen");
-    // Until the first span shows that it watches.
+    // Until the first span shows that tracing has begun.
     let seen = wait::until("a request in the tree", || {
         Launch::new("curl").args(["-q", "-sS", &url]).start(stage.dir()).and_then(Process::finish).ok()?;
         trace.stdout().contains("/hello/seen").then_some(())

@@ -1,5 +1,5 @@
-//! What another kernel cannot change: the side of the parser, of the configuration and of operators. `cargo xtask test`
-//! runs these tests on this machine alone and not under each kernel.
+//! What another kernel cannot change: the side of the parser, of the configuration and of
+//! operators. `cargo xtask test` runs these tests on this machine alone and not under each kernel.
 
 mod commands;
 mod messages;

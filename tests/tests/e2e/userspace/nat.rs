@@ -35,7 +35,7 @@ fn a_connection_through_nat_is_joined_by_its_flow() -> Result<()> {
         machine::skip(&format!("no address translation: {}", String::from_utf8_lossy(&nft.stderr).trim()));
         return Ok(());
     }
-    // Its address on the wire, so that answers find their way.
+    // The client's address on the wire, so that responses reach it.
     left.add_address(&seen)?;
     let agent = Agent::start(&stage)?;
     let server = Place { namespace: Some(right.name()), address: &address, ..Place::local(&stage) };

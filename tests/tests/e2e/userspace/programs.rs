@@ -1,4 +1,4 @@
-//! The programs of the other tests by themselves.
+//! The programs of the other tests, without an agent.
 
 use anyhow::Result;
 use wirespan_tests::{
