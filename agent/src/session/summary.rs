@@ -11,10 +11,10 @@ const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
     ("wirespan_kernel_drops_total", "records for which the ring had no room (capture.ring_bytes)"),
     ("wirespan_kernel_map_full_total", "times that a map of the kernel had no room (limits.connections)"),
-    ("wirespan_kernel_untraced_calls_total", "calls on sockets that cannot be traced"),
-    ("wirespan_withheld_calls_total", "calls whose bytes may not be read"),
+    ("wirespan_kernel_untraced_calls_total", "system calls on sockets that cannot be traced"),
+    ("wirespan_withheld_calls_total", "system calls whose bytes may not be read"),
     ("wirespan_connections_evicted_total", "connections that made room for others"),
-    ("wirespan_stray_transfers_total", "calls on connections that are not known"),
+    ("wirespan_stray_transfers_total", "transfers on connections that are not known"),
     ("wirespan_ledger_bytes_total", "bytes that no parser saw"),
     ("wirespan_ledger_violations_total", "connections whose bytes are not accounted for: a defect"),
     (
@@ -49,9 +49,9 @@ const BESIDE: [(&str, &[&str], &str); 3] = [
 /// What the parsers could not read, by a label of this metric.
 const PROTOCOL: &str = "wirespan_protocol_total";
 const UNREAD: [(&str, &str); 6] = [
-    ("responses_without_request", "answers without a request that could be read"),
+    ("responses_without_request", "responses without a request that could be read"),
     ("requests_http09", "requests of HTTP/0.9, which is not read"),
-    ("requests_unproven", "possible requests that no answer proved"),
+    ("requests_unproven", "possible requests that no response proved"),
     ("parse_failures", "message starts that could not be read, on connections that carry HTTP/1"),
     ("framing_lost", "messages whose end is not known"),
     ("http1_given_up", "connections given up that carry HTTP/1"),
@@ -222,8 +222,8 @@ mod tests {
         assert_eq!(
             summary(&samples, &[]),
             "0 requests received, 0 made; missed:\n  \
-             8 calls whose bytes may not be read: io_uring 7, flags 1\n  \
-             2 calls on connections that are not known\n  \
+             8 system calls whose bytes may not be read: io_uring 7, flags 1\n  \
+             2 transfers on connections that are not known\n  \
              9 bytes that no parser saw: unseen 9\n  \
              1 connections on which bytes had moved before they were first seen (older than the agent, or read by another process \
              before): joined_mid_stream 1\n  \
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(
             summary(&unread, &["4 packets in tunnels that are not read".to_owned()]),
             "0 requests received, 0 made; missed:\n  \
-             3 answers without a request that could be read\n  \
+             3 responses without a request that could be read\n  \
              1 requests of HTTP/0.9, which is not read\n  \
              4 packets in tunnels that are not read"
         );

@@ -36,7 +36,7 @@ fn doctor_tells_how_far_a_process_is_believed() -> Result<()> {
     let url = format!("http://127.0.0.1:{}/via/[1-50]", nginx.port);
     Launch::new("curl").args(["-q", "-sS", "-o", "/dev/null", &url]).start(stage.dir())?.finish()?;
     let (address, pid) = (agent.metrics_address(), nginx.workers()[0].to_string());
-    wait::until("all calls to be told", || {
+    wait::until("all calls to be counted", || {
         let text = doctor_of(&stage, &pid, &address).ok()?;
         text.contains("50 of 50 calls linked").then_some(())
     })?;
@@ -46,7 +46,7 @@ fn doctor_tells_how_far_a_process_is_believed() -> Result<()> {
     assert_eq!(told["not_captured"].as_object().map(serde_json::Map::len), Some(0), "{json}");
     let mut nobody = wirespan(&stage, &["doctor", "--pid", "1", "--metrics", &address])?;
     assert_eq!(nobody.wait()?.code(), Some(1));
-    assert!(nobody.stdout().contains("has seen no call of it"), "{}", nobody.stdout());
+    assert!(nobody.stdout().contains("has seen no outbound request of it"), "{}", nobody.stdout());
     drop(agent.stop()?);
     let mut alone = wirespan(&stage, &["doctor", "--pid", &pid, "--metrics", &address])?;
     assert!(!alone.wait()?.success());

@@ -47,7 +47,7 @@ fn preemption() -> Check {
         return Check::new(
             PREEMPTION,
             Verdict::Yes,
-            "the programs are not preempted in a way that skips calls",
+            "the programs are not preempted in a way that skips system calls",
         );
     }
     let release = read("/proc/sys/kernel/osrelease");
@@ -78,7 +78,7 @@ fn preemption_before_6_3(version: &str, mode: &str, command_line: &str, config: 
         return Check::new(
             PREEMPTION,
             Verdict::Warning,
-            "this kernel preempts fexit programs and then skips calls: unseen bytes, and \
+            "this kernel preempts fexit programs and then skips system calls: unseen bytes, and \
              wirespan_bpf_recursion_misses_total; boot with preempt=voluntary where it is PREEMPT_DYNAMIC",
         );
     }
@@ -86,11 +86,11 @@ fn preemption_before_6_3(version: &str, mode: &str, command_line: &str, config: 
         return Check::new(
             PREEMPTION,
             Verdict::Unknown,
-            "with preempt=full this kernel would skip calls (wirespan_bpf_recursion_misses_total); \
+            "with preempt=full this kernel would skip system calls (wirespan_bpf_recursion_misses_total); \
              mount debugfs to know, or boot with preempt=voluntary",
         );
     }
-    Check::new(PREEMPTION, Verdict::Yes, "the programs are not preempted in a way that skips calls")
+    Check::new(PREEMPTION, Verdict::Yes, "the programs are not preempted in a way that skips system calls")
 }
 
 fn io_uring() -> Check {
@@ -111,7 +111,7 @@ fn mptcp() -> Check {
         Ok("1") => Check::new(
             NAME,
             Verdict::Yes,
-            "enabled; its sockets are not traced, their calls are counted as mptcp",
+            "enabled; its sockets are not traced, their system calls are counted as mptcp",
         ),
         _ => Check::new(NAME, Verdict::Yes, "not enabled"),
     }

@@ -35,7 +35,7 @@ fn text(process: &Process) -> Result<String> {
         }
         (None, None) => writeln!(
             out,
-            "process {}: the agent has seen no call of it (or 64 others have made more)",
+            "process {}: the agent has seen no outbound request of it (or 64 others have made more)",
             process.pid
         )?,
     }
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_process() {
         let mut process = Process { pid: 7, ..Process::default() };
-        assert!(text(&process).unwrap().contains("process 7: the agent has seen no call of it"));
+        assert!(text(&process).unwrap().contains("process 7: the agent has seen no outbound request of it"));
         process.not_captured.insert("io_uring".to_owned(), 3);
         assert!(text(&process).unwrap().ends_with("  not captured: 3 system calls (io_uring)\n"));
         process.confidence = Some(Confidence {

@@ -55,8 +55,8 @@ fn what_was_missed_is_said() {
     let mut lost = talk();
     lost.packets.remove(4);
     for (talk, expected) in [
-        (&answers_only, "2 answers without a request that could be read"),
-        (&unreadable, "1 answers without a request that could be read"),
+        (&answers_only, "2 responses without a request that could be read"),
+        (&unreadable, "1 responses without a request that could be read"),
         (&old, "1 connections not read as HTTP/1; missed:\n  1 requests of HTTP/0.9, which is not read"),
         (&odd, "1 made; missed:\n  1 spans made from incomplete data"),
         (&long, "1 texts of spans cut to their limit"),
