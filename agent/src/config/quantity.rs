@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// What [`duration`] expects, for error messages.
+/// What [`duration()`] expects, for error messages.
 pub(crate) const DURATION: &str = "a duration like 500ms, 10s, 2m or 1h";
 
-/// What [`bytes`] expects, for error messages.
+/// What [`bytes()`] expects, for error messages.
 pub(crate) const SIZE: &str = "a size like 500KiB, 128MiB or 2GiB";
 
 /// A whole number and its unit: `500ms`, `30s`, `2m`, `1h`. A space may stand between. A bare

@@ -31,10 +31,10 @@ pub(super) enum AskError {
     #[error("--metrics {address} is no address: write HOST:PORT, like 127.0.0.1:9464")]
     Address { address: String },
     #[error(
-        "no agent answers at {address}: {source}; a running agent serves its status where `metrics.listen` of its \
+        "no agent answers at {address}: {reason}; a running agent serves its status where `metrics.listen` of its \
          configuration says: give that address with --metrics"
     )]
-    Nobody { address: String, source: io::Error },
+    Nobody { address: String, reason: io::Error },
     #[error(
         "{address} takes connections and does not respond within {seconds} s: the agent there is stopped or has no CPU left, \
          or it is no wirespan agent",
@@ -73,7 +73,7 @@ pub(super) fn status(address: &str) -> Result<Status, AskError> {
 
 /// Status code and body of the page.
 async fn ask(to: SocketAddr, address: &str) -> Result<(StatusCode, Bytes), AskError> {
-    let nobody = |source| AskError::Nobody { address: address.to_owned(), source };
+    let nobody = |reason| AskError::Nobody { address: address.to_owned(), reason };
     let other = || AskError::OtherServer { address: address.to_owned() };
     let stream = TcpStream::connect(to).await.map_err(nobody)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| other())?;
