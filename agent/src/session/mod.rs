@@ -14,6 +14,7 @@ pub(crate) mod recording;
 mod refused;
 pub(crate) mod replay;
 pub(crate) mod runtime;
+mod sample;
 pub(crate) mod status;
 mod summary;
 pub(crate) mod telemetry;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::telemetry::{NOT_CAPTURED, Sample};
+use super::sample::{NOT_CAPTURED, Sample};
 use crate::{
     pipeline::NotCapturedKey,
     trace::{Figures, ProcessStanding, Standing},

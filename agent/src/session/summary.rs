@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::telemetry::Sample;
+use super::sample::Sample;
 
 /// Metrics that count lost spans or bytes, and the words for them. Metrics that are not here count
 /// no loss.

@@ -8,7 +8,11 @@ use std::sync::{
 
 use agent_common::Counter;
 
-use super::{status::Status, summary::summary};
+use super::{
+    sample::{NOT_CAPTURED, Sample},
+    status::Status,
+    summary::summary,
+};
 use crate::{
     export::{self, metrics::MetricsText},
     pipeline::{EventSink, LedgerTotals, NotCapturedKey, ServiceStanding, Snapshot},
@@ -36,18 +40,6 @@ pub(crate) struct Late {
 }
 /// The metric of the exporters that the summary shows.
 const UNDELIVERED: &str = "wirespan_export_dropped_spans_total";
-
-/// System calls whose bytes were not captured.
-pub(super) const NOT_CAPTURED: &str = "wirespan_withheld_calls_total";
-
-/// One number, ready to be written.
-#[derive(Debug)]
-pub(crate) struct Sample {
-    pub(crate) name: &'static str,
-    pub(crate) help: &'static str,
-    pub(crate) labels: Vec<(&'static str, String)>,
-    pub(crate) value: u64,
-}
 
 /// The numbers of the last publication.
 #[derive(Debug, Default)]
