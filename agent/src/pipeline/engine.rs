@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Event, Feedback, LocalClosed, NotCaptured, Opened, Timestamp,
-        Transfer,
+        Closed, ConnectionId, DEFAULT_CONNECTIONS, Direction, Event, Feedback, LocalClosed, NotCaptured,
+        Opened, Timestamp, Transfer,
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
     stream,
@@ -30,7 +30,7 @@ const IDLE_SEARCH: u64 = 10_000_000_000;
 pub struct Settings {
     pub trace: trace::Settings,
     pub limits: Limits,
-    /// Connections parsed at once; beyond it the longest silent make room (default 65,536).
+    /// Connections parsed at once; beyond it the longest silent make room (default [`DEFAULT_CONNECTIONS`]).
     pub connections: usize,
     /// Bytes that all connections together may buffer (default 128 MiB); beyond it the longest silent of those that buffer
     /// something make room.
@@ -44,7 +44,7 @@ impl Default for Settings {
         Self {
             trace: trace::Settings::default(),
             limits: Limits::default(),
-            connections: 65_536,
+            connections: DEFAULT_CONNECTIONS as usize,
             buffered_bytes: 128 << 20,
             idle: Duration::from_secs(3_600),
         }

@@ -23,6 +23,7 @@ mod exchange;
 mod exchanges;
 mod flow;
 mod forwarded;
+pub mod http;
 mod identifiers;
 mod instrumented;
 mod lifetime;
@@ -70,11 +71,8 @@ use self::{
     settings::nanos,
     span::Traced,
 };
-use crate::{
-    address::AddressTexts,
-    event::{
-        Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
-    },
+use crate::event::{
+    Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
 };
 
 /// What is looked at once it has been open for long.
@@ -134,7 +132,6 @@ impl Tracer {
                 redaction: settings.redaction.clone(),
                 forwarded: settings.forwarded.clone(),
                 shown: settings.correlation_headers.clone(),
-                addresses: AddressTexts::default(),
             },
             identifiers: Identifiers::new(&[0; 16]),
             unix_offset: 0,

@@ -1,8 +1,9 @@
-//! HTTP/1: however a conversation is cut into calls, it means the same. A head in one piece is read the quick way and one in
-//! pieces the careful way, so that the two are compared here as well.
+//! HTTP/1: however a conversation is cut into transfers, it means the same. A head in one piece is
+//! read the quick way and one in pieces the careful way, so that the two are compared here as well.
 //!
-//! Input: a line whose bytes are the sizes of the calls, one after the other and over again, then what the ends say in
-//! turn, each turn ended by the byte 255. If the line begins with an upper-case letter, the traced process is the client.
+//! Input: a line whose bytes are the sizes of the transfers, used in turn; then what the ends send
+//! in turn, each turn ended by the byte 255. If the line begins with an upper-case letter, the
+//! traced process is the client.
 
 use std::{
     collections::HashSet,
@@ -27,8 +28,8 @@ pub(crate) fn run(data: &[u8]) {
         if sizes.first().is_some_and(u8::is_ascii_uppercase) { Direction::Out } else { Direction::In };
     let whole = play(rest, first, &[]);
     let pieces = play(rest, first, sizes);
-    // What is no HTTP is looked for where calls begin, so that its cut matters. What is, is what it is; but more calls than
-    // may be held until the other direction has moved on are not.
+    // A parser looks for other protocols where transfers begin, so there the cut matters. For HTTP
+    // it does not, unless more transfers are held for the other direction than the limit allows.
     if whole.is_clean() && pieces.out.stream.held_overflow == 0 {
         assert_eq!(timeless(&whole.out), timeless(&pieces.out), "cut into calls of {sizes:?}");
         assert!(pieces.is_clean());
@@ -60,7 +61,7 @@ impl Played {
     }
 }
 
-/// Calls of these sizes, or one for each turn.
+/// Transfers of these sizes, or one for each turn.
 fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
     let opened = Opened {
@@ -122,7 +123,7 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
     Played { out, opaque }
 }
 
-/// Everything that a head can be asked for.
+/// Everything that a head has.
 fn interest() -> Interest {
     let mut interest = Interest::in_fields(["via", "x-request-id", "cookie"]);
     interest.content = true;
@@ -169,7 +170,7 @@ fn one_end_each(messages: &[Message]) {
 mod tests {
     use super::*;
 
-    /// The properties are of something: what the seeds say is understood.
+    /// The properties are not empty: what the seeds contain is understood.
     #[test]
     fn seeds_are_understood() {
         let seeds: [(&[u8], usize); 5] = [

@@ -97,7 +97,7 @@ fn what_is_open_for_a_second_is_announced_once() {
     assert_eq!(names, ["GET", "connect"]);
     let notice = &world.notices[0];
     assert_eq!(notice.id, world.id(slow));
-    assert_eq!(notice.http.as_ref().unwrap().path.as_deref(), Some("/slow"));
+    assert_eq!(notice.http.as_ref().unwrap().path(), Some("/slow"));
     assert!(notice.end - notice.start >= SECOND);
     world.read_response(slow, own);
     assert_eq!(world.span(slow).trace, world.notices[0].trace);
@@ -298,7 +298,7 @@ fn a_connection_that_is_met_again_has_a_life_and_ids_of_its_own() {
     world.message(connection, Message::End { ordinal: 0, at, end: complete() });
     world.pass(SECOND);
     let [one, other] = world.spans.as_slice() else { panic!("two spans: {:?}", world.spans) };
-    assert_eq!(other.http.as_ref().and_then(|http| http.path.as_deref()), Some("/second"));
+    assert_eq!(other.http.as_ref().and_then(|http| http.path()), Some("/second"));
     assert!(other.incomplete.is_empty());
     assert!(one.id != other.id && one.trace != other.trace);
 }

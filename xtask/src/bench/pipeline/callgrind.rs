@@ -1,8 +1,9 @@
-//! Callgrind's profile: from calls between functions to instructions of each stage.
+//! Reads callgrind's profile: from function calls to the instructions of each stage.
 //!
-//! The file (valgrind's manual, "Callgrind Format Specification") lists, for each function, its own cost and its calls:
-//! `fn=(id) name`, then lines `position cost`; `cfn=(id) name`, `calls=count position`, and a line with the cost of
-//! these calls, what the called function called included. A name stands only where its id is met first.
+//! The file (valgrind's manual, "Callgrind Format Specification") lists, for each function, its own
+//! cost and its calls: `fn=(id) name`, then lines `position cost`; `cfn=(id) name`, `calls=count
+//! position`, and a line with the cost of these calls, what the called function called included. A
+//! name is written only where its id occurs first.
 
 use std::collections::HashMap;
 
@@ -62,7 +63,7 @@ pub(super) fn read(text: &str) -> Result<Profile> {
     })
 }
 
-/// What each function took, the functions that it called included. What it calls of itself counts once.
+/// The cost of each function, with the functions that it called. Recursion counts once.
 fn instructions(text: &str) -> Result<HashMap<String, u64>> {
     let mut names = HashMap::new();
     let mut functions: HashMap<String, u64> = HashMap::new();
@@ -92,7 +93,8 @@ fn name(text: &str, names: &mut HashMap<String, String>) -> Result<String> {
     names.get(id).cloned().ok_or_else(|| anyhow!("no name for function {id}"))
 }
 
-/// `T::f` of `<T>::f` (the newer mangling), of `T<P>::f`, and of either with the number that LTO appends to some.
+/// `T::f` of `<T>::f` (the newer mangling), of `T<P>::f`, and of either with the number that LTO
+/// appends to some.
 fn plain(name: &str) -> String {
     let name = name.split(".llvm.").next().unwrap_or(name);
     let name = name.strip_prefix('<').unwrap_or(name);

@@ -1,9 +1,10 @@
 //! What becomes of a process event from the kernel: the table judges, the engine is told who the process is, and orders say what
 //! the kernel has to be told once the ring is not borrowed.
 
-use super::{funnel::Funnel, refused::Refused};
+use super::refused::Refused;
 use crate::{
     event::{ConnectionId, Event, Timestamp},
+    pipeline::EventSink,
     process::{Change, Table},
     source::kernel::ProcessNotice,
 };
@@ -21,7 +22,7 @@ pub(super) enum Order {
     Deselect {
         pid: u32,
     },
-    /// What the rules answer to a question of the kernel.
+    /// The decision of the rules that the kernel has asked for.
     Refuse {
         pid: u32,
         trial: u32,
@@ -43,13 +44,13 @@ pub(super) enum Order {
 /// A process event from the kernel: the table judges, the engine is told, the kernel's map follows.
 pub(super) fn process(
     table: &mut Table,
-    funnel: &mut Funnel,
+    sink: &mut EventSink,
     refused: &mut Refused,
     orders: &mut Vec<Order>,
     at: Timestamp,
     notice: ProcessNotice,
 ) {
-    // Whom the kernel has begun to trace, and leaves alone unless the rules select it.
+    // The process that the kernel traces for now and drops unless the rules select it.
     let (on_trial, changes) = match notice {
         ProcessNotice::Fork { parent, child, told } if refused.is_refused(parent) => {
             refused.refuse(child, false);
@@ -57,7 +58,7 @@ pub(super) fn process(
             return;
         }
         ProcessNotice::Fork { parent, child, told } => {
-            funnel.feed(&Event::Fork { at, parent, child });
+            sink.feed(&Event::Fork { at, parent, child });
             // Whoever had this pid before is gone.
             refused.accept(child);
             (None, table.on_fork(parent, child, &told))
@@ -68,10 +69,10 @@ pub(super) fn process(
         }
         ProcessNotice::Exit { pid, told } => {
             for change in table.on_user(pid, told.user) {
-                announce(funnel, at, &change);
+                announce(sink, at, &change);
             }
             if !refused.is_refused(pid) {
-                funnel.feed(&Event::Exit { at, pid });
+                sink.feed(&Event::Exit { at, pid });
             }
             (None, table.on_exit(pid, &told))
         }
@@ -81,15 +82,16 @@ pub(super) fn process(
         ProcessNotice::CgroupMoved { pid, told } => (None, table.on_exec(pid, &told)),
     };
     for change in &changes {
-        announce(funnel, at, change);
+        announce(sink, at, change);
         match change {
-            // The kernel has it, unless it was told to leave alone what the process was before.
+            // The kernel traces the process already, unless it was asked not to trace its previous
+            // program.
             Change::Select { facts }
                 if !refused.accept(facts.pid) && on_trial.is_some_and(|(pid, _)| pid == facts.pid) =>
             {
                 orders.push(Order::Welcome { pid: facts.pid });
             }
-            // Answered below.
+            // The kernel gets the decision below.
             Change::Deselect { pid } if on_trial.is_some_and(|(on_trial, _)| on_trial == *pid) => {}
             change => orders.extend(order(change)),
         }
@@ -105,11 +107,11 @@ pub(super) fn process(
     }
 }
 
-/// Tells the pipeline who a process is.
-pub(super) fn announce(funnel: &mut Funnel, at: Timestamp, change: &Change) {
+/// Gives the facts about a process to the pipeline.
+pub(super) fn announce(sink: &mut EventSink, at: Timestamp, change: &Change) {
     match change {
         Change::Select { facts } | Change::Refresh { facts } => {
-            funnel.feed(&Event::Process { at, facts: facts.clone() });
+            sink.feed(&Event::Process { at, facts: facts.clone() });
         }
         Change::Deselect { .. } | Change::Unjudged { .. } => {}
     }

@@ -1,4 +1,5 @@
-//! The agent's own numbers: the session publishes them, the metrics endpoint and the summary at the end read them.
+//! The agent's own counters. The session publishes them; the metrics, the status page and the
+//! summary at the end read them.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -7,63 +8,58 @@ use std::sync::{
 
 use agent_common::Counter;
 
-use super::funnel::Funnel;
-use super::summary::summary;
+use super::{
+    sample::{NOT_CAPTURED, Sample},
+    status::Status,
+    summary::summary,
+};
 use crate::{
     export::{self, metrics::MetricsText},
-    pipeline::{Engine, LedgerTotals, NotCapturedKey, ServiceStanding},
+    pipeline::{EventSink, LedgerTotals, NotCapturedKey, ServiceStanding, Snapshot},
     process::{Table, runtime::Runtimes},
     source::kernel::{Fill, KernelSource},
     trace::{ProcessStanding, Standing},
 };
 
-/// Processes, those with most calls, of which the belief by service is made.
+/// Processes, those with most calls, that are counted by service.
 const PROCESSES: usize = 512;
-/// Most of them that are shown each by itself, beside the metrics.
+/// Most of them that are shown each by itself, on the status page.
 const DETAILED: usize = 64;
-/// Most of them in what is said at the end.
+/// Most of them in the summary at the end.
 const SUMMARIZED: usize = 8;
 
-/// What late judgements about processes cost.
+/// What late decisions about processes cost.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Late {
-    /// Found by the repeated look at all processes.
-    pub(super) found: u64,
-    /// Ended before they could be judged.
-    pub(super) processes: u64,
+pub(crate) struct Late {
+    /// Processes that a scan found.
+    pub(crate) found: u64,
+    /// Processes that ended before the rules could decide.
+    pub(crate) processes: u64,
     /// Connections of those.
-    pub(super) connections: u64,
+    pub(crate) connections: u64,
 }
-/// What the summary tells of the exporters.
+/// The metric of the exporters that the summary shows.
 const UNDELIVERED: &str = "wirespan_export_dropped_spans_total";
-
-/// One number, ready to be written.
-#[derive(Debug)]
-pub(super) struct Sample {
-    pub(super) name: &'static str,
-    pub(super) labels: Vec<(&'static str, String)>,
-    pub(super) value: u64,
-}
 
 /// The numbers of the last publication.
 #[derive(Debug, Default)]
-pub(super) struct Telemetry {
+pub(crate) struct Telemetry {
     samples: Mutex<Vec<Sample>>,
     standings: Mutex<Vec<ProcessStanding>>,
-    /// NotCaptured calls of running processes.
+    /// System calls of running processes whose bytes were not captured.
     not_captured: Mutex<Vec<(NotCapturedKey, u64)>>,
     refused_feedback: AtomicU64,
     descendants: AtomicUsize,
 }
 
 impl Telemetry {
-    /// A request to skip that the kernel did not take.
-    pub(super) fn count_refused_feedback(&self) {
+    /// Counts a request to skip that the kernel refused.
+    pub(crate) fn count_refused_feedback(&self) {
         self.refused_feedback.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the exporters did not get out, when they have ended: for the summary.
-    pub(super) fn undelivered(&self, exporters: &export::Summary) {
+    /// Adds the spans that the exporters lost, for the summary at the end.
+    pub(crate) fn undelivered(&self, exporters: &export::Summary) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         for exporter in &exporters.exporters {
             samples.extend(exporter.dropped.iter().map(|(reason, spans)| Sample {
@@ -74,32 +70,32 @@ impl Telemetry {
         }
     }
 
-    pub(super) fn set_descendants(&self, processes: usize) {
+    pub(crate) fn set_descendants(&self, processes: usize) {
         self.descendants.store(processes, Ordering::Relaxed);
     }
 
     /// Processes of the command that `trace` or `record` started, itself included, that still run.
-    pub(super) fn descendants(&self) -> usize {
+    pub(crate) fn descendants(&self) -> usize {
         self.descendants.load(Ordering::Relaxed)
     }
 
-    /// What was seen and missed up to the last publication, and how far the processes that made calls are believed, for
-    /// people.
-    pub(super) fn summary(&self) -> String {
+    /// What was seen and missed up to the last publication, and how far the links of each process
+    /// are trusted: for people. `figures` adds the counts behind that.
+    pub(crate) fn summary(&self, figures: bool) -> String {
         let mut text = summary(&self.samples.lock().unwrap_or_else(PoisonError::into_inner), &[]);
-        told(&mut text, &self.standings.lock().unwrap_or_else(PoisonError::into_inner));
+        append_processes(&mut text, &self.standings.lock().unwrap_or_else(PoisonError::into_inner), figures);
         if self.standings.lock().unwrap_or_else(PoisonError::into_inner).len() > SUMMARIZED {
-            text.push_str("; `wirespan doctor --pid N` tells of each");
+            text.push_str("; `wirespan doctor --pid N` shows each");
         }
         text
     }
 
-    /// Replaces what the endpoint shows.
-    pub(super) fn publish(
+    /// Replaces the published counters.
+    pub(crate) fn publish(
         &self,
         counters: &[(Counter, u64)],
         source: &mut KernelSource,
-        funnel: &mut Funnel,
+        sink: &mut EventSink,
         table: &Table,
         runtimes: &Runtimes,
         late: Late,
@@ -108,12 +104,12 @@ impl Telemetry {
         kernel(&mut samples, counters);
         skipped(&mut samples, source);
         ring(&mut samples, source.fill(), source.undecodable());
-        pipeline(&mut samples, funnel.engine());
-        let (mut standings, callers) = funnel.engine().standings(PROCESSES);
-        beliefs(&mut samples, &funnel.engine().service_standings(&standings), callers);
+        let snapshot = sink.snapshot(PROCESSES);
+        pipeline(&mut samples, &snapshot);
+        beliefs(&mut samples, &snapshot.services, snapshot.calling_processes);
+        *self.not_captured.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.tally.not_captured();
+        let mut standings = snapshot.processes;
         standings.truncate(DETAILED);
-        *self.not_captured.lock().unwrap_or_else(PoisonError::into_inner) =
-            funnel.engine().tally().not_captured();
         *self.standings.lock().unwrap_or_else(PoisonError::into_inner) = standings;
         samples.push(Sample {
             name: "wirespan_uprobes_attached",
@@ -125,7 +121,7 @@ impl Telemetry {
             labels: Vec::new(),
             value: source.probed_processes() as u64,
         });
-        recording(&mut samples, funnel);
+        recording(&mut samples, sink);
         processes(&mut samples, table, late);
         samples.extend(runtimes.results().map(|(runtime, result, value)| Sample {
             name: "wirespan_runtime_lookups_total",
@@ -140,30 +136,21 @@ impl Telemetry {
         *self.samples.lock().unwrap_or_else(PoisonError::into_inner) = samples;
     }
 
-    /// Writes what is known of single processes: for whoever asks, not for a scrape, which would get a series for each.
-    pub(super) fn collect_processes(&self, out: &mut MetricsText) {
-        for standing in self.standings.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let pid = standing.pid.to_string();
-            let mut add = |name, label, value: &str, count: u64| {
-                let labels = [("pid", &*pid), ("service", &*standing.service), (label, value)];
-                out.gauge(name, &labels, count as f64);
-            };
-            add("wirespan_process_confidence", "level", standing.standing.name(), 1);
-            for (what, value) in standing.figures.list() {
-                add("wirespan_process_calls", "result", what, value);
-            }
-        }
-        for (key, value) in self.not_captured.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let labels = [("reason", key.reason.name()), ("pid", &*key.pid.to_string())];
-            out.counter("wirespan_uncaptured_syscalls_total", &labels, *value);
-        }
+    /// The status page, which `doctor` reads. It has the single processes, for each of which the
+    /// metrics would need a series.
+    pub(crate) fn status(&self) -> Status {
+        Status::new(
+            &self.samples.lock().unwrap_or_else(PoisonError::into_inner),
+            &self.standings.lock().unwrap_or_else(PoisonError::into_inner),
+            &self.not_captured.lock().unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
-    /// Writes the last publication, and what is read at the moment.
-    pub(super) fn collect(&self, out: &mut MetricsText) {
+    /// Writes the metrics: the last publication, and the memory at this moment.
+    pub(crate) fn collect(&self, out: &mut MetricsText) {
         for sample in self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if sample.name == UNDELIVERED {
-                // The exporters tell of it themselves.
+                // The exporters write this metric themselves.
                 continue;
             }
             let labels: Vec<(&'static str, &str)> =
@@ -180,31 +167,35 @@ impl Telemetry {
     }
 }
 
-/// What a pipeline was told by a log and missed.
-pub(super) fn log_summary(engine: &mut Engine) -> String {
-    let mut text = capture_summary(engine, &[]);
-    told(&mut text, &engine.standings(PROCESSES).0);
+/// What was seen and missed of a log, for people. `figures` adds the counts behind the trust in
+/// links.
+pub(crate) fn log_summary(sink: &mut EventSink, figures: bool) -> String {
+    let snapshot = sink.snapshot(PROCESSES);
+    let mut text = capture_summary(&snapshot, &[]);
+    append_processes(&mut text, &snapshot.processes, figures);
     text
 }
 
-/// The same of a capture, which missed this `also`. It tells nothing of processes.
-pub(super) fn capture_summary(engine: &mut Engine, also: &[String]) -> String {
+/// The same for a packet capture, which has no processes. `also` holds further losses.
+pub(crate) fn capture_summary(snapshot: &Snapshot, also: &[String]) -> String {
     let mut samples = Vec::with_capacity(128);
-    pipeline(&mut samples, engine);
+    pipeline(&mut samples, snapshot);
     summary(&samples, also)
 }
 
-/// How far the processes that make most calls are believed, for people.
-fn told(text: &mut String, standings: &[ProcessStanding]) {
+/// How far the links of the processes that make most calls are trusted, for people.
+fn append_processes(text: &mut String, standings: &[ProcessStanding], figures: bool) {
     for standing in standings.iter().take(SUMMARIZED) {
-        text.push_str(&format!("\nwirespan: {standing}"));
+        let line = if figures { format!("{standing:#}") } else { standing.to_string() };
+        text.push_str(&format!("\nwirespan: {line}"));
     }
     if standings.len() > SUMMARIZED {
         text.push_str("\nwirespan: and further processes");
     }
 }
 
-/// How far the processes that make most calls are believed, by service: pids would make a series for each process.
+/// How far the links of processes are trusted, by service: pids would make a series for each
+/// process.
 fn beliefs(samples: &mut Vec<Sample>, standings: &[ServiceStanding], callers: usize) {
     let mut add = |name, labels, value| samples.push(Sample { name, labels, value });
     add("wirespan_calling_processes", Vec::new(), callers as u64);
@@ -246,9 +237,8 @@ fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
     gauge("wirespan_ring_undecodable_records_total", undecodable);
 }
 
-fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
-    let not_captured = engine.withheld_by_service();
-    let tally = engine.tally().clone();
+fn pipeline(samples: &mut Vec<Sample>, snapshot: &Snapshot) {
+    let tally = &snapshot.tally;
     let mut add = |name, labels, value| samples.push(Sample { name, labels, value });
     for (kind, value) in [
         ("transfer", tally.transfers),
@@ -266,22 +256,22 @@ fn pipeline(samples: &mut Vec<Sample>, engine: &mut Engine) {
         add("wirespan_evicted_connections_total", labels, value);
     }
     add("wirespan_redirected_connections_total", Vec::new(), tally.redirected);
-    add("wirespan_connections", Vec::new(), engine.connections() as u64);
-    add("wirespan_buffered_bytes", Vec::new(), engine.buffered() as u64);
-    for ((reason, service), value) in not_captured {
+    add("wirespan_connections", Vec::new(), snapshot.connections as u64);
+    add("wirespan_buffered_bytes", Vec::new(), snapshot.buffered_bytes as u64);
+    for ((reason, service), value) in &snapshot.not_captured {
         let labels = vec![("reason", reason.name().to_owned()), ("service", service.to_string())];
-        add("wirespan_uncaptured_syscalls_total", labels, value);
+        add(NOT_CAPTURED, labels, *value);
     }
     ledger(samples, &tally.ledger);
-    let parsers = engine.protocol_counters().samples().chain(engine.stream_counters().samples());
-    for sample in parsers.chain(engine.trace_counters().samples()) {
+    let parsers = snapshot.protocol.samples().chain(snapshot.stream.samples());
+    for sample in parsers.chain(snapshot.trace.samples()) {
         let labels = sample.label.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         samples.push(Sample { name: sample.name, labels, value: sample.value });
     }
 }
 
-fn recording(samples: &mut Vec<Sample>, funnel: &Funnel) {
-    let Some(recorded) = funnel.recorded() else { return };
+fn recording(samples: &mut Vec<Sample>, sink: &EventSink) {
+    let Some(recorded) = sink.recorded() else { return };
     for (name, value) in [
         ("wirespan_recorded_events_total", recorded.events),
         ("wirespan_recorded_bytes_total", recorded.bytes),

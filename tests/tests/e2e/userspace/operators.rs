@@ -1,4 +1,5 @@
-//! What operators do to a daemon and at a shell: signals, log rotation, clocks that are set, pipes, scrapes, proxies.
+//! What operators do to a daemon and at a shell: signals, log rotation, clocks that are set, pipes,
+//! scrapes, proxies.
 
 use std::{
     collections::BTreeSet,
@@ -69,7 +70,7 @@ fn a_span_file_is_rotated_by_signals_and_by_others() -> Result<()> {
         Ok(agent.metrics()?.sum("wirespan_export_file_changes_total", &[&format!("reason=\"{what}\"")]))
     };
     assert_eq!((changes("asked")?, changes("moved")?, changes("truncated")?), (2.0, 1.0, 1.0));
-    // What else is sent to a daemon: none ends it, one has it say how it stands.
+    // Other signals that daemons get: none ends it, and one makes it report its summary.
     agent.signal(Signal::SIGXFSZ)?;
     agent.signal(Signal::SIGPIPE)?;
     agent.signal(Signal::SIGUSR2)?;
@@ -147,12 +148,12 @@ fn a_recording_goes_through_a_pipe() -> Result<()> {
     let shell = |text: &str| Launch::new("bash").args(["-c", text]).start(stage.dir());
     let agent = machine::wirespan()?.display().to_string();
     let curl = format!("curl -q -sS http://127.0.0.1:{}/hello/piped", nginx.port);
-    // What the command writes must not run into the log.
+    // The command's output must not get into the log.
     let mut piped = shell(&format!("set -o pipefail; {agent} record --out - -- {curl} | {agent} replay -"))?;
     assert!(piped.wait()?.success(), "{}", piped.stderr());
     assert!(piped.stdout().contains("/hello/piped"), "{}{}", piped.stdout(), piped.stderr());
     assert!(piped.stderr().contains("standard output: ") && piped.stderr().contains("0 events dropped"));
-    // A reader that leaves ends it; what it says stays readable.
+    // A reader that leaves ends the recording; its messages stay readable.
     let port = nginx.port.to_string();
     let mut left = shell(&format!(
         "{agent} record --out - --port {port} | head -c 100 >/dev/null; echo ${{PIPESTATUS[0]}}"
@@ -193,18 +194,19 @@ fn processes_that_come_and_go_make_no_series() -> Result<()> {
         after.extend(series()?);
     }
     let more: Vec<_> = after.difference(&before).collect();
-    // Another service may show: curl before it has executed. A process would be fifteen series, and here are 40.
+    // Another service may show: curl before it has executed. A process would be fifteen series, and
+    // here are 40.
     assert!(more.len() <= 2 * 15 && more.iter().all(|name| name.contains("service=")), "{more:?}");
     assert!(!after.iter().any(|name| name.contains("pid=")), "{after:?}");
-    // Who asks for single processes gets them, and idle connections keep nobody out.
+    // The status page shows single processes, and idle connections do not block it.
     let idle =
         (0..100).map(|_| TcpStream::connect(agent.metrics_address())).collect::<Result<Vec<_>, _>>()?;
     let asked = Instant::now();
     let mut page = TcpStream::connect(agent.metrics_address())?;
-    page.write_all(b"GET /processes HTTP/1.0\r\n\r\n")?;
+    page.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
     let mut text = String::new();
     page.read_to_string(&mut text)?;
-    assert!(text.contains("wirespan_process_calls{pid="), "{text}");
+    assert!(text.contains(r#""confidence":{"service":"#), "{text}");
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     drop(idle);
     drop(agent.stop()?);
@@ -240,7 +242,7 @@ fn what_a_trusted_proxy_says_is_told() -> Result<()> {
 fn a_wall_clock_that_is_set_is_followed_at_once() -> Result<()> {
     let Some(stage) = Stage::shared("clock", &["nginx", "cc"]) else { return Ok(()) };
     let nginx = Nginx::start(&stage.cgroup, stage.dir(), "")?;
-    let source = stage.file("step.c", include_str!("../../programs/step.c"))?;
+    let source = stage.file("step.c", include_str!("../../../programs/step.c"))?;
     let (library, step) = (stage.dir().join("step.so"), stage.file("step", "0")?);
     let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status()?;
     ensure!(compiled.success(), "cc failed");

@@ -1,17 +1,18 @@
-//! Processes that the kernel traced until the rules could be asked, and which they do not select: what they did meanwhile
-//! stands in the ring behind the record by which they were judged, and goes no further than here.
+//! Drops the events of processes that the rules turned out not to select. The kernel traces a new
+//! process until the rules have decided. What the process did meanwhile is in the ring, behind the
+//! record that led to the decision.
 
 use rustc_hash::FxHashMap;
 
 use crate::event::{ConnectionId, Event, Timestamp};
 
-/// Since when the kernel has left it alone; `None`: it still has to be told.
+/// When the kernel stopped tracing it; `None`: the kernel still has to be asked to.
 type Since = Option<Timestamp>;
 
 #[derive(Debug)]
 struct Process {
     since: Since,
-    /// Its rules could not be asked: it was gone.
+    /// The rules could not decide, because the process was gone.
     unjudged: bool,
 }
 
@@ -20,7 +21,8 @@ struct Process {
 pub(super) enum Fate {
     Pass,
     Drop,
-    /// And the kernel forgets the connection, so that it is first sight again for whoever is traced.
+    /// Drop it, and have the kernel forget the connection: a traced process that uses the
+    /// connection then reports it as opened.
     Release(ConnectionId),
 }
 
@@ -34,37 +36,37 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// From now on nothing of `pid` is wanted.
+    /// From now on the events of `pid` are dropped.
     pub(super) fn refuse(&mut self, pid: u32, unjudged: bool) {
         self.unjudged_processes += u64::from(unjudged);
         self.processes.insert(pid, Process { since: None, unjudged });
     }
 
-    /// It is traced; `true`: the kernel may have been told otherwise.
+    /// The process is traced after all; `true`: the kernel may have been asked not to.
     pub(super) fn accept(&mut self, pid: u32) -> bool {
         self.processes.remove(&pid).is_some()
     }
 
-    /// Whether nothing of `pid` is wanted.
+    /// Whether the events of `pid` are dropped.
     pub(super) fn is_refused(&self, pid: u32) -> bool {
         self.processes.contains_key(&pid)
     }
 
-    /// The kernel was told at `at` to leave the process alone.
-    pub(super) fn told(&mut self, pid: u32, at: Timestamp) {
+    /// The kernel was asked at `at` not to trace the process.
+    pub(super) fn announced(&mut self, pid: u32, at: Timestamp) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.since = Some(at);
         }
     }
 
-    /// The kernel was told at `at` to forget the connection.
+    /// The kernel was asked at `at` to forget the connection.
     pub(super) fn released(&mut self, connection: ConnectionId, at: Timestamp) {
         if let Some(since) = self.connections.get_mut(&connection) {
             *since = Some(at);
         }
     }
 
-    /// All that happened before `at` has been read.
+    /// Every event from before `at` has been read.
     pub(super) fn read_up_to(&mut self, at: Timestamp) {
         let waits = |since: &Since| since.is_none_or(|since| since.0 >= at.0);
         self.processes.retain(|_, process| waits(&process.since));
@@ -106,7 +108,7 @@ impl Refused {
         }
     }
 
-    /// Processes that ended before they could be judged, and connections of them.
+    /// Processes that ended before the rules could decide, and their connections.
     pub(super) const fn unjudged(&self) -> (u64, u64) {
         (self.unjudged_processes, self.unjudged_connections)
     }
@@ -139,7 +141,7 @@ mod tests {
         refused.refuse(5, false);
         assert_eq!((refused.judge(&connecting(5)), refused.judge(&connecting(6))), (Fate::Drop, Fate::Pass));
         refused.read_up_to(Timestamp(90));
-        refused.told(5, Timestamp(100));
+        refused.announced(5, Timestamp(100));
         refused.read_up_to(Timestamp(100));
         assert_eq!(refused.judge(&connecting(5)), Fate::Drop, "records of that very moment");
         refused.read_up_to(Timestamp(101));

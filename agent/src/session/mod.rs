@@ -1,5 +1,23 @@
-//! A tracing session: kernel source, process table and engine in one thread, spans out to the exporters. `run` and
-//! `trace` differ only in what they select and where the spans go.
+//! The running agent. A session is the kernel source, the process table and the pipeline in one
+//! thread; its spans go to the exporters. `run` and `trace` differ only in what they select and in
+//! where the spans go.
+//!
+//! Nothing here prints or parses arguments: that is `command`.
+
+mod clock;
+mod cookies;
+mod exe_cache;
+pub(crate) mod gate;
+mod judging;
+mod priority;
+pub(crate) mod recording;
+mod refused;
+pub(crate) mod replay;
+pub(crate) mod runtime;
+mod sample;
+pub(crate) mod status;
+mod summary;
+pub(crate) mod telemetry;
 
 use std::{
     path::Path,
@@ -11,22 +29,21 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::time::{ClockId, clock_gettime};
 use rustc_hash::FxHashSet;
 
-use super::{
+use self::{
+    clock::{now, with_offset},
     cookies::Cookies,
     exe_cache::ExeCache,
-    funnel::Funnel,
     judging::{Order, announce, order, process},
     recording::{Recording, Run},
     refused::{Fate, Refused},
     telemetry::{Late, Telemetry},
 };
 use crate::{
-    event::{ConnectionId, Event, Feedback, Timestamp},
+    event::{ConnectionId, Event, Feedback},
     export::Sender,
-    pipeline,
+    pipeline::{self, EventSink},
     process::{
         Change, ProcRoot, Selection, Table, key_of,
         runtime::{HandOver, Runtimes, Wanted},
@@ -35,66 +52,65 @@ use crate::{
     source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
 };
 
-/// Event time is told to the pipeline this often (DESIGN: a tick is an event).
+/// The pipeline gets the event time this often, as a tick.
 const TICK: u64 = 100_000_000;
 
-/// The clock's offset to wall time is told anew this often: NTP moves it by parts of a millisecond.
+/// The pipeline gets the offset of wall time this often: NTP moves it by parts of a millisecond.
 const CLOCK: u64 = 10_000_000_000;
 
-/// An offset that differs by this from what was told is a step of the wall clock, and is told at once: ten times what a
-/// reading of both clocks is off by at most.
+/// An offset that differs by this from the last one is a step of the wall clock and goes to the
+/// pipeline at once. It is ten times the largest error of a reading of both clocks.
 const STEP: u64 = 1_000_000;
-/// Both clocks are read anew when more time than this passes between them, at most so often.
-const CLOCK_SPAN: u64 = 100_000;
-const CLOCK_READINGS: usize = 5;
 
-/// All processes are looked at again this often: a safety net for lost process events.
+/// All processes are scanned this often, in case process events were lost.
 const SCAN: u64 = 5_000_000_000;
 
-/// Numbers for the metrics are published this often.
+/// The counters are published this often, for the metrics.
 const PUBLISH: u64 = 200_000_000;
 
-/// Most times that the start looks for processes that were forked while it selected their parents.
+/// Most scans at the start. Each finds the processes that were forked while the one before selected
+/// their parents.
 const START_SCANS: usize = 4;
 
-/// Most rounds of the ring that the end takes: 524,288 records, several times what the default ring holds.
+/// Most rounds of reading the ring at the end: 524,288 records, several times what the default ring
+/// holds.
 const LAST_ROUNDS: usize = 64;
 
-/// What a session is told.
+/// What a session is started with.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Options {
-    pub(super) selection: Selection,
-    pub(super) kernel: kernel::Settings,
-    pub(super) engine: pipeline::Settings,
-    pub(super) recording: Option<Recording>,
+pub(crate) struct Options {
+    pub(crate) selection: Selection,
+    pub(crate) kernel: kernel::Settings,
+    pub(crate) engine: pipeline::Settings,
+    pub(crate) recording: Option<Recording>,
 }
 
 /// See the module.
-pub(super) struct Session {
+pub(crate) struct Session {
     source: KernelSource,
     table: Table,
-    funnel: Funnel,
+    sink: EventSink,
     recording: Option<Recording>,
     cookies: Cookies,
     exes: ExeCache,
     refused: Refused,
-    /// Processes that the repeated look at all processes has found and no event has told of.
+    /// Processes that a scan has found and no event had reported.
     late: u64,
     runtimes: Runtimes,
     telemetry: Arc<Telemetry>,
-    /// Changes of the kernel's process map that wait until the ring is not borrowed.
+    /// Changes of the kernel's maps that wait until the ring is not borrowed any more.
     orders: Vec<Order>,
     /// Connections whose end was read in this round.
     ended: Vec<ConnectionId>,
-    /// The command that was started for the trace, and what it has started itself.
+    /// The command that was started for the trace, and its descendants.
     lineage: FxHashSet<u32>,
-    /// The last offset of wall time that the pipeline was told.
+    /// The last offset of wall time that the pipeline got.
     unix_offset: u64,
     due: Due,
     unreported_closes: u64,
 }
 
-/// When what is due next.
+/// When each repeated task is due next.
 #[derive(Debug, Default)]
 struct Due {
     tick: u64,
@@ -104,8 +120,9 @@ struct Due {
 }
 
 impl Session {
-    /// Loads the programs, finds the processes that match and their connections; after this they are traced.
-    pub(super) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
+    /// Loads the programs and selects the processes that match, with their connections. They are
+    /// traced from then on.
+    pub(crate) fn start(mut options: Options, sender: Sender, telemetry: Arc<Telemetry>) -> Result<Self> {
         options.kernel.report_listen = options.selection.needs_listen();
         options.kernel.excludes_listeners = options.selection.excludes_listeners();
         options.kernel.report_exec = options.selection.needs_exec();
@@ -129,7 +146,7 @@ impl Session {
         let mut session = Self {
             source,
             table,
-            funnel: Funnel::new(options.engine, sender, recorder),
+            sink: EventSink::new(options.engine, move |batch| sender.send(&batch)).recorded_by(recorder),
             recording: options.recording,
             cookies: Cookies::default(),
             exes: ExeCache::default(),
@@ -145,7 +162,7 @@ impl Session {
             unreported_closes: 0,
         };
         session.follow_clock(true)?;
-        session.funnel.feed(&Event::RunKey(run_key()?));
+        session.sink.feed(&Event::RunKey(run_key()?));
         session.exes.prefill(session.table.selection(), &mut session.source);
         for _ in 0..START_SCANS {
             if session.scan()? == 0 {
@@ -156,21 +173,21 @@ impl Session {
     }
 
     /// The rung in use.
-    pub(super) fn rung(&self) -> &'static str {
+    pub(crate) fn rung(&self) -> &'static str {
         self.source.report().rung.unwrap_or("none")
     }
 
     /// Processes selected now.
-    pub(super) fn selected(&self) -> usize {
+    pub(crate) fn selected(&self) -> usize {
         self.table.selected_count()
     }
 
     /// Traces `pid` and all that it forks and executes.
-    pub(super) fn pin(&mut self, pid: u32) -> Result<()> {
+    pub(crate) fn pin(&mut self, pid: u32) -> Result<()> {
         let at = now()?;
         let changes = self.table.pin(pid);
         for change in &changes {
-            announce(&mut self.funnel, at, change);
+            announce(&mut self.sink, at, change);
         }
         self.cookies.assign(pid);
         self.source.select(pid)?;
@@ -179,10 +196,10 @@ impl Session {
         Ok(())
     }
 
-    /// Reads events until `stop` is set, then finishes: everything that waits goes out as it stands.
-    pub(super) fn run(&mut self, stop: &AtomicBool) -> Result<()> {
+    /// Reads events until `stop` is set. Then everything that waits goes out as it is.
+    pub(crate) fn run(&mut self, stop: &AtomicBool) -> Result<()> {
         let outcome = self.rounds(stop).and_then(|()| self.finish());
-        if let (Some(recording), Some(summary)) = (&self.recording, self.funnel.close()) {
+        if let (Some(recording), Some(summary)) = (&self.recording, self.sink.close()) {
             recording.ended(summary);
         }
         outcome
@@ -204,14 +221,14 @@ impl Session {
             self.refused.read_up_to(before);
         }
         let at = if caught_up { before } else { now()? };
-        let told_long_ago = at.0 >= self.due.clock;
-        if told_long_ago {
+        let clock_is_due = at.0 >= self.due.clock;
+        if clock_is_due {
             self.due.clock = at.0 + CLOCK;
         }
-        self.follow_clock(told_long_ago)?;
+        self.follow_clock(clock_is_due)?;
         if caught_up && before.0 >= self.due.tick {
             self.due.tick = before.0 + TICK;
-            self.funnel.feed(&Event::Tick { at: before });
+            self.sink.feed(&Event::Tick { at: before });
         }
         if at.0 >= self.due.scan {
             self.due.scan = at.0 + SCAN;
@@ -225,19 +242,19 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the pipeline the offset of wall time, if it is time for it or the clock was set.
+    /// Gives the offset of wall time to the pipeline, when it is due or the clock was set.
     fn follow_clock(&mut self, due: bool) -> Result<()> {
-        let (at, unix_offset) = clock()?;
+        let (at, unix_offset) = with_offset()?;
         if due || unix_offset.abs_diff(self.unix_offset) >= STEP {
             self.unix_offset = unix_offset;
-            self.funnel.feed(&Event::Clock { at, unix_offset });
+            self.sink.feed(&Event::Clock { at, unix_offset });
         }
         Ok(())
     }
 
-    /// Takes a round of events from the ring; true when it was emptied.
+    /// Reads one round of events from the ring; true when the ring is empty now.
     fn drain(&mut self) -> bool {
-        let Self { source, table, funnel, orders, ended, exes, refused, runtimes, lineage, .. } = self;
+        let Self { source, table, sink, orders, ended, exes, refused, runtimes, lineage, .. } = self;
         let batch = source.drain(&mut |notice| {
             let fate = match &notice {
                 Notice::Event(event) | Notice::Last(event, _) | Notice::Opened { event, .. } => {
@@ -255,27 +272,27 @@ impl Session {
                     if let Event::Closed(closed) = &event {
                         ended.push(closed.connection);
                     }
-                    funnel.feed(&event);
+                    sink.feed(&event);
                 }
                 Notice::Opened { event, user } => {
                     if let Event::Opened(opened) = &event {
                         let pid = opened.thread.pid;
                         for change in table.on_user(pid, user) {
-                            announce(funnel, opened.at, &change);
+                            announce(sink, opened.at, &change);
                         }
                         if runtimes.connected(pid) {
                             orders.push(Order::Refresh { pid });
                         }
                     }
-                    funnel.feed(&event);
+                    sink.feed(&event);
                 }
                 Notice::Last(event, end) => {
-                    funnel.feed(&event);
-                    funnel.feed(&end);
+                    sink.feed(&event);
+                    sink.feed(&end);
                 }
                 Notice::Process { at, notice } => {
                     descend(lineage, &notice);
-                    process(table, funnel, refused, orders, at, notice);
+                    process(table, sink, refused, orders, at, notice);
                 }
             }
         });
@@ -296,7 +313,8 @@ impl Session {
                 }
                 Order::Welcome { pid } => {
                     self.cookies.assign(pid);
-                    // The process may have executed this just while the kernel was told to leave alone what it was before.
+                    // The process may have executed this program while the kernel was asked not to
+                    // trace the previous one.
                     let left_alone = !self.source.is_selected(pid) && self.table.proc_root().is_alive(pid);
                     let selected = if left_alone { self.source.select(pid) } else { Ok(()) };
                     selected.and_then(|()| self.tell_runtime(pid))
@@ -321,7 +339,7 @@ impl Session {
                     self.runtimes.forget(pid);
                     let outcome = self.source.deselect_unless_asked(pid, trial);
                     if let (Ok(true), Ok(at)) = (&outcome, now()) {
-                        self.refused.told(pid, at);
+                        self.refused.announced(pid, at);
                     }
                     outcome.map(drop)
                 }
@@ -330,7 +348,7 @@ impl Session {
                 tracing::warn!("a change of the selection was not carried out: {error}");
             }
         }
-        for feedback in self.funnel.engine().drain_feedback() {
+        for feedback in self.sink.drain_feedback() {
             if let Err(error) = self.source.apply(&feedback) {
                 tracing::debug!("the kernel did not take a request to skip: {error}");
                 self.telemetry.count_refused_feedback();
@@ -345,7 +363,7 @@ impl Session {
         self.exes.flush(&mut self.source);
     }
 
-    /// Tells the kernel side how to find the tasks of a process.
+    /// Gives the kernel side what it needs to find the tasks of a process.
     fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
         let mut found = self.runtimes.detect(self.table.proc_root(), pid);
         if let Some(HandOver { file, path, at }) = found.as_ref().and_then(|found| found.hand_over.as_ref())
@@ -357,13 +375,13 @@ impl Session {
         self.source.set_runtime(pid, found.map(|found| found.runtime))
     }
 
-    /// Looks at all processes; how many it has selected.
+    /// Scans all processes; returns how many it has selected.
     fn scan(&mut self) -> Result<usize> {
         let at = now()?;
         let changes = self.table.scan().context("cannot list processes")?;
         let mut selected = 0;
         for change in &changes {
-            announce(&mut self.funnel, at, change);
+            announce(&mut self.sink, at, change);
             if let Change::Select { facts } = change {
                 selected += 1;
                 self.refused.accept(facts.pid);
@@ -375,7 +393,7 @@ impl Session {
             }
             self.orders.extend(order(change));
         }
-        // The exit of one may be among lost events.
+        // The event of an exit may have been lost.
         self.lineage.retain(|pid| self.table.is_selected(*pid));
         if let Some(error) = self.table.take_error() {
             tracing::debug!("a process could not be judged: {error}");
@@ -395,7 +413,7 @@ impl Session {
                     if let Event::Closed(closed) = &event {
                         self.ended.push(closed.connection);
                     }
-                    self.funnel.feed(&event);
+                    self.sink.feed(&event);
                 }
             }
         }
@@ -404,7 +422,7 @@ impl Session {
         self.telemetry.publish(
             &counters,
             &mut self.source,
-            &mut self.funnel,
+            &mut self.sink,
             &self.table,
             &self.runtimes,
             late,
@@ -412,7 +430,7 @@ impl Session {
     }
 
     fn finish(&mut self) -> Result<()> {
-        // Under load the ring may never be empty; what comes after the stop is not waited for.
+        // Under load the ring may never be empty. Events from after the stop are not waited for.
         for _ in 0..LAST_ROUNDS {
             if self.drain() {
                 break;
@@ -421,13 +439,13 @@ impl Session {
         self.obey();
         self.source.look_for_misses();
         self.publish();
-        self.funnel.feed(&Event::Shutdown { at: now()? });
+        self.sink.feed(&Event::Shutdown { at: now()? });
         self.publish();
         Ok(())
     }
 }
 
-/// Keeps the descendants of the command: selected processes report what they fork.
+/// Keeps track of the command's descendants: the kernel reports the forks of selected processes.
 fn descend(lineage: &mut FxHashSet<u32>, notice: &ProcessNotice) {
     match notice {
         ProcessNotice::Fork { parent, child, .. } if lineage.contains(parent) => {
@@ -440,44 +458,9 @@ fn descend(lineage: &mut FxHashSet<u32>, notice: &ProcessNotice) {
     }
 }
 
-/// CLOCK_MONOTONIC, which is what bpf_ktime_get_ns reads.
-pub(super) fn now() -> Result<Timestamp> {
-    nanoseconds(ClockId::CLOCK_MONOTONIC).map(Timestamp)
-}
-
-fn nanoseconds(clock: ClockId) -> Result<u64> {
-    let time = clock_gettime(clock).context("cannot read the clock")?;
-    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-    Ok(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0))
-}
-
-/// The time, and what wall time is ahead of it: the wall clock is read between two readings of the other, once more if the
-/// thread was interrupted there.
-fn clock() -> Result<(Timestamp, u64)> {
-    let mut closest = u64::MAX;
-    let (mut at, mut unix_offset) = (Timestamp::default(), 0);
-    for _ in 0..CLOCK_READINGS {
-        let before = now()?;
-        let unix = nanoseconds(ClockId::CLOCK_REALTIME)?;
-        at = now()?;
-        let span = at.since(before);
-        if span < closest {
-            closest = span;
-            unix_offset = unix.saturating_sub(before.0 + span / 2);
-        }
-        if span <= CLOCK_SPAN {
-            break;
-        }
-    }
-    Ok((at, unix_offset))
-}
-
-/// Random at start, so that ids of different runs differ.
+/// Random for each run, so that the ids of different runs differ.
 fn run_key() -> Result<[u8; 16]> {
-    use std::io::Read as _;
     let mut key = [0; 16];
-    let mut random =
-        std::fs::File::open("/dev/urandom").context("cannot open /dev/urandom for the run's key")?;
-    random.read_exact(&mut key).context("cannot read /dev/urandom for the run's key")?;
+    getrandom::fill(&mut key).context("the kernel gives no random numbers for the run's key")?;
     Ok(key)
 }

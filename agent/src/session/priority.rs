@@ -1,13 +1,16 @@
-//! The priority of the thread that reads the ring: on a host whose CPUs are all taken it must still run before the ring is full.
+//! The priority of the thread that reads the ring. On a host whose CPUs are all busy, this thread
+//! must still run before the ring is full.
 //!
-//! A nice value, not a real-time class: it takes a larger share, and whoever else wants to run still does.
+//! The thread gets a nice value and not a real-time class: it takes a larger share of a CPU, and
+//! other threads still run.
 
 use std::{fs, io};
 
 use nix::unistd::{Pid, getpid, getsid};
 use rustix::process::setpriority_process;
 
-/// Gives the calling thread this nice value. Without the right to (CAP_SYS_NICE for values below 0) it goes on as it was.
+/// Gives the calling thread this nice value. Without CAP_SYS_NICE, which values below 0 need, the
+/// thread keeps the value that it has.
 pub(super) fn set(nice: i32) {
     // Linux takes 0 for the calling thread, not for its process (setpriority(2)).
     if let Err(error) = setpriority_process(None, nice) {
@@ -22,9 +25,10 @@ pub(super) fn set(nice: i32) {
     }
 }
 
-/// Where the kernel groups threads by terminal session (CONFIG_SCHED_AUTOGROUP), nice values compare threads of one group
-/// alone, and the group has its own (sched(7)). As a service the agent is alone in its session; at a shell the group is the
-/// shell's, too, and is left as it is.
+/// With CONFIG_SCHED_AUTOGROUP the kernel groups threads by terminal session. Nice values then
+/// compare the threads of one group only, and the group has a nice value of its own (sched(7)). An
+/// agent that runs as a service is alone in its group. At a shell the group is also the shell's, so
+/// it is left as it is.
 fn set_group(nice: i32) -> io::Result<()> {
     if getsid(None)? != getpid() || getpid() == Pid::from_raw(1) {
         return Ok(());

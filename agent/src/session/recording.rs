@@ -1,5 +1,5 @@
-//! What the commands know of an event log: where it goes, and its header, which holds all that a replay needs besides the
-//! events: the settings of the pipeline, and the host's part of every resource.
+//! A recording: where the event log goes, and the log's header. The header holds all that a replay
+//! needs besides the events: the settings of the pipeline, and the host's part of every resource.
 
 use std::{
     path::PathBuf,
@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::stdout::tell;
 use crate::{
     export::HostResource,
     pipeline,
@@ -18,29 +17,30 @@ use crate::{
 };
 
 /// Bytes of a log unless another limit is given.
-pub(super) const MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
-/// The JSON text at the start of a log. What a log does not say has its default; what is not known here is told.
+/// The JSON text at the start of a log. What a log leaves out has its default; keys that this agent
+/// does not know are reported.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// Version of the agent that recorded.
-    pub(super) agent: String,
+    pub(crate) agent: String,
     /// Release of the kernel, and how it was hooked: for people.
-    pub(super) kernel: String,
-    pub(super) rung: String,
-    /// What was selected and how much of a call was captured: for people.
-    pub(super) select: Vec<String>,
-    pub(super) capture_bytes: u32,
+    pub(crate) kernel: String,
+    pub(crate) rung: String,
+    /// What was selected, and how much of each system call was captured: for people.
+    pub(crate) select: Vec<String>,
+    pub(crate) capture_bytes: u32,
     /// Whether payload was masked.
-    pub(super) redacted: bool,
-    pub(super) host: HostResource,
-    pub(super) pipeline: pipeline::Settings,
+    pub(crate) redacted: bool,
+    pub(crate) host: HostResource,
+    pub(crate) pipeline: pipeline::Settings,
 }
 
 impl Header {
     /// Reads a header; also gives the keys that this agent does not know.
-    pub(super) fn parse(text: &str) -> Result<(Self, Vec<String>)> {
+    pub(crate) fn parse(text: &str) -> Result<(Self, Vec<String>)> {
         let mut unknown = Vec::new();
         let mut json = serde_json::Deserializer::from_str(text);
         let header = serde_ignored::deserialize(&mut json, |key| unknown.push(key.to_string()))
@@ -50,17 +50,17 @@ impl Header {
     }
 }
 
-/// What the session tells of itself when it begins to record.
+/// What the header of the log says of the session.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Run {
-    pub(super) rung: &'static str,
-    pub(super) select: Vec<String>,
-    pub(super) capture_bytes: u32,
+pub(crate) struct Run {
+    pub(crate) rung: &'static str,
+    pub(crate) select: Vec<String>,
+    pub(crate) capture_bytes: u32,
 }
 
 /// A recording that a session is to make.
 #[derive(Debug, Clone)]
-pub(super) struct Recording {
+pub(crate) struct Recording {
     settings: RecorderSettings,
     host: HostResource,
     over: Arc<Notify>,
@@ -68,18 +68,18 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn new(settings: RecorderSettings, host: HostResource) -> Self {
+    pub(crate) fn new(settings: RecorderSettings, host: HostResource) -> Self {
         Self { settings, host, over: Arc::default(), outcome: Arc::default() }
     }
 
-    /// A recording beside something else that the agent does.
-    pub(super) fn beside(path: PathBuf, host: HostResource) -> Self {
+    /// A recording that the agent makes beside its traces.
+    pub(crate) fn beside(path: PathBuf, host: HostResource) -> Self {
         Self::new(RecorderSettings { output: Output::File(path), max_bytes: MAX_BYTES, redact: false }, host)
     }
 
-    /// Begins it.
-    pub(super) fn start(&self, run: Run, mut pipeline: pipeline::Settings) -> Result<Recorder> {
-        // What was masked says nothing of sameness.
+    /// Starts the recorder.
+    pub(crate) fn start(&self, run: Run, mut pipeline: pipeline::Settings) -> Result<Recorder> {
+        // Masked content no longer shows which requests are the same.
         pipeline.trace.causality.content &= !self.settings.redact;
         let header = Header {
             select: run.select,
@@ -100,29 +100,29 @@ impl Recording {
         })
     }
 
-    /// Notified when the recording has stopped by itself: its limit, a full disk.
-    pub(super) fn over(&self) -> Arc<Notify> {
+    /// Notified when the recording has stopped by itself, at its limit or on a full disk.
+    pub(crate) fn over(&self) -> Arc<Notify> {
         Arc::clone(&self.over)
     }
 
-    /// Whether it goes to standard output, where nothing else may stand then.
-    pub(super) fn to_stdout(&self) -> bool {
+    /// Whether the log goes to standard output, where nothing else may be written then.
+    pub(crate) fn to_stdout(&self) -> bool {
         self.settings.output == Output::Stdout
     }
 
-    /// The session tells what became of it.
-    pub(super) fn ended(&self, summary: Summary) {
+    /// The session stores the outcome here.
+    pub(crate) fn ended(&self, summary: Summary) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
     }
 
-    /// Tells people what became of it; false when something went wrong or there is no recording.
-    pub(super) fn report(&self) -> bool {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(summary) = outcome else { return false };
-        tell(format_args!("{}: {summary}", self.settings.output));
-        let Some(stop) = &summary.stopped else { return true };
-        tell(format_args!("the recording stopped early: {stop}"));
-        !stop.is_failure()
+    /// The outcome, once the session has ended; `None` when the recording never began.
+    pub(crate) fn outcome(&self) -> Option<Summary> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Where the events go.
+    pub(crate) const fn output(&self) -> &Output {
+        &self.settings.output
     }
 }
 

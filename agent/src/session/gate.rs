@@ -1,8 +1,10 @@
-//! `trace -- CMD`: the program is traced from its first system call. A child of ours stops itself before it executes the
-//! command (`wirespan exec-gate`, a hidden command); the agent selects the stopped process and lets it go on.
+//! Starts the command of `trace -- CMD` so that it is traced from its first system call. A child of
+//! the agent runs the hidden command `wirespan exec-gate`, which stops itself before it executes
+//! CMD. The agent selects the stopped process and then continues it.
 
 use std::{
     ffi::OsString,
+    io,
     os::{fd::AsFd as _, unix::process::CommandExt as _},
     process::{Child, Command, ExitStatus},
 };
@@ -16,29 +18,23 @@ use nix::{
     unistd::Pid,
 };
 
-use super::stdout::tell;
-
 /// The hidden command's name.
-pub(super) const NAME: &str = "exec-gate";
-
-/// Exit status when the command cannot be executed, as shells have it.
-const NOT_FOUND: i32 = 127;
+pub(crate) const NAME: &str = "exec-gate";
 
 /// A command that has not begun yet.
-pub(super) struct Gated {
+pub(crate) struct Gated {
     child: Child,
 }
 
 impl Gated {
-    /// Starts the child; it waits stopped. With `aside` its standard output is the agent's standard error, since the
-    /// agent's own holds something else.
-    pub(super) fn start(command: &[OsString], aside: bool) -> Result<Self> {
+    /// Starts the child, which waits stopped. With `aside` its standard output is the agent's
+    /// standard error, because the agent's standard output holds something else.
+    pub(crate) fn start(command: &[OsString], aside: bool) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find the agent's own executable")?;
         let mut gate = Command::new(own);
         gate.arg(NAME).arg("--").args(command);
         if aside {
-            let stderr =
-                std::io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error")?;
+            let stderr = io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error")?;
             gate.stdout(stderr);
         }
         let child = gate.spawn().context("cannot start a child process for the command")?;
@@ -55,24 +51,24 @@ impl Gated {
     }
 
     /// Its process id, which the command keeps.
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Lets the command begin.
-    pub(super) fn open(&self) -> Result<()> {
+    pub(crate) fn open(&self) -> Result<()> {
         kill(self.pid(), Signal::SIGCONT).context("cannot continue the child process")
     }
 
-    /// Passes a signal on; a command that is gone needs none.
-    pub(super) fn forward(&self, signal: i32) {
+    /// Forwards a signal; a command that is gone needs none.
+    pub(crate) fn forward(&self, signal: i32) {
         if let Ok(signal) = Signal::try_from(signal) {
             let _gone = kill(self.pid(), signal);
         }
     }
 
     /// Its exit status, when it has ended.
-    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().context("cannot wait for the command")
     }
 
@@ -81,11 +77,10 @@ impl Gated {
     }
 }
 
-/// The hidden command: stops, and when continued becomes the command. Returns only when that fails, with the status.
-pub(super) fn pass(command: &[OsString]) -> Result<i32> {
+/// The hidden command: stops itself and, once continued, executes the command. Returns only when
+/// that fails, with the reason.
+pub(crate) fn pass(command: &[OsString]) -> Result<io::Error> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     raise(Signal::SIGSTOP).context("cannot stop before the command")?;
-    let error = Command::new(program).args(arguments).exec();
-    tell(format_args!("cannot execute {}: {error}", program.display()));
-    Ok(NOT_FOUND)
+    Ok(Command::new(program).args(arguments).exec())
 }

@@ -1,4 +1,5 @@
-//! What `run` and `trace` share around a session: exporters on a tokio runtime, the session's thread, signals, the end.
+//! What surrounds a session: exporters on a tokio runtime, the session's thread, and the end of
+//! both.
 
 use std::{
     sync::{
@@ -12,34 +13,29 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use tokio::{runtime::Runtime, sync::oneshot};
 
-pub(super) use super::signals::Signals;
-use super::{
-    priority,
-    session::{Options, Session},
-    stdout::tell,
-    telemetry::Telemetry,
-};
+use super::{Options, Session, priority, telemetry::Telemetry};
 use crate::export::{self, Exporters, HostResource};
 
-/// How long the exporters may drain: with the session's own end this stays below the 5 s that `run` promises.
+/// How long the exporters may drain: with the session's own end this stays below the 5 s that `run`
+/// promises.
 const DRAIN: Duration = Duration::from_millis(3500);
 
 /// What is known before anything runs.
-pub(super) struct Setup {
-    pub(super) host: HostResource,
-    pub(super) export: export::Settings,
+pub(crate) struct Setup {
+    pub(crate) host: HostResource,
+    pub(crate) export: export::Settings,
 }
 
 /// Exporters that run and wait for spans.
-pub(super) struct Prepared {
-    pub(super) runtime: Runtime,
-    pub(super) exporters: Exporters,
-    pub(super) telemetry: Arc<Telemetry>,
+pub(crate) struct Prepared {
+    pub(crate) runtime: Runtime,
+    pub(crate) exporters: Exporters,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 impl Setup {
     /// Starts the exporters on a runtime of their own.
-    pub(super) fn start(&self) -> Result<Prepared> {
+    pub(crate) fn start(&self) -> Result<Prepared> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -51,21 +47,29 @@ impl Setup {
 }
 
 /// A session in its thread, with its exporters.
-pub(super) struct Tracing {
+pub(crate) struct Tracing {
     runtime: Runtime,
     exporters: Exporters,
     telemetry: Arc<Telemetry>,
     stop: Arc<AtomicBool>,
-    /// Tells when the session's thread has ended, with its outcome.
+    /// Receives the outcome when the session's thread has ended.
     ended: oneshot::Receiver<Result<()>>,
 }
 
-/// How the session is set up before it runs: pins processes, prints `ready`.
-pub(super) type Prepare = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
+/// A session that has ended: how, and what was seen, missed and exported.
+pub(crate) struct Ended<T> {
+    pub(crate) outcome: Result<T>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) exported: export::Summary,
+}
+
+/// Sets up the session before it runs: pins processes, prints `ready`.
+pub(crate) type Prepare = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
 
 impl Tracing {
-    /// Loads the programs and runs the session in a thread of its own. Returns when tracing has begun.
-    pub(super) fn start(prepared: Prepared, options: Options, prepare: Prepare) -> Result<Self> {
+    /// Loads the programs and runs the session in a thread of its own. Returns when tracing has
+    /// begun.
+    pub(crate) fn start(prepared: Prepared, options: Options, prepare: Prepare) -> Result<Self> {
         let Prepared { runtime, exporters, telemetry } = prepared;
         let stop = Arc::new(AtomicBool::new(false));
         let (report_start, started) = std::sync::mpsc::channel();
@@ -80,11 +84,12 @@ impl Tracing {
                 Ok(session) => session,
                 Err(error) => return drop(report_start.send(Err(error))),
             };
-            // Only now: the threads that the session has started do not inherit it.
+            // Set only now, so that the threads that the session has started do not inherit the
+            // priority.
             priority::set(nice);
             drop(report_start.send(Ok(())));
             let outcome = session.run(&stopped);
-            // The process must not end before the kernel has let go: see `Probes`.
+            // The process must not end before the kernel has removed the uprobes: see `Probes`.
             drop(session);
             // The receiver is gone only when the process is ending anyway.
             drop(report_end.send(outcome));
@@ -99,13 +104,13 @@ impl Tracing {
         Ok(Self { runtime, exporters, telemetry, stop, ended })
     }
 
-    /// The numbers of the running session.
-    pub(super) fn telemetry(&self) -> Arc<Telemetry> {
+    /// The counters of the running session.
+    pub(crate) fn telemetry(&self) -> Arc<Telemetry> {
         Arc::clone(&self.telemetry)
     }
 
-    /// Waits for `end` (or for the session to fail), then stops, drains and says what was seen, missed and exported.
-    pub(super) fn until<T>(self, end: impl Future<Output = T>) -> Result<T> {
+    /// Waits for `end` (or for the session to fail), then stops and drains.
+    pub(crate) fn until<T>(self, end: impl Future<Output = T>) -> Ended<T> {
         let Self { runtime, exporters, telemetry, stop, mut ended } = self;
         let outcome = runtime.block_on(async {
             tokio::select! {
@@ -118,16 +123,11 @@ impl Tracing {
             Ok(_) => runtime.block_on(ended).unwrap_or_else(|_| Err(died())),
             Err(_) => Ok(()),
         };
-        let summary = runtime.block_on(exporters.shutdown(DRAIN));
-        telemetry.undelivered(&summary);
-        tell(format_args!("{}", telemetry.summary()));
-        if !summary.exporters.is_empty() {
-            tell(format_args!("{summary}"));
-        }
+        let exported = runtime.block_on(exporters.shutdown(DRAIN));
+        telemetry.undelivered(&exported);
         // A name look-up that hangs must not hold up the end.
         runtime.shutdown_background();
-        session?;
-        outcome
+        Ended { outcome: session.and(outcome), telemetry, exported }
     }
 }
 

@@ -1,11 +1,12 @@
-//! Connections older than the agent: a sock_diag dump in each network namespace of a selected process gives their sockets
-//! a cookie, by which the kernel side knows them. New sockets get theirs from sock_ops.
+//! Gives cookies to the sockets of connections that are older than the agent, so that the kernel
+//! side can name them. A sock_diag dump does it, one in each network namespace of a selected
+//! process. New sockets get their cookies from sock_ops.
 
 use rustc_hash::FxHashSet;
 
 use crate::source::kernel::sock_diag;
 
-/// Most network namespaces remembered as dumped; beyond it they are dumped again for each process.
+/// Most network namespaces that are remembered; further ones are dumped again for each process.
 const NAMESPACES: usize = 4096;
 
 /// Which network namespaces have been dumped.

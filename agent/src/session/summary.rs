@@ -1,11 +1,12 @@
-//! What a run says when it ends: how many requests it saw, and what it missed and why, from the numbers that the metrics
-//! show too.
+//! The summary at the end of a run: how many requests were seen, what was missed, and why. Its
+//! numbers are those of the metrics.
 
 use std::fmt::Write as _;
 
-use super::telemetry::Sample;
+use super::sample::Sample;
 
-/// What costs spans or bytes, and in what it is counted. A metric that is not here takes nothing from what was seen.
+/// Metrics that count lost spans or bytes, and the words for them. Metrics that are not here count
+/// no loss.
 const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
     ("wirespan_kernel_dropped_records_total", "records for which the ring had no room (capture.ring_bytes)"),
@@ -13,10 +14,10 @@ const MISSED: [(&str, &str); 15] = [
         "wirespan_kernel_refused_map_entries_total",
         "times that a map of the kernel had no room (limits.connections)",
     ),
-    ("wirespan_kernel_untraced_syscalls_total", "calls on sockets that cannot be traced"),
-    ("wirespan_uncaptured_syscalls_total", "calls whose bytes may not be read"),
+    ("wirespan_kernel_untraced_syscalls_total", "system calls on sockets that cannot be traced"),
+    ("wirespan_uncaptured_syscalls_total", "system calls whose bytes may not be read"),
     ("wirespan_evicted_connections_total", "connections that made room for others"),
-    ("wirespan_unknown_connection_transfers_total", "calls on connections that are not known"),
+    ("wirespan_unknown_connection_transfers_total", "transfers on connections that are not known"),
     ("wirespan_ledger_bytes_total", "bytes that no parser saw"),
     ("wirespan_ledger_violations_total", "connections whose bytes are not accounted for: a defect"),
     (
@@ -33,7 +34,7 @@ const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_truncated_attributes_total", "texts of spans cut to their limit"),
 ];
 
-/// What costs requests or spans beside the pipeline, and by which of its labels.
+/// Metrics that count what was lost outside the pipeline, with the label values that mean a loss.
 const BESIDE: [(&str, &[&str], &str); 3] = [
     (
         "wirespan_process_decisions_total",
@@ -48,28 +49,30 @@ const BESIDE: [(&str, &[&str], &str); 3] = [
     ),
 ];
 
-/// The same of what the parsers count, by the label of this metric.
+/// What the parsers could not read, by a label of this metric.
 const PROTOCOL: &str = "wirespan_protocol_events_total";
 const UNREAD: [(&str, &str); 6] = [
-    ("responses_without_request", "answers without a request that could be read"),
+    ("responses_without_request", "responses without a request that could be read"),
     ("requests_http09", "requests of HTTP/0.9, which is not read"),
-    ("requests_unproven", "possible requests that no answer proved"),
+    ("requests_unproven", "possible requests that no response proved"),
     ("parse_failures", "message starts that could not be read, on connections that carry HTTP/1"),
     ("framing_lost", "messages whose end is not known"),
     ("http1_given_up", "connections given up that carry HTTP/1"),
 ];
 
-/// Connections of which nothing is told. Other protocols are no loss.
+/// Connections of other protocols, which are no loss.
 const NOT_HTTP1: &str = "connections_not_http1";
 
-/// A cause of what was missed. Of any process's calls, so that alone it says nothing of those that are traced.
+/// A cause of other losses. It counts the system calls of any process, so alone it says nothing
+/// about the traced ones.
 const SKIPPED: (&str, &str) =
     ("wirespan_bpf_recursion_misses_total", "runs of programs that the kernel skipped, for any process");
 
-/// Entries of the ledger that no parser saw; what was skipped was not needed.
+/// Entries of the ledger that no parser saw. Skipped bytes were not needed.
 const UNSEEN: [&str; 3] = ["truncated", "dropped", "unseen"];
 
-/// One line on what was seen, and one for each sort of thing that was missed; `also` are such lines of the source's.
+/// One line about what was seen, and one for each kind of loss. `also` holds such lines of the
+/// source.
 pub(super) fn summary(samples: &[Sample], also: &[String]) -> String {
     let seen = |kind: &str| sum(samples, "wirespan_trace_requests_total", |label| label == kind);
     let mut text = format!("{} requests received, {} made", seen("server"), seen("client"));
@@ -222,8 +225,8 @@ mod tests {
         assert_eq!(
             summary(&samples, &[]),
             "0 requests received, 0 made; missed:\n  \
-             8 calls whose bytes may not be read: io_uring 7, flags 1\n  \
-             2 calls on connections that are not known\n  \
+             8 system calls whose bytes may not be read: io_uring 7, flags 1\n  \
+             2 transfers on connections that are not known\n  \
              9 bytes that no parser saw: unseen 9\n  \
              1 connections on which bytes had moved before they were first seen (older than the agent, or read by another process \
              before): joined_mid_stream 1\n  \
@@ -236,13 +239,13 @@ mod tests {
         let parser = |what, value| sample("wirespan_protocol_events_total", &[("event", what)], value);
         let others =
             [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("transfers_held", 9)];
-        let told = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
-        assert_eq!(summary(&others, &[]), told);
+        let expected = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
+        assert_eq!(summary(&others, &[]), expected);
         let unread = [parser("responses_without_request", 3), parser("requests_http09", 1)];
         assert_eq!(
             summary(&unread, &["4 packets in tunnels that are not read".to_owned()]),
             "0 requests received, 0 made; missed:\n  \
-             3 answers without a request that could be read\n  \
+             3 responses without a request that could be read\n  \
              1 requests of HTTP/0.9, which is not read\n  \
              4 packets in tunnels that are not read"
         );

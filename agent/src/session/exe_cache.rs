@@ -1,5 +1,6 @@
-//! What the kernel may decide by itself at exec and listen: what the rules say of a file, they say of every process that executes
-//! it. So a program that lives for a few milliseconds is traced from its first system call.
+//! Verdicts on executable files, by which the kernel decides at exec and listen without asking. The
+//! rules decide the same for every process that executes a file. So a program that lives for a few
+//! milliseconds is traced from its first system call.
 
 use std::{fs, path::Path};
 
@@ -11,22 +12,24 @@ use crate::{
     source::kernel::KernelSource,
 };
 
-/// Most files about which the kernel is told (the size of its map).
+/// Most files with a verdict in the kernel: the size of its map.
 const FILES: usize = 16_384;
 
-/// Where programs usually lie: looked through at start, so that also the first exec of each is decided in the kernel.
+/// Where programs usually are. The start lists these directories, so that the kernel decides the
+/// first exec of each program, too.
 const DIRECTORIES: [&str; 6] =
     ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
-/// Files about which the rules have been asked.
+/// Files that have a verdict.
 #[derive(Debug, Default)]
 pub(super) struct ExeCache {
-    told: FxHashMap<ExeKey, u32>,
+    known: FxHashMap<ExeKey, u32>,
     new: Vec<(ExeKey, u32)>,
 }
 
 impl ExeCache {
-    /// At start: decides about the usual directories and the paths that rules name.
+    /// At the start: finds the verdicts on files in the usual directories and on the paths that
+    /// rules name.
     pub(super) fn prefill(&mut self, selection: &Selection, source: &mut KernelSource) {
         let listed = DIRECTORIES.iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path());
         let named = selection.exact_exes().map(Path::new).map(Path::to_path_buf);
@@ -40,7 +43,7 @@ impl ExeCache {
         self.flush(source);
     }
 
-    /// The kernel calls the file at `path` so.
+    /// Finds the verdict on the file at `path`, which the kernel knows by `key`.
     pub(super) fn learn(&mut self, selection: &Selection, key: ExeKey, path: &str) {
         let verdict = match selection.verdict_of_file(path) {
             FileVerdict::Select => verdict::SELECT,
@@ -48,8 +51,8 @@ impl ExeCache {
             FileVerdict::Allow => verdict::ALLOW,
             FileVerdict::Open => verdict::OPEN,
         };
-        let has_room = self.told.len() < FILES || self.told.contains_key(&key);
-        if has_room && self.told.insert(key, verdict) != Some(verdict) {
+        let has_room = self.known.len() < FILES || self.known.contains_key(&key);
+        if has_room && self.known.insert(key, verdict) != Some(verdict) {
             self.new.push((key, verdict));
         }
     }
