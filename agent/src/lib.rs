@@ -11,6 +11,8 @@ compile_error!(
 
 mod address;
 
+pub mod metric;
+
 mod words;
 
 pub mod event;
@@ -26,6 +28,8 @@ pub mod protocol;
 pub mod trace;
 
 pub mod pipeline;
+
+pub mod metrics;
 
 pub mod export;
 

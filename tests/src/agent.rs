@@ -238,7 +238,10 @@ impl Metrics {
     #[must_use]
     pub fn losses(&self) -> Vec<String> {
         let lines = self.0.lines().filter(|line| !line.starts_with('#'));
-        let counts = |line: &&str| line.split(['{', ' ']).next().is_some_and(|name| name.contains("drop"));
+        let counts = |line: &&str| {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            ["dropped", "unrecorded"].iter().any(|word| name.contains(word))
+        };
         lines.filter(counts).filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect()
     }
 

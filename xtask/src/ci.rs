@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::{bench::pipeline, setup, sh, test};
+use crate::{bench::pipeline, docs, setup, sh, test};
 
 /// The crates of this host; agent-ebpf is another target's and is only formatted.
 const HOST: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
@@ -18,6 +18,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     step("dependencies", &["deny", "--offline", "check", "licenses", "bans", "sources"])?;
     step("clippy", &[&["clippy"], &HOST[..], &["--all-targets", "--", "-D", "warnings"]].concat())?;
     step("documentation", &[&["doc"], &HOST[..], &["--no-deps", "--document-private-items"]].concat())?;
+    println!("ci: generated pages");
+    docs::run(&docs::Arguments { check: true })?;
     println!("ci: instructions per span");
     let cost = pipeline::check()?;
     let tests = test::run(&test::Arguments::default())?;

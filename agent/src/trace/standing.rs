@@ -36,11 +36,11 @@ impl Standing {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Start => "start",
-            Self::End => "end",
-            Self::Agreement => "agreement",
+            Self::Start => "request_side",
+            Self::End => "response_side",
+            Self::Agreement => "both_sides",
             Self::Unproven => "unproven",
-            Self::Contradicted => "contradicted",
+            Self::Contradicted => "conflict",
         }
     }
 
@@ -88,25 +88,25 @@ macro_rules! figures {
 
 figures! {
     /// Calls that got a parent within the process, since it is known.
-    parents: "parents";
+    parents: "linked";
     /// Calls that did not.
-    orphans: "orphans";
+    orphans: "unlinked";
     /// Of the last 400 judged calls: both sides agree.
-    agree: "agree";
+    agree: "consistent";
     /// They differ.
-    differ: "differ";
+    differ: "conflict";
     /// A start side alone.
-    start_only: "start_only";
+    start_only: "request_side_only";
     /// An end side alone.
-    end_only: "end_only";
+    end_only: "response_side_only";
     /// Neither, or a start side whose request did not wait for the call.
     unexplained: "unexplained";
     /// The last answers, at most 400.
-    answers: "answers";
+    answers: "responses";
     /// Of them those that were caused by the answered request or one of its calls.
-    covered: "covered";
+    covered: "covered_responses";
     /// Calls whose sides agreed while other requests were open.
-    agreed_apart: "agreed_apart";
+    agreed_apart: "consistent_concurrent";
 }
 
 /// One line for people; with `{:#}` a second one with the figures.

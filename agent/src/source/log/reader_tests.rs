@@ -313,3 +313,15 @@ proptest! {
         drop(read(&log));
     }
 }
+
+#[test]
+fn the_causality_rules_of_an_older_log_have_their_old_names() {
+    let old = r#"{"two_sided":false,"start":false,"end":false}"#;
+    let rules: crate::trace::CausalityRules = serde_json::from_str(old).unwrap();
+    assert!(!rules.both_sides && !rules.request_side && !rules.response_side && rules.task);
+    assert_eq!(
+        serde_json::from_str::<crate::trace::CausalityRules>(&serde_json::to_string(&rules).unwrap())
+            .unwrap(),
+        rules
+    );
+}

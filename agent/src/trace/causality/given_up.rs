@@ -94,8 +94,8 @@ impl Causality {
         let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.sides.kind));
         match (agrees, by_chance) {
             (_, true) => Verdict::Orphan(Orphan::EndOnly),
-            (true, _) if self.rules.two_sided => Verdict::Parent(request, Evidence::TwoSided),
-            (false, _) if self.rules.end => Verdict::Parent(request, Evidence::End),
+            (true, _) if self.rules.both_sides => Verdict::Parent(request, Evidence::BothSides),
+            (false, _) if self.rules.response_side => Verdict::Parent(request, Evidence::ResponseSide),
             _ => Verdict::Orphan(Orphan::StartOnly),
         }
     }

@@ -151,7 +151,7 @@ impl Causality {
             Verdict::Orphan(_) | Verdict::Parent(_, Evidence::Task) => false,
             Verdict::Parent(request, evidence) => {
                 sides.held = false;
-                let ends = matches!(evidence, Evidence::End | Evidence::TwoSided);
+                let ends = matches!(evidence, Evidence::ResponseSide | Evidence::BothSides);
                 if ends && sides.claimed.is_some_and(|claimed| claimed != request) {
                     contradict(processes, exchange.pid);
                 }

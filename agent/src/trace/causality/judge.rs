@@ -111,7 +111,7 @@ impl Causality {
         let both = process.belief.is_consistent()
             && processes.get(request.pid).is_some_and(|process| process.belief.is_consistent());
         let believed = (call.pid == request.pid || both) && believes_agreement(&process.belief, call);
-        believed.then_some(Verdict::Parent(root, Evidence::TwoSided))
+        believed.then_some(Verdict::Parent(root, Evidence::BothSides))
     }
 
     /// No end side was found for a call for so long that its span goes without: that is what it shows.
@@ -137,7 +137,7 @@ impl Causality {
             Shown::Unexplained => true,
             Shown::Agrees | Shown::Differs | Shown::Muddles | Shown::Ends => false,
         };
-        alone && self.rules.end && process.belief.waits_for_ends()
+        alone && self.rules.response_side && process.belief.waits_for_ends()
     }
 
     pub(super) fn judge(
@@ -175,8 +175,8 @@ impl Causality {
                 call.sides.unambiguous && shown == Shown::Agrees && told(belief, call),
             )
         {
-            let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
-            if evidence == Evidence::End || self.rules.two_sided {
+            let evidence = if shown == Shown::Agrees { Evidence::BothSides } else { Evidence::ResponseSide };
+            if evidence == Evidence::ResponseSide || self.rules.both_sides {
                 return Verdict::Parent(end.request, evidence);
             }
         }
@@ -189,13 +189,13 @@ impl Causality {
         let both = belief.is_consistent() && consistent;
         let own = exchanges.get(root).is_some_and(|request| request.pid == call.pid);
         match shown {
-            Shown::Agrees if !self.rules.two_sided => Verdict::Orphan(Orphan::StartOnly),
+            Shown::Agrees if !self.rules.both_sides => Verdict::Orphan(Orphan::StartOnly),
             Shown::Agrees if (own || both) && believes_agreement(belief, call) => {
-                Verdict::Parent(root, Evidence::TwoSided)
+                Verdict::Parent(root, Evidence::BothSides)
             }
             Shown::Agrees if both => Verdict::Orphan(Orphan::Unproven),
             Shown::Starts if (own || both) && self.believes_start(belief, call) => {
-                Verdict::Parent(root, Evidence::Start)
+                Verdict::Parent(root, Evidence::RequestSide)
             }
             Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::StartOnly),
             _ => Verdict::Orphan(Orphan::Contradiction),
@@ -204,14 +204,14 @@ impl Causality {
 
     fn believes_start(&self, belief: &Belief, call: &Exchange) -> bool {
         let sides = &call.sides;
-        self.rules.start
+        self.rules.request_side
             && sides.order == belief.order()
             && sides.clear()
             && belief.believes_starts(sides.unambiguous, sides.sort())
     }
 
     fn believes_end(&self, belief: &Belief, by_these_threads: bool, unambiguous: bool) -> bool {
-        self.rules.end && by_these_threads && belief.believes_ends(unambiguous)
+        self.rules.response_side && by_these_threads && belief.believes_ends(unambiguous)
     }
 }
 

@@ -52,20 +52,23 @@ use crate::{
 /// Continuations that are followed back from a call.
 const CHAIN: u8 = 40;
 
-/// Which evidence may name a parent within a process.
+/// Which evidence may name a parent within a process. The aliases are the names in event logs of older versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {
     /// Both sides agree. Default on.
-    pub two_sided: bool,
-    /// The start side alone, of processes whose calls show no contradiction. Default on.
-    pub start: bool,
-    /// The end side alone, of processes whose answers are all covered. Default on.
-    pub end: bool,
-    /// Call and answer written by the same task of the runtime (CPython's contexts). Default on.
+    #[serde(alias = "two_sided")]
+    pub both_sides: bool,
+    /// The request side alone, of processes whose calls show no conflict. Default on.
+    #[serde(alias = "start")]
+    pub request_side: bool,
+    /// The response side alone, of processes whose responses are all covered. Default on.
+    #[serde(alias = "end")]
+    pub response_side: bool,
+    /// The same task of the runtime wrote call and response (CPython's contexts). Default on.
     pub task: bool,
-    /// The end side also where one thread read the request and another wrote the answer: wrong for programs whose workers
-    /// answer from a shared completion queue. Default off.
+    /// The response side also where one thread read the request and another wrote the response: wrong for programs whose
+    /// workers respond from a shared completion queue. Default off.
     pub across_threads: bool,
     /// The call is a request that the process received, sent on. Default on.
     pub content: bool,
@@ -76,9 +79,9 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            two_sided: true,
-            start: true,
-            end: true,
+            both_sides: true,
+            request_side: true,
+            response_side: true,
             across_threads: false,
             task: true,
             content: true,
@@ -218,7 +221,7 @@ impl Causality {
         if let (Some(root), true) = (root, root_open) {
             return Start { verdict: None, judged_with: Some(root) };
         }
-        if self.rules.end && process.belief.waits_for_ends() {
+        if self.rules.response_side && process.belief.waits_for_ends() {
             // Its end side may still name a parent.
             return Start { verdict: None, judged_with: None };
         }
@@ -258,12 +261,12 @@ impl Causality {
             exchanges.get_mut(key)?.sides.unstarted = true;
             return None;
         };
-        let believed = self.rules.start
+        let believed = self.rules.request_side
             && sides.clear()
             && process.belief.believes_starts(sides.unambiguous, sides.sort());
         let known = !lost(processes, call) && !lost(processes, request) && !sides.handed;
         let root = sides.root.filter(|_| request.pid == call.pid && known && believed)?;
-        Some(Verdict::Parent(root, Evidence::Start))
+        Some(Verdict::Parent(root, Evidence::RequestSide))
     }
 
     /// A call is over. If it was not answered it shows nothing: neither whose it is nor that it is nobody's. One without a start side, or whose request is answered already, speaks against calls of its kind from now

@@ -33,7 +33,7 @@ fn a_database_connection_of_its_own_does_not_hide_a_request() {
         world.read_response(call, OWN);
         world.answer(request, OWN);
         world.pass(SECOND);
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
     }
 }
 
@@ -51,7 +51,7 @@ fn nor_does_one_between_a_response_and_the_answer() {
         ask(&mut world, other, 3);
         world.answer(request, OWN);
         world.pass(SECOND);
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
     }
 }
 

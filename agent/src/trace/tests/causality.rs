@@ -28,7 +28,7 @@ fn a_keep_alive_proxy_under_concurrency() {
     }
     world.pass(super::world::SECOND);
     for (request, call) in pairs {
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
         world.assert_root(request);
     }
     assert_eq!(world.spans.len(), 120 + 320);
@@ -39,7 +39,7 @@ fn a_keep_alive_proxy_under_concurrency() {
 fn the_first_call_needs_no_history() {
     let mut world = World::new();
     let (server, call) = one_call(&mut world);
-    world.assert_child(call, server, Evidence::TwoSided);
+    world.assert_child(call, server, Evidence::BothSides);
 }
 
 /// Process 1 agrees with itself often enough, while its requests overlap, to be believed.
@@ -87,7 +87,7 @@ fn connections_that_a_pool_gives_away_do_no_harm() {
     }
     world.pass(super::world::SECOND);
     for (request, call) in pairs.into_iter().skip(4).flatten() {
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
     }
 }
 
@@ -115,7 +115,7 @@ fn a_timer_before_the_call_is_understood_by_its_end_sides() {
     }
     for (request, call) in &pairs[40..] {
         let evidence = world.span(*call).parent.expect("a parent").evidence;
-        assert!(matches!(evidence, Evidence::End | Evidence::TwoSided));
+        assert!(matches!(evidence, Evidence::ResponseSide | Evidence::BothSides));
         world.assert_child(*call, *request, evidence);
     }
 }
@@ -146,9 +146,9 @@ fn end_sides_across_threads_are_not_believed() {
 fn evidence_can_be_switched_off() {
     use crate::trace::{Settings, causality::Rules};
     let rules = Rules {
-        two_sided: false,
-        start: false,
-        end: false,
+        both_sides: false,
+        request_side: false,
+        response_side: false,
         task: false,
         goroutine: false,
         across_threads: false,
@@ -194,9 +194,9 @@ fn the_first_calls_under_concurrency_are_not_believed() {
         world.assert_root(*call);
     }
     let (call, other) = rounds[29];
-    world.assert_child(call, other, Evidence::TwoSided);
+    world.assert_child(call, other, Evidence::BothSides);
     let (call, other) = rounds[30];
-    world.assert_child(call, other, Evidence::TwoSided);
+    world.assert_child(call, other, Evidence::BothSides);
     assert_eq!(world.tracer.counters().orphans_unproven, 29);
 }
 
@@ -227,7 +227,7 @@ fn sides_that_differ_orphan_the_whole_process() {
         one_call(&mut world);
     }
     let (request, call) = one_call(&mut world);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn another_process_is_judged_by_itself() {
     let mut world = World::new();
     sides_differ_in(&mut world, 2);
     let (request, call) = one_call(&mut world);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 fn sides_differ_in(world: &mut World, pid: u32) {
@@ -261,7 +261,7 @@ fn a_child_process_earns_its_own_belief() {
     world.read_response(call, own);
     world.answer(request, own);
     world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert_eq!(&*world.span(call).process.service_name, "service-1");
     assert_eq!(world.span(call).process.pid, 9);
 }
@@ -278,8 +278,8 @@ fn two_calls_in_a_row_confirm_each_other() {
     world.read_response(second, own);
     world.answer(request, own);
     world.pass(super::world::SECOND);
-    world.assert_child(first, request, Evidence::TwoSided);
-    world.assert_child(second, request, Evidence::TwoSided);
+    world.assert_child(first, request, Evidence::BothSides);
+    world.assert_child(second, request, Evidence::BothSides);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn body_bytes_count_as_input() {
     world.end(call, super::world::complete());
     world.end(request, super::world::complete());
     world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn an_interim_response_answers_nothing() {
     world.read_response(call, own);
     world.answer(request, own);
     world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert_eq!(world.span(request).http.as_ref().unwrap().status, Some(200));
 }
 
@@ -386,7 +386,7 @@ fn an_answer_uses_its_trigger_up() {
     // Without the rule this answer would contradict the call.
     world.answer(other, own);
     world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert_eq!(world.tracer.counters().contradictions, 0);
 }
 
@@ -424,7 +424,7 @@ fn a_connect_lends_its_trigger_to_the_first_request_only() {
     world.read_response(second, own);
     world.answer(younger, other);
     world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     world.assert_root(second);
 }
 
@@ -471,8 +471,8 @@ fn pipelined_requests_on_both_sides() {
     world.read_response(second_call, own);
     world.answer(second, own);
     world.pass(super::world::SECOND);
-    world.assert_child(first_call, first, Evidence::TwoSided);
-    world.assert_child(second_call, second, Evidence::TwoSided);
+    world.assert_child(first_call, first, Evidence::BothSides);
+    world.assert_child(second_call, second, Evidence::BothSides);
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
         world.answer(request, own);
         world.pass(SECOND);
         if round > 750 {
-            calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::Start));
+            calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::RequestSide));
         }
     }
 }
@@ -55,7 +55,7 @@ fn calls_that_wait_for_an_end_count_before_they_are_given_up() {
     }
     world.pass(40 * SECOND);
     for (request, calls) in last {
-        calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::Start));
+        calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::RequestSide));
     }
 }
 
@@ -74,7 +74,7 @@ fn a_second_call_after_the_same_request_may_be_anothers() {
         world.answer(requests[at], two);
     }
     world.pass(40 * SECOND);
-    world.assert_child(calls[0], requests[0], Evidence::Start);
+    world.assert_child(calls[0], requests[0], Evidence::RequestSide);
     world.assert_root(calls[1]);
 }
 
@@ -105,7 +105,7 @@ fn a_poller_is_nobodys_although_both_of_its_sides_agree() {
         } else {
             world.answer(request, own);
             world.pass(SECOND);
-            world.assert_child(call, request, Evidence::TwoSided);
+            world.assert_child(call, request, Evidence::BothSides);
         }
     }
     world.pass(40 * SECOND);
@@ -181,7 +181,9 @@ fn calls_in_flight_do_not_outvote_those_that_have_ended() {
         }
         world.pass(SECOND);
         if round > 2 {
-            calls.iter().for_each(|(request, call)| world.assert_child(*call, *request, Evidence::End));
+            calls
+                .iter()
+                .for_each(|(request, call)| world.assert_child(*call, *request, Evidence::ResponseSide));
         }
     }
 }
@@ -271,7 +273,7 @@ fn a_poller_in_step_with_requests_is_still_nobodys() {
     polls.iter().for_each(|poll| world.assert_root(*poll));
     // Until its kind is known, an answer after two responses tells nothing.
     for (request, call) in &pairs[30..] {
-        world.assert_child(*call, *request, Evidence::TwoSided);
+        world.assert_child(*call, *request, Evidence::BothSides);
     }
 }
 
@@ -311,7 +313,7 @@ fn a_poller_of_the_same_kind_is_nobodys() {
     polls.iter().for_each(|poll| world.assert_root(*poll));
     for (request, call, beside) in &pairs[30..] {
         if !beside {
-            world.assert_child(*call, *request, Evidence::TwoSided);
+            world.assert_child(*call, *request, Evidence::BothSides);
         }
     }
 }

@@ -98,7 +98,7 @@ fn the_first_failed_call_has_its_parent() {
         fail(&mut world, way, call);
         world.answer(request, OWN);
         world.pass(SECOND);
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
     }
 }
 
@@ -129,7 +129,7 @@ fn failing_calls_cost_the_answered_ones_nothing() {
         }
         world.pass(SECOND);
         for (request, call) in pairs {
-            world.assert_child(call, request, Evidence::TwoSided);
+            world.assert_child(call, request, Evidence::BothSides);
         }
         assert_eq!(world.tracer.counters().contradictions, 0);
     }
@@ -208,8 +208,8 @@ fn a_fallback_and_the_call_before_it_have_the_request_as_parent() {
         world.read_response(second, OWN);
         world.answer(request, OWN);
         world.pass(SECOND);
-        world.assert_child(first, request, Evidence::TwoSided);
-        world.assert_child(second, request, Evidence::TwoSided);
+        world.assert_child(first, request, Evidence::BothSides);
+        world.assert_child(second, request, Evidence::BothSides);
     }
 }
 
@@ -229,7 +229,7 @@ fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
     world.answer(other, OWN);
     world.pass(SECOND);
     let parent = connects(&world)[0].parent.expect("a parent");
-    assert_eq!((parent.span, parent.evidence), (world.id(request), Evidence::TwoSided));
+    assert_eq!((parent.span, parent.evidence), (world.id(request), Evidence::BothSides));
     assert_eq!(connects(&world)[0].trace, world.span(request).trace);
 }
 
@@ -249,7 +249,7 @@ fn what_is_read_after_the_end_of_a_call_counts_instead() {
     world.answer(second, OWN);
     world.answer(first, OWN);
     world.pass(SECOND);
-    world.assert_child(call, second, Evidence::TwoSided);
+    world.assert_child(call, second, Evidence::BothSides);
     assert!(world.span(failing).parent.is_none(), "nothing says that the answer came of it");
 }
 
@@ -267,7 +267,7 @@ fn a_request_that_its_server_gives_up_ends_as_by_an_answer() {
     world.let_go(request, OWN);
     world.answer(open, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 /// A client that leaves takes nothing away from others whose calls are answered just then.
@@ -283,7 +283,7 @@ fn a_request_that_is_given_up_uses_no_response_up() {
     world.let_go(gone, OWN);
     world.answer(request, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert!(
         world
             .tracer
@@ -304,7 +304,7 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     world.answer(request, OWN);
     world.let_go(call, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     // One that goes on and is answered was not.
     let request = world.read_request(client, OWN, "/");
     let backend = world.open(OWN);
@@ -330,7 +330,7 @@ fn a_call_that_is_closed_next_after_the_answer_was_given_up() {
     world.let_go(call, OWN);
     world.answer(other, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     // Who reads or sends something else in between may have closed it for that.
     let request = world.read_request(clients[0], OWN, "/");
     let call = world.write_request(backends[1], OWN, "/");
@@ -458,7 +458,7 @@ fn a_call_that_is_given_up_has_no_end_side_alone() {
         world.answer(request, OWN);
         world.pass(SECOND);
         assert!(world.span(given_up).parent.is_none());
-        world.assert_child(answered, last, Evidence::End);
+        world.assert_child(answered, last, Evidence::ResponseSide);
     }
 }
 
@@ -470,7 +470,7 @@ fn the_end_of_a_call_is_what_the_thread_knows_that_saw_it() {
     world.hang_up(call, OWN);
     world.answer(request, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::End);
+    world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// What a thread learns before its answer may be the end of a call itself.
@@ -489,8 +489,8 @@ fn a_call_that_is_closed_after_an_answer_that_follows_from_an_end_was_given_up()
     world.answer(request, OWN);
     world.let_go(call, OWN);
     world.pass(SECOND);
-    world.assert_child(failing, other, Evidence::TwoSided);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(failing, other, Evidence::BothSides);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 /// Threads: what one of them sees is no reason for what another does.

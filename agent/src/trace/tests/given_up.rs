@@ -98,7 +98,7 @@ fn a_call_that_is_ended_next_after_an_answer_was_made_for_it() {
         }
         limits.world.let_go(call, thread(1, closer));
         limits.world.pass(SECOND);
-        limits.world.assert_child(call, request, Evidence::End);
+        limits.world.assert_child(call, request, Evidence::ResponseSide);
     }
 }
 
@@ -113,7 +113,7 @@ fn a_start_side_in_doubt_is_confirmed_by_who_ends_the_call_next() {
         limits.end(request, call);
         assert_eq!(limits.has_parent(call), known);
         if known {
-            limits.world.assert_child(call, request, Evidence::TwoSided);
+            limits.world.assert_child(call, request, Evidence::BothSides);
         }
     }
 }
@@ -327,7 +327,7 @@ fn requests_that_were_not_open_when_a_call_was_sent_are_no_candidates() {
     quick(&mut limits);
     limits.end(request, call);
     limits.world.pass(SECOND);
-    limits.world.assert_child(call, request, Evidence::End);
+    limits.world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// The second of two calls at once, whose start side is in doubt therefore, is closed by a thread that has answered somebody else.
@@ -359,7 +359,7 @@ fn requests_whose_answers_are_explained_are_no_candidates() {
     limits.world.answer(explained, thread(1, 5));
     limits.end(request, call);
     limits.world.pass(SECOND);
-    limits.world.assert_child(call, request, Evidence::End);
+    limits.world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// A janitor closes a call of a request that is open yet, after its worker has answered one that had only slept.
@@ -487,7 +487,7 @@ fn a_call_in_doubt_waits_for_who_ends_it() {
     let call = limits.call(limits.reader);
     limits.end(request, call);
     limits.world.pass(SECOND);
-    limits.world.assert_child(call, request, Evidence::TwoSided);
+    limits.world.assert_child(call, request, Evidence::BothSides);
     // Not longer than until it is ended.
     limits.request(2);
     let request = limits.request(0);
@@ -527,8 +527,8 @@ fn an_answer_that_owes_nothing_says_nothing_of_the_next() {
 
 #[test]
 fn it_can_be_switched_off() {
-    for (two_sided, end) in [(true, true), (false, true), (true, false)] {
-        let causality = Rules { two_sided, end, ..Rules::default() };
+    for (both_sides, response_side) in [(true, true), (false, true), (true, false)] {
+        let causality = Rules { both_sides, response_side, ..Rules::default() };
         let settings = Settings { causality, open_notice: None, ..Settings::default() };
         let mut limits = Limits::with(World::with(settings));
         (0..100).for_each(|_| limits.give_up());
@@ -540,8 +540,8 @@ fn it_can_be_switched_off() {
         limits.end(request, agreeing);
         limits.world.pass(SECOND);
         limits.world.shutdown();
-        assert_eq!(limits.world.span(call).parent.is_some(), end);
-        assert_eq!(limits.world.span(agreeing).parent.is_some(), two_sided);
+        assert_eq!(limits.world.span(call).parent.is_some(), response_side);
+        assert_eq!(limits.world.span(agreeing).parent.is_some(), both_sides);
     }
 }
 
@@ -562,7 +562,7 @@ fn who_has_answered_several_requests_does_not_speak_against_it() {
     let (request, call) = limits.without_start(0);
     limits.end(request, call);
     limits.world.pass(SECOND);
-    limits.world.assert_child(call, request, Evidence::End);
+    limits.world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// An answer that nothing covers or excuses says that its program answers for reasons which are not seen.
@@ -587,5 +587,5 @@ fn a_call_that_goes_on_from_one_without_a_start_side_may_be_told_of() {
     let second = limits.call(thread(1, 4));
     limits.end(request, second);
     limits.world.pass(SECOND);
-    limits.world.assert_child(second, request, Evidence::End);
+    limits.world.assert_child(second, request, Evidence::ResponseSide);
 }

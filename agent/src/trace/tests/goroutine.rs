@@ -192,7 +192,7 @@ fn a_goroutine_that_connects_for_another_lends_nothing_and_takes_nothing() {
     world.read_response(call, handler);
     world.answer(request, handler);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn they_are_given_out_if_asked_for() {
     let (call, request) = talk(&mut world);
     world.pass(SECOND);
     world.shutdown();
-    world.assert_child(request, call, Evidence::Flow);
+    world.assert_child(request, call, Evidence::Connection);
     assert_eq!(world.tracer.counters().left_out, 0);
 }
 
@@ -81,5 +81,5 @@ fn by_grpc_too_and_no_longer_after_an_exec() {
     world.exec(1, "/bin/other");
     let (call, request) = talk(&mut world);
     world.pass(SECOND);
-    world.assert_child(request, call, Evidence::Flow);
+    world.assert_child(request, call, Evidence::Connection);
 }

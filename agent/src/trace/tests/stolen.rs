@@ -61,7 +61,7 @@ fn a_call_of_a_stolen_task_belongs_to_the_request_in_whose_answer_it_ended() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let (request, call) = stealing.stolen();
-    stealing.world.assert_child(call, request, Evidence::End);
+    stealing.world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn answers_from_a_queue_of_completions_speak_against_ends() {
     assert!(stealing.world.span(call).parent.is_none(), "for long");
     stealing.steal(60);
     let (request, call) = stealing.stolen();
-    stealing.world.assert_child(call, request, Evidence::End);
+    stealing.world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// The same before it was seen to do so: the answer may follow from the call that the request has by its start side.
@@ -116,7 +116,7 @@ fn a_wrong_start_side_does_not_speak_against_ends() {
     let (next, late) = stealing.serve(0, stealing.idle);
     stealing.answer(next, late);
     stealing.world.pass(SECOND);
-    stealing.world.assert_child(late, next, Evidence::End);
+    stealing.world.assert_child(late, next, Evidence::ResponseSide);
     assert!(stealing.world.span(call).parent.is_none(), "its input was clear, and says something else");
     stealing.world.answer(other, stealing.thief);
 }
@@ -136,7 +136,7 @@ fn a_start_side_in_doubt_that_names_another_request_speaks_against_the_end() {
     stealing.answer(other, its_call);
     stealing.world.pass(SECOND);
     assert!(stealing.world.span(call).parent.is_none());
-    stealing.world.assert_child(its_call, other, Evidence::TwoSided);
+    stealing.world.assert_child(its_call, other, Evidence::BothSides);
 }
 
 /// The second of two calls at once, whose response a thread reads that then answers somebody else's request by a timer.
@@ -185,7 +185,7 @@ fn a_call_that_goes_on_from_one_without_a_start_side_has_none() {
     let second = stealing.world.write_request(backend, thread(1, 3), "/");
     stealing.answer(request, second);
     stealing.world.pass(SECOND);
-    stealing.world.assert_child(second, request, Evidence::End);
+    stealing.world.assert_child(second, request, Evidence::ResponseSide);
 }
 
 /// A program in which timers answer as well: what a thread reads just before is no reason for that.
@@ -215,5 +215,5 @@ fn few_stolen_tasks_are_waited_for() {
         stealing.answer(request, call);
     }
     let (request, call) = stealing.stolen();
-    stealing.world.assert_child(call, request, Evidence::End);
+    stealing.world.assert_child(call, request, Evidence::ResponseSide);
 }

@@ -251,9 +251,9 @@ impl Pair {
     /// The join alone, or nothing at all.
     fn new(task: bool) -> Self {
         let causality = CausalityRules {
-            two_sided: false,
-            start: false,
-            end: false,
+            both_sides: false,
+            request_side: false,
+            response_side: false,
             task,
             across_threads: false,
             content: false,

@@ -58,7 +58,7 @@ fn calls_that_are_put_off_in_their_order_are_followed() {
     let (world, pairs) = chains(60, |_, number| number);
     assert_eq!(linked(&world, &pairs[200..]), pairs.len() - 200);
     let (call, request) = pairs[pairs.len() - 1];
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 /// A loop that takes what is ready in another order each time: only the last calls of chains are known, by their ends.

@@ -66,7 +66,7 @@ pub enum Off {
 }
 
 impl Off {
-    /// The value of the label `result` of `wirespan_runtimes_total`.
+    /// The value of the label `result` of `wirespan_runtime_lookups_total`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -66,7 +66,7 @@ fn a_port_is_used_again() {
         let outcome = view(View::Client, &late);
         assert_eq!(
             outcome.lines(),
-            ["client GET /a 200 0/5", "client GET /b 200 0/6 [late_join]"],
+            ["client GET /a 200 0/5", "client GET /b 200 0/6 [joined_mid_stream]"],
             "{start}"
         );
     }

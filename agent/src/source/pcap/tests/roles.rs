@@ -15,11 +15,11 @@ fn client(talk: &Talk) -> Outcome {
 fn without_a_handshake_whoever_sends_the_request_is_the_client() {
     let talk = Talk::new().exchange("/a", 5).exchange("/b", 6).bye();
     let outcome = client(&talk);
-    assert_eq!(outcome.lines(), ["client GET /a 200 0/5 [late_join]", "client GET /b 200 0/6"]);
+    assert_eq!(outcome.lines(), ["client GET /a 200 0/5 [joined_mid_stream]", "client GET /b 200 0/6"]);
     assert_eq!(outcome.losses(), [("of them without a handshake", 1)]);
     assert_eq!(outcome.spans[0].local.unwrap().to_string(), "10.0.0.9:80");
     let server = run(&talk.file(), &options(View::Server));
-    assert_eq!(server.lines(), ["server GET /a 200 0/5 [late_join]", "server GET /b 200 0/6"]);
+    assert_eq!(server.lines(), ["server GET /a 200 0/5 [joined_mid_stream]", "server GET /b 200 0/6"]);
     assert_eq!(server.spans[0].local.unwrap().to_string(), "10.0.0.1:54321");
 }
 
@@ -31,7 +31,7 @@ fn the_capture_starts_in_the_middle_of_a_response() {
         .exchange("/b", 6);
     talk.packets.drain(..3);
     let outcome = client(&talk.bye());
-    assert_eq!(outcome.lines(), ["client GET /b 200 0/6 [late_join]"]);
+    assert_eq!(outcome.lines(), ["client GET /b 200 0/6 [joined_mid_stream]"]);
     assert_eq!(
         outcome.losses(),
         [("of them without a handshake", 1), ("bytes before a known message on those", 3_040)]
