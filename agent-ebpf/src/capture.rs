@@ -23,7 +23,7 @@ const FEW: u32 = 4;
 /// A record with room for its payload. The payload has twice the room that it may fill, so that an offset and a size that
 /// are each within bounds are so together, which is all that the verifier can see.
 #[repr(C)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     pub record: Transfer,
     pub payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
     pub vector: [[u64; 2]; IOVECS],
@@ -58,7 +58,7 @@ struct Walk {
 
 /// What was copied into the scratch.
 #[derive(Clone, Copy)]
-pub struct Captured {
+pub(crate) struct Captured {
     pub head: u32,
     pub tail: u32,
     pub not_captured: u8,
@@ -81,7 +81,7 @@ impl Captured {
     }
 
     #[inline(always)]
-    pub fn not_captured(reason: u8) -> Self {
+    pub(crate) fn not_captured(reason: u8) -> Self {
         Self { head: 0, tail: 0, not_captured: reason }
     }
 }
@@ -89,7 +89,7 @@ impl Captured {
 /// Where the caller's bytes lie. One struct and no enum: before 5.12 the verifier refuses payloads that are not there.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Source {
+pub(crate) struct Source {
     /// Why they may not be read; 0: they may.
     pub not_captured: u8,
     /// The address is that of an array of iovecs.
@@ -100,7 +100,7 @@ pub struct Source {
 
 impl Source {
     #[inline(always)]
-    pub fn not_captured(reason: u8) -> Self {
+    pub(crate) fn not_captured(reason: u8) -> Self {
         Self { not_captured: reason, vector: false, address: 0, count: 0 }
     }
 
@@ -117,7 +117,7 @@ impl Source {
 
 /// Finds the bytes of the current call.
 #[inline(always)]
-pub fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
+pub(crate) fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
     let call = Syscall::current()?;
     if call.is_32_bit() {
         return Ok(Source::not_captured(not_captured::TASK_32));
@@ -127,7 +127,7 @@ pub fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
 
 /// Copies the first bytes of the call, of which `length` were moved, and its last few.
 #[inline(always)]
-pub fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
+pub(crate) fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     unsafe { write_volatile(&raw mut (*scratch).source, *source) };
     Captured::unpacked(if source.vector {
@@ -141,7 +141,7 @@ pub fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32)
 /// way that leads here.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
+pub(crate) extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     // SAFETY: as above.
     let address = unsafe { read_volatile(&raw const (*scratch).source.address) };
@@ -151,7 +151,7 @@ pub extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
 /// The same of iovecs. Another function, since the stacks of functions that call each other add up.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
+pub(crate) extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     // SAFETY: as above.
     let (address, count) = unsafe {
@@ -222,7 +222,7 @@ fn limit(length: u32) -> u32 {
 
 /// Copies `size` bytes to `offset` of the payload; both are bounded here once more, for the verifier.
 #[inline(always)]
-pub fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
+pub(crate) fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
     let offset = bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(offset);
     let size = bounded::<{ CAPTURE_MAX as u32 }>(size);
     // SAFETY: offset + size <= 2 * CAPTURE_MAX + TAIL_MAX, the size of the payload being larger; the helper checks the source.
@@ -235,7 +235,7 @@ pub fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool
 /// `value` or, when it is larger, `MOST`. In assembly, so that the register that is compared is the one that is used:
 /// the compiler likes to compare one copy and use another, and the verifier then knows nothing of the bound.
 #[inline(always)]
-pub fn bounded<const MOST: u32>(value: u32) -> u32 {
+pub(crate) fn bounded<const MOST: u32>(value: u32) -> u32 {
     let mut bounded = u64::from(value);
     // SAFETY: changes only its operand.
     unsafe {
@@ -292,8 +292,8 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
                 tail: 0,
                 fault: 0,
             },
-        )
-    };
+        );
+    }
     let mut index = 0usize;
     while index < IOVECS {
         if index as u32 >= used || capture_step(slot, index as u32) == 0 {
@@ -316,7 +316,7 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
 /// a call for each step. A global function, for the same reason; stacks of what calls each other add up, and this has no part in the walk.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
+pub(crate) extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     let mut head = 0u32;
     let mut index = 0usize;
@@ -339,7 +339,7 @@ pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
 /// Takes one iovec; 0 when there is nothing more to do. A global function, for the same reason.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
+pub(crate) extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     let at = bounded::<{ IOVECS as u32 - 1 }>(index) as usize;
     // Word by word: what is copied at once is kept on the stack.
@@ -374,7 +374,7 @@ pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     }
     let end = walked + piece;
     if end > tail_from && tail_from < length {
-        let skip = if tail_from > walked { tail_from - walked } else { 0 };
+        let skip = tail_from.saturating_sub(walked);
         let take = bounded::<TAIL>(piece - skip);
         // SAFETY: as above.
         let tail = unsafe { read_volatile(&raw const (*walk).tail) };

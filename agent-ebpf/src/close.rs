@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Nobody.
-pub const NOBODY: By = By { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
+pub(crate) const NOBODY: By = By { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
 
 // TCP states (include/net/tcp_states.h)
 const ESTABLISHED: i32 = 1;
@@ -28,7 +28,7 @@ const CLOSE_WAIT: i32 = 8;
 /// The end of the connection for its program is when both directions are shut and nothing is left to read: shutdown() leaves
 /// what was received, and close() with bytes unread goes to CLOSE (`__tcp_close`).
 #[inline(always)]
-pub fn shut(sock: Sock) -> Result<(), Counter> {
+pub(crate) fn shut(sock: Sock) -> Result<(), Counter> {
     let Some(traced) = unended(sock)? else { return Ok(()) };
     // SAFETY: see `Traced`.
     let flags = unsafe { (*traced.state).flags };
@@ -51,7 +51,7 @@ pub fn shut(sock: Sock) -> Result<(), Counter> {
 
 /// A direction ends: by whoever calls.
 #[inline(always)]
-pub fn half_closed(traced: &Traced, direction: usize, position: u64) -> Result<(), Counter> {
+pub(crate) fn half_closed(traced: &Traced, direction: usize, position: u64) -> Result<(), Counter> {
     let header = ring::header(kind::HALF_CLOSED, direction as u8, 0);
     let mut record = HalfClosed { header, cookie: traced.cookie, position, by: NOBODY };
     record.header.flags = task::by_into(&mut record.by) as u8;
@@ -89,7 +89,7 @@ fn local_closed(sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter>
 /// before a reset), and a reset may come inside a call that has moved bytes and has not told yet: then the end waits for the
 /// last call or for the socket's destruction.
 #[inline(always)]
-pub fn closed(ctx: &RawTracePointContext, sock: Sock, old: i32) -> Result<(), Counter> {
+pub(crate) fn closed(ctx: &RawTracePointContext, sock: Sock, old: i32) -> Result<(), Counter> {
     let Some(traced) = unended(sock)? else { return Ok(()) };
     let state = traced.state;
     let copied = kernel::copied_seq(sock)?;
@@ -133,7 +133,7 @@ fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Coun
 
 /// `tcp_destroy_sock(sk)`: nobody can read any more.
 #[inline(always)]
-pub fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
+pub(crate) fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
     let Some(traced) = known(sock)? else { return failed_connect_closed(sock) };
     // SAFETY: see `Traced`.
     if unsafe { (*traced.state).flags } & conn_flags::ENDED != 0 {
@@ -181,7 +181,7 @@ fn unended(sock: Sock) -> Result<Option<Traced>, Counter> {
 
 /// After a call on a connection whose TCP state may be CLOSE already: was that the last byte?
 #[inline(always)]
-pub fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
+pub(crate) fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
     // SAFETY: see `Traced`.
     if unsafe { (*traced.state).flags } & conn_flags::DRAINING == 0 {
         return Ok(());

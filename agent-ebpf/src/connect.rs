@@ -17,7 +17,7 @@ const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0,
 
 /// In the context of connect(): the caller is the client.
 #[inline(always)]
-pub fn begin(sock: Sock) -> Result<(), Counter> {
+pub(crate) fn begin(sock: Sock) -> Result<(), Counter> {
     let actor = Actor::current();
     let own = actor.pid == tunable!(agent_pid);
     let process = selected::flags(actor.pid);
@@ -65,7 +65,7 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
 }
 
 #[inline(always)]
-pub fn succeed(sock: Sock) -> Result<(), Counter> {
+pub(crate) fn succeed(sock: Sock) -> Result<(), Counter> {
     let Some(connect) = taken(sock) else { return Ok(()) };
     if connect.what == pending::OWN {
         return remember_own(sock);
@@ -74,7 +74,7 @@ pub fn succeed(sock: Sock) -> Result<(), Counter> {
 }
 
 #[inline(always)]
-pub fn fail(sock: Sock) -> Result<(), Counter> {
+pub(crate) fn fail(sock: Sock) -> Result<(), Counter> {
     let Some(connect) = taken(sock) else { return Ok(()) };
     if connect.what == pending::OWN {
         return Ok(());

@@ -44,14 +44,14 @@ const BPF_NOEXIST: u64 = 1;
 /// A connection's entry in CONNECTIONS. It may be removed by the close while a call uses it: the kernel keeps the memory
 /// until the program ends, and a preallocated entry reused meanwhile is one connection's counters off by one call.
 #[derive(Clone, Copy)]
-pub struct Traced {
+pub(crate) struct Traced {
     pub cookie: u64,
     pub state: *mut Connection,
 }
 
 /// Makes the cookie of a new socket, for every process: at passive establishment nobody knows yet who will accept.
 #[inline(always)]
-pub fn make_cookie(ctx: &SockOpsContext) {
+pub(crate) fn make_cookie(ctx: &SockOpsContext) {
     match ctx.op() {
         TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB | PASSIVE_ESTABLISHED_CB => {}
         _ => return,
@@ -63,7 +63,7 @@ pub fn make_cookie(ctx: &SockOpsContext) {
 
 /// The traced connection of a socket; made at first sight. `None`: not one to trace.
 #[inline(always)]
-pub fn find<C: EbpfContext>(
+pub(crate) fn find<C: EbpfContext>(
     ctx: &C,
     sock: Sock,
     length: u32,
@@ -98,6 +98,10 @@ fn log_opened<C: EbpfContext>(ctx: &C, cookie: u64) {
 /// First sight of a connection. Two CPUs may come here at once, one with a send and one with a receive: the entry of the first
 /// one is kept, and each tells of it before it tells of its call, so that no call is told before it.
 #[inline(never)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "keys and values by value are copied to the stack"
+)]
 fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option<Traced>, Counter> {
     let actor = Actor::current();
     if !kernel::traceable(sock)? {
@@ -223,7 +227,7 @@ fn bytes_since(moved: u64, next: u32, here: u32) -> u32 {
 
 /// The position of sequence number `sequence`.
 #[inline(always)]
-pub fn at(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
+pub(crate) fn at(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
     // SAFETY: see `Traced`.
     unsafe {
         let known = (*state).next[direction];
@@ -235,7 +239,7 @@ pub fn at(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
 /// Moves a direction to sequence number `sequence`. A call does so when it has told of its bytes: a reset may come meanwhile, on
 /// another CPU, and what a direction has not moved yet keeps the end from being told before (`close::awaited`).
 #[inline(always)]
-pub fn advance(state: *mut Connection, direction: usize, sequence: u32) {
+pub(crate) fn advance(state: *mut Connection, direction: usize, sequence: u32) {
     // SAFETY: see `Traced`; one aligned word is stored, two threads on one socket at worst store the older one last.
     unsafe {
         let known = (*state).next[direction];
@@ -248,7 +252,7 @@ pub fn advance(state: *mut Connection, direction: usize, sequence: u32) {
 
 /// Whether a call of `length` bytes that ended at `sequence` did not start where the last one ended.
 #[inline(always)]
-pub fn jumps(state: *mut Connection, direction: usize, sequence: u32, length: u32) -> bool {
+pub(crate) fn jumps(state: *mut Connection, direction: usize, sequence: u32, length: u32) -> bool {
     // SAFETY: see `Traced`.
     let known = unsafe { (*state).next[direction] } as u32;
     known.wrapping_add(length) != sequence
@@ -256,7 +260,7 @@ pub fn jumps(state: *mut Connection, direction: usize, sequence: u32, length: u3
 
 /// Whether no byte of a direction has moved since the last call, as TCP counts.
 #[inline(always)]
-pub fn stands(state: *mut Connection, direction: usize, sequence: u32) -> bool {
+pub(crate) fn stands(state: *mut Connection, direction: usize, sequence: u32) -> bool {
     // SAFETY: see `Traced`.
     unsafe { (*state).next[direction] as u32 == sequence }
 }
@@ -266,7 +270,7 @@ pub fn stands(state: *mut Connection, direction: usize, sequence: u32) -> bool {
 /// space hears that positions are no sequence numbers. Where no sockmap has the socket another thread's call has counted the
 /// bytes of both.
 #[inline(never)]
-pub fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
+pub(crate) fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
     if !kernel::replaced(sock) {
         return;
     }
@@ -296,7 +300,7 @@ pub fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
 
 /// fexit: a receive of TCP has ended, maybe inside of that of a sockmap.
 #[inline(always)]
-pub fn told_inside(sock: Sock) {
+pub(crate) fn told_inside(sock: Sock) {
     if offset!(sock_user_data) == MISSING || !kernel::is_set(sock, offset!(sock_user_data)) {
         return;
     }
@@ -308,7 +312,7 @@ pub fn told_inside(sock: Sock) {
 
 /// fexit: whether the receive of a sockmap's socket that ends now was told by the one inside of it.
 #[inline(always)]
-pub fn was_told_inside(sock: Sock) -> bool {
+pub(crate) fn was_told_inside(sock: Sock) -> bool {
     let Ok(Some(traced)) = known(sock) else { return false };
     // SAFETY: see `Traced`.
     let flags = unsafe { (*traced.state).flags };
@@ -319,7 +323,7 @@ pub fn was_told_inside(sock: Sock) -> bool {
 
 /// An opaque connection is written: what its answer will carry. Two writes with different inputs: nothing.
 #[inline(always)]
-pub fn carry(state: *mut Connection, input: LastReceive) {
+pub(crate) fn carry(state: *mut Connection, input: LastReceive) {
     // SAFETY: see `Traced`.
     unsafe {
         let same = (*state).carried.cookie == input.cookie && (*state).carried.position == input.position;
@@ -345,7 +349,7 @@ fn forget_input(state: *mut Connection) {
 
 /// An opaque connection is read: the input that its last write had.
 #[inline(always)]
-pub fn carried(state: *mut Connection) -> LastReceive {
+pub(crate) fn carried(state: *mut Connection) -> LastReceive {
     // SAFETY: see `Traced`.
     unsafe {
         (*state).flags &= !conn_flags::WROTE;
@@ -355,7 +359,7 @@ pub fn carried(state: *mut Connection) -> LastReceive {
 
 /// Adds without losing what another CPU adds at the same time.
 #[inline(always)]
-pub fn atomic_add(slot: *mut u64, n: u64) {
+pub(crate) fn atomic_add(slot: *mut u64, n: u64) {
     // SAFETY: `slot` is an aligned word of a map value; BPF_XADD is in every kernel.
     unsafe {
         core::arch::asm!("lock *(u64 *)({slot} + 0) += {n}", slot = in(reg) slot, n = in(reg) n);
@@ -364,7 +368,7 @@ pub fn atomic_add(slot: *mut u64, n: u64) {
 
 /// A TCP socket changes its state. May run in softirq: `current` is only meaningful where the state says so.
 #[inline(always)]
-pub fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i32) -> Result<(), Counter> {
+pub(crate) fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i32) -> Result<(), Counter> {
     match (old, new) {
         (_, SYN_SENT) => connect::begin(sock),
         (SYN_SENT, ESTABLISHED) => connect::succeed(sock),
@@ -392,7 +396,7 @@ fn listening(sock: Sock) -> Result<(), Counter> {
 
 /// The entry of a connection that is already traced.
 #[inline(always)]
-pub fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
+pub(crate) fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
     let cookie = kernel::cookie(sock)?;
     if cookie == 0 {
         return Ok(None);
@@ -402,7 +406,7 @@ pub fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
 
 /// Where a direction stands.
 #[inline(always)]
-pub fn position(state: *mut Connection, direction: usize) -> u64 {
+pub(crate) fn position(state: *mut Connection, direction: usize) -> u64 {
     // SAFETY: see `Traced`.
     unsafe { (*state).next[direction].wrapping_sub((*state).base[direction]) }
 }

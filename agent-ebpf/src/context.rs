@@ -28,27 +28,27 @@ const X32: u64 = 0x4000_0000;
 
 /// The calling thread.
 #[derive(Clone, Copy)]
-pub struct Actor {
+pub(crate) struct Actor {
     pub pid: u32,
     pub tid: u32,
 }
 
 impl Actor {
     #[inline(always)]
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         let both = bpf_get_current_pid_tgid();
         Self { pid: (both >> 32) as u32, tid: both as u32 }
     }
 
     /// The process's entry, if it is selected.
     #[inline(always)]
-    pub fn process(self) -> Option<*mut Process> {
+    pub(crate) fn process(self) -> Option<*mut Process> {
         PROCESSES.get_ptr_mut(self.pid)
     }
 
     /// What this thread took in last.
     #[inline(always)]
-    pub fn last_receive(self) -> LastReceive {
+    pub(crate) fn last_receive(self) -> LastReceive {
         match THREADS.get_ptr(self.tid) {
             // SAFETY: only this thread writes its entry while it lives.
             Some(entry) => unsafe { *entry },
@@ -58,7 +58,7 @@ impl Actor {
 
     /// Remembers what this thread took in.
     #[inline(always)]
-    pub fn set_last_input(self, input: LastReceive) {
+    pub(crate) fn set_last_input(self, input: LastReceive) {
         if let Some(entry) = THREADS.get_ptr_mut(self.tid) {
             // SAFETY: only this thread writes its entry while it lives.
             unsafe { *entry = input };
@@ -73,7 +73,7 @@ impl Actor {
 /// Whether the thread's saved registers describe the current socket call: 0 or the reason why they do not. Through io_uring,
 /// or in a worker, what would be copied is fiction, and the thread has no last input.
 #[inline(always)]
-pub fn distrust() -> Result<u8, Counter> {
+pub(crate) fn distrust() -> Result<u8, Counter> {
     let (io_uring, flags, status) = if tunable!(has_task_pt_regs) != 0 { known_task() } else { task()? };
     if flags & WORKER_FLAGS != 0 || io_uring && !Syscall::current()?.is_of_sockets() {
         return Ok(not_captured::IO_URING);
@@ -84,7 +84,7 @@ pub fn distrust() -> Result<u8, Counter> {
 /// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in
 /// wherever the ring's work happens to run. `process`: bits of `pid_flags`.
 #[inline(always)]
-pub fn meaningful_input(process: u8, input: LastReceive) -> LastReceive {
+pub(crate) fn meaningful_input(process: u8, input: LastReceive) -> LastReceive {
     if process & pid_flags::RINGS != 0 { NONE } else { input }
 }
 
@@ -131,7 +131,7 @@ const PT_REGS: u64 = 21 * 8;
 
 /// Where the current thread's code keeps what it runs.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub(crate) struct Place {
     pub r14: u64,
     /// The base of its thread-local memory.
     pub fs_base: u64,
@@ -140,7 +140,7 @@ pub struct Place {
 impl Place {
     /// In a system call. The kernel must know the field (`task_fsbase`).
     #[inline(always)]
-    pub fn current() -> Result<Self, Counter> {
+    pub(crate) fn current() -> Result<Self, Counter> {
         if tunable!(has_task_pt_regs) == 0 {
             return Self::saved();
         }
@@ -164,7 +164,7 @@ impl Place {
 
 /// The base of the thread's own memory, as the kernel keeps it. The kernel must know the field (`task_fsbase`).
 #[inline(always)]
-pub fn fs_base() -> Result<u64, Counter> {
+pub(crate) fn fs_base() -> Result<u64, Counter> {
     if tunable!(has_task_pt_regs) != 0 {
         // SAFETY: the helper exists where the other one does (probed); takes no argument.
         return Ok(field(unsafe { bpf_get_current_task_btf() } as u64, offset!(task_fsbase)));
@@ -175,7 +175,7 @@ pub fn fs_base() -> Result<u64, Counter> {
 
 /// A system call's number and arguments.
 #[derive(Clone, Copy)]
-pub struct Syscall {
+pub(crate) struct Syscall {
     pub number: u64,
     pub second: u64,
     pub third: u64,
@@ -188,7 +188,7 @@ pub struct Syscall {
 impl Syscall {
     /// The system call that the current thread is in.
     #[inline(always)]
-    pub fn current() -> Result<Self, Counter> {
+    pub(crate) fn current() -> Result<Self, Counter> {
         if tunable!(has_task_pt_regs) != 0 { Ok(Self::known()) } else { Self::saved() }
     }
 
@@ -236,7 +236,7 @@ impl Syscall {
 
     /// A 32-bit or x32 one: its arguments mean something else.
     #[inline(always)]
-    pub fn is_32_bit(&self) -> bool {
+    pub(crate) fn is_32_bit(&self) -> bool {
         self.code_segment != USER_CS || self.number & X32 != 0
     }
 }

@@ -17,14 +17,14 @@ const NO_FILE: ExeKey = ExeKey { inode: 0, device: 0 };
 
 /// Address of the calling thread's `struct task_struct`.
 #[inline(always)]
-pub fn current() -> u64 {
+pub(crate) fn current() -> u64 {
     // SAFETY: takes no argument.
     unsafe { bpf_get_current_task() }
 }
 
 /// A record about the process of `task`.
 #[inline(always)]
-pub fn record(kind: u8, flags: u8, task: u64, pid: u32, other: u32) -> ProcessRecord {
+pub(crate) fn record(kind: u8, flags: u8, task: u64, pid: u32, other: u32) -> ProcessRecord {
     let mut header = ring::header(kind, 0, 0);
     header.flags = flags;
     ProcessRecord { header, pid, other, facts: of(task) }
@@ -44,7 +44,7 @@ fn of(task: u64) -> TaskFacts {
 
 /// The effective user of a task.
 #[inline(always)]
-pub fn user(task: u64) -> u32 {
+pub(crate) fn user(task: u64) -> u32 {
     let credentials = pointer(task, offset!(task_real_cred));
     if credentials == 0 || offset!(cred_euid) == MISSING {
         return UNKNOWN_USER;
@@ -54,7 +54,7 @@ pub fn user(task: u64) -> u32 {
 
 /// The executable of the calling process.
 #[inline(always)]
-pub fn executable() -> ExeKey {
+pub(crate) fn executable() -> ExeKey {
     file(pointer(current(), offset!(task_mm)))
 }
 
@@ -66,7 +66,7 @@ fn file(memory: u64) -> ExeKey {
 
 /// What names a `struct file *`.
 #[inline(always)]
-pub fn key(file: u64) -> Result<ExeKey, Counter> {
+pub(crate) fn key(file: u64) -> Result<ExeKey, Counter> {
     let inode: u64 = read(file, offset!(file_inode))?;
     let number: u64 = read(inode, offset!(inode_ino))?;
     let superblock: u64 = read(inode, offset!(inode_sb))?;
@@ -98,7 +98,7 @@ fn number(base: u64, offset: u32) -> u32 {
 
 /// Tells of an exec by the calling process: facts, the name of the file as it was given, the start of the arguments.
 #[inline(always)]
-pub fn executed(bprm: u64, flags: u8, pid: u32, trial: u32) -> Result<(), Counter> {
+pub(crate) fn executed(bprm: u64, flags: u8, pid: u32, trial: u32) -> Result<(), Counter> {
     let slot: *mut ExecRecord = EXECUTED.get_ptr_mut(0).ok_or(Counter::ReadFailed)?;
     let task = current();
     // SAFETY: this CPU's only slot, and the programs of tracepoints do not migrate; an exec does not interrupt another one.

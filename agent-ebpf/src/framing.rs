@@ -21,7 +21,7 @@ const DIGITS: usize = 8;
 /// word on which directions are framed by chunks. Three global functions after each other, since the stacks of functions that
 /// call each other add up.
 #[inline(always)]
-pub fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
+pub(crate) fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
     let left = length - size;
     let known = of_no_head(slot, size, left, asked as u32, cookie);
     if known != LOOK {
@@ -35,7 +35,7 @@ pub fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
 /// open, unless the call fills a buffer, so that another message may be cut behind it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie: u64) -> u32 {
+pub(crate) extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie: u64) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return capture::ENDS };
     let direction = (slot & 1) as usize;
@@ -45,7 +45,7 @@ pub extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie
     let flags = unsafe { (*state).flags };
     let open = flags & conn_flags::HEAD_OUT << direction != 0;
     if open || begins_message(payload) {
-        if !open && left == 0 && size % BUFFER != 0 && heads::ends_soon(slot, size) != 0 {
+        if !open && left == 0 && !size.is_multiple_of(BUFFER) && heads::ends_soon(slot, size) != 0 {
             return capture::ENDS;
         }
         heads::begin(scratch, if open { heads::last_bytes(state, direction) } else { 0 });
@@ -69,7 +69,7 @@ pub extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie
 /// A head's bytes were looked at: remembers whether what follows it is framed by chunks, and whether it goes on in the next call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32, how: u32) -> u32 {
+pub(crate) extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32, how: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return capture::ENDS };
     let direction = (slot & 1) as usize;

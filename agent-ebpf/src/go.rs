@@ -25,7 +25,7 @@ const BELOW_OR_EQUAL: u64 = 0x41;
 
 /// Names a goroutine.
 #[derive(Clone, Copy)]
-pub struct Goroutine {
+pub(crate) struct Goroutine {
     pub pid: u32,
     pub run: u32,
     pub id: u64,
@@ -39,7 +39,7 @@ impl Goroutine {
 
     /// What it took in last, or what came with the request that it writes.
     #[inline(always)]
-    pub fn input(self) -> GoInput {
+    pub(crate) fn input(self) -> GoInput {
         match GOROUTINES.get_ptr(self.key()) {
             // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
             Some(entry) => unsafe { *entry },
@@ -49,7 +49,7 @@ impl Goroutine {
 
     /// Remembers what it took in; while it writes a request of another, whatever it reads for that means nothing.
     #[inline(always)]
-    pub fn set_last_input(self, input: LastReceive) {
+    pub(crate) fn set_last_input(self, input: LastReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
             // SAFETY: as above.
             if unsafe { (*entry).handed } == 0 {
@@ -79,7 +79,7 @@ impl Goroutine {
 
 /// What a goroutine took in last, or what came with the request that it writes.
 #[inline(always)]
-pub fn input_of(pid: u32, run: u32, id: u64) -> GoInput {
+pub(crate) fn input_of(pid: u32, run: u32, id: u64) -> GoInput {
     let found = goroutine_input(pid, run, id);
     let Some(scratch) = SCRATCH.get_ptr(OUT as u32) else { return NOTHING };
     // SAFETY: the per-CPU scratch of sends; nothing else writes it until this program ends.
@@ -89,7 +89,7 @@ pub fn input_of(pid: u32, run: u32, id: u64) -> GoInput {
 /// Puts it into the scratch of sends; 0: it took in nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn goroutine_input(pid: u32, run: u32, id: u64) -> u64 {
+pub(crate) extern "C" fn goroutine_input(pid: u32, run: u32, id: u64) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(OUT as u32) else { return 0 };
     let input = Goroutine { pid, run, id }.input();
     // SAFETY: as above.
@@ -99,13 +99,13 @@ pub extern "C" fn goroutine_input(pid: u32, run: u32, id: u64) -> u64 {
 
 /// A goroutine has taken in this.
 #[inline(always)]
-pub fn took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
+pub(crate) fn took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
     let _always = goroutine_took_in(pid, run, id, cookie, position);
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn goroutine_took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) -> u64 {
+pub(crate) extern "C" fn goroutine_took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) -> u64 {
     Goroutine { pid, run, id }.set_last_input(LastReceive { cookie, position });
     0
 }
@@ -114,13 +114,13 @@ pub extern "C" fn goroutine_took_in(pid: u32, run: u32, id: u64, cookie: u64, po
 /// thread-local memory. In C code (cgo), and on a thread that Go has not made, the two are not the same, or are a `g` that only
 /// schedules and has no number.
 #[inline(always)]
-pub fn current(offset: u32) -> u64 {
+pub(crate) fn current(offset: u32) -> u64 {
     goroutine_now(offset)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn goroutine_now(offset: u32) -> u64 {
+pub(crate) extern "C" fn goroutine_now(offset: u32) -> u64 {
     if offset!(task_fsbase) == MISSING {
         return 0;
     }
@@ -163,7 +163,7 @@ fn actor(ctx: &ProbeContext) -> Option<Goroutine> {
 /// `func (pc *persistConn) roundTrip(req *transportRequest)`: this goroutine is about to hand over a request. A
 /// `transportRequest` begins with the address of its `Request`.
 #[inline(always)]
-pub fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
+pub(crate) fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
     let Some(goroutine) = actor(ctx) else { return Ok(()) };
     // SAFETY: the registers are the program's context.
     let request = user(unsafe { (*ctx.regs).rbx }).map_err(|_| Counter::ReadFailed)?;
@@ -178,7 +178,7 @@ pub fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
 
 /// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was handed over.
 #[inline(always)]
-pub fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
+pub(crate) fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
     let Some(goroutine) = actor(ctx) else { return Ok(()) };
     if goroutine.id == 0 {
         return Ok(());

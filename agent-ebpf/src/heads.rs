@@ -44,18 +44,18 @@ const SOON: usize = 1024;
 /// Values of [`Scan::place`].
 mod place {
     /// In a body, or in what is no message: nothing is looked for.
-    pub const ELSEWHERE: u32 = 0;
-    pub const HEAD: u32 = 1;
+    pub(super) const ELSEWHERE: u32 = 0;
+    pub(super) const HEAD: u32 = 1;
     /// A message may begin behind `skip` bytes.
-    pub const NEXT: u32 = 2;
+    pub(super) const NEXT: u32 = 2;
     /// Behind a head, of whose body nothing was made yet.
-    pub const END: u32 = 3;
+    pub(super) const END: u32 = 3;
 }
 
 /// How far the bytes of a call have been looked at.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Scan {
+pub(crate) struct Scan {
     /// The last eight bytes, the newest one lowest.
     word: u64,
     /// Where to look on, in the payload.
@@ -71,19 +71,19 @@ pub struct Scan {
 }
 
 /// How a call is captured.
-pub mod capture {
+pub(crate) mod capture {
     /// Its first bytes and its last few.
-    pub const ENDS: u32 = 0;
+    pub(crate) const ENDS: u32 = 0;
     /// In pieces, the sizes of chunks among them.
-    pub const CHUNKS: u32 = 1;
+    pub(crate) const CHUNKS: u32 = 1;
     /// In pieces until the head ends.
-    pub const HEAD: u32 = 2;
+    pub(crate) const HEAD: u32 = 2;
 }
 
 /// Whether a message may begin here: `HTTP/`, or a method of capital letters, a blank, and what a target begins with. Data hardly
 /// ever does so; a call of it that is taken for a message loses its chunks' sizes.
 #[inline(always)]
-pub fn begins_message(payload: *const u8) -> bool {
+pub(crate) fn begins_message(payload: *const u8) -> bool {
     let mut at = 0usize;
     while at < METHOD {
         let letter = byte(payload, at);
@@ -106,14 +106,14 @@ pub fn begins_message(payload: *const u8) -> bool {
 
 /// A byte of the payload.
 #[inline(always)]
-pub fn byte(payload: *const u8, at: usize) -> u8 {
+pub(crate) fn byte(payload: *const u8, at: usize) -> u8 {
     // SAFETY: every caller keeps `at` below the payload's size.
     unsafe { read_volatile(payload.add(at)) }
 }
 
 /// Whether the call's last bytes are those of a head.
 #[inline(always)]
-pub fn is_end_of_head(scratch: *const Scratch, length: u32) -> bool {
+pub(crate) fn is_end_of_head(scratch: *const Scratch, length: u32) -> bool {
     let at = bounded::<{ CAPTURE_MAX as u32 }>(length) as usize;
     // SAFETY: within the payload, which is preceded by the record.
     let last = unsafe { (&raw const (*scratch).payload).cast::<u8>().add(at).sub(4).cast::<u32>() };
@@ -124,7 +124,7 @@ pub fn is_end_of_head(scratch: *const Scratch, length: u32) -> bool {
 /// Whether a head ends among the first 1024 bytes, by eight bytes at once. Near the end of the bytes nothing is said.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ends_soon(slot: u32, size: u32) -> u32 {
+pub(crate) extern "C" fn ends_soon(slot: u32, size: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr(slot) else { return 0 };
     // SAFETY: only the address is taken.
     let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>() };
@@ -148,13 +148,13 @@ pub extern "C" fn ends_soon(slot: u32, size: u32) -> u32 {
 fn line_feeds(payload: *const u8, at: usize) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     // SAFETY: every caller keeps `at` below SOON + 2, far below the payload's size; x86 reads words anywhere.
-    let word = unsafe { read_volatile(payload.add(at).cast::<u64>()) } ^ ONES * b'\n' as u64;
+    let word = unsafe { read_volatile(payload.add(at).cast::<u64>()) } ^ (ONES * b'\n' as u64);
     word.wrapping_sub(ONES) & !word & ONES << 7
 }
 
 /// Starts to look at a call's bytes: at a message's first, or within a head whose last bytes are known.
 #[inline(always)]
-pub fn begin(scratch: *mut Scratch, word: u32) {
+pub(crate) fn begin(scratch: *mut Scratch, word: u32) {
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     unsafe {
         let scan = &raw mut (*scratch).scan;
@@ -182,7 +182,7 @@ unsafe fn begin_head(scan: *mut Scan, word: u32) {
 /// Looks at the first `size` bytes of the payload, and says how the call's other `left` bytes are captured.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn look(slot: u32, size: u32, left: u32) -> u32 {
+pub(crate) extern "C" fn look(slot: u32, size: u32, left: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     let scan = unsafe { &raw mut (*scratch).scan };
@@ -213,7 +213,7 @@ pub extern "C" fn look(slot: u32, size: u32, left: u32) -> u32 {
 /// Looks on: at most `STEP` bytes of a head, or at where a message may begin. 0: there is no more to look at.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn look_step(slot: u32, size: u32) -> u32 {
+pub(crate) extern "C" fn look_step(slot: u32, size: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: as in `look`.
     let scan = unsafe { &raw mut (*scratch).scan };
@@ -282,7 +282,7 @@ fn is_end(word: u64) -> bool {
 /// A head may have told the length of its body, or have ended: then the next message may begin behind that body.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn after_step(slot: u32, size: u32) -> u32 {
+pub(crate) extern "C" fn after_step(slot: u32, size: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: as in `look`.
     let scan = unsafe { &raw mut (*scratch).scan };
@@ -327,7 +327,7 @@ fn number(scratch: *mut Scratch, at: u32) -> u32 {
 /// A call is in the ring that was captured for its head.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn conclude(slot: u32, cookie: u64, length: u32) -> u32 {
+pub(crate) extern "C" fn conclude(slot: u32, cookie: u64, length: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return 0 };
     let direction = (slot & 1) as usize;
@@ -343,7 +343,7 @@ pub extern "C" fn conclude(slot: u32, cookie: u64, length: u32) -> u32 {
 
 /// Remembers whether a call of `length` bytes has ended inside a head, which the next one then goes on with.
 #[inline(always)]
-pub fn note_open(scratch: *mut Scratch, state: *mut Connection, direction: usize, length: u32) {
+pub(crate) fn note_open(scratch: *mut Scratch, state: *mut Connection, direction: usize, length: u32) {
     // SAFETY: as in `look`.
     let now = unsafe { read_volatile(&raw const (*scratch).scan) };
     let open = conn_flags::HEAD_OUT << direction;
@@ -361,7 +361,7 @@ pub fn note_open(scratch: *mut Scratch, state: *mut Connection, direction: usize
 
 /// The last bytes of the head inside of which the last call has ended.
 #[inline(always)]
-pub fn last_bytes(state: *mut Connection, direction: usize) -> u32 {
+pub(crate) fn last_bytes(state: *mut Connection, direction: usize) -> u32 {
     // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     unsafe { (*state).head_end[direction] }
 }

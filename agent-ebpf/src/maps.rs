@@ -16,77 +16,77 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// Field offsets of the running kernel, patched at load.
 #[unsafe(no_mangle)]
-pub static OFFSETS: Offsets = Offsets::ZERO;
+pub(crate) static OFFSETS: Offsets = Offsets::ZERO;
 
 /// Settings of this run, patched at load.
 #[unsafe(no_mangle)]
-pub static TUNABLES: Tunables = Tunables::ZERO;
+pub(crate) static TUNABLES: Tunables = Tunables::ZERO;
 
 /// Every record, of all CPUs: one ring keeps the order of a thread pool's events.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
 /// Selected processes by tgid.
 #[map]
-pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
 
 /// For each pid that the kernel may give (`PID_MAX_LIMIT`, include/linux/threads.h) whether its process is selected
 /// (`selected.rs`). User space maps what it writes: an update would write the neighbours, too.
 #[map]
-pub static PIDS: Array<[u8; PIDS_PER_ENTRY as usize]> =
+pub(crate) static PIDS: Array<[u8; PIDS_PER_ENTRY as usize]> =
     Array::with_max_entries((4 << 20) / PIDS_PER_ENTRY, BPF_F_MMAPABLE);
 
 /// Last input of each thread of a selected process, by tid.
 #[map]
-pub static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries(65_536, 0);
 
 /// Traced connections by socket cookie.
 #[map]
-pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65_536, 0);
 
 /// What user space asks for a connection, by socket cookie. Only user space writes values.
 #[map]
-pub static CONTROLS: HashMap<u64, Control> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static CONTROLS: HashMap<u64, Control> = HashMap::with_max_entries(65_536, 0);
 
 /// Connects in progress, by address of the struct sock.
 #[map]
-pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(16_384, 0);
 
 /// The agent's own connections as their peer sees them.
 #[map]
-pub static OWN_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1_024, 0);
+pub(crate) static OWN_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1_024, 0);
 
 /// Executable files about which user space has decided.
 #[map]
-pub static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
 
 /// Room to assemble the record of an exec.
 #[map]
-pub static EXECUTED: PerCpuArray<ExecRecord> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static EXECUTED: PerCpuArray<ExecRecord> = PerCpuArray::with_max_entries(1, 0);
 
 /// Processes whose runtime has tasks, by tgid.
 #[map]
-pub static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(16_384, 0);
 
 /// Last input of each goroutine of a Go program; takes the place of `THREADS`.
 #[map]
-pub static GOROUTINES: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(65_536, 0);
+pub(crate) static GOROUTINES: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(65_536, 0);
 
 /// Requests of Go's `net/http` that were handed over to the goroutine which will write them, by address.
 #[map]
-pub static HANDED: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static HANDED: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Slot 0: the reader sleeps in epoll. Slot 1: entries ever posted to `CONTROLS`, slot 2: to `RUNTIMES`; 0 spares the look-up.
 #[map]
-pub static SWITCHES: Array<u32> = Array::with_max_entries(3, 0);
+pub(crate) static SWITCHES: Array<u32> = Array::with_max_entries(3, 0);
 
 /// Counters by `Counter`.
 #[map]
-pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
 
 /// Room to assemble a record: slot 0 for sends, 1 for receives, so that one cannot preempt the other in the middle.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 
 /// A field's offset in the running kernel.
 macro_rules! offset {

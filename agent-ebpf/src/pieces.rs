@@ -21,7 +21,7 @@ use crate::{
 const PIECES: u32 = IOVECS as u32;
 
 /// What is to be captured of a call.
-pub struct Plan {
+pub(crate) struct Plan {
     pub length: u32,
     /// Most bytes of one piece that is not a head's.
     pub most: u32,
@@ -34,7 +34,7 @@ pub struct Plan {
 /// How far a call has been put into the ring.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Pieces {
+pub(crate) struct Pieces {
     address: u64,
     /// Iovecs in the scratch; 0: the address is that of a buffer.
     count: u32,
@@ -52,7 +52,7 @@ pub struct Pieces {
 }
 
 /// What did not get into the ring.
-pub struct Lost {
+pub(crate) struct Lost {
     pub records: u32,
     pub bytes: u32,
     /// Bytes of the call beyond the last piece.
@@ -61,7 +61,7 @@ pub struct Lost {
 
 /// Puts the call whose first bytes are in the scratch, piece by piece. The record's position is moved along.
 #[inline(always)]
-pub fn put_all(scratch: *mut Scratch, slot: u32, plan: &Plan) -> Lost {
+pub(crate) fn put_all(scratch: *mut Scratch, slot: u32, plan: &Plan) -> Lost {
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     let source = unsafe { read_volatile(&raw const (*scratch).source) };
     let used = if source.count > IOVECS as u64 { IOVECS as u32 } else { source.count as u32 };
@@ -100,7 +100,7 @@ pub fn put_all(scratch: *mut Scratch, slot: u32, plan: &Plan) -> Lost {
 /// Puts the next piece; 0 when no other one is needed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn put_piece(slot: u32) -> u32 {
+pub(crate) extern "C" fn put_piece(slot: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: the per-CPU scratch of this direction.
     let pieces = unsafe { &raw mut (*scratch).pieces };
@@ -174,7 +174,7 @@ fn piece(now: &Pieces, room: u32) -> u32 {
 /// call each other add up.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn look_on(slot: u32) -> u32 {
+pub(crate) extern "C" fn look_on(slot: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: the per-CPU scratch of this direction.
     let (pieces, size) = unsafe { (&raw mut (*scratch).pieces, (*scratch).record.head) };

@@ -16,7 +16,7 @@ use crate::{
 
 /// `sched_process_fork(parent, child)`, in the parent's context, before the child runs.
 #[inline(always)]
-pub fn try_fork(child: u64) -> Result<(), Counter> {
+pub(crate) fn try_fork(child: u64) -> Result<(), Counter> {
     let actor = Actor::current();
     let Some(parent) = actor.process() else { return Ok(()) };
     let pid: u32 = read(child, offset!(task_tgid))?;
@@ -41,7 +41,7 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
 
 /// `sched_process_exec(task, old_pid, bprm)`, in the context of the process, which has one thread now.
 #[inline(always)]
-pub fn try_exec(bprm: u64) -> Result<(), Counter> {
+pub(crate) fn try_exec(bprm: u64) -> Result<(), Counter> {
     let actor = Actor::current();
     if actor.pid == tunable!(agent_pid) {
         return Ok(());
@@ -140,7 +140,7 @@ fn ancestor_in_memory(level: u32) -> Result<u64, Counter> {
 
 /// A process starts to listen: from its first connection on it is traced, unless its file is one that no rule selects.
 #[inline(always)]
-pub fn try_listen(actor: Actor, port: u32) -> Result<(), Counter> {
+pub(crate) fn try_listen(actor: Actor, port: u32) -> Result<(), Counter> {
     if actor.pid == tunable!(agent_pid) {
         return Ok(());
     }
@@ -194,7 +194,7 @@ fn is_selected_port(port: u32) -> bool {
 
 /// `sched_process_exit(task)`, in the context of the thread that ends.
 #[inline(always)]
-pub fn try_exit() -> Result<(), Counter> {
+pub(crate) fn try_exit() -> Result<(), Counter> {
     let actor = Actor::current();
     // Also of a process that is not selected any more.
     let _gone = THREADS.remove(actor.tid);
@@ -214,7 +214,7 @@ pub fn try_exit() -> Result<(), Counter> {
 
 /// `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`: user space looks where the process is now.
 #[inline(always)]
-pub fn try_cgroup(task: u64) -> Result<(), Counter> {
+pub(crate) fn try_cgroup(task: u64) -> Result<(), Counter> {
     let pid: u32 = read(task, offset!(task_tgid))?;
     let tid: u32 = read(task, offset!(task_pid))?;
     if pid != tid || pid == tunable!(agent_pid) {

@@ -19,7 +19,7 @@ const NEAR_KEYS: u32 = 32;
 
 /// The context of the calling thread, in a process with an entry in `RUNTIMES`.
 #[inline(always)]
-pub fn current(actor: Actor) -> Task {
+pub(crate) fn current(actor: Actor) -> Task {
     let id = python_context(actor.pid);
     if id == 0 { Task::NONE } else { Task::context(id) }
 }
@@ -28,7 +28,7 @@ pub fn current(actor: Actor) -> Task {
 /// only.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn python_context(pid: u32) -> u64 {
+pub(crate) extern "C" fn python_context(pid: u32) -> u64 {
     let Some(found) = RUNTIMES.get_ptr(pid) else { return 0 };
     // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current` says.
     let found = unsafe { &*found };

@@ -24,7 +24,7 @@ fn wake() -> u64 {
 
 /// The common start of a record.
 #[inline(always)]
-pub fn header(kind: u8, direction: u8, length: u32) -> Header {
+pub(crate) fn header(kind: u8, direction: u8, length: u32) -> Header {
     // SAFETY: takes no argument.
     let at = unsafe { bpf_ktime_get_ns() };
     Header { kind, direction, not_captured: 0, flags: 0, length, at }
@@ -32,13 +32,13 @@ pub fn header(kind: u8, direction: u8, length: u32) -> Header {
 
 /// Copies a record of fixed size; false when the ring is full.
 #[inline(always)]
-pub fn put<T>(record: &T) -> bool {
+pub(crate) fn put<T>(record: &T) -> bool {
     put_bytes(core::ptr::from_ref(record).cast(), size_of::<T>() as u64)
 }
 
 /// Copies `size` bytes; false when the ring is full.
 #[inline(always)]
-pub fn put_bytes(record: *const u8, size: u64) -> bool {
+pub(crate) fn put_bytes(record: *const u8, size: u64) -> bool {
     // SAFETY: the verifier checks that `size` bytes at `record` are readable.
     let result = unsafe {
         bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast_mut().cast(), size, wake())

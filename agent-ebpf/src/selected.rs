@@ -10,7 +10,7 @@ use crate::maps::{PIDS, PROCESSES};
 
 /// What `PIDS` says of a process, bits of `pid_flags`; 0: it is not selected.
 #[inline(always)]
-pub fn flags(pid: u32) -> u8 {
+pub(crate) fn flags(pid: u32) -> u8 {
     match place(pid) {
         // SAFETY: a byte of an array's entry, which is never freed.
         Some(byte) => unsafe { *byte },
@@ -45,7 +45,7 @@ fn flags_of(process: *const Process) -> u8 {
 
 /// From now on the process is traced; false: there is no room.
 #[inline(always)]
-pub fn add(pid: u32, process: Process) -> bool {
+pub(crate) fn add(pid: u32, process: Process) -> bool {
     if PROCESSES.insert(pid, process, 0).is_err() {
         return false;
     }
@@ -59,7 +59,7 @@ pub fn add(pid: u32, process: Process) -> bool {
 
 /// From now on the process is not traced.
 #[inline(always)]
-pub fn remove(pid: u32) {
+pub(crate) fn remove(pid: u32) {
     let _none = PROCESSES.remove(pid);
     mark(pid, 0);
 }
@@ -67,7 +67,7 @@ pub fn remove(pid: u32) {
 /// The process moves bytes of a socket through io_uring (1), or what ran in it before did (0).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn set_rings(pid: u32, rings: u32) -> u32 {
+pub(crate) extern "C" fn set_rings(pid: u32, rings: u32) -> u32 {
     let Some(process) = PROCESSES.get_ptr_mut(pid) else { return 0 };
     // SAFETY: as for `flags_of`; whoever stores stores the same.
     unsafe { (*process).rings = rings };
@@ -78,7 +78,7 @@ pub extern "C" fn set_rings(pid: u32, rings: u32) -> u32 {
 /// Records of the process that were lost so far; asked only where some were.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn process_drops(pid: u32) -> u64 {
+pub(crate) extern "C" fn process_drops(pid: u32) -> u64 {
     match PROCESSES.get_ptr(pid) {
         // SAFETY: as for `flags_of`.
         Some(process) => unsafe { (*process).drops },
@@ -89,7 +89,7 @@ pub extern "C" fn process_drops(pid: u32) -> u64 {
 /// Records of the process found no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lose_records(pid: u32, records: u32) -> u32 {
+pub(crate) extern "C" fn lose_records(pid: u32, records: u32) -> u32 {
     let Some(process) = PROCESSES.get_ptr_mut(pid) else { return 0 };
     // SAFETY: as for `flags_of`.
     crate::connection::atomic_add(unsafe { &raw mut (*process).drops }, u64::from(records));

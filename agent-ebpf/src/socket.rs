@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A send or receive that has just returned.
-pub struct Call {
+pub(crate) struct Call {
     pub socket: Sock,
     /// Bytes, or a negative errno.
     pub result: i64,
@@ -30,27 +30,27 @@ pub struct Call {
     pub flags: u32,
 }
 
-pub const OUT: usize = 0;
-pub const IN: usize = 1;
+pub(crate) const OUT: usize = 0;
+pub(crate) const IN: usize = 1;
 
-pub const MSG_OOB: u32 = 0x1;
-pub const MSG_PEEK: u32 = 0x2;
-pub const MSG_TRUNC: u32 = 0x20;
-pub const MSG_ERRQUEUE: u32 = 0x2000;
+pub(crate) const MSG_OOB: u32 = 0x1;
+pub(crate) const MSG_PEEK: u32 = 0x2;
+pub(crate) const MSG_TRUNC: u32 = 0x20;
+pub(crate) const MSG_ERRQUEUE: u32 = 0x2000;
 
 /// Values of `Header::withheld` (user space: `event::NotCaptured`).
-pub mod not_captured {
-    pub const IO_URING: u8 = 1;
-    pub const TASK_32: u8 = 2;
-    pub const UPPER_LAYER: u8 = 3;
-    pub const SYSCALL: u8 = 4;
-    pub const SPLICE: u8 = 5;
-    pub const FLAGS: u8 = 6;
-    pub const FAULT: u8 = 7;
+pub(crate) mod not_captured {
+    pub(crate) const IO_URING: u8 = 1;
+    pub(crate) const TASK_32: u8 = 2;
+    pub(crate) const UPPER_LAYER: u8 = 3;
+    pub(crate) const SYSCALL: u8 = 4;
+    pub(crate) const SPLICE: u8 = 5;
+    pub(crate) const FLAGS: u8 = 6;
+    pub(crate) const FAULT: u8 = 7;
 }
 
 /// No last input.
-pub const NOTHING: LastReceive = LastReceive { cookie: 0, position: 0 };
+pub(crate) const NOTHING: LastReceive = LastReceive { cookie: 0, position: 0 };
 
 /// The same where it is written to memory. In assembly: of zeros that it knows, the compiler makes a call of memset, byte by byte.
 #[inline(always)]
@@ -69,7 +69,7 @@ const CONTROLS_POSTED: u32 = 1;
 
 /// Flags and result of tcp_recvmsg, whose argument list changed in 5.19.
 #[inline(always)]
-pub fn recvmsg_slots(ctx: &FExitContext) -> (u32, i64) {
+pub(crate) fn recvmsg_slots(ctx: &FExitContext) -> (u32, i64) {
     let flags = if tunable!(recvmsg_flags_slot) == 4 { slot::<4>(ctx) } else { slot::<3>(ctx) };
     let result = if tunable!(recvmsg_return_slot) == 6 { slot::<6>(ctx) } else { slot::<5>(ctx) };
     (flags as u32, i64::from(result as i32))
@@ -89,7 +89,7 @@ fn slot<const N: usize>(ctx: &FExitContext) -> u64 {
 
 /// After a send.
 #[inline(always)]
-pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
+pub(crate) fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     if call.result <= 0 {
         return Ok(());
     }
@@ -98,7 +98,7 @@ pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
 
 /// After a receive.
 #[inline(always)]
-pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
+pub(crate) fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
     if call.result < 0 || call.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return Ok(());
     }

@@ -16,7 +16,7 @@ const RUNTIMES_POSTED: u32 = 2;
 
 /// Plain numbers: before 5.12 the verifier refuses the copy of a payload that is not there.
 #[derive(Clone, Copy)]
-pub struct Task {
+pub(crate) struct Task {
     pub id: u64,
     /// What `id` is, in bits of `transfer_flags`; 0: not known.
     pub flags: u8,
@@ -25,11 +25,11 @@ pub struct Task {
 }
 
 impl Task {
-    pub const NONE: Self = Self { id: 0, flags: 0, run: 0 };
+    pub(crate) const NONE: Self = Self { id: 0, flags: 0, run: 0 };
 
     /// Of the calling thread, whose registers describe its call.
     #[inline(always)]
-    pub fn current(actor: Actor) -> Self {
+    pub(crate) fn current(actor: Actor) -> Self {
         let Some(posted) = SWITCHES.get(RUNTIMES_POSTED) else { return Self::NONE };
         if *posted == 0 {
             return Self::NONE;
@@ -49,26 +49,26 @@ impl Task {
 
     /// The CPython context at this address; 0: not looked for yet.
     #[inline(always)]
-    pub fn context(id: u64) -> Self {
+    pub(crate) fn context(id: u64) -> Self {
         Self { id, flags: transfer_flags::CONTEXT, run: 0 }
     }
 
     /// The same for a send whose bytes are captured.
     #[inline(always)]
-    pub fn of_send(self, actor: Actor) -> Self {
+    pub(crate) fn of_send(self, actor: Actor) -> Self {
         if self.flags == transfer_flags::CONTEXT { python::current(actor) } else { self }
     }
 
     /// The same for a receive: a loop reads for all its tasks.
     #[inline(always)]
-    pub fn of_receive(self) -> Self {
+    pub(crate) fn of_receive(self) -> Self {
         if self.flags == transfer_flags::CONTEXT { Self::NONE } else { self }
     }
 
     /// What this task, or else the thread, took in last. For a goroutine that writes what another one handed over to it, that
     /// of the other, which is the task from now on.
     #[inline(always)]
-    pub fn last_receive(&mut self, actor: Actor) -> LastReceive {
+    pub(crate) fn last_receive(&mut self, actor: Actor) -> LastReceive {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return actor.last_receive();
         }
@@ -82,7 +82,7 @@ impl Task {
 
     /// Remembers what it took in.
     #[inline(always)]
-    pub fn set_last_input(self, actor: Actor, input: LastReceive) {
+    pub(crate) fn set_last_input(self, actor: Actor, input: LastReceive) {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return actor.set_last_input(input);
         }
@@ -93,7 +93,7 @@ impl Task {
 impl Task {
     /// The goroutine that has started this one, which has taken in nothing.
     #[inline(always)]
-    pub fn starter(self, actor: Actor) -> Self {
+    pub(crate) fn starter(self, actor: Actor) -> Self {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return self;
         }
@@ -106,7 +106,7 @@ impl Task {
 
     /// What the goroutine took in that has started another one.
     #[inline(always)]
-    pub fn input_of_starter(self, actor: Actor) -> LastReceive {
+    pub(crate) fn input_of_starter(self, actor: Actor) -> LastReceive {
         let input = go::input_of(actor.pid, self.run, self.id);
         if input.handed == 0 { input.last } else { NOTHING }
     }
@@ -115,7 +115,7 @@ impl Task {
 /// Who calls, and what had been taken in last there; gives the bits that say what the task is. Not inlined: ends are rare, and its
 /// locals would count among the caller's.
 #[inline(never)]
-pub fn by_into(by: &mut By) -> u64 {
+pub(crate) fn by_into(by: &mut By) -> u64 {
     let actor = Actor::current();
     let trusted = matches!(distrust(), Ok(reason) if reason != not_captured::IO_URING);
     let mut task = if trusted { Task::current(actor) } else { Task::NONE };
@@ -137,7 +137,7 @@ fn goroutine(runtime: &Runtime) -> Task {
 
 /// A process has forked: the child has the same runtime at the same addresses.
 #[inline(always)]
-pub fn inherit(parent: u32, child: u32) {
+pub(crate) fn inherit(parent: u32, child: u32) {
     if let Some(runtime) = RUNTIMES.get_ptr(parent) {
         // SAFETY: as above.
         let _full = RUNTIMES.insert(child, unsafe { *runtime }, 0);
@@ -146,6 +146,6 @@ pub fn inherit(parent: u32, child: u32) {
 
 /// A process is gone, or runs another program.
 #[inline(always)]
-pub fn forget(pid: u32) {
+pub(crate) fn forget(pid: u32) {
     let _none = RUNTIMES.remove(pid);
 }
