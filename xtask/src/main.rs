@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod ebpf;
 mod fixtures;
 mod fuzz;
 mod setup;
