@@ -4,11 +4,13 @@
 
 #![no_std]
 
+mod code;
 mod counter;
 mod offsets;
 mod record;
 mod state;
 
+pub use code::{IN, OUT, not_captured, report_listen, switch};
 pub use counter::{COUNTERS, Counter};
 pub use offsets::{CGROUP_RULES, MISSING, Offsets, PORT_RULES, Tunables};
 pub use record::{

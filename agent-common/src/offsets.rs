@@ -167,8 +167,8 @@ pub struct Tunables {
     /// fexit: slot of `flags` in the arguments of tcp_recvmsg, and of the return value.
     pub recvmsg_flags_slot: u32,
     pub recvmsg_return_slot: u32,
-    /// 1 when some rule selects by port: a process that starts to listen is traced and reported. 2: some rule excludes by
-    /// port, so that those are reported too that are traced already.
+    /// Which processes are reported when they begin to listen: a value of [`report_listen`](crate::report_listen).
+    /// A reported process that is not traced yet is traced from then on.
     pub report_listen: u32,
     /// 1 when a process that executes a file is traced and reported unless the file's verdict is against it.
     pub report_exec: u32,

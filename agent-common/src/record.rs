@@ -45,9 +45,9 @@ pub mod transfer_flags {
 #[repr(C)]
 pub struct Header {
     pub kind: u8,
-    /// 0 out, 1 in.
+    /// [`OUT`](crate::OUT) or [`IN`](crate::IN).
     pub direction: u8,
-    /// Reason why no bytes were captured; 0 none.
+    /// Why no bytes were captured: a value of [`not_captured`](crate::not_captured).
     pub not_captured: u8,
     pub flags: u8,
     /// Bytes moved by the call (transfer), errno (closed, connect failed), `Process::trials` (fork, exec, listen).
@@ -133,6 +133,11 @@ pub struct By {
 }
 
 const _: () = assert!(size_of::<By>() == 32);
+
+impl By {
+    /// Nobody.
+    pub const NOBODY: Self = Self { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
+}
 
 /// No more bytes in `header.direction` after `position`; or (redirected) the first bytes that passed by TCP end there.
 #[derive(Debug, Clone, Copy)]

@@ -52,6 +52,11 @@ pub struct LastReceive {
 
 const _: () = assert!(size_of::<LastReceive>() == 16);
 
+impl LastReceive {
+    /// Nothing was received.
+    pub const NONE: Self = Self { cookie: 0, position: 0 };
+}
+
 /// Values of [`Runtime::kind`].
 pub mod runtime {
     pub const GO: u32 = 1;
@@ -105,6 +110,11 @@ pub struct GoInput {
 }
 
 const _: () = assert!(size_of::<GoInput>() == 24);
+
+impl GoInput {
+    /// Nothing was received.
+    pub const NONE: Self = Self { last: LastReceive::NONE, handed: 0 };
+}
 
 /// Bits of a byte of the map `PIDS`.
 pub mod pid_flags {
@@ -240,3 +250,8 @@ pub struct FlowKey {
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
+
+impl FlowKey {
+    /// To be filled in.
+    pub const EMPTY: Self = Self { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, padding: 0 };
+}

@@ -5,7 +5,9 @@ use core::{
     ptr::{read_volatile, write_volatile},
 };
 
-use agent_common::{CAPTURE_MAX, Connection, Counter, FlowKey, GoInput, IOVECS, Opened, TAIL_MAX, Transfer};
+use agent_common::{
+    CAPTURE_MAX, Connection, Counter, FlowKey, GoInput, IOVECS, OUT, Opened, TAIL_MAX, Transfer, not_captured,
+};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     heads::Scan,
     maps::{SCRATCH, tunable},
     pieces::Pieces,
-    socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, not_captured},
+    socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC},
 };
 
 const TAIL: u32 = TAIL_MAX as u32;
@@ -90,7 +92,7 @@ impl Captured {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Source {
-    /// Why they may not be read; 0: they may.
+    /// Why they may not be read, a value of `not_captured`.
     pub not_captured: u8,
     /// The address is that of an array of iovecs.
     pub vector: bool,
@@ -106,12 +108,12 @@ impl Source {
 
     #[inline(always)]
     fn buffer(address: u64) -> Self {
-        Self { not_captured: 0, vector: false, address, count: 0 }
+        Self { not_captured: not_captured::NONE, vector: false, address, count: 0 }
     }
 
     #[inline(always)]
     fn iovecs(address: u64, count: u64) -> Self {
-        Self { not_captured: 0, vector: true, address, count }
+        Self { not_captured: not_captured::NONE, vector: true, address, count }
     }
 }
 
@@ -252,14 +254,14 @@ fn copy_buffer(scratch: *mut Scratch, address: u64, length: u32) -> Captured {
     }
     let rest = length - head;
     if rest == 0 {
-        return Captured { head, tail: 0, not_captured: 0 };
+        return Captured { head, tail: 0, not_captured: not_captured::NONE };
     }
     let tail = if rest > TAIL_MAX as u32 { TAIL_MAX as u32 } else { rest };
     let from = address + u64::from(length) - u64::from(tail);
     if !copy(scratch, head, from, bounded::<TAIL>(tail)) {
-        return Captured { head, tail: 0, not_captured: 0 };
+        return Captured { head, tail: 0, not_captured: not_captured::NONE };
     }
-    Captured { head, tail, not_captured: 0 }
+    Captured { head, tail, not_captured: not_captured::NONE }
 }
 
 #[inline(always)]
@@ -304,12 +306,12 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
     // SAFETY: as above.
     let end = unsafe { read_volatile(walk) };
     if end.fault != 0 {
-        let not_captured = if end.head == 0 { not_captured::FAULT } else { 0 };
+        let not_captured = if end.head == 0 { not_captured::FAULT } else { not_captured::NONE };
         return Captured { head: end.head, tail: 0, not_captured };
     }
     // A tail that is not complete (more iovecs than we look at, or a fault) would lie at the wrong position.
     let tail = if end.tail == end.length - end.tail_from { end.tail } else { 0 };
-    Captured { head: end.head, tail, not_captured: 0 }
+    Captured { head: end.head, tail, not_captured: not_captured::NONE }
 }
 
 /// The usual case of an answer: a few iovecs, all of whose bytes are copied. The walk for the others keeps its place in memory,
@@ -327,7 +329,7 @@ pub(crate) extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
         let left = length - head;
         let piece = if room > u64::from(left) { left } else { room as u32 };
         if piece != 0 && !copy(scratch, head, base, piece) {
-            let not_captured = if head == 0 { not_captured::FAULT } else { 0 };
+            let not_captured = if head == 0 { not_captured::FAULT } else { not_captured::NONE };
             return u64::from(head) | u64::from(not_captured) << 24;
         }
         head += piece;

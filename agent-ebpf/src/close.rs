@@ -1,8 +1,8 @@
 //! How a connection ends: half-close, the program lets go, TCP is through with it.
 
 use agent_common::{
-    By, Closed, Connection, Counter, FIRST_POSITION, HalfClosed, LocalClosed, MISSING, PEER_FINISHED,
-    Released, conn_flags, kind, pending,
+    By, Closed, Connection, Counter, FIRST_POSITION, HalfClosed, IN, LocalClosed, MISSING, OUT,
+    PEER_FINISHED, Released, conn_flags, kind, pending, switch,
 };
 use aya_ebpf::{EbpfContext, programs::RawTracePointContext};
 
@@ -10,13 +10,8 @@ use crate::{
     connection::{Traced, advance, known, position},
     kernel::{self, Sock},
     maps::{CONNECTIONS, CONTROLS, PENDING, SWITCHES, offset},
-    ring,
-    socket::{IN, OUT},
-    task,
+    ring, task,
 };
-
-/// Nobody.
-pub(crate) const NOBODY: By = By { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
 
 // TCP states (include/net/tcp_states.h)
 const ESTABLISHED: i32 = 1;
@@ -53,7 +48,7 @@ pub(crate) fn shut(sock: Sock) -> Result<(), Counter> {
 #[inline(always)]
 pub(crate) fn half_closed(traced: &Traced, direction: usize, position: u64) -> Result<(), Counter> {
     let header = ring::header(kind::HALF_CLOSED, direction as u8, 0);
-    let mut record = HalfClosed { header, cookie: traced.cookie, position, by: NOBODY };
+    let mut record = HalfClosed { header, cookie: traced.cookie, position, by: By::NOBODY };
     record.header.flags = task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
 }
@@ -79,7 +74,7 @@ fn local_closed(sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter>
         header: ring::header(kind::LOCAL_CLOSED, OUT as u8, 0),
         cookie: traced.cookie,
         position: [position(state, OUT), position(state, IN)],
-        by: NOBODY,
+        by: By::NOBODY,
     };
     record.header.flags = peer | task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropLocalClosed) }
@@ -163,7 +158,7 @@ fn failed_connect_closed(sock: Sock) -> Result<(), Counter> {
 #[inline(always)]
 fn released(sock: Sock, cookie: u64) -> Result<(), Counter> {
     let mut record =
-        Released { header: ring::header(kind::RELEASED, OUT as u8, 0), socket: sock, cookie, by: NOBODY };
+        Released { header: ring::header(kind::RELEASED, OUT as u8, 0), socket: sock, cookie, by: By::NOBODY };
     record.header.flags = task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropReleased) }
 }
@@ -243,8 +238,8 @@ fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Res
 #[inline(always)]
 fn forget(cookie: u64) {
     let _gone = CONNECTIONS.remove(cookie);
-    if let Some(&posted) = SWITCHES.get(1)
-        && posted != 0
+    if let Some(&posted) = SWITCHES.get(switch::CONTROLS_POSTED)
+        && posted != switch::OFF
     {
         let _gone = CONTROLS.remove(cookie);
     }

@@ -1,7 +1,8 @@
 //! Connects: who asked for a connection, before it has a cookie, and what became of it; and which connections are the agent's own.
 
 use agent_common::{
-    Connecting, Counter, FlowKey, Header, Pending, SocketRecord, kind, pending, transfer_flags,
+    Connecting, Counter, FlowKey, Header, LastReceive, Pending, SocketRecord, kind, not_captured, pending,
+    transfer_flags,
 };
 
 use crate::{
@@ -9,11 +10,8 @@ use crate::{
     kernel::{self, Sock},
     maps::{OWN_FLOWS, PENDING, offset, tunable},
     ring, selected,
-    socket::{NOTHING, not_captured},
     task::Task,
 };
-
-const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, padding: 0 };
 
 /// In the context of connect(): the caller is the client.
 #[inline(always)]
@@ -35,11 +33,11 @@ pub(crate) fn begin(sock: Sock) -> Result<(), Counter> {
         return Ok(());
     }
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let mut flow = NO_FLOW;
+    let mut flow = FlowKey::EMPTY;
     kernel::flow_into(sock, family, &mut flow)?;
     let trusted = distrust()? != not_captured::IO_URING;
     let mut task = if trusted { Task::current(actor) } else { Task::NONE };
-    let mut last = if trusted { task.last_receive(actor) } else { NOTHING };
+    let mut last = if trusted { task.last_receive(actor) } else { LastReceive::NONE };
     let mut task = task.of_send(actor);
     if last.cookie == 0 {
         task = task.starter(actor);
@@ -105,7 +103,7 @@ fn socket_record(header: Header, sock: Sock) -> Result<(), Counter> {
 #[inline(always)]
 fn remember_own(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let mut ours = NO_FLOW;
+    let mut ours = FlowKey::EMPTY;
     kernel::flow_into(sock, family, &mut ours)?;
     let theirs = FlowKey {
         local: ours.peer,

@@ -3,8 +3,8 @@
 use core::ptr::write_volatile;
 
 use agent_common::{
-    Connection, Counter, FIRST_POSITION, HalfClosed, LastReceive, MISSING, Opened, UNKNOWN_EARLIER,
-    conn_flags, kind,
+    By, Connection, Counter, FIRST_POSITION, HalfClosed, IN, LastReceive, MISSING, OUT, Opened,
+    UNKNOWN_EARLIER, conn_flags, kind, report_listen,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -20,7 +20,6 @@ use crate::{
     kernel::{self, Sock},
     maps::{CONNECTIONS, OWN_FLOWS, SCRATCH, offset, tunable},
     process, ring,
-    socket::{IN, OUT},
 };
 
 // enum sock_ops callbacks (include/uapi/linux/bpf.h)
@@ -37,6 +36,9 @@ const CLOSE: i32 = 7;
 const LAST_ACK: i32 = 9;
 const LISTEN: i32 = 10;
 const CLOSING: i32 = 11;
+
+/// How many sequence numbers there are. Bytes are told apart within half of them.
+const SEQUENCES: u64 = 1 << 32;
 
 // Flag of bpf_map_update_elem (include/uapi/linux/bpf.h)
 const BPF_NOEXIST: u64 = 1;
@@ -217,7 +219,7 @@ fn passed(sock: Sock, direction: usize, sequence: [u32; 2]) -> u32 {
 /// Bytes between the first one of a stream, of which `moved` lie before `next`, and the one at `here`.
 #[inline(always)]
 fn bytes_since(moved: u64, next: u32, here: u32) -> u32 {
-    if moved >= 1 << 31 {
+    if moved >= SEQUENCES / 2 {
         return UNKNOWN_EARLIER;
     }
     let bytes = here.wrapping_sub(next.wrapping_sub(moved as u32));
@@ -288,7 +290,7 @@ pub(crate) fn redirected(sock: Sock, traced: &Traced, direction: usize, length: 
         header: ring::header(kind::REDIRECTED, direction as u8, 0),
         cookie: traced.cookie,
         position: position(state, direction),
-        by: close::NOBODY,
+        by: By::NOBODY,
     };
     if ring::put(&record) {
         // SAFETY: see `Traced`.
@@ -384,7 +386,7 @@ pub(crate) fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i
 /// In the context of listen(): a rule may select by port.
 #[inline(always)]
 fn listening(sock: Sock) -> Result<(), Counter> {
-    if tunable!(report_listen) == 0 {
+    if tunable!(report_listen) == report_listen::NONE {
         return Ok(());
     }
     if !kernel::traceable(sock)? {

@@ -1,6 +1,6 @@
 //! Who calls: process, thread, its last input, and whether its saved registers describe the call.
 
-use agent_common::{Counter, LastReceive, MISSING, Process, pid_flags};
+use agent_common::{Counter, LastReceive, MISSING, Process, not_captured, pid_flags};
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
@@ -10,10 +10,7 @@ use crate::{
     count::add,
     kernel::{field, is_set, read},
     maps::{PROCESSES, THREADS, offset, tunable},
-    socket::not_captured,
 };
-
-const NONE: LastReceive = LastReceive { cookie: 0, position: 0 };
 
 /// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD (include/linux/sched.h): no user registers of their own.
 const WORKER_FLAGS: u32 = 0x10 | 0x4000 | 0x0020_0000;
@@ -52,7 +49,7 @@ impl Actor {
         match THREADS.get_ptr(self.tid) {
             // SAFETY: only this thread writes its entry while it lives.
             Some(entry) => unsafe { *entry },
-            None => NONE,
+            None => LastReceive::NONE,
         }
     }
 
@@ -70,7 +67,7 @@ impl Actor {
     }
 }
 
-/// Whether the thread's saved registers describe the current socket call: 0 or the reason why they do not. Through io_uring,
+/// Whether the thread's saved registers describe the current socket call: `not_captured::NONE` or the reason why they do not. Through io_uring,
 /// or in a worker, what would be copied is fiction, and the thread has no last input.
 #[inline(always)]
 pub(crate) fn distrust() -> Result<u8, Counter> {
@@ -78,14 +75,14 @@ pub(crate) fn distrust() -> Result<u8, Counter> {
     if flags & WORKER_FLAGS != 0 || io_uring && !Syscall::current()?.is_of_sockets() {
         return Ok(not_captured::IO_URING);
     }
-    Ok(if status & TS_COMPAT != 0 { not_captured::TASK_32 } else { 0 })
+    Ok(if status & TS_COMPAT != 0 { not_captured::TASK_32 } else { not_captured::NONE })
 }
 
 /// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in
 /// wherever the ring's work happens to run. `process`: bits of `pid_flags`.
 #[inline(always)]
 pub(crate) fn meaningful_input(process: u8, input: LastReceive) -> LastReceive {
-    if process & pid_flags::RINGS != 0 { NONE } else { input }
+    if process & pid_flags::RINGS != 0 { LastReceive::NONE } else { input }
 }
 
 /// Whether the current task has an io_uring, its `flags` and `thread_info.status`, by plain loads.

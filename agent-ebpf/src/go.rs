@@ -8,17 +8,14 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{Counter, GoInput, GoKey, LastReceive, MISSING, runtime};
+use agent_common::{Counter, GoInput, GoKey, LastReceive, MISSING, OUT, runtime};
 use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
 
 use crate::{
     context::{Actor, Place},
     count::add,
     maps::{GOROUTINES, HANDED, RUNTIMES, SCRATCH, offset},
-    socket::OUT,
 };
-
-const NOTHING: GoInput = GoInput { last: LastReceive { cookie: 0, position: 0 }, handed: 0 };
 
 /// CF and ZF. The probes lie on the jump (`jbe`) that asks for more stack: when it is taken, the function begins once more.
 const BELOW_OR_EQUAL: u64 = 0x41;
@@ -43,7 +40,7 @@ impl Goroutine {
         match GOROUTINES.get_ptr(self.key()) {
             // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
             Some(entry) => unsafe { *entry },
-            None => NOTHING,
+            None => GoInput::NONE,
         }
     }
 
@@ -81,9 +78,9 @@ impl Goroutine {
 #[inline(always)]
 pub(crate) fn input_of(pid: u32, run: u32, id: u64) -> GoInput {
     let found = goroutine_input(pid, run, id);
-    let Some(scratch) = SCRATCH.get_ptr(OUT as u32) else { return NOTHING };
+    let Some(scratch) = SCRATCH.get_ptr(OUT as u32) else { return GoInput::NONE };
     // SAFETY: the per-CPU scratch of sends; nothing else writes it until this program ends.
-    if found == 0 { NOTHING } else { unsafe { read_volatile(&raw const (*scratch).input) } }
+    if found == 0 { GoInput::NONE } else { unsafe { read_volatile(&raw const (*scratch).input) } }
 }
 
 /// Puts it into the scratch of sends; 0: it took in nothing.
@@ -171,7 +168,7 @@ pub(crate) fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
     // What a request's body calls while it is read by the writer is done for the same request.
     let input = if own.handed != 0 { own } else { GoInput { last: own.last, handed: goroutine.id } };
     // One that cannot be told is written too: whatever was handed over at this address before is not this.
-    let input = if goroutine.id == 0 { NOTHING } else { input };
+    let input = if goroutine.id == 0 { GoInput::NONE } else { input };
     let key = Goroutine { id: request, ..goroutine }.key();
     HANDED.insert(key, input, 0).map_err(|_| Counter::HandedFull)
 }
@@ -195,7 +192,7 @@ pub(crate) fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
         // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
         unsafe {
             if (*own).handed != 0 {
-                *own = NOTHING;
+                *own = GoInput::NONE;
             }
         }
     }

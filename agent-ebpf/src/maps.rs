@@ -2,7 +2,7 @@
 
 use agent_common::{
     COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoInput, GoKey, LastReceive,
-    Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables,
+    Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables, switch,
 };
 use aya_ebpf::{
     macros::map,
@@ -76,9 +76,9 @@ pub(crate) static GOROUTINES: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_
 #[map]
 pub(crate) static HANDED: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Slot 0: the reader sleeps in epoll. Slot 1: entries ever posted to `CONTROLS`, slot 2: to `RUNTIMES`; 0 spares the look-up.
+/// What user space has switched on, by `switch`: an array element costs less than a look-up that finds nothing.
 #[map]
-pub(crate) static SWITCHES: Array<u32> = Array::with_max_entries(3, 0);
+pub(crate) static SWITCHES: Array<u32> = Array::with_max_entries(switch::COUNT, 0);
 
 /// Counters by `Counter`.
 #[map]

@@ -6,7 +6,7 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer, transfer_flags};
+use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer, not_captured, transfer_flags};
 
 use crate::{
     capture::{Scratch, bounded, copy},
@@ -14,7 +14,6 @@ use crate::{
     heads::{self, capture},
     maps::{SCRATCH, tunable},
     ring,
-    socket::not_captured,
 };
 
 /// Most pieces: 128 KiB of a buffer, or every iovec that is looked at.
@@ -141,7 +140,7 @@ pub(crate) extern "C" fn put_piece(slot: u32) -> u32 {
     // SAFETY: as above.
     let record = unsafe { &mut (*scratch).record };
     record.header.length = length;
-    record.header.not_captured = if copied { 0 } else { not_captured::FAULT };
+    record.header.not_captured = if copied { not_captured::NONE } else { not_captured::FAULT };
     let task = record.header.flags & !transfer_flags::FIN;
     record.header.flags = task | if length == left { now.flags as u8 } else { 0 };
     record.head = head;

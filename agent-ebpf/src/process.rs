@@ -3,7 +3,9 @@
 //! Where the rules need more than the kernel knows, a process is traced from its exec or listen on and user space judges when
 //! it reads the record: what a process does stands behind the record in the ring, so that nothing has to be held.
 
-use agent_common::{CGROUP_RULES, Counter, MISSING, PORT_RULES, Process, kind, process_flags, verdict};
+use agent_common::{
+    CGROUP_RULES, Counter, MISSING, PORT_RULES, Process, kind, process_flags, report_listen, verdict,
+};
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 
 use crate::{
@@ -146,7 +148,7 @@ pub(crate) fn try_listen(actor: Actor, port: u32) -> Result<(), Counter> {
     }
     let known = actor.process();
     if let Some(process) = known
-        && tunable!(report_listen) < 2
+        && tunable!(report_listen) != report_listen::ALL
     {
         // SAFETY: as above.
         if unsafe { (*process).trials } == 0 {

@@ -1,6 +1,6 @@
 //! Putting records into the ring, and when to wake the reader.
 
-use agent_common::Header;
+use agent_common::{Header, not_captured, switch};
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_output};
 
 use crate::maps::{EVENTS, SWITCHES};
@@ -8,14 +8,11 @@ use crate::maps::{EVENTS, SWITCHES};
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
-/// Slot of `SWITCHES`: the reader sleeps until woken.
-const READER_SLEEPS: u32 = 0;
-
 /// No wake-up while the reader looks by itself every 2 ms.
 #[inline(always)]
 fn wake() -> u64 {
-    if let Some(&sleeps) = SWITCHES.get(READER_SLEEPS)
-        && sleeps != 0
+    if let Some(&sleeps) = SWITCHES.get(switch::READER_SLEEPS)
+        && sleeps != switch::OFF
     {
         return BPF_RB_FORCE_WAKEUP;
     }
@@ -27,7 +24,7 @@ fn wake() -> u64 {
 pub(crate) fn header(kind: u8, direction: u8, length: u32) -> Header {
     // SAFETY: takes no argument.
     let at = unsafe { bpf_ktime_get_ns() };
-    Header { kind, direction, not_captured: 0, flags: 0, length, at }
+    Header { kind, direction, not_captured: not_captured::NONE, flags: 0, length, at }
 }
 
 /// Copies a record of fixed size; false when the ring is full.

@@ -3,8 +3,8 @@
 use core::ptr::read_volatile;
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastReceive, TAIL_MAX, Transfer,
-    conn_flags, kind, pid_flags, transfer_flags,
+    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, IN, LastReceive, OUT, TAIL_MAX,
+    Transfer, conn_flags, kind, not_captured, pid_flags, switch, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
@@ -30,29 +30,12 @@ pub(crate) struct Call {
     pub flags: u32,
 }
 
-pub(crate) const OUT: usize = 0;
-pub(crate) const IN: usize = 1;
-
 pub(crate) const MSG_OOB: u32 = 0x1;
 pub(crate) const MSG_PEEK: u32 = 0x2;
 pub(crate) const MSG_TRUNC: u32 = 0x20;
 pub(crate) const MSG_ERRQUEUE: u32 = 0x2000;
 
-/// Values of `Header::withheld` (user space: `event::NotCaptured`).
-pub(crate) mod not_captured {
-    pub(crate) const IO_URING: u8 = 1;
-    pub(crate) const TASK_32: u8 = 2;
-    pub(crate) const UPPER_LAYER: u8 = 3;
-    pub(crate) const SYSCALL: u8 = 4;
-    pub(crate) const SPLICE: u8 = 5;
-    pub(crate) const FLAGS: u8 = 6;
-    pub(crate) const FAULT: u8 = 7;
-}
-
-/// No last input.
-pub(crate) const NOTHING: LastReceive = LastReceive { cookie: 0, position: 0 };
-
-/// The same where it is written to memory. In assembly: of zeros that it knows, the compiler makes a call of memset, byte by byte.
+/// [`LastReceive::NONE`] where it is written to memory. In assembly: of zeros that it knows, the compiler makes a call of memset, byte by byte.
 #[inline(always)]
 fn nothing() -> LastReceive {
     let zero: u64;
@@ -63,9 +46,6 @@ fn nothing() -> LastReceive {
 
 /// Shorter calls are taken for ones that leave no head open.
 const SMALL: u32 = 512;
-
-/// Slot of `SWITCHES`: something was posted to `CONTROLS`.
-const CONTROLS_POSTED: u32 = 1;
 
 /// Flags and result of tcp_recvmsg, whose argument list changed in 5.19.
 #[inline(always)]
@@ -153,7 +133,7 @@ fn sent(
     if !trusted {
         selected::set_rings(actor.pid, 1);
     }
-    let last = meaningful_input(process, if trusted { task.last_receive(actor) } else { NOTHING });
+    let last = meaningful_input(process, if trusted { task.last_receive(actor) } else { LastReceive::NONE });
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -215,7 +195,7 @@ fn received(
     let control = control(traced.cookie);
     let opaque = control.opaque != 0;
     let input = if reason == not_captured::IO_URING {
-        NOTHING
+        LastReceive::NONE
     } else if opaque {
         connection::carried(traced.state)
     } else {
@@ -259,8 +239,8 @@ fn received(
 #[inline(always)]
 fn control(cookie: u64) -> Control {
     let nothing = Control::nothing(cookie);
-    let Some(posted) = SWITCHES.get(CONTROLS_POSTED) else { return nothing };
-    if *posted == 0 {
+    let Some(posted) = SWITCHES.get(switch::CONTROLS_POSTED) else { return nothing };
+    if *posted == switch::OFF {
         return nothing;
     }
     let Some(found) = CONTROLS.get_ptr(cookie) else { return nothing };
@@ -323,18 +303,18 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     let scratch: *mut Scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
     let length = event.header.length;
     fill(scratch, event, direction);
-    let source = if event.header.not_captured != 0 {
+    let source = if event.header.not_captured != not_captured::NONE {
         Source::not_captured(event.header.not_captured)
     } else if tcp.upper_layer() {
         Source::not_captured(not_captured::UPPER_LAYER)
     } else {
         capture::locate(direction, event.call_flags)?
     };
-    if source.not_captured != 0 {
+    if source.not_captured != not_captured::NONE {
         return put(scratch, event, length, Captured::not_captured(source.not_captured));
     }
     let captured = capture::copy_call(scratch, &source, direction as u32, length);
-    if captured.not_captured == 0 && is_looked_at(scratch, event, captured.head) {
+    if captured.not_captured == not_captured::NONE && is_looked_at(scratch, event, captured.head) {
         let slot = direction as u32;
         let how = framing::how(slot, captured.head, length, event.whole, event.traced.cookie);
         if how != heads::capture::ENDS {
@@ -433,7 +413,12 @@ fn put_whole(scratch: *mut Scratch, event: &Event, most: u32, how: u32) -> Resul
         lose(event, lost.bytes, lost.records);
     }
     if lost.rest != 0 {
-        return put(scratch, event, lost.rest, Captured { head: 0, tail: 0, not_captured: 0 });
+        return put(
+            scratch,
+            event,
+            lost.rest,
+            Captured { head: 0, tail: 0, not_captured: not_captured::NONE },
+        );
     }
     Ok(())
 }

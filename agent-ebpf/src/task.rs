@@ -1,18 +1,14 @@
 //! What the runtime of a program runs on the calling thread: a goroutine, which takes the thread's place, or a CPython
 //! context. Only in processes about which user space knows how (`RUNTIMES`); the others pay one look at a switch.
 
-use agent_common::{By, LastReceive, Runtime, runtime, transfer_flags};
+use agent_common::{By, LastReceive, Runtime, not_captured, runtime, switch, transfer_flags};
 
 use crate::{
     context::{Actor, distrust},
     go,
     maps::{RUNTIMES, SWITCHES},
     python,
-    socket::{NOTHING, not_captured},
 };
-
-/// Slot of `SWITCHES`: something was posted to `RUNTIMES`.
-const RUNTIMES_POSTED: u32 = 2;
 
 /// Plain numbers: before 5.12 the verifier refuses the copy of a payload that is not there.
 #[derive(Clone, Copy)]
@@ -30,8 +26,8 @@ impl Task {
     /// Of the calling thread, whose registers describe its call.
     #[inline(always)]
     pub(crate) fn current(actor: Actor) -> Self {
-        let Some(posted) = SWITCHES.get(RUNTIMES_POSTED) else { return Self::NONE };
-        if *posted == 0 {
+        let Some(posted) = SWITCHES.get(switch::RUNTIMES_POSTED) else { return Self::NONE };
+        if *posted == switch::OFF {
             return Self::NONE;
         }
         let Some(found) = RUNTIMES.get_ptr(actor.pid) else { return Self::NONE };
@@ -108,7 +104,7 @@ impl Task {
     #[inline(always)]
     pub(crate) fn input_of_starter(self, actor: Actor) -> LastReceive {
         let input = go::input_of(actor.pid, self.run, self.id);
-        if input.handed == 0 { input.last } else { NOTHING }
+        if input.handed == 0 { input.last } else { LastReceive::NONE }
     }
 }
 
@@ -119,7 +115,7 @@ pub(crate) fn by_into(by: &mut By) -> u64 {
     let actor = Actor::current();
     let trusted = matches!(distrust(), Ok(reason) if reason != not_captured::IO_URING);
     let mut task = if trusted { Task::current(actor) } else { Task::NONE };
-    let last = if trusted { task.last_receive(actor) } else { NOTHING };
+    let last = if trusted { task.last_receive(actor) } else { LastReceive::NONE };
     let task = task.of_send(actor);
     by.last_cookie = last.cookie;
     by.last_position = last.position;

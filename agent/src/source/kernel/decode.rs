@@ -6,7 +6,7 @@ use agent_common::{
     By, Closed as RawClosed, Connecting as RawConnecting, EXEC_ARGUMENTS, EXEC_NAME, ExecRecord,
     FIRST_POSITION, HalfClosed, Header, LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED,
     ProcessRecord, Released as RawReleased, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER,
-    UNKNOWN_USER, kind, process_flags, transfer_flags,
+    UNKNOWN_USER, kind, not_captured, process_flags, transfer_flags,
 };
 
 use crate::event::{
@@ -137,11 +137,7 @@ fn connection(cookie: u64) -> Option<ConnectionId> {
 }
 
 fn direction(raw: u8) -> Option<Direction> {
-    match raw {
-        0 => Some(Direction::Out),
-        1 => Some(Direction::In),
-        _ => None,
-    }
+    Direction::BOTH.into_iter().find(|direction| direction.index() == usize::from(raw))
 }
 
 fn last_receive(cookie: u64, position: u64) -> Option<LastReceive> {
@@ -172,7 +168,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         thread: Thread { pid: raw.pid, tid: raw.tid },
         head,
         tail,
-        not_captured: not_captured(raw.header.not_captured)?,
+        not_captured: reason(raw.header.not_captured)?,
         last_receive: last_receive(raw.last_cookie, raw.last_position),
         task: task(raw.header.flags, raw.task),
         dropped: raw.dropped,
@@ -198,8 +194,8 @@ fn task(flags: u8, id: u64) -> Option<Task> {
 }
 
 /// `Some(None)`: bytes were captured. `None`: not a reason that exists.
-fn not_captured(raw: u8) -> Option<Option<NotCaptured>> {
-    if raw == 0 {
+fn reason(raw: u8) -> Option<Option<NotCaptured>> {
+    if raw == not_captured::NONE {
         return Some(None);
     }
     NotCaptured::ALL.into_iter().find(|w| *w as u8 == raw).map(Some)
@@ -306,13 +302,21 @@ fn executed(raw: &ExecRecord, told: Told) -> Told {
 
 #[cfg(test)]
 mod tests {
+    use agent_common::IN;
     use proptest::prelude::*;
 
     use super::*;
 
     fn raw_transfer(length: u32, head: u32, tail: u32) -> RawTransfer {
         RawTransfer {
-            header: Header { kind: kind::TRANSFER, direction: 1, not_captured: 0, flags: 0, length, at: 7 },
+            header: Header {
+                kind: kind::TRANSFER,
+                direction: IN as u8,
+                not_captured: not_captured::NONE,
+                flags: 0,
+                length,
+                at: 7,
+            },
             cookie: 3,
             position: 10,
             last_cookie: 0,

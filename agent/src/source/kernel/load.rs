@@ -6,7 +6,7 @@ use std::{
     process,
 };
 
-use agent_common::{Control, Counter, ExeKey, Process, Runtime};
+use agent_common::{Control, Counter, ExeKey, Process, Runtime, switch};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf},
@@ -222,7 +222,7 @@ impl KernelSource {
         };
         self.runtimes.insert(pid, Plain(runtime), 0).map_err(|error| used("RUNTIMES", &error))?;
         // From now on the programs look.
-        self.switches.set(2, 1, 0).map_err(|error| used("SWITCHES", &error))
+        self.switches.set(switch::RUNTIMES_POSTED, switch::ON, 0).map_err(|error| used("SWITCHES", &error))
     }
 
     /// Remembers for every later exec of this file whether it selects.
@@ -247,7 +247,9 @@ impl KernelSource {
         self.controls.insert(cookie, Plain(control), 0).map_err(|error| used("CONTROLS", &error))?;
         if self.posted.is_empty() {
             // From now on the programs look.
-            self.switches.set(1, 1, 0).map_err(|error| used("SWITCHES", &error))?;
+            self.switches
+                .set(switch::CONTROLS_POSTED, switch::ON, 0)
+                .map_err(|error| used("SWITCHES", &error))?;
         }
         self.posted.insert(cookie);
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use agent_common::{CAPTURE_MAX, CGROUP_RULES, MISSING, Tunables};
+use agent_common::{CAPTURE_MAX, CGROUP_RULES, MISSING, Tunables, report_listen};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 
@@ -88,7 +88,7 @@ fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
         stack_size: STACK_SIZE,
         recvmsg_flags_slot,
         recvmsg_return_slot,
-        report_listen: if settings.excludes_listeners { 2 } else { u32::from(settings.report_listen) },
+        report_listen: listen_reports(settings),
         no_exclude: u32::from(settings.no_exclude),
         report_exec: u32::from(settings.report_exec),
         ..Tunables::ZERO
@@ -103,6 +103,14 @@ fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
         *slot = u32::from(*port);
     }
     tunables
+}
+
+const fn listen_reports(settings: &Settings) -> u32 {
+    match (settings.excludes_listeners, settings.report_listen) {
+        (true, _) => report_listen::ALL,
+        (false, true) => report_listen::UNDECIDED,
+        (false, false) => report_listen::NONE,
+    }
 }
 
 /// Hands what aya-log reads from the programs (the `log` crate's records) to tracing.

@@ -2,7 +2,7 @@
 
 use std::{os::fd::AsFd as _, thread, time::Duration};
 
-use agent_common::conn_flags;
+use agent_common::{IN, OUT, conn_flags, switch};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{KernelSource, Notice, decode, pod::Plain};
@@ -19,9 +19,6 @@ const ROUND: usize = 8192;
 
 /// BPF_RINGBUF_HDR_SZ: what the kernel puts before each record.
 const RECORD_HEADER: u64 = 8;
-
-/// Slot of the map SWITCHES that tells the programs to wake the reader.
-const READER_SLEEPS: u32 = 0;
 
 /// What one round brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +75,7 @@ impl KernelSource {
             return;
         }
         // From here on a record wakes us; one that came before is seen by poll itself, which looks into the ring.
-        if self.switches.set(READER_SLEEPS, 1, 0).is_err() {
+        if self.switches.set(switch::READER_SLEEPS, switch::ON, 0).is_err() {
             thread::sleep(BUSY_PAUSE);
             return;
         }
@@ -86,7 +83,7 @@ impl KernelSource {
         let mut ready = [PollFd::new(self.ring.as_fd(), PollFlags::POLLIN)];
         // EINTR and a timeout are the same to us: look again.
         let _ready = poll(&mut ready, timeout);
-        drop(self.switches.set(READER_SLEEPS, 0, 0));
+        drop(self.switches.set(switch::READER_SLEEPS, switch::OFF, 0));
     }
 
     /// Connections whose end found no room in the ring: read from the map instead, then removed. Called when the
@@ -107,7 +104,7 @@ impl KernelSource {
                     at,
                     connection: ConnectionId(cookie),
                     errno: state.errno,
-                    observed: [0, 1].map(|d| {
+                    observed: [OUT, IN].map(|d| {
                         state.next[d].wrapping_sub(state.base[d]).wrapping_sub(agent_common::FIRST_POSITION)
                     }),
                     dropped: state.dropped,
