@@ -28,7 +28,8 @@ pub(super) struct Header {
     pub(super) agent: String,
     /// Release of the kernel, and how it was hooked: for people.
     pub(super) kernel: String,
-    pub(super) rung: String,
+    #[serde(alias = "rung")]
+    pub(super) attach_mode: String,
     /// What was selected and how much of a call was captured: for people.
     pub(super) select: Vec<String>,
     pub(super) capture_bytes: u32,
@@ -53,7 +54,7 @@ impl Header {
 /// What the session tells of itself when it begins to record.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Run {
-    pub(super) rung: &'static str,
+    pub(super) attach_mode: &'static str,
     pub(super) select: Vec<String>,
     pub(super) capture_bytes: u32,
 }
@@ -84,7 +85,7 @@ impl Recording {
         let header = Header {
             select: run.select,
             capture_bytes: run.capture_bytes,
-            rung: run.rung.to_owned(),
+            attach_mode: run.attach_mode.to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: nix::sys::utsname::uname()
                 .map(|name| name.release().to_string_lossy().into_owned())

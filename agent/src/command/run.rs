@@ -21,7 +21,7 @@ use crate::{
         metrics_server::{MetricsServer, Pages},
     },
     pipeline, protocol,
-    source::kernel::{self, Rung},
+    source::kernel::{self, AttachMode},
     trace,
 };
 
@@ -31,9 +31,9 @@ pub(super) struct RunArgs {
     /// The configuration; `wirespan config default` prints one with every key explained.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Use only this rung of hooks: raw_tp or fexit.
+    /// Use only this attach mode: raw_tp or fexit.
     #[arg(long, value_name = "R")]
-    rung: Option<Rung>,
+    attach_mode: Option<AttachMode>,
     /// Also write every event into a new file, for `wirespan replay`.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -98,9 +98,12 @@ async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemet
 
 /// The line that says that every hook is attached and the processes that match are known.
 fn ready(session: &mut Session) -> Result<()> {
-    let rung = session.rung();
+    let attach_mode = session.attach_mode();
     let selected = session.selected();
-    drop(writeln!(std::io::stderr(), "wirespan ready: rung {rung}, {selected} processes selected"));
+    drop(writeln!(
+        std::io::stderr(),
+        "wirespan ready: attach mode {attach_mode}, {selected} processes selected"
+    ));
     Ok(())
 }
 
@@ -128,7 +131,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         idle: config.limits.idle,
     };
     let kernel = kernel::Settings {
-        rung: args.rung,
+        attach_mode: args.attach_mode,
         ring_bytes: config.capture.ring_bytes,
         nice: config.capture.nice,
         capture_bytes: config.capture.bytes,

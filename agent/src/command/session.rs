@@ -114,7 +114,7 @@ impl Session {
         options.kernel.ports = options.selection.plain_ports().collect();
         let source = KernelSource::start(&options.kernel)?;
         let run = Run {
-            rung: source.report().rung.unwrap_or("none"),
+            attach_mode: source.report().mode.unwrap_or("none"),
             select: options.selection.select.iter().map(ToString::to_string).collect(),
             capture_bytes: options.kernel.capture_bytes,
         };
@@ -155,9 +155,9 @@ impl Session {
         Ok(session)
     }
 
-    /// The rung in use.
-    pub(super) fn rung(&self) -> &'static str {
-        self.source.report().rung.unwrap_or("none")
+    /// The attach_mode in use.
+    pub(super) fn attach_mode(&self) -> &'static str {
+        self.source.report().mode.unwrap_or("none")
     }
 
     /// Processes selected now.

@@ -5,7 +5,7 @@ use aya::{
     programs::{BtfTracePoint, FExit, ProgramError, RawTracePoint},
 };
 
-use super::ladder::Hook;
+use super::attach_mode::Hook;
 
 pub(super) fn attach_raw(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
     let program = ebpf.program_mut(hook.program).ok_or("the program is not in this build")?;

@@ -22,7 +22,7 @@ pub enum KernelError {
     #[error(
         "no way to see sends and receives works on this kernel: {0}; run `wirespan doctor` for each hook"
     )]
-    NoRung(String),
+    NoAttachMode(String),
     #[error("the hook {hook} could not be attached: {reason}")]
     Hook { hook: &'static str, reason: String },
     #[error("the map {map} could not be used: {reason}")]

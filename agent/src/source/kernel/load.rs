@@ -1,4 +1,4 @@
-//! The programs at work: taking the best rung that passes its self-test, attaching everything else.
+//! The programs at work: taking the best attach mode that passes its self-test, attaching everything else.
 
 use std::{
     fs::File,
@@ -19,10 +19,10 @@ use rustc_hash::FxHashSet;
 use super::{
     KernelError,
     attach::{attach_fexit, attach_raw, attach_typed, chain},
+    attach_mode::{self, AttachMode, AttachReport, Hook, HookReport, HookState, SHARED},
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_root},
     inputs::Inputs,
-    ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
     memory,
     object::{self, Logger},
     pids,
@@ -32,14 +32,14 @@ use super::{
 };
 use crate::event::{ConnectionId, Feedback};
 
-/// Times that the self-test is run before a rung is given up.
+/// Times that the self-test is run before an attach mode is given up.
 const SELF_TESTS: usize = 3;
 
 /// What the kernel side is told at start.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Only this rung; `None`: the best that works.
-    pub rung: Option<Rung>,
+    /// Only this attach mode; `None`: the best that works.
+    pub attach_mode: Option<AttachMode>,
     /// Size of the ring in bytes: a power of two, at least a page. `None`: by the host (`ring_size`).
     pub ring_bytes: Option<u32>,
     /// Nice value for the thread that reads the ring; whoever starts the thread sets it.
@@ -69,7 +69,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rung: None,
+            attach_mode: None,
             ring_bytes: None,
             nice: -10,
             capture_bytes: 4096,
@@ -111,7 +111,7 @@ pub struct KernelSource {
     /// Connections for which something was asked and whose end has not been read yet.
     posted: FxHashSet<u64>,
     ring_bytes: u32,
-    pub(super) report: LadderReport,
+    pub(super) report: AttachReport,
     /// Holds programs and links; dropped last.
     pub(super) ebpf: Ebpf,
 }
@@ -126,7 +126,7 @@ impl KernelSource {
         let _refused = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let btf = Btf::of_kernel()?;
         let root = cgroup_root()?;
-        let candidates = ladder::candidates(&btf, settings.rung)?;
+        let candidates = attach_mode::candidates(&btf, settings.attach_mode)?;
         let ring_bytes = settings.ring_bytes.unwrap_or_else(|| ring_size::of_host(&root));
         let mut ebpf = object::load(&btf, &root, settings, ring_bytes)?;
         let mut source = Self {
@@ -154,11 +154,11 @@ impl KernelSource {
             counters: map(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
             posted: FxHashSet::default(),
             ring_bytes,
-            report: LadderReport { rejected: candidates.rejected, ..LadderReport::default() },
+            report: AttachReport { rejected: candidates.rejected, ..AttachReport::default() },
             ebpf,
         };
         source.attach_cookies(&root)?;
-        source.climb(&candidates.rungs)?;
+        source.select_mode(&candidates.modes)?;
         for hook in SHARED {
             source.attach_shared(hook)?;
         }
@@ -169,9 +169,9 @@ impl KernelSource {
         Ok(source)
     }
 
-    /// Which hooks are on which rung, and why.
+    /// The attach mode in use, what became of each hook, and why.
     #[must_use]
-    pub const fn report(&self) -> &LadderReport {
+    pub const fn report(&self) -> &AttachReport {
         &self.report
     }
 
@@ -296,40 +296,40 @@ impl KernelSource {
         program.attach(cgroup, CgroupAttachMode::Single).map_err(|error| refused(&error))?;
         self.report.hooks.push(HookReport {
             hook: "sock_ops (socket cookies)".to_owned(),
-            rung: "sock_ops",
+            kind: "sock_ops",
             state: HookState::Attached,
             without: None,
         });
         Ok(())
     }
 
-    /// Takes the first rung whose hooks attach and whose self-test passes.
-    fn climb(&mut self, rungs: &[Rung]) -> Result<(), KernelError> {
-        for &rung in rungs {
-            match self.try_rung(rung) {
+    /// Takes the first attach mode whose hooks attach and whose self-test passes.
+    fn select_mode(&mut self, modes: &[AttachMode]) -> Result<(), KernelError> {
+        for &mode in modes {
+            match self.try_mode(mode) {
                 Ok(()) => {
-                    self.report.rung = Some(rung.name());
+                    self.report.mode = Some(mode.name());
                     return Ok(());
                 }
                 Err(reason) => {
-                    self.detach(rung);
-                    self.report.rejected.push((rung.name(), reason));
+                    self.detach(mode);
+                    self.report.rejected.push((mode.name(), reason));
                 }
             }
         }
         let reasons: Vec<String> =
-            self.report.rejected.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
-        Err(KernelError::NoRung(reasons.join("; ")))
+            self.report.rejected.iter().map(|(mode, why)| format!("{mode}: {why}")).collect();
+        Err(KernelError::NoAttachMode(reasons.join("; ")))
     }
 
-    fn try_rung(&mut self, rung: Rung) -> Result<(), String> {
-        self.report.hooks.retain(|hook| hook.rung == "sock_ops");
-        for hook in rung.hooks() {
-            let outcome = match rung {
-                Rung::RawTracepoint => attach_typed(&mut self.ebpf, hook),
-                Rung::Fexit => attach_fexit(&mut self.ebpf, hook),
+    fn try_mode(&mut self, mode: AttachMode) -> Result<(), String> {
+        self.report.hooks.retain(|hook| hook.kind == "sock_ops");
+        for hook in mode.hooks() {
+            let outcome = match mode {
+                AttachMode::RawTracepoint => attach_typed(&mut self.ebpf, hook),
+                AttachMode::Fexit => attach_fexit(&mut self.ebpf, hook),
             };
-            self.note(hook, rung.name(), &outcome);
+            self.note(hook, mode.name(), &outcome);
             if let (Err(reason), None) = (outcome, hook.without) {
                 return Err(format!("{}: {reason}", hook.target));
             }
@@ -368,9 +368,9 @@ impl KernelSource {
         }
     }
 
-    /// Detaches and unloads the programs of a rung that failed.
-    fn detach(&mut self, rung: Rung) {
-        for hook in rung.hooks() {
+    /// Detaches and unloads the programs of an attach mode that failed.
+    fn detach(&mut self, mode: AttachMode) {
+        for hook in mode.hooks() {
             match self.ebpf.program_mut(hook.program) {
                 Some(aya::programs::Program::BtfTracePoint(program)) => drop(program.unload()),
                 Some(aya::programs::Program::FExit(program)) => drop(program.unload()),
@@ -388,11 +388,11 @@ impl KernelSource {
         }
     }
 
-    fn note(&mut self, hook: &Hook, rung: &'static str, outcome: &Result<(), String>) {
+    fn note(&mut self, hook: &Hook, kind: &'static str, outcome: &Result<(), String>) {
         let state = outcome.clone().map_or_else(HookState::Refused, |()| HookState::Attached);
         self.report.hooks.push(HookReport {
             hook: hook.target.to_owned(),
-            rung,
+            kind,
             state,
             without: hook.without,
         });
@@ -448,7 +448,7 @@ mod tests {
         match KernelSource::start(&Settings::default()) {
             Ok(source) => {
                 let report = source.report();
-                assert!(report.rung.is_some(), "{report:?}");
+                assert!(report.mode.is_some(), "{report:?}");
                 let refused: Vec<_> =
                     report.hooks.iter().filter(|hook| hook.state != HookState::Attached).collect();
                 println!("{report:?}");

@@ -3,6 +3,7 @@
 //! The only module of the agent with `unsafe`: aya wants a promise that the map values are plain data.
 
 mod attach;
+mod attach_mode;
 pub mod btf;
 mod cgroup;
 mod decode;
@@ -10,7 +11,6 @@ mod error;
 #[cfg(test)]
 mod frames;
 mod inputs;
-mod ladder;
 mod load;
 mod memory;
 mod misses;
@@ -24,10 +24,10 @@ mod selftest;
 pub mod sock_diag;
 mod uprobe;
 
+pub use attach_mode::{AttachMode, AttachReport, HookReport, HookState};
 pub use cgroup::{CgroupRoot, cgroup_id, cgroup_root};
 pub use decode::{Notice, ProcessNotice, decode};
 pub use error::KernelError;
-pub use ladder::{HookReport, HookState, LadderReport, Rung};
 pub use load::{KernelSource, Settings};
 pub use reader::{Batch, Fill};
 pub use uprobe::{FileKey, HandOver};

@@ -9,9 +9,9 @@ use aya_log::EbpfLogger;
 use super::{
     KernelError, Settings,
     attach::chain,
+    attach_mode,
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_id},
-    ladder,
     offsets::offsets,
 };
 
@@ -78,7 +78,7 @@ const fn aya_log_level() -> u8 {
 
 fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
     let helpers = ["bpf_task_pt_regs", "bpf_get_current_task_btf"];
-    let (recvmsg_flags_slot, recvmsg_return_slot) = ladder::recvmsg_slots(btf);
+    let (recvmsg_flags_slot, recvmsg_return_slot) = attach_mode::recvmsg_slots(btf);
     let mut tunables = Tunables {
         agent_pid: process::id(),
         capture_bytes: settings.capture_bytes.min(CAPTURE_MAX as u32),

@@ -1,4 +1,4 @@
-//! Does a rung see what it must? The agent talks to itself over loopback, once with every system call that moves bytes
+//! Does an attach mode see what it must? The agent talks to itself over loopback, once with every system call that moves bytes
 //! through a socket, and compares what the programs reported with what was sent.
 
 use std::{

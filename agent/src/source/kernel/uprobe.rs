@@ -18,7 +18,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     KernelSource,
     attach::{chain, refusal},
-    ladder::{HookReport, HookState},
+    attach_mode::{HookReport, HookState},
 };
 
 /// Files that carry probes at a time.
@@ -88,7 +88,7 @@ impl KernelSource {
         });
         self.report.hooks.push(HookReport {
             hook: "Go net/http: roundTrip, Request.write".to_owned(),
-            rung: "uprobe",
+            kind: "uprobe",
             state: outcome.map_or_else(HookState::Refused, |()| HookState::Attached),
             without: Some(WITHOUT),
         });
