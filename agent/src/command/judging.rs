@@ -51,34 +51,34 @@ pub(super) fn process(
 ) {
     // Whom the kernel has begun to trace, and leaves alone unless the rules select it.
     let (on_trial, changes) = match notice {
-        ProcessNotice::Fork { parent, child, told } if refused.is_refused(parent) => {
+        ProcessNotice::Fork { parent, child, reported } if refused.is_refused(parent) => {
             refused.refuse(child, false);
-            orders.push(Order::Refuse { pid: child, trial: told.trial });
+            orders.push(Order::Refuse { pid: child, trial: reported.trial });
             return;
         }
-        ProcessNotice::Fork { parent, child, told } => {
+        ProcessNotice::Fork { parent, child, reported } => {
             funnel.feed(&Event::Fork { at, parent, child });
             // Whoever had this pid before is gone.
             refused.accept(child);
-            (None, table.on_fork(parent, child, &told))
+            (None, table.on_fork(parent, child, &reported))
         }
-        ProcessNotice::Exec { pid, told } => {
+        ProcessNotice::Exec { pid, reported } => {
             orders.push(Order::Execute { pid });
-            (Some((pid, told.trial)), table.on_exec(pid, &told))
+            (Some((pid, reported.trial)), table.on_exec(pid, &reported))
         }
-        ProcessNotice::Exit { pid, told } => {
-            for change in table.on_user(pid, told.user) {
+        ProcessNotice::Exit { pid, reported } => {
+            for change in table.on_user(pid, reported.user) {
                 announce(funnel, at, &change);
             }
             if !refused.is_refused(pid) {
                 funnel.feed(&Event::Exit { at, pid });
             }
-            (None, table.on_exit(pid, &told))
+            (None, table.on_exit(pid, &reported))
         }
-        ProcessNotice::Listen { pid, port, told } => {
-            (Some((pid, told.trial)), table.on_listen(pid, port, &told))
+        ProcessNotice::Listen { pid, port, reported } => {
+            (Some((pid, reported.trial)), table.on_listen(pid, port, &reported))
         }
-        ProcessNotice::CgroupMoved { pid, told } => (None, table.on_exec(pid, &told)),
+        ProcessNotice::CgroupMoved { pid, reported } => (None, table.on_exec(pid, &reported)),
     };
     for change in &changes {
         announce(funnel, at, change);

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, ops::Sub};
 
 use agent_common::{IN, OUT, not_captured};
 
-pub use process::{FIRST_VIRTUAL_PID, ProcessFacts, ProcessKey, Told, UNKNOWN_SERVICE, arguments_in};
+pub use process::{FIRST_VIRTUAL_PID, KernelFacts, ProcessFacts, ProcessKey, UNKNOWN_SERVICE, arguments_in};
 
 /// Kernel time: nanoseconds of CLOCK_MONOTONIC. Wall time is this plus the offset of the last [`Event::Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -1,7 +1,7 @@
 //! Reads the facts of one process for its OpenTelemetry resource, once per selection or exec.
 
 use super::{ProcError, ProcRoot, arguments, attributes, cgroup::Cgroups, container, service};
-use crate::event::{ProcessFacts, Told};
+use crate::event::{KernelFacts, ProcessFacts};
 
 const SERVICE_NAME: &str = "service.name";
 
@@ -56,31 +56,31 @@ pub fn read(
     }))
 }
 
-/// Who a process was that is gone, or another program by now, as far as the kernel told. What it said of itself, its unit
+/// Who a process was that is gone, or another program by now, as far as the kernel reported it. What it said of itself, its unit
 /// and its container are not known.
-pub(super) fn told(
+pub(super) fn of_gone(
     pid: u32,
-    told: &Told,
+    reported: &KernelFacts,
     executable: Option<&str>,
     rule_service: Option<&str>,
 ) -> ProcessFacts {
-    let command = told.arguments.as_deref().unwrap_or_default();
+    let command = reported.arguments.as_deref().unwrap_or_default();
     // A name that leads to no file that is known is at least what somebody called the program.
-    let named = executable.or(told.name.as_deref()).unwrap_or_default();
+    let named = executable.or(reported.name.as_deref()).unwrap_or_default();
     let service_name = match rule_service {
         Some(name) => name.to_owned(),
         None => service::from_program(named, command, &service::Nowhere),
     };
     ProcessFacts {
         pid,
-        start_time: told.start_time.unwrap_or(0),
-        parent_pid: told.parent,
+        start_time: reported.start_time.unwrap_or(0),
+        parent_pid: reported.parent,
         executable: executable.unwrap_or_default().into(),
         command_args: arguments::exportable(command),
         service_name: service_name.into(),
         resource_attributes: Vec::new(),
         container_id: None,
-        user_id: told.user,
+        user_id: reported.user,
     }
 }
 

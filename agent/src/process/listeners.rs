@@ -27,13 +27,13 @@ pub struct ListeningSockets {
     namespaces: RefCell<FxHashMap<u64, Rc<ByInode>>>,
     cut: Cell<u64>,
     /// A process and the port on which it begins to listen: the kernel says so before the socket stands in its table.
-    told: Option<(u32, u16)>,
+    reported: Option<(u32, u16)>,
 }
 
 impl ListeningSockets {
-    /// With what the kernel has told of one.
-    pub(crate) fn told(pid: u32, port: u16) -> Self {
-        Self { told: Some((pid, port)), ..Self::default() }
+    /// With the listener that the kernel has just reported.
+    pub(crate) fn reported(pid: u32, port: u16) -> Self {
+        Self { reported: Some((pid, port)), ..Self::default() }
     }
 
     /// Whether `pid` holds a socket that listens on `port`.
@@ -41,9 +41,9 @@ impl ListeningSockets {
         Ok(self.is_told(pid, port) || self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
     }
 
-    /// Whether the kernel has just told that `pid` listens on `port`.
+    /// Whether the kernel has just reported that `pid` listens on `port`.
     pub(crate) fn is_told(&self, pid: u32, port: u16) -> bool {
-        self.told == Some((pid, port))
+        self.reported == Some((pid, port))
     }
 
     /// Inode and address of each listening socket that `pid` holds.

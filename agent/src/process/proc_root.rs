@@ -9,7 +9,7 @@ use std::{
 use procfs::{FromRead, process::Stat};
 
 use super::cgroup::Cgroups;
-use crate::event::{Told, arguments_in};
+use crate::event::{KernelFacts, arguments_in};
 
 /// Bytes of a command line that rules look at. The kernel allows 2 MiB; what comes later is not matched.
 pub const MAX_COMMAND_LINE: u64 = 128 * 1024;
@@ -58,11 +58,11 @@ impl Life {
         self.start_time == other.start_time && self.image == other.image
     }
 
-    /// Whether this is the program of which the kernel told. Who may not look at a process sees 1 for its image; of one that
+    /// Whether this is the program that the kernel reported. Who may not look at a process sees 1 for its image; of one that
     /// is ending everybody sees 0.
-    pub(crate) fn is_of(&self, told: &Told) -> bool {
-        told.start_time.is_none_or(|start| start == self.start_time)
-            && (self.image.0 == 1 || told.image.is_none_or(|image| image == self.image))
+    pub(crate) fn is_of(&self, reported: &KernelFacts) -> bool {
+        reported.start_time.is_none_or(|start| start == self.start_time)
+            && (self.image.0 == 1 || reported.image.is_none_or(|image| image == self.image))
     }
 }
 

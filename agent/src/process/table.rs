@@ -1,7 +1,7 @@
 //! The table of known processes: who is selected, as processes fork, execute, listen and exit.
 //!
 //! A process is judged by the rules when it executes a program and, for rules with a port, when it listens; a fork inherits.
-//! What the kernel told at that moment stands in for /proc where the process is gone or another program by now.
+//! What the kernel reported at that moment stands in for /proc where the process is gone or another program by now.
 //! [`Table::scan`] finds what lived before the agent and, repeated, what an event was lost of. A process that was forked
 //! by a selected one and has executed nothing since counts as selected also when it is found by a scan: pids and ports
 //! then name a server with all its workers.
@@ -21,7 +21,7 @@ use super::{
     Candidate, Decision, ProcError, ProcRoot, Selection, Unanswered, facts, files::Files,
     listeners::ListeningSockets, proc_root::Life,
 };
-use crate::event::{ProcessFacts, Told};
+use crate::event::{KernelFacts, ProcessFacts};
 
 /// How much the table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,49 +197,49 @@ impl Table {
         self.guarded(|table| {
             let Some(life) = table.proc.life(pid)? else { return Ok(()) };
             let decision = Decision::Selected { service: None };
-            table.settle(pid, life, decision, true, &Told::default(), &mut changes)
+            table.settle(pid, life, decision, true, &KernelFacts::default(), &mut changes)
         });
         changes
     }
 
     /// `pid` executed a program: the rules judge it anew.
-    pub fn on_exec(&mut self, pid: u32, told: &Told) -> Vec<Change> {
+    pub fn on_exec(&mut self, pid: u32, reported: &KernelFacts) -> Vec<Change> {
         let mut changes = Vec::new();
         let sockets = ListeningSockets::default();
-        self.guarded(|table| table.judge(pid, Occasion::Exec, &sockets, told, &mut changes));
+        self.guarded(|table| table.judge(pid, Occasion::Exec, &sockets, reported, &mut changes));
         self.counters.cut += sockets.cut();
         changes
     }
 
     /// A socket of `pid` begins to listen on `port`. Its forks are selected along with it.
-    pub fn on_listen(&mut self, pid: u32, port: u16, told: &Told) -> Vec<Change> {
+    pub fn on_listen(&mut self, pid: u32, port: u16, reported: &KernelFacts) -> Vec<Change> {
         let mut changes = Vec::new();
         if !self.selection.needs_listen() {
             return changes;
         }
-        let sockets = ListeningSockets::told(pid, port);
-        self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, told, &mut changes));
+        let sockets = ListeningSockets::reported(pid, port);
+        self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, reported, &mut changes));
         self.select_forks(&sockets, &mut changes);
         self.counters.cut += sockets.cut();
         changes
     }
 
     /// `parent` forked the process `child`, which inherits.
-    pub fn on_fork(&mut self, parent: u32, child: u32, told: &Told) -> Vec<Change> {
+    pub fn on_fork(&mut self, parent: u32, child: u32, reported: &KernelFacts) -> Vec<Change> {
         let mut changes = Vec::new();
         if child != self.own_pid && self.is_selected(parent) {
             self.guarded(|table| {
                 let image = table.known.get(&parent).map(|parent| parent.life.image);
-                let life = match (told.start_time, told.image.or(image)) {
+                let life = match (reported.start_time, reported.image.or(image)) {
                     (Some(start_time), Some(image)) => {
-                        Life { parent: told.parent.unwrap_or(0), start_time, image }
+                        Life { parent: reported.parent.unwrap_or(0), start_time, image }
                     }
                     _ => match table.proc.life(child)? {
                         Some(life) => life,
                         None => return Ok(()),
                     },
                 };
-                table.inherit(parent, child, life, told.user, &mut changes)
+                table.inherit(parent, child, life, reported.user, &mut changes)
             });
         }
         changes
@@ -257,8 +257,12 @@ impl Table {
         if !std::mem::take(&mut selected.fresh) && !is_other {
             return changes;
         }
-        let told = Told { start_time: Some(life.start_time), image: Some(life.image), ..Told::default() };
-        let is_there = matches!(self.proc.life(pid), Ok(Some(now)) if now.is_of(&told));
+        let reported = KernelFacts {
+            start_time: Some(life.start_time),
+            image: Some(life.image),
+            ..KernelFacts::default()
+        };
+        let is_there = matches!(self.proc.life(pid), Ok(Some(now)) if now.is_of(&reported));
         let read = is_there.then(|| facts::read(&self.proc, pid, selected.service.as_deref()));
         let now = match read {
             Some(Ok(Some(facts))) if facts.start_time == before.start_time => facts,
@@ -272,14 +276,14 @@ impl Table {
     }
 
     /// The last thread of `pid` is gone. Ignored when the pid is already another, living process's.
-    pub fn on_exit(&mut self, pid: u32, told: &Told) -> Vec<Change> {
+    pub fn on_exit(&mut self, pid: u32, reported: &KernelFacts) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(known) = self.known.get(&pid) else { return changes };
         let start_time = known.life.start_time;
         // It may still look alive: the kernel tells before it has gone through with it.
-        let is_told = told.start_time == Some(start_time);
+        let is_reported = reported.start_time == Some(start_time);
         let lives_on = || matches!(self.proc.life(pid), Ok(Some(now)) if now.start_time == start_time);
-        if is_told || !lives_on() {
+        if is_reported || !lives_on() {
             self.forget(pid, &mut changes);
         }
         changes
@@ -302,7 +306,7 @@ impl Table {
         for pid in pids {
             self.guarded(|table| {
                 if table.is_undecided(pid, &mut changes)? {
-                    return table.judge(pid, Occasion::Scan, &sockets, &Told::default(), &mut changes);
+                    return table.judge(pid, Occasion::Scan, &sockets, &KernelFacts::default(), &mut changes);
                 }
                 if table.is_selected(pid) {
                     let user = table.proc.user(pid)?;

@@ -10,8 +10,8 @@ use agent_common::{
 };
 
 use crate::event::{
-    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
-    NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Told, Transfer, arguments_in,
+    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, KernelFacts, LastReceive,
+    LocalClosed, NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Transfer, arguments_in,
 };
 
 /// Most of a position: so that sums of them do not overflow.
@@ -37,27 +37,27 @@ pub enum ProcessNotice {
     Fork {
         parent: u32,
         child: u32,
-        told: Told,
+        reported: KernelFacts,
     },
-    /// Some process executed a file. The kernel traces it until it is told otherwise.
+    /// Some process executed a file. The kernel traces it until user space says otherwise.
     Exec {
         pid: u32,
-        told: Told,
+        reported: KernelFacts,
     },
     Exit {
         pid: u32,
-        told: Told,
+        reported: KernelFacts,
     },
-    /// A process listens on `port`. The kernel traces it until it is told otherwise.
+    /// A process listens on `port`. The kernel traces it until user space says otherwise.
     Listen {
         pid: u32,
         port: u16,
-        told: Told,
+        reported: KernelFacts,
     },
     /// A process was moved to another cgroup.
     CgroupMoved {
         pid: u32,
-        told: Told,
+        reported: KernelFacts,
     },
 }
 
@@ -258,13 +258,13 @@ fn address(octets: [u8; 16], port: u16) -> SocketAddr {
 }
 
 fn process(raw: &ProcessRecord, record: &[u8]) -> Option<ProcessNotice> {
-    let (pid, told) = (raw.pid, told(raw));
+    let (pid, reported) = (raw.pid, kernel_facts(raw));
     Some(match raw.header.kind {
-        kind::FORK => ProcessNotice::Fork { parent: pid, child: raw.other, told },
-        kind::EXEC => ProcessNotice::Exec { pid, told: executed(&read(record)?, told) },
-        kind::EXIT => ProcessNotice::Exit { pid, told },
-        kind::LISTEN => ProcessNotice::Listen { pid, port: u16::try_from(raw.other).ok()?, told },
-        kind::CGROUP => ProcessNotice::CgroupMoved { pid, told },
+        kind::FORK => ProcessNotice::Fork { parent: pid, child: raw.other, reported },
+        kind::EXEC => ProcessNotice::Exec { pid, reported: executed(&read(record)?, reported) },
+        kind::EXIT => ProcessNotice::Exit { pid, reported },
+        kind::LISTEN => ProcessNotice::Listen { pid, port: u16::try_from(raw.other).ok()?, reported },
+        kind::CGROUP => ProcessNotice::CgroupMoved { pid, reported },
         _ => return None,
     })
 }
@@ -272,10 +272,10 @@ fn process(raw: &ProcessRecord, record: &[u8]) -> Option<ProcessNotice> {
 /// `USER_HZ`: /proc counts time in these (`nsec_to_clock_t`, kernel/time/time.c).
 const CLOCK_TICK: u64 = 1_000_000_000 / 100;
 
-fn told(raw: &ProcessRecord) -> Told {
+fn kernel_facts(raw: &ProcessRecord) -> KernelFacts {
     let facts = &raw.facts;
     let [code, stack] = facts.image;
-    Told {
+    KernelFacts {
         trial: raw.header.length,
         decided: raw.header.flags & process_flags::DECIDED != 0,
         start_time: (facts.start_time != 0).then_some(facts.start_time / CLOCK_TICK),
@@ -283,20 +283,20 @@ fn told(raw: &ProcessRecord) -> Told {
         parent: (facts.parent != 0).then_some(facts.parent),
         user: (facts.user != UNKNOWN_USER).then_some(facts.user),
         file: (facts.exe.inode != 0).then_some(facts.exe),
-        ..Told::default()
+        ..KernelFacts::default()
     }
 }
 
-fn executed(raw: &ExecRecord, told: Told) -> Told {
+fn executed(raw: &ExecRecord, reported: KernelFacts) -> KernelFacts {
     let whole =
         |length: u32, most: usize| usize::try_from(length).ok().filter(|length| (1..=most).contains(length));
     let name = whole(raw.name_length, EXEC_NAME - 1).and_then(|length| raw.name.get(..length - 1));
     let arguments =
         whole(raw.arguments_length, EXEC_ARGUMENTS).and_then(|length| raw.arguments.get(..length));
-    Told {
+    KernelFacts {
         name: name.and_then(|name| str::from_utf8(name).ok()).map(str::to_owned),
         arguments: arguments.map(|area| arguments_in(area.strip_suffix(&[0]).unwrap_or(area))),
-        ..told
+        ..reported
     }
 }
 
