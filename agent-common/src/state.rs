@@ -36,7 +36,7 @@ pub mod conn_flags {
     /// Bytes of it passed by TCP, and that was reported: positions are counted by calls.
     pub const REDIRECTED: u32 = 512;
     /// fexit: the receive of a sockmap's socket that ends now has been told by the TCP receive inside of it.
-    pub const TOLD_INSIDE: u32 = 1024;
+    pub const INNER_RECEIVE: u32 = 1024;
     /// A connection of the agent's own exporter, seen from the collector: never traced.
     pub const OWN: u32 = 16;
 }
@@ -174,7 +174,7 @@ pub struct Connection {
     /// errno at the close.
     pub errno: u16,
     /// Not 0 once its first sight is told; until then whoever finds it tells of it.
-    pub told: u16,
+    pub announced: u16,
 }
 
 const _: () = assert!(size_of::<Connection>() == 104);

@@ -91,15 +91,15 @@ pub(crate) fn closed(ctx: &RawTracePointContext, sock: Sock, old: i32) -> Result
     let errno = kernel::error(sock) as u16;
     // SAFETY: see `Traced`.
     unsafe { (*state).errno = errno };
-    let told =
+    let reported =
         if errno == 0 && by_program(sock, old)? { local_closed(sock, &traced, copied) } else { Ok(()) };
     if awaited(sock, state, copied)? {
         // SAFETY: see `Traced`.
         unsafe { (*state).flags |= conn_flags::DRAINING };
-        return told;
+        return reported;
     }
     end(ctx, sock, &traced, copied)?;
-    told
+    reported
 }
 
 /// Whether close() itself has set the state CLOSE, with bytes unread or a linger time of 0. In the other states both

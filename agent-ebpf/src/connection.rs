@@ -76,11 +76,11 @@ pub(crate) fn find<C: EbpfContext>(
         && let Some(state) = CONNECTIONS.get_ptr_mut(cookie)
     {
         // SAFETY: see `Traced`.
-        let (flags, told) = unsafe { ((*state).flags, (*state).told) };
+        let (flags, announced) = unsafe { ((*state).flags, (*state).announced) };
         if flags & conn_flags::OWN != 0 {
             return Ok(None);
         }
-        if told != 0 {
+        if announced != 0 {
             return Ok(Some(Traced { cookie, state }));
         }
     }
@@ -146,7 +146,7 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
     state.flags = if own { conn_flags::OWN } else { 0 };
     // The peer may have reset it before anyone read from it.
     state.errno = kernel::error(sock) as u16;
-    state.told = 0;
+    state.announced = 0;
     let first = CONNECTIONS.insert(cookie, &*state, BPF_NOEXIST).is_ok();
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return Err(Counter::ConnectionsFull) };
     if !own {
@@ -176,7 +176,7 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
             return Err(Counter::DropOpened);
         }
         // SAFETY: see `Traced`.
-        unsafe { (*state).told = 1 };
+        unsafe { (*state).announced = 1 };
     }
     if own {
         return Ok(None);
@@ -302,25 +302,25 @@ pub(crate) fn redirected(sock: Sock, traced: &Traced, direction: usize, length: 
 
 /// fexit: a receive of TCP has ended, maybe inside of that of a sockmap.
 #[inline(always)]
-pub(crate) fn told_inside(sock: Sock) {
+pub(crate) fn note_inner_receive(sock: Sock) {
     if offset!(sock_user_data) == MISSING || !kernel::is_set(sock, offset!(sock_user_data)) {
         return;
     }
     if let Ok(Some(traced)) = known(sock) {
         // SAFETY: see `Traced`.
-        unsafe { (*traced.state).flags |= conn_flags::TOLD_INSIDE };
+        unsafe { (*traced.state).flags |= conn_flags::INNER_RECEIVE };
     }
 }
 
 /// fexit: whether the receive of a sockmap's socket that ends now was told by the one inside of it.
 #[inline(always)]
-pub(crate) fn was_told_inside(sock: Sock) -> bool {
+pub(crate) fn take_inner_receive(sock: Sock) -> bool {
     let Ok(Some(traced)) = known(sock) else { return false };
     // SAFETY: see `Traced`.
     let flags = unsafe { (*traced.state).flags };
     // SAFETY: see `Traced`.
-    unsafe { (*traced.state).flags = flags & !conn_flags::TOLD_INSIDE };
-    flags & conn_flags::TOLD_INSIDE != 0
+    unsafe { (*traced.state).flags = flags & !conn_flags::INNER_RECEIVE };
+    flags & conn_flags::INNER_RECEIVE != 0
 }
 
 /// An opaque connection is written: what its answer will carry. Two writes with different inputs: nothing.

@@ -65,7 +65,7 @@ pub(crate) fn tcp_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);
     let call = Call { socket: ctx.arg(0), result, flags };
     let outcome = socket::try_receive(&ctx, &call);
-    connection::told_inside(call.socket);
+    connection::note_inner_receive(call.socket);
     finish(Counter::CallReceive, outcome)
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn tcp_bpf_sendmsg(ctx: FExitContext) -> i32 {
 pub(crate) fn tcp_bpf_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);
     let call = Call { socket: ctx.arg(0), result, flags };
-    if !kernel::replaced(call.socket) || connection::was_told_inside(call.socket) {
+    if !kernel::replaced(call.socket) || connection::take_inner_receive(call.socket) {
         return 0;
     }
     finish(Counter::CallReceive, socket::try_receive(&ctx, &call))

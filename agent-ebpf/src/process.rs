@@ -64,12 +64,12 @@ pub(crate) fn try_exec(bprm: u64) -> Result<(), Counter> {
     if !selected::add(actor.pid, Process::ON_TRIAL) {
         return Err(Counter::ProcessesFull);
     }
-    let told = facts::executed(bprm, flags, actor.pid, Process::ON_TRIAL.trials);
-    if told.is_err() && !decided {
+    let reported = facts::executed(bprm, flags, actor.pid, Process::ON_TRIAL.trials);
+    if reported.is_err() && !decided {
         // Nobody would judge it.
         selected::remove(actor.pid);
     }
-    told
+    reported
 }
 
 /// Number of the next record that asks about a process: an answer to an earlier one does not count any more.
@@ -172,12 +172,12 @@ pub(crate) fn try_listen(actor: Actor, port: u32) -> Result<(), Counter> {
     };
     let mut record = facts::record(kind::LISTEN, flags, facts::current(), actor.pid, port);
     record.header.length = trial;
-    let told = put(&record);
-    if told.is_err() && known.is_none() && !decided {
+    let reported = put(&record);
+    if reported.is_err() && known.is_none() && !decided {
         // Nobody would judge it.
         selected::remove(actor.pid);
     }
-    told
+    reported
 }
 
 /// Whether some rule selects whoever listens on this port.

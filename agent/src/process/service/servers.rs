@@ -82,8 +82,8 @@ fn of_python(server: &str, arguments: &[&str], place: &dyn Place) -> String {
     {
         return name.trim().to_owned();
     }
-    let told = option(arguments, &["-w", "--module", "--wsgi"]).filter(|_| server == "uwsgi");
-    let application = told.or_else(|| arguments.iter().copied().find(|argument| is_application(argument)));
+    let given = option(arguments, &["-w", "--module", "--wsgi"]).filter(|_| server == "uwsgi");
+    let application = given.or_else(|| arguments.iter().copied().find(|argument| is_application(argument)));
     if let Some(application) = application {
         return of_module(application, Some(place));
     }

@@ -15,8 +15,8 @@ impl KernelSource {
         for (name, program) in self.ebpf.programs() {
             let Ok(fd) = program.fd() else { continue };
             let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-            let told = fs::read_to_string(path).ok().and_then(|text| misses(&text));
-            self.misses.extend(told.map(|count| (name.to_owned(), count)));
+            let shown = fs::read_to_string(path).ok().and_then(|text| misses(&text));
+            self.misses.extend(shown.map(|count| (name.to_owned(), count)));
         }
     }
 

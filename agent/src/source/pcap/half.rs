@@ -69,7 +69,7 @@ pub(super) struct Half {
     urgent: u64,
     /// Bytes of holes that were given up, and how many of them were handed out with a piece.
     lost: u64,
-    told: u64,
+    reported_lost: u64,
     recent: Recent,
     disputed: bool,
 }
@@ -99,7 +99,7 @@ impl Half {
 
     /// Bytes of holes with nothing behind them: no piece has told of them.
     pub(super) const fn untold(&self) -> bool {
-        self.lost > self.told
+        self.lost > self.reported_lost
     }
 
     /// Fixes position 0, or moves it while nothing was read: everything known moves with it. Returns by how much positions
@@ -327,7 +327,7 @@ impl Half {
             let loss =
                 Piece { position: self.told_next(), length: 0, bytes: &[], at, after: 0, urgent: false };
             (to.out)(loss, self.lost);
-            self.told = self.lost;
+            self.reported_lost = self.lost;
         }
     }
 
@@ -383,18 +383,18 @@ impl Half {
             return;
         }
         to.report.truncated_bytes += u64::from(piece.length) - piece.bytes.len() as u64;
-        let told = Piece { position: piece.position - self.urgent, ..piece };
+        let counted = Piece { position: piece.position - self.urgent, ..piece };
         match self.recent.last() {
             // The stream layer flags what claims a position again.
             Some(last) if self.disputed && piece.length < u32::MAX => {
                 let bytes = [&[*last], piece.bytes].concat();
-                let (position, length) = (told.position - 1, told.length + 1);
+                let (position, length) = (counted.position - 1, counted.length + 1);
                 (to.out)(Piece { position, length, bytes: &bytes, ..piece }, self.lost);
                 self.disputed = false;
             }
-            _ => (to.out)(told, self.lost),
+            _ => (to.out)(counted, self.lost),
         }
-        self.told = self.lost;
+        self.reported_lost = self.lost;
         self.next = piece.end();
         if self.read_ends.len() == READ_ENDS {
             self.read_ends.pop_front();
