@@ -1,5 +1,5 @@
-//! What becomes of a process event from the kernel: the table judges, the engine is told who the process is, and orders say what
-//! the kernel has to be told once the ring is not borrowed.
+//! What becomes of a process event from the kernel: the table judges, the engine gets who the process is, and the changes that
+//! the kernel's maps need are kept until the ring is not borrowed any more.
 
 use super::{funnel::Funnel, refused::Refused};
 use crate::{
@@ -8,9 +8,9 @@ use crate::{
     source::kernel::ProcessNotice,
 };
 
-/// A change of the kernel's process map.
+/// A change of what the kernel traces.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Order {
+pub(super) enum PolicyChange {
     Select {
         pid: u32,
     },
@@ -40,12 +40,12 @@ pub(super) enum Order {
     },
 }
 
-/// A process event from the kernel: the table judges, the engine is told, the kernel's map follows.
+/// A process event from the kernel: the table judges, the engine gets the facts, the kernel's map follows.
 pub(super) fn process(
     table: &mut Table,
     funnel: &mut Funnel,
     refused: &mut Refused,
-    orders: &mut Vec<Order>,
+    pending: &mut Vec<PolicyChange>,
     at: Timestamp,
     notice: ProcessNotice,
 ) {
@@ -53,7 +53,7 @@ pub(super) fn process(
     let (on_trial, changes) = match notice {
         ProcessNotice::Fork { parent, child, reported } if refused.is_refused(parent) => {
             refused.refuse(child, false);
-            orders.push(Order::Refuse { pid: child, trial: reported.trial });
+            pending.push(PolicyChange::Refuse { pid: child, trial: reported.trial });
             return;
         }
         ProcessNotice::Fork { parent, child, reported } => {
@@ -63,7 +63,7 @@ pub(super) fn process(
             (None, table.on_fork(parent, child, &reported))
         }
         ProcessNotice::Exec { pid, reported } => {
-            orders.push(Order::Execute { pid });
+            pending.push(PolicyChange::Execute { pid });
             (Some((pid, reported.trial)), table.on_exec(pid, &reported))
         }
         ProcessNotice::Exit { pid, reported } => {
@@ -87,21 +87,21 @@ pub(super) fn process(
             Change::Select { facts }
                 if !refused.accept(facts.pid) && on_trial.is_some_and(|(pid, _)| pid == facts.pid) =>
             {
-                orders.push(Order::Welcome { pid: facts.pid });
+                pending.push(PolicyChange::Welcome { pid: facts.pid });
             }
             // Answered below.
             Change::Deselect { pid } if on_trial.is_some_and(|(on_trial, _)| on_trial == *pid) => {}
-            change => orders.extend(order(change)),
+            change => pending.extend(policy_change(change)),
         }
     }
     let Some((pid, trial)) = on_trial else { return };
     if table.is_selected(pid) {
         if refused.accept(pid) {
-            orders.push(Order::Select { pid });
+            pending.push(PolicyChange::Select { pid });
         }
     } else {
         refused.refuse(pid, changes.iter().any(|change| matches!(change, Change::Unjudged { .. })));
-        orders.push(Order::Refuse { pid, trial });
+        pending.push(PolicyChange::Refuse { pid, trial });
     }
 }
 
@@ -115,11 +115,11 @@ pub(super) fn announce(funnel: &mut Funnel, at: Timestamp, change: &Change) {
     }
 }
 
-pub(super) fn order(change: &Change) -> Option<Order> {
+pub(super) fn policy_change(change: &Change) -> Option<PolicyChange> {
     match change {
-        Change::Select { facts } => Some(Order::Select { pid: facts.pid }),
-        Change::Refresh { facts } => Some(Order::Refresh { pid: facts.pid }),
-        Change::Deselect { pid } => Some(Order::Deselect { pid: *pid }),
+        Change::Select { facts } => Some(PolicyChange::Select { pid: facts.pid }),
+        Change::Refresh { facts } => Some(PolicyChange::Refresh { pid: facts.pid }),
+        Change::Deselect { pid } => Some(PolicyChange::Deselect { pid: *pid }),
         Change::Unjudged { .. } => None,
     }
 }

@@ -18,7 +18,7 @@ use super::{
     cookies::Cookies,
     exe_cache::ExeCache,
     funnel::Funnel,
-    judging::{Order, announce, order, process},
+    judging::{PolicyChange, announce, policy_change, process},
     recording::{Recording, Run},
     refused::{Fate, Refused},
     telemetry::{Late, Telemetry},
@@ -83,7 +83,7 @@ pub(super) struct Session {
     runtimes: Runtimes,
     telemetry: Arc<Telemetry>,
     /// Changes of the kernel's process map that wait until the ring is not borrowed.
-    orders: Vec<Order>,
+    pending: Vec<PolicyChange>,
     /// Connections whose end was read in this round.
     ended: Vec<ConnectionId>,
     /// The command that was started for the trace, and what it has started itself.
@@ -137,7 +137,7 @@ impl Session {
             late: 0,
             runtimes: Runtimes::new(wanted),
             telemetry,
-            orders: Vec::new(),
+            pending: Vec::new(),
             ended: Vec::new(),
             lineage: FxHashSet::default(),
             unix_offset: 0,
@@ -199,7 +199,7 @@ impl Session {
     fn round(&mut self) -> Result<()> {
         let before = now()?;
         let caught_up = self.drain();
-        self.obey();
+        self.apply_pending();
         if caught_up {
             self.refused.read_up_to(before);
         }
@@ -237,7 +237,7 @@ impl Session {
 
     /// Takes a round of events from the ring; true when it was emptied.
     fn drain(&mut self) -> bool {
-        let Self { source, table, funnel, orders, ended, exes, refused, runtimes, lineage, .. } = self;
+        let Self { source, table, funnel, pending, ended, exes, refused, runtimes, lineage, .. } = self;
         let batch = source.drain(&mut |notice| {
             let fate = match &notice {
                 Notice::Event(event) | Notice::Last(event, _) | Notice::Opened { event, .. } => {
@@ -248,7 +248,7 @@ impl Session {
             match fate {
                 Fate::Pass => {}
                 Fate::Drop => return,
-                Fate::Release(connection) => return orders.push(Order::Release { connection }),
+                Fate::Release(connection) => return pending.push(PolicyChange::Release { connection }),
             }
             match notice {
                 Notice::Event(event) => {
@@ -264,7 +264,7 @@ impl Session {
                             announce(funnel, opened.at, &change);
                         }
                         if runtimes.connected(pid) {
-                            orders.push(Order::Refresh { pid });
+                            pending.push(PolicyChange::Refresh { pid });
                         }
                     }
                     funnel.feed(&event);
@@ -275,7 +275,7 @@ impl Session {
                 }
                 Notice::Process { at, notice } => {
                     descend(lineage, &notice);
-                    process(table, funnel, refused, orders, at, notice);
+                    process(table, funnel, refused, pending, at, notice);
                 }
             }
         });
@@ -287,37 +287,37 @@ impl Session {
     }
 
     /// Carries out what could not be done while the ring was borrowed.
-    fn obey(&mut self) {
-        for order in std::mem::take(&mut self.orders) {
-            let outcome = match order {
-                Order::Select { pid } => {
+    fn apply_pending(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            let outcome = match change {
+                PolicyChange::Select { pid } => {
                     self.cookies.assign(pid);
                     self.source.select(pid).and_then(|()| self.tell_runtime(pid))
                 }
-                Order::Welcome { pid } => {
+                PolicyChange::Welcome { pid } => {
                     self.cookies.assign(pid);
                     // The process may have executed this just while the kernel was told to leave alone what it was before.
                     let left_alone = !self.source.is_selected(pid) && self.table.proc_root().is_alive(pid);
                     let selected = if left_alone { self.source.select(pid) } else { Ok(()) };
                     selected.and_then(|()| self.tell_runtime(pid))
                 }
-                Order::Release { connection } => {
+                PolicyChange::Release { connection } => {
                     let outcome = self.source.apply(&Feedback::Forget { connection });
                     if let Ok(at) = now() {
                         self.refused.released(connection, at);
                     }
                     outcome
                 }
-                Order::Execute { pid } => {
+                PolicyChange::Execute { pid } => {
                     self.runtimes.forget(pid);
                     Ok(())
                 }
-                Order::Refresh { pid } => self.tell_runtime(pid),
-                Order::Deselect { pid } => {
+                PolicyChange::Refresh { pid } => self.tell_runtime(pid),
+                PolicyChange::Deselect { pid } => {
                     self.runtimes.forget(pid);
                     self.source.deselect(pid)
                 }
-                Order::Refuse { pid, trial } => {
+                PolicyChange::Refuse { pid, trial } => {
                     self.runtimes.forget(pid);
                     let outcome = self.source.deselect_unless_asked(pid, trial);
                     if let (Ok(true), Ok(at)) = (&outcome, now()) {
@@ -373,14 +373,14 @@ impl Session {
                     self.exes.learn(self.table.selection(), key, &facts.executable);
                 }
             }
-            self.orders.extend(order(change));
+            self.pending.extend(policy_change(change));
         }
         // The exit of one may be among lost events.
         self.lineage.retain(|pid| self.table.is_selected(*pid));
         if let Some(error) = self.table.take_error() {
             tracing::debug!("a process could not be judged: {error}");
         }
-        self.obey();
+        self.apply_pending();
         Ok(selected)
     }
 
@@ -418,7 +418,7 @@ impl Session {
                 break;
             }
         }
-        self.obey();
+        self.apply_pending();
         self.source.look_for_misses();
         self.publish();
         self.funnel.feed(&Event::Shutdown { at: now()? });

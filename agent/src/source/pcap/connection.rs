@@ -396,10 +396,10 @@ impl Connection {
         self.half_closed[side] = true;
         let from_client = self.client == Some(side);
         let half = &self.halves[side];
-        let (at, position) = (half.finished_at(), half.told_next());
+        let (at, position) = (half.finished_at(), half.reported_next());
         let loss = Piece { position, length: 0, bytes: &[], at, after: 0, urgent: false };
         for seat in in_order(&self.seats, from_client) {
-            if half.untold() {
+            if half.has_unreported_loss() {
                 (cx.sink)(&seat.transfer(from_client, loss, half.lost()));
             }
             (cx.sink)(&seat.half_closed(at, from_client, position));
@@ -414,7 +414,7 @@ impl Connection {
         self.phase = Phase::Over;
         let client = self.client.unwrap_or_default();
         let sides = [client, 1 - client];
-        let observed = sides.map(|side| self.halves[side].told_next());
+        let observed = sides.map(|side| self.halves[side].reported_next());
         let lost = sides.map(|side| self.halves[side].lost());
         for seat in self.seats.iter().flatten() {
             (cx.sink)(&seat.closed(at, observed, lost, reset.map(|side| side == client)));

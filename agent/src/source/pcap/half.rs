@@ -89,7 +89,7 @@ impl Half {
     }
 
     /// The next byte's position for those who are told of pieces.
-    pub(super) const fn told_next(&self) -> u64 {
+    pub(super) const fn reported_next(&self) -> u64 {
         self.next - self.urgent
     }
 
@@ -98,7 +98,7 @@ impl Half {
     }
 
     /// Bytes of holes with nothing behind them: no piece has told of them.
-    pub(super) const fn untold(&self) -> bool {
+    pub(super) const fn has_unreported_loss(&self) -> bool {
         self.lost > self.reported_lost
     }
 
@@ -325,7 +325,7 @@ impl Half {
         if silent || waiting.is_some() {
             let at = waiting.map_or(self.acknowledged_at, |(_, at)| at.min(self.acknowledged_at));
             let loss =
-                Piece { position: self.told_next(), length: 0, bytes: &[], at, after: 0, urgent: false };
+                Piece { position: self.reported_next(), length: 0, bytes: &[], at, after: 0, urgent: false };
             (to.out)(loss, self.lost);
             self.reported_lost = self.lost;
         }
