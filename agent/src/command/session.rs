@@ -29,7 +29,7 @@ use crate::{
     pipeline,
     process::{
         Change, ProcRoot, Selection, Table, key_of,
-        runtime::{HandOver, Runtimes, Wanted},
+        runtime::{ProbeSite, Runtimes, Wanted},
         table,
     },
     source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
@@ -348,7 +348,7 @@ impl Session {
     /// Tells the kernel side how to find the tasks of a process.
     fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
         let mut found = self.runtimes.detect(self.table.proc_root(), pid);
-        if let Some(HandOver { file, path, at }) = found.as_ref().and_then(|found| found.hand_over.as_ref())
+        if let Some(ProbeSite { file, path, at }) = found.as_ref().and_then(|found| found.probe_site.as_ref())
             && let Err(reason) = self.source.probe(pid, *file, path, *at)
         {
             tracing::warn!("process {pid} is followed by its threads and not by its goroutines: {reason}");

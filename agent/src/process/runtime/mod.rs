@@ -24,17 +24,17 @@ use crate::source::kernel::{self, FileKey};
 pub struct Found {
     pub runtime: Runtime,
     /// Without these probes the process is followed by its threads.
-    pub hand_over: Option<HandOver>,
+    pub probe_site: Option<ProbeSite>,
 }
 
-/// Where a program hands a request from one task to another.
+/// A file that gets probes, and where in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandOver {
+pub struct ProbeSite {
     /// Probes in a file are shared by all its processes.
     pub file: FileKey,
     /// A path to it, in no matter whose mount namespace.
     pub path: PathBuf,
-    pub at: kernel::HandOver,
+    pub at: kernel::GoProbes,
 }
 
 /// Processes without a runtime that are remembered.
@@ -107,7 +107,7 @@ impl Runtimes {
             self.waiting.remove(&pid);
             return go;
         }
-        self.python(proc, pid).map(|runtime| Found { runtime, hand_over: None })
+        self.python(proc, pid).map(|runtime| Found { runtime, probe_site: None })
     }
 
     fn go(&mut self, proc: &ProcRoot, pid: u32) -> Option<Found> {
@@ -122,7 +122,7 @@ impl Runtimes {
             specific: program.parent.unwrap_or(0),
             padding: 0,
         };
-        Some(Found { runtime, hand_over: program.hand_over.map(|at| HandOver { file, path, at }) })
+        Some(Found { runtime, probe_site: program.probes.map(|at| ProbeSite { file, path, at }) })
     }
 
     fn python(&mut self, proc: &ProcRoot, pid: u32) -> Option<Runtime> {

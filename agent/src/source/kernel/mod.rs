@@ -30,4 +30,4 @@ pub use decode::{Notice, ProcessNotice, decode};
 pub use error::KernelError;
 pub use load::{KernelSource, Settings};
 pub use reader::{Batch, Fill};
-pub use uprobe::{FileKey, HandOver};
+pub use uprobe::{FileKey, GoProbes};

@@ -33,7 +33,7 @@ pub type FileKey = [u64; 4];
 
 /// Where the probes of a file belong, as offsets in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HandOver {
+pub struct GoProbes {
     /// `net/http.(*persistConn).roundTrip`
     pub round_trip: u64,
     /// `net/http.(*Request).write`
@@ -98,7 +98,7 @@ impl KernelSource {
     ///
     /// # Errors
     /// When the probes cannot be had; says why.
-    pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: HandOver) -> Result<(), String> {
+    pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: GoProbes) -> Result<(), String> {
         if self.probes.by_pid.get(&pid) == Some(&file) {
             return Ok(());
         }

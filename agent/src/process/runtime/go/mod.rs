@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use self::{functions::Functions, image::Image};
 use super::file_key;
-use crate::source::kernel::{FileKey, HandOver};
+use crate::source::kernel::{FileKey, GoProbes};
 
 /// Files that are remembered.
 const FILES: usize = 1_024;
@@ -32,7 +32,7 @@ pub struct Program {
     /// The same of `parentGoid`; `None`: not known.
     pub parent: Option<u32>,
     /// Where the probes belong; `None`: it has no `net/http` client.
-    pub hand_over: Option<HandOver>,
+    pub probes: Option<GoProbes>,
 }
 
 /// Why a Go program is followed by its threads.
@@ -58,18 +58,18 @@ fn program<'data, R: ReadRef<'data>>(image: &Image<'data, R>, version: &str) -> 
     let parent = version::parent(version);
     let functions = Functions::find(image).ok_or(Unknown::Functions)?;
     let Some(round_trip) = functions.address(ROUND_TRIP) else {
-        return Ok(Program { goid, parent, hand_over: None });
+        return Ok(Program { goid, parent, probes: None });
     };
     let request_write = functions.address(REQUEST_WRITE).ok_or(Unknown::Functions)?;
     let probe = |function: u64| -> Option<u64> {
         let jump = prologue::jump(image.at(function, prologue::LENGTH)?)?;
         image.file_offset(function)?.checked_add(jump)
     };
-    let hand_over = HandOver {
+    let probes = GoProbes {
         round_trip: probe(round_trip).ok_or(Unknown::Code)?,
         request_write: probe(request_write).ok_or(Unknown::Code)?,
     };
-    Ok(Program { goid, parent, hand_over: Some(hand_over) })
+    Ok(Program { goid, parent, probes: Some(probes) })
 }
 
 /// What files have said.
