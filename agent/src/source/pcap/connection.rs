@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use super::{
     Options, Report,
+    endpoint::{Endpoint, Flow},
     half::{Block, Half, PASSED_WAIT},
     piece::{Outlet, Piece, Room},
     reset::Reset,
-    seat::{Flow, Seat},
     tcp::Segment,
 };
 use crate::event::{Event, Opening, Timestamp};
@@ -47,7 +47,7 @@ pub(super) struct Connection {
     called: [bool; 2],
     pub(super) phase: Phase,
     /// The ends that the pipeline knows, the client's first.
-    seats: [Option<Seat>; 2],
+    endpoints: [Option<Endpoint>; 2],
     /// Sides whose FIN was told.
     half_closed: [bool; 2],
     /// RSTs by their senders, as long as it is not known whether they hold.
@@ -69,7 +69,7 @@ impl Connection {
             client: None,
             called: [false; 2],
             phase: Phase::New,
-            seats: [None; 2],
+            endpoints: [None; 2],
             half_closed: [false; 2],
             resets: [None; 2],
             begun: None,
@@ -310,9 +310,9 @@ impl Connection {
         self.phase = Phase::Open;
         cx.report.connections += 1;
         cx.report.without_handshake += u64::from(flow.from_start != [true; 2]);
-        for (place, seat) in self.seats.iter_mut().zip(Seat::of(cx.options.view, &flow)) {
-            (cx.sink)(&seat.opened(self.data_at.unwrap_or(at), &flow));
-            *place = Some(seat);
+        for (place, endpoint) in self.endpoints.iter_mut().zip(Endpoint::of(cx.options.view, &flow)) {
+            (cx.sink)(&endpoint.opened(self.data_at.unwrap_or(at), &flow));
+            *place = Some(endpoint);
         }
     }
 
@@ -398,11 +398,11 @@ impl Connection {
         let half = &self.halves[side];
         let (at, position) = (half.finished_at(), half.reported_next());
         let loss = Piece { position, length: 0, bytes: &[], at, after: 0, urgent: false };
-        for seat in in_order(&self.seats, from_client) {
+        for endpoint in in_order(&self.endpoints, from_client) {
             if half.has_unreported_loss() {
-                (cx.sink)(&seat.transfer(from_client, loss, half.lost()));
+                (cx.sink)(&endpoint.transfer(from_client, loss, half.lost()));
             }
-            (cx.sink)(&seat.half_closed(at, from_client, position));
+            (cx.sink)(&endpoint.half_closed(at, from_client, position));
         }
     }
 
@@ -416,8 +416,8 @@ impl Connection {
         let sides = [client, 1 - client];
         let observed = sides.map(|side| self.halves[side].reported_next());
         let lost = sides.map(|side| self.halves[side].lost());
-        for seat in self.seats.iter().flatten() {
-            (cx.sink)(&seat.closed(at, observed, lost, reset.map(|side| side == client)));
+        for endpoint in self.endpoints.iter().flatten() {
+            (cx.sink)(&endpoint.closed(at, observed, lost, reset.map(|side| side == client)));
         }
         self.release(cx.room);
     }
@@ -431,10 +431,10 @@ impl Connection {
     ) -> T {
         let from_client = self.client == Some(side);
         let after_reset = self.is_frozen();
-        let (seats, sink) = (&self.seats, &mut *cx.sink);
+        let (endpoints, sink) = (&self.endpoints, &mut *cx.sink);
         let mut out = |piece: Piece<'_>, lost: u64| {
-            for seat in in_order(seats, from_client) {
-                sink(&seat.transfer(from_client, piece, lost));
+            for endpoint in in_order(endpoints, from_client) {
+                sink(&endpoint.transfer(from_client, piece, lost));
             }
         };
         let mut to = Outlet { room: cx.room, report: cx.report, after_reset, out: &mut out };
@@ -445,9 +445,9 @@ impl Connection {
 }
 
 /// The sender's end first: it sends before the other receives.
-fn in_order(seats: &[Option<Seat>; 2], from_client: bool) -> impl Iterator<Item = &Seat> {
+fn in_order(endpoints: &[Option<Endpoint>; 2], from_client: bool) -> impl Iterator<Item = &Endpoint> {
     let order = if from_client { [0, 1] } else { [1, 0] };
-    order.into_iter().filter_map(|index| seats[index].as_ref())
+    order.into_iter().filter_map(|index| endpoints[index].as_ref())
 }
 
 /// Whoever sends the request is the client.

@@ -1,11 +1,12 @@
 //! A packet capture as a source: packets that somebody else recorded become the events that the pipeline reads.
 //!
 //! `file` (with `classic`, `ng`, `input`) takes packets from a stream, `link`, `ip`, `tunnel`, `fragments` and `tcp` find the segment,
-//! `table` its connection, `connection`, `half` and `piece` put its bytes into order, `seat` tells them as the calls of an end.
+//! `table` its connection, `connection`, `half` and `piece` put its bytes into order, `endpoint` tells them as the calls of an end.
 //! What becomes what event, and what is refused, stands in ARCHITECTURE.md, "Packet captures".
 
 mod classic;
 mod connection;
+mod endpoint;
 mod error;
 mod file;
 mod fragments;
@@ -18,7 +19,6 @@ mod piece;
 mod recent;
 mod report;
 mod reset;
-mod seat;
 mod table;
 mod tcp;
 #[cfg(test)]
@@ -189,7 +189,7 @@ pub fn read(
 fn begin(at: Timestamp, options: &Options, sink: &mut dyn FnMut(&Event<'_>)) {
     sink(&Event::Clock { at, unix_offset: 0 });
     sink(&Event::RunKey(RUN_KEY));
-    for process in seat::processes(at, &options.service_name) {
+    for process in endpoint::processes(at, &options.service_name) {
         sink(&process);
     }
 }

@@ -31,16 +31,16 @@ pub(super) struct Flow {
 
 /// One end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seat {
+pub(super) struct Endpoint {
     id: ConnectionId,
     server: bool,
 }
 
-impl Seat {
+impl Endpoint {
     /// The ends that `view` is of, the client's first.
     pub(super) fn of(view: View, flow: &Flow) -> impl Iterator<Item = Self> {
-        let seat = |server| Self { id: id(flow, server), server };
-        [(view != View::Server).then(|| seat(false)), (view != View::Client).then(|| seat(true))]
+        let endpoint = |server| Self { id: id(flow, server), server };
+        [(view != View::Server).then(|| endpoint(false)), (view != View::Client).then(|| endpoint(true))]
             .into_iter()
             .flatten()
     }
