@@ -34,7 +34,7 @@ pub mod transfer_flags {
     /// `Transfer::task` is a goroutine's id.
     pub const GOROUTINE: u8 = 2;
     /// Sends: the last input is that of goroutine `Transfer::task`, which had this connection's writer send for it.
-    pub const HANDED: u8 = 4;
+    pub const HANDOFF: u8 = 4;
     /// `Transfer::task` is the address of a CPython context.
     pub const CONTEXT: u8 = 8;
 }
@@ -217,7 +217,7 @@ pub struct Connecting {
     pub peer_port: u16,
     pub padding: u32,
     pub peer: [u8; 16],
-    /// What the runtime runs, by `header.flags`. [`transfer_flags::HANDED`]: the goroutine that has started the one which connects, and
+    /// What the runtime runs, by `header.flags`. [`transfer_flags::HANDOFF`]: the goroutine that has started the one which connects, and
     /// whose last input this is, since that has none.
     pub task: u64,
 }

@@ -106,14 +106,14 @@ const _: () = assert!(size_of::<GoKey>() == 16);
 pub struct GoInput {
     pub last: LastReceive,
     /// The goroutine that has handed over the request which this one writes: `last` is its; 0: nobody.
-    pub handed: u64,
+    pub handoff_from: u64,
 }
 
 const _: () = assert!(size_of::<GoInput>() == 24);
 
 impl GoInput {
     /// Nothing was received.
-    pub const NONE: Self = Self { last: LastReceive::NONE, handed: 0 };
+    pub const NONE: Self = Self { last: LastReceive::NONE, handoff_from: 0 };
 }
 
 /// Bits of a byte of the map `PIDS`.

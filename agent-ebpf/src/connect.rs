@@ -41,7 +41,7 @@ pub(crate) fn begin(sock: Sock) -> Result<(), Counter> {
     let mut task = task.of_send(actor);
     if last.cookie == 0 {
         task = task.starter(actor);
-        if task.flags & transfer_flags::HANDED != 0 {
+        if task.flags & transfer_flags::HANDOFF != 0 {
             last = task.input_of_starter(actor);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A handler's goroutine gives its request to the goroutine that writes the connection (`writeLoop`), over a channel, which
 //! the kernel cannot see. Two probes can, and both know the request: `(*persistConn).roundTrip`, which hands over, and
-//! `(*Request).write`, with which the other begins to write. The request's address names the hand-over, so that nothing need be
+//! `(*Request).write`, with which the other begins to write. The request's address names the handoff, so that nothing need be
 //! known of connections: neither which one it is, nor what it is wrapped in. What was never taken names nothing else: when its
 //! memory is another request, that one's `roundTrip` comes first.
 
@@ -14,7 +14,7 @@ use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
 use crate::{
     context::{Actor, Place},
     count::add,
-    maps::{GOROUTINES, HANDED, RUNTIMES, SCRATCH, offset},
+    maps::{GOROUTINES, HANDOFFS, RUNTIMES, SCRATCH, offset},
 };
 
 /// CF and ZF. The probes lie on the jump (`jbe`) that asks for more stack: when it is taken, the function begins once more.
@@ -49,12 +49,12 @@ impl Goroutine {
     pub(crate) fn set_last_input(self, input: LastReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
             // SAFETY: as above.
-            if unsafe { (*entry).handed } == 0 {
+            if unsafe { (*entry).handoff_from } == 0 {
                 // SAFETY: as above.
                 unsafe { (*entry).last = input };
             }
         } else if input.cookie != 0 {
-            self.put(&GoInput { last: input, handed: 0 });
+            self.put(&GoInput { last: input, handoff_from: 0 });
         }
     }
 
@@ -91,7 +91,7 @@ pub(crate) extern "C" fn goroutine_input(pid: u32, run: u32, id: u64) -> u64 {
     let input = Goroutine { pid, run, id }.input();
     // SAFETY: as above.
     unsafe { write_volatile(&raw mut (*scratch).input, input) };
-    u64::from(input.last.cookie != 0 || input.handed != 0)
+    u64::from(input.last.cookie != 0 || input.handoff_from != 0)
 }
 
 /// A goroutine has taken in this.
@@ -166,11 +166,12 @@ pub(crate) fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
     let request = user(unsafe { (*ctx.regs).rbx }).map_err(|_| Counter::ReadFailed)?;
     let own = goroutine.input();
     // What a request's body calls while it is read by the writer is done for the same request.
-    let input = if own.handed != 0 { own } else { GoInput { last: own.last, handed: goroutine.id } };
+    let input =
+        if own.handoff_from != 0 { own } else { GoInput { last: own.last, handoff_from: goroutine.id } };
     // One that cannot be told is written too: whatever was handed over at this address before is not this.
     let input = if goroutine.id == 0 { GoInput::NONE } else { input };
     let key = Goroutine { id: request, ..goroutine }.key();
-    HANDED.insert(key, input, 0).map_err(|_| Counter::HandedFull)
+    HANDOFFS.insert(key, input, 0).map_err(|_| Counter::HandedFull)
 }
 
 /// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was handed over.
@@ -182,16 +183,16 @@ pub(crate) fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
     }
     // SAFETY: the registers are the program's context.
     let key = Goroutine { id: unsafe { (*ctx.regs).rax }, ..goroutine }.key();
-    if let Some(handed) = HANDED.get_ptr(key) {
+    if let Some(handoff) = HANDOFFS.get_ptr(key) {
         // SAFETY: an entry stays readable for the run of the program.
-        goroutine.put(unsafe { &*handed });
-        let _gone = HANDED.remove(key);
+        goroutine.put(unsafe { &*handoff });
+        let _gone = HANDOFFS.remove(key);
         return Ok(());
     }
     if let Some(own) = GOROUTINES.get_ptr_mut(goroutine.key()) {
         // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
         unsafe {
-            if (*own).handed != 0 {
+            if (*own).handoff_from != 0 {
                 *own = GoInput::NONE;
             }
         }

@@ -74,7 +74,7 @@ pub(crate) static GOROUTINES: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_
 
 /// Requests of Go's `net/http` that were handed over to the goroutine which will write them, by address.
 #[map]
-pub(crate) static HANDED: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static HANDOFFS: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(16_384, 0);
 
 /// What user space has switched on, by `switch`: an array element costs less than a look-up that finds nothing.
 #[map]

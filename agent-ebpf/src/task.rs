@@ -69,9 +69,9 @@ impl Task {
             return actor.last_receive();
         }
         let input = go::input_of(actor.pid, self.run, self.id);
-        if input.handed != 0 {
-            self.id = input.handed;
-            self.flags = transfer_flags::HANDED;
+        if input.handoff_from != 0 {
+            self.id = input.handoff_from;
+            self.flags = transfer_flags::HANDOFF;
         }
         input.last
     }
@@ -97,14 +97,14 @@ impl Task {
         // SAFETY: an entry stays readable for the run of the program; see `Task::current`.
         let offset = unsafe { (*found).specific };
         let id = if offset == 0 { 0 } else { go::current(offset) };
-        if id == 0 { self } else { Self { id, flags: transfer_flags::HANDED, run: self.run } }
+        if id == 0 { self } else { Self { id, flags: transfer_flags::HANDOFF, run: self.run } }
     }
 
     /// What the goroutine took in that has started another one.
     #[inline(always)]
     pub(crate) fn input_of_starter(self, actor: Actor) -> LastReceive {
         let input = go::input_of(actor.pid, self.run, self.id);
-        if input.handed == 0 { input.last } else { LastReceive::NONE }
+        if input.handoff_from == 0 { input.last } else { LastReceive::NONE }
     }
 }
 

@@ -182,7 +182,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
 }
 
 fn task(flags: u8, id: u64) -> Option<Task> {
-    if flags & transfer_flags::HANDED != 0 {
+    if flags & transfer_flags::HANDOFF != 0 {
         Some(Task::Handoff(id))
     } else if flags & transfer_flags::GOROUTINE != 0 {
         Some(Task::Goroutine(id))

@@ -15,7 +15,7 @@ use super::{
 pub(super) struct Inputs {
     pub(super) threads: HashMap<MapData, u32, Plain<LastReceive>>,
     pub(super) goroutines: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
-    pub(super) handed: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
+    pub(super) handoffs: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
     /// Evicted connections that may still be named.
     pub(super) evicted: FxHashSet<u64>,
 }
@@ -33,7 +33,7 @@ impl KernelSource {
             .map_err(|e| used("THREADS", &e))?;
         let stale = |input: &Plain<GoInput>| evicted.contains(&input.0.last.cookie);
         forget(&mut inputs.goroutines, stale).map_err(|error| used("GOROUTINES", &error))?;
-        forget(&mut inputs.handed, stale).map_err(|error| used("HANDED", &error))
+        forget(&mut inputs.handoffs, stale).map_err(|error| used("HANDOFFS", &error))
     }
 }
 

@@ -147,7 +147,7 @@ impl KernelSource {
             inputs: Inputs {
                 threads: map(&mut ebpf, "THREADS", HashMap::try_from)?,
                 goroutines: map(&mut ebpf, "GOROUTINES", HashMap::try_from)?,
-                handed: map(&mut ebpf, "HANDED", HashMap::try_from)?,
+                handoffs: map(&mut ebpf, "HANDOFFS", HashMap::try_from)?,
                 evicted: FxHashSet::default(),
             },
             probes: Probes::default(),

@@ -1,4 +1,4 @@
-//! Probes in programs: Go's hand-over of a request from one goroutine to another. They are placed in a file once, serve every
+//! Probes in programs: Go's handoff of a request from one goroutine to another. They are placed in a file once, serve every
 //! process that runs it, and go with the last traced one.
 
 use std::{
