@@ -16,6 +16,10 @@ use crate::{
     maps::{SCRATCH, tunable},
     pieces::Pieces,
     socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC},
+    syscalls::{
+        PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, SENDFILE, SENDMMSG, SENDMSG, SENDTO,
+        SPLICE, WRITE, WRITEV,
+    },
 };
 
 const TAIL: u32 = TAIL_MAX as u32;
@@ -120,16 +124,16 @@ impl Source {
 /// Finds the bytes of the current call.
 #[inline(always)]
 pub(crate) fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
-    let call = Syscall::current()?;
-    if call.is_32_bit() {
+    let syscall = Syscall::current()?;
+    if syscall.is_32_bit() {
         return Ok(Source::not_captured(not_captured::TASK_32));
     }
-    Ok(source(&call, direction, flags))
+    Ok(source(&syscall, direction, flags))
 }
 
 /// Copies the first bytes of the call, of which `length` were moved, and its last few.
 #[inline(always)]
-pub(crate) fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
+pub(crate) fn copy_payload(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
     unsafe { write_volatile(&raw mut (*scratch).source, *source) };
     Captured::unpacked(if source.vector {
@@ -163,34 +167,29 @@ pub(crate) extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
     copy_vector(scratch, slot, address, count, length).packed()
 }
 
-/// Finds the buffer by the system call's convention (arch/x86/entry/syscalls/syscall_64.tbl).
+/// Finds the buffer in the system call's arguments.
 #[inline(always)]
-fn source(call: &Syscall, direction: usize, flags: u32) -> Source {
+fn source(syscall: &Syscall, direction: usize, flags: u32) -> Source {
     let unreadable = MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE;
     let mut flags = flags;
     let sends = direction == OUT;
-    let found = match (sends, call.number) {
-        // write; read
-        (true, 1) | (false, 0) => Source::buffer(call.second),
-        // sendto; recvfrom
-        (true, 44) | (false, 45) => {
-            flags |= call.fourth as u32;
-            Source::buffer(call.second)
+    let found = match (sends, syscall.number) {
+        (true, WRITE) | (false, READ) => Source::buffer(syscall.second),
+        (true, SENDTO) | (false, RECVFROM) => {
+            flags |= syscall.fourth as u32;
+            Source::buffer(syscall.second)
         }
-        // writev, pwritev2; readv, preadv2
-        (true, 20 | 328) | (false, 19 | 327) => Source::iovecs(call.second, call.third),
-        // sendmsg; recvmsg
-        (true, 46) | (false, 47) => {
-            flags |= call.third as u32;
-            message(call.second)
+        (true, WRITEV | PWRITEV2) | (false, READV | PREADV2) => Source::iovecs(syscall.second, syscall.third),
+        (true, SENDMSG) | (false, RECVMSG) => {
+            flags |= syscall.third as u32;
+            message(syscall.second)
         }
-        // sendmmsg; recvmmsg, of one message: of several nobody can tell which one this is.
-        (true, 307) | (false, 299) if call.third == 1 => {
-            flags |= call.fourth as u32;
-            message(call.second)
+        // One message: of several, nobody can say which one this is.
+        (true, SENDMMSG) | (false, RECVMMSG) if syscall.third == 1 => {
+            flags |= syscall.fourth as u32;
+            message(syscall.second)
         }
-        // sendfile, splice
-        (_, 40 | 275) => Source::not_captured(not_captured::SPLICE),
+        (_, SENDFILE | SPLICE) => Source::not_captured(not_captured::SPLICE),
         _ => Source::not_captured(not_captured::SYSCALL),
     };
     // On sends MSG_TRUNC and MSG_PEEK mean nothing and are ignored by TCP, but the design's list holds to the letter.

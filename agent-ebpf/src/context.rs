@@ -10,6 +10,10 @@ use crate::{
     count::add,
     kernel::{field, is_set, read},
     maps::{PROCESSES, THREADS, offset, tunable},
+    syscalls::{
+        CONNECT, PREADV2, PWRITEV2, READ, READV, RECVMMSG, RECVMSG, SENDFILE, SENDMMSG, SENDTO, SPLICE,
+        WRITE, WRITEV,
+    },
 };
 
 /// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD (include/linux/sched.h): no user registers of their own.
@@ -227,7 +231,12 @@ impl Syscall {
     /// it is -ENOSYS (arch/x86/entry/entry_64.S, `PUSH_AND_CLEAR_REGS rax=$-ENOSYS`).
     #[inline(always)]
     fn is_of_sockets(&self) -> bool {
-        let known = matches!(self.number, 0 | 1 | 19 | 20 | 40 | 42 | 44..=47 | 275 | 299 | 307 | 327 | 328);
+        // SENDTO to RECVMSG: with RECVFROM and SENDMSG between them.
+        let known = matches!(
+            self.number,
+            READ | WRITE | READV | WRITEV | SENDFILE | CONNECT | SENDTO
+                ..=RECVMSG | SPLICE | RECVMMSG | SENDMMSG | PREADV2 | PWRITEV2
+        );
         known && self.result == ENOSYS
     }
 

@@ -27,6 +27,7 @@ mod python;
 mod ring;
 mod selected;
 mod socket;
+mod syscalls;
 mod task;
 
 use agent_common::Counter;
@@ -36,36 +37,36 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RawTracePointContext, SockOpsContext},
 };
 
-use crate::{count::finish, socket::Call};
+use crate::{count::finish, socket::SocketIo};
 
 /// Linux 6.3 and later: after every send on any socket.
 #[btf_tracepoint(function = "sock_send_length")]
 pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: 0 };
-    finish(Counter::CallSend, socket::try_send(&ctx, &call))
+    let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: 0 };
+    finish(Counter::CallSend, socket::try_send(&ctx, &io))
 }
 
 /// Linux 6.3 and later: after every receive on any socket.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: ctx.arg(2) };
-    finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
+    let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: ctx.arg(2) };
+    finish(Counter::CallReceive, socket::try_receive(&ctx, &io))
 }
 
 /// Before 6.3: `int tcp_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)`.
 #[fexit]
 pub(crate) fn tcp_sendmsg(ctx: FExitContext) -> i32 {
-    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(3)), flags: 0 };
-    finish(Counter::CallSend, socket::try_send(&ctx, &call))
+    let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(3)), flags: 0 };
+    finish(Counter::CallSend, socket::try_send(&ctx, &io))
 }
 
 /// Before 6.3: `int tcp_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`; the slots come from BTF.
 #[fexit]
 pub(crate) fn tcp_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);
-    let call = Call { socket: ctx.arg(0), result, flags };
-    let outcome = socket::try_receive(&ctx, &call);
-    connection::note_inner_receive(call.socket);
+    let io = SocketIo { socket: ctx.arg(0), result, flags };
+    let outcome = socket::try_receive(&ctx, &io);
+    connection::note_inner_receive(io.socket);
     finish(Counter::CallReceive, outcome)
 }
 
@@ -73,11 +74,11 @@ pub(crate) fn tcp_recvmsg(ctx: FExitContext) -> i32 {
 /// has left the sockmap, tcp_sendmsg inside of it tells.
 #[fexit]
 pub(crate) fn tcp_bpf_sendmsg(ctx: FExitContext) -> i32 {
-    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(3)), flags: 0 };
-    if !kernel::replaced(call.socket) {
+    let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(3)), flags: 0 };
+    if !kernel::replaced(io.socket) {
         return 0;
     }
-    finish(Counter::CallSend, socket::try_send(&ctx, &call))
+    finish(Counter::CallSend, socket::try_send(&ctx, &io))
 }
 
 /// Before 6.3, a socket in a sockmap: `int tcp_bpf_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`, with tcp_recvmsg inside
@@ -85,18 +86,18 @@ pub(crate) fn tcp_bpf_sendmsg(ctx: FExitContext) -> i32 {
 #[fexit]
 pub(crate) fn tcp_bpf_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);
-    let call = Call { socket: ctx.arg(0), result, flags };
-    if !kernel::replaced(call.socket) || connection::take_inner_receive(call.socket) {
+    let io = SocketIo { socket: ctx.arg(0), result, flags };
+    if !kernel::replaced(io.socket) || connection::take_inner_receive(io.socket) {
         return 0;
     }
-    finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
+    finish(Counter::CallReceive, socket::try_receive(&ctx, &io))
 }
 
 /// Before 6.3: `int tcp_sendpage(struct sock *sk, struct page *page, int offset, size_t size, int flags)`: sendfile, splice.
 #[fexit]
 pub(crate) fn tcp_sendpage(ctx: FExitContext) -> i32 {
-    let call = Call { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(5)), flags: 0 };
-    finish(Counter::CallSend, socket::try_send(&ctx, &call))
+    let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(5)), flags: 0 };
+    finish(Counter::CallSend, socket::try_send(&ctx, &io))
 }
 
 /// Before 6.3: `ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len, unsigned int flags)`.
@@ -106,8 +107,8 @@ pub(crate) fn tcp_splice_read(ctx: FExitContext) -> i32 {
     if socket == 0 {
         return 0;
     }
-    let call = Call { socket, result: ctx.arg::<i64>(5), flags: 0 };
-    finish(Counter::CallReceive, socket::try_receive(&ctx, &call))
+    let io = SocketIo { socket, result: ctx.arg::<i64>(5), flags: 0 };
+    finish(Counter::CallReceive, socket::try_receive(&ctx, &io))
 }
 
 /// Every change of a TCP state: connects, half-closes, ends, listening.

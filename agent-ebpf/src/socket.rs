@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// A send or receive that has just returned.
-pub(crate) struct Call {
+pub(crate) struct SocketIo {
     pub socket: Sock,
     /// Bytes, or a negative errno.
     pub result: i64,
-    /// Receives: the flags of the call.
+    /// Receives: the flags of the io.
     pub flags: u32,
 }
 
@@ -69,47 +69,47 @@ fn slot<const N: usize>(ctx: &FExitContext) -> u64 {
 
 /// After a send.
 #[inline(always)]
-pub(crate) fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
-    if call.result <= 0 {
+pub(crate) fn try_send<C: EbpfContext>(ctx: &C, io: &SocketIo) -> Result<(), Counter> {
+    if io.result <= 0 {
         return Ok(());
     }
-    moved(ctx, call, OUT)
+    moved(ctx, io, OUT)
 }
 
 /// After a receive.
 #[inline(always)]
-pub(crate) fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
-    if call.result < 0 || call.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+pub(crate) fn try_receive<C: EbpfContext>(ctx: &C, io: &SocketIo) -> Result<(), Counter> {
+    if io.result < 0 || io.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return Ok(());
     }
-    moved(ctx, call, IN)
+    moved(ctx, io, IN)
 }
 
 /// After a call that may have moved bytes of a traced connection.
 #[inline(always)]
-fn moved<C: EbpfContext>(ctx: &C, call: &Call, direction: usize) -> Result<(), Counter> {
+fn moved<C: EbpfContext>(ctx: &C, io: &SocketIo, direction: usize) -> Result<(), Counter> {
     let actor = Actor::current();
     let process = selected::flags(actor.pid);
     if process == 0 {
         return Ok(());
     }
-    let length = call.result as u32;
-    let Some(traced) = connection::find(ctx, call.socket, length, direction)? else { return Ok(()) };
+    let length = io.result as u32;
+    let Some(traced) = connection::find(ctx, io.socket, length, direction)? else { return Ok(()) };
     let outcome = if direction == OUT {
-        send(call, length, actor, process, &traced)
+        send(io, length, actor, process, &traced)
     } else {
-        receive(call, length, actor, process, &traced)
+        receive(io, length, actor, process, &traced)
     };
-    close::drained(ctx, call.socket, &traced)?;
+    close::drained(ctx, io.socket, &traced)?;
     outcome
 }
 
 #[inline(always)]
-fn send(call: &Call, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
-    let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
+fn send(io: &SocketIo, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
+    let tcp = Tcp::of(io.socket).ok_or(Counter::ReadFailed)?;
     let sequence = tcp.write_seq();
     if connection::stands(traced.state, OUT, sequence) {
-        connection::redirected(call.socket, traced, OUT, length);
+        connection::redirected(io.socket, traced, OUT, length);
     }
     let outcome = sent(tcp, sequence, length, actor, process, traced);
     connection::advance(traced.state, OUT, sequence);
@@ -151,34 +151,34 @@ fn sent(
         process,
         task: task.of_send(actor),
         last,
-        call_flags: 0,
+        msg_flags: 0,
         whole: control.whole,
     };
     emit(tcp, &event)
 }
 
 #[inline(always)]
-fn receive(call: &Call, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
-    let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
+fn receive(io: &SocketIo, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
+    let tcp = Tcp::of(io.socket).ok_or(Counter::ReadFailed)?;
     let mut copied = tcp.copied_seq();
     let mut fin = 0;
     if connection::jumps(traced.state, IN, copied, length) || length == 0 {
-        if kernel::fin_consumed(call.socket, copied)? {
+        if kernel::fin_consumed(io.socket, copied)? {
             copied = copied.wrapping_sub(1);
             fin = transfer_flags::FIN;
         }
         if length != 0 && connection::stands(traced.state, IN, copied) {
-            connection::redirected(call.socket, traced, IN, length);
+            connection::redirected(io.socket, traced, IN, length);
         }
     }
-    let outcome = received(call, tcp, (copied, fin), length, actor, process, traced);
+    let outcome = received(io, tcp, (copied, fin), length, actor, process, traced);
     connection::advance(traced.state, IN, copied);
     outcome
 }
 
 #[inline(always)]
 fn received(
-    call: &Call,
+    io: &SocketIo,
     tcp: Tcp,
     (copied, fin): (u32, u8),
     length: u32,
@@ -228,7 +228,7 @@ fn received(
         process,
         task: task.of_receive(),
         last: nothing(),
-        call_flags: call.flags,
+        msg_flags: io.flags,
         whole: control.whole,
     };
     emit(tcp, &event)
@@ -260,7 +260,7 @@ fn control(cookie: u64) -> Control {
     if control.cookie == cookie { control } else { nothing }
 }
 
-/// No record for this call.
+/// No record for this io.
 #[inline(always)]
 fn skip(state: *mut Connection, direction: usize, length: u32, why: Counter) -> Result<(), Counter> {
     // SAFETY: an entry of CONNECTIONS; see `connection::find`.
@@ -281,7 +281,7 @@ fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
     close::half_closed(traced, IN, position)
 }
 
-/// Everything a record says about a call.
+/// Everything a record says about a io.
 struct Event {
     header: Header,
     traced: Traced,
@@ -291,7 +291,7 @@ struct Event {
     process: u8,
     task: Task,
     last: LastReceive,
-    call_flags: u32,
+    msg_flags: u32,
     /// User space's word on which directions are framed by chunks.
     whole: u64,
 }
@@ -308,12 +308,12 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     } else if tcp.upper_layer() {
         Source::not_captured(not_captured::UPPER_LAYER)
     } else {
-        capture::locate(direction, event.call_flags)?
+        capture::locate(direction, event.msg_flags)?
     };
     if source.not_captured != not_captured::NONE {
         return put(scratch, event, length, Captured::not_captured(source.not_captured));
     }
-    let captured = capture::copy_call(scratch, &source, direction as u32, length);
+    let captured = capture::copy_payload(scratch, &source, direction as u32, length);
     if captured.not_captured == not_captured::NONE && is_looked_at(scratch, event, captured.head) {
         let slot = direction as u32;
         let how = framing::how(slot, captured.head, length, event.whole, event.traced.cookie);
