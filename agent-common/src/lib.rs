@@ -19,7 +19,7 @@ pub use record::{
     Transfer, UNKNOWN_EARLIER, UNKNOWN_USER, kind, process_flags, transfer_flags,
 };
 pub use state::{
-    Connection, Control, ExeKey, FlowKey, GoInput, GoKey, LastReceive, PIDS_PER_ENTRY, Pending, Process,
+    Connection, Control, ExeKey, FlowKey, GoKey, GoReceive, LastReceive, PIDS_PER_ENTRY, Pending, Process,
     Runtime, conn_flags, pending, pid_flags, runtime, verdict,
 };
 

@@ -103,15 +103,15 @@ const _: () = assert!(size_of::<GoKey>() == 16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
-pub struct GoInput {
+pub struct GoReceive {
     pub last: LastReceive,
     /// The goroutine that has handed over the request which this one writes: `last` is its; 0: nobody.
     pub handoff_from: u64,
 }
 
-const _: () = assert!(size_of::<GoInput>() == 24);
+const _: () = assert!(size_of::<GoReceive>() == 24);
 
-impl GoInput {
+impl GoReceive {
     /// Nothing was received.
     pub const NONE: Self = Self { last: LastReceive::NONE, handoff_from: 0 };
 }

@@ -6,7 +6,8 @@ use core::{
 };
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Counter, FlowKey, GoInput, IOVECS, OUT, Opened, TAIL_MAX, Transfer, not_captured,
+    CAPTURE_MAX, Connection, Counter, FlowKey, GoReceive, IOVECS, OUT, Opened, TAIL_MAX, Transfer,
+    not_captured,
 };
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
@@ -43,7 +44,7 @@ pub(crate) struct Scratch {
     pub connection: Connection,
     pub flow: FlowKey,
     /// What a goroutine took in last.
-    pub input: GoInput,
+    pub receive: GoReceive,
 }
 
 /// How far the walk over the iovecs has come.

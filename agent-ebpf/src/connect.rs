@@ -6,7 +6,7 @@ use agent_common::{
 };
 
 use crate::{
-    context::{Actor, distrust, meaningful_input},
+    context::{Actor, distrust, meaningful_receive},
     kernel::{self, Sock},
     maps::{OWN_FLOWS, PENDING, offset, tunable},
     ring, selected,
@@ -40,12 +40,12 @@ pub(crate) fn begin(sock: Sock) -> Result<(), Counter> {
     let mut last = if trusted { task.last_receive(actor) } else { LastReceive::NONE };
     let mut task = task.of_send(actor);
     if last.cookie == 0 {
-        task = task.starter(actor);
+        task = task.creator(actor);
         if task.flags & transfer_flags::HANDOFF != 0 {
-            last = task.input_of_starter(actor);
+            last = task.last_receive_of_creator(actor);
         }
     }
-    last = meaningful_input(process, last);
+    last = meaningful_receive(process, last);
     let record = Connecting {
         header: Header { flags: task.flags, ..ring::header(kind::CONNECTING, 0, 0) },
         socket: sock,

@@ -135,9 +135,9 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
     }
     state.base = [u64::from(out), u64::from(copied)];
     state.next = [FIRST_POSITION | u64::from(out), FIRST_POSITION | u64::from(copied)];
-    forget_input(state);
+    forget_receive(state);
     for direction in [OUT, IN] {
-        // SAFETY: fields of this CPU's scratch. Volatile for the reason that `forget_input` gives.
+        // SAFETY: fields of this CPU's scratch. Volatile for the reason that `forget_receive` gives.
         unsafe {
             write_volatile(&raw mut state.dropped[direction], 0);
             write_volatile(&raw mut state.skipped[direction], 0);
@@ -323,17 +323,17 @@ pub(crate) fn take_inner_receive(sock: Sock) -> bool {
     flags & conn_flags::INNER_RECEIVE != 0
 }
 
-/// An opaque connection is written: what its answer will carry. Two writes with different inputs: nothing.
+/// An opaque connection is written: what its answer will carry. Two writes with different receives: nothing.
 #[inline(always)]
-pub(crate) fn carry(state: *mut Connection, input: LastReceive) {
+pub(crate) fn carry(state: *mut Connection, receive: LastReceive) {
     // SAFETY: see `Traced`.
     unsafe {
-        let same = (*state).carried.cookie == input.cookie && (*state).carried.position == input.position;
+        let same = (*state).carried.cookie == receive.cookie && (*state).carried.position == receive.position;
         if (*state).flags & conn_flags::WROTE == 0 {
-            (*state).carried = input;
+            (*state).carried = receive;
             (*state).flags |= conn_flags::WROTE;
         } else if !same {
-            forget_input(state);
+            forget_receive(state);
         }
     }
 }
@@ -341,7 +341,7 @@ pub(crate) fn carry(state: *mut Connection, input: LastReceive) {
 /// Nothing is carried. Word by word: of two zeros in a row the compiler makes a call of memset, and calls cost stack, of
 /// which there are 512 bytes in all.
 #[inline(always)]
-fn forget_input(state: *mut Connection) {
+fn forget_receive(state: *mut Connection) {
     // SAFETY: see `Traced`.
     unsafe {
         write_volatile(&raw mut (*state).carried.cookie, 0);

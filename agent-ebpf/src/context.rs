@@ -59,13 +59,13 @@ impl Actor {
 
     /// Remembers what this thread took in.
     #[inline(always)]
-    pub(crate) fn set_last_input(self, input: LastReceive) {
+    pub(crate) fn set_last_receive(self, receive: LastReceive) {
         if let Some(entry) = THREADS.get_ptr_mut(self.tid) {
             // SAFETY: only this thread writes its entry while it lives.
-            unsafe { *entry = input };
+            unsafe { *entry = receive };
             return;
         }
-        if input.cookie != 0 && THREADS.insert(self.tid, input, 0).is_err() {
+        if receive.cookie != 0 && THREADS.insert(self.tid, receive, 0).is_err() {
             add(Counter::ThreadsFull, 1);
         }
     }
@@ -85,8 +85,8 @@ pub(crate) fn distrust() -> Result<u8, Counter> {
 /// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in
 /// wherever the ring's work happens to run. `process`: bits of `pid_flags`.
 #[inline(always)]
-pub(crate) fn meaningful_input(process: u8, input: LastReceive) -> LastReceive {
-    if process & pid_flags::RINGS != 0 { LastReceive::NONE } else { input }
+pub(crate) fn meaningful_receive(process: u8, receive: LastReceive) -> LastReceive {
+    if process & pid_flags::RINGS != 0 { LastReceive::NONE } else { receive }
 }
 
 /// Whether the current task has an io_uring, its `flags` and `thread_info.status`, by plain loads.

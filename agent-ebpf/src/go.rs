@@ -8,7 +8,7 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{Counter, GoInput, GoKey, LastReceive, MISSING, OUT, runtime};
+use agent_common::{Counter, GoKey, GoReceive, LastReceive, MISSING, OUT, runtime};
 use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
 
 use crate::{
@@ -36,36 +36,36 @@ impl Goroutine {
 
     /// What it took in last, or what came with the request that it writes.
     #[inline(always)]
-    pub(crate) fn input(self) -> GoInput {
+    pub(crate) fn receive(self) -> GoReceive {
         match GOROUTINES.get_ptr(self.key()) {
             // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
             Some(entry) => unsafe { *entry },
-            None => GoInput::NONE,
+            None => GoReceive::NONE,
         }
     }
 
     /// Remembers what it took in; while it writes a request of another, whatever it reads for that means nothing.
     #[inline(always)]
-    pub(crate) fn set_last_input(self, input: LastReceive) {
+    pub(crate) fn set_last_receive(self, receive: LastReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
             // SAFETY: as above.
             if unsafe { (*entry).handoff_from } == 0 {
                 // SAFETY: as above.
-                unsafe { (*entry).last = input };
+                unsafe { (*entry).last = receive };
             }
-        } else if input.cookie != 0 {
-            self.put(&GoInput { last: input, handoff_from: 0 });
+        } else if receive.cookie != 0 {
+            self.put(&GoReceive { last: receive, handoff_from: 0 });
         }
     }
 
     /// By reference, from map to map: a copy would cost stack, of which a program of a uprobe may have 48 bytes only
     /// (`source::kernel::frames`).
     #[inline(always)]
-    fn put(self, input: &GoInput) {
+    fn put(self, receive: &GoReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
             // SAFETY: as above.
-            unsafe { *entry = *input };
-        } else if GOROUTINES.insert(self.key(), input, 0).is_err() {
+            unsafe { *entry = *receive };
+        } else if GOROUTINES.insert(self.key(), receive, 0).is_err() {
             add(Counter::GoroutinesFull, 1);
         }
     }
@@ -76,34 +76,34 @@ impl Goroutine {
 
 /// What a goroutine took in last, or what came with the request that it writes.
 #[inline(always)]
-pub(crate) fn input_of(pid: u32, run: u32, id: u64) -> GoInput {
-    let found = goroutine_input(pid, run, id);
-    let Some(scratch) = SCRATCH.get_ptr(OUT as u32) else { return GoInput::NONE };
+pub(crate) fn receive_of(pid: u32, run: u32, id: u64) -> GoReceive {
+    let found = goroutine_receive(pid, run, id);
+    let Some(scratch) = SCRATCH.get_ptr(OUT as u32) else { return GoReceive::NONE };
     // SAFETY: the per-CPU scratch of sends; nothing else writes it until this program ends.
-    if found == 0 { GoInput::NONE } else { unsafe { read_volatile(&raw const (*scratch).input) } }
+    if found == 0 { GoReceive::NONE } else { unsafe { read_volatile(&raw const (*scratch).receive) } }
 }
 
 /// Puts it into the scratch of sends; 0: it took in nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn goroutine_input(pid: u32, run: u32, id: u64) -> u64 {
+pub(crate) extern "C" fn goroutine_receive(pid: u32, run: u32, id: u64) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(OUT as u32) else { return 0 };
-    let input = Goroutine { pid, run, id }.input();
+    let receive = Goroutine { pid, run, id }.receive();
     // SAFETY: as above.
-    unsafe { write_volatile(&raw mut (*scratch).input, input) };
-    u64::from(input.last.cookie != 0 || input.handoff_from != 0)
+    unsafe { write_volatile(&raw mut (*scratch).receive, receive) };
+    u64::from(receive.last.cookie != 0 || receive.handoff_from != 0)
 }
 
 /// A goroutine has taken in this.
 #[inline(always)]
-pub(crate) fn took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
-    let _always = goroutine_took_in(pid, run, id, cookie, position);
+pub(crate) fn set_receive_of(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
+    let _always = goroutine_received(pid, run, id, cookie, position);
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn goroutine_took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) -> u64 {
-    Goroutine { pid, run, id }.set_last_input(LastReceive { cookie, position });
+pub(crate) extern "C" fn goroutine_received(pid: u32, run: u32, id: u64, cookie: u64, position: u64) -> u64 {
+    Goroutine { pid, run, id }.set_last_receive(LastReceive { cookie, position });
     0
 }
 
@@ -164,14 +164,14 @@ pub(crate) fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
     let Some(goroutine) = actor(ctx) else { return Ok(()) };
     // SAFETY: the registers are the program's context.
     let request = user(unsafe { (*ctx.regs).rbx }).map_err(|_| Counter::ReadFailed)?;
-    let own = goroutine.input();
+    let own = goroutine.receive();
     // What a request's body calls while it is read by the writer is done for the same request.
-    let input =
-        if own.handoff_from != 0 { own } else { GoInput { last: own.last, handoff_from: goroutine.id } };
+    let receive =
+        if own.handoff_from != 0 { own } else { GoReceive { last: own.last, handoff_from: goroutine.id } };
     // One that cannot be told is written too: whatever was handed over at this address before is not this.
-    let input = if goroutine.id == 0 { GoInput::NONE } else { input };
+    let receive = if goroutine.id == 0 { GoReceive::NONE } else { receive };
     let key = Goroutine { id: request, ..goroutine }.key();
-    HANDOFFS.insert(key, input, 0).map_err(|_| Counter::HandedFull)
+    HANDOFFS.insert(key, receive, 0).map_err(|_| Counter::HandedFull)
 }
 
 /// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was handed over.
@@ -193,7 +193,7 @@ pub(crate) fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
         // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
         unsafe {
             if (*own).handoff_from != 0 {
-                *own = GoInput::NONE;
+                *own = GoReceive::NONE;
             }
         }
     }

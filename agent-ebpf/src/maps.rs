@@ -1,8 +1,8 @@
 //! All maps. Sizes are defaults; user space may override them at load (ARCHITECTURE.md has the table).
 
 use agent_common::{
-    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoInput, GoKey, LastReceive,
-    Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables, switch,
+    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoKey, GoReceive,
+    LastReceive, Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables, switch,
 };
 use aya_ebpf::{
     macros::map,
@@ -70,11 +70,11 @@ pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(16
 
 /// Last input of each goroutine of a Go program; takes the place of `THREADS`.
 #[map]
-pub(crate) static GOROUTINES: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(65_536, 0);
+pub(crate) static GOROUTINES: LruHashMap<GoKey, GoReceive> = LruHashMap::with_max_entries(65_536, 0);
 
 /// Requests of Go's `net/http` that were handed over to the goroutine which will write them, by address.
 #[map]
-pub(crate) static HANDOFFS: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static HANDOFFS: LruHashMap<GoKey, GoReceive> = LruHashMap::with_max_entries(16_384, 0);
 
 /// What user space has switched on, by `switch`: an array element costs less than a look-up that finds nothing.
 #[map]

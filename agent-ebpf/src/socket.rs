@@ -12,7 +12,7 @@ use crate::{
     capture::{self, Captured, Scratch, Source},
     close,
     connection::{self, Traced},
-    context::{Actor, distrust, meaningful_input},
+    context::{Actor, distrust, meaningful_receive},
     count::add,
     framing, heads,
     kernel::{self, Sock, Tcp},
@@ -133,7 +133,8 @@ fn sent(
     if !trusted {
         selected::set_rings(actor.pid, 1);
     }
-    let last = meaningful_input(process, if trusted { task.last_receive(actor) } else { LastReceive::NONE });
+    let last =
+        meaningful_receive(process, if trusted { task.last_receive(actor) } else { LastReceive::NONE });
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -194,7 +195,7 @@ fn received(
     let reason = distrust()?;
     let control = control(traced.cookie);
     let opaque = control.opaque != 0;
-    let input = if reason == not_captured::IO_URING {
+    let receive = if reason == not_captured::IO_URING {
         LastReceive::NONE
     } else if opaque {
         connection::carried(traced.state)
@@ -207,7 +208,7 @@ fn received(
     } else {
         Task::current(actor)
     };
-    task.set_last_input(actor, input);
+    task.set_last_receive(actor, receive);
     if opaque {
         return skip(traced.state, IN, length, Counter::SkipOpaque);
     }

@@ -68,28 +68,28 @@ impl Task {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return actor.last_receive();
         }
-        let input = go::input_of(actor.pid, self.run, self.id);
-        if input.handoff_from != 0 {
-            self.id = input.handoff_from;
+        let receive = go::receive_of(actor.pid, self.run, self.id);
+        if receive.handoff_from != 0 {
+            self.id = receive.handoff_from;
             self.flags = transfer_flags::HANDOFF;
         }
-        input.last
+        receive.last
     }
 
     /// Remembers what it took in.
     #[inline(always)]
-    pub(crate) fn set_last_input(self, actor: Actor, input: LastReceive) {
+    pub(crate) fn set_last_receive(self, actor: Actor, receive: LastReceive) {
         if self.flags & transfer_flags::GOROUTINE == 0 {
-            return actor.set_last_input(input);
+            return actor.set_last_receive(receive);
         }
-        go::took_in(actor.pid, self.run, self.id, input.cookie, input.position);
+        go::set_receive_of(actor.pid, self.run, self.id, receive.cookie, receive.position);
     }
 }
 
 impl Task {
     /// The goroutine that has started this one, which has taken in nothing.
     #[inline(always)]
-    pub(crate) fn starter(self, actor: Actor) -> Self {
+    pub(crate) fn creator(self, actor: Actor) -> Self {
         if self.flags & transfer_flags::GOROUTINE == 0 {
             return self;
         }
@@ -102,9 +102,9 @@ impl Task {
 
     /// What the goroutine took in that has started another one.
     #[inline(always)]
-    pub(crate) fn input_of_starter(self, actor: Actor) -> LastReceive {
-        let input = go::input_of(actor.pid, self.run, self.id);
-        if input.handoff_from == 0 { input.last } else { LastReceive::NONE }
+    pub(crate) fn last_receive_of_creator(self, actor: Actor) -> LastReceive {
+        let receive = go::receive_of(actor.pid, self.run, self.id);
+        if receive.handoff_from == 0 { receive.last } else { LastReceive::NONE }
     }
 }
 

@@ -336,7 +336,7 @@ impl Session {
                 self.telemetry.count_refused_feedback();
             }
         }
-        if let Err(error) = self.source.forget_inputs() {
+        if let Err(error) = self.source.forget_receives() {
             tracing::warn!("last inputs of evicted connections were not forgotten: {error}");
         }
         for connection in self.ended.drain(..) {

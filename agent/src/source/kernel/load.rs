@@ -22,11 +22,11 @@ use super::{
     attach_mode::{self, AttachMode, AttachReport, Hook, HookReport, HookState, SHARED},
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_root},
-    inputs::Inputs,
     memory,
     object::{self, Logger},
     pids,
     pod::Plain,
+    receives::Receives,
     ring_size, selftest,
     uprobe::Probes,
 };
@@ -105,7 +105,7 @@ pub struct KernelSource {
     runtimes: HashMap<MapData, u32, Plain<Runtime>>,
     controls: HashMap<MapData, u64, Plain<Control>>,
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
-    pub(super) inputs: Inputs,
+    pub(super) receives: Receives,
     pub(super) probes: Probes,
     counters: PerCpuArray<MapData, u64>,
     /// Connections for which something was asked and whose end has not been read yet.
@@ -144,7 +144,7 @@ impl KernelSource {
             connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
             exes: map(&mut ebpf, "EXES", HashMap::try_from)?,
-            inputs: Inputs {
+            receives: Receives {
                 threads: map(&mut ebpf, "THREADS", HashMap::try_from)?,
                 goroutines: map(&mut ebpf, "GOROUTINES", HashMap::try_from)?,
                 handoffs: map(&mut ebpf, "HANDOFFS", HashMap::try_from)?,
@@ -258,7 +258,7 @@ impl KernelSource {
     /// Nothing is kept of an evicted connection, so that others find room; its next call is first sight again.
     fn release(&mut self, connection: ConnectionId) -> Result<(), KernelError> {
         self.forget(connection);
-        self.inputs.evicted.insert(connection.0);
+        self.receives.evicted.insert(connection.0);
         ignore_missing(self.connections.remove(&connection.0)).map_err(|error| used("CONNECTIONS", &error))
     }
 

@@ -10,7 +10,6 @@ mod decode;
 mod error;
 #[cfg(test)]
 mod frames;
-mod inputs;
 mod load;
 mod memory;
 mod misses;
@@ -19,6 +18,7 @@ mod offsets;
 mod pids;
 mod pod;
 mod reader;
+mod receives;
 mod ring_size;
 mod selftest;
 pub mod sock_diag;

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
-use agent_common::{Connection, Control, ExeKey, GoInput, GoKey, LastReceive, Process, Runtime};
+use agent_common::{Connection, Control, ExeKey, GoKey, GoReceive, LastReceive, Process, Runtime};
 
 /// A map key or value of agent-common.
 #[derive(Debug, Clone, Copy)]
@@ -22,4 +22,4 @@ macro_rules! plain {
     };
 }
 
-plain!(Connection, Control, ExeKey, GoInput, GoKey, LastReceive, Process, Runtime);
+plain!(Connection, Control, ExeKey, GoReceive, GoKey, LastReceive, Process, Runtime);

@@ -229,11 +229,11 @@ fn direction(direction: Direction, out: &mut Vec<u8>) {
     out.push(direction as u8);
 }
 
-fn last_receive(input: Option<LastReceive>, out: &mut Vec<u8>) {
-    flag(input.is_some(), out);
-    if let Some(input) = input {
-        u64(input.connection.0, out);
-        u64(input.position, out);
+fn last_receive(last: Option<LastReceive>, out: &mut Vec<u8>) {
+    flag(last.is_some(), out);
+    if let Some(last) = last {
+        u64(last.connection.0, out);
+        u64(last.position, out);
     }
 }
 

@@ -1,9 +1,9 @@
-//! Forgetting last inputs: those that lie on a connection which was evicted would name another message when it is met again.
+//! Forgetting last receives: those that lie on a connection which was evicted would name another message when it is met again.
 
 use aya::maps::{HashMap, MapData, MapError};
 use rustc_hash::FxHashSet;
 
-use agent_common::{GoInput, GoKey, LastReceive};
+use agent_common::{GoKey, GoReceive, LastReceive};
 
 use super::{
     KernelError, KernelSource,
@@ -12,10 +12,10 @@ use super::{
 };
 
 /// What threads and goroutines took in last.
-pub(super) struct Inputs {
+pub(super) struct Receives {
     pub(super) threads: HashMap<MapData, u32, Plain<LastReceive>>,
-    pub(super) goroutines: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
-    pub(super) handoffs: HashMap<MapData, Plain<GoKey>, Plain<GoInput>>,
+    pub(super) goroutines: HashMap<MapData, Plain<GoKey>, Plain<GoReceive>>,
+    pub(super) handoffs: HashMap<MapData, Plain<GoKey>, Plain<GoReceive>>,
     /// Evicted connections that may still be named.
     pub(super) evicted: FxHashSet<u64>,
 }
@@ -23,17 +23,17 @@ pub(super) struct Inputs {
 impl KernelSource {
     /// To be called after requests to forget: positions of an evicted connection begin anew when it is met again, and a last
     /// input from before would name another message then.
-    pub fn forget_inputs(&mut self) -> Result<(), KernelError> {
-        let inputs = &mut self.inputs;
-        if inputs.evicted.is_empty() {
+    pub fn forget_receives(&mut self) -> Result<(), KernelError> {
+        let receives = &mut self.receives;
+        if receives.evicted.is_empty() {
             return Ok(());
         }
-        let evicted = std::mem::take(&mut inputs.evicted);
-        forget(&mut inputs.threads, |input| evicted.contains(&input.0.cookie))
+        let evicted = std::mem::take(&mut receives.evicted);
+        forget(&mut receives.threads, |receive| evicted.contains(&receive.0.cookie))
             .map_err(|e| used("THREADS", &e))?;
-        let stale = |input: &Plain<GoInput>| evicted.contains(&input.0.last.cookie);
-        forget(&mut inputs.goroutines, stale).map_err(|error| used("GOROUTINES", &error))?;
-        forget(&mut inputs.handoffs, stale).map_err(|error| used("HANDOFFS", &error))
+        let stale = |receive: &Plain<GoReceive>| evicted.contains(&receive.0.last.cookie);
+        forget(&mut receives.goroutines, stale).map_err(|error| used("GOROUTINES", &error))?;
+        forget(&mut receives.handoffs, stale).map_err(|error| used("HANDOFFS", &error))
     }
 }
 
