@@ -32,8 +32,8 @@ const OF_FUNCTION: u8 = 1;
 struct Function {
     frame: i32,
     /// Those that a relocation names; of others nothing is known.
-    calls: Vec<String>,
-    all_calls: usize,
+    callees: Vec<String>,
+    entered: usize,
 }
 
 /// How far below the frame's end these instructions reach.
@@ -62,7 +62,7 @@ fn frame(code: &[u8]) -> i32 {
 }
 
 /// How many calls of other functions are among these instructions.
-fn calls_of_functions(code: &[u8]) -> usize {
+fn functions_entered(code: &[u8]) -> usize {
     let of_function = |instruction: &&[u8]| instruction[0] == CALL && instruction[1] >> 4 == OF_FUNCTION;
     code.chunks_exact(INSTRUCTION).filter(of_function).count()
 }
@@ -75,14 +75,14 @@ fn functions(file: &File<'_>) -> BTreeMap<String, Function> {
         let section = file.section_by_index(index).expect("the symbol's section");
         let code = section.data_range(symbol.address(), symbol.size()).expect("readable").expect("its code");
         let range = symbol.address()..symbol.address() + symbol.size();
-        let calls =
+        let callees =
             section.relocations().filter(|(at, _)| range.contains(at)).filter_map(|(_, relocation)| {
                 let RelocationTarget::Symbol(target) = relocation.target() else { return None };
                 let target = file.symbol_by_index(target).ok()?;
                 (target.kind() == SymbolKind::Text).then(|| target.name().unwrap_or_default().to_owned())
             });
-        let (frame, calls) = (frame(code), calls.collect());
-        let function = Function { frame, calls, all_calls: calls_of_functions(code) };
+        let (frame, callees) = (frame(code), callees.collect());
+        let function = Function { frame, callees, entered: functions_entered(code) };
         let name = symbol.name().expect("functions have names");
         found.insert(name.to_owned(), function);
     }
@@ -102,10 +102,10 @@ fn programs_of_uprobes_have_no_stack_that_two_tasks_share() {
     while let Some(name) = open.pop() {
         let function = functions.get(name).unwrap_or_else(|| panic!("{name} is not in the object"));
         assert!(function.frame <= MOST, "{name} has a frame of {} bytes", function.frame);
-        assert_eq!(function.calls.len(), function.all_calls, "{name} calls what has no name");
-        open.extend(function.calls.iter().map(String::as_str));
+        assert_eq!(function.callees.len(), function.entered, "{name} enters what has no name");
+        open.extend(function.callees.iter().map(String::as_str));
         seen += 1;
-        assert!(seen < 100, "a function calls itself");
+        assert!(seen < 100, "a function enters itself");
     }
 }
 

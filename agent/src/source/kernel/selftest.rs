@@ -12,8 +12,8 @@ use nix::sys::socket::{MsgFlags, recv, recvmsg, send, sendmsg};
 use super::{KernelSource, Notice};
 use crate::event::{Direction, Event};
 
-/// One call: its name and what it sends. All payloads differ, so that no call can pass for another.
-const CALLS: [(&str, &[u8]); 4] = [
+/// One system call: its name and what it sends. All payloads differ, so that none can pass for another.
+const SYSCALLS: [(&str, &[u8]); 4] = [
     ("write/read", b"wirespan self-test: write"),
     ("writev/readv", b"wirespan self-test: vectors"),
     ("sendto/recvfrom", b"wirespan self-test: sendto!"),
@@ -31,13 +31,13 @@ pub(super) fn run(source: &mut KernelSource) -> Result<(), String> {
     });
     for direction in Direction::BOTH {
         let seen = &seen[direction.index()];
-        for (index, (name, payload)) in CALLS.iter().enumerate() {
+        for (index, (name, payload)) in SYSCALLS.iter().enumerate() {
             let side = name.split('/').nth(direction.index()).unwrap_or(name);
             let Some((length, head, not_captured)) = seen.get(index) else {
                 return Err(format!(
-                    "self-test: {side} was not seen ({} of {} calls were)",
+                    "self-test: {side} was not seen ({} of {} system calls were)",
                     seen.len(),
-                    CALLS.len()
+                    SYSCALLS.len()
                 ));
             };
             if *length != payload.len() || head != payload {
@@ -56,7 +56,7 @@ fn exchange() -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (mut server, _) = listener.accept()?;
-    for (index, (_, payload)) in CALLS.iter().enumerate() {
+    for (index, (_, payload)) in SYSCALLS.iter().enumerate() {
         let mut buffer = vec![0; payload.len()];
         match index {
             0 => {
@@ -79,12 +79,15 @@ fn exchange() -> std::io::Result<()> {
     Ok(())
 }
 
-/// A few bytes on loopback are moved by one call; anything else would be compared wrongly.
+/// A few bytes on loopback are moved by one system call; anything else would be compared wrongly.
 fn whole(moved: usize, payload: &[u8]) -> std::io::Result<()> {
     if moved == payload.len() {
         return Ok(());
     }
-    Err(std::io::Error::other(format!("one call moved {moved} of {} bytes on loopback", payload.len())))
+    Err(std::io::Error::other(format!(
+        "one system call moved {moved} of {} bytes on loopback",
+        payload.len()
+    )))
 }
 
 fn messages(client: RawFd, server: RawFd, payload: &[u8], buffer: &mut [u8]) -> std::io::Result<()> {

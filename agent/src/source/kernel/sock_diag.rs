@@ -108,8 +108,8 @@ pub enum SockDiagError {
     Permission { pid: u32, source: io::Error },
     #[error("this kernel cannot list TCP sockets: {0}; load the modules tcp_diag and inet_diag")]
     Unsupported(Errno),
-    #[error("listing TCP sockets failed in {call}: {errno}")]
-    Netlink { call: &'static str, errno: Errno },
+    #[error("listing TCP sockets failed in {syscall}: {errno}")]
+    Netlink { syscall: &'static str, errno: Errno },
     #[error("the kernel's list of TCP sockets is cut short or of an unknown format")]
     Format,
     #[error("no thread could be started to enter a network namespace: {0}")]
@@ -144,7 +144,7 @@ pub fn dump(pid: u32) -> Result<Dump, SockDiagError> {
     let entering = thread::Builder::new().name("netns".to_owned()).spawn(move || {
         setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
             Errno::EPERM => SockDiagError::Permission { pid, source: errno.into() },
-            _ => SockDiagError::Netlink { call: "setns", errno },
+            _ => SockDiagError::Netlink { syscall: "setns", errno },
         })?;
         dump_here(&mut result)?;
         Ok(result)
@@ -159,15 +159,15 @@ fn dump_here(result: &mut Dump) -> Result<(), SockDiagError> {
         socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)
             .map_err(|errno| match errno {
                 Errno::EPROTONOSUPPORT => SockDiagError::Unsupported(errno),
-                _ => SockDiagError::Netlink { call: "socket", errno },
+                _ => SockDiagError::Netlink { syscall: "socket", errno },
             })?;
     setsockopt(&netlink, ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))
-        .map_err(|errno| SockDiagError::Netlink { call: "setsockopt", errno })?;
+        .map_err(|errno| SockDiagError::Netlink { syscall: "setsockopt", errno })?;
     let mut buffer = vec![0; BUFFER];
     for family in [libc::AF_INET, libc::AF_INET6] {
         let request = Request::new(family);
         sendto(netlink.as_raw_fd(), bytemuck::bytes_of(&request), &NetlinkAddr::new(0, 0), MsgFlags::empty())
-            .map_err(|errno| SockDiagError::Netlink { call: "sendto", errno })?;
+            .map_err(|errno| SockDiagError::Netlink { syscall: "sendto", errno })?;
         receive(&netlink, &mut buffer, result)?;
     }
     Ok(())
@@ -179,7 +179,7 @@ fn receive(netlink: &OwnedFd, buffer: &mut [u8], result: &mut Dump) -> Result<()
         let length = match recv(netlink.as_raw_fd(), buffer, MsgFlags::empty()) {
             Ok(length) => length,
             Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(SockDiagError::Netlink { call: "recv", errno }),
+            Err(errno) => return Err(SockDiagError::Netlink { syscall: "recv", errno }),
         };
         let datagram = buffer.get(..length).ok_or(SockDiagError::Format)?;
         if take_datagram(datagram, result)? == Progress::Done {
@@ -217,7 +217,7 @@ fn take_datagram(mut datagram: &[u8], result: &mut Dump) -> Result<Progress, Soc
 fn refusal(negative_errno: i32) -> SockDiagError {
     match Errno::from_raw(negative_errno.saturating_neg()) {
         errno @ (Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => SockDiagError::Unsupported(errno),
-        errno => SockDiagError::Netlink { call: "dump", errno },
+        errno => SockDiagError::Netlink { syscall: "dump", errno },
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Connection {
     /// The side that is the client, once known.
     client: Option<usize>,
     /// Sides that sent a SYN without an ACK.
-    called: [bool; 2],
+    sent_syn: [bool; 2],
     pub(super) phase: Phase,
     /// The ends that the pipeline knows, the client's first.
     endpoints: [Option<Endpoint>; 2],
@@ -67,7 +67,7 @@ impl Connection {
             ends,
             halves: Default::default(),
             client: None,
-            called: [false; 2],
+            sent_syn: [false; 2],
             phase: Phase::New,
             endpoints: [None; 2],
             half_closed: [false; 2],
@@ -190,22 +190,22 @@ impl Connection {
         }
     }
 
-    /// A SYN: where its side begins, and who calls whom. When both have called (RFC 9293, figure 7), the first message tells.
+    /// A SYN: where its side begins, and who calls whom. When both have sent_syn (RFC 9293, figure 7), the first message tells.
     fn handshake(&mut self, side: usize, segment: &Segment<'_>, room: &mut Room) {
         if self.phase != Phase::New {
             return;
         }
         self.begin(side, segment.first_byte(), true, room);
         let Some(acknowledged) = segment.acknowledgment else {
-            self.called[side] = true;
-            self.client = if self.called == [true; 2] { None } else { Some(side) };
+            self.sent_syn[side] = true;
+            self.client = if self.sent_syn == [true; 2] { None } else { Some(side) };
             return;
         };
         let other = 1 - side;
         if !self.halves[other].starts_whole() {
             self.begin(other, acknowledged, true, room);
         }
-        if self.called != [true; 2] && !self.called[side] {
+        if self.sent_syn != [true; 2] && !self.sent_syn[side] {
             self.client = Some(other);
         }
     }

@@ -94,28 +94,28 @@ impl Conversation {
     }
 
     /// Masks what was captured of a call: its first bytes and its last.
-    pub(super) fn call(&mut self, call: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
-        let side = self.side(call.direction);
+    pub(super) fn transfer(&mut self, transfer: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
+        let side = self.side(transfer.direction);
         if std::mem::take(&mut side.untouched) {
             // Its bytes may have moved before first sight.
-            side.next = side.next.min(call.position);
+            side.next = side.next.min(transfer.position);
         }
-        if call.position < side.next {
+        if transfer.position < side.next {
             // Two threads at once: what is read here is no continuation of anything.
             text::hide(head);
             return text::hide(tail);
         }
-        let end = call.position.saturating_add(u64::from(call.length));
-        self.pass(call.direction, call.position);
-        if self.side(call.direction).state == State::Unknown {
-            self.look_for_message(call.direction, head);
+        let end = transfer.position.saturating_add(u64::from(transfer.length));
+        self.pass(transfer.direction, transfer.position);
+        if self.side(transfer.direction).state == State::Unknown {
+            self.look_for_message(transfer.direction, head);
         }
-        self.bytes(call.direction, head);
-        self.pass(call.direction, end - tail.len() as u64);
-        self.bytes(call.direction, tail);
-        if self.side(call.direction).state == State::Unknown {
+        self.bytes(transfer.direction, head);
+        self.pass(transfer.direction, end - tail.len() as u64);
+        self.bytes(transfer.direction, tail);
+        if self.side(transfer.direction).state == State::Unknown {
             self.lost = true;
-            show_last_chunk(call, head, tail);
+            show_last_chunk(transfer, head, tail);
         }
     }
 
@@ -141,8 +141,8 @@ impl Conversation {
         side.line.clear();
     }
 
-    fn look_for_message(&mut self, direction: Direction, call: &[u8]) {
-        let line = memchr::memchr(b'\n', call).map_or(&[][..], |end| &call[..=end]);
+    fn look_for_message(&mut self, direction: Direction, head: &[u8]) {
+        let line = memchr::memchr(b'\n', head).map_or(&[][..], |end| &head[..=end]);
         let first = text::first_line(&mut line.to_vec());
         if line.len() <= MAX_LINE && matches!(first, First::Request(_) | First::Response { .. }) {
             self.side(direction).state = State::Start;
@@ -339,16 +339,16 @@ impl Framing {
 }
 
 /// By a last chunk at the end of a call the parser finds the end of a body of which it lost bytes.
-fn show_last_chunk(call: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
+fn show_last_chunk(transfer: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
     const LAST: &[u8] = b"\r\n0\r\n\r\n";
-    let whole = call.head.len() == call.length as usize;
-    if call.tail.ends_with(LAST) {
+    let whole = transfer.head.len() == transfer.length as usize;
+    if transfer.tail.ends_with(LAST) {
         let start = tail.len() - LAST.len();
         tail[start..].copy_from_slice(LAST);
-    } else if whole && call.head.ends_with(LAST) {
+    } else if whole && transfer.head.ends_with(LAST) {
         let start = head.len() - LAST.len();
         head[start..].copy_from_slice(LAST);
-    } else if whole && call.head == &LAST[2..] {
+    } else if whole && transfer.head == &LAST[2..] {
         head.copy_from_slice(&LAST[2..]);
     }
 }

@@ -61,7 +61,7 @@ impl Masker {
             copy.extend_from_slice(original);
         }
         match conversations.get_mut(&transfer.connection) {
-            Some(conversation) => conversation.call(transfer, head, tail),
+            Some(conversation) => conversation.transfer(transfer, head, tail),
             None => [head, tail].into_iter().for_each(|bytes| text::hide(bytes)),
         }
         Transfer { head: &self.head, tail: &self.tail, ..*transfer }

@@ -8,17 +8,17 @@ use crate::event::{Direction, Earlier, Thread, Timestamp};
 const THREAD: Thread = Thread { pid: 1, tid: 1 };
 
 /// Masks `calls` of one connection, captured whole.
-fn mask(calls: &[(Direction, &[u8])]) -> Vec<String> {
-    mask_captured(calls, usize::MAX)
+fn mask(transfers: &[(Direction, &[u8])]) -> Vec<String> {
+    mask_captured(transfers, usize::MAX)
 }
 
 /// Masks calls of which `most` bytes are captured at the start and 16 at the end.
-fn mask_captured(calls: &[(Direction, &[u8])], most: usize) -> Vec<String> {
+fn mask_captured(transfers: &[(Direction, &[u8])], most: usize) -> Vec<String> {
     let mut masker = Masker::default();
     masker.opened(&opened([true; 2]));
     let mut positions = [0, 0];
     let mut texts = vec![];
-    for (direction, bytes) in calls {
+    for (direction, bytes) in transfers {
         let head = &bytes[..bytes.len().min(most)];
         let tail = &bytes[head.len().max(bytes.len().saturating_sub(16))..];
         let position = &mut positions[direction.index()];
@@ -99,7 +99,7 @@ fn responses_without_a_body_are_followed_by_the_next() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
     let interim = "HTTP/1.1 100 Continue\r\n\r\n";
     let not_modified = "HTTP/1.1 304 No\r\nContent-Length: 7\r\n\r\n";
-    let calls = [
+    let transfers = [
         (OUT, head.as_bytes()),
         (OUT, POST.as_bytes()),
         (IN, answer.as_bytes()),
@@ -108,7 +108,7 @@ fn responses_without_a_body_are_followed_by_the_next() {
         (OUT, head.as_bytes()),
         (IN, answer.as_bytes()),
     ];
-    let masked = mask(&calls);
+    let masked = mask(&transfers);
     assert_eq!(masked[1], POST_MASKED);
     for (text, status) in [(&masked[2], "200"), (&masked[3], "100"), (&masked[4], "304"), (&masked[6], "200")]
     {
@@ -138,7 +138,7 @@ fn a_connection_that_nobody_opened_is_masked_whole() {
 }
 
 #[test]
-fn after_a_loss_a_call_with_a_first_line_is_read_again() {
+fn after_a_loss_a_transfer_with_a_first_line_is_read_again() {
     let mut masker = Masker::default();
     masker.opened(&opened([true; 2]));
     let mut text = |position, bytes: &'static str| {
@@ -192,12 +192,12 @@ proptest! {
             pieces.push(rest);
             pieces
         };
-        let mut calls = vec![];
+        let mut transfers = vec![];
         for _ in 0..2 {
-            calls.extend(pieces(POST).into_iter().map(|piece| (IN, piece)));
-            calls.extend(pieces(CHUNKED).into_iter().map(|piece| (OUT, piece)));
+            transfers.extend(pieces(POST).into_iter().map(|piece| (IN, piece)));
+            transfers.extend(pieces(CHUNKED).into_iter().map(|piece| (OUT, piece)));
         }
-        let masked = mask_captured(&calls, most).concat();
+        let masked = mask_captured(&transfers, most).concat();
         prop_assert!(!masked.contains("s3c") && !masked.contains("cret"), "{}", masked);
         if most == usize::MAX {
             // A name that is cut may be a word without a value: its beginning is masked.
