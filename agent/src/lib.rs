@@ -10,6 +10,9 @@ mod address;
 
 mod words;
 
+#[cfg(test)]
+mod skipped;
+
 pub mod event;
 
 pub mod source;

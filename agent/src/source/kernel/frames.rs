@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use object::{File, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SymbolKind};
 
 use super::object::OBJECT;
+use crate::skipped::{Machine, skip};
 
 /// Most bytes that are not rounded up to 64.
 const MOST: i32 = 48;
@@ -92,7 +93,7 @@ fn functions(file: &File<'_>) -> BTreeMap<String, Function> {
 #[test]
 fn programs_of_uprobes_have_no_stack_that_two_tasks_share() {
     if OBJECT.is_empty() {
-        eprintln!("SKIPPED: built without the programs");
+        skip(Machine::MayTrace, "built without the programs");
         return;
     }
     let file = File::parse(OBJECT).expect("the object is ELF");

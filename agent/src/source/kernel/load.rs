@@ -441,6 +441,7 @@ pub(super) fn ignore_missing(outcome: Result<(), aya::maps::MapError>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skipped::{Machine, skip};
 
     /// Needs root and BPF; says so when it has neither.
     #[test]
@@ -454,7 +455,9 @@ mod tests {
                 println!("{report:?}");
                 assert!(refused.iter().all(|hook| hook.without.is_some()), "{refused:?}");
             }
-            Err(error @ (KernelError::Permission(_) | KernelError::Stub)) => eprintln!("SKIPPED: {error}"),
+            Err(error @ (KernelError::Permission(_) | KernelError::Stub)) => {
+                skip(Machine::MayTrace, &error.to_string());
+            }
             Err(error) => panic!("{error}"),
         }
     }
