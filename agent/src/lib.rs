@@ -8,6 +8,8 @@ compile_error!(
 
 mod address;
 
+mod causes;
+
 mod words;
 
 #[cfg(test)]

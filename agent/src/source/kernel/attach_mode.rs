@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{KernelError, btf::Btf};
+use super::{KernelError, btf::Btf, error::AttachError};
 
 /// A way to see sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +42,19 @@ impl fmt::Display for AttachMode {
     }
 }
 
-impl FromStr for AttachMode {
-    type Err = String;
+/// A name that is no [`AttachMode`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown attach mode {0:?}: it is one of raw_tp, fexit")]
+pub struct UnknownAttachMode(String);
 
-    fn from_str(name: &str) -> Result<Self, String> {
+impl FromStr for AttachMode {
+    type Err = UnknownAttachMode;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAttachMode> {
         Self::ALL
             .into_iter()
             .find(|mode| mode.name() == name)
-            .ok_or_else(|| format!("unknown attach mode {name:?}: it is one of raw_tp, fexit"))
+            .ok_or_else(|| UnknownAttachMode(name.to_owned()))
     }
 }
 
@@ -130,7 +135,7 @@ pub struct AttachReport {
 }
 
 /// Whether the kernel has what an attach mode hooks, by its type information; `Err` says what is missing.
-pub(super) fn available(btf: &Btf, mode: AttachMode) -> Result<(), String> {
+pub(super) fn available(btf: &Btf, mode: AttachMode) -> Result<(), AttachError> {
     for hook in mode.hooks().iter().filter(|h| h.without.is_none()) {
         let there = match mode {
             AttachMode::RawTracepoint => btf.has_typedef(&format!("btf_trace_{}", hook.target)),
@@ -138,10 +143,8 @@ pub(super) fn available(btf: &Btf, mode: AttachMode) -> Result<(), String> {
         };
         if !there {
             return Err(match mode {
-                AttachMode::RawTracepoint => {
-                    format!("this kernel has no tracepoint {} (it came with 6.3)", hook.target)
-                }
-                AttachMode::Fexit => format!("this kernel has no function {} to hook", hook.target),
+                AttachMode::RawTracepoint => AttachError::NoTracepoint(hook.target),
+                AttachMode::Fexit => AttachError::NoFunction(hook.target),
             });
         }
     }
@@ -166,7 +169,7 @@ pub(super) fn candidates(btf: &Btf, forced: Option<AttachMode>) -> Result<Candid
     for mode in AttachMode::ALL.into_iter().filter(|&mode| forced.is_none_or(|wanted| wanted == mode)) {
         match available(btf, mode) {
             Ok(()) => found.modes.push(mode),
-            Err(reason) => found.rejected.push((mode.name(), reason)),
+            Err(reason) => found.rejected.push((mode.name(), reason.to_string())),
         }
     }
     if found.modes.is_empty() {

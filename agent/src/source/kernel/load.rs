@@ -10,15 +10,15 @@ use agent_common::{Control, Counter, ExeKey, Process, Runtime, switch};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf},
-    programs::{CgroupAttachMode, ProgramError, SockOps},
+    programs::{CgroupAttachMode, SockOps},
 };
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use rustc_hash::FxHashSet;
 
 use super::{
-    KernelError,
-    attach::{attach_fexit, attach_raw, attach_typed, chain},
+    AttachError, KernelError,
+    attach::{attach_fexit, attach_raw, attach_typed, program},
     attach_mode::{self, AttachMode, AttachReport, Hook, HookReport, HookState, SHARED},
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_root},
@@ -30,7 +30,10 @@ use super::{
     ring_size, selftest,
     uprobe::Probes,
 };
-use crate::event::{ConnectionId, Feedback};
+use crate::{
+    causes::with_causes,
+    event::{ConnectionId, Feedback},
+};
 
 /// Times that the self-test is run before an attach mode is given up.
 const SELF_TESTS: usize = 3;
@@ -287,13 +290,10 @@ impl KernelSource {
     /// sock_ops at the root of the hierarchy: cookies for every new socket.
     fn attach_cookies(&mut self, root: &CgroupRoot) -> Result<(), KernelError> {
         const HOOK: &str = "sock_cookie";
-        let refused = |error: &dyn std::error::Error| KernelError::Hook { hook: HOOK, reason: chain(error) };
         let cgroup = File::open(&root.0)
             .map_err(|source| KernelError::Io { path: root.0.display().to_string(), source })?;
-        let program = self.ebpf.program_mut(HOOK).ok_or(KernelError::Stub)?;
-        let program: &mut SockOps = program.try_into().map_err(|error: ProgramError| refused(&error))?;
-        program.load().map_err(|error| refused(&error))?;
-        program.attach(cgroup, CgroupAttachMode::Single).map_err(|error| refused(&error))?;
+        attach_sock_ops(&mut self.ebpf, HOOK, cgroup)
+            .map_err(|reason| KernelError::Hook { hook: HOOK, reason })?;
         self.report.hooks.push(HookReport {
             hook: "sock_ops (socket cookies)".to_owned(),
             kind: "sock_ops",
@@ -313,7 +313,7 @@ impl KernelSource {
                 }
                 Err(reason) => {
                     self.detach(mode);
-                    self.report.rejected.push((mode.name(), reason));
+                    self.report.rejected.push((mode.name(), reason.to_string()));
                 }
             }
         }
@@ -322,7 +322,7 @@ impl KernelSource {
         Err(KernelError::NoAttachMode(reasons.join("; ")))
     }
 
-    fn try_mode(&mut self, mode: AttachMode) -> Result<(), String> {
+    fn try_mode(&mut self, mode: AttachMode) -> Result<(), AttachError> {
         self.report.hooks.retain(|hook| hook.kind == "sock_ops");
         for hook in mode.hooks() {
             let outcome = match mode {
@@ -331,7 +331,7 @@ impl KernelSource {
             };
             self.note(hook, mode.name(), &outcome);
             if let (Err(reason), None) = (outcome, hook.without) {
-                return Err(format!("{}: {reason}", hook.target));
+                return Err(AttachError::Hook { hook: hook.target, reason: Box::new(reason) });
             }
         }
         self.selftest()
@@ -339,9 +339,9 @@ impl KernelSource {
 
     /// Traces an exchange of the agent with itself through every system call that must be seen. Once more if it fails: a page that
     /// the kernel moves just then (khugepaged, compaction) cannot be read by a program, though the call could.
-    fn selftest(&mut self) -> Result<(), String> {
+    fn selftest(&mut self) -> Result<(), AttachError> {
         let me = process::id();
-        self.select(me).map_err(|error| error.to_string())?;
+        self.select(me)?;
         let mut outcome = selftest::run(self);
         for _ in 1..SELF_TESTS {
             if outcome.is_ok() {
@@ -349,7 +349,7 @@ impl KernelSource {
             }
             outcome = selftest::run(self);
         }
-        let cleaned = self.deselect(me).map_err(|error| error.to_string());
+        let cleaned = self.deselect(me).map_err(AttachError::from);
         let cookies: Vec<u64> = self.connections.keys().filter_map(Result::ok).collect();
         for cookie in cookies {
             drop(self.connections.remove(&cookie));
@@ -388,8 +388,11 @@ impl KernelSource {
         }
     }
 
-    fn note(&mut self, hook: &Hook, kind: &'static str, outcome: &Result<(), String>) {
-        let state = outcome.clone().map_or_else(HookState::Refused, |()| HookState::Attached);
+    fn note(&mut self, hook: &Hook, kind: &'static str, outcome: &Result<(), AttachError>) {
+        let state = match outcome {
+            Ok(()) => HookState::Attached,
+            Err(reason) => HookState::Refused(reason.to_string()),
+        };
         self.report.hooks.push(HookReport {
             hook: hook.target.to_owned(),
             kind,
@@ -405,6 +408,13 @@ impl std::fmt::Debug for KernelSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KernelSource").field("report", &self.report).finish_non_exhaustive()
     }
+}
+
+fn attach_sock_ops(ebpf: &mut Ebpf, name: &str, cgroup: File) -> Result<(), AttachError> {
+    let program: &mut SockOps = program(ebpf, name)?;
+    program.load()?;
+    program.attach(cgroup, CgroupAttachMode::Single)?;
+    Ok(())
 }
 
 /// A descriptor of an array of our own.
@@ -423,7 +433,7 @@ fn map<T, E: std::error::Error>(
 }
 
 pub(super) fn used(map: &'static str, error: &dyn std::error::Error) -> KernelError {
-    KernelError::Map { map, reason: chain(error) }
+    KernelError::Map { map, reason: with_causes(error) }
 }
 
 fn is(error: &std::io::Error, errno: i32) -> bool {

@@ -24,10 +24,10 @@ mod selftest;
 pub mod sock_diag;
 mod uprobe;
 
-pub use attach_mode::{AttachMode, AttachReport, HookReport, HookState};
+pub use attach_mode::{AttachMode, AttachReport, HookReport, HookState, UnknownAttachMode};
 pub use cgroup::{CgroupRoot, cgroup_id, cgroup_root};
 pub use decode::{Notice, ProcessNotice, decode};
-pub use error::KernelError;
+pub use error::{AttachError, KernelError};
 pub use load::{KernelSource, Settings};
 pub use reader::{Batch, Fill};
 pub use uprobe::{FileKey, GoProbes};

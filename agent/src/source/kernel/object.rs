@@ -1,19 +1,18 @@
 //! The BPF object: loaded with what this kernel and these settings make of its constants and maps; and the log of its programs.
 
-use std::process;
+use std::{io, process};
 
 use agent_common::{CAPTURE_MAX, CGROUP_RULES, MISSING, Tunables, report_listen};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 
 use super::{
-    KernelError, Settings,
-    attach::chain,
-    attach_mode,
+    KernelError, Settings, attach_mode,
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_id},
     offsets::offsets,
 };
+use crate::causes::{causes, with_causes};
 
 /// The object that `build.rs` made of agent-ebpf.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan-bpf"));
@@ -53,15 +52,15 @@ pub(super) fn load(
         .map_max_entries("CONTROLS", settings.connections)
         .load(OBJECT)
         .map_err(|error| {
-            let text = chain(&error);
-            if text.contains("Operation not permitted")
-                || text.contains("os error 1)")
-                || text.contains("os error 13)")
-            {
-                return KernelError::Permission(text);
-            }
-            KernelError::Load(text)
+            let text = with_causes(&error);
+            if is_permission(&error) { KernelError::Permission(text) } else { KernelError::Load(text) }
         })
+}
+
+/// Whether the kernel has refused a system call for want of a privilege. aya gives the errno as a cause, not itself.
+fn is_permission(error: &EbpfError) -> bool {
+    let errnos = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    errnos.into_iter().any(|errno| matches!(errno, libc::EPERM | libc::EACCES))
 }
 
 /// The pipeline evicts at its limit, a moment after the kernel has met the connections that reached it: until then there

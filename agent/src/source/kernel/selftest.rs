@@ -9,7 +9,7 @@ use std::{
 
 use nix::sys::socket::{MsgFlags, recv, recvmsg, send, sendmsg};
 
-use super::{KernelSource, Notice};
+use super::{AttachError, KernelSource, Notice};
 use crate::event::{Direction, Event};
 
 /// One system call: its name and what it sends. All payloads differ, so that none can pass for another.
@@ -21,8 +21,8 @@ const SYSCALLS: [(&str, &[u8]); 4] = [
 ];
 
 /// Runs the exchange. The caller has selected the agent's own process and cleans up after it.
-pub(super) fn run(source: &mut KernelSource) -> Result<(), String> {
-    exchange().map_err(|error| format!("the self-test on loopback failed: {error}"))?;
+pub(super) fn run(source: &mut KernelSource) -> Result<(), AttachError> {
+    exchange().map_err(AttachError::Loopback)?;
     let mut seen = [Vec::new(), Vec::new()];
     source.drain(&mut |notice| {
         if let Notice::Event(Event::Transfer(t)) | Notice::Last(Event::Transfer(t), _) = notice {
@@ -34,18 +34,16 @@ pub(super) fn run(source: &mut KernelSource) -> Result<(), String> {
         for (index, (name, payload)) in SYSCALLS.iter().enumerate() {
             let side = name.split('/').nth(direction.index()).unwrap_or(name);
             let Some((length, head, not_captured)) = seen.get(index) else {
-                return Err(format!(
-                    "self-test: {side} was not seen ({} of {} system calls were)",
-                    seen.len(),
-                    SYSCALLS.len()
-                ));
+                return Err(AttachError::NotSeen { syscall: side, seen: seen.len(), all: SYSCALLS.len() });
             };
             if *length != payload.len() || head != payload {
-                return Err(format!(
-                    "self-test: {side} moved {} bytes, seen were {length} with {} captured ({not_captured:?})",
-                    payload.len(),
-                    head.len()
-                ));
+                return Err(AttachError::SeenOtherwise {
+                    syscall: side,
+                    moved: payload.len(),
+                    seen: *length,
+                    captured: head.len(),
+                    reason: *not_captured,
+                });
             }
         }
     }

@@ -9,15 +9,15 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        ProgramError, UProbe,
+        UProbe,
         uprobe::{UProbeLink, UProbeScope},
     },
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    KernelSource,
-    attach::{chain, refusal},
+    AttachError, KernelSource,
+    attach::program,
     attach_mode::{HookReport, HookState},
 };
 
@@ -81,7 +81,7 @@ impl KernelSource {
     /// Loads the programs, and tries whether they may be attached: at the agent's own entry, which has been passed.
     pub(super) fn prepare_probes(&mut self) {
         let outcome = PROGRAMS.iter().try_for_each(|name| load(&mut self.ebpf, name)).and_then(|()| {
-            let entry = own_entry().ok_or("the agent's own file cannot be read")?;
+            let entry = own_entry().ok_or(AttachError::OwnFile)?;
             let link = attach(&mut self.ebpf, PROGRAMS[0], Path::new("/proc/self/exe"), entry)?;
             self.probes.detach(vec![link]);
             Ok(())
@@ -89,7 +89,10 @@ impl KernelSource {
         self.report.hooks.push(HookReport {
             hook: "Go net/http: roundTrip, Request.write".to_owned(),
             kind: "uprobe",
-            state: outcome.map_or_else(HookState::Refused, |()| HookState::Attached),
+            state: match outcome {
+                Ok(()) => HookState::Attached,
+                Err(reason) => HookState::Refused(reason.to_string()),
+            },
             without: Some(WITHOUT),
         });
     }
@@ -98,14 +101,14 @@ impl KernelSource {
     ///
     /// # Errors
     /// When the probes cannot be had; says why.
-    pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: GoProbes) -> Result<(), String> {
+    pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: GoProbes) -> Result<(), AttachError> {
         if self.probes.by_pid.get(&pid) == Some(&file) {
             return Ok(());
         }
         self.unprobe(pid);
         if !self.probes.files.contains_key(&file) {
             if self.probes.files.len() >= FILES {
-                return Err(format!("{FILES} files carry probes already"));
+                return Err(AttachError::TooManyFiles(FILES));
             }
             let links = PROGRAMS
                 .iter()
@@ -146,19 +149,15 @@ impl KernelSource {
     }
 }
 
-fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
-    program(ebpf, name)?.load().map_err(|error| refusal(&error))
+fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
+    let program: &mut UProbe = program(ebpf, name)?;
+    Ok(program.load()?)
 }
 
-fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProbeLink, String> {
-    let program = program(ebpf, name)?;
-    let link = program.attach(offset, path, UProbeScope::AllProcesses).map_err(|error| chain(&error))?;
-    program.take_link(link).map_err(|error| chain(&error))
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
-    let program = ebpf.program_mut(name).ok_or("the program is not in this build")?;
-    program.try_into().map_err(|error: ProgramError| chain(&error))
+fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProbeLink, AttachError> {
+    let program: &mut UProbe = program(ebpf, name)?;
+    let link = program.attach(offset, path, UProbeScope::AllProcesses)?;
+    Ok(program.take_link(link)?)
 }
 
 /// Offset in its file of the first instruction that this process has executed.
