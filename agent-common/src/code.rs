@@ -36,9 +36,9 @@ pub mod switch {
     pub const RUNTIMES_POSTED: u32 = 2;
     /// Number of slots.
     pub const COUNT: u32 = 3;
-    /// Value of a slot that is on.
+    /// A slot is on.
     pub const ON: u32 = 1;
-    /// Value of a slot that is off.
+    /// A slot is off.
     pub const OFF: u32 = 0;
 }
 
@@ -46,7 +46,7 @@ pub mod switch {
 pub mod report_listen {
     /// None: no rule looks at ports.
     pub const NONE: u32 = 0;
-    /// Those that no rule has selected yet: some rule selects by port.
+    /// Processes that the agent has not selected: some rule selects by port.
     pub const UNDECIDED: u32 = 1;
     /// Every process: some rule excludes by port.
     pub const ALL: u32 = 2;

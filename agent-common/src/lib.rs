@@ -23,5 +23,5 @@ pub use state::{
     Runtime, conn_flags, pending, pid_flags, runtime, verdict,
 };
 
-/// Most iovecs that a call's capture looks at; what lies beyond them is truncated.
+/// Most iovecs of one system call that the programs look at; bytes beyond them are truncated.
 pub const IOVECS: usize = 32;

@@ -1,4 +1,5 @@
-//! Copying the caller's bytes: the first L of a call and its last few, from at most 32 iovecs.
+//! Copies the bytes that a system call moved out of the program's memory: the first ones and the
+//! last few, from at most 32 iovecs.
 
 use core::{
     mem::MaybeUninit,
@@ -27,23 +28,23 @@ const TAIL: u32 = TAIL_MAX as u32;
 /// Iovecs that `copy_few` takes.
 const FEW: u32 = 4;
 
-/// A record with room for its payload. The payload has twice the room that it may fill, so that an offset and a size that
-/// are each within bounds are so together, which is all that the verifier can see.
+/// A record with room for its payload. The payload has twice the room that a record may fill: the
+/// verifier bounds an offset and a size one by one, and never their sum.
 #[repr(C)]
 pub(crate) struct Scratch {
     pub record: Transfer,
     pub payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
     pub vector: [[u64; 2]; IOVECS],
     walk: Walk,
-    /// Of the call that is captured.
+    /// Where the bytes of the captured system call lie.
     pub source: Source,
     pub scan: Scan,
     pub pieces: Pieces,
-    /// First sight of a connection: too much for the stack.
+    /// Records of a newly observed connection, which are too large for the stack.
     pub opened: Opened,
     pub connection: Connection,
     pub flow: FlowKey,
-    /// What a goroutine took in last.
+    /// The last receive of a goroutine.
     pub receive: GoReceive,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Scratch {
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Walk {
-    /// Bytes moved by the call, most bytes to copy, where the tail begins, iovecs to look at.
+    /// Bytes that the system call moved, most bytes to copy, start of the tail, iovecs to look at.
     length: u32,
     want: u32,
     tail_from: u32,
@@ -72,7 +73,7 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
-    /// Head, tail and reason in 16, 8 and 8 bits, as functions that are called give them.
+    /// Head, tail and reason in 16, 8 and 8 bits: the result of a global function is one number.
     #[inline(always)]
     fn unpacked(packed: u64) -> Self {
         Self {
@@ -93,13 +94,14 @@ impl Captured {
     }
 }
 
-/// Where the caller's bytes lie. One struct and no enum: before 5.12 the verifier refuses payloads that are not there.
+/// Where the program's bytes lie. A struct and no enum: before 5.12 the verifier refuses to copy
+/// the payload of a variant that is not set.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Source {
-    /// Why they may not be read, a value of `not_captured`.
+    /// Why the bytes may not be read, a value of `not_captured`.
     pub not_captured: u8,
-    /// The address is that of an array of iovecs.
+    /// `address` is that of an array of iovecs.
     pub vector: bool,
     pub address: u64,
     pub count: u64,
@@ -122,7 +124,7 @@ impl Source {
     }
 }
 
-/// Finds the bytes of the current call.
+/// Finds the bytes of the current system call.
 #[inline(always)]
 pub(crate) fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
     let syscall = Syscall::current()?;
@@ -132,7 +134,7 @@ pub(crate) fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
     Ok(source(&syscall, direction, flags))
 }
 
-/// Copies the first bytes of the call, of which `length` were moved, and its last few.
+/// Copies the first bytes of a system call that moved `length`, and its last few.
 #[inline(always)]
 pub(crate) fn copy_payload(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
@@ -144,8 +146,8 @@ pub(crate) fn copy_payload(scratch: *mut Scratch, source: &Source, slot: u32, le
     })
 }
 
-/// As a global function (`no_mangle`, numbers only), which the verifier looks at once by itself and not once more for each
-/// way that leads here.
+/// A global function (`no_mangle`, numbers only): the verifier checks it once, alone, and not again
+/// for every path that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
@@ -155,7 +157,8 @@ pub(crate) extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
     copy_buffer(scratch, address, length).packed()
 }
 
-/// The same of iovecs. Another function, since the stacks of functions that call each other add up.
+/// The same for iovecs. It is a function of its own because the stack frames along a chain of
+/// functions add up.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
@@ -193,7 +196,8 @@ fn source(syscall: &Syscall, direction: usize, flags: u32) -> Source {
         (_, SENDFILE | SPLICE) => Source::not_captured(not_captured::SPLICE),
         _ => Source::not_captured(not_captured::SYSCALL),
     };
-    // On sends MSG_TRUNC and MSG_PEEK mean nothing and are ignored by TCP, but the design's list holds to the letter.
+    // On sends, TCP ignores MSG_TRUNC and MSG_PEEK. The design refuses them in both directions, and
+    // so does this list.
     if flags & unreadable != 0 {
         return Source::not_captured(not_captured::FLAGS);
     }
@@ -214,7 +218,7 @@ fn message(address: u64) -> Source {
     Source::iovecs(vector[0], vector[1])
 }
 
-/// Most bytes to copy from the start.
+/// Most bytes to copy from the start of a system call.
 #[inline(always)]
 fn limit(length: u32) -> u32 {
     let limit = tunable!(capture_bytes);
@@ -222,7 +226,8 @@ fn limit(length: u32) -> u32 {
     if length < limit { length } else { limit }
 }
 
-/// Copies `size` bytes to `offset` of the payload; both are bounded here once more, for the verifier.
+/// Copies `size` bytes to `offset` of the payload. Both are bounded here once more, for the
+/// verifier.
 #[inline(always)]
 pub(crate) fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
     let offset = bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(offset);
@@ -234,8 +239,9 @@ pub(crate) fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) 
     }
 }
 
-/// `value` or, when it is larger, `MOST`. In assembly, so that the register that is compared is the one that is used:
-/// the compiler likes to compare one copy and use another, and the verifier then knows nothing of the bound.
+/// `value` or, when it is larger, `MOST`. In assembly, so that the register that is compared is the
+/// one that is used: the compiler may compare one copy and use another, and the verifier then does
+/// not know the bound.
 #[inline(always)]
 pub(crate) fn bounded<const MOST: u32>(value: u32) -> u32 {
     let mut bounded = u64::from(value);
@@ -309,13 +315,15 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
         let not_captured = if end.head == 0 { not_captured::FAULT } else { not_captured::NONE };
         return Captured { head: end.head, tail: 0, not_captured };
     }
-    // A tail that is not complete (more iovecs than we look at, or a fault) would lie at the wrong position.
+    // An incomplete tail (more iovecs than are looked at, or a fault) would lie at the wrong
+    // position.
     let tail = if end.tail == end.length - end.tail_from { end.tail } else { 0 };
     Captured { head: end.head, tail, not_captured: not_captured::NONE }
 }
 
-/// The usual case of an answer: a few iovecs, all of whose bytes are copied. The walk for the others keeps its place in memory,
-/// a call for each step. A global function, for the same reason; stacks of what calls each other add up, and this has no part in the walk.
+/// The usual case of a response: a few iovecs whose bytes are all copied. The walk over more iovecs
+/// keeps its state in memory and enters a function for each step. This is a global function with a
+/// stack frame of its own, which has no part in that walk.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
@@ -338,13 +346,15 @@ pub(crate) extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
     u64::from(head)
 }
 
-/// Takes one iovec; 0 when there is nothing more to do. A global function, for the same reason.
+/// Takes one iovec; 0 when there is nothing more to do. A global function, for the reason that
+/// `capture_buffer` gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     let at = bounded::<{ IOVECS as u32 - 1 }>(index) as usize;
-    // Word by word: what is copied at once is kept on the stack.
+    // Word by word: what is copied at once goes through the stack.
+    //
     // SAFETY: the per-CPU scratch of this direction; at < IOVECS.
     let (walk, base, room) = unsafe {
         let entry = (&raw const (*scratch).vector).cast::<u64>().add(at * 2);
@@ -390,7 +400,7 @@ pub(crate) extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     u32::from(end < length)
 }
 
-/// Offset within the call where its captured tail begins; `length` when the head is everything.
+/// Offset, within the system call, of its captured tail; `length` when the head is everything.
 #[inline(always)]
 fn tail_start(head: u32, length: u32) -> u32 {
     let rest = length - head;

@@ -1,4 +1,5 @@
-//! Connects: who asked for a connection, before it has a cookie, and what became of it; and which connections are the agent's own.
+//! Connects: who connects, before the socket has a cookie, and with what result; and which
+//! connections are the agent's own.
 
 use agent_common::{
     Connecting, Counter, FlowKey, Header, LastReceive, Pending, SocketRecord, kind, not_captured, pending,
@@ -13,7 +14,7 @@ use crate::{
     task::Task,
 };
 
-/// In the context of connect(): the caller is the client.
+/// In the context of connect(): the current thread is the client.
 #[inline(always)]
 pub(crate) fn begin(sock: Sock) -> Result<(), Counter> {
     let actor = Actor::current();
@@ -77,7 +78,7 @@ pub(crate) fn fail(sock: Sock) -> Result<(), Counter> {
     if connect.what == pending::OWN {
         return Ok(());
     }
-    // What is left to tell is who closes the socket.
+    // Only who closes the socket is still to be reported.
     if PENDING.insert(sock, Pending { what: pending::FAILED, ..connect }, 0).is_err() {
         crate::count::add(Counter::PendingFull, 1);
     }
@@ -99,7 +100,7 @@ fn socket_record(header: Header, sock: Sock) -> Result<(), Counter> {
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
 }
 
-/// A connection of the agent is established: its peer, if traced, must leave it alone.
+/// A connection of the agent is established: if the peer is traced, its end is never traced.
 #[inline(always)]
 fn remember_own(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;

@@ -1,4 +1,5 @@
-//! Who calls: process, thread, its last input, and whether its saved registers describe the call.
+//! The current thread: its process, its last receive, and whether its saved registers describe the
+//! system call.
 
 use agent_common::{Counter, LastReceive, MISSING, Process, not_captured, pid_flags};
 use aya_ebpf::helpers::{
@@ -16,9 +17,12 @@ use crate::{
     },
 };
 
-/// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD (include/linux/sched.h): no user registers of their own.
+/// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): threads without user
+/// registers of their own.
 const WORKER_FLAGS: u32 = 0x10 | 0x4000 | 0x0020_0000;
-/// TS_COMPAT (arch/x86/include/asm/thread_info.h): the task is inside a 32-bit system call.
+/// TS_COMPAT (<https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/thread_info.h>):
+/// the task is inside a 32-bit system call.
 const TS_COMPAT: u32 = 0x2;
 /// `__USER_CS`; 32-bit code runs under 0x23.
 const USER_CS: u64 = 0x33;
@@ -27,7 +31,7 @@ const ENOSYS: u64 = -38_i64 as u64;
 /// Bit of the system call number of the x32 ABI.
 const X32: u64 = 0x4000_0000;
 
-/// The calling thread.
+/// The current thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Actor {
     pub pid: u32,
@@ -47,7 +51,7 @@ impl Actor {
         PROCESSES.get_ptr_mut(self.pid)
     }
 
-    /// What this thread took in last.
+    /// The last receive of this thread.
     #[inline(always)]
     pub(crate) fn last_receive(self) -> LastReceive {
         match THREADS.get_ptr(self.tid) {
@@ -57,7 +61,7 @@ impl Actor {
         }
     }
 
-    /// Remembers what this thread took in.
+    /// Remembers a receive of this thread.
     #[inline(always)]
     pub(crate) fn set_last_receive(self, receive: LastReceive) {
         if let Some(entry) = THREADS.get_ptr_mut(self.tid) {
@@ -71,8 +75,9 @@ impl Actor {
     }
 }
 
-/// Whether the thread's saved registers describe the current socket call: `not_captured::NONE` or the reason why they do not. Through io_uring,
-/// or in a worker, what would be copied is fiction, and the thread has no last input.
+/// Whether the thread's saved registers describe the current system call: `not_captured::NONE`, or
+/// why they do not. In a worker or through io_uring the registers belong to something else, and the
+/// thread has no last receive.
 #[inline(always)]
 pub(crate) fn distrust() -> Result<u8, Counter> {
     let (io_uring, flags, status) = if tunable!(has_task_pt_regs) != 0 { known_task() } else { task()? };
@@ -82,8 +87,9 @@ pub(crate) fn distrust() -> Result<u8, Counter> {
     Ok(if status & TS_COMPAT != 0 { not_captured::TASK_32 } else { not_captured::NONE })
 }
 
-/// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in
-/// wherever the ring's work happens to run. `process`: bits of `pid_flags`.
+/// The last receive of the current thread, unless its process moves bytes of sockets through
+/// io_uring: then receives happen wherever the ring's work happens to run. `process`: bits of
+/// `pid_flags`.
 #[inline(always)]
 pub(crate) fn meaningful_receive(process: u8, receive: LastReceive) -> LastReceive {
     if process & pid_flags::RINGS != 0 { LastReceive::NONE } else { receive }
@@ -119,7 +125,8 @@ struct SavedRegisters {
     cs: u64,
 }
 
-// Offsets in `struct pt_regs` (x86-64, arch/x86/include/asm/ptrace.h).
+// Offsets in `struct pt_regs` (x86-64,
+// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/ptrace.h>).
 const R14: u32 = 8;
 const R10: u32 = 7 * 8;
 const AX: u32 = 10 * 8;
@@ -130,7 +137,7 @@ const CS: u32 = 17 * 8;
 /// sizeof(struct pt_regs) without FRED's larger frame.
 const PT_REGS: u64 = 21 * 8;
 
-/// Where the current thread's code keeps what it runs.
+/// Registers that the current thread's code keeps its own state in.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub r14: u64,
@@ -139,7 +146,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// In a system call. The kernel must know the field (`task_fsbase`).
+    /// In a system call. Needs the field `task_fsbase`.
     #[inline(always)]
     pub(crate) fn current() -> Result<Self, Counter> {
         if tunable!(has_task_pt_regs) == 0 {
@@ -163,7 +170,7 @@ impl Place {
     }
 }
 
-/// The base of the thread's own memory, as the kernel keeps it. The kernel must know the field (`task_fsbase`).
+/// The base of the thread-local memory, as the kernel keeps it. Needs the field `task_fsbase`.
 #[inline(always)]
 pub(crate) fn fs_base() -> Result<u64, Counter> {
     if tunable!(has_task_pt_regs) != 0 {
@@ -181,7 +188,7 @@ pub(crate) struct Syscall {
     pub second: u64,
     pub third: u64,
     pub fourth: u64,
-    /// What it will return; until then -ENOSYS.
+    /// The value that it will return; until then -ENOSYS.
     result: u64,
     code_segment: u64,
 }
@@ -193,7 +200,7 @@ impl Syscall {
         if tunable!(has_task_pt_regs) != 0 { Ok(Self::known()) } else { Self::saved() }
     }
 
-    /// By plain loads. With FRED `cs` is a union, of which only the 16 bits may be read.
+    /// By plain loads. With FRED `cs` is a union, of which only the low 16 bits may be read.
     #[inline(always)]
     fn known() -> Self {
         // SAFETY: both helpers exist (probed), the second takes what the first returns.
@@ -226,12 +233,14 @@ impl Syscall {
         })
     }
 
-    /// Whether the thread is inside of a system call that moves a socket's bytes, or connects it. The work of an io_uring runs inside of
-    /// `io_uring_enter`, or on the way out of whatever call was interrupted, whose result is there by then; at the entry
-    /// it is -ENOSYS (arch/x86/entry/entry_64.S, `PUSH_AND_CLEAR_REGS rax=$-ENOSYS`).
+    /// Whether the thread is inside a system call that moves bytes of a socket, or connects it. The
+    /// work of an io_uring runs inside `io_uring_enter`, or on the way out of whatever system call
+    /// it interrupted. That system call has its result by then; at the entry the result is -ENOSYS
+    /// (`PUSH_AND_CLEAR_REGS rax=$-ENOSYS`,
+    /// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/entry/entry_64.S>).
     #[inline(always)]
     fn is_of_sockets(&self) -> bool {
-        // SENDTO to RECVMSG: with RECVFROM and SENDMSG between them.
+        // SENDTO to RECVMSG includes RECVFROM and SENDMSG.
         let known = matches!(
             self.number,
             READ | WRITE | READV | WRITEV | SENDFILE | CONNECT | SENDTO
@@ -240,7 +249,7 @@ impl Syscall {
         known && self.result == ENOSYS
     }
 
-    /// A 32-bit or x32 one: its arguments mean something else.
+    /// Whether it is a 32-bit or x32 system call: its arguments mean something else.
     #[inline(always)]
     pub(crate) fn is_32_bit(&self) -> bool {
         self.code_segment != USER_CS || self.number & X32 != 0

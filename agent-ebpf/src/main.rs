@@ -1,4 +1,5 @@
-//! The BPF programs of wirespan: one thin entry per hook and nothing else. What a hook does stands in the file of its concern.
+//! The BPF programs of wirespan: one thin entry per hook and nothing else. The work of a hook is in
+//! the file of its concern.
 
 #![no_std]
 #![no_main]
@@ -70,8 +71,9 @@ pub(crate) fn tcp_recvmsg(ctx: FExitContext) -> i32 {
     finish(Counter::CallReceive, outcome)
 }
 
-/// Before 6.3, a socket in a sockmap: `int tcp_bpf_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)`. Where the socket
-/// has left the sockmap, tcp_sendmsg inside of it tells.
+/// Before 6.3, a socket in a sockmap:
+/// `int tcp_bpf_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)`. Where the socket has
+/// left the sockmap, tcp_sendmsg runs inside and reports the bytes.
 #[fexit]
 pub(crate) fn tcp_bpf_sendmsg(ctx: FExitContext) -> i32 {
     let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(3)), flags: 0 };
@@ -81,8 +83,9 @@ pub(crate) fn tcp_bpf_sendmsg(ctx: FExitContext) -> i32 {
     finish(Counter::CallSend, socket::try_send(&ctx, &io))
 }
 
-/// Before 6.3, a socket in a sockmap: `int tcp_bpf_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`, with tcp_recvmsg inside
-/// of it for what came by TCP.
+/// Before 6.3, a socket in a sockmap:
+/// `int tcp_bpf_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`. It calls tcp_recvmsg for bytes
+/// that came by TCP.
 #[fexit]
 pub(crate) fn tcp_bpf_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);

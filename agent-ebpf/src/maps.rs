@@ -1,4 +1,4 @@
-//! All maps. Sizes are defaults; user space may override them at load (ARCHITECTURE.md has the table).
+//! All maps. The agent overrides some sizes at load (docs/maps-and-records.md has the table).
 
 use agent_common::{
     COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoKey, GoReceive,
@@ -11,7 +11,7 @@ use aya_ebpf::{
 
 use crate::capture::Scratch;
 
-/// include/uapi/linux/bpf.h
+/// A map flag: <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// Field offsets of the running kernel, patched at load.
@@ -30,13 +30,15 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
 
-/// For each pid that the kernel may give (`PID_MAX_LIMIT`, include/linux/threads.h) whether its process is selected
-/// (`selected.rs`). User space maps what it writes: an update would write the neighbours, too.
+/// For each pid that the kernel may give out (`PID_MAX_LIMIT`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/threads.h>) whether its process is
+/// selected (`selected.rs`). The agent maps the memory it writes: a map update would overwrite the
+/// neighbouring pids.
 #[map]
 pub(crate) static PIDS: Array<[u8; PIDS_PER_ENTRY as usize]> =
     Array::with_max_entries((4 << 20) / PIDS_PER_ENTRY, BPF_F_MMAPABLE);
 
-/// Last input of each thread of a selected process, by tid.
+/// Last receive of each thread of a selected process, by tid.
 #[map]
 pub(crate) static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries(65_536, 0);
 
@@ -44,7 +46,7 @@ pub(crate) static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries
 #[map]
 pub(crate) static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65_536, 0);
 
-/// What user space asks for a connection, by socket cookie. Only user space writes values.
+/// What the agent asks for a connection, by socket cookie. Only the agent writes values.
 #[map]
 pub(crate) static CONTROLS: HashMap<u64, Control> = HashMap::with_max_entries(65_536, 0);
 
@@ -56,7 +58,7 @@ pub(crate) static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(16_
 #[map]
 pub(crate) static OWN_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1_024, 0);
 
-/// Executable files about which user space has decided.
+/// Executable files with the agent's verdict.
 #[map]
 pub(crate) static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
 
@@ -68,15 +70,16 @@ pub(crate) static EXECUTED: PerCpuArray<ExecRecord> = PerCpuArray::with_max_entr
 #[map]
 pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(16_384, 0);
 
-/// Last input of each goroutine of a Go program; takes the place of `THREADS`.
+/// Last receive of each goroutine of a Go program; takes the place of `THREADS`.
 #[map]
 pub(crate) static GOROUTINES: LruHashMap<GoKey, GoReceive> = LruHashMap::with_max_entries(65_536, 0);
 
-/// Requests of Go's `net/http` that were handed over to the goroutine which will write them, by address.
+/// Requests of Go's `net/http` that wait for the goroutine which will write them, by address.
 #[map]
 pub(crate) static HANDOFFS: LruHashMap<GoKey, GoReceive> = LruHashMap::with_max_entries(16_384, 0);
 
-/// What user space has switched on, by `switch`: an array element costs less than a look-up that finds nothing.
+/// What the agent has switched on, by `switch`: an array element costs less than a hash look-up
+/// that finds nothing.
 #[map]
 pub(crate) static SWITCHES: Array<u32> = Array::with_max_entries(switch::COUNT, 0);
 
@@ -84,7 +87,8 @@ pub(crate) static SWITCHES: Array<u32> = Array::with_max_entries(switch::COUNT, 
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
 
-/// Room to assemble a record: slot 0 for sends, 1 for receives, so that one cannot preempt the other in the middle.
+/// Room to assemble a record. Sends have slot 0 and receives slot 1, so that a receive in an
+/// interrupt cannot overwrite a send.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 

@@ -8,7 +8,7 @@ use crate::maps::{EVENTS, SWITCHES};
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
-/// No wake-up while the reader looks by itself every 2 ms.
+/// While the reader polls every 2 ms, nothing wakes it.
 #[inline(always)]
 fn wake() -> u64 {
     if let Some(&sleeps) = SWITCHES.get(switch::READER_SLEEPS)
