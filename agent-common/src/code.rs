@@ -1,6 +1,7 @@
 //! Numbers that both sides of the boundary write and read: directions, slots of maps, reasons.
 
-/// Index of what the traced process sends, in every pair of the boundary; value of `Header::direction`.
+/// Index of what the traced process sends, in every pair of the boundary; value of
+/// `Header::direction`.
 pub const OUT: usize = 0;
 
 /// The same for what it receives.

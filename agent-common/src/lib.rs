@@ -1,6 +1,8 @@
-//! What crosses the boundary between the BPF programs and the agent: records in the ring, values in maps, tunables.
+//! What crosses the boundary between the BPF programs and the agent: records in the ring, values in
+//! maps, tunables.
 //!
-//! Only integers and arrays, with explicit padding and a size assertion each; never `bool`, `enum` or `Option`.
+//! Only integers and arrays, with explicit padding and a size assertion each; never `bool`, `enum`
+//! or `Option`.
 
 #![no_std]
 

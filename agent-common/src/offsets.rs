@@ -1,6 +1,6 @@
 //! Constants of the running kernel and of this run, passed as read-only globals. The verifier sees
 //! them as constants: it skips a branch on an absent feature, with the helper that the branch
-//! calls.
+//! uses.
 
 /// Value of an offset that the running kernel's BTF does not have.
 pub const MISSING: u32 = u32::MAX;
@@ -169,8 +169,9 @@ pub struct Tunables {
     /// fexit: slot of `flags` in the arguments of tcp_recvmsg, and of the return value.
     pub recvmsg_flags_slot: u32,
     pub recvmsg_return_slot: u32,
-    /// Which processes are reported when they begin to listen: a value of [`report_listen`](crate::report_listen).
-    /// A reported process that is not traced yet is traced from then on.
+    /// Which processes are reported when they begin to listen: a value of
+    /// [`report_listen`](crate::report_listen). A reported process that is not traced yet is traced
+    /// from then on.
     pub report_listen: u32,
     /// 1 when the kernel traces and reports every process that executes a file, unless the file's
     /// verdict is against it.

@@ -1,4 +1,5 @@
-//! Records in the ring. Each starts with [`Header`]; a [`Transfer`] is followed by its captured bytes.
+//! Records in the ring. Each starts with [`Header`]; a [`Transfer`] is followed by its captured
+//! bytes.
 
 use crate::ExeKey;
 
@@ -255,7 +256,8 @@ pub mod process_flags {
 /// A user id that is not known: (uid_t) -1, which no process has.
 pub const UNKNOWN_USER: u32 = u32::MAX;
 
-/// What the kernel knows of a process at the moment of a record. 0 (user: [`UNKNOWN_USER`]) where it could not be read.
+/// What the kernel knows of a process at the moment of a record. 0 (user: [`UNKNOWN_USER`]) where
+/// it could not be read.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -266,7 +268,8 @@ pub struct TaskFacts {
     pub parent: u32,
     /// When its main thread began: nanoseconds since boot.
     pub start_time: u64,
-    /// `start_code` and `start_stack` of its memory, which /proc/PID/stat shows too: an exec changes them.
+    /// `start_code` and `start_stack` of its memory, which /proc/PID/stat shows too: an exec
+    /// changes them.
     pub image: [u64; 2],
     /// Its executable; inode 0: not known.
     pub exe: ExeKey,

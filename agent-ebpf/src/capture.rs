@@ -137,7 +137,8 @@ pub(crate) fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
 /// Copies the first bytes of a system call that moved `length`, and its last few.
 #[inline(always)]
 pub(crate) fn copy_payload(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     unsafe { write_volatile(&raw mut (*scratch).source, *source) };
     Captured::unpacked(if source.vector {
         capture_vector(slot, length)
@@ -232,7 +233,8 @@ fn limit(length: u32) -> u32 {
 pub(crate) fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
     let offset = bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(offset);
     let size = bounded::<{ CAPTURE_MAX as u32 }>(size);
-    // SAFETY: offset + size <= 2 * CAPTURE_MAX + TAIL_MAX, the size of the payload being larger; the helper checks the source.
+    // SAFETY: offset + size <= 2 * CAPTURE_MAX + TAIL_MAX, the size of the payload being larger;
+    // the helper checks the source.
     unsafe {
         let target = (&raw mut (*scratch).payload).cast::<u8>().add(offset as usize);
         bpf_probe_read_user(target.cast(), size, address as *const _) == 0

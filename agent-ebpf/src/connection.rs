@@ -120,7 +120,8 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
         return Err(Counter::NoCookie);
     }
     let scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let (record, state, flow) =
         unsafe { (&mut (*scratch).opened, &mut (*scratch).connection, &mut (*scratch).flow) };
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
@@ -144,7 +145,8 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
     state.next = [FIRST_POSITION | u64::from(out), FIRST_POSITION | u64::from(copied)];
     forget_receive(state);
     for direction in [OUT, IN] {
-        // SAFETY: fields of this CPU's scratch. Volatile for the reason that `forget_receive` gives.
+        // SAFETY: fields of this CPU's scratch. Volatile for the reason that `forget_receive`
+        // gives.
         unsafe {
             write_volatile(&raw mut state.dropped[direction], 0);
             write_volatile(&raw mut state.skipped[direction], 0);
@@ -254,7 +256,8 @@ pub(crate) fn at(state: *mut Connection, direction: usize, sequence: u32) -> u64
 /// has been moved (`close::awaited`).
 #[inline(always)]
 pub(crate) fn advance(state: *mut Connection, direction: usize, sequence: u32) {
-    // SAFETY: see `Traced`; one aligned word is stored, two threads on one socket at worst store the older one last.
+    // SAFETY: see `Traced`; one aligned word is stored, two threads on one socket at worst store
+    // the older one last.
     unsafe {
         let known = (*state).next[direction];
         let moved = sequence.wrapping_sub(known as u32) as i32;

@@ -139,13 +139,13 @@ const PT_REGS: u64 = 21 * 8;
 
 /// Registers that the current thread's code keeps its own state in.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct Registers {
     pub r14: u64,
     /// The base of its thread-local memory.
     pub fs_base: u64,
 }
 
-impl Place {
+impl Registers {
     /// In a system call. Needs the field `task_fsbase`.
     #[inline(always)]
     pub(crate) fn current() -> Result<Self, Counter> {

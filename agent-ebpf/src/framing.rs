@@ -1,5 +1,6 @@
-//! How is a call captured of which more is needed than its first and its last bytes? One that is framed by chunks (RFC 9112,
-//! section 7.1) for each chunk's size, one with a long head for the head (`heads`).
+//! Decides whether more of a system call is captured than its first and its last bytes. Of a body
+//! framed by chunks (RFC 9112, section 7.1) every chunk's size is needed; of a long head all bytes
+//! are (`heads`).
 
 use agent_common::conn_flags;
 
@@ -11,15 +12,16 @@ use crate::{
 /// Not known before its head is looked at.
 const LOOK: u32 = u32::MAX;
 
-/// Sizes of buffers are multiples of it.
+/// Buffers of programs have a size that is a multiple of this.
 const BUFFER: u32 = 512;
 
 /// Digits of a chunk's size.
 const DIGITS: usize = 8;
 
-/// How a call of `length` bytes is captured (`heads::capture`), the first `size` of which are in the scratch. `asked`: user space's
-/// word on which directions are framed by chunks. Three global functions after each other, since the stacks of functions that
-/// call each other add up.
+/// How a system call of `length` bytes is captured (`heads::capture`); its first `size` bytes are
+/// in the scratch. `asked`: the directions that, as the agent says, are framed by chunks. Three
+/// global functions run one after another, because the stack frames along a chain of functions add
+/// up.
 #[inline(always)]
 pub(crate) fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
     let left = length - size;
@@ -31,8 +33,9 @@ pub(crate) fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) ->
     remember(slot, cookie, length, left, how)
 }
 
-/// How a call is captured that does not begin with a head's bytes; [`LOOK`]: it does. A head that ends within a call leaves none
-/// open, unless the call fills a buffer, so that another message may be cut behind it.
+/// How a system call is captured that does not begin with bytes of a head; [`LOOK`] where it does.
+/// A head that ends within a system call leaves none open. The exception is a system call that
+/// fills a buffer: another message may be cut at its end.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie: u64) -> u32 {
@@ -66,7 +69,8 @@ pub(crate) extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32,
     capture::CHUNKS
 }
 
-/// A head's bytes were looked at: remembers whether what follows it is framed by chunks, and whether it goes on in the next call.
+/// The bytes of a head were looked at. Remembers whether a body framed by chunks follows, and
+/// whether the head goes on in the next system call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32, how: u32) -> u32 {
@@ -80,7 +84,7 @@ pub(crate) extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32
     // SAFETY: as above.
     unsafe { (*state).flags = flags };
     if left != 0 && how == capture::HEAD {
-        // The pieces are looked at from the call's start on.
+        // The pieces are looked at from the start of the system call.
         let open = flags & conn_flags::HEAD_OUT << direction != 0;
         heads::begin(scratch, if open { heads::last_bytes(state, direction) } else { 0 });
         return how;
@@ -89,7 +93,7 @@ pub(crate) extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32
     if left == 0 { capture::ENDS } else { how }
 }
 
-/// Whether a chunk's size stands here: hexadecimal digits and CR or `;`.
+/// Whether a chunk's size stands here: hexadecimal digits, then CR or `;`.
 #[inline(always)]
 fn begins_chunk(payload: *const u8) -> bool {
     let mut at = 0usize;

@@ -1,10 +1,12 @@
-//! Goroutines: which one runs, what it took in last, and the requests that `net/http` hands from one to another.
+//! Goroutines: which one runs, its last receive, and the requests that `net/http` hands from one to
+//! another.
 //!
-//! A handler's goroutine gives its request to the goroutine that writes the connection (`writeLoop`), over a channel, which
-//! the kernel cannot see. Two probes can, and both know the request: `(*persistConn).roundTrip`, which hands over, and
-//! `(*Request).write`, with which the other begins to write. The request's address names the handoff, so that nothing need be
-//! known of connections: neither which one it is, nor what it is wrapped in. What was never taken names nothing else: when its
-//! memory is another request, that one's `roundTrip` comes first.
+//! A handler's goroutine gives its request to the goroutine that writes the connection
+//! (`writeLoop`), over a channel, which the kernel cannot see. Two probes see it, because both
+//! functions know the request: `(*persistConn).roundTrip` hands it over, and `(*Request).write`
+//! begins to write it. The address of the request names the handoff, so that the probes need not
+//! know which connection it is, or what wraps the connection. A handoff that nobody takes does no
+//! harm: before its memory is another request, the `roundTrip` of that request runs.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -12,12 +14,13 @@ use agent_common::{Counter, GoKey, GoReceive, LastReceive, MISSING, OUT, runtime
 use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
 
 use crate::{
-    context::{Actor, Place},
+    context::{Actor, Registers},
     count::add,
     maps::{GOROUTINES, HANDOFFS, RUNTIMES, SCRATCH, offset},
 };
 
-/// CF and ZF. The probes lie on the jump (`jbe`) that asks for more stack: when it is taken, the function begins once more.
+/// CF and ZF. The probes lie on the jump (`jbe`) that asks for more stack. When it is taken, the
+/// function begins once more.
 const BELOW_OR_EQUAL: u64 = 0x41;
 
 /// Names a goroutine.
@@ -34,7 +37,7 @@ impl Goroutine {
         GoKey { pid: self.pid, run: self.run, id: self.id }
     }
 
-    /// What it took in last, or what came with the request that it writes.
+    /// The last receive of the goroutine, or the one that came with the request that it writes.
     #[inline(always)]
     pub(crate) fn receive(self) -> GoReceive {
         match GOROUTINES.get_ptr(self.key()) {
@@ -44,7 +47,8 @@ impl Goroutine {
         }
     }
 
-    /// Remembers what it took in; while it writes a request of another, whatever it reads for that means nothing.
+    /// Remembers a receive. While the goroutine writes the request of another one, its own receives
+    /// mean nothing.
     #[inline(always)]
     pub(crate) fn set_last_receive(self, receive: LastReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
@@ -58,8 +62,8 @@ impl Goroutine {
         }
     }
 
-    /// By reference, from map to map: a copy would cost stack, of which a program of a uprobe may have 48 bytes only
-    /// (`source::kernel::frames`).
+    /// By reference, from map to map: a copy would cost stack, of which a program of a uprobe may
+    /// have 48 bytes only (`source::kernel::frames`).
     #[inline(always)]
     fn put(self, receive: &GoReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
@@ -71,10 +75,10 @@ impl Goroutine {
     }
 }
 
-// What sends and receives ask stands in global functions (`no_mangle`, numbers only), which are verified once and have a stack
-// of their own: that of their callers is full.
+// Sends and receives use the following through global functions (`no_mangle`, numbers only). The
+// verifier checks each once, and each has a stack frame of its own: that of a send is full.
 
-/// What a goroutine took in last, or what came with the request that it writes.
+/// The last receive of a goroutine, or the one that came with the request that it writes.
 #[inline(always)]
 pub(crate) fn receive_of(pid: u32, run: u32, id: u64) -> GoReceive {
     let found = goroutine_receive(pid, run, id);
@@ -83,7 +87,7 @@ pub(crate) fn receive_of(pid: u32, run: u32, id: u64) -> GoReceive {
     if found == 0 { GoReceive::NONE } else { unsafe { read_volatile(&raw const (*scratch).receive) } }
 }
 
-/// Puts it into the scratch of sends; 0: it took in nothing.
+/// Puts it into the scratch of sends; 0: there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn goroutine_receive(pid: u32, run: u32, id: u64) -> u64 {
@@ -94,7 +98,7 @@ pub(crate) extern "C" fn goroutine_receive(pid: u32, run: u32, id: u64) -> u64 {
     u64::from(receive.last.cookie != 0 || receive.handoff_from != 0)
 }
 
-/// A goroutine has taken in this.
+/// A goroutine has received this.
 #[inline(always)]
 pub(crate) fn set_receive_of(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
     let _always = goroutine_received(pid, run, id, cookie, position);
@@ -107,9 +111,9 @@ pub(crate) extern "C" fn goroutine_received(pid: u32, run: u32, id: u64, cookie:
     0
 }
 
-/// The goroutine that makes the current system call; 0: none, or not known. Go's own code keeps its `g` in r14 and in its
-/// thread-local memory. In C code (cgo), and on a thread that Go has not made, the two are not the same, or are a `g` that only
-/// schedules and has no number.
+/// The goroutine that makes the current system call; 0: none, or not known. Go's own code keeps its
+/// `g` in r14 and in its thread-local memory. In C code (cgo), and on a thread that Go has not
+/// made, the two differ, or they are a `g` that only schedules and has no number.
 #[inline(always)]
 pub(crate) fn current(offset: u32) -> u64 {
     goroutine_now(offset)
@@ -121,9 +125,9 @@ pub(crate) extern "C" fn goroutine_now(offset: u32) -> u64 {
     if offset!(task_fsbase) == MISSING {
         return 0;
     }
-    let Ok(place) = Place::current() else { return 0 };
-    match user(place.fs_base.wrapping_sub(8)) {
-        Ok(g) if g == place.r14 => number(offset, g),
+    let Ok(registers) = Registers::current() else { return 0 };
+    match user(registers.fs_base.wrapping_sub(8)) {
+        Ok(g) if g == registers.r14 => number(offset, g),
         _ => 0,
     }
 }
@@ -139,7 +143,7 @@ fn user(address: u64) -> Result<u64, i32> {
     unsafe { bpf_probe_read_user(address as *const u64) }
 }
 
-/// The goroutine whose call of a Go function this is; `id` 0: not known.
+/// The goroutine that runs into a probe; `id` 0: not known.
 #[inline(always)]
 fn actor(ctx: &ProbeContext) -> Option<Goroutine> {
     // SAFETY: the registers are the program's context.
@@ -149,7 +153,8 @@ fn actor(ctx: &ProbeContext) -> Option<Goroutine> {
     }
     let pid = Actor::current().pid;
     let found = RUNTIMES.get_ptr(pid)?;
-    // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current` says.
+    // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current`
+    // says.
     let runtime = unsafe { &*found };
     if runtime.kind != runtime::GO {
         return None;
@@ -157,24 +162,27 @@ fn actor(ctx: &ProbeContext) -> Option<Goroutine> {
     Some(Goroutine { pid, run: runtime.key as u32, id: number(runtime.offset, g) })
 }
 
-/// `func (pc *persistConn) roundTrip(req *transportRequest)`: this goroutine is about to hand over a request. A
-/// `transportRequest` begins with the address of its `Request`.
+/// `func (pc *persistConn) roundTrip(req *transportRequest)`: this goroutine is about to hand over
+/// a request. A `transportRequest` begins with the address of its `Request`.
 #[inline(always)]
 pub(crate) fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
     let Some(goroutine) = actor(ctx) else { return Ok(()) };
     // SAFETY: the registers are the program's context.
     let request = user(unsafe { (*ctx.regs).rbx }).map_err(|_| Counter::ReadFailed)?;
     let own = goroutine.receive();
-    // What a request's body calls while it is read by the writer is done for the same request.
+    // The writer reads the body of the request. What the body itself requests is caused by the same
+    // request.
     let receive =
         if own.handoff_from != 0 { own } else { GoReceive { last: own.last, handoff_from: goroutine.id } };
-    // One that cannot be told is written too: whatever was handed over at this address before is not this.
+    // An unknown goroutine is written, too: an older handoff at this address must not be taken for
+    // this one.
     let receive = if goroutine.id == 0 { GoReceive::NONE } else { receive };
     let key = Goroutine { id: request, ..goroutine }.key();
     HANDOFFS.insert(key, receive, 0).map_err(|_| Counter::HandedFull)
 }
 
-/// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was handed over.
+/// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was
+/// handed over.
 #[inline(always)]
 pub(crate) fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
     let Some(goroutine) = actor(ctx) else { return Ok(()) };

@@ -61,7 +61,8 @@ pub(crate) fn tcp_sendmsg(ctx: FExitContext) -> i32 {
     finish(Counter::CallSend, socket::try_send(&ctx, &io))
 }
 
-/// Before 6.3: `int tcp_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`; the slots come from BTF.
+/// Before 6.3: `int tcp_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`; the slots come from
+/// BTF.
 #[fexit]
 pub(crate) fn tcp_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);
@@ -84,8 +85,8 @@ pub(crate) fn tcp_bpf_sendmsg(ctx: FExitContext) -> i32 {
 }
 
 /// Before 6.3, a socket in a sockmap:
-/// `int tcp_bpf_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`. It calls tcp_recvmsg for bytes
-/// that came by TCP.
+/// `int tcp_bpf_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`. It enters tcp_recvmsg for
+/// bytes that came by TCP.
 #[fexit]
 pub(crate) fn tcp_bpf_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);
@@ -96,14 +97,17 @@ pub(crate) fn tcp_bpf_recvmsg(ctx: FExitContext) -> i32 {
     finish(Counter::CallReceive, socket::try_receive(&ctx, &io))
 }
 
-/// Before 6.3: `int tcp_sendpage(struct sock *sk, struct page *page, int offset, size_t size, int flags)`: sendfile, splice.
+/// Before 6.3:
+/// `int tcp_sendpage(struct sock *sk, struct page *page, int offset, size_t size, int flags)`:
+/// sendfile, splice.
 #[fexit]
 pub(crate) fn tcp_sendpage(ctx: FExitContext) -> i32 {
     let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(5)), flags: 0 };
     finish(Counter::CallSend, socket::try_send(&ctx, &io))
 }
 
-/// Before 6.3: `ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len, unsigned int flags)`.
+/// Before 6.3:
+/// `ssize_t tcp_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len, unsigned int flags)`.
 #[fexit]
 pub(crate) fn tcp_splice_read(ctx: FExitContext) -> i32 {
     let socket = kernel::socket_of(ctx.arg(0));

@@ -95,7 +95,8 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 /// A field's offset in the running kernel.
 macro_rules! offset {
     ($field:ident) => {
-        // SAFETY: a static of plain integers; volatile because the loader patches it after compilation.
+        // SAFETY: a static of plain integers; volatile because the loader patches it after
+        // compilation.
         unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) }
     };
 }

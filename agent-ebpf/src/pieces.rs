@@ -1,8 +1,9 @@
-//! A call of which more is captured than its first and its last bytes: one record per piece of a buffer, or per iovec. Of a body
-//! that is framed by chunks the first bytes of each iovec are enough; of a head every byte is a piece's.
+//! A system call of which more is captured than its first and its last bytes: one record for each
+//! piece of a buffer, or for each iovec. Of a body framed by chunks the first bytes of each iovec
+//! are enough; of a head every byte is captured.
 //!
-//! A piece is the work of a global function (`no_mangle`, numbers only), which the verifier looks at once by itself. Inlined
-//! into a loop it cost two seconds of verification at each start.
+//! A global function (`no_mangle`, numbers only) puts one piece, so that the verifier checks it
+//! once, alone. Inlined into a loop it cost two seconds of verification at each start.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -19,18 +20,18 @@ use crate::{
 /// Most pieces: 128 KiB of a buffer, or every iovec that is looked at.
 const PIECES: u32 = IOVECS as u32;
 
-/// What is to be captured of a call.
+/// What is to be captured of a system call.
 pub(crate) struct Plan {
     pub length: u32,
     /// Most bytes of one piece that is not a head's.
     pub most: u32,
     /// `heads::capture`.
     pub how: u32,
-    /// Flags of the record with the call's last byte.
+    /// Flags of the record with the last byte of the system call.
     pub flags: u8,
 }
 
-/// How far a call has been put into the ring.
+/// How far a system call has been put into the ring.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Pieces {
@@ -43,9 +44,9 @@ pub(crate) struct Pieces {
     lost_bytes: u32,
     lost_records: u32,
     flags: u32,
-    /// `heads::capture`: of what comes.
+    /// `heads::capture`, of the next pieces.
     how: u32,
-    /// The next piece's iovec, and the bytes of it that are done.
+    /// The next piece's iovec, and how many of its bytes are done.
     index: u32,
     within: u32,
 }
@@ -54,17 +55,20 @@ pub(crate) struct Pieces {
 pub(crate) struct Lost {
     pub records: u32,
     pub bytes: u32,
-    /// Bytes of the call beyond the last piece.
+    /// Bytes of the system call behind the last piece.
     pub rest: u32,
 }
 
-/// Puts the call whose first bytes are in the scratch, piece by piece. The record's position is moved along.
+/// Puts a system call, whose first bytes are in the scratch, piece by piece. The position of the
+/// record moves along.
 #[inline(always)]
 pub(crate) fn put_all(scratch: *mut Scratch, slot: u32, plan: &Plan) -> Lost {
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let source = unsafe { read_volatile(&raw const (*scratch).source) };
     let used = if source.count > IOVECS as u64 { IOVECS as u32 } else { source.count as u32 };
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let pieces = unsafe { &raw mut (*scratch).pieces };
     let start = Pieces {
         address: source.address,
@@ -160,8 +164,8 @@ pub(crate) extern "C" fn put_piece(slot: u32) -> u32 {
     1
 }
 
-/// Bytes of the next piece, of an iovec that has `room` bytes left, or of a buffer: whoever copies only the first bytes of a
-/// piece takes an iovec at once.
+/// Bytes of the next piece: of an iovec that has `room` bytes left, or of a buffer. Where only the
+/// first bytes of a piece are copied, a whole iovec is one piece.
 #[inline(always)]
 fn piece(now: &Pieces, room: u32) -> u32 {
     let most = if now.how == capture::HEAD { CAPTURE_MAX as u32 } else { now.most };
@@ -169,8 +173,8 @@ fn piece(now: &Pieces, room: u32) -> u32 {
     if at_once || room < most { room } else { most }
 }
 
-/// The last piece belonged to a head: how the call goes on behind it. Not part of `put_piece`, since the stacks of functions that
-/// call each other add up.
+/// The last piece belonged to a head: decides how the rest of the system call is captured. Not part
+/// of `put_piece`, because the stack frames along a chain of functions add up.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn look_on(slot: u32) -> u32 {

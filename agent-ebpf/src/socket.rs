@@ -1,4 +1,5 @@
-//! What a send or a receive does: decide by process and connection first, then position, then bytes, then one record.
+//! After a send or a receive: the process and the connection decide first, then come the position,
+//! the bytes, and one record.
 
 use core::ptr::read_volatile;
 
@@ -26,7 +27,7 @@ pub(crate) struct SocketIo {
     pub socket: Sock,
     /// Bytes, or a negative errno.
     pub result: i64,
-    /// Receives: the flags of the io.
+    /// Receives: the MSG_* flags.
     pub flags: u32,
 }
 
@@ -35,7 +36,8 @@ pub(crate) const MSG_PEEK: u32 = 0x2;
 pub(crate) const MSG_TRUNC: u32 = 0x20;
 pub(crate) const MSG_ERRQUEUE: u32 = 0x2000;
 
-/// [`LastReceive::NONE`] where it is written to memory. In assembly: of zeros that it knows, the compiler makes a call of memset, byte by byte.
+/// [`LastReceive::NONE`] where it is written to memory. In assembly: for zeros that it knows, the
+/// compiler emits memset, byte by byte.
 #[inline(always)]
 fn nothing() -> LastReceive {
     let zero: u64;
@@ -44,7 +46,7 @@ fn nothing() -> LastReceive {
     LastReceive { cookie: zero, position: zero }
 }
 
-/// Shorter calls are taken for ones that leave no head open.
+/// A shorter system call is taken for one that leaves no head open.
 const SMALL: u32 = 512;
 
 /// Flags and result of tcp_recvmsg, whose argument list changed in 5.19.
@@ -55,12 +57,13 @@ pub(crate) fn recvmsg_slots(ctx: &FExitContext) -> (u32, i64) {
     (flags as u32, i64::from(result as i32))
 }
 
-/// One word of the context. In assembly: the compiler would choose between two addresses and load once, and the verifier
-/// refuses a load from a computed context address.
+/// One word of the context. In assembly: the compiler would choose between two addresses and load
+/// once, and the verifier refuses a load from a computed context address.
 #[inline(always)]
 fn slot<const N: usize>(ctx: &FExitContext) -> u64 {
     let value: u64;
-    // SAFETY: a load from the context at a constant offset, which the verifier checks against the function's type.
+    // SAFETY: a load from the context at a constant offset, which the verifier checks against the
+    // function's type.
     unsafe {
         core::arch::asm!("{value} = *(u64 *)({ctx} + {offset})", value = out(reg) value, ctx = in(reg) ctx.as_ptr(), offset = const N * 8);
     }
@@ -85,7 +88,7 @@ pub(crate) fn try_receive<C: EbpfContext>(ctx: &C, io: &SocketIo) -> Result<(), 
     moved(ctx, io, IN)
 }
 
-/// After a call that may have moved bytes of a traced connection.
+/// After a system call that may have moved bytes of a traced connection.
 #[inline(always)]
 fn moved<C: EbpfContext>(ctx: &C, io: &SocketIo, direction: usize) -> Result<(), Counter> {
     let actor = Actor::current();
@@ -235,8 +238,8 @@ fn received(
     emit(tcp, &event)
 }
 
-/// What user space asks for this connection; not even looked up while it never asked for any. No `Option`: before 5.12 the
-/// verifier refuses the copy of a payload that is not there.
+/// What the agent asks for this connection; not looked up until the agent has asked for anything.
+/// No `Option`: before 5.12 the verifier refuses to copy the payload of a variant that is not set.
 #[inline(always)]
 fn control(cookie: u64) -> Control {
     let nothing = Control::nothing(cookie);
@@ -245,10 +248,12 @@ fn control(cookie: u64) -> Control {
         return nothing;
     }
     let Some(found) = CONTROLS.get_ptr(cookie) else { return nothing };
-    // The kernel writes a change into another entry and gives the old one to the next change, which may be another
-    // connection's, also while a program reads it (`alloc_htab_elem`, kernel/bpf/hashtab.c). Taken for this connection's, it
-    // would hide a request. So what is written first, the cookie, is read last; where it is another one, a call makes a record
-    // that could have been spared.
+    // The kernel writes a change into another entry and gives the old one to the next change, which
+    // may be another connection's, also while a program reads it (`alloc_htab_elem`,
+    // <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/hashtab.c>). Taken for this
+    // connection's, that change would hide a request. So the cookie, which is written first, is
+    // read last. If it is another one, the system call makes a record that nobody needs.
+    //
     // SAFETY: an entry stays readable for the run of the program.
     let control = unsafe {
         Control {
@@ -261,7 +266,7 @@ fn control(cookie: u64) -> Control {
     if control.cookie == cookie { control } else { nothing }
 }
 
-/// No record for this io.
+/// No record for this system call.
 #[inline(always)]
 fn skip(state: *mut Connection, direction: usize, length: u32, why: Counter) -> Result<(), Counter> {
     // SAFETY: an entry of CONNECTIONS; see `connection::find`.
@@ -269,7 +274,7 @@ fn skip(state: *mut Connection, direction: usize, length: u32, why: Counter) -> 
     Err(why)
 }
 
-/// The reader has consumed the peer's FIN with a call of its own.
+/// The reader has consumed the peer's FIN with a system call of its own.
 #[inline(always)]
 fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
     // SAFETY: an entry of CONNECTIONS; see `connection::find`.
@@ -282,7 +287,7 @@ fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
     close::half_closed(traced, IN, position)
 }
 
-/// Everything a record says about a io.
+/// Everything that a record says about a system call.
 struct Event {
     header: Header,
     traced: Traced,
@@ -293,11 +298,12 @@ struct Event {
     task: Task,
     last: LastReceive,
     msg_flags: u32,
-    /// User space's word on which directions are framed by chunks.
+    /// The directions that, as the agent says, are framed by chunks.
     whole: u64,
 }
 
-/// Captures what may be captured and puts one record into the ring, or several for a call that is captured whole.
+/// Captures what may be captured. Puts one record into the ring, or several for a system call that
+/// is captured whole.
 #[inline(always)]
 fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     let direction = usize::from(event.header.direction) & 1;
@@ -325,8 +331,8 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     put(scratch, event, length, captured)
 }
 
-/// Whether more than the first bytes of the call may be needed, or it may leave a head open: small calls hardly ever do, nor do
-/// those that end as a head does.
+/// Whether more than the first bytes of the system call may be needed, or it may leave a head open.
+/// Small ones hardly ever do, nor do those that end as a head does.
 #[inline(always)]
 fn is_looked_at(scratch: *const Scratch, event: &Event, head: u32) -> bool {
     let length = event.header.length;
@@ -344,7 +350,8 @@ fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
     let dropped = unsafe { (*event.traced.state).dropped[direction] };
     let lost = event.process & pid_flags::LOST != 0;
     let drops = if lost { selected::process_drops(event.actor.pid) } else { 0 };
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let record = unsafe { &mut (*scratch).record };
     *record = Transfer {
         header: Header { flags: event.header.flags | event.task.flags, ..event.header },
@@ -362,12 +369,12 @@ fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
     };
 }
 
-/// Puts the record, which covers `length` bytes from its position, with what was captured of them.
+/// Puts the record, with what was captured of the `length` bytes from its position.
 #[inline(always)]
 fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) -> Result<(), Counter> {
     // SAFETY: the per-CPU scratch of this direction.
     let record = unsafe { &mut (*scratch).record };
-    // Only the record with the call's last byte ends the direction.
+    // Only the record with the last byte of the system call ends the direction.
     let last = record.position.wrapping_add(u64::from(length))
         == event.position.wrapping_add(u64::from(event.header.length));
     record.header.flags = (if last { event.header.flags } else { 0 }) | event.task.flags;
@@ -385,8 +392,9 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
     Err(Counter::DropTransfer)
 }
 
-/// Records found no room. Bytes of a call that began before first sight may not be among those observed, and are not counted here:
-/// what of them was observed shows as unseen.
+/// Records found no room. The bytes of a system call that began before the connection was first
+/// observed may not be among the observed ones, and are not counted here: those of them that were
+/// observed show as unseen.
 #[inline(always)]
 fn lose(event: &Event, bytes: u32, records: u32) {
     let direction = usize::from(event.header.direction) & 1;
@@ -400,7 +408,8 @@ fn lose(event: &Event, bytes: u32, records: u32) {
     selected::lose_records(event.actor.pid, records);
 }
 
-/// A long call of which more is needed than its ends: one record per piece. What is beyond the pieces is truncated.
+/// A long system call of which more is needed than its ends: one record per piece. Bytes behind the
+/// last piece are truncated.
 #[inline(always)]
 fn put_whole(scratch: *mut Scratch, event: &Event, most: u32, how: u32) -> Result<(), Counter> {
     let slot = u32::from(event.header.direction) & 1;

@@ -1,5 +1,6 @@
-//! What the runtime of a program runs on the calling thread: a goroutine, which takes the thread's place, or a CPython
-//! context. Only in processes about which user space knows how (`RUNTIMES`); the others pay one look at a switch.
+//! What the runtime of a program runs on the current thread: a goroutine, which takes the thread's
+//! place, or a CPython context. The agent says for which processes and how (`RUNTIMES`); for all
+//! others it costs one look at a switch.
 
 use agent_common::{By, LastReceive, Runtime, not_captured, runtime, switch, transfer_flags};
 
@@ -10,11 +11,12 @@ use crate::{
     python,
 };
 
-/// Plain numbers: before 5.12 the verifier refuses the copy of a payload that is not there.
+/// Plain numbers: before 5.12 the verifier refuses to copy the payload of a variant that is not
+/// set.
 #[derive(Clone, Copy)]
 pub(crate) struct Task {
     pub id: u64,
-    /// What `id` is, in bits of `transfer_flags`; 0: not known.
+    /// What `id` is, in bits of `transfer_flags`; 0: unknown.
     pub flags: u8,
     /// Go: the run of the program.
     run: u32,
@@ -23,7 +25,7 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) const NONE: Self = Self { id: 0, flags: 0, run: 0 };
 
-    /// Of the calling thread, whose registers describe its call.
+    /// Of the current thread, whose registers describe its system call.
     #[inline(always)]
     pub(crate) fn current(actor: Actor) -> Self {
         let Some(posted) = SWITCHES.get(switch::RUNTIMES_POSTED) else { return Self::NONE };
@@ -31,19 +33,20 @@ impl Task {
             return Self::NONE;
         }
         let Some(found) = RUNTIMES.get_ptr(actor.pid) else { return Self::NONE };
-        // Where it becomes another process's while it is read (`socket::control`), it leads to no goroutine that took anything in
-        // and to no context.
+        // If the entry becomes another process's while it is read (`socket::control`), it leads to
+        // no context, and to no goroutine that received anything.
+        //
         // SAFETY: an entry stays readable for the run of the program.
         let runtime = unsafe { &*found };
         match runtime.kind {
             runtime::GO => goroutine(runtime),
-            // Looked up only for what is captured: see `of_send`.
+            // Looked up only for captured bytes: see `of_send`.
             runtime::CPYTHON => Self::context(0),
             _ => Self::NONE,
         }
     }
 
-    /// The CPython context at this address; 0: not looked for yet.
+    /// The CPython context at this address; 0: not looked up yet.
     #[inline(always)]
     pub(crate) fn context(id: u64) -> Self {
         Self { id, flags: transfer_flags::CONTEXT, run: 0 }
@@ -55,14 +58,14 @@ impl Task {
         if self.flags == transfer_flags::CONTEXT { python::current(actor) } else { self }
     }
 
-    /// The same for a receive: a loop reads for all its tasks.
+    /// The same for a receive: an event loop reads for all its tasks.
     #[inline(always)]
     pub(crate) fn of_receive(self) -> Self {
         if self.flags == transfer_flags::CONTEXT { Self::NONE } else { self }
     }
 
-    /// What this task, or else the thread, took in last. For a goroutine that writes what another one handed over to it, that
-    /// of the other, which is the task from now on.
+    /// The last receive of this task or, without one, of the thread. A goroutine that writes for
+    /// another one has the receive of that other, which is the task from then on.
     #[inline(always)]
     pub(crate) fn last_receive(&mut self, actor: Actor) -> LastReceive {
         if self.flags & transfer_flags::GOROUTINE == 0 {
@@ -76,7 +79,7 @@ impl Task {
         receive.last
     }
 
-    /// Remembers what it took in.
+    /// Remembers a receive.
     #[inline(always)]
     pub(crate) fn set_last_receive(self, actor: Actor, receive: LastReceive) {
         if self.flags & transfer_flags::GOROUTINE == 0 {
@@ -87,7 +90,7 @@ impl Task {
 }
 
 impl Task {
-    /// The goroutine that has started this one, which has taken in nothing.
+    /// The goroutine that started this one, which has received nothing itself.
     #[inline(always)]
     pub(crate) fn creator(self, actor: Actor) -> Self {
         if self.flags & transfer_flags::GOROUTINE == 0 {
@@ -100,7 +103,7 @@ impl Task {
         if id == 0 { self } else { Self { id, flags: transfer_flags::HANDOFF, run: self.run } }
     }
 
-    /// What the goroutine took in that has started another one.
+    /// The last receive of the goroutine that started another one.
     #[inline(always)]
     pub(crate) fn last_receive_of_creator(self, actor: Actor) -> LastReceive {
         let receive = go::receive_of(actor.pid, self.run, self.id);
@@ -108,8 +111,8 @@ impl Task {
     }
 }
 
-/// Who calls, and what had been taken in last there; gives the bits that say what the task is. Not inlined: ends are rare, and its
-/// locals would count among the caller's.
+/// Fills in the current thread with its last receive; returns the bits that say what the task is.
+/// Not inlined: ends are rare, and the stack would count in every program that reports one.
 #[inline(never)]
 pub(crate) fn by_into(by: &mut By) -> u64 {
     let actor = Actor::current();
