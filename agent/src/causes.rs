@@ -1,9 +1,9 @@
-//! An error with all that caused it, on one line, as it stands in messages for people.
+//! An error with all its causes on one line, for messages.
 
 use std::error::Error;
 
-/// The error's text and those of its causes. What an error says first (hyper's "client error (Connect)", aya's "map error") is
-/// never the whole story; a cause whose text an error repeats is left out.
+/// The error's text and those of its causes. The first text (hyper's "client error (Connect)",
+/// aya's "map error") is never the whole story. A cause whose text an error repeats is left out.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     for cause in causes(error) {
@@ -16,7 +16,7 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// What caused an error, the nearest cause first.
+/// The causes of an error, the nearest one first.
 pub(crate) fn causes<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |&cause| cause.source())
 }

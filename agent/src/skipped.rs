@@ -1,4 +1,5 @@
-//! Tests that cannot run on every machine. Such a test says so here, so that a skipped test never looks like one that passed.
+//! Tests that cannot run on every machine. Such a test lists itself here, so that a skipped test
+//! never looks like a passed one.
 
 use std::{env, fs::OpenOptions, io::Write as _, path::Path};
 
@@ -7,14 +8,14 @@ use crate::source::kernel;
 /// Whether this machine has what a skipped test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Machine {
-    /// It has not: the test cannot run here.
+    /// The test cannot run here.
     Lacks,
-    /// As far as [`can_trace`] knows it has: the build or the environment is at fault.
+    /// [`can_trace`] decides. If the machine can, the build or the environment is at fault.
     MayTrace,
 }
 
-/// Says that the calling test was skipped: on standard error past the test runner's capture, and in the file that
-/// `WIRESPAN_SKIPPED` names, from which `cargo xtask test` makes its summary.
+/// Lists the current test as skipped: on standard error past the test runner's capture, and in the
+/// file that `WIRESPAN_SKIPPED` names, from which `cargo xtask test` makes its summary.
 ///
 /// # Panics
 /// In CI (`CI=true`) where the machine can run the test: nothing may be skipped there.
@@ -30,7 +31,8 @@ pub(crate) fn skip(machine: Machine, reason: &str) {
     assert!(!(is_ci && machine == Machine::MayTrace && can_trace()), "skipped in CI: {reason}");
 }
 
-/// Whether the agent can run on this machine: what `machine::lacks_kernel_access` asks for the end-to-end tests.
+/// Whether the agent can run on this machine: the same conditions as `machine::lacks_kernel_access`
+/// of the end-to-end tests.
 fn can_trace() -> bool {
     nix::unistd::geteuid().is_root()
         && Path::new(kernel::btf::VMLINUX).exists()

@@ -1,4 +1,4 @@
-//! Loading and attaching one program.
+//! Loads and attaches one program.
 
 use aya::{
     Ebpf,
@@ -7,7 +7,7 @@ use aya::{
 
 use super::{attach_mode::Hook, error::AttachError};
 
-/// A program of the object, as the kind that it is.
+/// A program of the object, as the type that it is.
 pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, AttachError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,

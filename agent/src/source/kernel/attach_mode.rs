@@ -1,11 +1,11 @@
-//! Attach modes: the sets of hooks by which the agent can see sends and receives, which of them this kernel has, and what it
-//! said to each hook. `doctor` prints it.
+//! Attach modes: the sets of hooks by which the agent can see sends and receives. Says which of
+//! them this kernel has, and what the kernel answered for each hook; `doctor` prints it.
 
 use std::{fmt, str::FromStr};
 
 use super::{KernelError, btf::Btf, error::AttachError};
 
-/// A way to see sends and receives.
+/// A set of hooks that see sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachMode {
     /// raw_tp `sock_send_length` / `sock_recv_length` (Linux 6.3).
@@ -27,7 +27,8 @@ impl AttachMode {
         }
     }
 
-    /// The hooks of this mode: BPF program and kernel hook. The last field: tracing works without it.
+    /// The hooks of this mode: BPF program and kernel hook. A mode works without those that say
+    /// what is lost.
     pub(super) const fn hooks(self) -> &'static [Hook] {
         match self {
             Self::RawTracepoint => RAW_TRACEPOINTS,
@@ -58,7 +59,7 @@ impl FromStr for AttachMode {
     }
 }
 
-/// One line of the table.
+/// A BPF program and where it is attached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hook {
     pub(super) program: &'static str,
@@ -110,7 +111,7 @@ pub(super) const SHARED: &[Hook] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookState {
     Attached,
-    /// The kernel said no.
+    /// The kernel has refused it, for this reason.
     Refused(String),
 }
 
@@ -118,23 +119,23 @@ pub enum HookState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookReport {
     pub hook: String,
-    /// `raw_tp`, `fexit`, `sock_ops`.
+    /// `raw_tp`, `fexit`, `sock_ops` or `uprobe`.
     pub kind: &'static str,
     pub state: HookState,
     /// What is lost without it.
     pub without: Option<&'static str>,
 }
 
-/// What was found and chosen at start.
+/// What the agent found and chose at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AttachReport {
     pub mode: Option<&'static str>,
     pub hooks: Vec<HookReport>,
-    /// Why an attach mode better than the chosen one was not taken.
+    /// Attach modes better than the chosen one, and why they were not taken.
     pub rejected: Vec<(&'static str, String)>,
 }
 
-/// Whether the kernel has what an attach mode hooks, by its type information; `Err` says what is missing.
+/// Whether, by its type information, the kernel has the hooks of an attach mode.
 pub(super) fn available(btf: &Btf, mode: AttachMode) -> Result<(), AttachError> {
     for hook in mode.hooks().iter().filter(|h| h.without.is_none()) {
         let there = match mode {

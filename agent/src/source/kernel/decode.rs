@@ -1,4 +1,5 @@
-//! From a record in the ring to an event. The bytes come from our own programs, but nothing here trusts them.
+//! Turns a record of the ring into an event. The bytes come from our own programs, but nothing here
+//! trusts them.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -14,19 +15,19 @@ use crate::event::{
     LocalClosed, NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Transfer, arguments_in,
 };
 
-/// Most of a position: so that sums of them do not overflow.
+/// Largest position, so that sums of positions do not overflow.
 const MAX_POSITION: u64 = 1 << 62;
 
-/// What the ring gives.
+/// A decoded record.
 #[derive(Debug)]
 pub enum Notice<'a> {
     /// For the pipeline as it is.
     Event(Event<'a>),
     /// A transfer that also ended its direction.
     Last(Event<'a>, Event<'static>),
-    /// First sight of a connection, and the user of the process.
+    /// A connection was first observed; with the user of its process.
     Opened { event: Event<'a>, user: Option<u32> },
-    /// For the process table, which makes an event of it.
+    /// For the process table, which turns it into an event.
     Process { at: Timestamp, notice: ProcessNotice },
 }
 
@@ -39,7 +40,7 @@ pub enum ProcessNotice {
         child: u32,
         reported: KernelFacts,
     },
-    /// Some process executed a file. The kernel traces it until user space says otherwise.
+    /// Some process executed a file. The kernel traces it until the agent decides otherwise.
     Exec {
         pid: u32,
         reported: KernelFacts,
@@ -48,7 +49,7 @@ pub enum ProcessNotice {
         pid: u32,
         reported: KernelFacts,
     },
-    /// A process listens on `port`. The kernel traces it until user space says otherwise.
+    /// A process listens on `port`. The kernel traces it until the agent decides otherwise.
     Listen {
         pid: u32,
         port: u16,
@@ -61,7 +62,7 @@ pub enum ProcessNotice {
     },
 }
 
-/// Decodes one record; `None` when it is not one (counted by the caller).
+/// Decodes one record; `None` when it is not one, which the reader counts.
 #[must_use]
 pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
     let header: Header = read(record)?;
@@ -193,7 +194,7 @@ fn task(flags: u8, id: u64) -> Option<Task> {
     }
 }
 
-/// `Some(None)`: bytes were captured. `None`: not a reason that exists.
+/// `Some(None)`: bytes were captured. `None`: there is no such reason.
 fn reason(raw: u8) -> Option<Option<NotCaptured>> {
     if raw == not_captured::NONE {
         return Some(None);
@@ -252,7 +253,7 @@ fn connecting(raw: &RawConnecting, at: Timestamp) -> Connecting {
     }
 }
 
-/// The programs give every address as IPv6, IPv4 in mapped form.
+/// The programs report every address as IPv6, IPv4 in mapped form.
 fn address(octets: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(octets)).to_canonical(), port)
 }
@@ -269,7 +270,8 @@ fn process(raw: &ProcessRecord, record: &[u8]) -> Option<ProcessNotice> {
     })
 }
 
-/// `USER_HZ`: /proc counts time in these (`nsec_to_clock_t`, kernel/time/time.c).
+/// `USER_HZ`: /proc counts time in these units (`nsec_to_clock_t`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/time/time.c>).
 const CLOCK_TICK: u64 = 1_000_000_000 / 100;
 
 fn kernel_facts(raw: &ProcessRecord) -> KernelFacts {

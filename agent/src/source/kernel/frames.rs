@@ -1,8 +1,10 @@
-//! Test of how much stack the programs of uprobes take. Since 6.13 the kernel gives a function of such a program whose frame
-//! is 64 bytes or more, in steps of 16, a stack of its own per processor (`check_max_stack_depth_subprog` and
-//! `bpf_enable_priv_stack`, kernel/bpf/verifier.c). But programs of uprobes may be preempted and nothing keeps the same one
-//! from running on that processor meanwhile: two tasks would share that stack, and the kernel would follow what is left of
-//! its pointers. Other programs are not run a second time on a processor.
+//! Tests how much stack the programs of uprobes take. Since 6.13 the kernel gives a function of
+//! such a program its own stack per processor when the frame has 64 bytes or more, in steps of 16
+//! (`check_max_stack_depth_subprog` and `bpf_enable_priv_stack`,
+//! <https://github.com/torvalds/linux/blob/v6.13/kernel/bpf/verifier.c>). But programs of uprobes
+//! may be preempted, and nothing keeps the same program from running on that processor meanwhile.
+//! Two tasks would share the stack, and the kernel would follow what is left of its pointers. Other
+//! programs do not run a second time on a processor.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +21,7 @@ const INSTRUCTION: usize = 8;
 /// The register that holds the frame's end.
 const FRAME: u8 = 10;
 
-// Opcodes and classes (include/uapi/linux/bpf.h).
+// Opcodes and classes (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const CLASS: u8 = 0x07;
 const LDX: u8 = 0x01;
 const ST: u8 = 0x02;
@@ -27,12 +29,12 @@ const STX: u8 = 0x03;
 const MOVE: u8 = 0xbf;
 const ADD_CONSTANT: u8 = 0x07;
 const CALL: u8 = 0x85;
-/// Source register of a call of another function of the object (BPF_PSEUDO_CALL).
+/// Source register of an instruction that enters another function of the object (BPF_PSEUDO_CALL).
 const OF_FUNCTION: u8 = 1;
 
 struct Function {
     frame: i32,
-    /// Those that a relocation names; of others nothing is known.
+    /// Functions that a relocation names; others are not known.
     callees: Vec<String>,
     entered: usize,
 }
@@ -62,7 +64,7 @@ fn frame(code: &[u8]) -> i32 {
     -deepest
 }
 
-/// How many calls of other functions are among these instructions.
+/// How many of these instructions enter other functions.
 fn functions_entered(code: &[u8]) -> usize {
     let of_function = |instruction: &&[u8]| instruction[0] == CALL && instruction[1] >> 4 == OF_FUNCTION;
     code.chunks_exact(INSTRUCTION).filter(of_function).count()

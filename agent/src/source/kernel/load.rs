@@ -1,4 +1,5 @@
-//! The programs at work: taking the best attach mode that passes its self-test, attaching everything else.
+//! The loaded programs: chooses the best attach mode that passes its self-test, attaches every
+//! other hook, and writes the maps.
 
 use std::{
     fs::File,
@@ -35,19 +36,20 @@ use crate::{
     event::{ConnectionId, Feedback},
 };
 
-/// Times that the self-test is run before an attach mode is given up.
+/// How often the self-test is tried before an attach mode is given up.
 const SELF_TESTS: usize = 3;
 
-/// What the kernel side is told at start.
+/// What the kernel source gets at start.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Only this attach mode; `None`: the best that works.
     pub attach_mode: Option<AttachMode>,
-    /// Size of the ring in bytes: a power of two, at least a page. `None`: by the host (`ring_size`).
+    /// Size of the ring in bytes: a power of two, at least a page. `None`: by the host
+    /// (`ring_size`).
     pub ring_bytes: Option<u32>,
-    /// Nice value for the thread that reads the ring; whoever starts the thread sets it.
+    /// Nice value for the thread that reads the ring. The owner of the thread sets it.
     pub nice: i32,
-    /// Most bytes copied from the start of a call, at most 4096.
+    /// Most bytes copied from the start of a system call, at most 4096.
     pub capture_bytes: u32,
     /// Heads of messages are captured up to so many bytes, in pieces.
     pub head_bytes: u32,
@@ -57,7 +59,7 @@ pub struct Settings {
     pub report_listen: bool,
     /// Some rule excludes by port.
     pub excludes_listeners: bool,
-    /// Some rule selects what is executed from now on.
+    /// Some rule selects programs that are executed from now on.
     pub report_exec: bool,
     /// No rule excludes anything.
     pub no_exclude: bool,
@@ -89,7 +91,8 @@ impl Default for Settings {
     }
 }
 
-/// The programs, attached. Dropping it detaches and frees everything, as does the death of the process.
+/// The attached programs. Dropping this value detaches and frees everything, as does the death of
+/// the process.
 pub struct KernelSource {
     pub(super) ring: RingBuf<MapData>,
     pub(super) switches: Array<MapData, u32>,
@@ -98,7 +101,8 @@ pub struct KernelSource {
     pub(super) undecodable: u64,
     /// Runs that the kernel skipped, by program.
     pub(super) misses: Vec<(String, u64)>,
-    /// Bytes read since the ring was last empty, and the most of that since someone asked.
+    /// Bytes read since the ring was last empty, and the most that this was since the last
+    /// question.
     pub(super) round_bytes: u64,
     pub(super) most_bytes: u64,
     pub(super) connections: HashMap<MapData, u64, Plain<agent_common::Connection>>,
@@ -111,7 +115,7 @@ pub struct KernelSource {
     pub(super) receives: Receives,
     pub(super) probes: Probes,
     counters: PerCpuArray<MapData, u64>,
-    /// Connections for which something was asked and whose end has not been read yet.
+    /// Connections for which the agent asked for something, and whose end it has not read yet.
     posted: FxHashSet<u64>,
     ring_bytes: u32,
     pub(super) report: AttachReport,
@@ -125,7 +129,8 @@ impl KernelSource {
         if object::is_stub() {
             return Err(KernelError::Stub);
         }
-        // Before 5.11 map memory counts against RLIMIT_MEMLOCK; failing to raise it shows as a clear error below.
+        // Before 5.11 map memory counts against RLIMIT_MEMLOCK. A refusal to raise it shows as a
+        // clear error below.
         let _refused = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let btf = Btf::of_kernel()?;
         let root = cgroup_root()?;
@@ -187,7 +192,7 @@ impl KernelSource {
             other => other.map_err(|error| used("PROCESSES", &error))?,
         }
         self.mark(pid, true)?;
-        // It may have ended meanwhile, and has cleared the byte before it was set.
+        // The process may have ended meanwhile, and have cleared the byte before it was set here.
         if self.processes.get(&pid, 0).is_err() { self.mark(pid, false) } else { Ok(()) }
     }
 
@@ -196,7 +201,7 @@ impl KernelSource {
         self.processes.get(&pid, 0).is_ok() && pids::is_set(&self.pids, pid).unwrap_or(false)
     }
 
-    /// What the programs ask first.
+    /// The byte that the programs read first.
     fn mark(&self, pid: u32, selected: bool) -> Result<(), KernelError> {
         pids::set(&self.pids, pid, selected).map_err(|error| used("PIDS", &error))
     }
@@ -204,12 +209,13 @@ impl KernelSource {
     /// From now on the process is not traced.
     pub fn deselect(&mut self, pid: u32) -> Result<(), KernelError> {
         ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))?;
-        // The entry first: what the programs add between the two is then found by the next look at all processes.
+        // The entry goes first: what the programs add between the two steps is found by the next
+        // scan of all processes.
         self.mark(pid, false)?;
         self.set_runtime(pid, None)
     }
 
-    /// The same, unless the kernel has asked about it once more since its question `trial`.
+    /// The same, unless the kernel has asked about the process again since its question `trial`.
     pub fn deselect_unless_asked(&mut self, pid: u32, trial: u32) -> Result<bool, KernelError> {
         match self.processes.get(&pid, 0) {
             Ok(Plain(process)) if process.trials != trial => Ok(false),
@@ -217,23 +223,23 @@ impl KernelSource {
         }
     }
 
-    /// How the programs find what the runtime of a process runs; `None`: not at all.
+    /// How the programs find the goroutine or context of a process; `None`: they do not.
     pub fn set_runtime(&mut self, pid: u32, runtime: Option<Runtime>) -> Result<(), KernelError> {
         let Some(runtime) = runtime else {
             self.unprobe(pid);
             return ignore_missing(self.runtimes.remove(&pid)).map_err(|error| used("RUNTIMES", &error));
         };
         self.runtimes.insert(pid, Plain(runtime), 0).map_err(|error| used("RUNTIMES", &error))?;
-        // From now on the programs look.
+        // From now on the programs look there.
         self.switches.set(switch::RUNTIMES_POSTED, switch::ON, 0).map_err(|error| used("SWITCHES", &error))
     }
 
-    /// Remembers for every later exec of this file whether it selects.
+    /// Remembers, for every later exec of this file, whether it selects the process.
     pub fn decide_exe(&mut self, key: ExeKey, verdict: u32) -> Result<(), KernelError> {
         self.exes.insert(Plain(key), verdict, 0).map_err(|error| used("EXES", &error))
     }
 
-    /// Passes the pipeline's wish to the kernel.
+    /// Passes a request of the pipeline to the kernel.
     pub fn apply(&mut self, feedback: &Feedback) -> Result<(), KernelError> {
         let (ConnectionId(cookie), change): (_, &dyn Fn(&mut Control)) = match feedback {
             Feedback::Forget { connection } => return self.release(*connection),
@@ -249,7 +255,7 @@ impl KernelSource {
         change(&mut control);
         self.controls.insert(cookie, Plain(control), 0).map_err(|error| used("CONTROLS", &error))?;
         if self.posted.is_empty() {
-            // From now on the programs look.
+            // From now on the programs look there.
             self.switches
                 .set(switch::CONTROLS_POSTED, switch::ON, 0)
                 .map_err(|error| used("SWITCHES", &error))?;
@@ -258,14 +264,16 @@ impl KernelSource {
         Ok(())
     }
 
-    /// Nothing is kept of an evicted connection, so that others find room; its next call is first sight again.
+    /// Keeps nothing of an evicted connection, so that others find room. Its next system call opens
+    /// it anew.
     fn release(&mut self, connection: ConnectionId) -> Result<(), KernelError> {
         self.forget(connection);
         self.receives.evicted.insert(connection.0);
         ignore_missing(self.connections.remove(&connection.0)).map_err(|error| used("CONNECTIONS", &error))
     }
 
-    /// The end of a connection was read: what was asked for it goes, also when the kernel had ended it before it was asked.
+    /// The agent has read the end of a connection. What it asked for the connection goes, also when
+    /// the kernel had ended the connection before the agent asked.
     pub fn forget(&mut self, ConnectionId(cookie): ConnectionId) {
         if self.posted.remove(&cookie) {
             // Usually the programs have removed it at the close.
@@ -287,7 +295,7 @@ impl KernelSource {
         self.ring_bytes
     }
 
-    /// sock_ops at the root of the hierarchy: cookies for every new socket.
+    /// sock_ops at the root of the cgroup hierarchy: a cookie for every new socket.
     fn attach_cookies(&mut self, root: &CgroupRoot) -> Result<(), KernelError> {
         const HOOK: &str = "sock_cookie";
         let cgroup = File::open(&root.0)
@@ -337,8 +345,9 @@ impl KernelSource {
         self.selftest()
     }
 
-    /// Traces an exchange of the agent with itself through every system call that must be seen. Once more if it fails: a page that
-    /// the kernel moves just then (khugepaged, compaction) cannot be read by a program, though the call could.
+    /// Traces an exchange of the agent with itself, by every system call that must be seen. It runs
+    /// again if it fails: a program cannot read a page that the kernel is moving just then
+    /// (khugepaged, compaction), although the system call can.
     fn selftest(&mut self) -> Result<(), AttachError> {
         let me = process::id();
         self.select(me)?;
@@ -417,7 +426,7 @@ fn attach_sock_ops(ebpf: &mut Ebpf, name: &str, cgroup: File) -> Result<(), Atta
     Ok(())
 }
 
-/// A descriptor of an array of our own.
+/// A descriptor of one of the programs' arrays.
 fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
     let Some(Map::Array(map)) = ebpf.map(name) else { return Err(KernelError::Stub) };
     map.fd().as_fd().try_clone_to_owned().map_err(|error| used(name, &error))
@@ -453,7 +462,7 @@ mod tests {
     use super::*;
     use crate::skipped::{Machine, skip};
 
-    /// Needs root and BPF; says so when it has neither.
+    /// Needs root and BPF; lists itself as skipped without them.
     #[test]
     fn the_programs_load_and_pass_their_self_test() {
         match KernelSource::start(&Settings::default()) {

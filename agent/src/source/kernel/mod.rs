@@ -1,6 +1,8 @@
-//! The live source: loads the BPF programs, finds out which hooks this kernel has, attaches them, reads the ring.
+//! The live source: loads the BPF programs, finds out which hooks this kernel has, attaches them,
+//! reads the ring.
 //!
-//! The only module of the agent with `unsafe`: aya wants a promise that the map values are plain data.
+//! This is the only module of the agent with `unsafe`: aya needs a promise that map values are
+//! plain data, and a map that is mapped into memory is a pointer.
 
 mod attach;
 mod attach_mode;

@@ -1,4 +1,5 @@
-//! The BPF object: loaded with what this kernel and these settings make of its constants and maps; and the log of its programs.
+//! The BPF object, loaded with the constants and map sizes that this kernel and these settings
+//! give, and the log of its programs.
 
 use std::{io, process};
 
@@ -17,7 +18,8 @@ use crate::causes::{causes, with_causes};
 /// The object that `build.rs` made of agent-ebpf.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan-bpf"));
 
-/// x86-64 kernels have stacks of four pages (THREAD_SIZE_ORDER 2).
+/// x86-64 kernels have stacks of four pages (THREAD_SIZE_ORDER 2,
+/// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/page_64_types.h>).
 const STACK_SIZE: u32 = 16 * 1024;
 
 /// Whether the agent was built without its programs.
@@ -25,7 +27,7 @@ pub(super) const fn is_stub() -> bool {
     OBJECT.is_empty()
 }
 
-/// Reads what the programs log.
+/// Reads the log of the programs.
 pub(super) type Logger = EbpfLogger<TracingLog>;
 
 pub(super) fn load(
@@ -57,15 +59,17 @@ pub(super) fn load(
         })
 }
 
-/// Whether the kernel has refused a system call for want of a privilege. aya gives the errno as a cause, not itself.
+/// Whether the kernel has refused a system call for want of a privilege. aya has the errno as a
+/// cause of its own errors.
 fn is_permission(error: &EbpfError) -> bool {
     let errnos = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
     errnos.into_iter().any(|errno| matches!(errno, libc::EPERM | libc::EACCES))
 }
 
-/// The pipeline evicts at its limit, a moment after the kernel has met the connections that reached it: until then there
-/// must be room for them, as many as the ring may hold records of while the reader waits for a processor. Where 100,000 came at
-/// once on two processors, an eighth was too little.
+/// The pipeline evicts at its limit, a moment after the kernel has met the connections that reach
+/// it. Until then the map needs room for as many more as the ring holds records of while the reader
+/// waits for a processor. With 100,000 connections at once on two processors, an eighth was too
+/// little.
 const fn with_slack(connections: u32) -> u32 {
     connections.saturating_add(connections / 2).saturating_add(1_024)
 }
@@ -112,7 +116,7 @@ const fn listen_reports(settings: &Settings) -> u32 {
     }
 }
 
-/// Hands what aya-log reads from the programs (the `log` crate's records) to tracing.
+/// Hands the programs' log, which aya-log gives to the `log` crate, to tracing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TracingLog;
 

@@ -1,4 +1,4 @@
-//! The one promise to aya: values that bytemuck calls plain data are plain data.
+//! The promise that aya needs: values that bytemuck knows as plain data are plain data.
 
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
@@ -12,7 +12,8 @@ pub(super) struct Plain<T>(pub(super) T);
 macro_rules! plain {
     ($($type:ty),+) => {
         $(
-            // SAFETY: the type implements bytemuck::Pod (checked below), which is what aya::Pod promises; repr(transparent).
+            // SAFETY: the type implements bytemuck::Pod (checked below), which is what aya::Pod
+            // promises; repr(transparent).
             unsafe impl aya::Pod for Plain<$type> {}
             const _: fn() = || {
                 const fn is_pod<T: bytemuck::Pod>() {}

@@ -1,4 +1,5 @@
-//! Forgetting last receives: those that lie on a connection which was evicted would name another message when it is met again.
+//! Forgets last receives on an evicted connection. When the connection is met again, its positions
+//! begin anew, and an old last receive would name another message.
 
 use aya::maps::{HashMap, MapData, MapError};
 use rustc_hash::FxHashSet;
@@ -11,18 +12,17 @@ use super::{
     pod::Plain,
 };
 
-/// What threads and goroutines took in last.
+/// The last receives of threads and goroutines.
 pub(super) struct Receives {
     pub(super) threads: HashMap<MapData, u32, Plain<LastReceive>>,
     pub(super) goroutines: HashMap<MapData, Plain<GoKey>, Plain<GoReceive>>,
     pub(super) handoffs: HashMap<MapData, Plain<GoKey>, Plain<GoReceive>>,
-    /// Evicted connections that may still be named.
+    /// Evicted connections that last receives may still name.
     pub(super) evicted: FxHashSet<u64>,
 }
 
 impl KernelSource {
-    /// To be called after requests to forget: positions of an evicted connection begin anew when it is met again, and a last
-    /// input from before would name another message then.
+    /// To be used after requests to forget connections.
     pub fn forget_receives(&mut self) -> Result<(), KernelError> {
         let receives = &mut self.receives;
         if receives.evicted.is_empty() {

@@ -1,5 +1,6 @@
-//! Does an attach mode see what it must? The agent talks to itself over loopback, once with every system call that moves bytes
-//! through a socket, and compares what the programs reported with what was sent.
+//! Tests that an attach mode sees what it must. The agent sends to itself over loopback, once with
+//! every system call that moves bytes through a socket, and compares the records of the programs
+//! with what it sent.
 
 use std::{
     io::{IoSlice, IoSliceMut, Read as _, Write as _},
@@ -12,7 +13,8 @@ use nix::sys::socket::{MsgFlags, recv, recvmsg, send, sendmsg};
 use super::{AttachError, KernelSource, Notice};
 use crate::event::{Direction, Event};
 
-/// One system call: its name and what it sends. All payloads differ, so that none can pass for another.
+/// One system call: its name and what it sends. All payloads differ, so that none can pass for
+/// another.
 const SYSCALLS: [(&str, &[u8]); 4] = [
     ("write/read", b"wirespan self-test: write"),
     ("writev/readv", b"wirespan self-test: vectors"),
@@ -20,7 +22,7 @@ const SYSCALLS: [(&str, &[u8]); 4] = [
     ("sendmsg/recvmsg", b"wirespan self-test: a message"),
 ];
 
-/// Runs the exchange. The caller has selected the agent's own process and cleans up after it.
+/// Runs the exchange. The agent's own process must be selected, and be cleaned up after.
 pub(super) fn run(source: &mut KernelSource) -> Result<(), AttachError> {
     exchange().map_err(AttachError::Loopback)?;
     let mut seen = [Vec::new(), Vec::new()];
@@ -77,7 +79,8 @@ fn exchange() -> std::io::Result<()> {
     Ok(())
 }
 
-/// A few bytes on loopback are moved by one system call; anything else would be compared wrongly.
+/// One system call moves a few bytes on loopback as a whole. Otherwise the comparison would be
+/// wrong.
 fn whole(moved: usize, payload: &[u8]) -> std::io::Result<()> {
     if moved == payload.len() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Probes in programs: Go's handoff of a request from one goroutine to another. They are placed in a file once, serve every
-//! process that runs it, and go with the last traced one.
+//! Probes in programs, for Go's handoff of a request from one goroutine to another. A file gets its
+//! probes once, they serve every process that runs it, and they go with the last traced one.
 
 use std::{
     path::Path,
@@ -21,7 +21,7 @@ use super::{
     attach_mode::{HookReport, HookState},
 };
 
-/// Files that carry probes at a time.
+/// Most files that carry probes at a time.
 const FILES: usize = 512;
 
 const PROGRAMS: [&str; 2] = ["go_round_trip", "go_request_write"];
@@ -45,7 +45,7 @@ pub struct GoProbes {
 pub(super) struct Probes {
     files: FxHashMap<FileKey, Probed>,
     by_pid: FxHashMap<u32, FileKey>,
-    /// Probes on their way out.
+    /// Probes that are being detached.
     leaving: Vec<JoinHandle<()>>,
 }
 
@@ -55,7 +55,8 @@ struct Probed {
 }
 
 impl Probes {
-    /// Elsewhere: the kernel waits until nobody is in a probe any more, and events are to be read meanwhile.
+    /// Detaches in a thread: the kernel waits until nothing runs in a probe any more, and the agent
+    /// reads events meanwhile.
     fn detach(&mut self, links: Vec<UProbeLink>) {
         self.leaving.retain(|thread| !thread.is_finished());
         // Without a thread they are dropped here.
@@ -63,9 +64,11 @@ impl Probes {
     }
 }
 
-/// A process that ends while the kernel takes a breakpoint out (it is killed, or its main thread returns) makes that fail: it stays
-/// in the program for as long as that runs (uprobe_unregister_nosync: "failed to unregister, leaking uprobe",
-/// <https://github.com/torvalds/linux/blob/v6.18/kernel/events/uprobes.c>). So all are waited for, side by side.
+/// A process that ends while the kernel takes a breakpoint out (it is killed, or its main thread
+/// returns) makes that fail: the breakpoint stays in the program for as long as the program runs
+/// (uprobe_unregister_nosync: "failed to unregister, leaking uprobe",
+/// <https://github.com/torvalds/linux/blob/v6.18/kernel/events/uprobes.c>). So all threads are
+/// waited for, side by side.
 impl Drop for Probes {
     fn drop(&mut self) {
         for (_, probed) in std::mem::take(&mut self.files) {
@@ -78,7 +81,8 @@ impl Drop for Probes {
 }
 
 impl KernelSource {
-    /// Loads the programs, and tries whether they may be attached: at the agent's own entry, which has been passed.
+    /// Loads the programs, and tries whether they may be attached: at the agent's own entry, which
+    /// it does not execute again.
     pub(super) fn prepare_probes(&mut self) {
         let outcome = PROGRAMS.iter().try_for_each(|name| load(&mut self.ebpf, name)).and_then(|()| {
             let entry = own_entry().ok_or(AttachError::OwnFile)?;
@@ -97,10 +101,10 @@ impl KernelSource {
         });
     }
 
-    /// Process `pid`, which runs the file at `path`, hands requests over there.
+    /// Process `pid`, which runs the file at `path`, gets its probes.
     ///
     /// # Errors
-    /// When the probes cannot be had; says why.
+    /// When the probes cannot be attached; says why.
     pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: GoProbes) -> Result<(), AttachError> {
         if self.probes.by_pid.get(&pid) == Some(&file) {
             return Ok(());
@@ -124,7 +128,7 @@ impl KernelSource {
         Ok(())
     }
 
-    /// It does not any more: it is gone, not traced, or runs another program.
+    /// The process needs no probes any more: it is gone, not traced, or runs another program.
     pub(super) fn unprobe(&mut self, pid: u32) {
         let Some(file) = self.probes.by_pid.remove(&pid) else { return };
         let Some(probed) = self.probes.files.get_mut(&file) else { return };
@@ -142,7 +146,7 @@ impl KernelSource {
         self.probes.by_pid.len()
     }
 
-    /// Probes in programs now.
+    /// Probes that are attached now.
     #[must_use]
     pub fn attached_probes(&self) -> usize {
         self.probes.files.values().map(|probed| probed.links.len()).sum()
@@ -160,7 +164,7 @@ fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProb
     Ok(program.take_link(link)?)
 }
 
-/// Offset in its file of the first instruction that this process has executed.
+/// Offset, in its file, of the first instruction that this process has executed.
 fn own_entry() -> Option<u64> {
     use object::{
         LittleEndian as LE,
