@@ -65,7 +65,8 @@ impl From<Event<'static>> for Owned {
     }
 }
 
-/// What events are made of. A number is drawn from a few, so that events meet: the same pid, connection, position.
+/// What events are made of. A number is drawn from a few, so that events meet: the same pid,
+/// connection, position.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
     at: u64,

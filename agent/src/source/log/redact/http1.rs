@@ -1,18 +1,19 @@
-//! Follows an HTTP/1 connection just far enough to know which bytes are its structure. Whenever that is in doubt it masks
-//! everything until a call begins with a complete first line.
+//! Follows an HTTP/1 connection just far enough to know which bytes are its structure. In doubt it
+//! masks everything, until a transfer begins with a complete first line.
 
 use std::collections::VecDeque;
 
 use super::text::{self, First, Method};
 use crate::event::{Direction, Earlier, Opened, Transfer};
 
-/// A line that is longer, over all calls that it comes in, is masked.
+/// A longer line, over all transfers that hold it, is masked.
 const MAX_LINE: usize = 4_096;
 
-/// Requests that wait for their response; a client with more of them is not followed any further.
+/// Most requests that wait for their response; a client with more of them is not followed any
+/// further.
 const MAX_PENDING: usize = 1_024;
 
-/// Where a direction stands.
+/// What a direction is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// At the first byte of a message, or in its first line.
@@ -31,7 +32,7 @@ enum State {
     Trailers,
     /// In a body that ends with the connection, in a tunnel.
     Rest,
-    /// A message may start with the next call.
+    /// A message may begin with the next transfer.
     Unknown,
 }
 
@@ -49,9 +50,9 @@ struct Side {
     state: State,
     /// The position after the last byte that was seen.
     next: u64,
-    /// No call was seen.
+    /// No transfer was seen.
     untouched: bool,
-    /// What came of the current line in earlier calls.
+    /// The state of the current line after earlier transfers.
     line: Vec<u8>,
     first: First,
     framing: Framing,
@@ -88,20 +89,20 @@ impl Conversation {
         }
     }
 
-    /// Absolute sequence numbers at first sight, which two CPUs may tell of.
+    /// Absolute sequence numbers of the connection's first observation, which two CPUs may report.
     pub(super) const fn first_sequence(&self) -> [u32; 2] {
         self.first_sequence
     }
 
-    /// Masks what was captured of a call: its first bytes and its last.
+    /// Masks what was captured of a transfer: its first bytes and its last.
     pub(super) fn transfer(&mut self, transfer: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
         let side = self.side(transfer.direction);
         if std::mem::take(&mut side.untouched) {
-            // Its bytes may have moved before first sight.
+            // Its bytes may have moved before the connection was first observed.
             side.next = side.next.min(transfer.position);
         }
         if transfer.position < side.next {
-            // Two threads at once: what is read here is no continuation of anything.
+            // Two threads at once: these bytes do not continue anything.
             text::hide(head);
             return text::hide(tail);
         }
@@ -178,7 +179,7 @@ impl Conversation {
         }
     }
 
-    /// Masks a line, or the part of one that this call has.
+    /// Masks a line, or the part of one that this transfer has.
     fn line(&mut self, direction: Direction, step: &mut [u8]) {
         let side = self.side(direction);
         let before = side.line.len();
@@ -196,7 +197,7 @@ impl Conversation {
         }
     }
 
-    /// Reads a line, masks it and goes on; false when it does not belong where it stands.
+    /// Reads a line, masks it and goes on; false when it does not belong where it is.
     fn read_line(&mut self, direction: Direction, line: &mut [u8]) -> bool {
         let complete = line.ends_with(b"\n");
         let blank = line == b"\n" || line == b"\r\n";
@@ -338,7 +339,7 @@ impl Framing {
     }
 }
 
-/// By a last chunk at the end of a call the parser finds the end of a body of which it lost bytes.
+/// A last chunk at the end of a transfer shows the parser the end of a body of which it lost bytes.
 fn show_last_chunk(transfer: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
     const LAST: &[u8] = b"\r\n0\r\n\r\n";
     let whole = transfer.head.len() == transfer.length as usize;

@@ -1,4 +1,5 @@
-//! Conversations as whole texts, in calls of any size: what is kept, what is masked, and that nothing else changes.
+//! Conversations as whole texts, in transfers of any size: what is kept, what is masked, and that
+//! nothing else changes.
 
 use proptest::prelude::*;
 
@@ -7,12 +8,12 @@ use crate::event::{Direction, Earlier, Thread, Timestamp};
 
 const THREAD: Thread = Thread { pid: 1, tid: 1 };
 
-/// Masks `calls` of one connection, captured whole.
+/// Masks `transfers` of one connection, captured whole.
 fn mask(transfers: &[(Direction, &[u8])]) -> Vec<String> {
     mask_captured(transfers, usize::MAX)
 }
 
-/// Masks calls of which `most` bytes are captured at the start and 16 at the end.
+/// Masks transfers of which `most` bytes are captured at the start and 16 at the end.
 fn mask_captured(transfers: &[(Direction, &[u8])], most: usize) -> Vec<String> {
     let mut masker = Masker::default();
     masker.opened(&opened([true; 2]));
@@ -147,7 +148,7 @@ fn after_a_loss_a_transfer_with_a_first_line_is_read_again() {
     };
     assert_eq!(text(1_000, "X-Key: s3cret\r\n\r\n"), "x".repeat(17));
     assert_eq!(text(2_000, POST), POST_MASKED);
-    // A call that claims positions that were read.
+    // A transfer that claims positions that were read.
     assert_eq!(text(2_000, POST), "x".repeat(POST.len()));
     // The end of a chunked body whose middle was lost.
     assert_eq!(text(9_000, "s3cret\r\n0\r\n\r\n"), "xxxxxx\r\n0\r\n\r\n");
@@ -175,7 +176,8 @@ fn arguments_are_masked() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// However the bytes are cut into calls, no secret is left, and at once or in pieces the framing is the same.
+    /// However the bytes are cut into transfers, no secret is left, and the framing is the same at
+    /// once or in pieces.
     #[test]
     fn no_secret_survives_any_cut(
         cuts in prop::collection::vec(1..60_usize, 0..12),

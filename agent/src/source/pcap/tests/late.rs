@@ -1,5 +1,5 @@
-//! What is captured in another order than it was sent: a handshake after the data, answers before their requests; and RSTs of
-//! which nobody takes notice.
+//! Packets captured in another order than they were sent: a handshake after the data, responses
+//! before their requests; and RSTs that are ignored.
 
 use super::{
     Outcome, View, options, run,
@@ -164,7 +164,7 @@ fn a_reset_that_the_other_end_ignores() {
     talk.packets.retain(|packet| packet.source != server);
     let lines = client(&talk);
     assert!(lines[0].starts_with("client GET /a - 0/- ["), "{lines:?}");
-    // The call seems to be refused, and is answered.
+    // The connection seems to be refused, and is accepted.
     let mut talk = Talk::new().handshake();
     let refused = Packet { sequence: 0, rst: true, syn: false, ..talk.packets[1].clone() };
     let fin = Packet { fin: true, rst: false, ..refused.clone() };
