@@ -1,16 +1,17 @@
-//! A process that rules ask: it answers from /proc while it lives, and from what the kernel told once it is gone.
+//! A process that the rules look at. Its facts come from /proc while it lives, and from the
+//! kernel's report once it is gone.
 
 use std::cell::OnceCell;
 
 use super::{ProcError, ProcRoot, Unanswered, cgroup::Cgroups, listeners::ListeningSockets};
 
-/// A process that rules look at. What they ask for is read when first asked, once.
+/// A process that the rules look at. Each fact is read once, when a rule first needs it.
 #[derive(Debug)]
 pub struct Candidate<'a> {
     proc: &'a ProcRoot,
     sockets: &'a ListeningSockets,
     pub(super) pid: u32,
-    /// Nothing can be read of it any more.
+    /// Nothing of the process can be read any more.
     gone: bool,
     executable: OnceCell<Option<String>>,
     command_line: OnceCell<String>,
@@ -31,7 +32,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// A process that is gone, or is another program by now: only this is known of what it was.
+    /// A process that is gone, or is another program by now, of which only this is known.
     #[must_use]
     pub fn gone(self, executable: Option<String>, arguments: Option<&[String]>) -> Self {
         Self {

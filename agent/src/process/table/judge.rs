@@ -1,4 +1,5 @@
-//! Judging one process: by what /proc says while it lives, by what the kernel reported once it is gone or another program.
+//! Decides about one process: by /proc while it lives, by what the kernel reported once it is gone
+//! or another program.
 
 use super::{
     Candidate, Change, Decision, KernelFacts, Known, Life, ListeningSockets, Occasion, ProcError, Selected,
@@ -6,7 +7,7 @@ use super::{
 };
 
 impl Table {
-    /// What the rules say of a process.
+    /// The decision of the rules about a process.
     pub(super) fn judge(
         &mut self,
         pid: u32,
@@ -22,7 +23,8 @@ impl Table {
         let Some(life) = life else { return self.judge_gone(pid, occasion, sockets, reported, changes) };
         match self.judge_living(pid, life, occasion, sockets, reported, changes) {
             Ok(true) => Ok(()),
-            // What was read of a process that ended meanwhile says nothing, nor does a refusal to read it.
+            // Facts that were read of a process that ended meanwhile mean nothing, nor does a
+            // refusal to read it.
             Ok(false) => self.judge_gone(pid, occasion, sockets, reported, changes),
             Err(error) if self.is_there(pid, &life)? => Err(error),
             Err(_) => self.judge_gone(pid, occasion, sockets, reported, changes),
@@ -33,7 +35,7 @@ impl Table {
         Ok(self.proc.life(pid)?.is_some_and(|now| now.is_same_program(life)))
     }
 
-    /// `false`: it ended, or executed another program, while it was looked at.
+    /// `false`: the process ended, or executed another program, while it was read.
     fn judge_living(
         &mut self,
         pid: u32,
@@ -71,7 +73,8 @@ impl Table {
         }
         let before = self.selected_entry(pid);
         if let (Occasion::Listen, Some(before)) = (occasion, before) {
-            // Listening never takes away what was inherited, and says nothing of who the process is but its name.
+            // Listening never takes away what was inherited, and changes nothing of who the process
+            // is but its name.
             let stays = match &decision {
                 Decision::Excluded => false,
                 Decision::No => true,
@@ -85,7 +88,7 @@ impl Table {
         Ok(true)
     }
 
-    /// The process is gone or another program by now: the rules judge what the kernel reported.
+    /// The process is gone or another program by now: the rules decide by what the kernel reported.
     fn judge_gone(
         &mut self,
         pid: u32,
@@ -144,7 +147,7 @@ impl Table {
         Ok(())
     }
 
-    /// Makes the table say what was decided.
+    /// Writes the decision into the table.
     pub(super) fn settle(
         &mut self,
         pid: u32,

@@ -105,7 +105,7 @@ fn a_fork_inherits_until_exec() {
 
     proc.add(&FakeProcess { start_time: 20, ..process(6, 5, "/bin/b", 2) });
     assert_eq!(seen(&table.on_exec(6, &KernelFacts::default())), "-6");
-    // News of a fork that come late tell nothing of another program, ...
+    // The report of a fork that comes late says nothing of another program, ...
     assert_eq!(seen(&table.on_fork(5, 6, &KernelFacts::default())), "");
     // ... but of a child that a scan has seen without knowing its parent.
     proc.add(&process(9, 5, "/bin/b", 1));
@@ -122,7 +122,7 @@ fn the_kernels_word_stands_in_for_a_process_that_is_gone() {
     let proc = FakeProc::new();
     let cmdline = Rule { cmdline: Some(Glob::new("*-x*").unwrap()), ..Rule::default() };
     let mut table = table(&proc, vec![exe("/bin/a"), cmdline], vec![]);
-    // Nobody knows its file any more, and the kernel had decided; or it had not.
+    // Nobody knows its file any more, and the kernel had decided, or it had not.
     assert_eq!(seen(&table.on_exec(5, &KernelFacts { decided: true, ..reported(10, 7) })), "+5");
     let facts = table.selected().next().unwrap();
     assert_eq!((facts.parent_pid, facts.user_id, &*facts.executable), (Some(3), Some(7), ""));
@@ -134,7 +134,7 @@ fn the_kernels_word_stands_in_for_a_process_that_is_gone() {
         seen(&table.on_exec(7, &KernelFacts { arguments: arguments.clone(), ..reported(10, 7) })),
         "+7"
     );
-    // Another program runs by now: what /proc says is not about this one.
+    // Another program runs by now: /proc does not describe this one.
     proc.add(&process(8, 1, "/bin/a", 50));
     let before =
         KernelFacts { image: Some((40, 40)), arguments: Some(vec!["b".to_owned()]), ..reported(10, 7) };
@@ -198,7 +198,7 @@ fn a_pinned_process_and_its_descendants_stay_selected() {
     assert_eq!(seen(&table.on_fork(5, 6, &KernelFacts::default())), "+6");
     proc.add(&process(6, 5, "/bin/b", 3));
     assert_eq!(seen(&table.on_exec(6, &KernelFacts::default())), "~6");
-    // Even when a scan has judged it before the news of its fork.
+    // Even when the rules decided about it in a scan before its fork was reported.
     proc.add(&process(8, 6, "/bin/b", 4));
     assert_eq!(seen(&table.scan().unwrap()), "");
     assert_eq!(seen(&table.on_fork(6, 8, &KernelFacts::default())), "+8");
@@ -212,7 +212,8 @@ fn listening_selects_the_process_and_its_forks() {
     let worker =
         |pid, parent, image, sockets| FakeProcess { sockets, ..process(pid, parent, "/bin/a", image) };
     proc.add(&worker(5, 1, 1, &[40, 41]));
-    // Forked before; forked by that; forked, then another program; holds the socket although it is another program.
+    // Forked before; forked by that; forked, then another program; holds the socket although it is
+    // another program.
     proc.add(&worker(6, 5, 1, &[]));
     proc.add(&worker(7, 6, 1, &[]));
     proc.add(&worker(8, 5, 2, &[]));
@@ -228,7 +229,9 @@ fn listening_selects_the_process_and_its_forks() {
     assert_eq!(seen(&table.on_listen(6, 80, &KernelFacts::default())), "");
 }
 
-/// The state changes before the socket is hashed (`inet_csk_listen_start`): it may not stand in /proc/net/tcp yet.
+/// The state changes before the socket is hashed (`inet_csk_listen_start`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_connection_sock.c>): it may not
+/// stand in /proc/net/tcp yet.
 #[test]
 fn a_listener_is_known_before_its_table_shows_it() {
     let proc = FakeProc::new();
@@ -326,7 +329,8 @@ fn real_processes() {
 
 #[test]
 fn a_real_exec_is_seen_without_its_event_and_a_real_fork_inherits() {
-    // A shell forks a subshell that waits for input, and executes another program when its own input ends.
+    // A shell forks a subshell that waits for input, and executes another program when its own
+    // input ends.
     let mut shell = Killed(
         Command::new("/bin/sh")
             .args(["-c", "exec 3<&0; (read x <&3) & echo $!; read go; exec sleep 600"])

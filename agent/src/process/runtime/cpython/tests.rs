@@ -43,7 +43,7 @@ fn the_python_of_this_machine_is_found() {
     let mut programs = Programs::default();
     let first = programs.detect(proc.root(), 5).expect("a Python").expect("a known version");
     assert_eq!((first.kind, first.offset, first.specific), (runtime::CPYTHON, 224, 0x310));
-    // Read again from what is remembered.
+    // The second time it comes from memory.
     assert_eq!(programs.detect(proc.root(), 5), Some(Ok(first)));
     let data = fs::read(PYTHON).unwrap();
     let elf = Elf::parse(&*data).unwrap();
@@ -91,8 +91,8 @@ fn files_that_are_no_elf_are_remembered_as_such() {
     }
 }
 
-/// Debian's packages of every version in the table and of one that is not, where `WIRESPAN_PYTHONS` names a directory with
-/// their unpacked files: `SUITE/root`.
+/// Debian's packages of every version in the table and of one that is not, where `WIRESPAN_PYTHONS`
+/// names a directory with their unpacked files: `SUITE/root`.
 #[test]
 fn the_pythons_of_debian_are_told_apart() {
     let Some(directory) = std::env::var_os("WIRESPAN_PYTHONS") else {

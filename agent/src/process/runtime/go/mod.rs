@@ -1,7 +1,8 @@
-//! Go programs: which version made them, where their goroutines have their numbers, and where `net/http` hands a request over.
+//! Go programs: the version that made them, where goroutines keep their number, and where
+//! `net/http` hands a request over.
 //!
-//! Only the file is looked at, so what is found holds for each process that runs it. Stripped programs (`-s -w`), position-
-//! independent ones and those with cgo tell as much as others.
+//! Only the file is read, so that the result holds for every process that runs it. Stripped
+//! (`-s -w`), position-independent and cgo programs work as well.
 
 mod build_info;
 mod functions;
@@ -18,13 +19,13 @@ use self::{functions::Functions, image::Image};
 use super::file_key;
 use crate::source::kernel::{FileKey, GoProbes};
 
-/// Files that are remembered.
+/// Most files that are remembered.
 const FILES: usize = 1_024;
 
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const REQUEST_WRITE: &str = "net/http.(*Request).write";
 
-/// What a Go program's file says.
+/// What the file of a Go program says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {
     /// Offset of `goid` in `runtime.g`.
@@ -46,7 +47,7 @@ pub enum Unknown {
     Code,
 }
 
-/// Examines a program; `None`: not one that Go has made.
+/// Examines a program; `None`: Go has not made it.
 pub fn examine<'data, R: ReadRef<'data>>(data: R) -> Option<Result<Program, Unknown>> {
     let image = Image::parse(data)?;
     let version = build_info::version(&image)?;
@@ -72,7 +73,7 @@ fn program<'data, R: ReadRef<'data>>(image: &Image<'data, R>, version: &str) -> 
     Ok(Program { goid, parent, probes: Some(probes) })
 }
 
-/// What files have said.
+/// Results by file.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
     known: FxHashMap<FileKey, Option<Result<Program, Unknown>>>,

@@ -1,4 +1,5 @@
-//! Programs made up byte by byte, as the linkers of several versions write them, and whatever else is called a program.
+//! Programs made byte by byte, as the linkers of several versions write them, and other files that
+//! claim to be programs.
 
 use proptest::prelude::*;
 
@@ -14,7 +15,8 @@ struct Made {
     magic: u32,
     functions: &'static [&'static str],
     code: &'static [u8],
-    /// The table itself says where the code begins, as up to 1.25; else only `moduledata` does.
+    /// The table itself has the start of the code, as up to 1.25; otherwise only `moduledata` has
+    /// it.
     says_text: bool,
 }
 
