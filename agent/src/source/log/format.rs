@@ -1,8 +1,9 @@
 //! The numbers of the event log's format, and its two fixed headers.
 //!
-//! **Versions.** A reader refuses a file of another major version and says which one it is. Within a major version a
-//! newer minor may add kinds of records, which older readers skip by their length and count, and may add fields at the
-//! end of a body, which older readers do not look at. The file's header is the same in all versions.
+//! **Versions.** A reader refuses a file of another major version and says which one it is. Within
+//! a major version a newer minor may add kinds of records, which older readers skip by their length
+//! and count, and may add fields at the end of a body, which older readers do not read. The header
+//! of the file is the same in all versions.
 
 /// The first bytes of every log. The high bit and the line ends show damage by a transfer that
 /// takes the log for text.

@@ -26,8 +26,9 @@ const MODULE_TEXT: usize = 8 + 6 * 24 + 3 * 8;
 pub(super) struct Functions<'data> {
     table: &'data [u8],
     names: &'data [u8],
-    /// Bytes of a number in the pairs of a function's place and its description's place.
+    /// Pairs of numbers: a function's place, and the place of its description.
     entries: &'data [u8],
+    /// Bytes of such a number.
     word: usize,
     count: usize,
     /// The address from which the table counts.

@@ -1,11 +1,12 @@
 //! What differs between versions of Go: where a goroutine keeps its number, and the number of the
 //! goroutine that started it.
 
-/// Offsets of `goid` in `runtime.g` by minor versions of Go 1. Those of 1.19 and since 1.21 are from the toolchains' own type
-/// information, of a program built with each:
+/// Offsets of `goid` in `runtime.g` by minor versions of Go 1. Those of 1.19 and since 1.21 are from
+/// the toolchains' own type information, of a program built with each:
 /// `GOTOOLCHAIN=go1.N.P go build -o x . && gdb -batch -ex "print &(('runtime.g' *)0)->goid" x`.
-/// 1.17, 1.18 and 1.20 were not to be had: what stands before `goid` has been the same from 1.9 to 1.22. 1.23 put
-/// `syscallbp` before it, 1.25 took `ret` from `gobuf`.
+///
+/// The toolchains of 1.17, 1.18 and 1.20 were not available. The fields before `goid` are the same
+/// from 1.9 to 1.22. Go 1.23 put `syscallbp` before it, 1.25 took `ret` from `gobuf`.
 const GOID: [(u32, u32, u32); 3] = [(17, 22, 152), (23, 24, 160), (25, 26, 152)];
 
 /// The same of `parentGoid`, which 1.21 brought; from the toolchains' own type information of 1.21

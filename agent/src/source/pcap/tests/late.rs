@@ -55,7 +55,7 @@ fn answers_before_their_requests() {
             );
         }
     }
-    // Without a handshake the first one says that it is a late join.
+    // Without a handshake the first one says that it joined mid-stream.
     let lines = client(&reordered(&talk(), &[4, 3, 6, 5, 7, 8, 9]));
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with(BOTH[0]) && lines[1].starts_with("client GET /b 404 0/6"), "{lines:?}");
