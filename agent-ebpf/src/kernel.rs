@@ -157,7 +157,7 @@ const BOTH_SHUT: u8 = 3;
 
 /// Whether both directions are shut: by the program, or the receiving one by the peer's FIN
 /// (`tcp_fin`, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>). Without the
-/// field the answer is no.
+/// field the result is false.
 #[inline(always)]
 pub(crate) fn both_shut(sock: Sock) -> Result<bool, Counter> {
     if offset!(sock_shutdown) == MISSING {

@@ -92,7 +92,7 @@ pub(crate) extern "C" fn process_drops(pid: u32) -> u64 {
 /// Records of the process found no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn lose_records(pid: u32, records: u32) -> u32 {
+pub(crate) extern "C" fn count_lost_records(pid: u32, records: u32) -> u32 {
     let Some(process) = PROCESSES.get_ptr_mut(pid) else { return 0 };
     // SAFETY: as for `flags_of`.
     crate::connection::atomic_add(unsafe { &raw mut (*process).drops }, u64::from(records));

@@ -219,7 +219,7 @@ fn received(
         return skip(traced.state, IN, length, Counter::SkipBody);
     }
     if fin != 0 {
-        // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+        // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
         unsafe { (*traced.state).flags |= conn_flags::FIN_READ };
     }
     let header =
@@ -269,7 +269,7 @@ fn control(cookie: u64) -> Control {
 /// No record for this system call.
 #[inline(always)]
 fn skip(state: *mut Connection, direction: usize, length: u32, why: Counter) -> Result<(), Counter> {
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     connection::atomic_add(unsafe { &raw mut (*state).skipped[direction] }, u64::from(length));
     Err(why)
 }
@@ -277,7 +277,7 @@ fn skip(state: *mut Connection, direction: usize, length: u32, why: Counter) -> 
 /// The reader has consumed the peer's FIN with a system call of its own.
 #[inline(always)]
 fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     let flags = unsafe { (*traced.state).flags };
     if flags & conn_flags::FIN_READ != 0 {
         return Ok(());
@@ -337,7 +337,7 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
 fn is_looked_at(scratch: *const Scratch, event: &Event, head: u32) -> bool {
     let length = event.header.length;
     let direction = usize::from(event.header.direction) & 1;
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     let flags = unsafe { (*event.traced.state).flags };
     let open = flags & conn_flags::HEAD_OUT << direction != 0;
     length > head || open || length >= SMALL && !heads::is_end_of_head(scratch, length)
@@ -346,7 +346,7 @@ fn is_looked_at(scratch: *const Scratch, event: &Event, head: u32) -> bool {
 /// Everything of a record that does not depend on what was captured.
 #[inline(always)]
 fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     let dropped = unsafe { (*event.traced.state).dropped[direction] };
     let lost = event.process & pid_flags::LOST != 0;
     let drops = if lost { selected::process_drops(event.actor.pid) } else { 0 };
@@ -388,7 +388,7 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
         add(Counter::Bytes, u64::from(payload));
         return Ok(());
     }
-    lose(event, length, 1);
+    mark_loss(event, length, 1);
     Err(Counter::DropTransfer)
 }
 
@@ -396,16 +396,16 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
 /// observed may not be among the observed ones, and are not counted here: those of them that were
 /// observed show as unseen.
 #[inline(always)]
-fn lose(event: &Event, bytes: u32, records: u32) {
+fn mark_loss(event: &Event, bytes: u32, records: u32) {
     let direction = usize::from(event.header.direction) & 1;
     if event.position >= FIRST_POSITION {
-        // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+        // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
         connection::atomic_add(
             unsafe { &raw mut (*event.traced.state).dropped[direction] },
             u64::from(bytes),
         );
     }
-    selected::lose_records(event.actor.pid, records);
+    selected::count_lost_records(event.actor.pid, records);
 }
 
 /// A long system call of which more is needed than its ends: one record per piece. Bytes behind the
@@ -420,7 +420,7 @@ fn put_whole(scratch: *mut Scratch, event: &Event, most: u32, how: u32) -> Resul
         heads::conclude(slot, event.traced.cookie, length);
     }
     if lost.records != 0 {
-        lose(event, lost.bytes, lost.records);
+        mark_loss(event, lost.bytes, lost.records);
     }
     if lost.rest != 0 {
         return put(

@@ -3,7 +3,7 @@
 
 use std::cell::OnceCell;
 
-use super::{ProcError, ProcRoot, Unanswered, cgroup::Cgroups, listeners::ListeningSockets};
+use super::{ProcError, ProcRoot, Undecided, cgroup::Cgroups, listeners::ListeningSockets};
 
 /// A process that the rules look at. Each fact is read once, when a rule first needs it.
 #[derive(Debug)]
@@ -43,23 +43,23 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    pub(super) fn executable(&self) -> Result<Option<&str>, Unanswered> {
+    pub(super) fn executable(&self) -> Result<Option<&str>, Undecided> {
         let path = self.once(&self.executable, || self.proc.executable(self.pid))?;
         Ok(path.as_deref())
     }
 
-    pub(super) fn command_line(&self) -> Result<&str, Unanswered> {
+    pub(super) fn command_line(&self) -> Result<&str, Undecided> {
         let text = self.once(&self.command_line, || Ok(self.proc.arguments(self.pid)?.join(" ")))?;
         Ok(text)
     }
 
-    pub(super) fn cgroups(&self) -> Result<&Cgroups, Unanswered> {
+    pub(super) fn cgroups(&self) -> Result<&Cgroups, Undecided> {
         self.once(&self.cgroups, || self.proc.cgroups(self.pid))
     }
 
-    pub(super) fn listens_on(&self, port: u16) -> Result<bool, Unanswered> {
+    pub(super) fn listens_on(&self, port: u16) -> Result<bool, Undecided> {
         if self.gone {
-            return if self.sockets.is_told(self.pid, port) { Ok(true) } else { Err(Unanswered::Gone) };
+            return if self.sockets.is_reported(self.pid, port) { Ok(true) } else { Err(Undecided::Gone) };
         }
         Ok(self.sockets.listens_on(self.proc, self.pid, port)?)
     }
@@ -68,10 +68,10 @@ impl<'a> Candidate<'a> {
         &self,
         cell: &'c OnceCell<T>,
         read: impl FnOnce() -> Result<T, ProcError>,
-    ) -> Result<&'c T, Unanswered> {
+    ) -> Result<&'c T, Undecided> {
         match cell.get() {
             Some(value) => Ok(value),
-            None if self.gone => Err(Unanswered::Gone),
+            None if self.gone => Err(Undecided::Gone),
             None => {
                 let value = read()?;
                 Ok(cell.get_or_init(|| value))

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_told_while_it_leads_to_its_file() {
+    fn a_path_counts_while_it_leads_to_its_file() {
         let directory = std::env::temp_dir().join(format!("wirespan-files-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let (program, other) = (directory.join("program"), directory.join("other"));

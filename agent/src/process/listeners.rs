@@ -41,11 +41,12 @@ impl ListeningSockets {
 
     /// Whether `pid` holds a socket that listens on `port`.
     pub(crate) fn listens_on(&self, proc: &ProcRoot, pid: u32, port: u16) -> Result<bool, ProcError> {
-        Ok(self.is_told(pid, port) || self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
+        Ok(self.is_reported(pid, port)
+            || self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
     }
 
     /// Whether the kernel has just reported that `pid` listens on `port`.
-    pub(crate) fn is_told(&self, pid: u32, port: u16) -> bool {
+    pub(crate) fn is_reported(&self, pid: u32, port: u16) -> bool {
         self.reported == Some((pid, port))
     }
 

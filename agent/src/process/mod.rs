@@ -25,5 +25,5 @@ mod fake;
 pub use candidate::Candidate;
 pub(crate) use files::key_of;
 pub use proc_root::{ProcError, ProcRoot};
-pub use rules::{Decision, FileVerdict, Glob, Rule, RuleError, Selection, Unanswered};
+pub use rules::{Decision, FileVerdict, Glob, Rule, RuleError, Selection, Undecided};
 pub use table::{Change, Table};

@@ -134,7 +134,7 @@ impl Rule {
     }
 
     /// Cheap conditions first: nothing more is read of a process that an earlier one has refused.
-    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, Unanswered> {
+    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, Undecided> {
         if self.pid.is_some_and(|pid| pid != candidate.pid) {
             return Ok(false);
         }
@@ -231,7 +231,7 @@ pub enum FileVerdict {
 
 /// Why a rule could not decide.
 #[derive(Debug, thiserror::Error)]
-pub enum Unanswered {
+pub enum Undecided {
     #[error(transparent)]
     Proc(#[from] ProcError),
     /// Its condition needs something of the process that cannot be read any more.
@@ -242,13 +242,13 @@ pub enum Unanswered {
 impl Selection {
     /// # Errors
     /// When a rule needs something that /proc refuses, or that is gone.
-    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, Unanswered> {
+    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, Undecided> {
         for rule in &self.exclude {
             if rule.matches(candidate)? {
                 return Ok(Decision::Excluded);
             }
         }
-        let (mut selected, mut unanswered) = (false, false);
+        let (mut selected, mut undecided) = (false, false);
         for rule in &self.select {
             // After the first match only a service name is still wanted.
             if selected && rule.service.is_none() {
@@ -260,13 +260,13 @@ impl Selection {
                     return Ok(Decision::Selected { service: rule.service.clone() });
                 }
                 Ok(true) => selected = true,
-                Err(Unanswered::Gone) => unanswered = true,
+                Err(Undecided::Gone) => undecided = true,
                 Err(error) => return Err(error),
             }
         }
-        match (selected, unanswered) {
+        match (selected, undecided) {
             (true, _) => Ok(Decision::Selected { service: None }),
-            (false, true) => Err(Unanswered::Gone),
+            (false, true) => Err(Undecided::Gone),
             (false, false) => Ok(Decision::No),
         }
     }

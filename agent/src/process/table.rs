@@ -19,7 +19,7 @@ use agent_common::ExeKey;
 use rustc_hash::{FxHashMap, FxHasher};
 
 use super::{
-    Candidate, Decision, ProcError, ProcRoot, Selection, Unanswered, facts, files::Files,
+    Candidate, Decision, ProcError, ProcRoot, Selection, Undecided, facts, files::Files,
     listeners::ListeningSockets, proc_root::Life,
 };
 use crate::event::{KernelFacts, ProcessFacts};
@@ -402,7 +402,7 @@ impl Table {
                 self.guarded(|table| {
                     let candidate = Candidate::new(&table.proc, sockets, child);
                     match table.selection.decide(&candidate) {
-                        Err(Unanswered::Proc(error)) => return Err(error),
+                        Err(Undecided::Proc(error)) => return Err(error),
                         Ok(Decision::Excluded) => return Ok(()),
                         _ => {}
                     }

@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_told_by_their_first_bytes() {
+    fn files_are_known_by_their_first_bytes() {
         for (first, kind) in [
             (&log::MAGIC[..], Some(Kind::Log)),
             (b"\xa1\xb2\xc3\xd4\0\x02\0\x04", Some(Kind::Capture)),

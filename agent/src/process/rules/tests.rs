@@ -150,7 +150,7 @@ fn what_a_file_alone_decides() {
 }
 
 #[test]
-fn a_process_that_is_gone_is_judged_by_what_was_told() {
+fn the_kernels_report_decides_about_a_process_that_is_gone() {
     let (proc, sockets) = (FakeProc::new(), ListeningSockets::default());
     let exe = |pattern| Rule { exe: glob(pattern), ..Rule::default() };
     let cmdline = |pattern| Rule { cmdline: glob(pattern), ..Rule::default() };

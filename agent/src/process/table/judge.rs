@@ -3,7 +3,7 @@
 
 use super::{
     Candidate, Change, Decision, KernelFacts, Known, Life, ListeningSockets, Occasion, ProcError, Selected,
-    State, Table, Unanswered, facts,
+    State, Table, Undecided, facts,
 };
 
 impl Table {
@@ -59,8 +59,8 @@ impl Table {
         }
         let decision = match self.selection.decide(&Candidate::new(&self.proc, sockets, pid)) {
             Ok(decision) => decision,
-            Err(Unanswered::Proc(error)) => return Err(error),
-            Err(Unanswered::Gone) => Decision::No,
+            Err(Undecided::Proc(error)) => return Err(error),
+            Err(Undecided::Gone) => Decision::No,
         };
         if !self.is_there(pid, &life)? {
             return Ok(false);
@@ -119,11 +119,11 @@ impl Table {
             Some((true, service)) => (Decision::Selected { service }, true),
             _ => match self.selection.decide(&candidate) {
                 Ok(decision) => (decision, false),
-                Err(Unanswered::Proc(error)) => return Err(error),
-                Err(Unanswered::Gone) if reported.decided => {
+                Err(Undecided::Proc(error)) => return Err(error),
+                Err(Undecided::Gone) if reported.decided => {
                     (Decision::Selected { service: self.selection.service_of(&candidate) }, false)
                 }
-                Err(Unanswered::Gone) => {
+                Err(Undecided::Gone) => {
                     self.forget(pid, changes);
                     changes.push(Change::Unjudged { pid });
                     return Ok(());

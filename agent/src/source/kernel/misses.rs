@@ -39,7 +39,7 @@ mod tests {
     use super::misses;
 
     #[test]
-    fn what_the_kernel_tells() {
+    fn the_count_of_fdinfo_is_read() {
         let since_5_12 = "pos:\t0\nprog_type:\t26\nprog_id:\t53\nrun_time_ns:\t0\nrun_cnt:\t7\nrecursion_misses:\t12\nverified_insns:\t900\n";
         assert_eq!(misses(since_5_12), Some(12));
         assert_eq!(misses("pos:\t0\nprog_type:\t26\nrun_cnt:\t7\n"), None);

@@ -137,7 +137,7 @@ impl Connection {
     fn take_stand(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         self.reset_holds(at, cx);
         self.open(at, None, cx);
-        self.open_unanswered(at, cx);
+        self.open_without_peer(at, cx);
         self.settle(at, None, cx);
     }
 
@@ -325,7 +325,7 @@ impl Connection {
 
     /// A SYN with a request that got neither a response nor an acknowledgment: where the other side
     /// would have begun does not matter.
-    fn open_unanswered(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+    fn open_without_peer(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         let Some(client) = self.client.filter(|_| self.phase == Phase::New) else { return };
         if self.halves[client].readable() && self.halves[1 - client].base().is_none() {
             self.begin(1 - client, 0, true, cx.room);
@@ -393,7 +393,7 @@ impl Connection {
         let [first, second] = [0, 1].map(|side| self.halves[side].finished_at());
         for side in if first <= second { [0, 1] } else { [1, 0] } {
             if self.halves[side].finished() && !self.half_closed[side] {
-                self.tell_half_closed(side, cx);
+                self.report_half_closed(side, cx);
             }
         }
         if self.half_closed == [true; 2] {
@@ -401,7 +401,7 @@ impl Connection {
         }
     }
 
-    fn tell_half_closed(&mut self, side: usize, cx: &mut Context<'_>) {
+    fn report_half_closed(&mut self, side: usize, cx: &mut Context<'_>) {
         self.half_closed[side] = true;
         let from_client = self.client == Some(side);
         let half = &self.halves[side];

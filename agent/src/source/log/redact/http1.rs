@@ -107,12 +107,12 @@ impl Conversation {
             return text::hide(tail);
         }
         let end = transfer.position.saturating_add(u64::from(transfer.length));
-        self.pass(transfer.direction, transfer.position);
+        self.skip_to(transfer.direction, transfer.position);
         if self.side(transfer.direction).state == State::Unknown {
             self.look_for_message(transfer.direction, head);
         }
         self.bytes(transfer.direction, head);
-        self.pass(transfer.direction, end - tail.len() as u64);
+        self.skip_to(transfer.direction, end - tail.len() as u64);
         self.bytes(transfer.direction, tail);
         if self.side(transfer.direction).state == State::Unknown {
             self.lost = true;
@@ -125,7 +125,7 @@ impl Conversation {
     }
 
     /// The bytes up to `position` were not captured.
-    fn pass(&mut self, direction: Direction, position: u64) {
+    fn skip_to(&mut self, direction: Direction, position: u64) {
         let side = self.side(direction);
         if position == side.next {
             return;
@@ -165,7 +165,7 @@ impl Conversation {
                 State::Body { .. } | State::Chunk { .. } => {
                     text::hide(step);
                     let position = side.next + count as u64;
-                    self.pass(direction, position);
+                    self.skip_to(direction, position);
                 }
                 State::Rest | State::Unknown => {
                     text::hide(step);

@@ -97,17 +97,17 @@ fn requests_and_responses_keep_their_structure() {
 #[test]
 fn responses_without_a_body_are_followed_by_the_next() {
     let head = "HEAD / HTTP/1.1\r\n\r\n";
-    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
     let interim = "HTTP/1.1 100 Continue\r\n\r\n";
     let not_modified = "HTTP/1.1 304 No\r\nContent-Length: 7\r\n\r\n";
     let transfers = [
         (OUT, head.as_bytes()),
         (OUT, POST.as_bytes()),
-        (IN, answer.as_bytes()),
+        (IN, response.as_bytes()),
         (IN, interim.as_bytes()),
         (IN, not_modified.as_bytes()),
         (OUT, head.as_bytes()),
-        (IN, answer.as_bytes()),
+        (IN, response.as_bytes()),
     ];
     let masked = mask(&transfers);
     assert_eq!(masked[1], POST_MASKED);
@@ -126,8 +126,9 @@ fn what_is_not_http_is_masked_whole() {
         assert!(!masked.contains("s3c") && !masked.contains("PASS"), "{masked}");
     }
     let upgrade = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
-    let answer = "HTTP/1.1 101 Yes\r\n\r\ns3cret";
-    let masked = mask(&[(IN, upgrade.as_bytes()), (OUT, answer.as_bytes()), (IN, POST.as_bytes())]).concat();
+    let response = "HTTP/1.1 101 Yes\r\n\r\ns3cret";
+    let masked =
+        mask(&[(IN, upgrade.as_bytes()), (OUT, response.as_bytes()), (IN, POST.as_bytes())]).concat();
     assert!(!masked.contains("s3cret") && !masked.contains("POST"), "{masked}");
 }
 

@@ -34,7 +34,7 @@ fn reordered(talk: &Talk, order: &[usize]) -> Talk {
 }
 
 #[test]
-fn answers_before_their_requests() {
+fn responses_before_their_requests() {
     for order in [
         &[0, 1, 2, 4, 3, 6, 5, 7, 8, 9][..],
         &[0, 4, 3, 6, 5, 7, 8, 9],
@@ -51,7 +51,7 @@ fn answers_before_their_requests() {
             assert_eq!(outcome.lines(), expected, "{order:?}");
             assert!(
                 outcome.spans.iter().all(|span| span.start <= span.end),
-                "an answer comes after its request"
+                "a response comes after its request"
             );
         }
     }
@@ -126,7 +126,7 @@ fn a_fin_before_the_syn_ack() {
 }
 
 #[test]
-fn a_lost_answer_is_not_that_of_the_next_request() {
+fn a_lost_response_is_not_that_of_the_next_request() {
     let mut talk = talk();
     talk.packets.remove(4);
     let lines = client(&talk);
@@ -175,10 +175,10 @@ fn a_reset_that_the_other_end_ignores() {
 
 #[test]
 fn what_comes_after_a_reset_that_holds_is_not_read() {
-    let answer = response(200, 100);
-    let begun = Talk::new().handshake().say(Client, &request("/a")).say(Server, &answer[..60]).rst(Client);
+    let reply = response(200, 100);
+    let begun = Talk::new().handshake().say(Client, &request("/a")).say(Server, &reply[..60]).rst(Client);
     // It was on its way.
-    let talk = begun.say(Server, &answer[60..]).fin(Server);
+    let talk = begun.say(Server, &reply[60..]).fin(Server);
     for later in [0, 5_000_000] {
         let mut talk = talk.clone();
         if later > 0 {
@@ -187,7 +187,7 @@ fn what_comes_after_a_reset_that_holds_is_not_read() {
         }
         let outcome = view(View::Client, &talk);
         assert_eq!(outcome.lines(), ["client GET /a 200 0/- connection_closed"]);
-        assert_eq!(outcome.report.after_reset_bytes, answer.len() as u64 - 60);
+        assert_eq!(outcome.report.after_reset_bytes, reply.len() as u64 - 60);
     }
 }
 
