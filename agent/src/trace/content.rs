@@ -18,9 +18,10 @@ use super::{
     Tracer,
     causality::{self, Orphan},
     exchange::{Exchange, Key},
-    span::{Http, SpanKind},
+    http::Http,
+    span::SpanKind,
 };
-use crate::{event::Timestamp, protocol::Content};
+use crate::{event::Timestamp, protocol::http::Content};
 
 /// What equals was received or sent within this time: nanoseconds.
 const WINDOW: u64 = 60_000_000_000;
@@ -271,15 +272,13 @@ fn http(exchange: &Exchange) -> Option<&Http> {
 /// Whether a request with such a method and target is not what the call sends on. What was read of the target may be cut.
 fn differ(request: &Exchange, call: &Exchange) -> bool {
     let (Some(request), Some(call)) = (http(request), http(call)) else { return false };
-    let (Some(received), Some(sent)) = (&request.path, &call.path) else { return false };
+    let (Some(received), Some(sent)) = (request.path(), call.path()) else { return false };
     if request.method != call.method {
         return true;
     }
-    match &request.query {
-        None => !sent.starts_with(received.as_str()),
-        Some(query) => {
-            received != sent || !call.query.as_ref().is_some_and(|sent| sent.starts_with(query.as_str()))
-        }
+    match request.query() {
+        None => !sent.starts_with(received),
+        Some(query) => received != sent || !call.query().is_some_and(|sent| sent.starts_with(query)),
     }
 }
 

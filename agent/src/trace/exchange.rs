@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::{ConnectionId, Timestamp},
-    protocol::{Content, Ordinal, Origin},
+    protocol::{Ordinal, Origin, http::Content},
 };
 
 /// Names an exchange: its connection, its number there, and where it is kept.

@@ -4,7 +4,10 @@
 //! that it was asked from: read from the end, what is not itself a trusted proxy is the client, and what stands before it
 //! is the client's own invention. Scheme and host are taken from the proxy that met the client.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -139,13 +142,13 @@ impl Forwarded {
     pub(super) fn told<'a>(
         &self,
         peer: IpAddr,
-        fields: &'a [(CompactString, CompactString)],
+        fields: &'a [(CompactString, Cow<'a, str>)],
     ) -> Option<Told<'a>> {
         if !fields.iter().any(|(name, _)| FIELDS.contains(&name.as_str())) || !self.trusts(peer) {
             return None;
         }
         let of = |wanted: &'static str| {
-            fields.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| value.as_str())
+            fields.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| &**value)
         };
         let mut malformed = false;
         if of(FIELDS[0]).next().is_some() {

@@ -12,7 +12,7 @@ use super::{
     exchange::Key,
     span::{Span, SpanKind, Traced},
 };
-use crate::protocol::RequestHead;
+use crate::protocol::http::RequestHead;
 
 /// What becomes of the spans of a program that exports its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Otlp {
 }
 
 /// The path of OTLP over HTTP (opentelemetry.io/docs/specs/otlp), behind whatever prefix the endpoint has.
-fn is_export(head: &RequestHead) -> bool {
+fn is_export(head: &RequestHead<'_>) -> bool {
     if head.method != "POST" {
         return false;
     }
@@ -50,7 +50,7 @@ fn is_export(head: &RequestHead) -> bool {
 
 impl Tracer {
     /// The head of a request or call was read.
-    pub(super) fn note_export(&mut self, pid: u32, kind: SpanKind, head: &RequestHead) {
+    pub(super) fn note_export(&mut self, pid: u32, kind: SpanKind, head: &RequestHead<'_>) {
         if !is_export(head) {
             return;
         }

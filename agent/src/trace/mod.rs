@@ -23,6 +23,7 @@ mod exchange;
 mod exchanges;
 mod flow;
 mod forwarded;
+pub mod http;
 mod identifiers;
 mod instrumented;
 mod lifetime;
@@ -32,6 +33,7 @@ mod parents;
 mod pass_through;
 mod process;
 mod redaction;
+mod report;
 mod semantics;
 mod settings;
 mod slots;
@@ -69,12 +71,8 @@ use self::{
     settings::nanos,
     span::Traced,
 };
-use crate::{
-    address::AddressTexts,
-    event::{
-        Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
-    },
-    protocol::Message,
+use crate::event::{
+    Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
 };
 
 /// What is looked at once it has been open for long.
@@ -134,7 +132,6 @@ impl Tracer {
                 redaction: settings.redaction.clone(),
                 forwarded: settings.forwarded.clone(),
                 shown: settings.correlation_headers.clone(),
-                addresses: AddressTexts::default(),
             },
             identifiers: Identifiers::new(&[0; 16]),
             unix_offset: 0,
@@ -263,26 +260,6 @@ impl Tracer {
                 self.advance(*at);
                 self.finish();
             }
-        }
-    }
-
-    /// Takes what a parser says of a connection; its texts are taken out.
-    #[inline(never)]
-    pub fn message(&mut self, connection: ConnectionId, message: &mut Message) {
-        let ordinal = match message {
-            Message::Request { ordinal, direction, origin, other_position } => {
-                return self.request((connection, *ordinal), *direction, origin, *other_position);
-            }
-            Message::RequestHead { ordinal, .. }
-            | Message::Response { ordinal, .. }
-            | Message::End { ordinal, .. } => *ordinal,
-        };
-        let Some(key) = self.exchanges.key(connection, ordinal) else { return };
-        match message {
-            Message::Request { .. } => {}
-            Message::RequestHead { head, .. } => self.request_head(key, head),
-            Message::Response { origin, head, .. } => self.response(key, origin, head),
-            Message::End { at, end, .. } => self.end(key, *at, end),
         }
     }
 

@@ -10,6 +10,7 @@ use super::{
     instrumented::Instrumented,
     redaction::Redaction,
 };
+use crate::event::DEFAULT_CONNECTIONS;
 
 /// How far the trace layer may go in memory and in waiting. All times are event time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub struct Settings {
     pub open_notice: Option<Duration>,
     /// How long a closed connection and an exited process are remembered. Default 2 s.
     pub linger: Duration,
-    /// Connections known at once; beyond it one that was silent for long makes room. Default 65,536.
+    /// Connections known at once; beyond it one that was silent for long makes room. Default [`DEFAULT_CONNECTIONS`].
     pub connections: usize,
     /// Exchanges open or waiting at once; further requests make no span. Default 200,000.
     pub exchanges: usize,
@@ -66,7 +67,7 @@ impl Default for Settings {
             flow_wait: Duration::from_millis(200),
             open_notice: Some(Duration::from_secs(1)),
             linger: Duration::from_secs(2),
-            connections: 65_536,
+            connections: DEFAULT_CONNECTIONS as usize,
             exchanges: 200_000,
             exchanges_per_connection: 1_024,
             recent_exchanges: 32,

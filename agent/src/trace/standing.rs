@@ -44,13 +44,14 @@ impl Standing {
         }
     }
 
+    /// For people. Under load: while several requests are open at once.
     const fn meaning(self) -> &'static str {
         match self {
-            Self::Start => "believed from what its threads read last, before a call is answered",
-            Self::End => "believed from what ends in an answer",
-            Self::Agreement => "believed where both sides of a call agree",
-            Self::Unproven => "believed while one request is open; too few calls agreed while several were",
-            Self::Contradicted => "not believed: its calls contradict themselves",
+            Self::Start => "certain under load",
+            Self::End => "certain under load, once the request is answered",
+            Self::Agreement => "certain under load for calls that are consistent",
+            Self::Unproven => "not yet certain under load",
+            Self::Contradicted => "not linked under load: its calls conflict",
         }
     }
 }
@@ -108,22 +109,22 @@ figures! {
     agreed_apart: "agreed_apart";
 }
 
+/// One line for people; with `{:#}` a second one with the figures.
 impl fmt::Display for ProcessStanding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, service, standing, figures } = self;
         let calls = figures.parents + figures.orphans;
+        let (linked, meaning) = (figures.parents, standing.meaning());
+        write!(f, "{service} (pid {pid}): {linked} of {calls} calls linked; {meaning}")?;
+        if !f.alternate() {
+            return Ok(());
+        }
         let judged =
             figures.agree + figures.differ + figures.start_only + figures.end_only + figures.unexplained;
-        writeln!(
-            f,
-            "{service} (pid {pid}): {} of {calls} calls have a parent; {}",
-            figures.parents,
-            standing.meaning()
-        )?;
         write!(
             f,
-            "  of its last {judged} calls {} agree, {} differ, {} have a start side alone, {} an end side alone, {} neither; \
-             {} of its last {} answers are covered",
+            "\n  of its last {judged} calls {} consistent, {} in conflict, {} with request side alone, {} with response side alone, \
+             {} with neither; {} of its last {} responses explained",
             figures.agree,
             figures.differ,
             figures.start_only,
@@ -175,5 +176,26 @@ impl Tracer {
         } else {
             process.unlinked += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_one_line_and_its_figures_another() {
+        let figures = Figures { parents: 3, agree: 3, answers: 4, covered: 3, ..Figures::default() };
+        let standing = Standing::Unproven;
+        let process = ProcessStanding { pid: 4574, service: "nginx".into(), standing, figures };
+        let line = "nginx (pid 4574): 3 of 3 calls linked; not yet certain under load";
+        assert_eq!(process.to_string(), line);
+        assert_eq!(
+            format!("{process:#}"),
+            format!(
+                "{line}\n  of its last 3 calls 3 consistent, 0 in conflict, 0 with request side alone, \
+                 0 with response side alone, 0 with neither; 3 of its last 4 responses explained"
+            )
+        );
     }
 }

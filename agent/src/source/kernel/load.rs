@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    event::{ConnectionId, Feedback},
+    event::{ConnectionId, DEFAULT_CONNECTIONS, Feedback},
 };
 
 /// How often the self-test is tried before an attach mode is given up.
@@ -79,7 +79,7 @@ impl Default for Settings {
             nice: -10,
             capture_bytes: 4096,
             head_bytes: 64 << 10,
-            connections: 65_536,
+            connections: DEFAULT_CONNECTIONS,
             report_listen: false,
             excludes_listeners: false,
             report_exec: false,

@@ -40,7 +40,7 @@ use self::{
     table::Table,
     tcp::Segment,
 };
-use crate::event::{Event, Opening, Timestamp, UNKNOWN_SERVICE};
+use crate::event::{DEFAULT_CONNECTIONS, Event, Opening, Timestamp, UNKNOWN_SERVICE};
 
 /// Every reading of the same capture gives the same span and trace ids.
 const RUN_KEY: [u8; 16] = *b"wirespan capture";
@@ -88,7 +88,7 @@ impl FromStr for View {
 /// Bounds of a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections followed at once (default 65,536); beyond it the longest silent are forgotten.
+    /// Connections followed at once (default [`DEFAULT_CONNECTIONS`]); beyond it the longest silent are forgotten.
     pub connections: usize,
     /// Bytes that wait behind holes, of all connections (default 64 MiB), bookkeeping included.
     pub waiting_bytes: usize,
@@ -101,7 +101,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 65_536,
+            connections: DEFAULT_CONNECTIONS as usize,
             waiting_bytes: 64 * 1024 * 1024,
             waiting_bytes_each: 4 * 1024 * 1024,
             waiting_segments_each: 4_096,

@@ -10,7 +10,11 @@ use crate::{
         Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, Opened,
         ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
     },
-    protocol::{ExchangeEnd, Message, Origin, Outcome, RequestHead, ResponseHead},
+    protocol::{
+        Begin, ExchangeEnd, ExchangeId, Incomplete, Message, Operation, Origin, Outcome, Progress, Reply,
+        Report as _, Role,
+        http::{RequestHead, ResponseHead},
+    },
     trace::{
         Settings, Tracer,
         span::{Evidence, Span, SpanId, Traced},
@@ -67,7 +71,7 @@ pub(super) fn address(port: u16) -> SocketAddr {
     (Ipv4Addr::new(192, 0, 2, 1), port).into()
 }
 
-pub(super) fn get(target: &str) -> RequestHead {
+pub(super) fn get(target: &str) -> RequestHead<'static> {
     let mut prefix = [0; 16];
     let line = format!("GET {target} HTTP/1.1\r\n");
     for (to, from) in prefix.iter_mut().zip(line.bytes()) {
@@ -75,7 +79,7 @@ pub(super) fn get(target: &str) -> RequestHead {
     }
     RequestHead {
         method: "GET".into(),
-        target: target.into(),
+        target: target.to_owned().into(),
         version_minor: 1,
         prefix,
         ..RequestHead::default()
@@ -87,12 +91,7 @@ pub(super) fn ok() -> ResponseHead {
 }
 
 pub(super) fn status(status: u16) -> ResponseHead {
-    ResponseHead {
-        status,
-        version_minor: 1,
-        interim: (100..200).contains(&status) && status != 101,
-        ..ResponseHead::default()
-    }
+    ResponseHead { status, version_minor: 1, ..ResponseHead::default() }
 }
 
 pub(super) fn complete() -> ExchangeEnd {
@@ -106,7 +105,7 @@ pub(super) fn ended(outcome: Outcome) -> ExchangeEnd {
         response_body: Some(2),
         request_end: None,
         missing: 0,
-        incomplete: Vec::new(),
+        incomplete: Incomplete::default(),
     }
 }
 
@@ -265,7 +264,7 @@ impl World {
         &mut self,
         connection: ConnectionId,
         thread: Thread,
-        head: RequestHead,
+        head: RequestHead<'static>,
     ) -> Exchange {
         self.request(connection, thread, Direction::In, head)
     }
@@ -284,7 +283,7 @@ impl World {
         &mut self,
         connection: ConnectionId,
         thread: Thread,
-        head: RequestHead,
+        head: RequestHead<'static>,
     ) -> Exchange {
         self.request(connection, thread, Direction::Out, head)
     }
@@ -294,7 +293,7 @@ impl World {
         connection: ConnectionId,
         thread: Thread,
         direction: Direction,
-        head: RequestHead,
+        head: RequestHead<'static>,
     ) -> Exchange {
         let origin = self.moved(connection, direction, thread);
         let pipe = self.pipes.get_mut(&connection).unwrap();
@@ -302,8 +301,14 @@ impl World {
         pipe.requests += 1;
         let place = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
         let other_position = pipe.position[direction.reverse().index()];
-        self.message(connection, Message::Request { ordinal, direction, origin, other_position });
-        self.message(connection, Message::RequestHead { ordinal, head });
+        self.message(
+            connection,
+            Message::Begin {
+                ordinal,
+                begin: Begin { role: Role::of_request(direction), origin, other_position },
+            },
+        );
+        self.message(connection, Message::Described { ordinal, head });
         Exchange { connection, ordinal, direction, place }
     }
 
@@ -334,7 +339,9 @@ impl World {
     /// The whole response, of either side, without the end of the exchange.
     pub(super) fn respond(&mut self, exchange: Exchange, thread: Thread, head: ResponseHead) {
         let origin = self.moved(exchange.connection, exchange.direction.reverse(), thread);
-        let message = Message::Response { ordinal: exchange.ordinal, origin, head };
+        let interim = (100..200).contains(&head.status) && head.status != 101;
+        let progress = if interim { Progress::Interim } else { Progress::Final };
+        let message = Message::Reply { ordinal: exchange.ordinal, origin, progress, head };
         self.message(exchange.connection, message);
     }
 
@@ -391,7 +398,16 @@ impl World {
     }
 
     pub(super) fn message(&mut self, connection: ConnectionId, message: Message) {
-        self.tracer.message(connection, &mut { message });
+        let id = |ordinal| ExchangeId { connection, ordinal };
+        let tracer = &mut self.tracer;
+        match message {
+            Message::Begin { ordinal, begin } => tracer.begin(id(ordinal), &begin),
+            Message::Described { ordinal, head } => tracer.described(id(ordinal), Operation::Http(&head)),
+            Message::Reply { ordinal, origin, progress, head } => {
+                tracer.reply(id(ordinal), &origin, progress, Reply::Http(&head));
+            }
+            Message::End { ordinal, at, end } => crate::protocol::Report::end(tracer, id(ordinal), at, &end),
+        }
         self.drain();
     }
 
