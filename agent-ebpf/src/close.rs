@@ -7,7 +7,7 @@ use agent_common::{
 use aya_ebpf::{EbpfContext, programs::RawTracePointContext};
 
 use crate::{
-    connection::{Traced, advance, known, position},
+    connection::{self, Traced, advance, known, position},
     kernel::{self, Sock},
     maps::{CONNECTIONS, CONTROLS, PENDING, SWITCHES, offset},
     ring, task,
@@ -28,14 +28,12 @@ const CLOSE_WAIT: i32 = 8;
 #[inline(always)]
 pub(crate) fn shut(sock: Sock) -> Result<(), Counter> {
     let Some(traced) = unended(sock)? else { return Ok(()) };
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*traced.state).flags };
+    let flags = connection::flags(traced.state);
     let first = flags & conn_flags::FIN_SENT == 0;
     if first {
         // From here on `write_seq` counts the FIN.
         advance(traced.state, OUT, kernel::write_seq(sock)?);
-        // SAFETY: see `Traced`.
-        unsafe { (*traced.state).flags = flags | conn_flags::FIN_SENT };
+        connection::set_flags(traced.state, flags | conn_flags::FIN_SENT);
     }
     let copied = kernel::copied_seq(sock)?;
     if kernel::both_shut(sock)? && !kernel::unread(sock, copied)? {
@@ -61,13 +59,11 @@ pub(crate) fn half_closed(traced: &Traced, direction: usize, position: u64) -> R
 #[inline(always)]
 fn local_closed(sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter> {
     let state = traced.state;
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*state).flags };
+    let flags = connection::flags(state);
     if flags & (conn_flags::LOCAL_CLOSED | conn_flags::OWN) != 0 {
         return Ok(());
     }
-    // SAFETY: see `Traced`.
-    unsafe { (*state).flags = flags | conn_flags::LOCAL_CLOSED };
+    connection::set_flags(state, flags | conn_flags::LOCAL_CLOSED);
     if flags & conn_flags::FIN_SENT == 0 {
         advance(state, OUT, kernel::write_seq(sock)?);
     }
@@ -99,8 +95,7 @@ pub(crate) fn closed(ctx: &RawTracePointContext, sock: Sock, old: i32) -> Result
     let reported =
         if errno == 0 && by_program(sock, old)? { local_closed(sock, &traced, copied) } else { Ok(()) };
     if awaited(sock, state, copied)? {
-        // SAFETY: see `Traced`.
-        unsafe { (*state).flags |= conn_flags::DRAINING };
+        connection::set_flags(state, connection::flags(state) | conn_flags::DRAINING);
         return reported;
     }
     end(ctx, sock, &traced, copied)?;
@@ -135,8 +130,7 @@ fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Coun
 #[inline(always)]
 pub(crate) fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
     let Some(traced) = known(sock)? else { return failed_connect_closed(sock) };
-    // SAFETY: see `Traced`.
-    if unsafe { (*traced.state).flags } & conn_flags::ENDED != 0 {
+    if connection::flags(traced.state) & conn_flags::ENDED != 0 {
         forget(traced.cookie);
         return released(sock, traced.cookie);
     }
@@ -172,8 +166,7 @@ fn released(sock: Sock, cookie: u64) -> Result<(), Counter> {
 #[inline(always)]
 fn unended(sock: Sock) -> Result<Option<Traced>, Counter> {
     let Some(traced) = known(sock)? else { return Ok(None) };
-    // SAFETY: see `Traced`.
-    if unsafe { (*traced.state).flags } & conn_flags::ENDED != 0 {
+    if connection::flags(traced.state) & conn_flags::ENDED != 0 {
         return Ok(None);
     }
     Ok(Some(traced))
@@ -183,8 +176,7 @@ fn unended(sock: Sock) -> Result<Option<Traced>, Counter> {
 /// that was the last byte.
 #[inline(always)]
 pub(crate) fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
-    // SAFETY: see `Traced`.
-    if unsafe { (*traced.state).flags } & conn_flags::DRAINING == 0 {
+    if connection::flags(traced.state) & conn_flags::DRAINING == 0 {
         return Ok(());
     }
     drain(ctx, sock, traced)
@@ -227,8 +219,8 @@ fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Res
         }
     };
     if flags & conn_flags::OWN == 0 && !ring::put(&record) {
-        // SAFETY: see `Traced`. User space finds the entry when it sees the counter rise.
-        unsafe { (*state).flags = flags | conn_flags::CLOSED };
+        // The agent finds the entry when it sees the counter rise.
+        connection::set_flags(state, flags | conn_flags::CLOSED);
         return Err(Counter::DropClosed);
     }
     aya_log_ebpf::debug!(ctx, "connection {} closed, errno {}", traced.cookie, errno);

@@ -55,6 +55,20 @@ pub(crate) struct Traced {
     pub state: *mut Connection,
 }
 
+/// Bits of `conn_flags` of an entry.
+#[inline(always)]
+pub(crate) fn flags(state: *mut Connection) -> u32 {
+    // SAFETY: see `Traced`.
+    unsafe { (*state).flags }
+}
+
+/// Sets the bits of `conn_flags` of an entry.
+#[inline(always)]
+pub(crate) fn set_flags(state: *mut Connection, flags: u32) {
+    // SAFETY: see `Traced`.
+    unsafe { (*state).flags = flags };
+}
+
 /// Makes the cookie of every new socket: when a connection is accepted by the kernel, nobody knows
 /// yet which process will take it.
 #[inline(always)]
@@ -299,8 +313,7 @@ pub(crate) fn redirected(sock: Sock, traced: &Traced, direction: usize, length: 
     let state = traced.state;
     // SAFETY: see `Traced`.
     unsafe { atomic_add(&raw mut (*state).base[direction], u64::from(length).wrapping_neg()) };
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*state).flags };
+    let flags = flags(state);
     if flags & conn_flags::REDIRECTED != 0 {
         return;
     }
@@ -311,8 +324,7 @@ pub(crate) fn redirected(sock: Sock, traced: &Traced, direction: usize, length: 
         by: By::NOBODY,
     };
     if ring::put(&record) {
-        // SAFETY: see `Traced`.
-        unsafe { (*state).flags = flags | conn_flags::REDIRECTED };
+        set_flags(state, flags | conn_flags::REDIRECTED);
     } else {
         add(Counter::DropRedirected, 1);
     }
@@ -325,8 +337,7 @@ pub(crate) fn note_inner_receive(sock: Sock) {
         return;
     }
     if let Ok(Some(traced)) = known(sock) {
-        // SAFETY: see `Traced`.
-        unsafe { (*traced.state).flags |= conn_flags::INNER_RECEIVE };
+        set_flags(traced.state, flags(traced.state) | conn_flags::INNER_RECEIVE);
     }
 }
 
@@ -335,10 +346,8 @@ pub(crate) fn note_inner_receive(sock: Sock) {
 #[inline(always)]
 pub(crate) fn take_inner_receive(sock: Sock) -> bool {
     let Ok(Some(traced)) = known(sock) else { return false };
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*traced.state).flags };
-    // SAFETY: see `Traced`.
-    unsafe { (*traced.state).flags = flags & !conn_flags::INNER_RECEIVE };
+    let flags = flags(traced.state);
+    set_flags(traced.state, flags & !conn_flags::INNER_RECEIVE);
     flags & conn_flags::INNER_RECEIVE != 0
 }
 

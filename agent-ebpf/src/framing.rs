@@ -5,6 +5,7 @@
 use agent_common::conn_flags;
 
 use crate::{
+    connection,
     heads::{self, begins_message, byte, capture},
     maps::{CONNECTIONS, SCRATCH},
 };
@@ -44,8 +45,7 @@ pub(crate) extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32,
     let direction = (slot & 1) as usize;
     // SAFETY: only the address is taken.
     let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>() };
-    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-    let flags = unsafe { (*state).flags };
+    let flags = connection::flags(state);
     let open = flags & conn_flags::HEAD_OUT << direction != 0;
     if open || begins_message(payload) {
         if !open && left == 0 && !size.is_multiple_of(BUFFER) && heads::ends_soon(slot, size) != 0 {
@@ -64,8 +64,7 @@ pub(crate) extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32,
     if !begins_chunk(payload) {
         return capture::ENDS;
     }
-    // SAFETY: as above.
-    unsafe { (*state).flags = flags | bit };
+    connection::set_flags(state, flags | bit);
     capture::CHUNKS
 }
 
@@ -78,11 +77,9 @@ pub(crate) extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return capture::ENDS };
     let direction = (slot & 1) as usize;
     let bit = conn_flags::WHOLE_OUT << direction;
-    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-    let flags = unsafe { (*state).flags };
+    let flags = connection::flags(state);
     let flags = if how == capture::CHUNKS { flags | bit } else { flags & !bit };
-    // SAFETY: as above.
-    unsafe { (*state).flags = flags };
+    connection::set_flags(state, flags);
     if left != 0 && how == capture::HEAD {
         // The pieces are looked at from the start of the system call.
         let open = flags & conn_flags::HEAD_OUT << direction != 0;

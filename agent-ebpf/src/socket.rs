@@ -219,8 +219,7 @@ fn received(
         return skip(traced.state, IN, length, Counter::SkipBody);
     }
     if fin != 0 {
-        // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-        unsafe { (*traced.state).flags |= conn_flags::FIN_READ };
+        connection::set_flags(traced.state, connection::flags(traced.state) | conn_flags::FIN_READ);
     }
     let header =
         Header { not_captured: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
@@ -277,13 +276,11 @@ fn skip(state: *mut Connection, direction: usize, length: u32, why: Counter) -> 
 /// The reader has consumed the peer's FIN with a system call of its own.
 #[inline(always)]
 fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
-    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-    let flags = unsafe { (*traced.state).flags };
+    let flags = connection::flags(traced.state);
     if flags & conn_flags::FIN_READ != 0 {
         return Ok(());
     }
-    // SAFETY: as above.
-    unsafe { (*traced.state).flags = flags | conn_flags::FIN_READ };
+    connection::set_flags(traced.state, flags | conn_flags::FIN_READ);
     close::half_closed(traced, IN, position)
 }
 
@@ -337,8 +334,7 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
 fn is_looked_at(scratch: *const Scratch, event: &Event, head: u32) -> bool {
     let length = event.header.length;
     let direction = usize::from(event.header.direction) & 1;
-    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-    let flags = unsafe { (*event.traced.state).flags };
+    let flags = connection::flags(event.traced.state);
     let open = flags & conn_flags::HEAD_OUT << direction != 0;
     length > head || open || length >= SMALL && !heads::is_end_of_head(scratch, length)
 }
