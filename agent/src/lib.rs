@@ -12,9 +12,14 @@ compile_error!(
 
 mod address;
 
+mod causes;
+
 pub mod metric;
 
 mod words;
+
+#[cfg(test)]
+mod skipped;
 
 pub mod event;
 
