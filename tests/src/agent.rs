@@ -202,14 +202,14 @@ impl Agent {
     }
 }
 
-/// The command `wirespan run --config FILE`, on the rung that `WIRESPAN_RUNG` names.
+/// The command `wirespan run --config FILE`, in the attach mode that `WIRESPAN_ATTACH_MODE` names.
 ///
 /// # Errors
 /// When there is no agent to run.
 pub fn command(config: &Path) -> Result<Launch<'static>> {
     let launch = Launch::new(machine::wirespan()?).arg("run").arg("--config").arg(config);
-    Ok(match env::var("WIRESPAN_RUNG") {
-        Ok(rung) if !rung.is_empty() => launch.arg("--rung").arg(rung),
+    Ok(match env::var("WIRESPAN_ATTACH_MODE") {
+        Ok(attach_mode) if !attach_mode.is_empty() => launch.arg("--attach-mode").arg(attach_mode),
         _ => launch,
     })
 }

@@ -5,6 +5,7 @@ mod build;
 mod ci;
 mod demo;
 mod docs;
+mod ebpf;
 mod fixtures;
 mod fuzz;
 mod setup;

@@ -54,7 +54,7 @@ fn a_connection_older_than_the_agent_is_traced() -> Result<()> {
     client.finish()?;
     server.finish()?;
     // A receive that was waiting when fexit was attached returns past it: the server's first request is unseen there.
-    let missed = agent.log().contains("rung fexit");
+    let missed = agent.log().contains("attach mode fexit");
     let rows = agent.stop()?;
     for kind in [Kind::Server, Kind::Client] {
         for path in ["/first", "/second"] {
@@ -95,9 +95,9 @@ fn another_agent_may_come_and_go() -> Result<()> {
     stage.file("ready", "")?;
     client.finish()?;
     server.finish()?;
-    // On the fexit rung the server's receive, which waited meanwhile, returns past the programs. What comes after bytes that
+    // In attach mode fexit the server's receive, which waited meanwhile, returns past the programs. What comes after bytes that
     // were missed may be the rest of a body; the next answer tells.
-    let missed = agent.log().contains("rung fexit");
+    let missed = agent.log().contains("attach mode fexit");
     let rows = agent.stop()?;
     for kind in [Kind::Server, Kind::Client] {
         for path in ["/before", "/between", "/after", "/later"] {

@@ -19,7 +19,7 @@ use wirespan_tests::{
 
 use crate::harm::assert_balanced;
 
-/// What the agent may hold at the default ceilings (ARCHITECTURE.md, "Limits").
+/// What the agent may hold at the default ceilings (docs/limits.md).
 const CEILING_BYTES: f64 = 470.0 * 1024.0 * 1024.0;
 
 #[test]

@@ -81,7 +81,7 @@ fn a_lone_syn_with_a_request_is_a_request() {
 }
 
 #[test]
-fn both_call_at_once() {
+fn both_connect_at_once() {
     let talk = Talk::new()
         .syn(Client, false)
         .syn(Server, false)
@@ -96,7 +96,7 @@ fn both_call_at_once() {
 }
 
 #[test]
-fn the_caller_may_be_the_one_that_answers() {
+fn the_one_that_connects_may_be_the_server() {
     let talk = Talk::new().handshake().say(Server, &request("/a")).say(Client, &response(200, 5)).bye();
     assert_eq!(client(&talk).lines(), ["server GET /a 200 0/5"]);
 }

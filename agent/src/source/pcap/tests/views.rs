@@ -112,8 +112,8 @@ fn views_have_names() {
 #[test]
 fn pipelined_requests_are_paired_by_order() {
     let all = [request("/a"), request("/b"), request("/c")].concat();
-    let answers = [response(200, 1), response(404, 2), response(500, 3)].concat();
-    let talk = Talk::new().handshake().say_cut(Client, &all, 50).say_cut(Server, &answers, 30).bye();
+    let replies = [response(200, 1), response(404, 2), response(500, 3)].concat();
+    let talk = Talk::new().handshake().say_cut(Client, &all, 50).say_cut(Server, &replies, 30).bye();
     let outcome = run(&talk.file(), &options(View::Client));
     assert_eq!(
         outcome.lines(),
