@@ -181,8 +181,8 @@ fn plain<'a>(head: &'a [u8], line: &FirstLine, interest: &Interest) -> (RequestH
     let first = head.len().min(prefix.len());
     prefix[..first].copy_from_slice(&head[..first]);
     let request = RequestHead {
-        method: String::from_utf8_lossy(method).into(),
-        target: String::from_utf8_lossy(target).into(),
+        method: String::from_utf8_lossy(method),
+        target: String::from_utf8_lossy(target),
         version_minor: line.request.minor,
         host: hosts.first().map(Into::into),
         user_agent: agents.first().map(Into::into),
