@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Tracer,
-    causality::{Causality, Sides, Trigger},
+    causality::{CausalLinks, Causality, Trigger},
     errors,
     exchange::{Exchange, Key, Live},
     exchanges::Connection,
@@ -109,7 +109,7 @@ impl Tracer {
         };
         let connection = self.exchanges.connection(input.connection)?;
         let request = self.exchanges.by_input(connection, input.position)?;
-        let serves = request.kind == SpanKind::Server && !request.sides.waits_for_call();
+        let serves = request.kind == SpanKind::Server && !request.links.waits_for_call();
         serves.then_some((goroutine, input))
     }
 
@@ -168,8 +168,8 @@ impl Tracer {
             last_receive: None,
             task: connect.task,
         };
-        let mut sides = Sides::new(epoch, &origin, false);
-        sides.call_failed(at, false);
+        let mut links = CausalLinks::new(epoch, &origin, false);
+        links.call_failed(at, false);
         let span_id = span.id;
         let mut live = Live::new(span, 0, Partner::Absent);
         (live.ended, live.head_seen) = (Some(at), true);
@@ -186,7 +186,7 @@ impl Tracer {
             context: None,
             fixed_early: false,
             passed_on: false,
-            sides,
+            links,
             live,
         };
         let Some(key) = self.exchanges.push(id, 0, make) else { return };

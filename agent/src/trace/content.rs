@@ -166,15 +166,15 @@ impl Tracer {
         }
         match exchange.kind {
             SpanKind::Server => {
-                if !exchange.sides.is_answered() && !exchange.sides.is_compared() {
+                if !exchange.links.is_answered() && !exchange.links.is_compared() {
                     process.uncompared = process.uncompared.saturating_sub(1);
                 }
-                exchange.sides.set_compared();
+                exchange.links.set_compared();
                 self.contents.request(pid, key, at, content);
             }
             SpanKind::Client => {
                 if compared {
-                    exchange.sides.set_compared();
+                    exchange.links.set_compared();
                 }
                 self.contents.call(pid, at, content);
             }
@@ -208,7 +208,7 @@ impl Tracer {
         }
         let exchanges = &self.exchanges;
         let waits =
-            |key: &Key| exchanges.get(*key).filter(|it| !it.sides.is_answered() && !it.sides.is_compared());
+            |key: &Key| exchanges.get(*key).filter(|it| !it.links.is_answered() && !it.links.is_compared());
         process.without_content.retain(|key| waits(key).is_some());
         let unlike = |key: &&Key| waits(key).is_some_and(|request| differ(request, call));
         let open = &process.without_content;
@@ -223,7 +223,7 @@ impl Tracer {
         let Some(call) = self.exchanges.get(key) else { return Found::Nothing };
         let exchanges = &self.exchanges;
         let open = || {
-            let unknown = |key: &Key| exchanges.get(*key).is_some_and(|it| !it.sides.is_compared());
+            let unknown = |key: &Key| exchanges.get(*key).is_some_and(|it| !it.links.is_compared());
             exchanges.unanswered(call.pid).into_iter().map(|(key, _)| key).filter(unknown).collect()
         };
         if !self.processes.need_contents(call.pid, open) {
@@ -235,16 +235,16 @@ impl Tracer {
         };
         let Some(received) = self.exchanges.get(request) else { return Found::Nothing };
         let lost = |exchange: &Exchange| causality::lost(&self.processes, exchange);
-        if lost(call) || lost(received) || call.sides.agree_on_other(request) {
+        if lost(call) || lost(received) || call.links.agree_on_other(request) {
             return Found::Nothing;
         }
-        if received.sides.is_answered() && call.at <= received.sides.answered_at() && call.open() {
+        if received.links.is_answered() && call.at <= received.links.answered_at() && call.open() {
             // Whether its program gives it up shows when it ends.
             return Found::Later;
         }
-        if received.sides.is_answered() {
-            let sent_inside = call.at <= received.sides.answered_at();
-            let inside = sent_inside && call.sides.is_compared() && call.sides.over_within(&received.sides);
+        if received.links.is_answered() {
+            let sent_inside = call.at <= received.links.answered_at();
+            let inside = sent_inside && call.links.is_compared() && call.links.over_within(&received.links);
             return if inside || identified { Found::Parent(request) } else { Found::Nothing };
         }
         self.await_answer(key, request)

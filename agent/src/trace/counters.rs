@@ -81,9 +81,9 @@ counters! {
     orphans_end_only: "wirespan_trace_roots_total" ["reason" = "end_side_only"];
     /// Calls whose start-side request never got an answer.
     orphans_unanswered: "wirespan_trace_roots_total" ["reason" = "unanswered"];
-    /// Calls whose two sides differ, or in a process in which those of others do of late.
+    /// Calls whose two links differ, or in a process in which those of others do of late.
     orphans_contradiction: "wirespan_trace_roots_total" ["reason" = "contradiction"];
-    /// Calls on which both sides agree, made while several requests were open by a process that has not agreed with itself
+    /// Calls on which both links agree, made while several requests were open by a process that has not agreed with itself
     /// 30 times in such a case.
     orphans_unproven: "wirespan_trace_roots_total" ["reason" = "unproven"];
     /// Calls open, or caused by something open, when events of their process were lost.
@@ -94,7 +94,7 @@ counters! {
     orphans_bound: "wirespan_trace_roots_total" ["reason" = "bound"];
     /// Parents that were known but no longer remembered (connection closed long ago, or evicted).
     orphans_forgotten: "wirespan_trace_roots_total" ["reason" = "forgotten"];
-    /// Calls whose two sides differ.
+    /// Calls whose two links differ.
     contradictions: "wirespan_trace_contradictions_total";
     /// What shows of a program that its calls and answers are not written by the same tasks.
     task_contradictions: "wirespan_trace_task_contradictions_total";

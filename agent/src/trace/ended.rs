@@ -25,7 +25,7 @@ impl Tracer {
     pub(super) fn shut_by(&mut self, id: ConnectionId, actor: &Actor, at: Timestamp) {
         self.notice_given_up(id, actor);
         if let Some(call) = self.last_exchange(id) {
-            call.sides.shut();
+            call.links.shut();
         }
         self.notice_closing(id, actor, at);
     }
@@ -38,7 +38,7 @@ impl Tracer {
             call.kind == SpanKind::Client
                 && call.pid == actor.thread.pid
                 && call.open()
-                && !call.sides.is_answered()
+                && !call.links.is_answered()
         };
         let Some(call) = self.last_exchange(id).filter(is_open).map(|call| call.key) else { return };
         if let Some(answered) = self.inputs.ends_next(actor, call) {
@@ -63,20 +63,20 @@ impl Tracer {
         };
         let ends = call.kind == SpanKind::Client
             && call.pid == actor.thread.pid
-            && (call.open() || call.sides.has_failed())
-            && call.sides.may_end();
+            && (call.open() || call.links.has_failed())
+            && call.links.may_end();
         let (key, pid, position) = (call.key, call.pid, call.input_from);
-        let started_by = call.sides.started_by();
-        let failed = call.sides.has_failed() && !call.sides.is_given_up();
-        let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.sides.is_answered());
-        // What is closed after that is tidied up, where start sides say whose it is, unless the peer had ended it.
+        let started_by = call.links.started_by();
+        let failed = call.links.has_failed() && !call.links.is_given_up();
+        let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.links.is_answered());
+        // What is closed after that is tidied up, where start links say whose it is, unless the peer had ended it.
         let started = self.processes.get(pid).is_some_and(|process| process.belief.agrees_mostly());
         if !ends || !failed && started && started_by.is_some_and(answered) {
             return;
         }
         self.inputs.saw_end(actor, (id, position));
         if let Some(call) = self.exchanges.get_mut(key) {
-            call.sides.see_end(actor);
+            call.links.see_end(actor);
         }
     }
 
@@ -87,7 +87,7 @@ impl Tracer {
             exchange.kind == SpanKind::Server
                 && exchange.pid == actor.thread.pid
                 && exchange.open()
-                && !exchange.sides.is_answered()
+                && !exchange.links.is_answered()
         };
         let open = self.keys(id, open);
         if open.is_empty() {

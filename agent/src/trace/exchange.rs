@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{
-    causality::{Sides, Verdict},
+    causality::{CausalLinks, Verdict},
     context::TraceParent,
     flow::Partner,
     slots::Slot,
@@ -90,7 +90,7 @@ pub(super) struct Exchange {
     pub(super) fixed_early: bool,
     /// Client: its `traceparent` is one that it forwards.
     pub(super) passed_on: bool,
-    pub(super) sides: Sides,
+    pub(super) links: CausalLinks,
     /// Empty once the span was exported.
     pub(super) live: LiveBox,
 }

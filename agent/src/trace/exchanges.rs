@@ -111,7 +111,7 @@ impl Exchanges {
             exchange.kind == SpanKind::Server
                 && exchange.pid == pid
                 && exchange.open()
-                && !exchange.sides.is_answered()
+                && !exchange.links.is_answered()
         };
         let mut found: Vec<_> = self.slots.iter().filter(waits).map(|it| (it.key, it.at)).collect();
         found.sort_unstable_by_key(|(key, at)| (*at, key.connection.0, key.ordinal));

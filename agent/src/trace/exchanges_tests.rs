@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     event::{Earlier, Thread},
     pipeline::samples,
-    trace::{causality::Sides, flow::Partner, span::SpanId},
+    trace::{causality::CausalLinks, flow::Partner, span::SpanId},
 };
 
 const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
@@ -43,7 +43,7 @@ fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         context: None,
         fixed_early: false,
         passed_on: false,
-        sides: Sides::default(),
+        links: CausalLinks::default(),
         live,
     };
     exchanges.push(ConnectionId(connection), ordinal, make).unwrap()

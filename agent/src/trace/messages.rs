@@ -10,7 +10,7 @@ use rustc_hash::FxHasher;
 
 use super::{
     Tracer,
-    causality::{Causality, Sides, Trigger, Verdict},
+    causality::{CausalLinks, Causality, Trigger, Verdict},
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
@@ -174,7 +174,7 @@ impl Tracer {
             context: None,
             fixed_early: false,
             passed_on: false,
-            sides: Sides::new(epoch, origin, last_open),
+            links: CausalLinks::new(epoch, origin, last_open),
             live,
         };
         self.exchanges.push(connection, ordinal, make)
@@ -232,11 +232,11 @@ impl Tracer {
         match kind {
             SpanKind::Client => {
                 if !head.interim {
-                    exchange.sides.call_answered(origin.at);
+                    exchange.links.call_answered(origin.at);
                 }
                 if first {
                     exchange.input_from = origin.position;
-                    exchange.sides.response_read(origin);
+                    exchange.links.response_read(origin);
                     if !flow_known {
                         self.flows.response(&mut self.exchanges, key.connection, self.now);
                     }
@@ -294,7 +294,7 @@ impl Tracer {
         let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);
         if end.outcome == Outcome::Upgraded {
             // What flows from here on is no message of this exchange.
-            exchange.sides.trigger_nothing();
+            exchange.links.trigger_nothing();
         }
         let Some(live) = exchange.live.as_deref_mut() else { return };
         if live.ended.is_some() {
@@ -321,7 +321,7 @@ impl Tracer {
         let partner_request = live.partner_request.take();
         let closing = live.closing.take();
         if kind == SpanKind::Client {
-            exchange.sides.call_failed(at, given_up);
+            exchange.links.call_failed(at, given_up);
             Causality::call_over(&mut self.exchanges, &mut self.processes, key);
             self.task_call_over(key);
             self.judge_outlived(key);

@@ -60,7 +60,7 @@ pub(super) struct Process {
     pub(super) linked: u64,
     pub(super) unlinked: u64,
     pub(super) otlp: Otlp,
-    /// Calls whose sides agree, and that wait for the process to be believed in that, each since when.
+    /// Calls whose links agree, and that wait for the process to be believed in that, each since when.
     pub(super) unproven: VecDeque<(Key, Timestamp)>,
     contents: Contents,
     /// Open requests whose content is not known: a call may be any of them.

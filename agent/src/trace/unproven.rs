@@ -1,4 +1,4 @@
-//! Calls whose two sides agree in a process that has not shown enough yet to be believed in that. Those that earn it the belief are
+//! Calls whose two links agree in a process that has not shown enough yet to be believed in that. Those that earn it the belief are
 //! worth as much as those that come after: they wait a moment for it, if their threads had taken in nothing else at either end.
 
 use super::{
@@ -17,7 +17,7 @@ impl Tracer {
     /// A call waits for its process to be believed; `false`: it has done so already.
     pub(super) fn await_proof(&mut self, call: Key) -> bool {
         let Some(exchange) = self.exchanges.get_mut(call) else { return false };
-        if !exchange.sides.is_clear() {
+        if !exchange.links.is_clear() {
             return false;
         }
         let pid = exchange.pid;

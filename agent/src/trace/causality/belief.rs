@@ -1,7 +1,7 @@
 //! How far a process is believed: what the last calls and answers have shown of it.
 //!
-//! Each call that is judged shows something: its two sides agree or differ, it has one of them, or none. Each answer is
-//! *covered* or not: its trigger is the answered request itself or a call made for it. Where the rule is sound, sides do not
+//! Each call that is judged shows something: its two links agree or differ, it has one of them, or none. Each answer is
+//! *covered* or not: its trigger is the answered request itself or a call made for it. Where the rule is sound, links do not
 //! differ and answers are covered; a program that defers its work to timers, queues or other threads contradicts itself.
 //! What that must look like to be believed is in [`Belief`]'s questions. The figures are those of the experiments, except that
 //! what happened while one request alone was open proves nothing for when there are several: then 30 calls that agreed, or 30
@@ -34,7 +34,7 @@ const SEEN: u64 = 30;
 const SEEN_ALONE: u64 = 2_000;
 /// Calls that agree, for each that differs although its input was clear, where half of all suffice.
 const DIFFER: u64 = 32;
-/// Answers after which end sides are believed where several threads read requests: they may go on with each other's seldom
+/// Answers after which end links are believed where several threads read requests: they may go on with each other's seldom
 /// enough that the first [`SEEN`] do not show it.
 const SEEN_SEVERAL: u64 = 100;
 /// Calls after which another order of inputs may be tried.
@@ -49,7 +49,7 @@ const CONNECTS_WRONG: u32 = 2;
 /// What a process has shown so far.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace) struct Belief {
-    /// Calls whose sides agreed although other requests were open.
+    /// Calls whose links agreed although other requests were open.
     apart: u64,
     /// Requests that were read and are not answered yet.
     open_requests: u64,
@@ -66,7 +66,7 @@ pub(in crate::trace) struct Belief {
     unexplained: Unexplained,
     /// Calls that goroutines hand over and that are not believed any more.
     doubtful: u32,
-    /// Start sides that connects lent, and others that were clear.
+    /// Start links that connects lent, and others that were clear.
     by_connect: Starts,
     by_thread: Starts,
     /// Which of its thread's inputs a call is taken to follow from.
@@ -74,11 +74,11 @@ pub(in crate::trace) struct Belief {
     order: u32,
     /// It was chosen a moment ago.
     settling: bool,
-    /// No order of them makes sides agree.
+    /// No order of them makes links agree.
     in_no_order: bool,
 }
 
-/// The last 64 start sides of a sort that an end side has confirmed or contradicted.
+/// The last 64 start links of a sort that an end side has confirmed or contradicted.
 #[derive(Debug, Clone, Copy, Default)]
 struct Starts {
     seen: u32,
@@ -160,7 +160,7 @@ impl Belief {
     }
 
     /// Tries another order of inputs where the one that is tried leaves too many calls without a parent. Only where every answer is
-    /// covered: then end sides say whether it is the right one.
+    /// covered: then end links say whether it is the right one.
     pub(in crate::trace) fn reconsider(&mut self) {
         let counts = self.shown.short();
         if self.in_no_order || counts.all() < if self.settling { SETTLED } else { TRIED } {
@@ -211,7 +211,7 @@ impl Belief {
         }
     }
 
-    /// Whether a call whose sides agree belongs to the request on which they do. `unambiguous`: no other was open; `clear`: at
+    /// Whether a call whose links agree belongs to the request on which they do. `unambiguous`: no other was open; `clear`: at
     /// both ends its thread had taken in nothing else.
     pub(super) fn believes_agreement(&self, unambiguous: bool, clear: bool) -> bool {
         self.had_chances(unambiguous)
@@ -225,7 +225,7 @@ impl Belief {
         counts.all() >= SEEN && counts.agrees * 2 >= counts.all() && counts.agrees >= counts.differs * DIFFER
     }
 
-    /// Whether sides agree so often that a call on which they differ has no parent.
+    /// Whether links agree so often that a call on which they differ has no parent.
     pub(in crate::trace) fn agrees_mostly(&self) -> bool {
         let counts = self.shown.short();
         counts.all() >= SEEN && counts.agrees * 4 >= counts.all() * 3
@@ -277,7 +277,7 @@ impl Belief {
 
     /// Whether a call without a believed start side should wait for its end side. Where none of the last calls had one, none
     /// will come: other threads read the responses than write the answers, which are covered by the requests themselves.
-    /// Where sides mostly agree, a call without a start side has none because no request caused it.
+    /// Where links mostly agree, a call without a start side has none because no request caused it.
     /// Unless such calls end in answers all the same, and are frequent or known to be of tasks that threads take over.
     pub(super) fn waits_for_ends(&self) -> bool {
         let counts = self.shown.short();
@@ -335,7 +335,7 @@ impl Belief {
         connects < CONNECTS_WRONG || connects * 8 < self.by_connect.seen || connects < threads * 4
     }
 
-    /// Whether it has served that request each time of late, as far as end sides tell.
+    /// Whether it has served that request each time of late, as far as end links tell.
     pub(super) const fn connects_serve_their_own(&self) -> bool {
         self.by_connect.wrong == 0
     }

@@ -50,10 +50,10 @@ impl Carried {
         let found = self.received.iter().find(|(end, _)| *end == position);
         let Some(&(_, Trigger::Message { key, for_call, for_answer })) = found else { return Trigger::None };
         match exchanges.get(key) {
-            Some(message) if !message.sides.over && !lost(processes, message) => {
+            Some(message) if !message.links.over && !lost(processes, message) => {
                 Trigger::Message { key, for_call, for_answer }
             }
-            Some(message) if !message.sides.over => Trigger::Lost,
+            Some(message) if !message.links.over => Trigger::Lost,
             _ => Trigger::None,
         }
     }

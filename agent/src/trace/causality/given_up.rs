@@ -4,7 +4,7 @@
 //!
 //! A thread that answers several requests before it closes anything says nothing so, nor does one that closes several calls after one
 //! answer. Nor is anything believed while another answer waits to be explained whose request was open when the call was sent: the call
-//! may be for that one. And where start sides are beyond doubt they must have named the same request over and over.
+//! may be for that one. And where start links are beyond doubt they must have named the same request over and over.
 
 use super::{Causality, Orphan, Verdict, inputs::Answered, lost};
 use crate::{
@@ -36,23 +36,23 @@ impl Causality {
         let request = answered.request;
         let Some(call) = exchanges.get_mut(key) else { return };
         let Some(process) = processes.get_mut(call.pid) else { return };
-        let (sent_at, sides, belief) = (call.at, &mut call.sides, &mut process.belief);
+        let (sent_at, links, belief) = (call.at, &mut call.links, &mut process.belief);
         // A call that was sent before the request was read is another one's.
         let is_later = sent_at > answered.read_at;
-        if sides.outlives(request) {
-            sides.abandoned = true;
+        if links.outlives(request) {
+            links.abandoned = true;
         }
-        if is_later && sides.may_serve(request) {
+        if is_later && links.may_serve(request) {
             belief.excuse(request);
             belief.unexplained().settle(request);
-        } else if let (true, Some(root)) = (sides.is_beyond_doubt(), sides.root) {
+        } else if let (true, Some(root)) = (links.is_beyond_doubt(), links.root) {
             belief.unexplained().settle(root);
         }
         if !answered.pending {
             return;
         }
-        let agrees = sides.root == Some(request);
-        if sides.is_beyond_doubt() {
+        let agrees = links.root == Some(request);
+        if links.is_beyond_doubt() {
             if !agrees || belief.open_requests() > 0 {
                 belief.given_up_told(agrees);
             }
@@ -60,7 +60,7 @@ impl Causality {
         }
         // A request with calls of its own may have been answered for one of those. A call whose start side, however doubtful, names
         // another request may be one of several calls at once for that.
-        let only = match sides.root {
+        let only = match links.root {
             Some(_) => agrees && answered.calls == 1,
             None => answered.calls == 0,
         };
@@ -70,7 +70,7 @@ impl Causality {
             && belief.believes_given_up(agrees)
             && belief.believes_ends(false)
         {
-            sides.ended_after = Some(request);
+            links.ended_after = Some(request);
         }
     }
 
@@ -87,11 +87,11 @@ impl Causality {
             return Verdict::Orphan(Orphan::Loss);
         }
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
-        let agrees = call.sides.root == Some(request);
-        call.sides.ended = true;
-        call.sides.confirmed = agrees;
+        let agrees = call.links.root == Some(request);
+        call.links.ended = true;
+        call.links.confirmed = agrees;
         let kinds = processes.get(call.pid).map(|process| process.belief.kinds());
-        let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.sides.kind));
+        let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.links.kind));
         match (agrees, by_chance) {
             (_, true) => Verdict::Orphan(Orphan::EndOnly),
             (true, _) if self.rules.two_sided => Verdict::Parent(request, Evidence::TwoSided),

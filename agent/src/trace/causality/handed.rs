@@ -39,23 +39,23 @@ impl Causality {
         };
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
         let pid = call.pid;
-        let sides = &mut call.sides;
-        (sides.root, sides.previous, sides.depth) = (root, previous, depth);
-        sides.handed = true;
-        sides.lost = trigger == Trigger::Lost;
+        let links = &mut call.links;
+        (links.root, links.previous, links.depth) = (root, previous, depth);
+        links.handed = true;
+        links.lost = trigger == Trigger::Lost;
         let Some(process) = processes.get_mut(pid).filter(|_| trigger != Trigger::Lost) else {
             return Verdict::Orphan(Orphan::Loss);
         };
         let believed = process.belief.believes_hand_over();
         let Some(root) = root else { return Verdict::Orphan(Orphan::None) };
         if let Some(request) = exchanges.get_mut(root) {
-            request.sides.handed_calls += 1;
+            request.links.handed_calls += 1;
         }
         let Some(request) = exchanges.get(root) else { return Verdict::Orphan(Orphan::None) };
         if lost(processes, request) {
             return Verdict::Orphan(Orphan::Loss);
         }
-        if request.sides.answered || request.pid != pid {
+        if request.links.answered || request.pid != pid {
             return Verdict::Orphan(Orphan::StartOnly);
         }
         if !believed {
@@ -63,7 +63,7 @@ impl Causality {
         }
         let before = root.ordinal.checked_sub(1).and_then(|ordinal| exchanges.key(root.connection, ordinal));
         let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
-        let read_ahead = request.sides.early && request.sides.reader == Runner::Goroutine(goroutine);
+        let read_ahead = request.links.early && request.links.reader == Runner::Goroutine(goroutine);
         if waits || read_ahead {
             return Verdict::Orphan(Orphan::Pipelined);
         }

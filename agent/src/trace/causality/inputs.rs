@@ -1,7 +1,7 @@
 //! Whether what a thread took in last says anything: only if it took in nothing else since it last sent something.
 //!
 //! An event loop that reads two messages before it acts on the first, or a timer that fires while nothing is new, sends with a
-//! last input that is somebody else's. Where that happens to the call and to the answer alike, both sides agree on the wrong
+//! last input that is somebody else's. Where that happens to the call and to the answer alike, both links agree on the wrong
 //! request.
 
 use rustc_hash::FxHashMap;
@@ -63,7 +63,7 @@ pub(in crate::trace) struct Answered {
     /// Nothing that its thread has taken in explains the answer, and no call but the one in question was ended for it or for
     /// another such answer since.
     pub(super) pending: bool,
-    /// How many calls the request has by their start sides.
+    /// How many calls the request has by their start links.
     pub(super) calls: usize,
 }
 
@@ -322,7 +322,7 @@ impl Taken {
         }
     }
 
-    /// Whether all of them belong, by their start sides, to one request.
+    /// Whether all of them belong, by their start links, to one request.
     fn are_of_one(&self, exchanges: &Exchanges) -> bool {
         let mut roots =
             self.ends[..self.count].iter().map(|(connection, end)| root(exchanges, *connection, *end));

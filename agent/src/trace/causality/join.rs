@@ -1,5 +1,5 @@
 //! The task join as the tracer asks for it: what each message means for the tasks of its process, and what a task that claims
-//! a call means for the call's verdict. A parent that the two sides have named stays.
+//! a call means for the call's verdict. A parent that the two links have named stays.
 
 use super::{Causality, Claimed, Settled, Tasks, Verdict, lost};
 use crate::{
@@ -27,13 +27,13 @@ impl Causality {
         };
         tasks.opened(key, origin.at);
         let waits = |other: &Exchange| {
-            other.kind == SpanKind::Server && other.key.ordinal != key.ordinal && !other.sides.answered
+            other.kind == SpanKind::Server && other.key.ordinal != key.ordinal && !other.links.answered
         };
         let queued = exchanges
             .connection(key.connection)
             .is_some_and(|connection| exchanges.of(connection).rev().take(2).any(waits));
         if let Some(request) = exchanges.get_mut(key) {
-            request.sides.queued = queued;
+            request.links.queued = queued;
         }
     }
 
@@ -62,7 +62,7 @@ impl Causality {
         let held = followed && tasks.worth_waiting(alone);
         self.task_contradictions += std::mem::take(&mut tasks.contradictions);
         if let Some(call) = exchanges.get_mut(key) {
-            (call.sides.followed, call.sides.alone, call.sides.held) = (followed, alone, held);
+            (call.links.followed, call.links.alone, call.links.held) = (followed, alone, held);
         }
         held
     }
@@ -83,7 +83,7 @@ impl Causality {
         tasks.lost(epoch, request.at, open, settled);
         if let Some(Task::Context(id)) = origin.task
             && origin.thread.pid == request.pid
-            && request.sides.epoch == epoch
+            && request.links.epoch == epoch
         {
             tasks.answer(exchanges, key, id, origin.at, settled);
         }
@@ -98,7 +98,7 @@ impl Causality {
         key: Key,
         settled: &mut Vec<Settled>,
     ) {
-        let Some(call) = exchanges.get(key).filter(|call| call.sides.followed) else { return };
+        let Some(call) = exchanges.get(key).filter(|call| call.links.followed) else { return };
         let Some(tasks) = processes.get_mut(call.pid).and_then(|it| it.tasks.as_deref_mut()) else { return };
         tasks.call_over(key, call, settled);
         self.task_contradictions += std::mem::take(&mut tasks.contradictions);
@@ -132,7 +132,7 @@ impl Causality {
         }
     }
 
-    /// Whether a verdict must wait because the task that sent the call may still claim it. A parent that the two sides know
+    /// Whether a verdict must wait because the task that sent the call may still claim it. A parent that the two links know
     /// ends the wait, and one that contradicts what the task has claimed ends the join for its process.
     pub(in crate::trace) fn hold_back(
         &self,
@@ -142,20 +142,20 @@ impl Causality {
         verdict: Verdict,
     ) -> bool {
         let Some(exchange) = exchanges.get_mut(call) else { return false };
-        let sides = &mut exchange.sides;
+        let links = &mut exchange.links;
         match verdict {
-            Verdict::Orphan(reason) if sides.held => {
-                sides.otherwise = Some(reason);
+            Verdict::Orphan(reason) if links.held => {
+                links.otherwise = Some(reason);
                 true
             }
             Verdict::Orphan(_) | Verdict::Parent(_, Evidence::Task) => false,
             Verdict::Parent(request, evidence) => {
-                sides.held = false;
+                links.held = false;
                 let ends = matches!(evidence, Evidence::End | Evidence::TwoSided);
-                if ends && sides.claimed.is_some_and(|claimed| claimed != request) {
+                if ends && links.claimed.is_some_and(|claimed| claimed != request) {
                     contradict(processes, exchange.pid);
                 }
-                sides.named = ends.then_some(request);
+                links.named = ends.then_some(request);
                 false
             }
         }
@@ -176,23 +176,23 @@ impl Causality {
             Claimed::No | Claimed::Unproven => None,
         };
         let call = exchanges.get_mut(settled.call)?;
-        let sides = &mut call.sides;
-        sides.followed = false;
+        let links = &mut call.links;
+        links.followed = false;
         if settled.claim == Claimed::Unproven {
             return None;
         }
-        sides.claimed = request;
-        if let (Some(named), Some(request)) = (sides.named, request)
+        links.claimed = request;
+        if let (Some(named), Some(request)) = (links.named, request)
             && named != request
         {
             contradict(processes, call.pid);
         }
-        if !std::mem::take(&mut sides.held) {
+        if !std::mem::take(&mut links.held) {
             return None;
         }
         match request {
             Some(request) => Some(Verdict::Parent(request, Evidence::Task)),
-            None => sides.otherwise.take().map(Verdict::Orphan),
+            None => links.otherwise.take().map(Verdict::Orphan),
         }
     }
 }
@@ -201,7 +201,7 @@ impl Causality {
 fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp) -> Tasks {
     let open = process.belief.open_requests();
     let mut known = exchanges.unanswered(pid);
-    known.retain(|(key, _)| exchanges.get(*key).is_some_and(|request| request.sides.epoch == process.epoch));
+    known.retain(|(key, _)| exchanges.get(*key).is_some_and(|request| request.links.epoch == process.epoch));
     if (known.len() as u64) < open {
         return Tasks::new(process.epoch, now, open);
     }
@@ -209,7 +209,7 @@ fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp)
     for (key, at) in known {
         tasks.opened(key, at);
         if let Some(request) = exchanges.get_mut(key) {
-            request.sides.queued = request.sides.early;
+            request.links.queued = request.links.early;
         }
     }
     tasks

@@ -1,19 +1,19 @@
-//! The verdict on a call: what its sides show, and whether its process is believed in that.
+//! The verdict on a call: what its links show, and whether its process is believed in that.
 //!
 //! In this order:
-//! 1. its sides differ, and in its process they mostly agree: no parent;
+//! 1. its links differ, and in its process they mostly agree: no parent;
 //! 2. it ended in an answer, all answers of its process are covered, and one thread read the request, read the response and
 //!    wrote the answer: the answered request;
-//! 3. its sides agree, and its process is believed in that: the request on which they do;
+//! 3. its links agree, and its process is believed in that: the request on which they do;
 //! 4. a start side alone of a call that was answered before its request was, and its process is believed in that: the request
 //!    of the start side;
 //! 5. else none.
 //!
 //! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose end
-//! sides are believed, a call that has none then waits for it.
+//! links are believed, a call that has none then waits for it.
 
 use super::{
-    Belief, Causality, Orphan, Runner, Sides, Verdict,
+    Belief, CausalLinks, Causality, Orphan, Runner, Verdict,
     belief::Shown,
     lost,
     stolen::{self, Threads},
@@ -49,9 +49,9 @@ impl Causality {
         stolen::show(exchanges, processes, key, request, threads);
         self.compare(exchanges, processes, key, request);
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
-        let shown = match call.sides.root {
+        let shown = match call.links.root {
             Some(root) if root == request => Shown::Agrees,
-            Some(_) => differing(&call.sides),
+            Some(_) => differing(&call.links),
             None => Shown::Ends,
         };
         self.judge(exchanges, processes, key, shown, Some(End { request, threads }))
@@ -67,17 +67,17 @@ impl Causality {
         answer: Option<&Origin>,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
-        let sides = &call.sides;
-        if sides.shown.is_some() || sides.ended {
+        let links = &call.links;
+        if links.shown.is_some() || links.ended {
             return None;
         }
-        let over = sides.answered || sides.has_failed();
-        if (sides.outlives || sides.lingers) && !over {
+        let over = links.answered || links.has_failed();
+        if (links.outlives || links.lingers) && !over {
             return None;
         }
         let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
-        let shown = match (sides.contradicted, sides.confirmed, over) {
-            (true, _, _) => differing(sides),
+        let shown = match (links.contradicted, links.confirmed, over) {
+            (true, _, _) => differing(links),
             (false, true, _) => Shown::Agrees,
             (false, false, true) => Shown::Starts,
             (false, false, false) => Shown::Unexplained,
@@ -85,7 +85,7 @@ impl Causality {
         if self.awaits_end(processes, call, shown) {
             let superseded = superseded(exchanges, key, answer);
             if let Some(call) = exchanges.get_mut(key) {
-                call.sides.started = shown == Shown::Starts;
+                call.links.started = shown == Shown::Starts;
             }
             if shown == Shown::Starts && superseded {
                 // It counts at once, or belief would come as much later as such calls wait; an end side corrects it.
@@ -96,7 +96,7 @@ impl Causality {
         Some(self.judge(exchanges, processes, key, shown, None))
     }
 
-    /// The verdict on a call whose sides agreed before its process was believed in that: its parent, if it is by now.
+    /// The verdict on a call whose links agreed before its process was believed in that: its parent, if it is by now.
     pub(in crate::trace) fn prove(
         &self,
         exchanges: &Exchanges,
@@ -104,7 +104,7 @@ impl Causality {
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
-        let root = call.sides.root.filter(|_| call.sides.confirmed && !call.sides.contradicted)?;
+        let root = call.links.root.filter(|_| call.links.confirmed && !call.links.contradicted)?;
         let request = exchanges.get(root)?;
         let process =
             processes.get(call.pid).filter(|_| !lost(processes, call) && !lost(processes, request))?;
@@ -117,17 +117,17 @@ impl Causality {
     /// No end side was found for a call for so long that its span goes without: that is what it shows.
     pub(in crate::trace) fn give_up(&self, exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
-        let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.sides.answered);
-        let comes_later = call.sides.root.is_some_and(open);
-        if call.sides.shown.is_none() && !call.sides.ended && !comes_later {
-            let shown = if call.sides.started { Shown::Starts } else { Shown::Unexplained };
+        let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.links.answered);
+        let comes_later = call.links.root.is_some_and(open);
+        if call.links.shown.is_none() && !call.links.ended && !comes_later {
+            let shown = if call.links.started { Shown::Starts } else { Shown::Unexplained };
             show(exchanges, processes, key, shown);
         }
     }
 
     /// Whether an end side that may come later would say more.
     pub(super) fn awaits_end(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
-        if call.sides.has_failed() {
+        if call.links.has_failed() {
             // Whoever saw it end had seen so before this request was answered.
             return false;
         }
@@ -150,12 +150,12 @@ impl Causality {
     ) -> Verdict {
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
         let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
-        let named = end.map(|end| end.request).or(call.sides.root);
-        if call.sides.lost || lost(processes, call) || named.is_some_and(request_lost) {
+        let named = end.map(|end| end.request).or(call.links.root);
+        if call.links.lost || lost(processes, call) || named.is_some_and(request_lost) {
             return Verdict::Orphan(Orphan::Loss);
         }
         // A request without an answer proves nothing of the calls for it.
-        if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.sides.unanswered) {
+        if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.links.unanswered) {
             show(exchanges, processes, key, shown);
         }
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
@@ -165,14 +165,14 @@ impl Causality {
             end.is_some_and(|end| stolen::believes(exchanges, belief, key, end.request, end.threads));
         if let Some(end) = end
             && !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly())
-            && !call.sides.weak
+            && !call.links.weak
             // Of several threads one closes what another has given up, and answers something else next.
-            && (shown == Shown::Agrees || !call.sides.given_up || belief.one_reads())
-            && !belief.kinds().hardly_end(call.sides.kind)
+            && (shown == Shown::Agrees || !call.links.given_up || belief.one_reads())
+            && !belief.kinds().hardly_end(call.links.kind)
             && self.believes_end(
                 belief,
                 end.threads == Threads::One || self.rules.across_threads || stolen,
-                call.sides.unambiguous && shown == Shown::Agrees && told(belief, call),
+                call.links.unambiguous && shown == Shown::Agrees && told(belief, call),
             )
         {
             let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
@@ -180,7 +180,7 @@ impl Causality {
                 return Verdict::Parent(end.request, evidence);
             }
         }
-        let Some(root) = call.sides.root else {
+        let Some(root) = call.links.root else {
             return Verdict::Orphan(if end.is_some() { Orphan::EndOnly } else { Orphan::None });
         };
         // Where a child process makes the call of its parent's request, both are judged.
@@ -203,11 +203,11 @@ impl Causality {
     }
 
     fn believes_start(&self, belief: &Belief, call: &Exchange) -> bool {
-        let sides = &call.sides;
+        let links = &call.links;
         self.rules.start
-            && sides.order == belief.order()
-            && sides.clear()
-            && belief.believes_starts(sides.unambiguous, sides.sort())
+            && links.order == belief.order()
+            && links.clear()
+            && belief.believes_starts(links.unambiguous, links.sort())
     }
 
     fn believes_end(&self, belief: &Belief, by_these_threads: bool, unambiguous: bool) -> bool {
@@ -222,56 +222,56 @@ fn superseded(exchanges: &Exchanges, call: Key, answer: &Origin) -> bool {
     let last = exchanges.connection(input.connection).and_then(|it| exchanges.by_input(it, input.position));
     let is_call =
         input.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);
-    !is_call && exchanges.get(call).is_some_and(|call| call.sides.reader == Runner::of_origin(answer))
+    !is_call && exchanges.get(call).is_some_and(|call| call.links.reader == Runner::of_origin(answer))
 }
 
-/// What a call shows whose sides differ.
-pub(super) fn differing(sides: &Sides) -> Shown {
-    if sides.clarity == Some(Clarity::Clear) { Shown::Differs } else { Shown::Muddles }
+/// What a call shows whose links differ.
+pub(super) fn differing(links: &CausalLinks) -> Shown {
+    if links.clarity == Some(Clarity::Clear) { Shown::Differs } else { Shown::Muddles }
 }
 
 /// Whether the kind of a call says that agreement is no chance. Where its end side is weak the kind must be known to agree. Where
 /// another call with the same trigger went before, nothing may speak against it of late and not much before; nor much where only
 /// a call that continues it has ended (one that is sent after that of a timer continues it).
 fn told(belief: &Belief, call: &Exchange) -> bool {
-    let (sides, kinds) = (&call.sides, belief.kinds());
-    if sides.weak {
-        return kinds.agree(sides.kind);
+    let (links, kinds) = (&call.links, belief.kinds());
+    if links.weak {
+        return kinds.agree(links.kind);
     }
-    let kind = sides.kind;
-    let weaker = sides.again || !sides.ended;
-    let doubted = sides.again && kinds.contested(kind) || weaker && kinds.often_contested(kind);
+    let kind = links.kind;
+    let weaker = links.again || !links.ended;
+    let doubted = links.again && kinds.contested(kind) || weaker && kinds.often_contested(kind);
     !doubted && !kinds.waver(kind) && !kinds.hardly_end(kind)
 }
 
 /// An agreement counts where neither the kind of call nor the process makes it a chance.
 fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
-    let sides = &call.sides;
-    sides.order == belief.order()
+    let links = &call.links;
+    links.order == belief.order()
         && told(belief, call)
-        && belief.believes_agreement(sides.unambiguous, sides.clarity == Some(Clarity::Clear) && !sides.weak)
+        && belief.believes_agreement(links.unambiguous, links.clarity == Some(Clarity::Clear) && !links.weak)
 }
 
 /// Notes what a call shows of its process: nothing if it was not answered, or not yet.
 pub(super) fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: Shown) {
     let Some(call) = exchanges.get_mut(key) else { return };
-    if call.sides.handed || call.sides.lost || lost(processes, call) {
+    if call.links.handed || call.links.lost || lost(processes, call) {
         return;
     }
     // Its start side was found in an order that has turned out to be another.
-    let same = |process: &Process| process.belief.order() == call.sides.order;
+    let same = |process: &Process| process.belief.order() == call.links.order;
     if !processes.get(call.pid).is_some_and(same) {
         return;
     }
-    if !call.sides.answered {
-        call.sides.owed = (!call.sides.has_failed()).then_some(shown);
+    if !call.links.answered {
+        call.links.owed = (!call.links.has_failed()).then_some(shown);
         return;
     }
-    call.sides.owed = None;
+    call.links.owed = None;
     let Some(process) = processes.get_mut(call.pid) else { return };
-    match call.sides.shown {
+    match call.links.shown {
         Some(number) => process.belief.correct(number, shown),
-        None => call.sides.shown = Some(process.belief.show(shown)),
+        None => call.links.shown = Some(process.belief.show(shown)),
     }
-    process.belief.show_kind(call.sides.sort(), call.sides.of_kind.replace(shown), shown);
+    process.belief.show_kind(call.links.sort(), call.links.of_kind.replace(shown), shown);
 }

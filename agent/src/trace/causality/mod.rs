@@ -1,4 +1,4 @@
-//! Causality from two sides: which request caused a call, on nothing but what each thread took in last before it sent
+//! Causality from two links: which request caused a call, on nothing but what each thread took in last before it sent
 //! something.
 //!
 //! Every *output* (a call's request, a connect, an answer) has a *trigger*: the message to which the last byte belongs that
@@ -7,7 +7,7 @@
 //!   request of that call (a *continuation*).
 //! * End side: when a call's response is the trigger of an answer, that call is a child of the answered request.
 //!
-//! What the two sides of a call are worth depends on what its process has shown so far ([`Belief`]); the rules are in
+//! What the two links of a call are worth depends on what its process has shown so far ([`Belief`]); the rules are in
 //! `judge.rs`. A continuation confirms the start side of the calls it continues, it never decides. Everything else is an
 //! orphan. A request's own bytes trigger nothing once it is answered; an answer uses its trigger up; a call sent before the
 //! request was read cannot be its child.
@@ -19,8 +19,8 @@ mod handed;
 mod inputs;
 mod join;
 mod judge;
+mod links;
 mod outlived;
-mod sides;
 mod stolen;
 mod tasks;
 mod trigger;
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 pub(in crate::trace) use belief::Belief;
 pub(in crate::trace) use carried::{Carried, carry};
 pub(in crate::trace) use inputs::Inputs;
-pub(in crate::trace) use sides::Sides;
+pub(in crate::trace) use links::CausalLinks;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use trigger::Trigger;
 pub(in crate::trace) use turns::Deferral;
@@ -56,7 +56,7 @@ const CHAIN: u8 = 40;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {
-    /// Both sides agree. Default on.
+    /// Both links agree. Default on.
     pub two_sided: bool,
     /// The start side alone, of processes whose calls show no contradiction. Default on.
     pub start: bool,
@@ -132,9 +132,9 @@ pub(in crate::trace) enum Orphan {
     EndOnly,
     /// The request of the start side ended without an answer.
     Unanswered,
-    /// Its sides differ, or those of others of its process do of late.
+    /// Its links differ, or those of others of its process do of late.
     Contradiction,
-    /// Both sides agree, but other requests were open and the process has not shown enough calls to be believed.
+    /// Both links agree, but other requests were open and the process has not shown enough calls to be believed.
     Unproven,
     /// Events of the process were lost while it or the request of the start side was open.
     Loss,
@@ -159,7 +159,7 @@ impl Start {
     }
 }
 
-/// Judges calls; `contradictions` counts those whose two sides differ.
+/// Judges calls; `contradictions` counts those whose two links differ.
 #[derive(Debug)]
 pub(in crate::trace) struct Causality {
     pub(in crate::trace) contradictions: u64,
@@ -186,7 +186,7 @@ impl Causality {
             Trigger::Message { key, .. } => start_side(exchanges, key),
         };
         let request = root.and_then(|root| exchanges.get(root));
-        let root_open = request.is_some_and(|request| !request.sides.answered);
+        let root_open = request.is_some_and(|request| !request.links.answered);
         let request_pid = request.map(|request| request.pid);
         let unambiguous = request_pid
             .and_then(|pid| processes.get(pid))
@@ -196,23 +196,23 @@ impl Causality {
             .and_then(|call| processes.get(call.pid))
             .map_or(0, |process| process.belief.order());
         // What goes on from a call of another order is of that order, too.
-        let order = previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.sides.order);
+        let order = previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.order);
         let again = trigger
             .key()
             .and_then(|trigger| exchanges.get_mut(trigger))
-            .is_some_and(|message| std::mem::replace(&mut message.sides.led, true));
+            .is_some_and(|message| std::mem::replace(&mut message.links.led, true));
         let Some(call) = exchanges.get_mut(key) else { return Start::decided(Orphan::None) };
-        let sides = &mut call.sides;
-        sides.again = again;
-        sides.order = order;
-        (sides.root, sides.previous, sides.depth) = (root, previous, depth);
-        sides.unambiguous = unambiguous;
-        sides.clarity = match trigger {
+        let links = &mut call.links;
+        links.again = again;
+        links.order = order;
+        (links.root, links.previous, links.depth) = (root, previous, depth);
+        links.unambiguous = unambiguous;
+        links.clarity = match trigger {
             Trigger::Message { for_call, .. } => Some(for_call),
             Trigger::None | Trigger::Lost => None,
         };
         let Some(process) = processes.get_mut(call.pid).filter(|_| trigger != Trigger::Lost) else {
-            sides.lost = true;
+            links.lost = true;
             return Start::decided(Orphan::Loss);
         };
         if let (Some(root), true) = (root, root_open) {
@@ -222,7 +222,7 @@ impl Causality {
             // Its end side may still name a parent.
             return Start { verdict: None, judged_with: None };
         }
-        sides.owed = Some(belief::Shown::Unexplained);
+        links.owed = Some(belief::Shown::Unexplained);
         // A continuation of an answered request can no more be confirmed.
         Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
     }
@@ -236,7 +236,7 @@ impl Causality {
     ) -> bool {
         let request = trigger.key().and_then(|trigger| start_side(exchanges, trigger).0);
         let Some(call) = exchanges.get_mut(key) else { return true };
-        call.sides.connected_for = request;
+        call.links.connected_for = request;
         processes.get(call.pid).is_none_or(|process| process.belief.believes_connects())
     }
 
@@ -249,20 +249,20 @@ impl Causality {
         key: Key,
         kind: u64,
     ) -> Option<Verdict> {
-        exchanges.get_mut(key)?.sides.kind = kind;
+        exchanges.get_mut(key)?.links.kind = kind;
         let call = exchanges.get(key)?;
         let process = processes.get(call.pid)?;
-        let sides = &call.sides;
-        let request = sides.root.and_then(|root| exchanges.get(root));
-        let Some(request) = request.filter(|request| !request.sides.answered) else {
-            exchanges.get_mut(key)?.sides.unstarted = true;
+        let links = &call.links;
+        let request = links.root.and_then(|root| exchanges.get(root));
+        let Some(request) = request.filter(|request| !request.links.answered) else {
+            exchanges.get_mut(key)?.links.unstarted = true;
             return None;
         };
         let believed = self.rules.start
-            && sides.clear()
-            && process.belief.believes_starts(sides.unambiguous, sides.sort());
-        let known = !lost(processes, call) && !lost(processes, request) && !sides.handed;
-        let root = sides.root.filter(|_| request.pid == call.pid && known && believed)?;
+            && links.clear()
+            && process.belief.believes_starts(links.unambiguous, links.sort());
+        let known = !lost(processes, call) && !lost(processes, request) && !links.handed;
+        let root = links.root.filter(|_| request.pid == call.pid && known && believed)?;
         Some(Verdict::Parent(root, Evidence::Start))
     }
 
@@ -271,30 +271,30 @@ impl Causality {
     /// ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key) else { return };
-        if let (true, Some(root)) = (call.sides.handed, call.sides.root)
+        if let (true, Some(root)) = (call.links.handed, call.links.root)
             && let Some(request) = exchanges.get_mut(root)
         {
-            request.sides.handed_calls = request.sides.handed_calls.saturating_sub(1);
+            request.links.handed_calls = request.links.handed_calls.saturating_sub(1);
         }
         let Some(call) = exchanges.get_mut(key) else { return };
-        let owed = call.sides.owed.take();
-        if !call.sides.answered {
+        let owed = call.links.owed.take();
+        if !call.links.answered {
             return;
         }
         if let Some(shown) = owed {
             judge::show(exchanges, processes, key, shown);
         }
         let Some(call) = exchanges.get(key) else { return };
-        let root = call.sides.root.and_then(|root| exchanges.get(root));
-        let explained = !call.sides.unstarted && root.is_some_and(|request| !request.sides.answered);
+        let root = call.links.root.and_then(|root| exchanges.get(root));
+        let explained = !call.links.unstarted && root.is_some_and(|request| !request.links.answered);
         let Some(call) = exchanges.get_mut(key) else { return };
-        let sides = &mut call.sides;
-        if explained || sides.started || sides.handed || sides.of_kind.is_some() {
+        let links = &mut call.links;
+        if explained || links.started || links.handed || links.of_kind.is_some() {
             return;
         }
         if let Some(process) = processes.get_mut(call.pid) {
-            sides.of_kind = Some(belief::Shown::Unexplained);
-            process.belief.show_kind(sides.sort(), None, belief::Shown::Unexplained);
+            links.of_kind = Some(belief::Shown::Unexplained);
+            process.belief.show_kind(links.sort(), None, belief::Shown::Unexplained);
         }
     }
 
@@ -309,10 +309,10 @@ impl Causality {
         answered: bool,
     ) -> Option<Option<(Key, Verdict)>> {
         let trigger = Trigger::of(exchanges, processes, origin.last_receive);
-        let request = exchanges.get_mut(key).filter(|request| !request.sides.answered)?;
+        let request = exchanges.get_mut(key).filter(|request| !request.links.answered)?;
         close(processes, request, answered);
-        request.sides.answered_at = origin.at;
-        let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
+        request.links.answered_at = origin.at;
+        let (read_at, pid, reader) = (request.at, request.pid, request.links.reader);
         let belief = processes.get(pid).map(|process| &process.belief);
         let serve_own = belief.is_some_and(Belief::connects_serve_their_own);
         let all = belief.is_some_and(|belief| belief.believes_given_up(true));
@@ -334,17 +334,17 @@ impl Causality {
             return Some(None);
         }
         // A server closes a connection for many reasons; the end of a call is one, the response to another call is none.
-        let ends = |message: &Exchange| message.kind == SpanKind::Client && !message.sides.answered;
+        let ends = |message: &Exchange| message.kind == SpanKind::Client && !message.links.answered;
         if !answered && !exchanges.get(trigger).is_some_and(ends) {
             return Some(None);
         }
         let call = exchanges.get_mut(trigger).filter(|message| message.kind == SpanKind::Client);
         let covered = call.is_some_and(|call| {
-            call.sides.over = true;
+            call.links.over = true;
             call.at > read_at
         });
         // An answer after a call that got none proves nothing, either way.
-        let proves = |call: &Exchange| call.kind == SpanKind::Server || call.sides.answered;
+        let proves = |call: &Exchange| call.kind == SpanKind::Server || call.links.answered;
         if answered && exchanges.get(trigger).is_none_or(proves) {
             if covered {
                 show_answer(processes, pid, true);
@@ -356,24 +356,24 @@ impl Causality {
         let tells = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // Of two messages that were read before the answer was written either may be what it waited for.
-            Clarity::Mixed => own.as_ref().is_some_and(|call| call.sides.root == Some(key)),
+            Clarity::Mixed => own.as_ref().is_some_and(|call| call.links.root == Some(key)),
             Clarity::Again => false,
         };
         if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
             && answered
-            && call.sides.answered
+            && call.links.answered
             && let Some(process) = processes.get_mut(call.pid)
         {
-            process.belief.show_kind(call.sides.sort(), None, belief::Shown::Differs);
+            process.belief.show_kind(call.links.sort(), None, belief::Shown::Differs);
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
-        let Some(call) = own.filter(|call| tells || call.sides.handed) else { return Some(None) };
-        call.sides.weak = for_answer != Clarity::Clear;
-        call.sides.ended = true;
-        let previous = call.sides.previous;
+        let Some(call) = own.filter(|call| tells || call.links.handed) else { return Some(None) };
+        call.links.weak = for_answer != Clarity::Clear;
+        call.links.ended = true;
+        let previous = call.links.previous;
         let writer = Runner::of_origin(origin);
         let own = call.pid == pid;
-        let threads = if own { Threads::of(reader, call.sides.reader, writer) } else { Threads::Others };
+        let threads = if own { Threads::of(reader, call.links.reader, writer) } else { Threads::Others };
         let verdict = self.judge_ended(exchanges, processes, trigger, key, threads);
         self.confirm_chain(exchanges, processes, previous, key);
         Some(Some((trigger, verdict)))
@@ -387,7 +387,7 @@ impl Causality {
         key: Key,
     ) -> bool {
         let Some(request) = exchanges.get_mut(key) else { return false };
-        if request.sides.answered {
+        if request.links.answered {
             return false;
         }
         close(processes, request, false);
@@ -406,54 +406,54 @@ impl Causality {
             let Some((key, call)) = next.and_then(|key| exchanges.get(key).map(|call| (key, call))) else {
                 return;
             };
-            if call.sides.ended {
+            if call.links.ended {
                 return;
             }
-            next = call.sides.previous;
+            next = call.links.previous;
             self.compare(exchanges, processes, key, request);
         }
     }
 
     /// Holds the start side of a call against the request in which it, or a continuation of it, ended.
     fn compare(&mut self, exchanges: &mut Exchanges, processes: &mut Processes, call: Key, request: Key) {
-        let proves = exchanges.get(request).is_some_and(|request| !request.sides.unanswered);
+        let proves = exchanges.get(request).is_some_and(|request| !request.links.unanswered);
         let Some(call) = exchanges.get_mut(call) else { return };
-        let proves = proves && call.sides.answered;
+        let proves = proves && call.links.answered;
         if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
-            match (call.sides.connected_for.take(), call.sides.root, call.sides.clarity) {
+            match (call.links.connected_for.take(), call.links.root, call.links.clarity) {
                 (Some(made_for), ..) => process.belief.end_told(true, made_for == request),
                 (None, Some(root), Some(Clarity::Clear)) => process.belief.end_told(false, root == request),
                 (None, ..) => {}
             }
         }
-        let Some(root) = call.sides.root else { return };
+        let Some(root) = call.links.root else { return };
         if root == request {
-            call.sides.confirmed = true;
-            if !(!proves || call.sides.handed || call.sides.unambiguous)
+            call.links.confirmed = true;
+            if !(!proves || call.links.handed || call.links.unambiguous)
                 && let Some(process) = processes.get_mut(call.pid)
-                && process.belief.order() == call.sides.order
+                && process.belief.order() == call.links.order
             {
                 process.belief.agreed_apart();
             }
             return;
         }
-        call.sides.contradicted = true;
+        call.links.contradicted = true;
         if !proves {
             return;
         }
         self.contradictions += 1;
-        if let (true, Some(process)) = (call.sides.handed, processes.get_mut(call.pid)) {
+        if let (true, Some(process)) = (call.links.handed, processes.get_mut(call.pid)) {
             process.belief.doubt_hand_overs();
             return;
         }
         let process =
-            processes.get_mut(call.pid).filter(|process| process.belief.order() == call.sides.order);
+            processes.get_mut(call.pid).filter(|process| process.belief.order() == call.links.order);
         // One that was judged by its start side before counts as what it turned out to be.
-        if let (Some(number), Some(process)) = (call.sides.shown, process) {
-            let shown = judge::differing(&call.sides);
-            let before = call.sides.of_kind.replace(shown);
+        if let (Some(number), Some(process)) = (call.links.shown, process) {
+            let shown = judge::differing(&call.links);
+            let before = call.links.of_kind.replace(shown);
             process.belief.correct(number, shown);
-            process.belief.show_kind(call.sides.sort(), before, shown);
+            process.belief.show_kind(call.links.sort(), before, shown);
         }
     }
 }
@@ -464,7 +464,7 @@ fn start_side(exchanges: &Exchanges, trigger: Key) -> (Option<Key>, Option<Key>,
     let root = root_of(message, trigger);
     match message.kind {
         SpanKind::Server => (root, None, 0),
-        SpanKind::Client => (root, Some(trigger), message.sides.depth.saturating_add(1).min(CHAIN)),
+        SpanKind::Client => (root, Some(trigger), message.links.depth.saturating_add(1).min(CHAIN)),
     }
 }
 
@@ -472,8 +472,8 @@ fn start_side(exchanges: &Exchanges, trigger: Key) -> (Option<Key>, Option<Key>,
 fn root_of(message: &Exchange, key: Key) -> Option<Key> {
     match message.kind {
         SpanKind::Server => Some(key),
-        SpanKind::Client if message.sides.depth >= CHAIN => None,
-        SpanKind::Client => message.sides.root,
+        SpanKind::Client if message.links.depth >= CHAIN => None,
+        SpanKind::Client => message.links.root,
     }
 }
 
@@ -485,12 +485,12 @@ fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
 
 /// From now on the request triggers nothing.
 fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
-    request.sides.answered = true;
-    request.sides.unanswered = !answered;
-    request.sides.over = true;
+    request.links.answered = true;
+    request.links.unanswered = !answered;
+    request.links.over = true;
     if let Some(process) = processes.get_mut(request.pid) {
         process.belief.request_closed();
-        process.uncompared = process.uncompared.saturating_sub(u64::from(!request.sides.compared));
+        process.uncompared = process.uncompared.saturating_sub(u64::from(!request.links.compared));
         if let Some(tasks) = &mut process.tasks {
             tasks.closed(request.at, answered);
         }
@@ -499,5 +499,5 @@ fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
 
 /// Whether events of its process were lost since the exchange began (or nothing is known of the process any more).
 pub(in crate::trace) fn lost(processes: &Processes, exchange: &Exchange) -> bool {
-    processes.get(exchange.pid).is_none_or(|process| process.epoch != exchange.sides.epoch)
+    processes.get(exchange.pid).is_none_or(|process| process.epoch != exchange.links.epoch)
 }

@@ -9,7 +9,7 @@ use crate::{
 
 impl Causality {
     /// The verdict on a call that has ended, and was open when its request was answered. If who answered that ended it next, and it
-    /// got no answer, it was given up: both sides are known, although in another order.
+    /// got no answer, it was given up: both links are known, although in another order.
     pub(in crate::trace) fn judge_outlived(
         &self,
         exchanges: &mut Exchanges,
@@ -17,26 +17,26 @@ impl Causality {
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get_mut(key)?;
-        let (pid, sides) = (call.pid, &mut call.sides);
-        let waited = std::mem::take(&mut sides.outlives) | std::mem::take(&mut sides.lingers);
-        let ended_after = sides.ended_after.take();
+        let (pid, links) = (call.pid, &mut call.links);
+        let waited = std::mem::take(&mut links.outlives) | std::mem::take(&mut links.lingers);
+        let ended_after = links.ended_after.take();
         if !waited && ended_after.is_none() {
             return None;
         }
-        if sides.uncovered && sides.answered {
+        if links.uncovered && links.answered {
             show_answer(processes, pid, false);
         }
-        if sides.shown.is_some() || sides.ended {
+        if links.shown.is_some() || links.ended {
             return None;
         }
-        if sides.abandoned && sides.has_failed() {
-            (sides.ended, sides.confirmed) = (true, true);
+        if links.abandoned && links.has_failed() {
+            (links.ended, links.confirmed) = (true, true);
         }
-        if let (Some(request), true) = (ended_after, sides.has_failed()) {
+        if let (Some(request), true) = (ended_after, links.has_failed()) {
             return Some(self.judge_given_up(exchanges, processes, key, request));
         }
-        let shown = match (sides.contradicted, sides.confirmed) {
-            (true, _) => differing(sides),
+        let shown = match (links.contradicted, links.confirmed) {
+            (true, _) => differing(links),
             (false, true) => Shown::Agrees,
             (false, false) => Shown::Unexplained,
         };
@@ -52,19 +52,19 @@ impl Causality {
 /// `all`: so do the others.
 pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, all: bool) {
     let Some(live) = exchanges.get(request).and_then(|request| request.live.as_deref()) else { return };
-    let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.sides.answered);
+    let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.links.answered);
     let open: Vec<Key> = live.calls.iter().copied().filter(is_open).collect();
     for call in open {
         if let Some(call) = exchanges.get_mut(call) {
-            let sides = &mut call.sides;
-            let first = sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0;
-            sides.outlives = first && (serve_own || sides.connected_for.is_none());
-            sides.lingers = all;
+            let links = &mut call.links;
+            let first = links.clarity == Some(Clarity::Clear) && !links.again && links.depth == 0;
+            links.outlives = first && (serve_own || links.connected_for.is_none());
+            links.lingers = all;
         }
     }
 }
 
-/// A request was answered, and neither it nor a call for it was what was read last. That speaks against end sides, unless its last call
+/// A request was answered, and neither it nor a call for it was what was read last. That speaks against end links, unless its last call
 /// gets no answer: then something else has told the program so, a timer for instance. Or unless who has answered gives a call up next
 /// ([`super::Belief::excuse`]).
 pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
@@ -72,8 +72,8 @@ pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processe
     let live = exchanges.get(request).and_then(|request| request.live.as_deref());
     let last = live.and_then(|live| live.calls.last().copied()).and_then(|call| exchanges.get_mut(call));
     match last {
-        Some(call) if call.sides.has_failed() => {}
-        Some(call) if call.sides.outlives => call.sides.uncovered = true,
+        Some(call) if call.links.has_failed() => {}
+        Some(call) if call.links.outlives => call.links.uncovered = true,
         _ => {
             if let Some(process) = processes.get_mut(pid) {
                 process.belief.answered_uncovered(request);

@@ -2,7 +2,7 @@
 //! own that says nothing, and a third may read the response and answer. Such a call has an end side alone.
 //!
 //! Workers that answer from a shared queue of completions look the same, and there the end side is wrong: what was read last is
-//! somebody else's response. But their calls have start sides, which tell.
+//! somebody else's response. But their calls have start links, which tell.
 
 use super::{Belief, Runner};
 use crate::{
@@ -48,8 +48,8 @@ pub(super) fn believes(
     request: Key,
     threads: Threads,
 ) -> bool {
-    let fits = |call: &Exchange| match call.sides.root {
-        Some(root) => root == request && call.sides.clarity != Some(Clarity::Clear),
+    let fits = |call: &Exchange| match call.links.root {
+        Some(root) => root == request && call.links.clarity != Some(Clarity::Clear),
         None => true,
     };
     threads == Threads::Two
@@ -69,15 +69,15 @@ pub(super) fn show(
     threads: Threads,
 ) {
     let Some(call) = exchanges.get(key).filter(|_| threads == Threads::Two) else { return };
-    let sides = &call.sides;
-    let tells = sides.answered
-        && !sides.handed
-        && sides.connected_for.is_none()
-        && sides.clarity == Some(Clarity::Clear);
-    let Some(root) = sides.root.filter(|_| tells) else { return };
+    let links = &call.links;
+    let tells = links.answered
+        && !links.handed
+        && links.connected_for.is_none()
+        && links.clarity == Some(Clarity::Clear);
+    let Some(root) = links.root.filter(|_| tells) else { return };
     let Some(process) = processes.get_mut(call.pid) else { return };
     if root == request {
-        if sides.is_clear() && !sides.unambiguous {
+        if links.is_clear() && !links.unambiguous {
             process.belief.stolen_told(true);
         }
     } else if has_calls(exchanges, request, Some(key)) {
@@ -87,7 +87,7 @@ pub(super) fn show(
     }
 }
 
-/// Whether a request has calls by their start sides, this one left out.
+/// Whether a request has calls by their start links, this one left out.
 fn has_calls(exchanges: &Exchanges, request: Key, but: Option<Key>) -> bool {
     let live = exchanges.get(request).and_then(|request| request.live.as_deref());
     live.is_none_or(|live| live.calls.iter().any(|call| Some(*call) != but))

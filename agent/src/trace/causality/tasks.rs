@@ -262,20 +262,20 @@ impl Tasks {
         let late = context.answered.is_some_and(|(other, at)| other != key && at > request.at);
         context.answered = Some((key, at));
         context.unclaimed = 0;
-        let mut contradicts = late && !request.sides.queued;
+        let mut contradicts = late && !request.links.queued;
         let mut claimed = Vec::new();
         for call in context.calls.drain(..) {
             let Some(sent) = exchanges.get(call.key) else { continue };
             let mine = sent.at > request.at;
-            if mine && awaited(sent) && !request.sides.queued && !late {
+            if mine && awaited(sent) && !request.links.queued && !late {
                 let answer = Some((key, at));
                 leave(&mut self.left, Left { call: call.key, number: call.number, answer });
                 continue;
             }
             let mine = mine && !awaited(sent);
-            contradicts |= !mine && call.number >= self.excused && !sent.sides.has_failed();
-            if mine && !request.sides.queued && !late {
-                claimed.push((call.key, sent.sides.alone, sent.sides.answered));
+            contradicts |= !mine && call.number >= self.excused && !sent.links.has_failed();
+            if mine && !request.links.queued && !late {
+                claimed.push((call.key, sent.links.alone, sent.links.answered));
             } else {
                 settled.push(Settled::nobodys(call.key));
             }
@@ -305,14 +305,14 @@ impl Tasks {
                 return true;
             }
             answer = answer.or(left.answer);
-            contradicts |= exchange.sides.answered && left.number >= self.excused;
+            contradicts |= exchange.links.answered && left.number >= self.excused;
             false
         });
         if contradicts {
             settled.push(Settled::nobodys(call));
             self.contradiction(settled);
         } else if let Some((request, at)) = answer {
-            self.claim(Claim { call, request, at }, exchange.sides.alone, settled);
+            self.claim(Claim { call, request, at }, exchange.links.alone, settled);
             self.prove(settled);
         }
     }
@@ -359,12 +359,12 @@ impl Tasks {
         let oldest = self.open.front().map(|(_, at)| *at);
         while let Some(&(call, id)) = self.calls.front() {
             let left = self.left.iter().any(|left| left.call == call.key && left.answer.is_some());
-            let waits = exchanges.get(call.key).filter(|sent| sent.sides.followed && !left);
+            let waits = exchanges.get(call.key).filter(|sent| sent.links.followed && !left);
             if let Some(sent) = waits {
                 if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {
                     return;
                 }
-                let contradicts = oldest.is_none_or(|oldest| oldest > sent.at) && !sent.sides.has_failed();
+                let contradicts = oldest.is_none_or(|oldest| oldest > sent.at) && !sent.links.has_failed();
                 self.unclaimed(call, id, contradicts, settled);
                 settled.push(Settled::nobodys(call.key));
             }
@@ -392,7 +392,7 @@ impl Tasks {
     }
 
     fn drop_closed(&mut self, exchanges: &Exchanges) {
-        let closed = |key| exchanges.get(key).is_none_or(|request: &Exchange| request.sides.answered);
+        let closed = |key| exchanges.get(key).is_none_or(|request: &Exchange| request.links.answered);
         while self.open.front().is_some_and(|(key, _)| closed(*key)) {
             self.open.pop_front();
         }
@@ -419,5 +419,5 @@ fn leave(left: &mut Vec<Left>, call: Left) {
 
 /// A call without its answer yet.
 fn awaited(call: &Exchange) -> bool {
-    !call.sides.answered && call.open()
+    !call.links.answered && call.open()
 }

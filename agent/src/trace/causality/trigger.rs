@@ -31,7 +31,7 @@ impl Trigger {
             let clarity = [input.for_call, input.for_answer];
             return carried::cause(exchanges, processes, connection, input.position, clarity);
         };
-        if exchange.sides.over {
+        if exchange.links.over {
             Self::None
         } else if lost(processes, exchange) {
             Self::Lost

@@ -2,7 +2,7 @@
 //! Several inputs are read, then the calls that follow from them are sent, in the same order. The last input says nothing of these;
 //! the order does.
 //!
-//! Whether a program does so is a guess that its own end sides prove or refute: an order that is believed has made the two sides of
+//! Whether a program does so is a guess that its own end links prove or refute: an order that is believed has made the two links of
 //! its calls agree ([`super::Belief`]), just as the last input does elsewhere. What is written as an answer follows at once.
 
 use std::collections::VecDeque;

@@ -47,7 +47,7 @@ pub(super) fn prove(world: &mut World) {
     agree(world, 30);
 }
 
-/// It makes twice as many calls, two at a time, whose sides agree.
+/// It makes twice as many calls, two at a time, whose links agree.
 pub(super) fn agree(world: &mut World, rounds: usize) {
     let own = thread(1, 0);
     let clients = [world.open(own), world.open(own)];

@@ -78,7 +78,7 @@ fn a_second_call_after_the_same_request_may_be_anothers() {
     world.assert_root(calls[1]);
 }
 
-/// A poller beside requests, whose answers happen to be read together with those of calls: both sides agree.
+/// A poller beside requests, whose answers happen to be read together with those of calls: both links agree.
 #[test]
 fn a_poller_is_nobodys_although_both_of_its_sides_agree() {
     let mut world = World::new();
@@ -114,7 +114,7 @@ fn a_poller_is_nobodys_although_both_of_its_sides_agree() {
     }
 }
 
-/// Two requests read in one turn, their calls written, both responses read in one turn: both sides agree on the wrong one.
+/// Two requests read in one turn, their calls written, both responses read in one turn: both links agree on the wrong one.
 #[test]
 fn agreement_of_what_was_read_together_is_no_agreement() {
     let mut world = World::new();
@@ -195,9 +195,9 @@ fn a_poller_beside_deferred_answers_is_nobodys() {
         let own = thread(1, 0);
         let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
         let (mut polls, mut pairs, mut dice) = (vec![], vec![], seed);
-        let mut roll = |sides: u64| {
+        let mut roll = |links: u64| {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (dice >> 33) % sides
+            (dice >> 33) % links
         };
         for round in 0..2_000 {
             // It began before the first request.

@@ -14,12 +14,12 @@ struct Limits {
     /// It has read nothing, so that its calls have no start side.
     idle: Thread,
     clients: [ConnectionId; 3],
-    /// A request that is open all the time, so that sides might differ.
+    /// A request that is open all the time, so that links might differ.
     hanging: Exchange,
 }
 
 impl Limits {
-    /// A process whose end sides are believed.
+    /// A process whose end links are believed.
     fn new() -> Self {
         Self::with(World::new())
     }
@@ -217,7 +217,7 @@ fn a_request_with_a_call_of_its_own_takes_no_other() {
     }
 }
 
-/// A program that answers at one limit and closes other requests' calls at another says so where start sides are beyond doubt.
+/// A program that answers at one limit and closes other requests' calls at another says so where start links are beyond doubt.
 #[test]
 fn calls_that_were_ended_after_anothers_answer_speak_against_it() {
     let mut limits = Limits::after(100);
@@ -252,7 +252,7 @@ fn a_call_that_was_sent_before_the_request_was_read_is_another_ones() {
     assert!(!limits.has_parent(call));
 }
 
-/// The same where start sides are beyond doubt: then its program is known to do so.
+/// The same where start links are beyond doubt: then its program is known to do so.
 #[test]
 fn calls_that_were_sent_before_the_request_was_read_speak_against_it() {
     let mut limits = Limits::after(100);
@@ -471,7 +471,7 @@ fn what_was_lost_makes_no_parent() {
     assert!(!limits.has_parent(call));
 }
 
-/// Where sides mostly agree, no call waits for an end side: this one does, which may be told of yet.
+/// Where links mostly agree, no call waits for an end side: this one does, which may be told of yet.
 #[test]
 fn a_call_in_doubt_waits_for_who_ends_it() {
     let mut limits = Limits::new();

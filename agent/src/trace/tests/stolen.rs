@@ -17,7 +17,7 @@ struct Stealing {
 }
 
 impl Stealing {
-    /// Another request is open all the time, so that sides might differ.
+    /// Another request is open all the time, so that links might differ.
     fn new() -> Self {
         let mut world = World::new();
         let (reader, thief, idle) = (thread(1, 0), thread(1, 1), thread(1, 2));
@@ -205,7 +205,7 @@ fn answers_by_timers_speak_against_ends() {
     assert!(stealing.world.span(call).parent.is_none());
 }
 
-/// Where sides mostly agree and few tasks are stolen, a call without a start side waits for its end all the same.
+/// Where links mostly agree and few tasks are stolen, a call without a start side waits for its end all the same.
 #[test]
 fn few_stolen_tasks_are_waited_for() {
     let mut stealing = Stealing::new();

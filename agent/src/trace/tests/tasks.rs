@@ -93,9 +93,9 @@ impl Loop {
         }
     }
 
-    fn roll(&mut self, sides: usize) -> usize {
+    fn roll(&mut self, links: usize) -> usize {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.dice >> 33).unwrap() % sides.max(1)
+        usize::try_from(self.dice >> 33).unwrap() % links.max(1)
     }
 
     fn enter(&mut self) -> u64 {
@@ -240,7 +240,7 @@ fn addresses_that_change_hands_make_no_parents() {
     }
 }
 
-/// Two requests at a time, each served by a task; the sides of their calls contradict each other.
+/// Two requests at a time, each served by a task; the links of their calls contradict each other.
 struct Pair {
     world: World,
     clients: [ConnectionId; 2],
@@ -275,7 +275,7 @@ impl Pair {
         self.world.answer(request, OWN);
     }
 
-    /// Requests, and calls sent and answered in the wrong order for both sides.
+    /// Requests, and calls sent and answered in the wrong order for both links.
     fn round(&mut self) -> [(Exchange, Exchange); 2] {
         let requests = self.clients.map(|client| self.world.read_request(client, OWN, "/"));
         let calls = [0, 1].map(|at| self.call(at, 100 + at as u64));

@@ -37,7 +37,7 @@ pub(in crate::trace::causality) struct Kinds {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Kind {
-    /// A bit for each call, the youngest lowest: it was seen, its sides agreed, it ended in an answer, it spoke against the start
+    /// A bit for each call, the youngest lowest: it was seen, its links agreed, it ended in an answer, it spoke against the start
     /// side, no request explained it.
     seen: u64,
     agreed: u64,
@@ -104,7 +104,7 @@ impl Kind {
         }
     }
 
-    /// Its sides agreed, it ended in an answer, it spoke against the start side, no request explained it.
+    /// Its links agreed, it ended in an answer, it spoke against the start side, no request explained it.
     const fn bits(shown: Shown) -> [bool; 4] {
         match shown {
             Shown::Agrees => [true, true, false, false],
@@ -151,7 +151,7 @@ impl Kinds {
         }
     }
 
-    /// Whether the sides of such calls have been seen to agree: none of the last ones speaks against the start side and few of
+    /// Whether the links of such calls have been seen to agree: none of the last ones speaks against the start side and few of
     /// those before do, a quarter agrees.
     pub(in crate::trace::causality) fn agree(&self, kind: u64) -> bool {
         self.of(kind).is_some_and(|kind| {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Calls that decide how far sides are believed.
+/// Calls that decide how far links are believed.
 const SHORT: usize = 400;
 /// Calls that decide whether a start side is believed before the call has ended.
 const LONG: usize = 2_000;
@@ -10,9 +10,9 @@ const LONG: usize = 2_000;
 /// What a judged call shows of its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace::causality) enum Shown {
-    /// Both sides, on one request.
+    /// Both links, on one request.
     Agrees,
-    /// Both sides, on different requests.
+    /// Both links, on different requests.
     Differs,
     /// The same, but its thread had taken in more than one message before it was sent, or what another output had used: of
     /// whom that tells little.
@@ -41,7 +41,7 @@ impl Counts {
         self.agrees + self.contradictions() + self.starts + self.ends + self.unexplained
     }
 
-    /// Calls with two sides that differ, whatever the reason.
+    /// Calls with two links that differ, whatever the reason.
     pub(super) const fn contradictions(&self) -> u64 {
         self.differs + self.muddles
     }

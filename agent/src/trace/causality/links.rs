@@ -12,7 +12,7 @@ use crate::{
 
 /// What causality knows of one exchange. Small: it outlives the span.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::trace) struct Sides {
+pub(in crate::trace) struct CausalLinks {
     /// The process's epoch when the exchange began. In a later one it neither gives nor gets a parent: something was lost.
     pub(super) epoch: u32,
     /// Who read the first byte of the request, or of the call's response.
@@ -45,7 +45,7 @@ pub(in crate::trace) struct Sides {
     pub(super) lingers: bool,
     /// Call: who answered this request, which nothing else explains, ended this next.
     pub(super) ended_after: Option<Key>,
-    /// Call: nothing that belongs to that request was read before its answer, which speaks against end sides if this one is answered.
+    /// Call: nothing that belongs to that request was read before its answer, which speaks against end links if this one is answered.
     pub(super) uncovered: bool,
     /// Call: a thread has seen that it ends without an answer.
     pub(super) end_seen: bool,
@@ -63,7 +63,7 @@ pub(in crate::trace) struct Sides {
     pub(super) ended: bool,
     /// Call: that answer, or that of a call that continues it, was the one of the request of its start side.
     pub(super) confirmed: bool,
-    /// Call: its sides differ.
+    /// Call: its links differ.
     pub(super) contradicted: bool,
     /// Call: something of its chain was lost.
     pub(super) lost: bool,
@@ -107,7 +107,7 @@ pub(in crate::trace) struct Sides {
     pub(super) claimed: Option<Key>,
 }
 
-impl Sides {
+impl CausalLinks {
     /// Of an exchange that begins in this epoch of its process, perhaps before the one in front of it is over.
     pub(in crate::trace) fn new(epoch: u32, origin: &Origin, early: bool) -> Self {
         Self { epoch, reader: Runner::of_origin(origin), early, ..Self::default() }
@@ -227,7 +227,7 @@ impl Sides {
         over_at > Timestamp(0) && (over_at <= request.answered_at || self.given_up)
     }
 
-    /// Call: both sides agree, and not on this request.
+    /// Call: both links agree, and not on this request.
     pub(in crate::trace) fn agree_on_other(&self, request: Key) -> bool {
         self.confirmed && self.root != Some(request)
     }
