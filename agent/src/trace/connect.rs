@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Tracer,
-    causality::{CausalLinks, Causality, Trigger},
+    causality::{CausalLinks, Causality, Cause},
     errors,
     exchange::{Exchange, Key, Live},
     exchanges::Connection,
@@ -35,7 +35,7 @@ struct Connect {
     at: Timestamp,
     thread: Thread,
     peer: SocketAddr,
-    trigger: Trigger,
+    cause: Cause,
     /// The goroutine that has started the one which connects, and what it had taken in.
     started: Option<(u64, LastReceive)>,
     task: Option<Task>,
@@ -45,7 +45,7 @@ struct Connect {
 #[derive(Debug)]
 pub(super) struct Connects {
     open: FxHashMap<SocketId, Connect>,
-    lent: FxHashMap<ConnectionId, Trigger>,
+    lent: FxHashMap<ConnectionId, Cause>,
     /// Those that failed, by their sockets, until these are closed or used again.
     failed: FxHashMap<SocketId, ConnectionId>,
     /// How many have failed.
@@ -65,7 +65,7 @@ impl Connects {
     }
 
     /// What the connect of this connection lends to its first request, once.
-    pub(super) fn take_lent(&mut self, connection: ConnectionId) -> Option<Trigger> {
+    pub(super) fn take_lent(&mut self, connection: ConnectionId) -> Option<Cause> {
         self.lent.remove(&connection)
     }
 
@@ -78,16 +78,16 @@ impl Connects {
 impl Tracer {
     pub(super) fn connecting(&mut self, connecting: &Connecting) {
         let started = self.started(connecting);
-        let trigger = match connecting.task {
+        let cause = match connecting.task {
             // A goroutine that was made to connect has taken in nothing, and its connection may serve another request.
-            Some(Task::Handoff(_)) => Trigger::None,
-            _ => Trigger::of(&self.exchanges, &self.processes, connecting.last_receive),
+            Some(Task::Handoff(_)) => Cause::None,
+            _ => Cause::of(&self.exchanges, &self.processes, connecting.last_receive),
         };
         let connect = Connect {
             at: connecting.at,
             thread: connecting.thread,
             peer: connecting.peer,
-            trigger,
+            cause,
             started,
             task: connecting.task,
         };
@@ -116,9 +116,9 @@ impl Tracer {
     pub(super) fn connected(&mut self, socket: SocketId, id: ConnectionId) {
         let Some(connect) = self.connects.open.remove(&socket) else { return };
         if let Some(connection) = self.exchanges.connection_mut(id) {
-            connection.lent = Some(connect.trigger);
+            connection.lent = Some(connect.cause);
         } else if self.connects.lent.len() < self.connects.limit {
-            self.connects.lent.insert(id, connect.trigger);
+            self.connects.lent.insert(id, connect.cause);
         } else {
             self.counters.refused_connects += 1;
         }
@@ -193,8 +193,8 @@ impl Tracer {
         if let Some((goroutine, input)) = connect.started {
             self.handed_over(key, goroutine, Some(input));
         } else {
-            let trigger = connect.trigger.lent(&self.exchanges, &self.processes);
-            self.start_side(key, trigger);
+            let cause = connect.cause.lent(&self.exchanges, &self.processes);
+            self.start_side(key, cause);
         }
         self.task_call(key, &origin);
         Causality::call_over(&mut self.exchanges, &mut self.processes, key);

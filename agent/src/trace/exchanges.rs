@@ -3,7 +3,7 @@
 use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
 
 use super::{
-    causality::{Carried, Trigger},
+    causality::{Carried, Cause},
     exchange::{Exchange, Key, Live, LiveBox},
     flow::Flow,
     slots::{Slot, Slots},
@@ -28,8 +28,8 @@ pub(super) struct Connection {
     /// When it was first seen. One that was forgotten may be met again.
     pub(super) opened_at: Timestamp,
     pub(super) flow: Flow,
-    /// What its connect lends to the first request, which may be no trigger at all.
-    pub(super) lent: Option<Trigger>,
+    /// What its connect lends to the first request, which may be no cause at all.
+    pub(super) lent: Option<Cause>,
     /// No exchange was found on it yet.
     pub(super) bare: bool,
     /// What it carries while that is so and something was written to it.

@@ -10,7 +10,7 @@ use rustc_hash::FxHasher;
 
 use super::{
     Tracer,
-    causality::{CausalLinks, Causality, Trigger, Verdict},
+    causality::{CausalLinks, Causality, Cause, Verdict},
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
@@ -36,7 +36,7 @@ struct Begun {
     /// It is known, or known not to be here.
     flow_known: bool,
     /// What its connect lends to a call, if it is the first.
-    lent: Option<Trigger>,
+    lent: Option<Cause>,
     /// The request before it is not over.
     last_open: bool,
 }
@@ -77,8 +77,8 @@ impl Tracer {
                 if let Some(Task::Handoff(goroutine)) = origin.task {
                     self.handed_over(key, goroutine, origin.last_receive);
                 } else {
-                    let trigger = self.trigger(key, lent, origin);
-                    self.start_side(key, trigger);
+                    let cause = self.cause_of_call(key, lent, origin);
+                    self.start_side(key, cause);
                 }
                 self.task_call(key, origin);
             }
@@ -122,11 +122,11 @@ impl Tracer {
     }
 
     /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
-    fn trigger(&mut self, key: Key, lent: Option<Trigger>, origin: &Origin) -> Trigger {
-        let own = Trigger::of(&self.exchanges, &self.processes, origin.last_receive);
+    fn cause_of_call(&mut self, key: Key, lent: Option<Cause>, origin: &Origin) -> Cause {
+        let own = Cause::of(&self.exchanges, &self.processes, origin.last_receive);
         let Some(lent) = lent.map(|lent| lent.lent(&self.exchanges, &self.processes)) else { return own };
         // A goroutine that was made to connect has taken in nothing, and the one that writes does one thing at a time.
-        if lent == Trigger::None && matches!(origin.task, Some(Task::Goroutine(_))) {
+        if lent == Cause::None && matches!(origin.task, Some(Task::Goroutine(_))) {
             return own;
         }
         if Causality::connected_for(&mut self.exchanges, &self.processes, key, lent) {
@@ -294,7 +294,7 @@ impl Tracer {
         let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);
         if end.outcome == Outcome::Upgraded {
             // What flows from here on is no message of this exchange.
-            exchange.links.trigger_nothing();
+            exchange.links.cause_nothing();
         }
         let Some(live) = exchange.live.as_deref_mut() else { return };
         if live.ended.is_some() {

@@ -2,7 +2,7 @@
 
 use super::{
     Gone, Tracer,
-    causality::{Causality, Claimed, Orphan, Settled, Trigger, Verdict},
+    causality::{Causality, Cause, Claimed, Orphan, Settled, Verdict},
     content::Found,
     exchange::{Key, Parentage},
     flow::Partner,
@@ -15,8 +15,8 @@ use crate::{
 
 impl Tracer {
     /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
-    pub(super) fn start_side(&mut self, key: Key, trigger: Trigger) {
-        let start = self.causality.call(&mut self.exchanges, &mut self.processes, key, trigger);
+    pub(super) fn start_side(&mut self, key: Key, cause: Cause) {
+        let start = self.causality.call(&mut self.exchanges, &mut self.processes, key, cause);
         let mut verdict = start.verdict;
         if let Some(request) = start.judged_with {
             let limit = self.settings.calls_per_request;

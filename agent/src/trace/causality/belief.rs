@@ -1,7 +1,7 @@
 //! How far a process is believed: what the last calls and answers have shown of it.
 //!
 //! Each call that is judged shows something: its two links agree or differ, it has one of them, or none. Each answer is
-//! *covered* or not: its trigger is the answered request itself or a call made for it. Where the rule is sound, links do not
+//! *covered* or not: its cause is the answered request itself or a call made for it. Where the rule is sound, links do not
 //! differ and answers are covered; a program that defers its work to timers, queues or other threads contradicts itself.
 //! What that must look like to be believed is in [`Belief`]'s questions. The figures are those of the experiments, except that
 //! what happened while one request alone was open proves nothing for when there are several: then 30 calls that agreed, or 30

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Trigger, lost};
+use super::{Cause, lost};
 use crate::{
     event::{Clarity, Direction, Transfer},
     trace::{
@@ -21,18 +21,18 @@ const RECEIVED: usize = 4;
 #[derive(Debug, Default)]
 pub(in crate::trace) struct Carried {
     /// The input of what was written; that of the first thing is what the connect had.
-    wrote: Option<Trigger>,
+    wrote: Option<Cause>,
     /// Something was received since.
     answered: bool,
     /// The last byte of what was received, and what had been written.
-    received: VecDeque<(u64, Trigger)>,
+    received: VecDeque<(u64, Cause)>,
 }
 
 impl Carried {
     /// Two writes with different inputs before an answer: nothing.
-    fn write(&mut self, input: Trigger) {
+    fn write(&mut self, input: Cause) {
         let same = self.wrote.is_none_or(|wrote| wrote.key() == input.key());
-        self.wrote = Some(if same || self.answered { input } else { Trigger::None });
+        self.wrote = Some(if same || self.answered { input } else { Cause::None });
         self.answered = false;
     }
 
@@ -46,15 +46,15 @@ impl Carried {
     }
 
     /// What the byte at this position was caused by, as it is worth now.
-    fn cause(&self, exchanges: &Exchanges, processes: &Processes, position: u64) -> Trigger {
+    fn cause(&self, exchanges: &Exchanges, processes: &Processes, position: u64) -> Cause {
         let found = self.received.iter().find(|(end, _)| *end == position);
-        let Some(&(_, Trigger::Message { key, for_call, for_answer })) = found else { return Trigger::None };
+        let Some(&(_, Cause::Message { key, for_call, for_answer })) = found else { return Cause::None };
         match exchanges.get(key) {
             Some(message) if !message.links.over && !lost(processes, message) => {
-                Trigger::Message { key, for_call, for_answer }
+                Cause::Message { key, for_call, for_answer }
             }
-            Some(message) if !message.links.over => Trigger::Lost,
-            _ => Trigger::None,
+            Some(message) if !message.links.over => Cause::Lost,
+            _ => Cause::None,
         }
     }
 }
@@ -64,9 +64,9 @@ pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, 
     let Some(Connection { lent, carried, .. }) = exchanges.connection(transfer.connection) else { return };
     let input = match (transfer.direction, lent, carried) {
         (Direction::In, _, None) => return,
-        (Direction::In, ..) => Trigger::None,
+        (Direction::In, ..) => Cause::None,
         (Direction::Out, Some(lent), None) => *lent,
-        (Direction::Out, ..) => Trigger::of(exchanges, processes, transfer.last_receive),
+        (Direction::Out, ..) => Cause::of(exchanges, processes, transfer.last_receive),
     };
     let end = transfer.position.saturating_add(u64::from(transfer.length)).saturating_sub(1);
     let Some(connection) = exchanges.connection_mut(transfer.connection) else { return };
@@ -78,18 +78,18 @@ pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, 
 }
 
 /// What the last byte that a thread took in was caused by, on a connection that is not HTTP.
-pub(super) fn cause(
+pub(super) fn inherited_cause(
     exchanges: &Exchanges,
     processes: &Processes,
     connection: &Connection,
     position: u64,
     clarity: [Clarity; 2],
-) -> Trigger {
-    let Some(carried) = &connection.carried else { return Trigger::None };
+) -> Cause {
+    let Some(carried) = &connection.carried else { return Cause::None };
     let [call, answer] = clarity;
     match carried.cause(exchanges, processes, position) {
-        Trigger::Message { key, for_call, for_answer } => {
-            Trigger::Message { key, for_call: for_call.and(call), for_answer: for_answer.and(answer) }
+        Cause::Message { key, for_call, for_answer } => {
+            Cause::Message { key, for_call: for_call.and(call), for_answer: for_answer.and(answer) }
         }
         other => other,
     }
@@ -103,9 +103,9 @@ mod tests {
         trace::{exchange::Key, slots::Slot},
     };
 
-    fn input(connection: u64) -> Trigger {
+    fn input(connection: u64) -> Cause {
         let key = Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
-        Trigger::Message { key, for_call: Clarity::Clear, for_answer: Clarity::Clear }
+        Cause::Message { key, for_call: Clarity::Clear, for_answer: Clarity::Clear }
     }
 
     /// What each byte received stands for.

@@ -7,7 +7,7 @@
 //! beginning: `net/http`'s server has a goroutine of its own to notice what comes meanwhile, and its own reads on only when the
 //! handler has returned.
 
-use super::{Causality, Orphan, Runner, Trigger, Verdict, lost, start_side};
+use super::{Causality, Cause, Orphan, Runner, Verdict, lost, start_side};
 use crate::{
     event::LastReceive,
     trace::{
@@ -28,22 +28,22 @@ impl Causality {
         goroutine: u64,
         input: Option<LastReceive>,
     ) -> Verdict {
-        let trigger = match self.rules.goroutine {
-            true => Trigger::of(exchanges, processes, input),
+        let cause = match self.rules.goroutine {
+            true => Cause::of(exchanges, processes, input),
             // Whoever writes it has taken in nothing itself.
-            false => Trigger::None,
+            false => Cause::None,
         };
-        let (root, previous, depth) = match trigger {
-            Trigger::None | Trigger::Lost => (None, None, 0),
-            Trigger::Message { key: trigger, .. } => start_side(exchanges, trigger),
+        let (root, previous, depth) = match cause {
+            Cause::None | Cause::Lost => (None, None, 0),
+            Cause::Message { key: cause, .. } => start_side(exchanges, cause),
         };
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
         let pid = call.pid;
         let links = &mut call.links;
         (links.root, links.previous, links.depth) = (root, previous, depth);
         links.handed = true;
-        links.lost = trigger == Trigger::Lost;
-        let Some(process) = processes.get_mut(pid).filter(|_| trigger != Trigger::Lost) else {
+        links.lost = cause == Cause::Lost;
+        let Some(process) = processes.get_mut(pid).filter(|_| cause != Cause::Lost) else {
             return Verdict::Orphan(Orphan::Loss);
         };
         let believed = process.belief.believes_hand_over();

@@ -231,7 +231,7 @@ pub(super) fn differing(links: &CausalLinks) -> Shown {
 }
 
 /// Whether the kind of a call says that agreement is no chance. Where its end side is weak the kind must be known to agree. Where
-/// another call with the same trigger went before, nothing may speak against it of late and not much before; nor much where only
+/// another call with the same cause went before, nothing may speak against it of late and not much before; nor much where only
 /// a call that continues it has ended (one that is sent after that of a timer continues it).
 fn told(belief: &Belief, call: &Exchange) -> bool {
     let (links, kinds) = (&call.links, belief.kinds());

@@ -55,7 +55,7 @@ pub(in crate::trace) struct CausalLinks {
     pub(super) root: Option<Key>,
     /// Call: the request for which its connection was made, if it is the first on it and has not ended in an answer.
     pub(super) connected_for: Option<Key>,
-    /// Call: the call whose response was its trigger.
+    /// Call: the call whose response was its cause.
     pub(super) previous: Option<Key>,
     /// Call: how many calls lie before it in that chain.
     pub(super) depth: u8,
@@ -71,9 +71,9 @@ pub(in crate::trace) struct CausalLinks {
     pub(super) unambiguous: bool,
     /// Call: by which order of inputs, of those that were tried, its start side was found.
     pub(super) order: u32,
-    /// Some call was sent with it as trigger.
+    /// Some call was sent with it as cause.
     pub(super) led: bool,
-    /// Call: another one with the same trigger went before.
+    /// Call: another one with the same cause went before.
     pub(super) again: bool,
     /// Call: how clear the input is that its start side comes from; `None` without one.
     pub(super) clarity: Option<Clarity>,
@@ -118,7 +118,7 @@ impl CausalLinks {
         self.clarity.is_some_and(|clarity| clarity != Clarity::Mixed)
     }
 
-    /// Call: nothing else had been taken in, at either end, and no other call has its trigger.
+    /// Call: nothing else had been taken in, at either end, and no other call has its cause.
     pub(in crate::trace) fn is_clear(&self) -> bool {
         self.clarity == Some(Clarity::Clear) && !self.weak && !self.again
     }
@@ -128,7 +128,7 @@ impl CausalLinks {
     }
 
     /// What is received from here on belongs to no message.
-    pub(in crate::trace) const fn trigger_nothing(&mut self) {
+    pub(in crate::trace) const fn cause_nothing(&mut self) {
         self.over = true;
     }
 

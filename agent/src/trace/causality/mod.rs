@@ -1,19 +1,20 @@
 //! Causality from two links: which request caused a call, on nothing but what each thread took in last before it sent
 //! something.
 //!
-//! Every *output* (a call's request, a connect, an answer) has a *trigger*: the message to which the last byte belongs that
+//! Every *output* (a call's request, a connect, an answer) has a *cause*: the message to which the last byte belongs that
 //! its thread took in.
-//! * Start side: a call belongs to the request that its trigger belongs to; if the trigger is a call's response, to the
+//! * Start side: a call belongs to the request that its cause belongs to; if the cause is a call's response, to the
 //!   request of that call (a *continuation*).
-//! * End side: when a call's response is the trigger of an answer, that call is a child of the answered request.
+//! * End side: when a call's response is the cause of an answer, that call is a child of the answered request.
 //!
 //! What the two links of a call are worth depends on what its process has shown so far ([`Belief`]); the rules are in
 //! `judge.rs`. A continuation confirms the start side of the calls it continues, it never decides. Everything else is an
-//! orphan. A request's own bytes trigger nothing once it is answered; an answer uses its trigger up; a call sent before the
+//! orphan. A request's own bytes cause nothing once it is answered; an answer uses its cause up; a call sent before the
 //! request was read cannot be its child.
 
 mod belief;
 mod carried;
+mod cause;
 mod given_up;
 mod handed;
 mod inputs;
@@ -23,17 +24,16 @@ mod links;
 mod outlived;
 mod stolen;
 mod tasks;
-mod trigger;
 mod turns;
 
 use serde::{Deserialize, Serialize};
 
 pub(in crate::trace) use belief::Belief;
 pub(in crate::trace) use carried::{Carried, carry};
+pub(in crate::trace) use cause::Cause;
 pub(in crate::trace) use inputs::Inputs;
 pub(in crate::trace) use links::CausalLinks;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
-pub(in crate::trace) use trigger::Trigger;
 pub(in crate::trace) use turns::Deferral;
 
 use stolen::Threads;
@@ -179,11 +179,11 @@ impl Causality {
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        trigger: Trigger,
+        cause: Cause,
     ) -> Start {
-        let (root, previous, depth) = match trigger {
-            Trigger::None | Trigger::Lost => (None, None, 0),
-            Trigger::Message { key, .. } => start_side(exchanges, key),
+        let (root, previous, depth) = match cause {
+            Cause::None | Cause::Lost => (None, None, 0),
+            Cause::Message { key, .. } => start_side(exchanges, key),
         };
         let request = root.and_then(|root| exchanges.get(root));
         let root_open = request.is_some_and(|request| !request.links.answered);
@@ -197,9 +197,9 @@ impl Causality {
             .map_or(0, |process| process.belief.order());
         // What goes on from a call of another order is of that order, too.
         let order = previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.order);
-        let again = trigger
+        let again = cause
             .key()
-            .and_then(|trigger| exchanges.get_mut(trigger))
+            .and_then(|cause| exchanges.get_mut(cause))
             .is_some_and(|message| std::mem::replace(&mut message.links.led, true));
         let Some(call) = exchanges.get_mut(key) else { return Start::decided(Orphan::None) };
         let links = &mut call.links;
@@ -207,11 +207,11 @@ impl Causality {
         links.order = order;
         (links.root, links.previous, links.depth) = (root, previous, depth);
         links.unambiguous = unambiguous;
-        links.clarity = match trigger {
-            Trigger::Message { for_call, .. } => Some(for_call),
-            Trigger::None | Trigger::Lost => None,
+        links.clarity = match cause {
+            Cause::Message { for_call, .. } => Some(for_call),
+            Cause::None | Cause::Lost => None,
         };
-        let Some(process) = processes.get_mut(call.pid).filter(|_| trigger != Trigger::Lost) else {
+        let Some(process) = processes.get_mut(call.pid).filter(|_| cause != Cause::Lost) else {
             links.lost = true;
             return Start::decided(Orphan::Loss);
         };
@@ -232,9 +232,9 @@ impl Causality {
         exchanges: &mut Exchanges,
         processes: &Processes,
         key: Key,
-        trigger: Trigger,
+        cause: Cause,
     ) -> bool {
-        let request = trigger.key().and_then(|trigger| start_side(exchanges, trigger).0);
+        let request = cause.key().and_then(|cause| start_side(exchanges, cause).0);
         let Some(call) = exchanges.get_mut(key) else { return true };
         call.links.connected_for = request;
         processes.get(call.pid).is_none_or(|process| process.belief.believes_connects())
@@ -308,7 +308,7 @@ impl Causality {
         origin: &Origin,
         answered: bool,
     ) -> Option<Option<(Key, Verdict)>> {
-        let trigger = Trigger::of(exchanges, processes, origin.last_receive);
+        let cause = Cause::of(exchanges, processes, origin.last_receive);
         let request = exchanges.get_mut(key).filter(|request| !request.links.answered)?;
         close(processes, request, answered);
         request.links.answered_at = origin.at;
@@ -318,16 +318,16 @@ impl Causality {
         let all = belief.is_some_and(|belief| belief.believes_given_up(true));
         outlived::outlive(exchanges, key, serve_own, all);
         let Some(request) = exchanges.get(key) else { return Some(None) };
-        if lost(processes, request) || trigger == Trigger::Lost {
+        if lost(processes, request) || cause == Cause::Lost {
             return Some(None);
         }
-        let Trigger::Message { key: trigger, for_answer, .. } = trigger else {
+        let Cause::Message { key: cause, for_answer, .. } = cause else {
             if answered {
                 outlived::show_uncovered(exchanges, processes, key);
             }
             return Some(None);
         };
-        if trigger == key {
+        if cause == key {
             if answered {
                 show_answer(processes, pid, true);
             }
@@ -335,24 +335,24 @@ impl Causality {
         }
         // A server closes a connection for many reasons; the end of a call is one, the response to another call is none.
         let ends = |message: &Exchange| message.kind == SpanKind::Client && !message.links.answered;
-        if !answered && !exchanges.get(trigger).is_some_and(ends) {
+        if !answered && !exchanges.get(cause).is_some_and(ends) {
             return Some(None);
         }
-        let call = exchanges.get_mut(trigger).filter(|message| message.kind == SpanKind::Client);
+        let call = exchanges.get_mut(cause).filter(|message| message.kind == SpanKind::Client);
         let covered = call.is_some_and(|call| {
             call.links.over = true;
             call.at > read_at
         });
         // An answer after a call that got none proves nothing, either way.
         let proves = |call: &Exchange| call.kind == SpanKind::Server || call.links.answered;
-        if answered && exchanges.get(trigger).is_none_or(proves) {
+        if answered && exchanges.get(cause).is_none_or(proves) {
             if covered {
                 show_answer(processes, pid, true);
             } else {
                 outlived::show_uncovered(exchanges, processes, key);
             }
         }
-        let own = exchanges.get_mut(trigger).filter(|_| covered);
+        let own = exchanges.get_mut(cause).filter(|_| covered);
         let tells = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // Of two messages that were read before the answer was written either may be what it waited for.
@@ -374,9 +374,9 @@ impl Causality {
         let writer = Runner::of_origin(origin);
         let own = call.pid == pid;
         let threads = if own { Threads::of(reader, call.links.reader, writer) } else { Threads::Others };
-        let verdict = self.judge_ended(exchanges, processes, trigger, key, threads);
+        let verdict = self.judge_ended(exchanges, processes, cause, key, threads);
         self.confirm_chain(exchanges, processes, previous, key);
-        Some(Some((trigger, verdict)))
+        Some(Some((cause, verdict)))
     }
 
     /// The request ended without an answer, and nobody is seen to have ended it: no end side can come.
@@ -458,13 +458,13 @@ impl Causality {
     }
 }
 
-/// The request that a call with this trigger belongs to, the call that it continues, and how many it continues.
-fn start_side(exchanges: &Exchanges, trigger: Key) -> (Option<Key>, Option<Key>, u8) {
-    let Some(message) = exchanges.get(trigger) else { return (None, None, 0) };
-    let root = root_of(message, trigger);
+/// The request that a call with this cause belongs to, the call that it continues, and how many it continues.
+fn start_side(exchanges: &Exchanges, cause: Key) -> (Option<Key>, Option<Key>, u8) {
+    let Some(message) = exchanges.get(cause) else { return (None, None, 0) };
+    let root = root_of(message, cause);
     match message.kind {
         SpanKind::Server => (root, None, 0),
-        SpanKind::Client => (root, Some(trigger), message.links.depth.saturating_add(1).min(CHAIN)),
+        SpanKind::Client => (root, Some(cause), message.links.depth.saturating_add(1).min(CHAIN)),
     }
 }
 

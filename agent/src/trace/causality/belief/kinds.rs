@@ -12,7 +12,7 @@ use super::Shown;
 const KINDS: usize = 64;
 /// Calls of a kind after which it may be believed; as many as fit are remembered.
 const SEEN: u32 = 30;
-/// Such calls, of those that are remembered, that another one with the same trigger went before; the same for them.
+/// Such calls, of those that are remembered, that another one with the same cause went before; the same for them.
 const SEEN_AGAIN: u32 = 16;
 /// Calls of a kind after which those that were before count half.
 const LONG: u32 = 1_024;
@@ -22,7 +22,7 @@ const LONG: u32 = 1_024;
 pub(in crate::trace::causality) struct Sort {
     /// 0: not known.
     pub(in crate::trace::causality) kind: u64,
-    /// Another one with the same trigger went before: one of several calls at once, or of another request that the thread
+    /// Another one with the same cause went before: one of several calls at once, or of another request that the thread
     /// went on with.
     pub(in crate::trace::causality) again: bool,
 }
@@ -44,7 +44,7 @@ struct Kind {
     ended: u64,
     against: u64,
     beside: u64,
-    /// And another one with the same trigger went before.
+    /// And another one with the same cause went before.
     again: u64,
     long: Long,
 }

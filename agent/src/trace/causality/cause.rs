@@ -8,7 +8,7 @@ use crate::{
 
 /// The message to which the byte belongs that a thread took in last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::trace) enum Trigger {
+pub(in crate::trace) enum Cause {
     None,
     /// Something was lost since: the input cannot be told to belong to this message.
     Lost,
@@ -19,7 +19,7 @@ pub(in crate::trace) enum Trigger {
     },
 }
 
-impl Trigger {
+impl Cause {
     pub(in crate::trace) fn of(
         exchanges: &Exchanges,
         processes: &Processes,
@@ -29,7 +29,7 @@ impl Trigger {
         let Some(connection) = exchanges.connection(input.connection) else { return Self::None };
         let Some(exchange) = exchanges.by_input(connection, input.position) else {
             let clarity = [input.for_call, input.for_answer];
-            return carried::cause(exchanges, processes, connection, input.position, clarity);
+            return carried::inherited_cause(exchanges, processes, connection, input.position, clarity);
         };
         if exchange.links.over {
             Self::None
