@@ -36,7 +36,7 @@ struct Connect {
     thread: Thread,
     peer: SocketAddr,
     cause: Cause,
-    /// The goroutine that has started the one which connects, and what it had taken in.
+    /// The goroutine that has started the one which connects, and what it had received in.
     started: Option<(u64, LastReceive)>,
     task: Option<Task>,
 }
@@ -79,7 +79,7 @@ impl Tracer {
     pub(super) fn connecting(&mut self, connecting: &Connecting) {
         let started = self.started(connecting);
         let cause = match connecting.task {
-            // A goroutine that was made to connect has taken in nothing, and its connection may serve another request.
+            // A goroutine that was made to connect has received in nothing, and its connection may serve another request.
             Some(Task::Handoff(_)) => Cause::None,
             _ => Cause::of(&self.exchanges, &self.processes, connecting.last_receive),
         };
@@ -104,13 +104,14 @@ impl Tracer {
     /// `net/http` starts a goroutine to connect for the one that makes a call. That serves a request, of which it has read something
     /// and nothing else, and waits for no other call: a goroutine that ends one may make room for somebody else's connection.
     fn started(&self, connecting: &Connecting) -> Option<(u64, LastReceive)> {
-        let (Some(Task::Handoff(goroutine)), Some(input)) = (connecting.task, connecting.last_receive) else {
+        let (Some(Task::Handoff(goroutine)), Some(receive)) = (connecting.task, connecting.last_receive)
+        else {
             return None;
         };
-        let connection = self.exchanges.connection(input.connection)?;
-        let request = self.exchanges.by_input(connection, input.position)?;
+        let connection = self.exchanges.connection(receive.connection)?;
+        let request = self.exchanges.by_received(connection, receive.position)?;
         let serves = request.kind == SpanKind::Server && !request.links.waits_for_call();
-        serves.then_some((goroutine, input))
+        serves.then_some((goroutine, receive))
     }
 
     pub(super) fn connected(&mut self, socket: SocketId, id: ConnectionId) {
@@ -181,7 +182,7 @@ impl Tracer {
             at: connect.at,
             position: 0,
             place: socket.0,
-            input_from: 0,
+            receives_from: 0,
             pid,
             context: None,
             fixed_early: false,
@@ -190,8 +191,8 @@ impl Tracer {
             live,
         };
         let Some(key) = self.exchanges.push(id, 0, make) else { return };
-        if let Some((goroutine, input)) = connect.started {
-            self.handed_over(key, goroutine, Some(input));
+        if let Some((goroutine, receive)) = connect.started {
+            self.handed_over(key, goroutine, Some(receive));
         } else {
             let cause = connect.cause.lent(&self.exchanges, &self.processes);
             self.start_side(key, cause);

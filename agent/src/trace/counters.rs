@@ -73,7 +73,7 @@ counters! {
     left_out: "wirespan_trace_left_out_spans_total";
     /// Server spans without a parent: the client is not traced here and sent no context.
     roots_remote: "wirespan_trace_roots_total" ["reason" = "remote_client"];
-    /// Calls whose thread had taken in nothing that could have caused them.
+    /// Calls whose thread had received in nothing that could have caused them.
     orphans_none: "wirespan_trace_roots_total" ["reason" = "no_start_side"];
     /// Calls with a start side that no end side confirmed before the request was answered.
     orphans_start_only: "wirespan_trace_roots_total" ["reason" = "start_side_only"];
@@ -88,7 +88,7 @@ counters! {
     orphans_unproven: "wirespan_trace_roots_total" ["reason" = "unproven"];
     /// Calls open, or caused by something open, when events of their process were lost.
     orphans_loss: "wirespan_trace_roots_total" ["reason" = "loss"];
-    /// Calls handed over by a goroutine that had taken in more than one request of a connection.
+    /// Calls handed over by a goroutine that had received in more than one request of a connection.
     orphans_pipelined: "wirespan_trace_roots_total" ["reason" = "pipelined"];
     /// Calls beyond the bound of calls per request.
     orphans_bound: "wirespan_trace_roots_total" ["reason" = "bound"];
@@ -136,7 +136,7 @@ counters! {
     invalid_tracestates: "wirespan_trace_invalid_headers_total" ["header" = "tracestate"];
     /// Requests whose proxy said for whom it asks in fields that cannot be read, or in too many.
     invalid_forwarded: "wirespan_trace_invalid_headers_total" ["header" = "forwarded"];
-    /// Threads whose inputs were forgotten to make room.
+    /// Threads whose receives were forgotten to make room.
     inputs_forgotten: "wirespan_trace_inputs_forgotten_total";
     /// Requests and calls whose content was forgotten within a minute to make room.
     contents_forgotten: "wirespan_trace_contents_forgotten_total";

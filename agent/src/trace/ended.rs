@@ -1,5 +1,5 @@
 //! Ends of connections as threads see them: who reads the peer's FIN, or closes a connection, knows from then on that a call on it
-//! gets no answer. For what that thread does next this is as good a reason as an answer would be. The kernel's last input is that of
+//! gets no answer. For what that thread does next this is as good a reason as an answer would be. The kernel's last receive is that of
 //! the last bytes, so that it is found here.
 
 use super::{
@@ -41,7 +41,7 @@ impl Tracer {
                 && !call.links.is_answered()
         };
         let Some(call) = self.last_exchange(id).filter(is_open).map(|call| call.key) else { return };
-        if let Some(answered) = self.inputs.ends_next(actor, call) {
+        if let Some(answered) = self.receives.ends_next(actor, call) {
             Causality::ended_next(&mut self.exchanges, &mut self.processes, call, answered);
         }
     }
@@ -57,7 +57,7 @@ impl Tracer {
     /// before, never will be. Before the parser ends the exchange.
     pub(super) fn notice_end(&mut self, id: ConnectionId, actor: &Actor) {
         let Some(connection) = self.exchanges.connection(id) else { return };
-        let begun = |exchange: &&Exchange| exchange.input_from != u64::MAX;
+        let begun = |exchange: &&Exchange| exchange.receives_from != u64::MAX;
         let Some(call) = self.exchanges.of(connection).rev().find(begun) else {
             return;
         };
@@ -65,7 +65,7 @@ impl Tracer {
             && call.pid == actor.thread.pid
             && (call.open() || call.links.has_failed())
             && call.links.may_end();
-        let (key, pid, position) = (call.key, call.pid, call.input_from);
+        let (key, pid, position) = (call.key, call.pid, call.receives_from);
         let started_by = call.links.started_by();
         let failed = call.links.has_failed() && !call.links.is_given_up();
         let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.links.is_answered());
@@ -74,7 +74,7 @@ impl Tracer {
         if !ends || !failed && started && started_by.is_some_and(answered) {
             return;
         }
-        self.inputs.saw_end(actor, (id, position));
+        self.receives.saw_end(actor, (id, position));
         if let Some(call) = self.exchanges.get_mut(key) {
             call.links.see_end(actor);
         }
@@ -93,7 +93,7 @@ impl Tracer {
         if open.is_empty() {
             return;
         }
-        let last_receive = self.inputs.closes(&self.exchanges, actor);
+        let last_receive = self.receives.closes(&self.exchanges, actor);
         let closing = Origin { at, thread: actor.thread, position: 0, last_receive, task: actor.task };
         for key in open {
             if let Some(live) = self.exchanges.live_mut(key) {

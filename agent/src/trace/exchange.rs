@@ -81,7 +81,7 @@ pub(super) struct Exchange {
     /// That position for its id.
     pub(super) place: u64,
     /// Bytes received from this position on belong to this exchange, until another one's begin. `u64::MAX`: not known yet.
-    pub(super) input_from: u64,
+    pub(super) receives_from: u64,
     /// The process that read or wrote the first byte.
     pub(super) pid: u32,
     /// Set when the chain to the root is known.
@@ -113,7 +113,7 @@ impl Exchange {
     }
 }
 
-/// Holds the live part of an exchange. The memory stays when that is taken, for another exchange: an allocation less for each.
+/// Holds the live part of an exchange. The memory stays when that is received, for another exchange: an allocation less for each.
 #[derive(Debug, Default)]
 pub(super) struct LiveBox(Option<Box<Option<Live>>>);
 

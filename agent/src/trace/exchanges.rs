@@ -171,9 +171,9 @@ impl Exchanges {
     }
 
     /// The exchange that the byte at this position of direction `In` belongs to.
-    pub(super) fn by_input(&self, connection: &Connection, position: u64) -> Option<&Exchange> {
+    pub(super) fn by_received(&self, connection: &Connection, position: u64) -> Option<&Exchange> {
         let slots = connection.exchanges.iter().rev();
-        slots.filter_map(|slot| self.slots.at(*slot)).find(|exchange| exchange.input_from <= position)
+        slots.filter_map(|slot| self.slots.at(*slot)).find(|exchange| exchange.receives_from <= position)
     }
 
     /// The exchange of this kind whose request begins at this position.

@@ -38,7 +38,7 @@ fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         at: Timestamp(1),
         position: ordinal,
         place: ordinal,
-        input_from: ordinal,
+        receives_from: ordinal,
         pid: 1,
         context: None,
         fixed_early: false,

@@ -118,7 +118,7 @@ impl Flows {
         std::mem::take(&mut self.settled)
     }
 
-    /// Gives back what was taken, whose memory the next ones need.
+    /// Gives back what was received, whose memory the next ones need.
     pub(super) fn settled_decided(&mut self, mut settled: Vec<Key>) {
         if self.settled.is_empty() {
             settled.clear();

@@ -2,7 +2,7 @@
 //!
 //! Anybody can send these fields, so they are believed of peers in trusted networks alone. Each proxy appends the address
 //! that it was asked from: read from the end, what is not itself a trusted proxy is the client, and what stands before it
-//! is the client's own invention. Scheme and host are taken from the proxy that met the client.
+//! is the client's own invention. Scheme and host are received from the proxy that met the client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

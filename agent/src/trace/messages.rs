@@ -125,7 +125,7 @@ impl Tracer {
     fn cause_of_call(&mut self, key: Key, lent: Option<Cause>, origin: &Origin) -> Cause {
         let own = Cause::of(&self.exchanges, &self.processes, origin.last_receive);
         let Some(lent) = lent.map(|lent| lent.lent(&self.exchanges, &self.processes)) else { return own };
-        // A goroutine that was made to connect has taken in nothing, and the one that writes does one thing at a time.
+        // A goroutine that was made to connect has received in nothing, and the one that writes does one thing at a time.
         if lent == Cause::None && matches!(origin.task, Some(Task::Goroutine(_))) {
             return own;
         }
@@ -147,7 +147,7 @@ impl Tracer {
         let pid = origin.thread.pid;
         let (process, epoch) = self.facts_of(pid);
         let id = self.identifiers.span(connection, kind.request_direction(), place);
-        let input_from = match kind {
+        let receives_from = match kind {
             SpanKind::Server => origin.position,
             // An earlier response is still awaited: where this one's begins shows when it comes.
             SpanKind::Client if last_open => u64::MAX,
@@ -169,7 +169,7 @@ impl Tracer {
             at: origin.at,
             position: origin.position,
             place,
-            input_from,
+            receives_from,
             pid,
             context: None,
             fixed_early: false,
@@ -235,7 +235,7 @@ impl Tracer {
                     exchange.links.call_answered(origin.at);
                 }
                 if first {
-                    exchange.input_from = origin.position;
+                    exchange.receives_from = origin.position;
                     exchange.links.response_read(origin);
                     if !flow_known {
                         self.flows.response(&mut self.exchanges, key.connection, self.now);
@@ -257,7 +257,7 @@ impl Tracer {
         if let Some((call, verdict)) = ended {
             self.take_verdict(call, verdict);
         }
-        if !self.inputs.answered(&self.exchanges, key, origin) {
+        if !self.receives.answered(&self.exchanges, key, origin) {
             Causality::unexplained(&self.exchanges, &mut self.processes, key, origin.at);
         }
         self.judge_calls(key, Some(origin));
@@ -265,7 +265,7 @@ impl Tracer {
         let pid = origin.thread.pid;
         if let Some(process) = self.processes.get_mut(pid) {
             process.belief.reconsider();
-            self.inputs.set_deferral(pid, process.belief.deferral());
+            self.receives.set_deferral(pid, process.belief.deferral());
         }
     }
 

@@ -54,7 +54,7 @@ pub use standing::{Figures, ProcessStanding, Standing};
 
 use self::{
     assembly::Assembly,
-    causality::{Causality, Inputs},
+    causality::{Causality, Receives},
     connect::Connects,
     content::Contents,
     deadlines::Deadlines,
@@ -110,7 +110,7 @@ pub struct Tracer {
     open: OpenExchanges,
     processes: Processes,
     causality: Causality,
-    inputs: Inputs,
+    receives: Receives,
     flows: Flows,
     pass_through: PassThrough,
     connects: Connects,
@@ -147,7 +147,7 @@ impl Tracer {
             open: OpenExchanges::new(),
             processes: Processes::new(settings.processes),
             causality: Causality::new(settings.causality),
-            inputs: Inputs::default(),
+            receives: Receives::default(),
             flows: Flows::new(nanos(settings.flow_wait), settings.flow_keys),
             pass_through: PassThrough::default(),
             connects: Connects::new(settings.connects),
@@ -169,11 +169,11 @@ impl Tracer {
     pub fn weighed<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
         match event {
             Event::Transfer(transfer) => {
-                let last_receive = Some(self.inputs.moved(&self.exchanges, transfer)?);
+                let last_receive = Some(self.receives.moved(&self.exchanges, transfer)?);
                 Some(Event::Transfer(Transfer { last_receive, ..*transfer }))
             }
             Event::Connecting(connecting) => {
-                let last_receive = self.inputs.connects(&self.exchanges, connecting);
+                let last_receive = self.receives.connects(&self.exchanges, connecting);
                 Some(Event::Connecting(Connecting { last_receive, ..*connecting }))
             }
             _ => None,
@@ -266,7 +266,7 @@ impl Tracer {
         }
     }
 
-    /// Takes what a parser says of a connection; its texts are taken out.
+    /// Takes what a parser says of a connection; its texts are received out.
     #[inline(never)]
     pub fn message(&mut self, connection: ConnectionId, message: &mut Message) {
         let ordinal = match message {
@@ -296,7 +296,7 @@ impl Tracer {
     pub fn counters(&self) -> Counters {
         Counters {
             contradictions: self.causality.contradictions,
-            inputs_forgotten: self.inputs.forgotten,
+            inputs_forgotten: self.receives.forgotten,
             contents_forgotten: self.contents.forgotten,
             task_contradictions: self.causality.task_contradictions,
             exchanges: self.exchanges.live as u64,
@@ -328,7 +328,7 @@ impl Tracer {
                     self.processes.forget(pid);
                     let deferral =
                         self.processes.get(pid).map(|process| process.belief.deferral()).unwrap_or_default();
-                    self.inputs.set_deferral(pid, deferral);
+                    self.receives.set_deferral(pid, deferral);
                 }
                 Gone::Unproven(pid, until) => self.expire_unproven(pid, until),
                 Gone::Connection(id, opened_at) => self.forget_connection(id, opened_at),

@@ -1,5 +1,5 @@
 //! Calls whose two links agree in a process that has not shown enough yet to be believed in that. Those that earn it the belief are
-//! worth as much as those that come after: they wait a moment for it, if their threads had taken in nothing else at either end.
+//! worth as much as those that come after: they wait a moment for it, if their threads had received in nothing else at either end.
 
 use super::{
     Gone, Tracer,

@@ -32,12 +32,12 @@ const SEEN: u64 = 30;
 /// Calls after which a start side alone may be believed, as many as the long window has: a program whose tasks change places now
 /// and then has shown it by then.
 const SEEN_ALONE: u64 = 2_000;
-/// Calls that agree, for each that differs although its input was clear, where half of all suffice.
+/// Calls that agree, for each that differs although its receive was clear, where half of all suffice.
 const DIFFER: u64 = 32;
 /// Answers after which end links are believed where several threads read requests: they may go on with each other's seldom
 /// enough that the first [`SEEN`] do not show it.
 const SEEN_SEVERAL: u64 = 100;
-/// Calls after which another order of inputs may be tried.
+/// Calls after which another order of receives may be tried.
 const TRIED: u64 = 40;
 /// The first calls of another order, which say nothing of it.
 const SETTLED: u64 = 16;
@@ -69,7 +69,7 @@ pub(in crate::trace) struct Belief {
     /// Start links that connects lent, and others that were clear.
     by_connect: Starts,
     by_thread: Starts,
-    /// Which of its thread's inputs a call is taken to follow from.
+    /// Which of its thread's receives a call is received to follow from.
     deferral: Deferral,
     order: u32,
     /// It was chosen a moment ago.
@@ -149,17 +149,17 @@ impl Belief {
         self.shown.push(shown)
     }
 
-    /// The number of the order of inputs that is tried.
+    /// The number of the order of receives that is tried.
     pub(super) const fn order(&self) -> u32 {
         self.order
     }
 
-    /// Which of its thread's inputs a call is taken to follow from.
+    /// Which of its thread's receives a call is received to follow from.
     pub(in crate::trace) const fn deferral(&self) -> Deferral {
         self.deferral
     }
 
-    /// Tries another order of inputs where the one that is tried leaves too many calls without a parent. Only where every answer is
+    /// Tries another order of receives where the one that is tried leaves too many calls without a parent. Only where every answer is
     /// covered: then end links say whether it is the right one.
     pub(in crate::trace) fn reconsider(&mut self) {
         let counts = self.shown.short();
@@ -212,13 +212,13 @@ impl Belief {
     }
 
     /// Whether a call whose links agree belongs to the request on which they do. `unambiguous`: no other was open; `clear`: at
-    /// both ends its thread had taken in nothing else.
+    /// both ends its thread had received in nothing else.
     pub(super) fn believes_agreement(&self, unambiguous: bool, clear: bool) -> bool {
         self.had_chances(unambiguous)
             && (self.is_consistent() || self.agrees_mostly() || clear && self.agrees_rather())
     }
 
-    /// Whether half of the calls agree, and hardly any differ although their inputs were clear: threads that take over each
+    /// Whether half of the calls agree, and hardly any differ although their receives were clear: threads that take over each
     /// other's work (Go without its goroutines), where many calls have one side, or none that says much.
     const fn agrees_rather(&self) -> bool {
         let counts = self.shown.short();

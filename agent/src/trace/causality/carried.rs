@@ -1,5 +1,5 @@
 //! Connections that are not HTTP, such as a database's: whatever is received from one was caused by what was written to it, so
-//! that it stands for the input that the writer had. The kernel side sees to that once it was told that a connection is opaque
+//! that it stands for the receive that the writer had. The kernel side sees to that once it was told that a connection is opaque
 //! (`agent-ebpf/src/connection.rs`, `carry`); until then, which is all of its life where each request has a connection of its
 //! own, it is done here.
 
@@ -20,7 +20,7 @@ const RECEIVED: usize = 4;
 /// What a connection carries on which no message of HTTP was found yet.
 #[derive(Debug, Default)]
 pub(in crate::trace) struct Carried {
-    /// The input of what was written; that of the first thing is what the connect had.
+    /// The receive of what was written; that of the first thing is what the connect had.
     wrote: Option<Cause>,
     /// Something was received since.
     answered: bool,
@@ -29,10 +29,10 @@ pub(in crate::trace) struct Carried {
 }
 
 impl Carried {
-    /// Two writes with different inputs before an answer: nothing.
-    fn write(&mut self, input: Cause) {
-        let same = self.wrote.is_none_or(|wrote| wrote.key() == input.key());
-        self.wrote = Some(if same || self.answered { input } else { Cause::None });
+    /// Two writes with different receives before an answer: nothing.
+    fn write(&mut self, receive: Cause) {
+        let same = self.wrote.is_none_or(|wrote| wrote.key() == receive.key());
+        self.wrote = Some(if same || self.answered { receive } else { Cause::None });
         self.answered = false;
     }
 
@@ -62,7 +62,7 @@ impl Carried {
 /// Bytes moved on a connection on which no exchange was found yet.
 pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, transfer: &Transfer<'_>) {
     let Some(Connection { lent, carried, .. }) = exchanges.connection(transfer.connection) else { return };
-    let input = match (transfer.direction, lent, carried) {
+    let receive = match (transfer.direction, lent, carried) {
         (Direction::In, _, None) => return,
         (Direction::In, ..) => Cause::None,
         (Direction::Out, Some(lent), None) => *lent,
@@ -72,7 +72,7 @@ pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, 
     let Some(connection) = exchanges.connection_mut(transfer.connection) else { return };
     let carried = connection.carried.get_or_insert_default();
     match transfer.direction {
-        Direction::Out => carried.write(input),
+        Direction::Out => carried.write(receive),
         Direction::In => carried.receive(end),
     }
 }
@@ -103,7 +103,7 @@ mod tests {
         trace::{exchange::Key, slots::Slot},
     };
 
-    fn input(connection: u64) -> Cause {
+    fn receive(connection: u64) -> Cause {
         let key = Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
         Cause::Message { key, for_call: Clarity::Clear, for_answer: Clarity::Clear }
     }
@@ -113,7 +113,7 @@ mod tests {
         let mut carried = Carried::default();
         for (end, step) in steps.iter().enumerate() {
             match step {
-                Some(connection) => carried.write(input(*connection)),
+                Some(connection) => carried.write(receive(*connection)),
                 None => carried.receive(end as u64),
             }
         }

@@ -1,4 +1,4 @@
-//! What a thread's last input means for what it sends.
+//! What a thread's last receive means for what it sends.
 
 use super::{carried, lost};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) enum Cause {
     None,
-    /// Something was lost since: the input cannot be told to belong to this message.
+    /// Something was lost since: the receive cannot be told to belong to this message.
     Lost,
     Message {
         key: Key,
@@ -23,20 +23,20 @@ impl Cause {
     pub(in crate::trace) fn of(
         exchanges: &Exchanges,
         processes: &Processes,
-        input: Option<LastReceive>,
+        receive: Option<LastReceive>,
     ) -> Self {
-        let Some(input) = input else { return Self::None };
-        let Some(connection) = exchanges.connection(input.connection) else { return Self::None };
-        let Some(exchange) = exchanges.by_input(connection, input.position) else {
-            let clarity = [input.for_call, input.for_answer];
-            return carried::inherited_cause(exchanges, processes, connection, input.position, clarity);
+        let Some(receive) = receive else { return Self::None };
+        let Some(connection) = exchanges.connection(receive.connection) else { return Self::None };
+        let Some(exchange) = exchanges.by_received(connection, receive.position) else {
+            let clarity = [receive.for_call, receive.for_answer];
+            return carried::inherited_cause(exchanges, processes, connection, receive.position, clarity);
         };
         if exchange.links.over {
             Self::None
         } else if lost(processes, exchange) {
             Self::Lost
         } else {
-            Self::Message { key: exchange.key, for_call: input.for_call, for_answer: input.for_answer }
+            Self::Message { key: exchange.key, for_call: receive.for_call, for_answer: receive.for_answer }
         }
     }
 
@@ -48,7 +48,7 @@ impl Cause {
         }
     }
 
-    /// Whether nothing else was taken in, and nothing sent since.
+    /// Whether nothing else was received in, and nothing sent since.
     pub(in crate::trace) fn is_clear(self) -> bool {
         matches!(self, Self::Message { for_call: Clarity::Clear, .. })
     }

@@ -6,14 +6,14 @@
 //! answer. Nor is anything believed while another answer waits to be explained whose request was open when the call was sent: the call
 //! may be for that one. And where start links are beyond doubt they must have named the same request over and over.
 
-use super::{Causality, Orphan, Verdict, inputs::Answered, lost};
+use super::{Causality, Orphan, Verdict, lost, receives::Answered};
 use crate::{
     event::Timestamp,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes, span::Evidence},
 };
 
 impl Causality {
-    /// Nothing that its thread has taken in explains why this request is answered now.
+    /// Nothing that its thread has received in explains why this request is answered now.
     pub(in crate::trace) fn unexplained(
         exchanges: &Exchanges,
         processes: &mut Processes,

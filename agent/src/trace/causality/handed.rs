@@ -1,8 +1,8 @@
-//! Calls that one goroutine hands to another, which writes them: Go's `net/http`. What the first had taken in last comes with
+//! Calls that one goroutine hands to another, which writes them: Go's `net/http`. What the first had received in last comes with
 //! them, so that the request which it serves is known at once, from the first call of a process on.
 //!
 //! A goroutine does one thing at a time. What could still deceive is a client that sends its next request before it has the
-//! answer: then the goroutine that serves the first has taken in bytes of the second. So the request must be the first of its
+//! answer: then the goroutine that serves the first has received in bytes of the second. So the request must be the first of its
 //! connection that is not over, and if it began before the one in front of it was over, somebody else must have read that
 //! beginning: `net/http`'s server has a goroutine of its own to notice what comes meanwhile, and its own reads on only when the
 //! handler has returned.
@@ -19,18 +19,18 @@ use crate::{
 };
 
 impl Causality {
-    /// The verdict on a call that a goroutine, which had taken in this last, has handed over.
+    /// The verdict on a call that a goroutine, which had received in this last, has handed over.
     pub(in crate::trace) fn handed_over(
         &self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
         goroutine: u64,
-        input: Option<LastReceive>,
+        receive: Option<LastReceive>,
     ) -> Verdict {
         let cause = match self.rules.goroutine {
-            true => Cause::of(exchanges, processes, input),
-            // Whoever writes it has taken in nothing itself.
+            true => Cause::of(exchanges, processes, receive),
+            // Whoever writes it has received in nothing itself.
             false => Cause::None,
         };
         let (root, previous, depth) = match cause {

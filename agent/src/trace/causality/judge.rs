@@ -215,13 +215,14 @@ impl Causality {
     }
 }
 
-/// Whether the thread that read a call's response has taken in something else by the time it writes this answer, so that the
+/// Whether the thread that read a call's response has received in something else by the time it writes this answer, so that the
 /// response will hardly be what another answer waited for.
 fn superseded(exchanges: &Exchanges, call: Key, answer: &Origin) -> bool {
-    let Some(input) = answer.last_receive else { return false };
-    let last = exchanges.connection(input.connection).and_then(|it| exchanges.by_input(it, input.position));
+    let Some(receive) = answer.last_receive else { return false };
+    let last =
+        exchanges.connection(receive.connection).and_then(|it| exchanges.by_received(it, receive.position));
     let is_call =
-        input.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);
+        receive.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);
     !is_call && exchanges.get(call).is_some_and(|call| call.links.reader == Runner::of_origin(answer))
 }
 

@@ -69,13 +69,13 @@ pub(in crate::trace) struct CausalLinks {
     pub(super) lost: bool,
     /// Call: the request of its start side was the only one open when it was sent.
     pub(super) unambiguous: bool,
-    /// Call: by which order of inputs, of those that were tried, its start side was found.
+    /// Call: by which order of receives, of those that were tried, its start side was found.
     pub(super) order: u32,
     /// Some call was sent with it as cause.
     pub(super) led: bool,
     /// Call: another one with the same cause went before.
     pub(super) again: bool,
-    /// Call: how clear the input is that its start side comes from; `None` without one.
+    /// Call: how clear the receive is that its start side comes from; `None` without one.
     pub(super) clarity: Option<Clarity>,
     /// Call: it has a start side alone, unless an end side comes yet.
     pub(super) started: bool,
@@ -113,12 +113,12 @@ impl CausalLinks {
         Self { epoch, reader: Runner::of_origin(origin), early, ..Self::default() }
     }
 
-    /// Call: its thread had taken in nothing of other requests since its last output.
+    /// Call: its thread had received in nothing of other requests since its last output.
     pub(super) fn clear(&self) -> bool {
         self.clarity.is_some_and(|clarity| clarity != Clarity::Mixed)
     }
 
-    /// Call: nothing else had been taken in, at either end, and no other call has its cause.
+    /// Call: nothing else had been received in, at either end, and no other call has its cause.
     pub(in crate::trace) fn is_clear(&self) -> bool {
         self.clarity == Some(Clarity::Clear) && !self.weak && !self.again
     }

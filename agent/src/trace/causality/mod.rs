@@ -17,11 +17,11 @@ mod carried;
 mod cause;
 mod given_up;
 mod handed;
-mod inputs;
 mod join;
 mod judge;
 mod links;
 mod outlived;
+mod receives;
 mod stolen;
 mod tasks;
 mod turns;
@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 pub(in crate::trace) use belief::Belief;
 pub(in crate::trace) use carried::{Carried, carry};
 pub(in crate::trace) use cause::Cause;
-pub(in crate::trace) use inputs::Inputs;
 pub(in crate::trace) use links::CausalLinks;
+pub(in crate::trace) use receives::Receives;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use turns::Deferral;
 
@@ -138,7 +138,7 @@ pub(in crate::trace) enum Orphan {
     Unproven,
     /// Events of the process were lost while it or the request of the start side was open.
     Loss,
-    /// Its goroutine had taken in more than one request of a connection, and which of them it serves is not known.
+    /// Its goroutine had received in more than one request of a connection, and which of them it serves is not known.
     Pipelined,
     /// The request has too many calls.
     Bound,

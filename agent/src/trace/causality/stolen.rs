@@ -1,4 +1,4 @@
-//! Tasks that a thread steals from another (tokio): one thread reads a request, another one sends the call for it, with an input of its
+//! Tasks that a thread steals from another (tokio): one thread reads a request, another one sends the call for it, with an receive of its
 //! own that says nothing, and a third may read the response and answer. Such a call has an end side alone.
 //!
 //! Workers that answer from a shared queue of completions look the same, and there the end side is wrong: what was read last is

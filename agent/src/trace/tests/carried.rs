@@ -73,7 +73,7 @@ fn what_comes_after_the_answer_has_no_parent() {
     }
 }
 
-/// A timer's query, sent after a request was taken in, and the call that it leads to, whose response is now and then read
+/// A timer's query, sent after a request was received in, and the call that it leads to, whose response is now and then read
 /// together with that of the request's own call.
 #[test]
 fn a_pollers_query_makes_no_parent() {

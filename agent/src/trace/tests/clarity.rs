@@ -1,4 +1,4 @@
-//! How clear an input is: what was read together, and what comes beside requests.
+//! How clear an receive is: what was read together, and what comes beside requests.
 
 use super::{
     causality::{agree, prove},
@@ -293,7 +293,7 @@ fn a_poller_of_the_same_kind_is_nobodys() {
         let request = world.read_request(client, own, "/in/1");
         let call = world.write_request(backend, own, "/out/1");
         let poll = (round % 100 == 99).then(|| {
-            // The connect lends what was the last input when it began.
+            // The connect lends what was the last receive when it began.
             let connection = world.connect(own);
             world.read_response(call, own);
             let poll = world.write_request(connection, own, "/out/poll");

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl World {
-    /// Who this thread is, and what it has taken in.
+    /// Who this thread is, and what it has received in.
     fn actor(&self, thread: Thread) -> Actor {
         Actor { thread, task: self.task, last_receive: self.last_receive.get(&thread.tid).copied() }
     }
@@ -233,7 +233,7 @@ fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
     assert_eq!(connects(&world)[0].trace, world.span(request).trace);
 }
 
-/// The end of a call belongs to the thread that saw it, and to nobody once that has taken in something else.
+/// The end of a call belongs to the thread that saw it, and to nobody once that has received in something else.
 #[test]
 fn what_is_read_after_the_end_of_a_call_counts_instead() {
     let mut world = World::new();

@@ -578,7 +578,7 @@ fn where_an_answer_is_uncovered_nothing_is_told() {
     assert!(!limits.has_parent(call));
 }
 
-/// The second call of a task whose first one has no start side: its input is clear, but says nothing.
+/// The second call of a task whose first one has no start side: its receive is clear, but says nothing.
 #[test]
 fn a_call_that_goes_on_from_one_without_a_start_side_may_be_told_of() {
     let mut limits = Limits::after(100);

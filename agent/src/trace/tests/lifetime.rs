@@ -1,4 +1,4 @@
-//! Connects, notices, limits and input that no sound source would give.
+//! Connects, notices, limits and receive that no sound source would give.
 
 use super::world::{MILLISECOND, SECOND, UNIX_OFFSET, World, address, complete, ended, ok, thread};
 use crate::{

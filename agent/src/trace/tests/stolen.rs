@@ -117,18 +117,18 @@ fn a_wrong_start_side_does_not_speak_against_ends() {
     stealing.answer(next, late);
     stealing.world.pass(SECOND);
     stealing.world.assert_child(late, next, Evidence::End);
-    assert!(stealing.world.span(call).parent.is_none(), "its input was clear, and says something else");
+    assert!(stealing.world.span(call).parent.is_none(), "its receive was clear, and says something else");
     stealing.world.answer(other, stealing.thief);
 }
 
-/// A thread that takes over a task after it has called for another request: its input was used, and names that one. So does the
+/// A thread that takes over a task after it has called for another request: its receive was used, and names that one. So does the
 /// second call of a task that waits for the first one, too.
 #[test]
 fn a_start_side_in_doubt_that_names_another_request_speaks_against_the_end() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let (other, its_call) = stealing.serve(1, stealing.reader);
-    // By a thread of its own: the reader's input stays that of the other request.
+    // By a thread of its own: the reader's receive stays that of the other request.
     let request = stealing.world.read_request(stealing.clients[0], thread(1, 3), "/");
     let backend = stealing.world.open(stealing.reader);
     let call = stealing.world.write_request(backend, stealing.reader, "/");
@@ -174,7 +174,7 @@ fn a_call_with_a_used_input_is_not_taken_for_that_of_a_request_with_its_own() {
     assert!(parent.is_none_or(|parent| parent.span == stealing.world.id(other)));
 }
 
-/// The second call of a task whose first one has no start side, either: its input is clear, but says nothing.
+/// The second call of a task whose first one has no start side, either: its receive is clear, but says nothing.
 #[test]
 fn a_call_that_goes_on_from_one_without_a_start_side_has_none() {
     let mut stealing = Stealing::new();

@@ -1,4 +1,4 @@
-//! Loops that put off what follows from an input to the end of their turn.
+//! Loops that put off what follows from an receive to the end of their turn.
 
 use super::world::{Exchange, SECOND, World};
 use crate::{event::Thread, trace::span::Evidence};

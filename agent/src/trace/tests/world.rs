@@ -161,8 +161,8 @@ impl World {
 
     pub(super) fn fork(&mut self, parent: Thread, child: Thread) {
         let at = self.step();
-        if let Some(input) = self.last_receive.get(&parent.tid).copied() {
-            self.last_receive.insert(child.tid, input);
+        if let Some(receive) = self.last_receive.get(&parent.tid).copied() {
+            self.last_receive.insert(child.tid, receive);
         }
         self.event(&Event::Fork { at, parent: parent.pid, child: child.pid });
     }

@@ -1,4 +1,4 @@
-//! Answers that nothing explains which their thread had taken in: a call that is given up may be for any of their requests.
+//! Answers that nothing explains which their thread had received in: a call that is given up may be for any of their requests.
 
 use std::collections::VecDeque;
 

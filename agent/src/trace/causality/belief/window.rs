@@ -14,7 +14,7 @@ pub(in crate::trace::causality) enum Shown {
     Agrees,
     /// Both links, on different requests.
     Differs,
-    /// The same, but its thread had taken in more than one message before it was sent, or what another output had used: of
+    /// The same, but its thread had received in more than one message before it was sent, or what another output had used: of
     /// whom that tells little.
     Muddles,
     /// A start side only; the call was answered before its request was.

@@ -1,7 +1,7 @@
 //! Whether what a thread took in last says anything: only if it took in nothing else since it last sent something.
 //!
 //! An event loop that reads two messages before it acts on the first, or a timer that fires while nothing is new, sends with a
-//! last input that is somebody else's. Where that happens to the call and to the answer alike, both links agree on the wrong
+//! last receive that is somebody else's. Where that happens to the call and to the answer alike, both links agree on the wrong
 //! request.
 
 use rustc_hash::FxHashMap;
@@ -13,15 +13,15 @@ use crate::{
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
 
-/// Threads whose inputs are remembered. Beyond it all are forgotten: what they send next is not clear.
+/// Threads whose receives are remembered. Beyond it all are forgotten: what they send next is not clear.
 const RUNNERS: usize = 65_536;
-/// Inputs that are looked at where there are several.
+/// Receives that are looked at where there are several.
 const SEVERAL: usize = 8;
 
-/// What threads, or goroutines, have taken in since they last sent something.
+/// What threads, or goroutines, have received in since they last sent something.
 #[derive(Debug, Default)]
-pub(in crate::trace) struct Inputs {
-    taken: FxHashMap<(u32, Runner), Taken>,
+pub(in crate::trace) struct Receives {
+    received: FxHashMap<(u32, Runner), Received>,
     /// What processes put off, those that put off nothing left out.
     deferrals: FxHashMap<u32, Deferral>,
     /// The threads of these.
@@ -30,26 +30,26 @@ pub(in crate::trace) struct Inputs {
     pub(in crate::trace) forgotten: u64,
 }
 
-/// The ends of what was taken in from different connections, the first of them in place 0.
+/// The ends of what was received in from different connections, the first of them in place 0.
 #[derive(Debug, Clone, Copy)]
-struct Taken {
+struct Received {
     ends: [(ConnectionId, u64); SEVERAL],
     count: usize,
     /// Something was sent since.
     used: bool,
     /// The last of them is the end of a connection.
-    end: Option<End>,
+    end: Option<ConnectionEnd>,
     /// What was sent since is this answer, and nothing else.
     answer: Option<Answer>,
     /// So was another one before it that nothing explains, and no call was ended after that: the next may be its own.
     owes: bool,
 }
 
-/// An answer as the last output, and the kernel's last input then.
+/// An answer as the last output, and the kernel's last receive then.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
     answered: Answered,
-    input: Option<(ConnectionId, u64)>,
+    receive: Option<(ConnectionId, u64)>,
     /// The open call that was ended after it first.
     ended: Option<Key>,
 }
@@ -60,28 +60,28 @@ pub(in crate::trace) struct Answered {
     pub(in crate::trace) request: Key,
     /// When it was read.
     pub(super) read_at: Timestamp,
-    /// Nothing that its thread has taken in explains the answer, and no call but the one in question was ended for it or for
+    /// Nothing that its thread has received in explains the answer, and no call but the one in question was ended for it or for
     /// another such answer since.
     pub(super) pending: bool,
     /// How many calls the request has by their start links.
     pub(super) calls: usize,
 }
 
-/// The end of a connection on which a call was not answered, as an input: the kernel's last input is still the one before it.
+/// The end of a connection on which a call was not answered, as an receive: the kernel's last receive is still the one before it.
 #[derive(Debug, Clone, Copy)]
-struct End {
-    input: (ConnectionId, u64),
+struct ConnectionEnd {
+    receive: (ConnectionId, u64),
     before: Option<(ConnectionId, u64)>,
 }
 
-impl End {
-    fn is_last(&self, input: Option<LastReceive>) -> bool {
-        self.before == input.map(|input| (input.connection, input.position))
+impl ConnectionEnd {
+    fn is_last(&self, receive: Option<LastReceive>) -> bool {
+        self.before == receive.map(|receive| (receive.connection, receive.position))
     }
 }
 
-impl Inputs {
-    /// A call moved bytes: gives its last input, which says now how clear it is.
+impl Receives {
+    /// A call moved bytes: gives its last receive, which says now how clear it is.
     pub(in crate::trace) fn moved(
         &mut self,
         exchanges: &Exchanges,
@@ -96,13 +96,13 @@ impl Inputs {
             }
             Direction::In => transfer.last_receive,
             Direction::Out => {
-                let input = self.sent(exchanges, runner, transfer.connection, transfer.last_receive);
-                self.deferred(exchanges, runner, transfer.connection, input)
+                let receive = self.sent(exchanges, runner, transfer.connection, transfer.last_receive);
+                self.deferred(exchanges, runner, transfer.connection, receive)
             }
         }
     }
 
-    /// A process is taken to put this off from now on.
+    /// A process is received to put this off from now on.
     pub(in crate::trace) fn set_deferral(&mut self, pid: u32, deferral: Deferral) {
         if deferral != Deferral::Nothing {
             self.deferrals.insert(pid, deferral);
@@ -111,19 +111,19 @@ impl Inputs {
         }
     }
 
-    /// The input that a message follows from in a process that puts off what follows from some.
+    /// The receive that a message follows from in a process that puts off what follows from some.
     fn deferred(
         &mut self,
         exchanges: &Exchanges,
         runner: (u32, Runner),
         connection: ConnectionId,
-        input: Option<LastReceive>,
+        receive: Option<LastReceive>,
     ) -> Option<LastReceive> {
-        let Some(deferral) = self.deferrals.get(&runner.0).copied() else { return input };
-        let Some(turn) = self.turns.get_mut(&runner) else { return input };
+        let Some(deferral) = self.deferrals.get(&runner.0).copied() else { return receive };
+        let Some(turn) = self.turns.get_mut(&runner) else { return receive };
         if exchanges.connection(connection).is_some_and(|it| it.lent.is_some()) {
             // What its connect followed from counts.
-            return input;
+            return receive;
         }
         let kind = |connection| {
             exchanges.connection(connection).and_then(|it| exchanges.last(it)).map(|exchange| exchange.kind)
@@ -134,7 +134,7 @@ impl Inputs {
                 turn.calls(connection, deferral, |(from, _)| kind(from) == Some(SpanKind::Server))
             }
         };
-        let Some((connection, position)) = found else { return input };
+        let Some((connection, position)) = found else { return receive };
         let clear = Clarity::Clear;
         Some(LastReceive { connection, position, for_call: clear, for_answer: clear })
     }
@@ -151,21 +151,21 @@ impl Inputs {
         let runner = (connecting.thread.pid, Runner::of(connecting.thread, connecting.task));
         // A connect is told by its socket, which no connection is.
         let connection = ConnectionId(connecting.socket.0);
-        let input = self.sent(exchanges, runner, connection, connecting.last_receive);
-        self.deferred(exchanges, runner, connection, input)
+        let receive = self.sent(exchanges, runner, connection, connecting.last_receive);
+        self.deferred(exchanges, runner, connection, receive)
     }
 
     /// A thread has seen that the call to whose response this position would belong ends without one.
-    pub(in crate::trace) fn saw_end(&mut self, actor: &Actor, input: (ConnectionId, u64)) {
+    pub(in crate::trace) fn saw_end(&mut self, actor: &Actor, receive: (ConnectionId, u64)) {
         let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
-        self.received(runner, input);
-        if let Some(taken) = self.taken.get_mut(&runner) {
-            let before = actor.last_receive.map(|input| (input.connection, input.position));
-            taken.end = Some(End { input, before });
+        self.received(runner, receive);
+        if let Some(received) = self.received.get_mut(&runner) {
+            let before = actor.last_receive.map(|receive| (receive.connection, receive.position));
+            received.end = Some(ConnectionEnd { receive, before });
         }
     }
 
-    /// A thread has answered a request, with what it has just sent: whether something that it had taken in explains that.
+    /// A thread has answered a request, with what it has just sent: whether something that it had received in explains that.
     pub(in crate::trace) fn answered(
         &mut self,
         exchanges: &Exchanges,
@@ -176,30 +176,30 @@ impl Inputs {
         let (read_at, live) = (exchange.at, exchange.live.as_deref());
         let explained = is_explained(exchanges, read_at, origin.last_receive);
         let runner = (origin.thread.pid, Runner::of_origin(origin));
-        let Some(taken) = self.taken.get_mut(&runner) else { return explained };
-        let input = origin.last_receive.map(|input| (input.connection, input.position));
-        let pending = !taken.owes && !explained;
+        let Some(received) = self.received.get_mut(&runner) else { return explained };
+        let receive = origin.last_receive.map(|receive| (receive.connection, receive.position));
+        let pending = !received.owes && !explained;
         let answered =
             Answered { request, read_at, pending, calls: live.map_or(usize::MAX, |live| live.calls.len()) };
-        taken.answer = Some(Answer { answered, input, ended: None });
+        received.answer = Some(Answer { answered, receive, ended: None });
         explained
     }
 
     /// The request that a thread has answered last, if it has neither read nor sent anything since, and ends this open call now.
     pub(in crate::trace) fn ends_next(&mut self, actor: &Actor, call: Key) -> Option<Answered> {
         let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
-        let taken = self.taken.get_mut(&runner)?;
-        let end = taken.end.filter(|end| end.is_last(actor.last_receive)).map(|end| end.input);
-        let input = end.or(actor.last_receive.map(|input| (input.connection, input.position)));
-        let answer = taken.answer.as_mut().filter(|answer| answer.input == input)?;
+        let received = self.received.get_mut(&runner)?;
+        let end = received.end.filter(|end| end.is_last(actor.last_receive)).map(|end| end.receive);
+        let receive = end.or(actor.last_receive.map(|receive| (receive.connection, receive.position)));
+        let answer = received.answer.as_mut().filter(|answer| answer.receive == receive)?;
         let first = *answer.ended.get_or_insert(call) == call;
         Some(Answered { pending: answer.answered.pending && first, ..answer.answered })
     }
 
-    /// What a thread has taken in that closes a connection now.
+    /// What a thread has received in that closes a connection now.
     pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, actor: &Actor) -> Option<LastReceive> {
-        let taken = self.taken.get(&(actor.thread.pid, Runner::of(actor.thread, actor.task)));
-        weighed(taken, exchanges, actor.last_receive)
+        let received = self.received.get(&(actor.thread.pid, Runner::of(actor.thread, actor.task)));
+        weighed(received, exchanges, actor.last_receive)
     }
 
     fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {
@@ -209,21 +209,21 @@ impl Inputs {
             }
             self.turns.entry(runner).or_default().received(end);
         }
-        if let Some(taken) = self.taken.get_mut(&runner) {
-            if taken.used {
-                (taken.count, taken.used) = (0, false);
+        if let Some(received) = self.received.get_mut(&runner) {
+            if received.used {
+                (received.count, received.used) = (0, false);
             }
-            (taken.end, taken.answer, taken.owes) = (None, None, false);
-            taken.add(end);
+            (received.end, received.answer, received.owes) = (None, None, false);
+            received.add(end);
             return;
         }
-        if self.taken.len() >= RUNNERS {
-            self.forgotten += self.taken.len() as u64;
-            self.taken.clear();
+        if self.received.len() >= RUNNERS {
+            self.forgotten += self.received.len() as u64;
+            self.received.clear();
         }
-        let taken =
-            Taken { ends: [end; SEVERAL], count: 1, used: false, end: None, answer: None, owes: false };
-        self.taken.insert(runner, taken);
+        let received =
+            Received { ends: [end; SEVERAL], count: 1, used: false, end: None, answer: None, owes: false };
+        self.received.insert(runner, received);
     }
 
     fn sent(
@@ -231,55 +231,59 @@ impl Inputs {
         exchanges: &Exchanges,
         runner: (u32, Runner),
         connection: ConnectionId,
-        input: Option<LastReceive>,
+        receive: Option<LastReceive>,
     ) -> Option<LastReceive> {
-        let mut taken = self.taken.get_mut(&runner);
-        if let Some(taken) = &mut taken {
+        let mut received = self.received.get_mut(&runner);
+        if let Some(received) = &mut received {
             // If this is not more of the last answer, that was not the last output.
-            let before = taken.answer.take_if(|answer| answer.answered.request.connection != connection);
-            taken.owes |= before.is_some_and(|answer| answer.answered.pending && answer.ended.is_none());
+            let before = received.answer.take_if(|answer| answer.answered.request.connection != connection);
+            received.owes |= before.is_some_and(|answer| answer.answered.pending && answer.ended.is_none());
         }
-        let input = weighed(taken.as_deref(), exchanges, input)?;
-        if let Some(taken) = taken {
-            taken.used = true;
+        let receive = weighed(received.as_deref(), exchanges, receive)?;
+        if let Some(received) = received {
+            received.used = true;
         }
-        Some(input)
+        Some(receive)
     }
 }
 
 /// What a thread took in last, and how clear that is.
-fn weighed(taken: Option<&Taken>, exchanges: &Exchanges, input: Option<LastReceive>) -> Option<LastReceive> {
+fn weighed(
+    received: Option<&Received>,
+    exchanges: &Exchanges,
+    receive: Option<LastReceive>,
+) -> Option<LastReceive> {
     let mixed = |(connection, position)| LastReceive {
         connection,
         position,
         for_call: Clarity::Mixed,
         for_answer: Clarity::Mixed,
     };
-    let end = taken.and_then(|taken| taken.end).filter(|end| end.is_last(input));
-    let input = match end {
-        Some(end) => mixed(end.input),
-        None => input.map(|input| mixed((input.connection, input.position)))?,
+    let end = received.and_then(|received| received.end).filter(|end| end.is_last(receive));
+    let receive = match end {
+        Some(end) => mixed(end.receive),
+        None => receive.map(|receive| mixed((receive.connection, receive.position)))?,
     };
-    let Some(taken) = taken else { return Some(input) };
-    let for_call = taken.clarity(exchanges, input);
-    let for_answer = match taken.count {
+    let Some(received) = received else { return Some(receive) };
+    let for_call = received.clarity(exchanges, receive);
+    let for_answer = match received.count {
         1 => for_call,
         // A request that was read is no reason to answer another one.
-        _ => taken.responses(exchanges).clarity(exchanges, input),
+        _ => received.responses(exchanges).clarity(exchanges, receive),
     };
-    Some(LastReceive { for_call, for_answer, ..input })
+    Some(LastReceive { for_call, for_answer, ..receive })
 }
 
-/// Whether what a thread has taken in last is the response to a call, or its end, that was sent after this request was read: a
+/// Whether what a thread has received in last is the response to a call, or its end, that was sent after this request was read: a
 /// reason to answer it, unless another one was answered for that.
-fn is_explained(exchanges: &Exchanges, read_at: Timestamp, input: Option<LastReceive>) -> bool {
-    let Some(input) = input.filter(|input| input.for_answer != Clarity::Again) else { return false };
+fn is_explained(exchanges: &Exchanges, read_at: Timestamp, receive: Option<LastReceive>) -> bool {
+    let Some(receive) = receive.filter(|receive| receive.for_answer != Clarity::Again) else { return false };
     let message =
-        exchanges.connection(input.connection).and_then(|it| exchanges.by_input(it, input.position));
+        exchanges.connection(receive.connection).and_then(|it| exchanges.by_received(it, receive.position));
     message.is_some_and(|message| message.kind == SpanKind::Client && message.at > read_at)
 }
 
-impl Taken {
+impl Received {
     fn add(&mut self, end: (ConnectionId, u64)) {
         let known =
             self.ends[..self.count.min(SEVERAL)].iter_mut().find(|(connection, _)| *connection == end.0);
@@ -300,7 +304,7 @@ impl Taken {
         }
         let mut responses = Self { count: 0, ..*self };
         for (connection, end) in &self.ends[..self.count] {
-            let exchange = exchanges.connection(*connection).and_then(|it| exchanges.by_input(it, *end));
+            let exchange = exchanges.connection(*connection).and_then(|it| exchanges.by_received(it, *end));
             if exchange.is_none_or(|exchange| exchange.kind == SpanKind::Client) {
                 responses.add((*connection, *end));
             }
@@ -308,11 +312,11 @@ impl Taken {
         responses
     }
 
-    fn clarity(&self, exchanges: &Exchanges, input: LastReceive) -> Clarity {
-        // What an opaque connection carried counts as taken in where it came from.
+    fn clarity(&self, exchanges: &Exchanges, receive: LastReceive) -> Clarity {
+        // What an opaque connection carried counts as received in where it came from.
         let named = self.ends[..self.count.min(SEVERAL)]
             .iter()
-            .any(|(connection, _)| *connection == input.connection);
+            .any(|(connection, _)| *connection == receive.connection);
         match self.count {
             _ if !named => Clarity::Mixed,
             1 if self.used => Clarity::Again,
@@ -332,6 +336,6 @@ impl Taken {
 }
 
 fn root(exchanges: &Exchanges, connection: ConnectionId, end: u64) -> Option<Key> {
-    let exchange = exchanges.by_input(exchanges.connection(connection)?, end)?;
+    let exchange = exchanges.by_received(exchanges.connection(connection)?, end)?;
     root_of(exchange, exchange.key)
 }
