@@ -195,7 +195,7 @@ impl Tracer {
             self.handed_over(key, goroutine, Some(receive));
         } else {
             let cause = connect.cause.lent(&self.exchanges, &self.processes);
-            self.start_side(key, cause);
+            self.note_request_side(key, cause);
         }
         self.task_call(key, &origin);
         Causality::call_over(&mut self.exchanges, &mut self.processes, key);

@@ -66,12 +66,12 @@ impl Tracer {
             && (call.open() || call.links.has_failed())
             && call.links.may_end();
         let (key, pid, position) = (call.key, call.pid, call.receives_from);
-        let started_by = call.links.started_by();
+        let request_side = call.links.request_side();
         let failed = call.links.has_failed() && !call.links.is_given_up();
         let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.links.is_answered());
         // What is closed after that is tidied up, where start links say whose it is, unless the peer had ended it.
         let started = self.processes.get(pid).is_some_and(|process| process.belief.agrees_mostly());
-        if !ends || !failed && started && started_by.is_some_and(answered) {
+        if !ends || !failed && started && request_side.is_some_and(answered) {
             return;
         }
         self.receives.saw_end(actor, (id, position));

@@ -78,7 +78,7 @@ impl Tracer {
                     self.handed_over(key, goroutine, origin.last_receive);
                 } else {
                     let cause = self.cause_of_call(key, lent, origin);
-                    self.start_side(key, cause);
+                    self.note_request_side(key, cause);
                 }
                 self.task_call(key, origin);
             }
@@ -205,7 +205,7 @@ impl Tracer {
         let (partner_request, flow_known) = (live.partner_request.take(), live.flow_known);
         self.note_content(key, content);
         if kind == SpanKind::Client {
-            self.start_at_once(key, sort);
+            self.judge_by_request_side(key, sort);
         }
         if !flow_known {
             self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);

@@ -15,7 +15,7 @@ use crate::{
 
 impl Tracer {
     /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
-    pub(super) fn start_side(&mut self, key: Key, cause: Cause) {
+    pub(super) fn note_request_side(&mut self, key: Key, cause: Cause) {
         let start = self.causality.call(&mut self.exchanges, &mut self.processes, key, cause);
         let mut verdict = start.verdict;
         if let Some(request) = start.judged_with {
@@ -26,7 +26,7 @@ impl Tracer {
                     None
                 }
                 Some(_) => Some(Orphan::Bound),
-                None => Some(Orphan::StartOnly),
+                None => Some(Orphan::RequestSideOnly),
             };
             verdict = verdict.or(orphan.map(Verdict::Orphan));
         }
@@ -36,7 +36,7 @@ impl Tracer {
     }
 
     /// The head of a call was read, which says of what kind it is: its start side may be believed now.
-    pub(super) fn start_at_once(&mut self, key: Key, kind: u64) {
+    pub(super) fn judge_by_request_side(&mut self, key: Key, kind: u64) {
         let verdict = self.causality.head_read(&mut self.exchanges, &self.processes, key, kind);
         if let (Some(live), Some(verdict)) = (self.exchanges.live_mut(key), verdict) {
             live.verdict.get_or_insert(verdict);
@@ -279,9 +279,9 @@ impl Tracer {
 
     fn count_orphan(&mut self, reason: Orphan) {
         let counter = match reason {
-            Orphan::None => &mut self.counters.orphans_none,
-            Orphan::StartOnly => &mut self.counters.orphans_start_only,
-            Orphan::EndOnly => &mut self.counters.orphans_end_only,
+            Orphan::NoCause => &mut self.counters.orphans_none,
+            Orphan::RequestSideOnly => &mut self.counters.orphans_start_only,
+            Orphan::ResponseSideOnly => &mut self.counters.orphans_end_only,
             Orphan::Unanswered => &mut self.counters.orphans_unanswered,
             Orphan::Contradiction => &mut self.counters.orphans_contradiction,
             Orphan::Unproven => &mut self.counters.orphans_unproven,

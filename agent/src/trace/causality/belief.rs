@@ -67,8 +67,8 @@ pub(in crate::trace) struct Belief {
     /// Calls that goroutines hand over and that are not believed any more.
     doubtful: u32,
     /// Start links that connects lent, and others that were clear.
-    by_connect: Starts,
-    by_thread: Starts,
+    by_connect: RequestSides,
+    by_thread: RequestSides,
     /// Which of its thread's receives a call is received to follow from.
     deferral: Deferral,
     order: u32,
@@ -80,13 +80,13 @@ pub(in crate::trace) struct Belief {
 
 /// The last 64 start links of a sort that an end side has confirmed or contradicted.
 #[derive(Debug, Clone, Copy, Default)]
-struct Starts {
+struct RequestSides {
     seen: u32,
     /// Those that it has contradicted; the youngest is bit 0.
     wrong: u64,
 }
 
-impl Starts {
+impl RequestSides {
     fn add(&mut self, wrong: bool) {
         self.seen = (self.seen + 1).min(u64::BITS);
         self.wrong = self.wrong << 1 | u64::from(wrong);
@@ -287,8 +287,8 @@ impl Belief {
     }
 
     /// Whether a call of this sort that nothing contradicts belongs to the request of its start side.
-    pub(super) fn believes_starts(&self, unambiguous: bool, sort: Sort) -> bool {
-        self.kinds.believe(sort) && self.starts_suffice(unambiguous)
+    pub(super) fn believes_request_side(&self, unambiguous: bool, sort: Sort) -> bool {
+        self.kinds.believe(sort) && self.request_side_suffices(unambiguous)
     }
 
     /// What the last calls of each kind have shown.
@@ -296,7 +296,7 @@ impl Belief {
         &self.kinds
     }
 
-    fn starts_suffice(&self, unambiguous: bool) -> bool {
+    fn request_side_suffices(&self, unambiguous: bool) -> bool {
         let counts = self.shown.long();
         let all = counts.all();
         let clean = counts.contradictions() == 0 && counts.unexplained == 0;
@@ -343,7 +343,7 @@ impl Belief {
     /// What names parents where several requests are open, and what that is made of.
     pub(in crate::trace) fn standing(&self) -> (Standing, Figures) {
         let counts = self.shown.short();
-        let standing = if self.starts_suffice(false) {
+        let standing = if self.request_side_suffices(false) {
             Standing::Start
         } else if self.believes_ends(false) {
             Standing::End
@@ -456,15 +456,15 @@ mod tests {
 
     #[test]
     fn the_start_side_alone_needs_a_full_clean_window_with_agreement() {
-        assert!(shown(&[(Shown::Starts, 1_500), (Shown::Agrees, 500)]).starts_suffice(true));
-        assert!(!shown(&[(Shown::Starts, 1_499), (Shown::Agrees, 500)]).starts_suffice(true));
-        assert!(!shown(&[(Shown::Starts, 1_501), (Shown::Agrees, 499)]).starts_suffice(true));
+        assert!(shown(&[(Shown::Starts, 1_500), (Shown::Agrees, 500)]).request_side_suffices(true));
+        assert!(!shown(&[(Shown::Starts, 1_499), (Shown::Agrees, 500)]).request_side_suffices(true));
+        assert!(!shown(&[(Shown::Starts, 1_501), (Shown::Agrees, 499)]).request_side_suffices(true));
         for spoiler in [Shown::Differs, Shown::Unexplained] {
             let mut belief = shown(&[(spoiler, 1), (Shown::Agrees, 1_999)]);
-            assert!(!belief.believes_starts(true, KIND));
+            assert!(!belief.believes_request_side(true, KIND));
             tell(&mut belief, Shown::Agrees);
-            assert!(belief.believes_starts(true, KIND));
-            assert!(!belief.believes_starts(true, Sort { kind: 8, ..KIND }), "another kind of call");
+            assert!(belief.believes_request_side(true, KIND));
+            assert!(!belief.believes_request_side(true, Sort { kind: 8, ..KIND }), "another kind of call");
         }
     }
 
@@ -472,9 +472,9 @@ mod tests {
     fn what_a_call_shows_can_be_corrected() {
         let mut belief = shown(&[(Shown::Agrees, 2_000)]);
         let number = tell(&mut belief, Shown::Unexplained);
-        assert!(!belief.starts_suffice(true));
+        assert!(!belief.request_side_suffices(true));
         belief.correct(number, Shown::Agrees);
-        assert!(belief.starts_suffice(true));
+        assert!(belief.request_side_suffices(true));
     }
 
     #[test]

@@ -45,13 +45,13 @@ impl Causality {
         if is_later && links.may_serve(request) {
             belief.excuse(request);
             belief.unexplained().settle(request);
-        } else if let (true, Some(root)) = (links.is_beyond_doubt(), links.root) {
-            belief.unexplained().settle(root);
+        } else if let (true, Some(request_side)) = (links.is_beyond_doubt(), links.request_side) {
+            belief.unexplained().settle(request_side);
         }
         if !answered.pending {
             return;
         }
-        let agrees = links.root == Some(request);
+        let agrees = links.request_side == Some(request);
         if links.is_beyond_doubt() {
             if !agrees || belief.open_requests() > 0 {
                 belief.given_up_told(agrees);
@@ -60,7 +60,7 @@ impl Causality {
         }
         // A request with calls of its own may have been answered for one of those. A call whose start side, however doubtful, names
         // another request may be one of several calls at once for that.
-        let only = match links.root {
+        let only = match links.request_side {
             Some(_) => agrees && answered.calls == 1,
             None => answered.calls == 0,
         };
@@ -86,17 +86,17 @@ impl Causality {
         if gone(key) || gone(request) {
             return Verdict::Orphan(Orphan::Loss);
         }
-        let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
-        let agrees = call.links.root == Some(request);
+        let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::NoCause) };
+        let agrees = call.links.request_side == Some(request);
         call.links.ended = true;
         call.links.confirmed = agrees;
         let kinds = processes.get(call.pid).map(|process| process.belief.kinds());
         let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.links.kind));
         match (agrees, by_chance) {
-            (_, true) => Verdict::Orphan(Orphan::EndOnly),
+            (_, true) => Verdict::Orphan(Orphan::ResponseSideOnly),
             (true, _) if self.rules.two_sided => Verdict::Parent(request, Evidence::TwoSided),
             (false, _) if self.rules.end => Verdict::Parent(request, Evidence::End),
-            _ => Verdict::Orphan(Orphan::StartOnly),
+            _ => Verdict::Orphan(Orphan::RequestSideOnly),
         }
     }
 }

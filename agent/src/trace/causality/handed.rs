@@ -7,7 +7,7 @@
 //! beginning: `net/http`'s server has a goroutine of its own to notice what comes meanwhile, and its own reads on only when the
 //! handler has returned.
 
-use super::{Causality, Cause, Orphan, Runner, Verdict, lost, start_side};
+use super::{Causality, Cause, Orphan, Runner, Verdict, lost, request_side_of};
 use crate::{
     event::LastReceive,
     trace::{
@@ -33,40 +33,43 @@ impl Causality {
             // Whoever writes it has received in nothing itself.
             false => Cause::None,
         };
-        let (root, previous, depth) = match cause {
+        let (request_side, previous, depth) = match cause {
             Cause::None | Cause::Lost => (None, None, 0),
-            Cause::Message { key: cause, .. } => start_side(exchanges, cause),
+            Cause::Message { key: cause, .. } => request_side_of(exchanges, cause),
         };
-        let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::None) };
+        let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::NoCause) };
         let pid = call.pid;
         let links = &mut call.links;
-        (links.root, links.previous, links.depth) = (root, previous, depth);
+        (links.request_side, links.previous, links.depth) = (request_side, previous, depth);
         links.handed = true;
         links.lost = cause == Cause::Lost;
         let Some(process) = processes.get_mut(pid).filter(|_| cause != Cause::Lost) else {
             return Verdict::Orphan(Orphan::Loss);
         };
         let believed = process.belief.believes_hand_over();
-        let Some(root) = root else { return Verdict::Orphan(Orphan::None) };
-        if let Some(request) = exchanges.get_mut(root) {
+        let Some(request_side) = request_side else { return Verdict::Orphan(Orphan::NoCause) };
+        if let Some(request) = exchanges.get_mut(request_side) {
             request.links.handed_calls += 1;
         }
-        let Some(request) = exchanges.get(root) else { return Verdict::Orphan(Orphan::None) };
+        let Some(request) = exchanges.get(request_side) else { return Verdict::Orphan(Orphan::NoCause) };
         if lost(processes, request) {
             return Verdict::Orphan(Orphan::Loss);
         }
         if request.links.answered || request.pid != pid {
-            return Verdict::Orphan(Orphan::StartOnly);
+            return Verdict::Orphan(Orphan::RequestSideOnly);
         }
         if !believed {
             return Verdict::Orphan(Orphan::Contradiction);
         }
-        let before = root.ordinal.checked_sub(1).and_then(|ordinal| exchanges.key(root.connection, ordinal));
+        let before = request_side
+            .ordinal
+            .checked_sub(1)
+            .and_then(|ordinal| exchanges.key(request_side.connection, ordinal));
         let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
         let read_ahead = request.links.early && request.links.reader == Runner::Goroutine(goroutine);
         if waits || read_ahead {
             return Verdict::Orphan(Orphan::Pipelined);
         }
-        Verdict::Parent(root, Evidence::Goroutine)
+        Verdict::Parent(request_side, Evidence::Goroutine)
     }
 }

@@ -48,9 +48,9 @@ impl Causality {
     ) -> Verdict {
         stolen::show(exchanges, processes, key, request, threads);
         self.compare(exchanges, processes, key, request);
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
-        let shown = match call.links.root {
-            Some(root) if root == request => Shown::Agrees,
+        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
+        let shown = match call.links.request_side {
+            Some(request_side) if request_side == request => Shown::Agrees,
             Some(_) => differing(&call.links),
             None => Shown::Ends,
         };
@@ -85,7 +85,7 @@ impl Causality {
         if self.awaits_end(processes, call, shown) {
             let superseded = superseded(exchanges, key, answer);
             if let Some(call) = exchanges.get_mut(key) {
-                call.links.started = shown == Shown::Starts;
+                call.links.request_side_only = shown == Shown::Starts;
             }
             if shown == Shown::Starts && superseded {
                 // It counts at once, or belief would come as much later as such calls wait; an end side corrects it.
@@ -104,23 +104,24 @@ impl Causality {
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
-        let root = call.links.root.filter(|_| call.links.confirmed && !call.links.contradicted)?;
-        let request = exchanges.get(root)?;
+        let request_side =
+            call.links.request_side.filter(|_| call.links.confirmed && !call.links.contradicted)?;
+        let request = exchanges.get(request_side)?;
         let process =
             processes.get(call.pid).filter(|_| !lost(processes, call) && !lost(processes, request))?;
         let both = process.belief.is_consistent()
             && processes.get(request.pid).is_some_and(|process| process.belief.is_consistent());
         let believed = (call.pid == request.pid || both) && believes_agreement(&process.belief, call);
-        believed.then_some(Verdict::Parent(root, Evidence::TwoSided))
+        believed.then_some(Verdict::Parent(request_side, Evidence::TwoSided))
     }
 
     /// No end side was found for a call for so long that its span goes without: that is what it shows.
     pub(in crate::trace) fn give_up(&self, exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
         let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.links.answered);
-        let comes_later = call.links.root.is_some_and(open);
+        let comes_later = call.links.request_side.is_some_and(open);
         if call.links.shown.is_none() && !call.links.ended && !comes_later {
-            let shown = if call.links.started { Shown::Starts } else { Shown::Unexplained };
+            let shown = if call.links.request_side_only { Shown::Starts } else { Shown::Unexplained };
             show(exchanges, processes, key, shown);
         }
     }
@@ -133,7 +134,7 @@ impl Causality {
         }
         let Some(process) = processes.get(call.pid) else { return false };
         let alone = match shown {
-            Shown::Starts => !self.believes_start(&process.belief, call),
+            Shown::Starts => !self.believes_request_side(&process.belief, call),
             Shown::Unexplained => true,
             Shown::Agrees | Shown::Differs | Shown::Muddles | Shown::Ends => false,
         };
@@ -148,9 +149,9 @@ impl Causality {
         shown: Shown,
         end: Option<End>,
     ) -> Verdict {
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
+        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
         let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
-        let named = end.map(|end| end.request).or(call.links.root);
+        let named = end.map(|end| end.request).or(call.links.request_side);
         if call.links.lost || lost(processes, call) || named.is_some_and(request_lost) {
             return Verdict::Orphan(Orphan::Loss);
         }
@@ -158,7 +159,7 @@ impl Causality {
         if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.links.unanswered) {
             show(exchanges, processes, key, shown);
         }
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
+        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
         let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
         let belief = &process.belief;
         let stolen =
@@ -180,34 +181,34 @@ impl Causality {
                 return Verdict::Parent(end.request, evidence);
             }
         }
-        let Some(root) = call.links.root else {
-            return Verdict::Orphan(if end.is_some() { Orphan::EndOnly } else { Orphan::None });
+        let Some(request_side) = call.links.request_side else {
+            return Verdict::Orphan(if end.is_some() { Orphan::ResponseSideOnly } else { Orphan::NoCause });
         };
         // Where a child process makes the call of its parent's request, both are judged.
-        let request = exchanges.get(root).and_then(|request| processes.get(request.pid));
+        let request = exchanges.get(request_side).and_then(|request| processes.get(request.pid));
         let consistent = request.is_some_and(|process| process.belief.is_consistent());
         let both = belief.is_consistent() && consistent;
-        let own = exchanges.get(root).is_some_and(|request| request.pid == call.pid);
+        let own = exchanges.get(request_side).is_some_and(|request| request.pid == call.pid);
         match shown {
-            Shown::Agrees if !self.rules.two_sided => Verdict::Orphan(Orphan::StartOnly),
+            Shown::Agrees if !self.rules.two_sided => Verdict::Orphan(Orphan::RequestSideOnly),
             Shown::Agrees if (own || both) && believes_agreement(belief, call) => {
-                Verdict::Parent(root, Evidence::TwoSided)
+                Verdict::Parent(request_side, Evidence::TwoSided)
             }
             Shown::Agrees if both => Verdict::Orphan(Orphan::Unproven),
-            Shown::Starts if (own || both) && self.believes_start(belief, call) => {
-                Verdict::Parent(root, Evidence::Start)
+            Shown::Starts if (own || both) && self.believes_request_side(belief, call) => {
+                Verdict::Parent(request_side, Evidence::Start)
             }
-            Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::StartOnly),
+            Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::RequestSideOnly),
             _ => Verdict::Orphan(Orphan::Contradiction),
         }
     }
 
-    fn believes_start(&self, belief: &Belief, call: &Exchange) -> bool {
+    fn believes_request_side(&self, belief: &Belief, call: &Exchange) -> bool {
         let links = &call.links;
         self.rules.start
             && links.order == belief.order()
             && links.clear()
-            && belief.believes_starts(links.unambiguous, links.sort())
+            && belief.believes_request_side(links.unambiguous, links.sort())
     }
 
     fn believes_end(&self, belief: &Belief, by_these_threads: bool, unambiguous: bool) -> bool {

@@ -52,7 +52,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: what it shows if an answer comes, which was not there yet when it was judged.
     pub(super) owed: Option<Shown>,
     /// Call: the request of the start side.
-    pub(super) root: Option<Key>,
+    pub(super) request_side: Option<Key>,
     /// Call: the request for which its connection was made, if it is the first on it and has not ended in an answer.
     pub(super) connected_for: Option<Key>,
     /// Call: the call whose response was its cause.
@@ -78,7 +78,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: how clear the receive is that its start side comes from; `None` without one.
     pub(super) clarity: Option<Clarity>,
     /// Call: it has a start side alone, unless an end side comes yet.
-    pub(super) started: bool,
+    pub(super) request_side_only: bool,
     /// Call: it ended in an answer together with others, so that its end says little.
     pub(super) weak: bool,
     /// Call: what sort of call it is, a hash; 0 until its head is read.
@@ -88,7 +88,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: its number among those that its process has shown, once it is one of them.
     pub(super) shown: Option<u64>,
     /// Call: no request of its start side was open when its head was read.
-    pub(super) unstarted: bool,
+    pub(super) without_open_request: bool,
     /// Call: what it has shown of its kind.
     pub(super) of_kind: Option<Shown>,
     /// Request: read while an earlier one of its connection was not answered.
@@ -174,7 +174,7 @@ impl CausalLinks {
 
     /// Call: it was still open when this request, that of its start side, was answered.
     pub(super) fn outlives(&self, request: Key) -> bool {
-        self.outlives && self.root == Some(request)
+        self.outlives && self.request_side == Some(request)
     }
 
     /// Call: its own program ended it, or its sending before.
@@ -184,17 +184,17 @@ impl CausalLinks {
 
     /// Call: its start side, if it has one, is that request or is in doubt.
     pub(super) fn may_serve(&self, request: Key) -> bool {
-        !self.is_beyond_doubt() || self.root == Some(request)
+        !self.is_beyond_doubt() || self.request_side == Some(request)
     }
 
     /// Call: it has a start side, which is clear and not what its connection was made for.
     pub(super) fn is_beyond_doubt(&self) -> bool {
-        self.root.is_some() && self.is_clear() && self.connected_for.is_none()
+        self.request_side.is_some() && self.is_clear() && self.connected_for.is_none()
     }
 
     /// Call: the request of its start side.
-    pub(in crate::trace) const fn started_by(&self) -> Option<Key> {
-        self.root
+    pub(in crate::trace) const fn request_side(&self) -> Option<Key> {
+        self.request_side
     }
 
     /// Call: it ended without an answer.
@@ -229,6 +229,6 @@ impl CausalLinks {
 
     /// Call: both links agree, and not on this request.
     pub(in crate::trace) fn agree_on_other(&self, request: Key) -> bool {
-        self.confirmed && self.root != Some(request)
+        self.confirmed && self.request_side != Some(request)
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Every *output* (a call's request, a connect, an answer) has a *cause*: the message to which the last byte belongs that
 //! its thread took in.
-//! * Start side: a call belongs to the request that its cause belongs to; if the cause is a call's response, to the
+//! * RequestSide side: a call belongs to the request that its cause belongs to; if the cause is a call's response, to the
 //!   request of that call (a *continuation*).
 //! * End side: when a call's response is the cause of an answer, that call is a child of the answered request.
 //!
@@ -125,11 +125,11 @@ pub(in crate::trace) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::trace) enum Orphan {
     /// No start side, and no end side that is waited for.
-    None,
+    NoCause,
     /// No end side confirmed the start side, and the process is not believed without.
-    StartOnly,
+    RequestSideOnly,
     /// An end side only, and the process is not believed without a start side.
-    EndOnly,
+    ResponseSideOnly,
     /// The request of the start side ended without an answer.
     Unanswered,
     /// Its links differ, or those of others of its process do of late.
@@ -146,14 +146,14 @@ pub(in crate::trace) enum Orphan {
 
 /// A call's start side: what is known at once, and what to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::trace) struct Start {
+pub(in crate::trace) struct RequestSide {
     /// `None`: it falls later.
     pub(in crate::trace) verdict: Option<Verdict>,
     /// The call is to be judged when this request is answered.
     pub(in crate::trace) judged_with: Option<Key>,
 }
 
-impl Start {
+impl RequestSide {
     const fn decided(orphan: Orphan) -> Self {
         Self { verdict: Some(Verdict::Orphan(orphan)), judged_with: None }
     }
@@ -180,13 +180,13 @@ impl Causality {
         processes: &mut Processes,
         key: Key,
         cause: Cause,
-    ) -> Start {
-        let (root, previous, depth) = match cause {
+    ) -> RequestSide {
+        let (request_side, previous, depth) = match cause {
             Cause::None | Cause::Lost => (None, None, 0),
-            Cause::Message { key, .. } => start_side(exchanges, key),
+            Cause::Message { key, .. } => request_side_of(exchanges, key),
         };
-        let request = root.and_then(|root| exchanges.get(root));
-        let root_open = request.is_some_and(|request| !request.links.answered);
+        let request = request_side.and_then(|request_side| exchanges.get(request_side));
+        let request_is_open = request.is_some_and(|request| !request.links.answered);
         let request_pid = request.map(|request| request.pid);
         let unambiguous = request_pid
             .and_then(|pid| processes.get(pid))
@@ -201,11 +201,11 @@ impl Causality {
             .key()
             .and_then(|cause| exchanges.get_mut(cause))
             .is_some_and(|message| std::mem::replace(&mut message.links.led, true));
-        let Some(call) = exchanges.get_mut(key) else { return Start::decided(Orphan::None) };
+        let Some(call) = exchanges.get_mut(key) else { return RequestSide::decided(Orphan::NoCause) };
         let links = &mut call.links;
         links.again = again;
         links.order = order;
-        (links.root, links.previous, links.depth) = (root, previous, depth);
+        (links.request_side, links.previous, links.depth) = (request_side, previous, depth);
         links.unambiguous = unambiguous;
         links.clarity = match cause {
             Cause::Message { for_call, .. } => Some(for_call),
@@ -213,18 +213,18 @@ impl Causality {
         };
         let Some(process) = processes.get_mut(call.pid).filter(|_| cause != Cause::Lost) else {
             links.lost = true;
-            return Start::decided(Orphan::Loss);
+            return RequestSide::decided(Orphan::Loss);
         };
-        if let (Some(root), true) = (root, root_open) {
-            return Start { verdict: None, judged_with: Some(root) };
+        if let (Some(request_side), true) = (request_side, request_is_open) {
+            return RequestSide { verdict: None, judged_with: Some(request_side) };
         }
         if self.rules.end && process.belief.waits_for_ends() {
             // Its end side may still name a parent.
-            return Start { verdict: None, judged_with: None };
+            return RequestSide { verdict: None, judged_with: None };
         }
         links.owed = Some(belief::Shown::Unexplained);
         // A continuation of an answered request can no more be confirmed.
-        Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
+        RequestSide::decided(if request_side.is_some() { Orphan::RequestSideOnly } else { Orphan::NoCause })
     }
 
     /// What the first call of a connection was sent for, as its connect says: noted, and whether that is to be believed.
@@ -234,7 +234,7 @@ impl Causality {
         key: Key,
         cause: Cause,
     ) -> bool {
-        let request = cause.key().and_then(|cause| start_side(exchanges, cause).0);
+        let request = cause.key().and_then(|cause| request_side_of(exchanges, cause).0);
         let Some(call) = exchanges.get_mut(key) else { return true };
         call.links.connected_for = request;
         processes.get(call.pid).is_none_or(|process| process.belief.believes_connects())
@@ -253,17 +253,17 @@ impl Causality {
         let call = exchanges.get(key)?;
         let process = processes.get(call.pid)?;
         let links = &call.links;
-        let request = links.root.and_then(|root| exchanges.get(root));
+        let request = links.request_side.and_then(|request_side| exchanges.get(request_side));
         let Some(request) = request.filter(|request| !request.links.answered) else {
-            exchanges.get_mut(key)?.links.unstarted = true;
+            exchanges.get_mut(key)?.links.without_open_request = true;
             return None;
         };
         let believed = self.rules.start
             && links.clear()
-            && process.belief.believes_starts(links.unambiguous, links.sort());
+            && process.belief.believes_request_side(links.unambiguous, links.sort());
         let known = !lost(processes, call) && !lost(processes, request) && !links.handed;
-        let root = links.root.filter(|_| request.pid == call.pid && known && believed)?;
-        Some(Verdict::Parent(root, Evidence::Start))
+        let request_side = links.request_side.filter(|_| request.pid == call.pid && known && believed)?;
+        Some(Verdict::Parent(request_side, Evidence::Start))
     }
 
     /// A call is over. If it was not answered it shows nothing: neither whose it is nor that it is nobody's. One without a start side, or whose request is answered already, speaks against calls of its kind from now
@@ -271,8 +271,8 @@ impl Causality {
     /// ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key) else { return };
-        if let (true, Some(root)) = (call.links.handed, call.links.root)
-            && let Some(request) = exchanges.get_mut(root)
+        if let (true, Some(request_side)) = (call.links.handed, call.links.request_side)
+            && let Some(request) = exchanges.get_mut(request_side)
         {
             request.links.handed_calls = request.links.handed_calls.saturating_sub(1);
         }
@@ -285,11 +285,12 @@ impl Causality {
             judge::show(exchanges, processes, key, shown);
         }
         let Some(call) = exchanges.get(key) else { return };
-        let root = call.links.root.and_then(|root| exchanges.get(root));
-        let explained = !call.links.unstarted && root.is_some_and(|request| !request.links.answered);
+        let request_side = call.links.request_side.and_then(|request_side| exchanges.get(request_side));
+        let explained =
+            !call.links.without_open_request && request_side.is_some_and(|request| !request.links.answered);
         let Some(call) = exchanges.get_mut(key) else { return };
         let links = &mut call.links;
-        if explained || links.started || links.handed || links.of_kind.is_some() {
+        if explained || links.request_side_only || links.handed || links.of_kind.is_some() {
             return;
         }
         if let Some(process) = processes.get_mut(call.pid) {
@@ -356,7 +357,7 @@ impl Causality {
         let tells = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // Of two messages that were read before the answer was written either may be what it waited for.
-            Clarity::Mixed => own.as_ref().is_some_and(|call| call.links.root == Some(key)),
+            Clarity::Mixed => own.as_ref().is_some_and(|call| call.links.request_side == Some(key)),
             Clarity::Again => false,
         };
         if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
@@ -420,14 +421,16 @@ impl Causality {
         let Some(call) = exchanges.get_mut(call) else { return };
         let proves = proves && call.links.answered;
         if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
-            match (call.links.connected_for.take(), call.links.root, call.links.clarity) {
+            match (call.links.connected_for.take(), call.links.request_side, call.links.clarity) {
                 (Some(made_for), ..) => process.belief.end_told(true, made_for == request),
-                (None, Some(root), Some(Clarity::Clear)) => process.belief.end_told(false, root == request),
+                (None, Some(request_side), Some(Clarity::Clear)) => {
+                    process.belief.end_told(false, request_side == request)
+                }
                 (None, ..) => {}
             }
         }
-        let Some(root) = call.links.root else { return };
-        if root == request {
+        let Some(request_side) = call.links.request_side else { return };
+        if request_side == request {
             call.links.confirmed = true;
             if !(!proves || call.links.handed || call.links.unambiguous)
                 && let Some(process) = processes.get_mut(call.pid)
@@ -459,21 +462,21 @@ impl Causality {
 }
 
 /// The request that a call with this cause belongs to, the call that it continues, and how many it continues.
-fn start_side(exchanges: &Exchanges, cause: Key) -> (Option<Key>, Option<Key>, u8) {
+fn request_side_of(exchanges: &Exchanges, cause: Key) -> (Option<Key>, Option<Key>, u8) {
     let Some(message) = exchanges.get(cause) else { return (None, None, 0) };
-    let root = root_of(message, cause);
+    let request_side = request_of(message, cause);
     match message.kind {
-        SpanKind::Server => (root, None, 0),
-        SpanKind::Client => (root, Some(cause), message.links.depth.saturating_add(1).min(CHAIN)),
+        SpanKind::Server => (request_side, None, 0),
+        SpanKind::Client => (request_side, Some(cause), message.links.depth.saturating_add(1).min(CHAIN)),
     }
 }
 
 /// The request that a message belongs to: itself, or that of the call whose response it is.
-fn root_of(message: &Exchange, key: Key) -> Option<Key> {
+fn request_of(message: &Exchange, key: Key) -> Option<Key> {
     match message.kind {
         SpanKind::Server => Some(key),
         SpanKind::Client if message.links.depth >= CHAIN => None,
-        SpanKind::Client => message.links.root,
+        SpanKind::Client => message.links.request_side,
     }
 }
 

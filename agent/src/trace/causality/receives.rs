@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Deferral, Runner, root_of, turns::Turn};
+use super::{Deferral, Runner, request_of, turns::Turn};
 use crate::{
     event::{Actor, Clarity, Connecting, ConnectionId, Direction, LastReceive, Task, Timestamp, Transfer},
     protocol::Origin,
@@ -328,14 +328,15 @@ impl Received {
 
     /// Whether all of them belong, by their start links, to one request.
     fn are_of_one(&self, exchanges: &Exchanges) -> bool {
-        let mut roots =
-            self.ends[..self.count].iter().map(|(connection, end)| root(exchanges, *connection, *end));
-        let Some(Some(first)) = roots.next() else { return false };
-        roots.all(|root| root == Some(first))
+        let mut requests = self.ends[..self.count]
+            .iter()
+            .map(|(connection, end)| received_for(exchanges, *connection, *end));
+        let Some(Some(first)) = requests.next() else { return false };
+        requests.all(|request_side| request_side == Some(first))
     }
 }
 
-fn root(exchanges: &Exchanges, connection: ConnectionId, end: u64) -> Option<Key> {
+fn received_for(exchanges: &Exchanges, connection: ConnectionId, end: u64) -> Option<Key> {
     let exchange = exchanges.by_received(exchanges.connection(connection)?, end)?;
-    root_of(exchange, exchange.key)
+    request_of(exchange, exchange.key)
 }

@@ -48,8 +48,8 @@ pub(super) fn believes(
     request: Key,
     threads: Threads,
 ) -> bool {
-    let fits = |call: &Exchange| match call.links.root {
-        Some(root) => root == request && call.links.clarity != Some(Clarity::Clear),
+    let fits = |call: &Exchange| match call.links.request_side {
+        Some(request_side) => request_side == request && call.links.clarity != Some(Clarity::Clear),
         None => true,
     };
     threads == Threads::Two
@@ -74,9 +74,9 @@ pub(super) fn show(
         && !links.handed
         && links.connected_for.is_none()
         && links.clarity == Some(Clarity::Clear);
-    let Some(root) = links.root.filter(|_| tells) else { return };
+    let Some(request_side) = links.request_side.filter(|_| tells) else { return };
     let Some(process) = processes.get_mut(call.pid) else { return };
-    if root == request {
+    if request_side == request {
         if links.is_clear() && !links.unambiguous {
             process.belief.stolen_told(true);
         }
