@@ -177,7 +177,7 @@ impl Belief {
             && counts.agrees * 2 < counts.all();
         let fails = counts.contradictions() * 16 > counts.all() || counts.agrees * 4 < counts.all();
         let next = match self.deferral {
-            Deferral::Nothing if alone && self.believes_ends(false) => Deferral::Responses,
+            Deferral::Nothing if alone && self.believes_response_side(false) => Deferral::Responses,
             Deferral::Responses if fails => Deferral::Everything,
             Deferral::Everything if fails => {
                 self.in_no_order = true;
@@ -233,7 +233,7 @@ impl Belief {
 
     /// Whether a call belongs to the request in whose answer it ended, whatever its start side is. `unambiguous`: no other
     /// request was open.
-    pub(super) fn believes_ends(&self, unambiguous: bool) -> bool {
+    pub(super) fn believes_response_side(&self, unambiguous: bool) -> bool {
         let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
         let seen = self.answers.seen() >= enough;
         self.answers.uncovered() == 0 && seen && (unambiguous || self.answers.covered_apart() >= SEEN)
@@ -279,11 +279,11 @@ impl Belief {
     /// will come: other threads read the responses than write the answers, which are covered by the requests themselves.
     /// Where links mostly agree, a call without a start side has none because no request caused it.
     /// Unless such calls end in answers all the same, and are frequent or known to be of tasks that threads take over.
-    pub(super) fn waits_for_ends(&self) -> bool {
+    pub(super) fn awaits_response_side(&self) -> bool {
         let counts = self.shown.short();
         let ends_come = counts.all() < SEEN || counts.agrees + counts.contradictions() + counts.ends > 0;
         let ends_matter = counts.ends * 20 >= counts.all() || counts.ends > 0 && self.believes_stolen();
-        self.believes_ends(false) && ends_come && (ends_matter || !self.agrees_mostly())
+        self.believes_response_side(false) && ends_come && (ends_matter || !self.agrees_mostly())
     }
 
     /// Whether a call of this sort that nothing contradicts belongs to the request of its start side.
@@ -323,7 +323,7 @@ impl Belief {
 
     /// A call has ended in the answer of the request of its start side, or (`!its_own`) of another one. `connected`: it was the first
     /// of a connection, and its start side that of the connect.
-    pub(super) fn end_told(&mut self, connected: bool, its_own: bool) {
+    pub(super) fn response_side_told(&mut self, connected: bool, its_own: bool) {
         let starts = if connected { &mut self.by_connect } else { &mut self.by_thread };
         starts.add(!its_own);
     }
@@ -345,7 +345,7 @@ impl Belief {
         let counts = self.shown.short();
         let standing = if self.request_side_suffices(false) {
             Standing::Start
-        } else if self.believes_ends(false) {
+        } else if self.believes_response_side(false) {
             Standing::End
         } else if self.believes_agreement(false, true) {
             Standing::Agreement
@@ -483,8 +483,8 @@ mod tests {
             let mut belief = shown(what);
             belief.request_opened(&read_by(1));
             (0..ANSWERS).for_each(|_| belief.answered(true));
-            assert!(belief.believes_ends(false));
-            belief.waits_for_ends()
+            assert!(belief.believes_response_side(false));
+            belief.awaits_response_side()
         };
         assert!(waits(&[]), "nothing is known");
         assert!(waits(&[(Shown::Unexplained, 29)]));
@@ -499,7 +499,7 @@ mod tests {
         stealing.request_opened(&read_by(1));
         (0..ANSWERS).for_each(|_| stealing.answered(true));
         (0..SEEN_SEVERAL).for_each(|_| stealing.stolen_told(true));
-        assert!(stealing.waits_for_ends(), "of tasks that were stolen");
+        assert!(stealing.awaits_response_side(), "of tasks that were stolen");
     }
 
     #[test]
@@ -508,25 +508,28 @@ mod tests {
         for _ in 0..SEEN - 1 {
             belief.answered(true);
         }
-        assert!(!belief.believes_ends(true));
+        assert!(!belief.believes_response_side(true));
         belief.answered(true);
-        assert!(belief.believes_ends(true) && !belief.believes_ends(false), "no other request was open");
+        assert!(
+            belief.believes_response_side(true) && !belief.believes_response_side(false),
+            "no other request was open"
+        );
         belief.request_opened(&read_by(1));
         for _ in 0..SEEN {
             belief.answered(true);
         }
-        assert!(belief.believes_ends(false));
+        assert!(belief.believes_response_side(false));
         let mut several = belief.clone();
         several.request_opened(&read_by(2));
-        assert!(!several.believes_ends(false), "two threads");
+        assert!(!several.believes_response_side(false), "two threads");
         (0..ANSWERS).for_each(|_| several.answered(true));
-        assert!(several.believes_ends(false));
+        assert!(several.believes_response_side(false));
         belief.answered(false);
         for _ in 0..399 {
             belief.answered(true);
-            assert!(!belief.believes_ends(true));
+            assert!(!belief.believes_response_side(true));
         }
         belief.answered(true);
-        assert!(belief.believes_ends(true));
+        assert!(belief.believes_response_side(true));
     }
 }

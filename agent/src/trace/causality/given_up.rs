@@ -68,7 +68,7 @@ impl Causality {
             && is_later
             && !belief.unexplained().may_explain(sent_at)
             && belief.believes_given_up(agrees)
-            && belief.believes_ends(false)
+            && belief.believes_response_side(false)
         {
             links.ended_after = Some(request);
         }
@@ -88,7 +88,7 @@ impl Causality {
         }
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::NoCause) };
         let agrees = call.links.request_side == Some(request);
-        call.links.ended = true;
+        call.links.has_response_side = true;
         call.links.confirmed = agrees;
         let kinds = processes.get(call.pid).map(|process| process.belief.kinds());
         let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.links.kind));

@@ -9,7 +9,7 @@
 //!    of the start side;
 //! 5. else none.
 //!
-//! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose end
+//! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose response_side
 //! links are believed, a call that has none then waits for it.
 
 use super::{
@@ -31,14 +31,14 @@ use crate::{
 
 /// The request in whose answer a call ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct End {
+pub(super) struct ResponseSide {
     request: Key,
     threads: Threads,
 }
 
 impl Causality {
     /// The verdict on a call whose response triggered the answer of `request`.
-    pub(super) fn judge_ended(
+    pub(super) fn judge_with_response_side(
         &mut self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -54,11 +54,11 @@ impl Causality {
             Some(_) => differing(&call.links),
             None => Shown::Ends,
         };
-        self.judge(exchanges, processes, key, shown, Some(End { request, threads }))
+        self.judge(exchanges, processes, key, shown, Some(ResponseSide { request, threads }))
     }
 
     /// The verdict on a call whose start side's request is answered now (`None`: never will be). `None`: it was judged before,
-    /// or its end side is waited for.
+    /// or its response_side side is waited for.
     pub(in crate::trace) fn judge_with_request(
         &self,
         exchanges: &mut Exchanges,
@@ -68,7 +68,7 @@ impl Causality {
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
         let links = &call.links;
-        if links.shown.is_some() || links.ended {
+        if links.shown.is_some() || links.has_response_side {
             return None;
         }
         let over = links.answered || links.has_failed();
@@ -82,13 +82,13 @@ impl Causality {
             (false, false, true) => Shown::Starts,
             (false, false, false) => Shown::Unexplained,
         };
-        if self.awaits_end(processes, call, shown) {
+        if self.awaits_response_side(processes, call, shown) {
             let superseded = superseded(exchanges, key, answer);
             if let Some(call) = exchanges.get_mut(key) {
                 call.links.request_side_only = shown == Shown::Starts;
             }
             if shown == Shown::Starts && superseded {
-                // It counts at once, or belief would come as much later as such calls wait; an end side corrects it.
+                // It counts at once, or belief would come as much later as such calls wait; an response_side side corrects it.
                 show(exchanges, processes, key, shown);
             }
             return None;
@@ -115,21 +115,21 @@ impl Causality {
         believed.then_some(Verdict::Parent(request_side, Evidence::TwoSided))
     }
 
-    /// No end side was found for a call for so long that its span goes without: that is what it shows.
+    /// No response_side side was found for a call for so long that its span goes without: that is what it shows.
     pub(in crate::trace) fn give_up(&self, exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
         let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.links.answered);
         let comes_later = call.links.request_side.is_some_and(open);
-        if call.links.shown.is_none() && !call.links.ended && !comes_later {
+        if call.links.shown.is_none() && !call.links.has_response_side && !comes_later {
             let shown = if call.links.request_side_only { Shown::Starts } else { Shown::Unexplained };
             show(exchanges, processes, key, shown);
         }
     }
 
-    /// Whether an end side that may come later would say more.
-    pub(super) fn awaits_end(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
+    /// Whether an response_side side that may come later would say more.
+    pub(super) fn awaits_response_side(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
         if call.links.has_failed() {
-            // Whoever saw it end had seen so before this request was answered.
+            // Whoever saw it response_side had seen so before this request was answered.
             return false;
         }
         let Some(process) = processes.get(call.pid) else { return false };
@@ -138,7 +138,7 @@ impl Causality {
             Shown::Unexplained => true,
             Shown::Agrees | Shown::Differs | Shown::Muddles | Shown::Ends => false,
         };
-        alone && self.rules.end && process.belief.waits_for_ends()
+        alone && self.rules.end && process.belief.awaits_response_side()
     }
 
     pub(super) fn judge(
@@ -147,11 +147,11 @@ impl Causality {
         processes: &mut Processes,
         key: Key,
         shown: Shown,
-        end: Option<End>,
+        response_side: Option<ResponseSide>,
     ) -> Verdict {
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
         let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
-        let named = end.map(|end| end.request).or(call.links.request_side);
+        let named = response_side.map(|response_side| response_side.request).or(call.links.request_side);
         if call.links.lost || lost(processes, call) || named.is_some_and(request_lost) {
             return Verdict::Orphan(Orphan::Loss);
         }
@@ -162,27 +162,32 @@ impl Causality {
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
         let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
         let belief = &process.belief;
-        let stolen =
-            end.is_some_and(|end| stolen::believes(exchanges, belief, key, end.request, end.threads));
-        if let Some(end) = end
+        let stolen = response_side.is_some_and(|response_side| {
+            stolen::believes(exchanges, belief, key, response_side.request, response_side.threads)
+        });
+        if let Some(response_side) = response_side
             && !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly())
-            && !call.links.weak
+            && !call.links.response_side_is_ambiguous
             // Of several threads one closes what another has given up, and answers something else next.
             && (shown == Shown::Agrees || !call.links.given_up || belief.one_reads())
             && !belief.kinds().hardly_end(call.links.kind)
-            && self.believes_end(
+            && self.believes_response_side(
                 belief,
-                end.threads == Threads::One || self.rules.across_threads || stolen,
+                response_side.threads == Threads::One || self.rules.across_threads || stolen,
                 call.links.unambiguous && shown == Shown::Agrees && told(belief, call),
             )
         {
             let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
             if evidence == Evidence::End || self.rules.two_sided {
-                return Verdict::Parent(end.request, evidence);
+                return Verdict::Parent(response_side.request, evidence);
             }
         }
         let Some(request_side) = call.links.request_side else {
-            return Verdict::Orphan(if end.is_some() { Orphan::ResponseSideOnly } else { Orphan::NoCause });
+            return Verdict::Orphan(if response_side.is_some() {
+                Orphan::ResponseSideOnly
+            } else {
+                Orphan::NoCause
+            });
         };
         // Where a child process makes the call of its parent's request, both are judged.
         let request = exchanges.get(request_side).and_then(|request| processes.get(request.pid));
@@ -211,8 +216,8 @@ impl Causality {
             && belief.believes_request_side(links.unambiguous, links.sort())
     }
 
-    fn believes_end(&self, belief: &Belief, by_these_threads: bool, unambiguous: bool) -> bool {
-        self.rules.end && by_these_threads && belief.believes_ends(unambiguous)
+    fn believes_response_side(&self, belief: &Belief, by_these_threads: bool, unambiguous: bool) -> bool {
+        self.rules.end && by_these_threads && belief.believes_response_side(unambiguous)
     }
 }
 
@@ -232,16 +237,16 @@ pub(super) fn differing(links: &CausalLinks) -> Shown {
     if links.clarity == Some(Clarity::Clear) { Shown::Differs } else { Shown::Muddles }
 }
 
-/// Whether the kind of a call says that agreement is no chance. Where its end side is weak the kind must be known to agree. Where
+/// Whether the kind of a call says that agreement is no chance. Where its response_side side is weak the kind must be known to agree. Where
 /// another call with the same cause went before, nothing may speak against it of late and not much before; nor much where only
 /// a call that continues it has ended (one that is sent after that of a timer continues it).
 fn told(belief: &Belief, call: &Exchange) -> bool {
     let (links, kinds) = (&call.links, belief.kinds());
-    if links.weak {
+    if links.response_side_is_ambiguous {
         return kinds.agree(links.kind);
     }
     let kind = links.kind;
-    let weaker = links.again || !links.ended;
+    let weaker = links.again || !links.has_response_side;
     let doubted = links.again && kinds.contested(kind) || weaker && kinds.often_contested(kind);
     !doubted && !kinds.waver(kind) && !kinds.hardly_end(kind)
 }
@@ -251,7 +256,10 @@ fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
     let links = &call.links;
     links.order == belief.order()
         && told(belief, call)
-        && belief.believes_agreement(links.unambiguous, links.clarity == Some(Clarity::Clear) && !links.weak)
+        && belief.believes_agreement(
+            links.unambiguous,
+            links.clarity == Some(Clarity::Clear) && !links.response_side_is_ambiguous,
+        )
 }
 
 /// Notes what a call shows of its process: nothing if it was not answered, or not yet.

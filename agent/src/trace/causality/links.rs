@@ -60,7 +60,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: how many calls lie before it in that chain.
     pub(super) depth: u8,
     /// Call: its response triggered an answer.
-    pub(super) ended: bool,
+    pub(super) has_response_side: bool,
     /// Call: that answer, or that of a call that continues it, was the one of the request of its start side.
     pub(super) confirmed: bool,
     /// Call: its links differ.
@@ -80,7 +80,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: it has a start side alone, unless an end side comes yet.
     pub(super) request_side_only: bool,
     /// Call: it ended in an answer together with others, so that its end says little.
-    pub(super) weak: bool,
+    pub(super) response_side_is_ambiguous: bool,
     /// Call: what sort of call it is, a hash; 0 until its head is read.
     pub(super) kind: u64,
     /// Request: its content is known to those that look for it. Call: so was that of all requests that were open.
@@ -120,7 +120,7 @@ impl CausalLinks {
 
     /// Call: nothing else had been received in, at either end, and no other call has its cause.
     pub(in crate::trace) fn is_clear(&self) -> bool {
-        self.clarity == Some(Clarity::Clear) && !self.weak && !self.again
+        self.clarity == Some(Clarity::Clear) && !self.response_side_is_ambiguous && !self.again
     }
 
     pub(super) const fn sort(&self) -> Sort {

@@ -218,7 +218,7 @@ impl Causality {
         if let (Some(request_side), true) = (request_side, request_is_open) {
             return RequestSide { verdict: None, judged_with: Some(request_side) };
         }
-        if self.rules.end && process.belief.waits_for_ends() {
+        if self.rules.end && process.belief.awaits_response_side() {
             // Its end side may still name a parent.
             return RequestSide { verdict: None, judged_with: None };
         }
@@ -369,13 +369,13 @@ impl Causality {
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.links.handed) else { return Some(None) };
-        call.links.weak = for_answer != Clarity::Clear;
-        call.links.ended = true;
+        call.links.response_side_is_ambiguous = for_answer != Clarity::Clear;
+        call.links.has_response_side = true;
         let previous = call.links.previous;
         let writer = Runner::of_origin(origin);
         let own = call.pid == pid;
         let threads = if own { Threads::of(reader, call.links.reader, writer) } else { Threads::Others };
-        let verdict = self.judge_ended(exchanges, processes, cause, key, threads);
+        let verdict = self.judge_with_response_side(exchanges, processes, cause, key, threads);
         self.confirm_chain(exchanges, processes, previous, key);
         Some(Some((cause, verdict)))
     }
@@ -407,7 +407,7 @@ impl Causality {
             let Some((key, call)) = next.and_then(|key| exchanges.get(key).map(|call| (key, call))) else {
                 return;
             };
-            if call.links.ended {
+            if call.links.has_response_side {
                 return;
             }
             next = call.links.previous;
@@ -422,9 +422,9 @@ impl Causality {
         let proves = proves && call.links.answered;
         if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
             match (call.links.connected_for.take(), call.links.request_side, call.links.clarity) {
-                (Some(made_for), ..) => process.belief.end_told(true, made_for == request),
+                (Some(made_for), ..) => process.belief.response_side_told(true, made_for == request),
                 (None, Some(request_side), Some(Clarity::Clear)) => {
-                    process.belief.end_told(false, request_side == request)
+                    process.belief.response_side_told(false, request_side == request)
                 }
                 (None, ..) => {}
             }

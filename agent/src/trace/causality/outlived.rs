@@ -26,11 +26,11 @@ impl Causality {
         if links.uncovered && links.answered {
             show_answer(processes, pid, false);
         }
-        if links.shown.is_some() || links.ended {
+        if links.shown.is_some() || links.has_response_side {
             return None;
         }
         if links.abandoned && links.has_failed() {
-            (links.ended, links.confirmed) = (true, true);
+            (links.has_response_side, links.confirmed) = (true, true);
         }
         if let (Some(request), true) = (ended_after, links.has_failed()) {
             return Some(self.judge_given_up(exchanges, processes, key, request));
@@ -40,7 +40,7 @@ impl Causality {
             (false, true) => Shown::Agrees,
             (false, false) => Shown::Unexplained,
         };
-        if exchanges.get(key).is_some_and(|call| self.awaits_end(processes, call, shown)) {
+        if exchanges.get(key).is_some_and(|call| self.awaits_response_side(processes, call, shown)) {
             return None;
         }
         Some(self.judge(exchanges, processes, key, shown, None))
