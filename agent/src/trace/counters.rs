@@ -77,7 +77,7 @@ counters! {
     orphans_none: "wirespan_trace_roots_total" ["reason" = "no_start_side"];
     /// Calls with a start side that no end side confirmed before the request was answered.
     orphans_start_only: "wirespan_trace_roots_total" ["reason" = "start_side_only"];
-    /// Calls with an end side only, in a process that is not believed without a start side.
+    /// Calls with an end side only, in a process that is not trusted without a start side.
     orphans_end_only: "wirespan_trace_roots_total" ["reason" = "end_side_only"];
     /// Calls whose start-side request never got an answer.
     orphans_unanswered: "wirespan_trace_roots_total" ["reason" = "unanswered"];

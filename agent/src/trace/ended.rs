@@ -70,7 +70,7 @@ impl Tracer {
         let failed = call.links.has_failed() && !call.links.is_given_up();
         let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.links.is_answered());
         // What is closed after that is tidied up, where start links say whose it is, unless the peer had ended it.
-        let started = self.processes.get(pid).is_some_and(|process| process.belief.agrees_mostly());
+        let started = self.processes.get(pid).is_some_and(|process| process.confidence.agrees_mostly());
         if !ends || !failed && started && request_side.is_some_and(answered) {
             return;
         }

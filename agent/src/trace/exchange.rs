@@ -166,7 +166,7 @@ pub(super) struct Live {
     pub(super) verdict: Option<Verdict>,
     /// Server: who closed its connection.
     pub(super) closing: Option<Box<Origin>>,
-    /// Client: it has waited for its process to be believed.
+    /// Client: it has waited for its process to be trusted.
     pub(super) has_waited: bool,
     /// Server: calls whose verdict waits for the answer.
     pub(super) calls: Keys,

@@ -22,7 +22,7 @@ use crate::event::{ConnectionId, Direction, Timestamp};
 /// Requests of one connection by which it may be recognised. One is enough unless the agent came late.
 const KEYS_PER_CONNECTION: usize = 8;
 
-/// Requests that may in turn wait for the other end in vain before it is believed to be elsewhere. It may be here and late: a call
+/// Requests that may in turn wait for the other end in vain before it is trusted to be elsewhere. It may be here and late: a call
 /// that sends a large request is told when it ends.
 const MOST_MISSES: u8 = 3;
 

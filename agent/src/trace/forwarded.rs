@@ -1,6 +1,6 @@
 //! What a proxy says of the request that it passes on: `Forwarded` (RFC 7239), else `X-Forwarded-For`, `-Proto` and `-Host`.
 //!
-//! Anybody can send these fields, so they are believed of peers in trusted networks alone. Each proxy appends the address
+//! Anybody can send these fields, so they are trusted of peers in trusted networks alone. Each proxy appends the address
 //! that it was asked from: read from the end, what is not itself a trusted proxy is the client, and what stands before it
 //! is the client's own invention. Scheme and host are received from the proxy that met the client.
 
@@ -15,7 +15,7 @@ pub(crate) const FIELDS: [&str; 4] =
 /// Proxies on the way of one request; a longer list is not looked at.
 const PROXIES: usize = 32;
 
-/// Whose word is believed: networks. Event logs hold them as a list of texts.
+/// Whose word is trusted: networks. Event logs hold them as a list of texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Forwarded {
@@ -101,7 +101,7 @@ pub(super) struct Told<'a> {
 }
 
 impl Forwarded {
-    /// Nobody is believed.
+    /// Nobody is trusted.
     #[must_use]
     pub const fn none() -> Self {
         Self { networks: Vec::new() }
@@ -124,7 +124,7 @@ impl Forwarded {
         Ok(Self { networks })
     }
 
-    /// Whether anybody is believed.
+    /// Whether anybody is trusted.
     #[must_use]
     pub const fn believes_any(&self) -> bool {
         !self.networks.is_empty()
@@ -135,7 +135,7 @@ impl Forwarded {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// What `peer` says; `None` when it says nothing or is not believed.
+    /// What `peer` says; `None` when it says nothing or is not trusted.
     pub(super) fn told<'a>(
         &self,
         peer: IpAddr,
@@ -295,7 +295,7 @@ fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
     Some(parts)
 }
 
-/// The text of a token or a quoted string. Nodes and hosts need no escapes, so one that has some is not believed.
+/// The text of a token or a quoted string. Nodes and hosts need no escapes, so one that has some is not trusted.
 fn unquoted(text: &str) -> Option<&str> {
     let text = text.trim();
     match text.strip_prefix('"') {

@@ -264,8 +264,8 @@ impl Tracer {
         self.task_answer(key, Some(origin));
         let pid = origin.thread.pid;
         if let Some(process) = self.processes.get_mut(pid) {
-            process.belief.reconsider();
-            self.receives.set_deferral(pid, process.belief.deferral());
+            process.confidence.reconsider();
+            self.receives.set_deferral(pid, process.confidence.deferral());
         }
     }
 

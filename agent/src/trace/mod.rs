@@ -87,12 +87,12 @@ enum Notice {
 /// What is forgotten a while after its end.
 #[derive(Debug, Clone, Copy)]
 enum Gone {
-    /// Calls that tasks of this process had claimed by this time, if it is not believed by now.
+    /// Calls that tasks of this process had claimed by this time, if it is not trusted by now.
     Claims(u32, Timestamp),
     /// The one that was first seen at this time.
     Connection(ConnectionId, Timestamp),
     Process(u32),
-    /// Calls of this process that had waited for belief at this time.
+    /// Calls of this process that had waited for confidence at this time.
     Unproven(u32, Timestamp),
 }
 
@@ -326,8 +326,11 @@ impl Tracer {
                 Gone::Claims(pid, until) => self.expire_claims(pid, until),
                 Gone::Process(pid) => {
                     self.processes.forget(pid);
-                    let deferral =
-                        self.processes.get(pid).map(|process| process.belief.deferral()).unwrap_or_default();
+                    let deferral = self
+                        .processes
+                        .get(pid)
+                        .map(|process| process.confidence.deferral())
+                        .unwrap_or_default();
                     self.receives.set_deferral(pid, deferral);
                 }
                 Gone::Unproven(pid, until) => self.expire_unproven(pid, until),

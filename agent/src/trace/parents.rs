@@ -35,7 +35,7 @@ impl Tracer {
         }
     }
 
-    /// The head of a call was read, which says of what kind it is: its start side may be believed now.
+    /// The head of a call was read, which says of what kind it is: its start side may be trusted now.
     pub(super) fn judge_by_request_side(&mut self, key: Key, kind: u64) {
         let verdict = self.causality.head_read(&mut self.exchanges, &self.processes, key, kind);
         if let (Some(live), Some(verdict)) = (self.exchanges.live_mut(key), verdict) {
@@ -57,7 +57,7 @@ impl Tracer {
         Causality::task_request(&mut self.exchanges, &mut self.processes, key, origin);
     }
 
-    /// A call was sent: if its task is believed, its parent may be known only when that answers.
+    /// A call was sent: if its task is trusted, its parent may be known only when that answers.
     pub(super) fn task_call(&mut self, key: Key, origin: &Origin) {
         let mut settled = Vec::new();
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);

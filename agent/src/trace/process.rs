@@ -1,9 +1,9 @@
-//! The traced processes as spans see them: facts, what was lost, and how far the process is believed.
+//! The traced processes as spans see them: facts, what was lost, and how far the process is trusted.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    causality::{Belief, Tasks},
+    causality::{Confidence, Tasks},
     exchange::Key,
     instrumented::Otlp,
     table::Table,
@@ -51,7 +51,7 @@ impl Contents {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) facts: Arc<ProcessFacts>,
-    pub(super) belief: Belief,
+    pub(super) confidence: Confidence,
     /// Once it has named one.
     pub(super) tasks: Option<Box<Tasks>>,
     /// Rises with every loss of events and with exec: what began in an earlier epoch is not joined to what came after.
@@ -60,7 +60,7 @@ pub(super) struct Process {
     pub(super) linked: u64,
     pub(super) unlinked: u64,
     pub(super) otlp: Otlp,
-    /// Calls whose links agree, and that wait for the process to be believed in that, each since when.
+    /// Calls whose links agree, and that wait for the process to be trusted in that, each since when.
     pub(super) unproven: VecDeque<(Key, Timestamp)>,
     contents: Contents,
     /// Open requests whose content is not known: a call may be any of them.
@@ -76,7 +76,7 @@ impl Process {
     fn new(facts: Arc<ProcessFacts>) -> Self {
         Self {
             facts,
-            belief: Belief::default(),
+            confidence: Confidence::default(),
             tasks: None,
             epoch: 0,
             linked: 0,
@@ -124,7 +124,7 @@ impl Processes {
                     known.facts.executable == facts.executable && known.facts.key() == facts.key();
                 let first_facts = known.facts.executable.is_empty();
                 if !same_program && !first_facts {
-                    known.belief = Belief::default();
+                    known.confidence = Confidence::default();
                     self.with_contents -= usize::from(std::mem::take(&mut known.contents).are_kept());
                     known.otlp = Otlp::default();
                     self.with_tasks -= usize::from(known.tasks.take().is_some());
@@ -141,7 +141,7 @@ impl Processes {
         }
     }
 
-    /// The child is its parent's program, but earns its own belief. `false` when there is no room.
+    /// The child is its parent's program, but earns its own confidence. `false` when there is no room.
     pub(super) fn fork(&mut self, parent: u32, child: u32) -> bool {
         let facts = match self.by_pid.get(parent) {
             // The child's start time is not known here; its own facts, when they follow, have it.
@@ -220,7 +220,7 @@ impl Processes {
     /// A process received a request.
     pub(super) fn request(&mut self, pid: u32, origin: &Origin) {
         let Some(process) = self.by_pid.get_mut(pid) else { return };
-        process.belief.request_opened(origin);
+        process.confidence.request_opened(origin);
         process.uncompared += 1;
         let contents = process.contents.after_request();
         if contents != process.contents {

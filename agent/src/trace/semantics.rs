@@ -115,7 +115,7 @@ impl Semantics {
         });
     }
 
-    /// What a proxy says for whom it asks, when it is believed.
+    /// What a proxy says for whom it asks, when it is trusted.
     fn told<'a>(&self, span: &Span, head: &'a RequestHead, counters: &mut Counters) -> Told<'a> {
         if span.kind == SpanKind::Client {
             return Told::default();

@@ -49,7 +49,7 @@ pub struct Settings {
     pub instrumented: Instrumented,
     /// Fields of requests that become attributes, in lower case. Default `x-request-id`.
     pub correlation_headers: Vec<String>,
-    /// Which peers are believed when they say for whom they ask. Logs that do not say were made without.
+    /// Which peers are trusted when they say for whom they ask. Logs that do not say were made without.
     #[serde(default = "Forwarded::none")]
     pub forwarded: Forwarded,
     /// Limits of texts.

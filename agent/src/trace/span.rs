@@ -50,9 +50,9 @@ pub enum Evidence {
     Flow,
     /// Start side and end side agree.
     TwoSided,
-    /// The start side alone, in a process that is believed in that.
+    /// The start side alone, in a process that is trusted in that.
     Start,
-    /// The end side alone, in a process that is believed in that.
+    /// The end side alone, in a process that is trusted in that.
     End,
     /// The call is the request sent on.
     Content,

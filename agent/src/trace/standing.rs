@@ -1,4 +1,4 @@
-//! How far each process is believed, in words and figures: for the metrics, for `doctor --pid` and for the end of a run.
+//! How far each process is trusted, in words and figures: for the metrics, for `doctor --pid` and for the end of a run.
 
 use std::{fmt, sync::Arc};
 
@@ -46,11 +46,11 @@ impl Standing {
 
     const fn meaning(self) -> &'static str {
         match self {
-            Self::Start => "believed from what its threads read last, before a call is answered",
-            Self::End => "believed from what ends in an answer",
-            Self::Agreement => "believed where both sides of a call agree",
-            Self::Unproven => "believed while one request is open; too few calls agreed while several were",
-            Self::Contradicted => "not believed: its calls contradict themselves",
+            Self::Start => "trusted from what its threads read last, before a call is answered",
+            Self::End => "trusted from what ends in an answer",
+            Self::Agreement => "trusted where both sides of a call agree",
+            Self::Unproven => "trusted while one request is open; too few calls agreed while several were",
+            Self::Contradicted => "not trusted: its calls contradict themselves",
         }
     }
 }
@@ -152,7 +152,7 @@ impl Tracer {
         all.sort_unstable_by_key(|process| (u64::MAX - process.linked - process.unlinked, process.facts.pid));
         all.truncate(limit);
         let standings = all.into_iter().map(|process| {
-            let (standing, figures) = process.belief.standing();
+            let (standing, figures) = process.confidence.standing();
             ProcessStanding {
                 pid: process.facts.pid,
                 service: Arc::clone(&process.facts.service_name),

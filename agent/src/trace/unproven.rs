@@ -1,4 +1,4 @@
-//! Calls whose two links agree in a process that has not shown enough yet to be believed in that. Those that earn it the belief are
+//! Calls whose two links agree in a process that has not shown enough yet to be trusted in that. Those that earn it the confidence are
 //! worth as much as those that come after: they wait a moment for it, if their threads had received in nothing else at either end.
 
 use super::{
@@ -10,11 +10,11 @@ use crate::event::Timestamp;
 
 /// Calls of a process that wait. The oldest makes room, as an orphan.
 const WAITING: usize = 1_024;
-/// Of them those that are looked at with each call that is believed.
+/// Of them those that are looked at with each call that is trusted.
 const AT_ONCE: usize = 8;
 
 impl Tracer {
-    /// A call waits for its process to be believed; `false`: it has done so already.
+    /// A call waits for its process to be trusted; `false`: it has done so already.
     pub(super) fn await_proof(&mut self, call: Key) -> bool {
         let Some(exchange) = self.exchanges.get_mut(call) else { return false };
         if !exchange.links.is_clear() {
@@ -38,7 +38,7 @@ impl Tracer {
         true
     }
 
-    /// The process of this call is believed: so are those that have waited for that, a few at a time. One that is not goes to the end,
+    /// The process of this call is trusted: so are those that have waited for that, a few at a time. One that is not goes to the end,
     /// and stops it: for the same reason most others would not be, either.
     pub(super) fn prove_others(&mut self, call: Key) {
         let Some(pid) = self.exchanges.get(call).map(|call| call.pid) else { return };

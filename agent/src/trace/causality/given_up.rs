@@ -3,7 +3,7 @@
 //! answer in front of that says whose call it was.
 //!
 //! A thread that answers several requests before it closes anything says nothing so, nor does one that closes several calls after one
-//! answer. Nor is anything believed while another answer waits to be explained whose request was open when the call was sent: the call
+//! answer. Nor is anything trusted while another answer waits to be explained whose request was open when the call was sent: the call
 //! may be for that one. And where start links are beyond doubt they must have named the same request over and over.
 
 use super::{Causality, Orphan, Verdict, lost, receives::Answered};
@@ -22,7 +22,7 @@ impl Causality {
     ) {
         let Some(request) = exchanges.get(key) else { return };
         if let Some(process) = processes.get_mut(request.pid) {
-            process.belief.unexplained().add(key, request.at, at);
+            process.confidence.unexplained().add(key, request.at, at);
         }
     }
 
@@ -36,25 +36,25 @@ impl Causality {
         let request = answered.request;
         let Some(call) = exchanges.get_mut(key) else { return };
         let Some(process) = processes.get_mut(call.pid) else { return };
-        let (sent_at, links, belief) = (call.at, &mut call.links, &mut process.belief);
+        let (sent_at, links, confidence) = (call.at, &mut call.links, &mut process.confidence);
         // A call that was sent before the request was read is another one's.
         let is_later = sent_at > answered.read_at;
         if links.outlives(request) {
             links.abandoned = true;
         }
         if is_later && links.may_serve(request) {
-            belief.excuse(request);
-            belief.unexplained().settle(request);
+            confidence.excuse(request);
+            confidence.unexplained().settle(request);
         } else if let (true, Some(request_side)) = (links.is_beyond_doubt(), links.request_side) {
-            belief.unexplained().settle(request_side);
+            confidence.unexplained().settle(request_side);
         }
         if !answered.pending {
             return;
         }
         let agrees = links.request_side == Some(request);
         if links.is_beyond_doubt() {
-            if !agrees || belief.open_requests() > 0 {
-                belief.given_up_told(agrees);
+            if !agrees || confidence.open_requests() > 0 {
+                confidence.given_up_told(agrees);
             }
             return;
         }
@@ -66,9 +66,9 @@ impl Causality {
         };
         if only
             && is_later
-            && !belief.unexplained().may_explain(sent_at)
-            && belief.believes_given_up(agrees)
-            && belief.believes_response_side(false)
+            && !confidence.unexplained().may_explain(sent_at)
+            && confidence.trusts_given_up(agrees)
+            && confidence.trusts_response_side(false)
         {
             links.ended_after = Some(request);
         }
@@ -90,7 +90,7 @@ impl Causality {
         let agrees = call.links.request_side == Some(request);
         call.links.has_response_side = true;
         call.links.confirmed = agrees;
-        let kinds = processes.get(call.pid).map(|process| process.belief.kinds());
+        let kinds = processes.get(call.pid).map(|process| process.confidence.kinds());
         let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.links.kind));
         match (agrees, by_chance) {
             (_, true) => Verdict::Orphan(Orphan::ResponseSideOnly),

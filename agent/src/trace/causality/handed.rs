@@ -46,7 +46,7 @@ impl Causality {
         let Some(process) = processes.get_mut(pid).filter(|_| cause != Cause::Lost) else {
             return Verdict::Orphan(Orphan::Loss);
         };
-        let believed = process.belief.believes_hand_over();
+        let trusted = process.confidence.trusts_hand_over();
         let Some(request_side) = request_side else { return Verdict::Orphan(Orphan::NoCause) };
         if let Some(request) = exchanges.get_mut(request_side) {
             request.links.handed_calls += 1;
@@ -58,7 +58,7 @@ impl Causality {
         if request.links.answered || request.pid != pid {
             return Verdict::Orphan(Orphan::RequestSideOnly);
         }
-        if !believed {
+        if !trusted {
             return Verdict::Orphan(Orphan::Contradiction);
         }
         let before = request_side

@@ -49,7 +49,7 @@ impl Causality {
         let Some(Task::Context(id)) = origin.task.filter(|_| self.rules.task) else { return false };
         let pid = origin.thread.pid;
         let Some((epoch, open)) =
-            processes.get(pid).map(|process| (process.epoch, process.belief.open_requests()))
+            processes.get(pid).map(|process| (process.epoch, process.confidence.open_requests()))
         else {
             return false;
         };
@@ -78,7 +78,7 @@ impl Causality {
     ) {
         let Some(request) = exchanges.get(key) else { return };
         let Some(process) = processes.get_mut(request.pid) else { return };
-        let (epoch, open) = (process.epoch, process.belief.open_requests());
+        let (epoch, open) = (process.epoch, process.confidence.open_requests());
         let Some(tasks) = process.tasks.as_deref_mut() else { return };
         tasks.lost(epoch, request.at, open, settled);
         if let Some(Task::Context(id)) = origin.task
@@ -199,7 +199,7 @@ impl Causality {
 
 /// The tasks of a process that has sent its first call: those that serve the requests which are open, if all of these are known.
 fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp) -> Tasks {
-    let open = process.belief.open_requests();
+    let open = process.confidence.open_requests();
     let mut known = exchanges.unanswered(pid);
     known.retain(|(key, _)| exchanges.get(*key).is_some_and(|request| request.links.epoch == process.epoch));
     if (known.len() as u64) < open {

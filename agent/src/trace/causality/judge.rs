@@ -1,20 +1,20 @@
-//! The verdict on a call: what its links show, and whether its process is believed in that.
+//! The verdict on a call: what its links show, and whether its process is trusted in that.
 //!
 //! In this order:
 //! 1. its links differ, and in its process they mostly agree: no parent;
 //! 2. it ended in an answer, all answers of its process are covered, and one thread read the request, read the response and
 //!    wrote the answer: the answered request;
-//! 3. its links agree, and its process is believed in that: the request on which they do;
-//! 4. a start side alone of a call that was answered before its request was, and its process is believed in that: the request
+//! 3. its links agree, and its process is trusted in that: the request on which they do;
+//! 4. a start side alone of a call that was answered before its request was, and its process is trusted in that: the request
 //!    of the start side;
 //! 5. else none.
 //!
 //! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose response_side
-//! links are believed, a call that has none then waits for it.
+//! links are trusted, a call that has none then waits for it.
 
 use super::{
-    Belief, CausalLinks, Causality, Orphan, Runner, Verdict,
-    belief::Shown,
+    CausalLinks, Causality, Confidence, Orphan, Runner, Verdict,
+    confidence::Shown,
     lost,
     stolen::{self, Threads},
 };
@@ -88,7 +88,7 @@ impl Causality {
                 call.links.request_side_only = shown == Shown::Starts;
             }
             if shown == Shown::Starts && superseded {
-                // It counts at once, or belief would come as much later as such calls wait; an response_side side corrects it.
+                // It counts at once, or confidence would come as much later as such calls wait; an response_side side corrects it.
                 show(exchanges, processes, key, shown);
             }
             return None;
@@ -96,7 +96,7 @@ impl Causality {
         Some(self.judge(exchanges, processes, key, shown, None))
     }
 
-    /// The verdict on a call whose links agreed before its process was believed in that: its parent, if it is by now.
+    /// The verdict on a call whose links agreed before its process was trusted in that: its parent, if it is by now.
     pub(in crate::trace) fn prove(
         &self,
         exchanges: &Exchanges,
@@ -109,10 +109,10 @@ impl Causality {
         let request = exchanges.get(request_side)?;
         let process =
             processes.get(call.pid).filter(|_| !lost(processes, call) && !lost(processes, request))?;
-        let both = process.belief.is_consistent()
-            && processes.get(request.pid).is_some_and(|process| process.belief.is_consistent());
-        let believed = (call.pid == request.pid || both) && believes_agreement(&process.belief, call);
-        believed.then_some(Verdict::Parent(request_side, Evidence::TwoSided))
+        let both = process.confidence.is_consistent()
+            && processes.get(request.pid).is_some_and(|process| process.confidence.is_consistent());
+        let trusted = (call.pid == request.pid || both) && trusts_agreement(&process.confidence, call);
+        trusted.then_some(Verdict::Parent(request_side, Evidence::TwoSided))
     }
 
     /// No response_side side was found for a call for so long that its span goes without: that is what it shows.
@@ -134,11 +134,11 @@ impl Causality {
         }
         let Some(process) = processes.get(call.pid) else { return false };
         let alone = match shown {
-            Shown::Starts => !self.believes_request_side(&process.belief, call),
+            Shown::Starts => !self.trusts_request_side(&process.confidence, call),
             Shown::Unexplained => true,
             Shown::Agrees | Shown::Differs | Shown::Muddles | Shown::Ends => false,
         };
-        alone && self.rules.end && process.belief.awaits_response_side()
+        alone && self.rules.end && process.confidence.awaits_response_side()
     }
 
     pub(super) fn judge(
@@ -161,20 +161,20 @@ impl Causality {
         }
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
         let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
-        let belief = &process.belief;
+        let confidence = &process.confidence;
         let stolen = response_side.is_some_and(|response_side| {
-            stolen::believes(exchanges, belief, key, response_side.request, response_side.threads)
+            stolen::trusts(exchanges, confidence, key, response_side.request, response_side.threads)
         });
         if let Some(response_side) = response_side
-            && !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly())
+            && !(matches!(shown, Shown::Differs | Shown::Muddles) && confidence.agrees_mostly())
             && !call.links.response_side_is_ambiguous
             // Of several threads one closes what another has given up, and answers something else next.
-            && (shown == Shown::Agrees || !call.links.given_up || belief.one_reads())
-            && !belief.kinds().hardly_end(call.links.kind)
-            && self.believes_response_side(
-                belief,
+            && (shown == Shown::Agrees || !call.links.given_up || confidence.one_reads())
+            && !confidence.kinds().hardly_end(call.links.kind)
+            && self.trusts_response_side(
+                confidence,
                 response_side.threads == Threads::One || self.rules.across_threads || stolen,
-                call.links.unambiguous && shown == Shown::Agrees && told(belief, call),
+                call.links.unambiguous && shown == Shown::Agrees && told(confidence, call),
             )
         {
             let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
@@ -191,16 +191,16 @@ impl Causality {
         };
         // Where a child process makes the call of its parent's request, both are judged.
         let request = exchanges.get(request_side).and_then(|request| processes.get(request.pid));
-        let consistent = request.is_some_and(|process| process.belief.is_consistent());
-        let both = belief.is_consistent() && consistent;
+        let consistent = request.is_some_and(|process| process.confidence.is_consistent());
+        let both = confidence.is_consistent() && consistent;
         let own = exchanges.get(request_side).is_some_and(|request| request.pid == call.pid);
         match shown {
             Shown::Agrees if !self.rules.two_sided => Verdict::Orphan(Orphan::RequestSideOnly),
-            Shown::Agrees if (own || both) && believes_agreement(belief, call) => {
+            Shown::Agrees if (own || both) && trusts_agreement(confidence, call) => {
                 Verdict::Parent(request_side, Evidence::TwoSided)
             }
             Shown::Agrees if both => Verdict::Orphan(Orphan::Unproven),
-            Shown::Starts if (own || both) && self.believes_request_side(belief, call) => {
+            Shown::Starts if (own || both) && self.trusts_request_side(confidence, call) => {
                 Verdict::Parent(request_side, Evidence::Start)
             }
             Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::RequestSideOnly),
@@ -208,16 +208,21 @@ impl Causality {
         }
     }
 
-    fn believes_request_side(&self, belief: &Belief, call: &Exchange) -> bool {
+    fn trusts_request_side(&self, confidence: &Confidence, call: &Exchange) -> bool {
         let links = &call.links;
         self.rules.start
-            && links.order == belief.order()
+            && links.order == confidence.order()
             && links.clear()
-            && belief.believes_request_side(links.unambiguous, links.sort())
+            && confidence.trusts_request_side(links.unambiguous, links.sort())
     }
 
-    fn believes_response_side(&self, belief: &Belief, by_these_threads: bool, unambiguous: bool) -> bool {
-        self.rules.end && by_these_threads && belief.believes_response_side(unambiguous)
+    fn trusts_response_side(
+        &self,
+        confidence: &Confidence,
+        by_these_threads: bool,
+        unambiguous: bool,
+    ) -> bool {
+        self.rules.end && by_these_threads && confidence.trusts_response_side(unambiguous)
     }
 }
 
@@ -240,8 +245,8 @@ pub(super) fn differing(links: &CausalLinks) -> Shown {
 /// Whether the kind of a call says that agreement is no chance. Where its response_side side is weak the kind must be known to agree. Where
 /// another call with the same cause went before, nothing may speak against it of late and not much before; nor much where only
 /// a call that continues it has ended (one that is sent after that of a timer continues it).
-fn told(belief: &Belief, call: &Exchange) -> bool {
-    let (links, kinds) = (&call.links, belief.kinds());
+fn told(confidence: &Confidence, call: &Exchange) -> bool {
+    let (links, kinds) = (&call.links, confidence.kinds());
     if links.response_side_is_ambiguous {
         return kinds.agree(links.kind);
     }
@@ -252,11 +257,11 @@ fn told(belief: &Belief, call: &Exchange) -> bool {
 }
 
 /// An agreement counts where neither the kind of call nor the process makes it a chance.
-fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
+fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
     let links = &call.links;
-    links.order == belief.order()
-        && told(belief, call)
-        && belief.believes_agreement(
+    links.order == confidence.order()
+        && told(confidence, call)
+        && confidence.trusts_agreement(
             links.unambiguous,
             links.clarity == Some(Clarity::Clear) && !links.response_side_is_ambiguous,
         )
@@ -269,7 +274,7 @@ pub(super) fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Ke
         return;
     }
     // Its start side was found in an order that has turned out to be another.
-    let same = |process: &Process| process.belief.order() == call.links.order;
+    let same = |process: &Process| process.confidence.order() == call.links.order;
     if !processes.get(call.pid).is_some_and(same) {
         return;
     }
@@ -280,8 +285,8 @@ pub(super) fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Ke
     call.links.owed = None;
     let Some(process) = processes.get_mut(call.pid) else { return };
     match call.links.shown {
-        Some(number) => process.belief.correct(number, shown),
-        None => call.links.shown = Some(process.belief.show(shown)),
+        Some(number) => process.confidence.correct(number, shown),
+        None => call.links.shown = Some(process.confidence.show(shown)),
     }
-    process.belief.show_kind(call.links.sort(), call.links.of_kind.replace(shown), shown);
+    process.confidence.show_kind(call.links.sort(), call.links.of_kind.replace(shown), shown);
 }

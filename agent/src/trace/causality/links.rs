@@ -2,7 +2,7 @@
 
 use super::{
     Orphan, Runner,
-    belief::{Shown, Sort},
+    confidence::{Shown, Sort},
 };
 use crate::{
     event::{Actor, Clarity, Timestamp},
@@ -97,7 +97,7 @@ pub(in crate::trace) struct CausalLinks {
     pub(super) alone: bool,
     /// Call: the task that sent it may still claim it with an answer.
     pub(super) followed: bool,
-    /// Call: the process is believed in that, or may be soon, so that it is no orphan before.
+    /// Call: the process is trusted in that, or may be soon, so that it is no orphan before.
     pub(super) held: bool,
     /// Call: why it is an orphan if its task does not claim it.
     pub(super) otherwise: Option<Orphan>,

@@ -7,14 +7,14 @@
 //!   request of that call (a *continuation*).
 //! * End side: when a call's response is the cause of an answer, that call is a child of the answered request.
 //!
-//! What the two links of a call are worth depends on what its process has shown so far ([`Belief`]); the rules are in
+//! What the two links of a call are worth depends on what its process has shown so far ([`Confidence`]); the rules are in
 //! `judge.rs`. A continuation confirms the start side of the calls it continues, it never decides. Everything else is an
 //! orphan. A request's own bytes cause nothing once it is answered; an answer uses its cause up; a call sent before the
 //! request was read cannot be its child.
 
-mod belief;
 mod carried;
 mod cause;
+mod confidence;
 mod given_up;
 mod handed;
 mod join;
@@ -28,9 +28,9 @@ mod turns;
 
 use serde::{Deserialize, Serialize};
 
-pub(in crate::trace) use belief::Belief;
 pub(in crate::trace) use carried::{Carried, carry};
 pub(in crate::trace) use cause::Cause;
+pub(in crate::trace) use confidence::Confidence;
 pub(in crate::trace) use links::CausalLinks;
 pub(in crate::trace) use receives::Receives;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
@@ -126,15 +126,15 @@ pub(in crate::trace) enum Verdict {
 pub(in crate::trace) enum Orphan {
     /// No start side, and no end side that is waited for.
     NoCause,
-    /// No end side confirmed the start side, and the process is not believed without.
+    /// No end side confirmed the start side, and the process is not trusted without.
     RequestSideOnly,
-    /// An end side only, and the process is not believed without a start side.
+    /// An end side only, and the process is not trusted without a start side.
     ResponseSideOnly,
     /// The request of the start side ended without an answer.
     Unanswered,
     /// Its links differ, or those of others of its process do of late.
     Contradiction,
-    /// Both links agree, but other requests were open and the process has not shown enough calls to be believed.
+    /// Both links agree, but other requests were open and the process has not shown enough calls to be trusted.
     Unproven,
     /// Events of the process were lost while it or the request of the start side was open.
     Loss,
@@ -190,11 +190,11 @@ impl Causality {
         let request_pid = request.map(|request| request.pid);
         let unambiguous = request_pid
             .and_then(|pid| processes.get(pid))
-            .is_some_and(|process| process.belief.unambiguous());
+            .is_some_and(|process| process.confidence.unambiguous());
         let order = exchanges
             .get(key)
             .and_then(|call| processes.get(call.pid))
-            .map_or(0, |process| process.belief.order());
+            .map_or(0, |process| process.confidence.order());
         // What goes on from a call of another order is of that order, too.
         let order = previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.order);
         let again = cause
@@ -218,16 +218,16 @@ impl Causality {
         if let (Some(request_side), true) = (request_side, request_is_open) {
             return RequestSide { verdict: None, judged_with: Some(request_side) };
         }
-        if self.rules.end && process.belief.awaits_response_side() {
+        if self.rules.end && process.confidence.awaits_response_side() {
             // Its end side may still name a parent.
             return RequestSide { verdict: None, judged_with: None };
         }
-        links.owed = Some(belief::Shown::Unexplained);
+        links.owed = Some(confidence::Shown::Unexplained);
         // A continuation of an answered request can no more be confirmed.
         RequestSide::decided(if request_side.is_some() { Orphan::RequestSideOnly } else { Orphan::NoCause })
     }
 
-    /// What the first call of a connection was sent for, as its connect says: noted, and whether that is to be believed.
+    /// What the first call of a connection was sent for, as its connect says: noted, and whether that is to be trusted.
     pub(in crate::trace) fn connected_for(
         exchanges: &mut Exchanges,
         processes: &Processes,
@@ -237,7 +237,7 @@ impl Causality {
         let request = cause.key().and_then(|cause| request_side_of(exchanges, cause).0);
         let Some(call) = exchanges.get_mut(key) else { return true };
         call.links.connected_for = request;
-        processes.get(call.pid).is_none_or(|process| process.belief.believes_connects())
+        processes.get(call.pid).is_none_or(|process| process.confidence.trusts_connects())
     }
 
     /// The head of a call was read, which says of what kind it is: whether its start side alone names its parent, before it
@@ -258,11 +258,11 @@ impl Causality {
             exchanges.get_mut(key)?.links.without_open_request = true;
             return None;
         };
-        let believed = self.rules.start
+        let trusted = self.rules.start
             && links.clear()
-            && process.belief.believes_request_side(links.unambiguous, links.sort());
+            && process.confidence.trusts_request_side(links.unambiguous, links.sort());
         let known = !lost(processes, call) && !lost(processes, request) && !links.handed;
-        let request_side = links.request_side.filter(|_| request.pid == call.pid && known && believed)?;
+        let request_side = links.request_side.filter(|_| request.pid == call.pid && known && trusted)?;
         Some(Verdict::Parent(request_side, Evidence::Start))
     }
 
@@ -294,8 +294,8 @@ impl Causality {
             return;
         }
         if let Some(process) = processes.get_mut(call.pid) {
-            links.of_kind = Some(belief::Shown::Unexplained);
-            process.belief.show_kind(links.sort(), None, belief::Shown::Unexplained);
+            links.of_kind = Some(confidence::Shown::Unexplained);
+            process.confidence.show_kind(links.sort(), None, confidence::Shown::Unexplained);
         }
     }
 
@@ -314,9 +314,9 @@ impl Causality {
         close(processes, request, answered);
         request.links.answered_at = origin.at;
         let (read_at, pid, reader) = (request.at, request.pid, request.links.reader);
-        let belief = processes.get(pid).map(|process| &process.belief);
-        let serve_own = belief.is_some_and(Belief::connects_serve_their_own);
-        let all = belief.is_some_and(|belief| belief.believes_given_up(true));
+        let confidence = processes.get(pid).map(|process| &process.confidence);
+        let serve_own = confidence.is_some_and(Confidence::connects_serve_their_own);
+        let all = confidence.is_some_and(|confidence| confidence.trusts_given_up(true));
         outlived::outlive(exchanges, key, serve_own, all);
         let Some(request) = exchanges.get(key) else { return Some(None) };
         if lost(processes, request) || cause == Cause::Lost {
@@ -365,7 +365,7 @@ impl Causality {
             && call.links.answered
             && let Some(process) = processes.get_mut(call.pid)
         {
-            process.belief.show_kind(call.links.sort(), None, belief::Shown::Differs);
+            process.confidence.show_kind(call.links.sort(), None, confidence::Shown::Differs);
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.links.handed) else { return Some(None) };
@@ -422,9 +422,9 @@ impl Causality {
         let proves = proves && call.links.answered;
         if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
             match (call.links.connected_for.take(), call.links.request_side, call.links.clarity) {
-                (Some(made_for), ..) => process.belief.response_side_told(true, made_for == request),
+                (Some(made_for), ..) => process.confidence.response_side_told(true, made_for == request),
                 (None, Some(request_side), Some(Clarity::Clear)) => {
-                    process.belief.response_side_told(false, request_side == request)
+                    process.confidence.response_side_told(false, request_side == request)
                 }
                 (None, ..) => {}
             }
@@ -434,9 +434,9 @@ impl Causality {
             call.links.confirmed = true;
             if !(!proves || call.links.handed || call.links.unambiguous)
                 && let Some(process) = processes.get_mut(call.pid)
-                && process.belief.order() == call.links.order
+                && process.confidence.order() == call.links.order
             {
-                process.belief.agreed_apart();
+                process.confidence.agreed_apart();
             }
             return;
         }
@@ -446,17 +446,17 @@ impl Causality {
         }
         self.contradictions += 1;
         if let (true, Some(process)) = (call.links.handed, processes.get_mut(call.pid)) {
-            process.belief.doubt_hand_overs();
+            process.confidence.doubt_hand_overs();
             return;
         }
         let process =
-            processes.get_mut(call.pid).filter(|process| process.belief.order() == call.links.order);
+            processes.get_mut(call.pid).filter(|process| process.confidence.order() == call.links.order);
         // One that was judged by its start side before counts as what it turned out to be.
         if let (Some(number), Some(process)) = (call.links.shown, process) {
             let shown = judge::differing(&call.links);
             let before = call.links.of_kind.replace(shown);
-            process.belief.correct(number, shown);
-            process.belief.show_kind(call.links.sort(), before, shown);
+            process.confidence.correct(number, shown);
+            process.confidence.show_kind(call.links.sort(), before, shown);
         }
     }
 }
@@ -482,7 +482,7 @@ fn request_of(message: &Exchange, key: Key) -> Option<Key> {
 
 fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
     if let Some(process) = processes.get_mut(pid) {
-        process.belief.answered(covered);
+        process.confidence.answered(covered);
     }
 }
 
@@ -492,7 +492,7 @@ fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     request.links.unanswered = !answered;
     request.links.over = true;
     if let Some(process) = processes.get_mut(request.pid) {
-        process.belief.request_closed();
+        process.confidence.request_closed();
         process.uncompared = process.uncompared.saturating_sub(u64::from(!request.links.compared));
         if let Some(tasks) = &mut process.tasks {
             tasks.closed(request.at, answered);

@@ -1,7 +1,7 @@
 //! Calls that are open when their request is answered: those that were made for something else, those that nobody waits for, and
 //! those that are given up, of which whoever closes them tells.
 
-use super::{Causality, Verdict, belief::Shown, judge::differing, show_answer};
+use super::{Causality, Verdict, confidence::Shown, judge::differing, show_answer};
 use crate::{
     event::Clarity,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
@@ -66,7 +66,7 @@ pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, 
 
 /// A request was answered, and neither it nor a call for it was what was read last. That speaks against end links, unless its last call
 /// gets no answer: then something else has told the program so, a timer for instance. Or unless who has answered gives a call up next
-/// ([`super::Belief::excuse`]).
+/// ([`super::Confidence::excuse`]).
 pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
     let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
     let live = exchanges.get(request).and_then(|request| request.live.as_deref());
@@ -76,7 +76,7 @@ pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processe
         Some(call) if call.links.outlives => call.links.uncovered = true,
         _ => {
             if let Some(process) = processes.get_mut(pid) {
-                process.belief.answered_uncovered(request);
+                process.confidence.answered_uncovered(request);
             }
         }
     }

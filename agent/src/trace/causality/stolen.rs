@@ -4,7 +4,7 @@
 //! Workers that answer from a shared queue of completions look the same, and there the end side is wrong: what was read last is
 //! somebody else's response. But their calls have start links, which tell.
 
-use super::{Belief, Runner};
+use super::{Confidence, Runner};
 use crate::{
     event::Clarity,
     trace::{
@@ -41,9 +41,9 @@ impl Threads {
 /// that is in doubt and names the same request will do. One that names another request will not, however doubtful: the call may be one
 /// of several at once for that. Nor where the answered request has another call by its start side: its answer may follow from
 /// that one.
-pub(super) fn believes(
+pub(super) fn trusts(
     exchanges: &Exchanges,
-    belief: &Belief,
+    confidence: &Confidence,
     key: Key,
     request: Key,
     threads: Threads,
@@ -54,7 +54,7 @@ pub(super) fn believes(
     };
     threads == Threads::Two
         && exchanges.get(key).is_some_and(fits)
-        && belief.believes_stolen()
+        && confidence.trusts_stolen()
         && !has_calls(exchanges, request, Some(key))
 }
 
@@ -78,12 +78,12 @@ pub(super) fn show(
     let Some(process) = processes.get_mut(call.pid) else { return };
     if request_side == request {
         if links.is_clear() && !links.unambiguous {
-            process.belief.stolen_told(true);
+            process.confidence.stolen_told(true);
         }
     } else if has_calls(exchanges, request, Some(key)) {
-        process.belief.stolen_told(false);
+        process.confidence.stolen_told(false);
     } else {
-        process.belief.stolen_strayed();
+        process.confidence.stolen_strayed();
     }
 }
 

@@ -11,9 +11,9 @@
 //! * all requests that were open when it sent a call were answered by others;
 //! * it answers a request although it has answered another one since that was read: then it began later than the request.
 //!
-//! Belief is earned by calls in a row without a contradiction, of them as many while several requests were open, and each
-//! contradiction of a believed process doubles how many it needs. What was claimed until then waits a moment for it: calls that
-//! earn the belief are worth it, too. An end side that is believed and names another request than
+//! Confidence is earned by calls in a row without a contradiction, of them as many while several requests were open, and each
+//! contradiction of a trusted process doubles how many it needs. What was claimed until then waits a moment for it: calls that
+//! earn the confidence are worth it, too. An end side that is trusted and names another request than
 //! the join did ends the join for good in that process. A task whose calls nobody ever claims (a poller) is left out.
 
 use std::collections::VecDeque;
@@ -28,9 +28,9 @@ use crate::{
     },
 };
 
-/// Calls without a contradiction after which a process is believed.
+/// Calls without a contradiction after which a process is trusted.
 const SEEN: u64 = 30;
-/// The same of a process that has shown one; doubles with each that it shows while it is believed.
+/// The same of a process that has shown one; doubles with each that it shows while it is trusted.
 const SEEN_AGAIN: u64 = 100;
 /// Calls of a task that nobody claims, one after the other, after which it is none that serves requests.
 const OUTSIDER: u8 = 3;
@@ -42,10 +42,10 @@ const REQUESTS: usize = 8_192;
 const CALLS_OF_TASK: usize = 256;
 /// Calls that were not over when their task went on.
 const LEFT: usize = 256;
-/// Claims that wait until the process is believed.
+/// Claims that wait until the process is trusted.
 const UNPROVEN: usize = 1_024;
 
-/// A call that was claimed while its process was not believed yet.
+/// A call that was claimed while its process was not trusted yet.
 #[derive(Debug, Clone, Copy)]
 struct Claim {
     call: Key,
@@ -102,7 +102,7 @@ pub(in crate::trace) struct Tasks {
     off: bool,
     /// Calls that were not over when their task went on.
     left: Vec<Left>,
-    /// What was claimed since the last contradiction and is not believed, while several requests were open, and while one was.
+    /// What was claimed since the last contradiction and is not trusted, while several requests were open, and while one was.
     unproven: [VecDeque<Claim>; 2],
     pub(in crate::trace) contradictions: u64,
 }
@@ -118,7 +118,7 @@ pub(in crate::trace) struct Settled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) enum Claimed {
     For(Key),
-    /// It has, and will be believed soon, or not.
+    /// It has, and will be trusted soon, or not.
     Unproven,
     No,
 }
@@ -196,13 +196,13 @@ impl Tasks {
         self.contradictions += 1;
     }
 
-    /// Whether the verdict on a call that is sent now waits for its task: that is believed, or may be soon.
+    /// Whether the verdict on a call that is sent now waits for its task: that is trusted, or may be soon.
     pub(super) const fn worth_waiting(&self, alone: bool) -> bool {
-        self.believed(alone) || !self.off && self.needed <= SEEN_AGAIN
+        self.trusted(alone) || !self.off && self.needed <= SEEN_AGAIN
     }
 
-    /// Whether a call that was sent now would be believed; `alone`: no more than one request is open.
-    pub(super) const fn believed(&self, alone: bool) -> bool {
+    /// Whether a call that was sent now would be trusted; `alone`: no more than one request is open.
+    pub(super) const fn trusted(&self, alone: bool) -> bool {
         !self.off && self.clean >= self.needed && (alone || self.apart >= self.needed)
     }
 
@@ -326,10 +326,10 @@ impl Tasks {
         settled.push(Settled { call: claim.call, claim: Claimed::Unproven });
     }
 
-    /// What was claimed is believed as soon as the process is.
+    /// What was claimed is trusted as soon as the process is.
     fn prove(&mut self, settled: &mut Vec<Settled>) {
         for alone in [false, true] {
-            if self.believed(alone) {
+            if self.trusted(alone) {
                 let claims = self.unproven[usize::from(alone)].drain(..);
                 settled.extend(
                     claims.map(|claim| Settled { call: claim.call, claim: Claimed::For(claim.request) }),
@@ -385,8 +385,8 @@ impl Tasks {
     fn contradiction(&mut self, settled: &mut Vec<Settled>) {
         self.disprove(settled);
         self.contradictions += 1;
-        let believed = self.clean >= self.needed;
-        let needed = if believed { self.needed.saturating_mul(2) } else { self.needed };
+        let trusted = self.clean >= self.needed;
+        let needed = if trusted { self.needed.saturating_mul(2) } else { self.needed };
         self.needed = needed.max(SEEN_AGAIN);
         (self.clean, self.apart) = (0, 0);
     }

@@ -2,8 +2,8 @@
 //! Several receives are read, then the calls that follow from them are sent, in the same order. The last receive says nothing of these;
 //! the order does.
 //!
-//! Whether a program does so is a guess that its own end links prove or refute: an order that is believed has made the two links of
-//! its calls agree ([`super::Belief`]), just as the last receive does elsewhere. What is written as an answer follows at once.
+//! Whether a program does so is a guess that its own end links prove or refute: an order that is trusted has made the two links of
+//! its calls agree ([`super::Confidence`]), just as the last receive does elsewhere. What is written as an answer follows at once.
 
 use std::collections::VecDeque;
 

@@ -34,7 +34,7 @@ fn a_call_waits_for_its_requests_answer() {
     assert_eq!(world.tracer.counters().expired_wait, 0);
 }
 
-/// A long poll, in a process whose start links are believed: its calls go out while it is open.
+/// A long poll, in a process whose start links are trusted: its calls go out while it is open.
 #[test]
 fn a_call_of_a_believed_process_waits_for_no_answer() {
     let mut world = World::new();

@@ -42,7 +42,7 @@ fn the_first_call_needs_no_history() {
     world.assert_child(call, server, Evidence::TwoSided);
 }
 
-/// Process 1 agrees with itself often enough, while its requests overlap, to be believed.
+/// Process 1 agrees with itself often enough, while its requests overlap, to be trusted.
 pub(super) fn prove(world: &mut World) {
     agree(world, 30);
 }

@@ -39,7 +39,7 @@ fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
     }
 }
 
-/// While calls that nothing but their start side explains wait for an end side, they count, or belief would come as much later.
+/// While calls that nothing but their start side explains wait for an end side, they count, or confidence would come as much later.
 #[test]
 fn calls_that_wait_for_an_end_count_before_they_are_given_up() {
     let (mut world, own, client, backends) = proven_beside_another();

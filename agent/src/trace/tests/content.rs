@@ -140,7 +140,7 @@ fn contents_are_kept_for_processes_that_are_there() {
 }
 
 /// Varnish: a thread reads a request and answers it, another asks the backend. Every answer is covered by its own request, so
-/// that end links are believed; none comes, so that none is waited for.
+/// that end links are trusted; none comes, so that none is waited for.
 #[test]
 fn a_proxy_whose_calls_are_made_by_other_threads_is_known_by_what_it_sends_on() {
     let mut world = World::new();

@@ -135,7 +135,7 @@ fn failing_calls_cost_the_answered_ones_nothing() {
     }
 }
 
-/// A loop with a timer before each call, which is believed by its end links: no failed call takes that away.
+/// A loop with a timer before each call, which is trusted by its end links: no failed call takes that away.
 #[test]
 fn answers_after_failed_calls_are_not_uncovered() {
     for way in WAYS {
@@ -426,7 +426,7 @@ fn call_from_idle(world: &mut World, client: ConnectionId) -> (Exchange, Exchang
     (request, world.write_request(backend, idle, "/"))
 }
 
-/// A process in which several threads read requests, and whose end links are believed; a client, and the last of its requests with
+/// A process in which several threads read requests, and whose end links are trusted; a client, and the last of its requests with
 /// its call.
 fn with_ends_believed() -> (World, ConnectionId, (Exchange, Exchange)) {
     let mut world = World::new();

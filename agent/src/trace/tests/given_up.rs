@@ -19,7 +19,7 @@ struct Limits {
 }
 
 impl Limits {
-    /// A process whose end links are believed.
+    /// A process whose end links are trusted.
     fn new() -> Self {
         Self::with(World::new())
     }

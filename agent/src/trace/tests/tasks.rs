@@ -286,7 +286,7 @@ impl Pair {
         [(requests[0], calls[0]), (requests[1], calls[1])]
     }
 
-    fn believed(task: bool) -> Self {
+    fn trusted(task: bool) -> Self {
         let mut pair = Self::new(task);
         for _ in 0..30 {
             pair.round();
@@ -301,7 +301,7 @@ impl Pair {
 
 #[test]
 fn a_task_that_answers_claims_its_calls() {
-    let mut pair = Pair::believed(true);
+    let mut pair = Pair::trusted(true);
     let claimed = pair.round();
     pair.world.pass(SECOND);
     for (request, call) in claimed {
@@ -311,7 +311,7 @@ fn a_task_that_answers_claims_its_calls() {
     assert_eq!(pair.task_contradictions(), 0);
 }
 
-/// The calls that make a process believed get their parents with it.
+/// The calls that make a process trusted get their parents with it.
 #[test]
 fn what_earns_belief_is_believed() {
     let mut pair = Pair::new(true);
@@ -353,7 +353,7 @@ fn what_is_not_believed_at_the_end_is_an_orphan() {
 
 #[test]
 fn it_can_be_switched_off() {
-    let mut pair = Pair::believed(false);
+    let mut pair = Pair::trusted(false);
     pair.round();
     pair.world.shutdown();
     assert_eq!(pair.world.tracer.counters().parents_task, 0);
@@ -362,7 +362,7 @@ fn it_can_be_switched_off() {
 /// A call that another request's task claims, since its own has ended, is nobody's.
 #[test]
 fn a_call_that_is_not_answered_is_not_claimed() {
-    let mut pair = Pair::believed(true);
+    let mut pair = Pair::trusted(true);
     let requests = pair.clients.map(|client| pair.world.read_request(client, OWN, "/"));
     // The writer of the first request's body; its address goes to the second request's task.
     let call = pair.call(0, 101);
@@ -379,7 +379,7 @@ fn a_call_that_is_not_answered_is_not_claimed() {
 
 #[test]
 fn a_task_that_has_answered_another_request_meanwhile_claims_nothing() {
-    let mut pair = Pair::believed(true);
+    let mut pair = Pair::trusted(true);
     let requests = pair.clients.map(|client| pair.world.read_request(client, OWN, "/"));
     pair.answer(requests[0], 100);
     let call = pair.call(0, 100);
@@ -392,7 +392,7 @@ fn a_task_that_has_answered_another_request_meanwhile_claims_nothing() {
 
 #[test]
 fn a_request_behind_another_on_its_connection_claims_nothing() {
-    let mut pair = Pair::believed(true);
+    let mut pair = Pair::trusted(true);
     let first = pair.world.read_request(pair.clients[0], OWN, "/");
     let second = pair.world.read_request(pair.clients[0], OWN, "/");
     let call = pair.call(0, 100);
@@ -404,10 +404,10 @@ fn a_request_behind_another_on_its_connection_claims_nothing() {
     pair.world.assert_root(call);
 }
 
-/// What a poller sends while requests are open ends belief for a while, and then is known.
+/// What a poller sends while requests are open ends confidence for a while, and then is known.
 #[test]
 fn a_poller_is_left_out() {
-    let mut pair = Pair::believed(true);
+    let mut pair = Pair::trusted(true);
     let poller = pair.world.open(OWN);
     for _ in 0..400 {
         let request = pair.world.read_request(pair.clients[0], OWN, "/");
@@ -429,7 +429,7 @@ fn a_poller_is_left_out() {
 
 #[test]
 fn loss_never_makes_a_task_parent() {
-    let mut pair = Pair::believed(true);
+    let mut pair = Pair::trusted(true);
     let requests = pair.clients.map(|client| pair.world.read_request(client, OWN, "/"));
     let calls = [0, 1].map(|at| pair.call(at, 100 + at as u64));
     pair.world.lose(1);

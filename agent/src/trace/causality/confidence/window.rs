@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-/// Calls that decide how far links are believed.
+/// Calls that decide how far links are trusted.
 const SHORT: usize = 400;
-/// Calls that decide whether a start side is believed before the call has ended.
+/// Calls that decide whether a start side is trusted before the call has ended.
 const LONG: usize = 2_000;
 
 /// What a judged call shows of its process.

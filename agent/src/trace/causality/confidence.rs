@@ -1,12 +1,12 @@
-//! How far a process is believed: what the last calls and answers have shown of it.
+//! How far a process is trusted: what the last calls and answers have shown of it.
 //!
 //! Each call that is judged shows something: its two links agree or differ, it has one of them, or none. Each answer is
 //! *covered* or not: its cause is the answered request itself or a call made for it. Where the rule is sound, links do not
 //! differ and answers are covered; a program that defers its work to timers, queues or other threads contradicts itself.
-//! What that must look like to be believed is in [`Belief`]'s questions. The figures are those of the experiments, except that
+//! What that must look like to be trusted is in [`Confidence`]'s questions. The figures are those of the experiments, except that
 //! what happened while one request alone was open proves nothing for when there are several: then 30 calls that agreed, or 30
 //! answers that were covered, while others were open come first. Until then the process had no chance to contradict itself, and
-//! a program with timers that is idle at first would be believed just when load comes.
+//! a program with timers that is idle at first would be trusted just when load comes.
 
 mod answers;
 mod compared;
@@ -29,26 +29,26 @@ use crate::{
 
 /// Calls or answers after which the absence of contradictions means something.
 const SEEN: u64 = 30;
-/// Calls after which a start side alone may be believed, as many as the long window has: a program whose tasks change places now
+/// Calls after which a start side alone may be trusted, as many as the long window has: a program whose tasks change places now
 /// and then has shown it by then.
 const SEEN_ALONE: u64 = 2_000;
 /// Calls that agree, for each that differs although its receive was clear, where half of all suffice.
 const DIFFER: u64 = 32;
-/// Answers after which end links are believed where several threads read requests: they may go on with each other's seldom
+/// Answers after which end links are trusted where several threads read requests: they may go on with each other's seldom
 /// enough that the first [`SEEN`] do not show it.
 const SEEN_SEVERAL: u64 = 100;
 /// Calls after which another order of receives may be tried.
 const TRIED: u64 = 40;
 /// The first calls of another order, which say nothing of it.
 const SETTLED: u64 = 16;
-/// Calls that are not believed after a goroutine has handed one over that was another request's.
+/// Calls that are not trusted after a goroutine has handed one over that was another request's.
 const DOUBTED: u32 = 2_000;
 /// So many of the last 64 connections must have served another request than the one they were made for before that says nothing.
 const CONNECTS_WRONG: u32 = 2;
 
 /// What a process has shown so far.
 #[derive(Debug, Clone, Default)]
-pub(in crate::trace) struct Belief {
+pub(in crate::trace) struct Confidence {
     /// Calls whose links agreed although other requests were open.
     apart: u64,
     /// Requests that were read and are not answered yet.
@@ -64,7 +64,7 @@ pub(in crate::trace) struct Belief {
     /// Calls that were ended next after an answer that nothing else explains.
     given_up: Compared,
     unexplained: Unexplained,
-    /// Calls that goroutines hand over and that are not believed any more.
+    /// Calls that goroutines hand over and that are not trusted any more.
     doubtful: u32,
     /// Start links that connects lent, and others that were clear.
     by_connect: RequestSides,
@@ -97,7 +97,7 @@ impl RequestSides {
     }
 }
 
-impl Belief {
+impl Confidence {
     /// A request was read.
     pub(in crate::trace) fn request_opened(&mut self, origin: &Origin) {
         self.open_requests += 1;
@@ -144,7 +144,7 @@ impl Belief {
         self.answers.excuse(request);
     }
 
-    /// A call was judged; the number names it for [`Belief::correct`].
+    /// A call was judged; the number names it for [`Confidence::correct`].
     pub(super) fn show(&mut self, shown: Shown) -> u64 {
         self.shown.push(shown)
     }
@@ -177,7 +177,7 @@ impl Belief {
             && counts.agrees * 2 < counts.all();
         let fails = counts.contradictions() * 16 > counts.all() || counts.agrees * 4 < counts.all();
         let next = match self.deferral {
-            Deferral::Nothing if alone && self.believes_response_side(false) => Deferral::Responses,
+            Deferral::Nothing if alone && self.trusts_response_side(false) => Deferral::Responses,
             Deferral::Responses if fails => Deferral::Everything,
             Deferral::Everything if fails => {
                 self.in_no_order = true;
@@ -213,7 +213,7 @@ impl Belief {
 
     /// Whether a call whose links agree belongs to the request on which they do. `unambiguous`: no other was open; `clear`: at
     /// both ends its thread had received in nothing else.
-    pub(super) fn believes_agreement(&self, unambiguous: bool, clear: bool) -> bool {
+    pub(super) fn trusts_agreement(&self, unambiguous: bool, clear: bool) -> bool {
         self.had_chances(unambiguous)
             && (self.is_consistent() || self.agrees_mostly() || clear && self.agrees_rather())
     }
@@ -233,7 +233,7 @@ impl Belief {
 
     /// Whether a call belongs to the request in whose answer it ended, whatever its start side is. `unambiguous`: no other
     /// request was open.
-    pub(super) fn believes_response_side(&self, unambiguous: bool) -> bool {
+    pub(super) fn trusts_response_side(&self, unambiguous: bool) -> bool {
         let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
         let seen = self.answers.seen() >= enough;
         self.answers.uncovered() == 0 && seen && (unambiguous || self.answers.covered_apart() >= SEEN)
@@ -256,7 +256,7 @@ impl Belief {
     }
 
     /// Whether what a thread answers right after it has read a response follows from that, although another one had read the request.
-    pub(super) const fn believes_stolen(&self) -> bool {
+    pub(super) const fn trusts_stolen(&self) -> bool {
         self.stolen.suffices(SEEN_SEVERAL)
     }
 
@@ -266,7 +266,7 @@ impl Belief {
     }
 
     /// Whether a call belongs to the request after whose answer it was ended next; `agrees`: by its start side, too.
-    pub(super) const fn believes_given_up(&self, agrees: bool) -> bool {
+    pub(super) const fn trusts_given_up(&self, agrees: bool) -> bool {
         self.given_up.suffices(if agrees { SEEN } else { SEEN_SEVERAL })
     }
 
@@ -275,20 +275,20 @@ impl Belief {
         &mut self.unexplained
     }
 
-    /// Whether a call without a believed start side should wait for its end side. Where none of the last calls had one, none
+    /// Whether a call without a trusted start side should wait for its end side. Where none of the last calls had one, none
     /// will come: other threads read the responses than write the answers, which are covered by the requests themselves.
     /// Where links mostly agree, a call without a start side has none because no request caused it.
     /// Unless such calls end in answers all the same, and are frequent or known to be of tasks that threads take over.
     pub(super) fn awaits_response_side(&self) -> bool {
         let counts = self.shown.short();
         let ends_come = counts.all() < SEEN || counts.agrees + counts.contradictions() + counts.ends > 0;
-        let ends_matter = counts.ends * 20 >= counts.all() || counts.ends > 0 && self.believes_stolen();
-        self.believes_response_side(false) && ends_come && (ends_matter || !self.agrees_mostly())
+        let ends_matter = counts.ends * 20 >= counts.all() || counts.ends > 0 && self.trusts_stolen();
+        self.trusts_response_side(false) && ends_come && (ends_matter || !self.agrees_mostly())
     }
 
     /// Whether a call of this sort that nothing contradicts belongs to the request of its start side.
-    pub(super) fn believes_request_side(&self, unambiguous: bool, sort: Sort) -> bool {
-        self.kinds.believe(sort) && self.request_side_suffices(unambiguous)
+    pub(super) fn trusts_request_side(&self, unambiguous: bool, sort: Sort) -> bool {
+        self.kinds.trusts(sort) && self.request_side_suffices(unambiguous)
     }
 
     /// What the last calls of each kind have shown.
@@ -314,11 +314,11 @@ impl Belief {
         self.doubtful = DOUBTED;
     }
 
-    /// Whether the next call that is handed over is believed.
-    pub(super) const fn believes_hand_over(&mut self) -> bool {
-        let believed = self.doubtful == 0;
+    /// Whether the next call that is handed over is trusted.
+    pub(super) const fn trusts_hand_over(&mut self) -> bool {
+        let trusted = self.doubtful == 0;
         self.doubtful = self.doubtful.saturating_sub(1);
-        believed
+        trusted
     }
 
     /// A call has ended in the answer of the request of its start side, or (`!its_own`) of another one. `connected`: it was the first
@@ -330,7 +330,7 @@ impl Belief {
 
     /// Whether the first call of a connection belongs to the request that the connection was made for. Not where a pool gives it to
     /// whoever waits by the time that it is there: then one in eight or more is wrong, far more than of what threads have read.
-    pub(in crate::trace) const fn believes_connects(&self) -> bool {
+    pub(in crate::trace) const fn trusts_connects(&self) -> bool {
         let (connects, threads) = (self.by_connect.wrong(), self.by_thread.wrong());
         connects < CONNECTS_WRONG || connects * 8 < self.by_connect.seen || connects < threads * 4
     }
@@ -345,9 +345,9 @@ impl Belief {
         let counts = self.shown.short();
         let standing = if self.request_side_suffices(false) {
             Standing::Start
-        } else if self.believes_response_side(false) {
+        } else if self.trusts_response_side(false) {
             Standing::End
-        } else if self.believes_agreement(false, true) {
+        } else if self.trusts_agreement(false, true) {
             Standing::Agreement
         } else if self.is_consistent() {
             Standing::Unproven
@@ -386,43 +386,43 @@ mod tests {
         Origin { at: Timestamp(0), thread, position: 0, last_receive: None, task: None }
     }
 
-    fn tell(belief: &mut Belief, shown: Shown) -> u64 {
-        belief.show_kind(KIND, None, shown);
-        belief.show(shown)
+    fn tell(confidence: &mut Confidence, shown: Shown) -> u64 {
+        confidence.show_kind(KIND, None, shown);
+        confidence.show(shown)
     }
 
-    fn shown(what: &[(Shown, usize)]) -> Belief {
-        let mut belief = Belief::default();
+    fn shown(what: &[(Shown, usize)]) -> Confidence {
+        let mut confidence = Confidence::default();
         for (shown, times) in what {
             for _ in 0..*times {
-                tell(&mut belief, *shown);
+                tell(&mut confidence, *shown);
             }
         }
-        belief
+        confidence
     }
 
     #[test]
     fn a_contradiction_counts_for_400_calls() {
-        let mut belief = shown(&[(Shown::Agrees, 1), (Shown::Differs, 1)]);
+        let mut confidence = shown(&[(Shown::Agrees, 1), (Shown::Differs, 1)]);
         for _ in 0..SEEN {
-            belief.agreed_apart();
+            confidence.agreed_apart();
         }
         for _ in 0..399 {
-            tell(&mut belief, Shown::Starts);
-            assert!(!belief.believes_agreement(true, false) && !belief.is_consistent());
+            tell(&mut confidence, Shown::Starts);
+            assert!(!confidence.trusts_agreement(true, false) && !confidence.is_consistent());
         }
-        tell(&mut belief, Shown::Starts);
-        assert!(belief.believes_agreement(true, false) && belief.is_consistent());
+        tell(&mut confidence, Shown::Starts);
+        assert!(confidence.trusts_agreement(true, false) && confidence.is_consistent());
     }
 
     #[test]
     fn several_open_requests_need_a_history_of_such() {
-        let mut belief = Belief::default();
-        assert!(belief.believes_agreement(true, false) && !belief.believes_agreement(false, false));
+        let mut confidence = Confidence::default();
+        assert!(confidence.trusts_agreement(true, false) && !confidence.trusts_agreement(false, false));
         for _ in 0..SEEN {
-            belief.agreed_apart();
+            confidence.agreed_apart();
         }
-        assert!(belief.believes_agreement(false, false));
+        assert!(confidence.trusts_agreement(false, false));
     }
 
     #[test]
@@ -436,22 +436,19 @@ mod tests {
     #[test]
     fn half_of_agreement_suffices_where_both_inputs_are_clear() {
         let apart = |what: &[(Shown, usize)]| {
-            let mut belief = shown(what);
-            (0..SEEN).for_each(|_| belief.agreed_apart());
-            belief
+            let mut confidence = shown(what);
+            (0..SEEN).for_each(|_| confidence.agreed_apart());
+            confidence
         };
         let half =
             apart(&[(Shown::Agrees, 200), (Shown::Differs, 6), (Shown::Muddles, 60), (Shown::Starts, 134)]);
-        assert!(half.believes_agreement(false, true) && !half.believes_agreement(false, false));
+        assert!(half.trusts_agreement(false, true) && !half.trusts_agreement(false, false));
         assert!(!half.agrees_mostly());
         let less = apart(&[(Shown::Agrees, 199), (Shown::Muddles, 1), (Shown::Starts, 200)]);
-        assert!(!less.believes_agreement(false, true));
+        assert!(!less.trusts_agreement(false, true));
         let oftener = apart(&[(Shown::Agrees, 200), (Shown::Differs, 7), (Shown::Starts, 193)]);
-        assert!(!oftener.believes_agreement(false, true));
-        assert!(
-            !shown(&[(Shown::Agrees, 20), (Shown::Differs, 1)]).believes_agreement(true, true),
-            "too few"
-        );
+        assert!(!oftener.trusts_agreement(false, true));
+        assert!(!shown(&[(Shown::Agrees, 20), (Shown::Differs, 1)]).trusts_agreement(true, true), "too few");
     }
 
     #[test]
@@ -460,31 +457,31 @@ mod tests {
         assert!(!shown(&[(Shown::Starts, 1_499), (Shown::Agrees, 500)]).request_side_suffices(true));
         assert!(!shown(&[(Shown::Starts, 1_501), (Shown::Agrees, 499)]).request_side_suffices(true));
         for spoiler in [Shown::Differs, Shown::Unexplained] {
-            let mut belief = shown(&[(spoiler, 1), (Shown::Agrees, 1_999)]);
-            assert!(!belief.believes_request_side(true, KIND));
-            tell(&mut belief, Shown::Agrees);
-            assert!(belief.believes_request_side(true, KIND));
-            assert!(!belief.believes_request_side(true, Sort { kind: 8, ..KIND }), "another kind of call");
+            let mut confidence = shown(&[(spoiler, 1), (Shown::Agrees, 1_999)]);
+            assert!(!confidence.trusts_request_side(true, KIND));
+            tell(&mut confidence, Shown::Agrees);
+            assert!(confidence.trusts_request_side(true, KIND));
+            assert!(!confidence.trusts_request_side(true, Sort { kind: 8, ..KIND }), "another kind of call");
         }
     }
 
     #[test]
     fn what_a_call_shows_can_be_corrected() {
-        let mut belief = shown(&[(Shown::Agrees, 2_000)]);
-        let number = tell(&mut belief, Shown::Unexplained);
-        assert!(!belief.request_side_suffices(true));
-        belief.correct(number, Shown::Agrees);
-        assert!(belief.request_side_suffices(true));
+        let mut confidence = shown(&[(Shown::Agrees, 2_000)]);
+        let number = tell(&mut confidence, Shown::Unexplained);
+        assert!(!confidence.request_side_suffices(true));
+        confidence.correct(number, Shown::Agrees);
+        assert!(confidence.request_side_suffices(true));
     }
 
     #[test]
     fn an_end_side_is_waited_for_only_where_some_come() {
         let waits = |what: &[(Shown, usize)]| {
-            let mut belief = shown(what);
-            belief.request_opened(&read_by(1));
-            (0..ANSWERS).for_each(|_| belief.answered(true));
-            assert!(belief.believes_response_side(false));
-            belief.awaits_response_side()
+            let mut confidence = shown(what);
+            confidence.request_opened(&read_by(1));
+            (0..ANSWERS).for_each(|_| confidence.answered(true));
+            assert!(confidence.trusts_response_side(false));
+            confidence.awaits_response_side()
         };
         assert!(waits(&[]), "nothing is known");
         assert!(waits(&[(Shown::Unexplained, 29)]));
@@ -504,32 +501,32 @@ mod tests {
 
     #[test]
     fn one_uncovered_answer_counts_for_400() {
-        let mut belief = Belief::default();
+        let mut confidence = Confidence::default();
         for _ in 0..SEEN - 1 {
-            belief.answered(true);
+            confidence.answered(true);
         }
-        assert!(!belief.believes_response_side(true));
-        belief.answered(true);
+        assert!(!confidence.trusts_response_side(true));
+        confidence.answered(true);
         assert!(
-            belief.believes_response_side(true) && !belief.believes_response_side(false),
+            confidence.trusts_response_side(true) && !confidence.trusts_response_side(false),
             "no other request was open"
         );
-        belief.request_opened(&read_by(1));
+        confidence.request_opened(&read_by(1));
         for _ in 0..SEEN {
-            belief.answered(true);
+            confidence.answered(true);
         }
-        assert!(belief.believes_response_side(false));
-        let mut several = belief.clone();
+        assert!(confidence.trusts_response_side(false));
+        let mut several = confidence.clone();
         several.request_opened(&read_by(2));
-        assert!(!several.believes_response_side(false), "two threads");
+        assert!(!several.trusts_response_side(false), "two threads");
         (0..ANSWERS).for_each(|_| several.answered(true));
-        assert!(several.believes_response_side(false));
-        belief.answered(false);
+        assert!(several.trusts_response_side(false));
+        confidence.answered(false);
         for _ in 0..399 {
-            belief.answered(true);
-            assert!(!belief.believes_response_side(true));
+            confidence.answered(true);
+            assert!(!confidence.trusts_response_side(true));
         }
-        belief.answered(true);
-        assert!(belief.believes_response_side(true));
+        confidence.answered(true);
+        assert!(confidence.trusts_response_side(true));
     }
 }

@@ -10,7 +10,7 @@ use super::Shown;
 
 /// Kinds that are remembered of a process; the one that came first goes.
 const KINDS: usize = 64;
-/// Calls of a kind after which it may be believed; as many as fit are remembered.
+/// Calls of a kind after which it may be trusted; as many as fit are remembered.
 const SEEN: u32 = 30;
 /// Such calls, of those that are remembered, that another one with the same cause went before; the same for them.
 const SEEN_AGAIN: u32 = 16;
@@ -161,9 +161,9 @@ impl Kinds {
         })
     }
 
-    /// Whether a start side alone may be believed of such calls; of those that another one went before, if a sixteenth of them
+    /// Whether a start side alone may be trusted of such calls; of those that another one went before, if a sixteenth of them
     /// agrees.
-    pub(in crate::trace::causality) fn believe(&self, sort: Sort) -> bool {
+    pub(in crate::trace::causality) fn trusts(&self, sort: Sort) -> bool {
         let again = |kind: &Kind| {
             let (seen, agreed) = (kind.again.count_ones(), (kind.again & kind.agreed).count_ones());
             seen >= SEEN_AGAIN && agreed * 16 >= seen
@@ -244,13 +244,13 @@ mod tests {
         let mut kinds = Kinds::default();
         let again = Sort { kind: 1, again: true };
         (0..48).for_each(|_| kinds.show(sort(1), Shown::Agrees));
-        assert!(kinds.believe(sort(1)) && !kinds.believe(again), "none was seen");
+        assert!(kinds.trusts(sort(1)) && !kinds.trusts(again), "none was seen");
         (0..16).for_each(|_| kinds.show(again, Shown::Starts));
-        assert!(kinds.believe(sort(1)) && !kinds.believe(again), "none agreed");
+        assert!(kinds.trusts(sort(1)) && !kinds.trusts(again), "none agreed");
         kinds.correct(again, Shown::Starts, Shown::Agrees);
-        assert!(kinds.believe(again));
+        assert!(kinds.trusts(again));
         kinds.show(sort(1), Shown::Differs);
-        assert!(!kinds.believe(sort(1)) && !kinds.believe(again));
+        assert!(!kinds.trusts(sort(1)) && !kinds.trusts(again));
     }
 
     #[test]
