@@ -14,7 +14,7 @@ use crate::{
     pipeline::{Engine, LedgerTotals, NotCapturedKey, ServiceStanding},
     process::{Table, runtime::Runtimes},
     source::kernel::{Fill, KernelSource},
-    trace::{ProcessStanding, Standing},
+    trace::{ProcessConfidence, TrustLevel},
 };
 
 /// Processes, those with most calls, of which the belief by service is made.
@@ -50,7 +50,7 @@ pub(super) struct Sample {
 #[derive(Debug, Default)]
 pub(super) struct Telemetry {
     samples: Mutex<Vec<Sample>>,
-    standings: Mutex<Vec<ProcessStanding>>,
+    standings: Mutex<Vec<ProcessConfidence>>,
     /// NotCaptured calls of running processes.
     not_captured: Mutex<Vec<(NotCapturedKey, u64)>>,
     refused_feedback: AtomicU64,
@@ -155,7 +155,7 @@ impl Telemetry {
                 out.gauge(name, help, &labels, count as f64);
             };
             let help = "what names parents in a process, where several requests are open";
-            add("wirespan_process_belief", help, "standing", standing.standing.name(), 1);
+            add("wirespan_process_belief", help, "standing", standing.level.name(), 1);
             for (what, value) in standing.figures.list() {
                 add("wirespan_process_calls", "what a process has shown", "what", what, value);
             }
@@ -208,7 +208,7 @@ pub(super) fn capture_summary(engine: &mut Engine, also: &[String]) -> String {
 }
 
 /// How far the processes that make most calls are believed, for people.
-fn told(text: &mut String, standings: &[ProcessStanding]) {
+fn told(text: &mut String, standings: &[ProcessConfidence]) {
     for standing in standings.iter().take(SUMMARIZED) {
         text.push_str(&format!("\nwirespan: {standing}"));
     }
@@ -224,7 +224,7 @@ fn beliefs(samples: &mut Vec<Sample>, standings: &[ServiceStanding], callers: us
     for standing in standings {
         let of =
             |label, value: &str| vec![("service", standing.service.to_string()), (label, value.to_owned())];
-        for believed in Standing::ALL {
+        for believed in TrustLevel::ALL {
             let help = "processes by what names parents in them, where several requests are open";
             let processes = standing.standings[believed as usize];
             add("wirespan_process_belief", help, of("standing", believed.name()), processes);

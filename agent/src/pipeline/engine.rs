@@ -11,7 +11,7 @@ use crate::{
         Transfer,
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
-    trace::{self, Figures, Standing, Tracer, span::Traced},
+    trace::{self, Figures, Tracer, TrustLevel, span::Traced},
 };
 
 use super::{
@@ -68,8 +68,8 @@ pub struct Engine {
 pub struct ServiceStanding {
     /// `other`: all beyond the bound.
     pub service: Arc<str>,
-    /// Processes, by `Standing as usize`.
-    pub standings: [u64; Standing::ALL.len()],
+    /// Processes, by `TrustLevel as usize`.
+    pub standings: [u64; TrustLevel::ALL.len()],
     /// The sums of theirs.
     pub figures: Figures,
 }
@@ -157,12 +157,12 @@ impl Engine {
 
     /// How far the processes with most calls are believed, at most `limit`; and how many have made calls.
     #[must_use]
-    pub fn standings(&self, limit: usize) -> (Vec<trace::ProcessStanding>, usize) {
-        self.tracer.standings(limit)
+    pub fn standings(&self, limit: usize) -> (Vec<trace::ProcessConfidence>, usize) {
+        self.tracer.process_confidence(limit)
     }
 
     /// The same by service, of the processes in `standings`.
-    pub fn service_standings(&mut self, standings: &[trace::ProcessStanding]) -> Vec<ServiceStanding> {
+    pub fn service_standings(&mut self, standings: &[trace::ProcessConfidence]) -> Vec<ServiceStanding> {
         let mut all: Vec<ServiceStanding> = Vec::new();
         for process in standings {
             let service = self.services.label(&process.service);
@@ -174,7 +174,7 @@ impl Engine {
                 });
                 all.len() - 1
             });
-            all[index].standings[process.standing as usize] += 1;
+            all[index].standings[process.level as usize] += 1;
             all[index].figures.add(&process.figures);
         }
         all

@@ -36,10 +36,10 @@ mod semantics;
 mod settings;
 mod slots;
 pub mod span;
-mod standing;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod unproven;
 
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub use forwarded::Forwarded;
 pub use instrumented::Instrumented;
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
 pub use settings::{Settings, TextLimits};
-pub use standing::{Figures, ProcessStanding, Standing};
+pub use trust::{Figures, ProcessConfidence, TrustLevel};
 
 use self::{
     assembly::Assembly,

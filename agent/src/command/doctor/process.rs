@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{super::stdout, running};
-use crate::trace::ProcessStanding;
+use crate::trace::ProcessConfidence;
 
 /// Prints what the agent at `metrics` says of the process; false when it has seen no call of it.
 pub(super) fn doctor(json: bool, pid: u32, metrics: &str) -> Result<bool> {
@@ -42,8 +42,8 @@ fn as_json(pid: u32, told: &running::Process) -> Value {
     json!({ "pid": pid, "belief": told.standing.as_ref().map(belief), "unreadable": told.unreadable })
 }
 
-fn belief(standing: &ProcessStanding) -> Value {
+fn belief(standing: &ProcessConfidence) -> Value {
     let figures: serde_json::Map<String, Value> =
         standing.figures.list().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    json!({ "service": &*standing.service, "standing": standing.standing.name(), "figures": figures })
+    json!({ "service": &*standing.service, "standing": standing.level.name(), "figures": figures })
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::trace::{Figures, ProcessStanding, Standing};
+use crate::trace::{Figures, ProcessConfidence, TrustLevel};
 
 /// How long to wait for the agent's answer.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -30,7 +30,7 @@ pub(super) fn unreadable(address: &str) -> Option<Vec<String>> {
 /// What a running agent says of a process.
 pub(super) struct Process {
     /// `None` when it has seen no call of it.
-    pub(super) standing: Option<ProcessStanding>,
+    pub(super) standing: Option<ProcessConfidence>,
     /// Its calls whose bytes could not be read, by reason.
     pub(super) unreadable: Vec<String>,
 }
@@ -54,16 +54,16 @@ fn ask(address: &str, path: &str) -> Option<String> {
     answer.starts_with("HTTP/1.1 200").then_some(answer)
 }
 
-fn standing_in(answer: &str, pid: u32) -> Option<ProcessStanding> {
+fn standing_in(answer: &str, pid: u32) -> Option<ProcessConfidence> {
     let pid_label = format!("pid=\"{pid}\"");
-    let mut found: Option<ProcessStanding> = None;
+    let mut found: Option<ProcessConfidence> = None;
     for line in answer.lines().filter(|line| line.contains(&pid_label)) {
         if let Some(name) =
             line.strip_prefix("wirespan_process_belief{").and_then(|rest| label(rest, "standing"))
         {
-            let standing = Standing::ALL.into_iter().find(|standing| standing.name() == name)?;
+            let standing = TrustLevel::ALL.into_iter().find(|standing| standing.name() == name)?;
             let service = label(line, "service").unwrap_or_default().into();
-            found = Some(ProcessStanding { pid, service, standing, figures: Figures::default() });
+            found = Some(ProcessConfidence { pid, service, level: standing, figures: Figures::default() });
         }
     }
     let mut found = found?;
@@ -102,7 +102,7 @@ mod tests {
                       wirespan_process_calls{pid=\"7\",service=\"shop\",what=\"parents\"} 90\n\
                       wirespan_process_calls{pid=\"7\",service=\"shop\",what=\"orphans\"} 10\n";
         let standing = standing_in(answer, 7).unwrap();
-        assert_eq!(standing.standing, Standing::Start);
+        assert_eq!(standing.level, TrustLevel::RequestSide);
         assert!(
             standing.to_string().starts_with("shop (pid 7): 90 of 100 calls have a parent; believed from")
         );

@@ -24,7 +24,7 @@ use window::Window;
 use super::{Deferral, Runner};
 use crate::{
     protocol::Origin,
-    trace::{Figures, Standing, exchange::Key},
+    trace::{Figures, TrustLevel, exchange::Key},
 };
 
 /// Calls or answers after which the absence of contradictions means something.
@@ -341,18 +341,18 @@ impl Confidence {
     }
 
     /// What names parents where several requests are open, and what that is made of.
-    pub(in crate::trace) fn standing(&self) -> (Standing, Figures) {
+    pub(in crate::trace) fn trust_level(&self) -> (TrustLevel, Figures) {
         let counts = self.shown.short();
-        let standing = if self.request_side_suffices(false) {
-            Standing::Start
+        let level = if self.request_side_suffices(false) {
+            TrustLevel::RequestSide
         } else if self.trusts_response_side(false) {
-            Standing::End
+            TrustLevel::ResponseSide
         } else if self.trusts_agreement(false, true) {
-            Standing::Agreement
+            TrustLevel::BothSides
         } else if self.is_consistent() {
-            Standing::Unproven
+            TrustLevel::Unproven
         } else {
-            Standing::Contradicted
+            TrustLevel::Conflicting
         };
         let answers = self.answers.seen();
         let figures = Figures {
@@ -366,7 +366,7 @@ impl Confidence {
             agreed_apart: self.apart,
             ..Figures::default()
         };
-        (standing, figures)
+        (level, figures)
     }
 
     const fn had_chances(&self, unambiguous: bool) -> bool {

@@ -188,8 +188,8 @@ fn calls_that_all_fail_earn_no_belief() {
         }
     }
     world.pass(SECOND);
-    let figures = &world.tracer.standings(4).0;
-    assert!(figures.iter().all(|standing| standing.figures.agree == 0), "{figures:?}");
+    let figures = &world.tracer.process_confidence(4).0;
+    assert!(figures.iter().all(|level| level.figures.agree == 0), "{figures:?}");
     assert!(last.is_some());
 }
 
@@ -287,10 +287,10 @@ fn a_request_that_is_given_up_uses_no_response_up() {
     assert!(
         world
             .tracer
-            .standings(4)
+            .process_confidence(4)
             .0
             .iter()
-            .all(|standing| standing.figures.covered == standing.figures.answers)
+            .all(|level| level.figures.covered == level.figures.answers)
     );
 }
 
@@ -363,7 +363,7 @@ fn answers_of_calls_that_are_given_up_are_not_uncovered() {
             world.answer(other, OWN);
         }
         world.pass(SECOND);
-        let figures = world.tracer.standings(4).0[0].figures;
+        let figures = world.tracer.process_confidence(4).0[0].figures;
         assert_eq!(figures.answers - figures.covered, uncovered);
     }
 }
@@ -380,7 +380,7 @@ fn an_answer_is_not_uncovered_if_the_first_of_its_calls_is_given_up_next() {
     world.read_request(clients[1], OWN, "/");
     world.answer(request, OWN);
     let uncovered = |world: &World| {
-        let figures = world.tracer.standings(4).0[0].figures;
+        let figures = world.tracer.process_confidence(4).0[0].figures;
         figures.answers - figures.covered
     };
     assert_eq!(uncovered(&world), 1);
@@ -409,7 +409,7 @@ fn an_answer_is_not_uncovered_if_a_call_without_a_start_side_is_given_up_next() 
             world.answer(hanging, OWN);
         }
         world.pass(SECOND);
-        let figures = world.tracer.standings(4).0[0].figures;
+        let figures = world.tracer.process_confidence(4).0[0].figures;
         assert_eq!(figures.answers - figures.covered, uncovered);
         assert!(world.span(call).parent.is_none(), "it explains the answer, and is nobody's");
     }

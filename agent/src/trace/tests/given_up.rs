@@ -272,7 +272,7 @@ fn calls_that_were_sent_before_the_request_was_read_speak_against_it() {
 fn a_call_that_was_sent_before_explains_no_answer() {
     let mut limits = Limits::after(100);
     let uncovered = |limits: &Limits| {
-        let figures = limits.world.tracer.standings(4).0[0].figures;
+        let figures = limits.world.tracer.process_confidence(4).0[0].figures;
         figures.answers - figures.covered
     };
     let closer = thread(1, 5);

@@ -7,57 +7,58 @@ use crate::event::UNKNOWN_SERVICE;
 
 /// A process that has made calls, as causality sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProcessStanding {
+pub struct ProcessConfidence {
     pub pid: u32,
     pub service: Arc<str>,
-    pub standing: Standing,
+    pub level: TrustLevel,
     pub figures: Figures,
 }
 
 /// What names parents within a process, for calls that were made while several requests were open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum TrustLevel {
     /// The start side of calls whose kind has shown that it agrees, before they are answered; else both sides.
-    Start,
+    RequestSide,
     /// The end side.
-    End,
+    ResponseSide,
     /// Both sides where they agree.
-    Agreement,
+    BothSides,
     /// Nothing yet: too few calls that might as well have contradicted themselves.
     Unproven,
     /// Nothing: its calls contradict themselves.
-    Contradicted,
+    Conflicting,
 }
 
-impl Standing {
-    pub const ALL: [Self; 5] = [Self::Start, Self::End, Self::Agreement, Self::Unproven, Self::Contradicted];
+impl TrustLevel {
+    pub const ALL: [Self; 5] =
+        [Self::RequestSide, Self::ResponseSide, Self::BothSides, Self::Unproven, Self::Conflicting];
 
     /// Value of the metrics' label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Start => "start",
-            Self::End => "end",
-            Self::Agreement => "agreement",
+            Self::RequestSide => "start",
+            Self::ResponseSide => "end",
+            Self::BothSides => "agreement",
             Self::Unproven => "unproven",
-            Self::Contradicted => "contradicted",
+            Self::Conflicting => "contradicted",
         }
     }
 
     const fn meaning(self) -> &'static str {
         match self {
-            Self::Start => "trusted from what its threads read last, before a call is answered",
-            Self::End => "trusted from what ends in an answer",
-            Self::Agreement => "trusted where both sides of a call agree",
+            Self::RequestSide => "trusted from what its threads read last, before a call is answered",
+            Self::ResponseSide => "trusted from what ends in an answer",
+            Self::BothSides => "trusted where both sides of a call agree",
             Self::Unproven => "trusted while one request is open; too few calls agreed while several were",
-            Self::Contradicted => "not trusted: its calls contradict themselves",
+            Self::Conflicting => "not trusted: its calls contradict themselves",
         }
     }
 }
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $field:ident: $name:literal;)+) => {
-        /// What the standing is made of.
+        /// What the level is made of.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub struct Figures { $($(#[$doc])* pub $field: u64,)+ }
 
@@ -108,9 +109,9 @@ figures! {
     agreed_apart: "agreed_apart";
 }
 
-impl fmt::Display for ProcessStanding {
+impl fmt::Display for ProcessConfidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pid, service, standing, figures } = self;
+        let Self { pid, service, level, figures } = self;
         let calls = figures.parents + figures.orphans;
         let judged =
             figures.agree + figures.differ + figures.start_only + figures.end_only + figures.unexplained;
@@ -118,7 +119,7 @@ impl fmt::Display for ProcessStanding {
             f,
             "{service} (pid {pid}): {} of {calls} calls have a parent; {}",
             figures.parents,
-            standing.meaning()
+            level.meaning()
         )?;
         write!(
             f,
@@ -145,22 +146,22 @@ impl Tracer {
 
     /// The processes that have made calls, those with most calls first, at most `limit` of them; and how many there are.
     #[must_use]
-    pub fn standings(&self, limit: usize) -> (Vec<ProcessStanding>, usize) {
+    pub fn process_confidence(&self, limit: usize) -> (Vec<ProcessConfidence>, usize) {
         let mut all: Vec<_> =
             self.processes.iter().filter(|process| process.linked + process.unlinked > 0).collect();
         let count = all.len();
         all.sort_unstable_by_key(|process| (u64::MAX - process.linked - process.unlinked, process.facts.pid));
         all.truncate(limit);
-        let standings = all.into_iter().map(|process| {
-            let (standing, figures) = process.confidence.standing();
-            ProcessStanding {
+        let processes = all.into_iter().map(|process| {
+            let (level, figures) = process.confidence.trust_level();
+            ProcessConfidence {
                 pid: process.facts.pid,
                 service: Arc::clone(&process.facts.service_name),
-                standing,
+                level,
                 figures: Figures { parents: process.linked, orphans: process.unlinked, ..figures },
             }
         });
-        (standings.collect(), count)
+        (processes.collect(), count)
     }
 
     /// Counts for its process what was decided about a call.
