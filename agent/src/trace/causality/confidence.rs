@@ -1,4 +1,4 @@
-//! How far a process is trusted: what the last calls and answers have shown of it.
+//! How far a process is trusted: what the last calls and answers have outcome of it.
 //!
 //! Each call that is judged shows something: its two links agree or differ, it has one of them, or none. Each answer is
 //! *covered* or not: its cause is the answered request itself or a call made for it. Where the rule is sound, links do not
@@ -18,7 +18,7 @@ use answers::{ANSWERS, Answers};
 use compared::Compared;
 pub(super) use kinds::{Kinds, Sort};
 use unexplained::Unexplained;
-pub(super) use window::Shown;
+pub(super) use window::LinkOutcome;
 use window::Window;
 
 use super::{Deferral, Runner};
@@ -30,7 +30,7 @@ use crate::{
 /// Calls or answers after which the absence of contradictions means something.
 const SEEN: u64 = 30;
 /// Calls after which a start side alone may be trusted, as many as the long window has: a program whose tasks change places now
-/// and then has shown it by then.
+/// and then has outcome it by then.
 const SEEN_ALONE: u64 = 2_000;
 /// Calls that agree, for each that differs although its receive was clear, where half of all suffice.
 const DIFFER: u64 = 32;
@@ -46,7 +46,7 @@ const DOUBTED: u32 = 2_000;
 /// So many of the last 64 connections must have served another request than the one they were made for before that says nothing.
 const CONNECTS_WRONG: u32 = 2;
 
-/// What a process has shown so far.
+/// What a process has outcome so far.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace) struct Confidence {
     /// Calls whose links agreed although other requests were open.
@@ -56,7 +56,7 @@ pub(in crate::trace) struct Confidence {
     /// Who read the first request, and whether others have read some, too.
     reader: Option<Runner>,
     several_read: bool,
-    shown: Window,
+    outcomes: Window,
     kinds: Kinds,
     answers: Answers,
     /// Calls of tasks that were stolen.
@@ -145,8 +145,8 @@ impl Confidence {
     }
 
     /// A call was judged; the number names it for [`Confidence::correct`].
-    pub(super) fn show(&mut self, shown: Shown) -> u64 {
-        self.shown.push(shown)
+    pub(super) fn record(&mut self, outcome: LinkOutcome) -> u64 {
+        self.outcomes.push(outcome)
     }
 
     /// The number of the order of receives that is tried.
@@ -162,7 +162,7 @@ impl Confidence {
     /// Tries another order of receives where the one that is tried leaves too many calls without a parent. Only where every answer is
     /// covered: then end links say whether it is the right one.
     pub(in crate::trace) fn reconsider(&mut self) {
-        let counts = self.shown.short();
+        let counts = self.outcomes.short();
         if self.in_no_order || counts.all() < if self.settling { SETTLED } else { TRIED } {
             return;
         }
@@ -172,10 +172,10 @@ impl Confidence {
             return;
         }
         // Calls at once have a start side alone, too, but do not differ.
-        let alone = (counts.starts + counts.unexplained) * 4 >= counts.all()
-            && counts.contradictions() * 10 >= counts.all()
-            && counts.agrees * 2 < counts.all();
-        let fails = counts.contradictions() * 16 > counts.all() || counts.agrees * 4 < counts.all();
+        let alone = (counts.request_side_only + counts.unexplained) * 4 >= counts.all()
+            && counts.all_conflicts() * 10 >= counts.all()
+            && counts.consistent * 2 < counts.all();
+        let fails = counts.all_conflicts() * 16 > counts.all() || counts.consistent * 4 < counts.all();
         let next = match self.deferral {
             Deferral::Nothing if alone && self.trusts_response_side(false) => Deferral::Responses,
             Deferral::Responses if fails => Deferral::Everything,
@@ -191,23 +191,23 @@ impl Confidence {
         self.begin_again();
     }
 
-    /// Nothing that calls have shown counts any more; what answers have shown does.
+    /// Nothing that calls have outcome counts any more; what answers have outcome does.
     fn begin_again(&mut self) {
         self.apart = 0;
-        self.shown.restart();
+        self.outcomes.restart();
         self.kinds = Kinds::default();
     }
 
     /// A call that was judged shows something else now.
-    pub(super) fn correct(&mut self, number: u64, shown: Shown) {
-        self.shown.replace(number, shown);
+    pub(super) fn correct(&mut self, number: u64, outcome: LinkOutcome) {
+        self.outcomes.replace(number, outcome);
     }
 
     /// A call of this sort shows this, instead of what it showed before.
-    pub(super) fn show_kind(&mut self, sort: Sort, before: Option<Shown>, shown: Shown) {
+    pub(super) fn record_of_kind(&mut self, sort: Sort, before: Option<LinkOutcome>, outcome: LinkOutcome) {
         match before {
-            None => self.kinds.show(sort, shown),
-            Some(before) => self.kinds.correct(sort, before, shown),
+            None => self.kinds.record(sort, outcome),
+            Some(before) => self.kinds.correct(sort, before, outcome),
         }
     }
 
@@ -221,14 +221,16 @@ impl Confidence {
     /// Whether half of the calls agree, and hardly any differ although their receives were clear: threads that take over each
     /// other's work (Go without its goroutines), where many calls have one side, or none that says much.
     const fn agrees_rather(&self) -> bool {
-        let counts = self.shown.short();
-        counts.all() >= SEEN && counts.agrees * 2 >= counts.all() && counts.agrees >= counts.differs * DIFFER
+        let counts = self.outcomes.short();
+        counts.all() >= SEEN
+            && counts.consistent * 2 >= counts.all()
+            && counts.consistent >= counts.conflicts * DIFFER
     }
 
     /// Whether links agree so often that a call on which they differ has no parent.
     pub(in crate::trace) fn agrees_mostly(&self) -> bool {
-        let counts = self.shown.short();
-        counts.all() >= SEEN && counts.agrees * 4 >= counts.all() * 3
+        let counts = self.outcomes.short();
+        counts.all() >= SEEN && counts.consistent * 4 >= counts.all() * 3
     }
 
     /// Whether a call belongs to the request in whose answer it ended, whatever its start side is. `unambiguous`: no other
@@ -280,9 +282,11 @@ impl Confidence {
     /// Where links mostly agree, a call without a start side has none because no request caused it.
     /// Unless such calls end in answers all the same, and are frequent or known to be of tasks that threads take over.
     pub(super) fn awaits_response_side(&self) -> bool {
-        let counts = self.shown.short();
-        let ends_come = counts.all() < SEEN || counts.agrees + counts.contradictions() + counts.ends > 0;
-        let ends_matter = counts.ends * 20 >= counts.all() || counts.ends > 0 && self.trusts_stolen();
+        let counts = self.outcomes.short();
+        let ends_come =
+            counts.all() < SEEN || counts.consistent + counts.all_conflicts() + counts.response_side_only > 0;
+        let ends_matter = counts.response_side_only * 20 >= counts.all()
+            || counts.response_side_only > 0 && self.trusts_stolen();
         self.trusts_response_side(false) && ends_come && (ends_matter || !self.agrees_mostly())
     }
 
@@ -291,21 +295,21 @@ impl Confidence {
         self.kinds.trusts(sort) && self.request_side_suffices(unambiguous)
     }
 
-    /// What the last calls of each kind have shown.
+    /// What the last calls of each kind have outcome.
     pub(super) const fn kinds(&self) -> &Kinds {
         &self.kinds
     }
 
     fn request_side_suffices(&self, unambiguous: bool) -> bool {
-        let counts = self.shown.long();
+        let counts = self.outcomes.long();
         let all = counts.all();
-        let clean = counts.contradictions() == 0 && counts.unexplained == 0;
-        self.had_chances(unambiguous) && all >= SEEN_ALONE && clean && counts.agrees * 4 >= all
+        let clean = counts.all_conflicts() == 0 && counts.unexplained == 0;
+        self.had_chances(unambiguous) && all >= SEEN_ALONE && clean && counts.consistent * 4 >= all
     }
 
     /// Whether no call contradicted itself of late.
     pub(super) fn is_consistent(&self) -> bool {
-        self.shown.short().contradictions() == 0
+        self.outcomes.short().all_conflicts() == 0
     }
 
     /// A call that was handed over has ended in the answer of another request than its goroutine served: goroutines of this
@@ -342,7 +346,7 @@ impl Confidence {
 
     /// What names parents where several requests are open, and what that is made of.
     pub(in crate::trace) fn trust_level(&self) -> (TrustLevel, Figures) {
-        let counts = self.shown.short();
+        let counts = self.outcomes.short();
         let level = if self.request_side_suffices(false) {
             TrustLevel::RequestSide
         } else if self.trusts_response_side(false) {
@@ -356,10 +360,10 @@ impl Confidence {
         };
         let answers = self.answers.seen();
         let figures = Figures {
-            agree: counts.agrees,
-            differ: counts.contradictions(),
-            start_only: counts.starts,
-            end_only: counts.ends,
+            agree: counts.consistent,
+            differ: counts.all_conflicts(),
+            start_only: counts.request_side_only,
+            end_only: counts.response_side_only,
             unexplained: counts.unexplained,
             answers,
             covered: answers - self.answers.uncovered(),
@@ -386,16 +390,16 @@ mod tests {
         Origin { at: Timestamp(0), thread, position: 0, last_receive: None, task: None }
     }
 
-    fn tell(confidence: &mut Confidence, shown: Shown) -> u64 {
-        confidence.show_kind(KIND, None, shown);
-        confidence.show(shown)
+    fn tell(confidence: &mut Confidence, outcome: LinkOutcome) -> u64 {
+        confidence.record_of_kind(KIND, None, outcome);
+        confidence.record(outcome)
     }
 
-    fn shown(what: &[(Shown, usize)]) -> Confidence {
+    fn after(what: &[(LinkOutcome, usize)]) -> Confidence {
         let mut confidence = Confidence::default();
-        for (shown, times) in what {
+        for (outcome, times) in what {
             for _ in 0..*times {
-                tell(&mut confidence, *shown);
+                tell(&mut confidence, *outcome);
             }
         }
         confidence
@@ -403,15 +407,15 @@ mod tests {
 
     #[test]
     fn a_contradiction_counts_for_400_calls() {
-        let mut confidence = shown(&[(Shown::Agrees, 1), (Shown::Differs, 1)]);
+        let mut confidence = after(&[(LinkOutcome::Consistent, 1), (LinkOutcome::Conflict, 1)]);
         for _ in 0..SEEN {
             confidence.agreed_apart();
         }
         for _ in 0..399 {
-            tell(&mut confidence, Shown::Starts);
+            tell(&mut confidence, LinkOutcome::RequestSideOnly);
             assert!(!confidence.trusts_agreement(true, false) && !confidence.is_consistent());
         }
-        tell(&mut confidence, Shown::Starts);
+        tell(&mut confidence, LinkOutcome::RequestSideOnly);
         assert!(confidence.trusts_agreement(true, false) && confidence.is_consistent());
     }
 
@@ -427,39 +431,63 @@ mod tests {
 
     #[test]
     fn three_quarters_of_agreement_outweigh_contradictions() {
-        assert!(!shown(&[(Shown::Differs, 1), (Shown::Agrees, 28)]).agrees_mostly());
-        assert!(shown(&[(Shown::Differs, 1), (Shown::Agrees, 29)]).agrees_mostly());
-        assert!(shown(&[(Shown::Differs, 100), (Shown::Agrees, 300)]).agrees_mostly());
-        assert!(!shown(&[(Shown::Differs, 101), (Shown::Agrees, 299)]).agrees_mostly());
+        assert!(!after(&[(LinkOutcome::Conflict, 1), (LinkOutcome::Consistent, 28)]).agrees_mostly());
+        assert!(after(&[(LinkOutcome::Conflict, 1), (LinkOutcome::Consistent, 29)]).agrees_mostly());
+        assert!(after(&[(LinkOutcome::Conflict, 100), (LinkOutcome::Consistent, 300)]).agrees_mostly());
+        assert!(!after(&[(LinkOutcome::Conflict, 101), (LinkOutcome::Consistent, 299)]).agrees_mostly());
     }
 
     #[test]
     fn half_of_agreement_suffices_where_both_inputs_are_clear() {
-        let apart = |what: &[(Shown, usize)]| {
-            let mut confidence = shown(what);
+        let apart = |what: &[(LinkOutcome, usize)]| {
+            let mut confidence = after(what);
             (0..SEEN).for_each(|_| confidence.agreed_apart());
             confidence
         };
-        let half =
-            apart(&[(Shown::Agrees, 200), (Shown::Differs, 6), (Shown::Muddles, 60), (Shown::Starts, 134)]);
+        let half = apart(&[
+            (LinkOutcome::Consistent, 200),
+            (LinkOutcome::Conflict, 6),
+            (LinkOutcome::AmbiguousConflict, 60),
+            (LinkOutcome::RequestSideOnly, 134),
+        ]);
         assert!(half.trusts_agreement(false, true) && !half.trusts_agreement(false, false));
         assert!(!half.agrees_mostly());
-        let less = apart(&[(Shown::Agrees, 199), (Shown::Muddles, 1), (Shown::Starts, 200)]);
+        let less = apart(&[
+            (LinkOutcome::Consistent, 199),
+            (LinkOutcome::AmbiguousConflict, 1),
+            (LinkOutcome::RequestSideOnly, 200),
+        ]);
         assert!(!less.trusts_agreement(false, true));
-        let oftener = apart(&[(Shown::Agrees, 200), (Shown::Differs, 7), (Shown::Starts, 193)]);
+        let oftener = apart(&[
+            (LinkOutcome::Consistent, 200),
+            (LinkOutcome::Conflict, 7),
+            (LinkOutcome::RequestSideOnly, 193),
+        ]);
         assert!(!oftener.trusts_agreement(false, true));
-        assert!(!shown(&[(Shown::Agrees, 20), (Shown::Differs, 1)]).trusts_agreement(true, true), "too few");
+        assert!(
+            !after(&[(LinkOutcome::Consistent, 20), (LinkOutcome::Conflict, 1)]).trusts_agreement(true, true),
+            "too few"
+        );
     }
 
     #[test]
     fn the_start_side_alone_needs_a_full_clean_window_with_agreement() {
-        assert!(shown(&[(Shown::Starts, 1_500), (Shown::Agrees, 500)]).request_side_suffices(true));
-        assert!(!shown(&[(Shown::Starts, 1_499), (Shown::Agrees, 500)]).request_side_suffices(true));
-        assert!(!shown(&[(Shown::Starts, 1_501), (Shown::Agrees, 499)]).request_side_suffices(true));
-        for spoiler in [Shown::Differs, Shown::Unexplained] {
-            let mut confidence = shown(&[(spoiler, 1), (Shown::Agrees, 1_999)]);
+        assert!(
+            after(&[(LinkOutcome::RequestSideOnly, 1_500), (LinkOutcome::Consistent, 500)])
+                .request_side_suffices(true)
+        );
+        assert!(
+            !after(&[(LinkOutcome::RequestSideOnly, 1_499), (LinkOutcome::Consistent, 500)])
+                .request_side_suffices(true)
+        );
+        assert!(
+            !after(&[(LinkOutcome::RequestSideOnly, 1_501), (LinkOutcome::Consistent, 499)])
+                .request_side_suffices(true)
+        );
+        for spoiler in [LinkOutcome::Conflict, LinkOutcome::Unexplained] {
+            let mut confidence = after(&[(spoiler, 1), (LinkOutcome::Consistent, 1_999)]);
             assert!(!confidence.trusts_request_side(true, KIND));
-            tell(&mut confidence, Shown::Agrees);
+            tell(&mut confidence, LinkOutcome::Consistent);
             assert!(confidence.trusts_request_side(true, KIND));
             assert!(!confidence.trusts_request_side(true, Sort { kind: 8, ..KIND }), "another kind of call");
         }
@@ -467,32 +495,35 @@ mod tests {
 
     #[test]
     fn what_a_call_shows_can_be_corrected() {
-        let mut confidence = shown(&[(Shown::Agrees, 2_000)]);
-        let number = tell(&mut confidence, Shown::Unexplained);
+        let mut confidence = after(&[(LinkOutcome::Consistent, 2_000)]);
+        let number = tell(&mut confidence, LinkOutcome::Unexplained);
         assert!(!confidence.request_side_suffices(true));
-        confidence.correct(number, Shown::Agrees);
+        confidence.correct(number, LinkOutcome::Consistent);
         assert!(confidence.request_side_suffices(true));
     }
 
     #[test]
     fn an_end_side_is_waited_for_only_where_some_come() {
-        let waits = |what: &[(Shown, usize)]| {
-            let mut confidence = shown(what);
+        let waits = |what: &[(LinkOutcome, usize)]| {
+            let mut confidence = after(what);
             confidence.request_opened(&read_by(1));
             (0..ANSWERS).for_each(|_| confidence.answered(true));
             assert!(confidence.trusts_response_side(false));
             confidence.awaits_response_side()
         };
         assert!(waits(&[]), "nothing is known");
-        assert!(waits(&[(Shown::Unexplained, 29)]));
-        assert!(!waits(&[(Shown::Unexplained, 30)]));
-        assert!(!waits(&[(Shown::Ends, 1), (Shown::Unexplained, 400)]), "too long ago");
-        for come in [Shown::Ends, Shown::Agrees, Shown::Differs] {
-            assert!(waits(&[(come, 1), (Shown::Unexplained, 399)]));
+        assert!(waits(&[(LinkOutcome::Unexplained, 29)]));
+        assert!(!waits(&[(LinkOutcome::Unexplained, 30)]));
+        assert!(
+            !waits(&[(LinkOutcome::ResponseSideOnly, 1), (LinkOutcome::Unexplained, 400)]),
+            "too long ago"
+        );
+        for come in [LinkOutcome::ResponseSideOnly, LinkOutcome::Consistent, LinkOutcome::Conflict] {
+            assert!(waits(&[(come, 1), (LinkOutcome::Unexplained, 399)]));
         }
-        let seldom = [(Shown::Ends, 1), (Shown::Agrees, 399)];
+        let seldom = [(LinkOutcome::ResponseSideOnly, 1), (LinkOutcome::Consistent, 399)];
         assert!(!waits(&seldom));
-        let mut stealing = shown(&seldom);
+        let mut stealing = after(&seldom);
         stealing.request_opened(&read_by(1));
         (0..ANSWERS).for_each(|_| stealing.answered(true));
         (0..SEEN_SEVERAL).for_each(|_| stealing.stolen_told(true));

@@ -14,7 +14,7 @@
 
 use super::{
     CausalLinks, Causality, Confidence, Orphan, Runner, Verdict,
-    confidence::Shown,
+    confidence::LinkOutcome,
     lost,
     stolen::{self, Threads},
 };
@@ -46,15 +46,15 @@ impl Causality {
         request: Key,
         threads: Threads,
     ) -> Verdict {
-        stolen::show(exchanges, processes, key, request, threads);
+        stolen::record(exchanges, processes, key, request, threads);
         self.compare(exchanges, processes, key, request);
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
-        let shown = match call.links.request_side {
-            Some(request_side) if request_side == request => Shown::Agrees,
-            Some(_) => differing(&call.links),
-            None => Shown::Ends,
+        let outcome = match call.links.request_side {
+            Some(request_side) if request_side == request => LinkOutcome::Consistent,
+            Some(_) => conflict_of(&call.links),
+            None => LinkOutcome::ResponseSideOnly,
         };
-        self.judge(exchanges, processes, key, shown, Some(ResponseSide { request, threads }))
+        self.judge(exchanges, processes, key, outcome, Some(ResponseSide { request, threads }))
     }
 
     /// The verdict on a call whose start side's request is answered now (`None`: never will be). `None`: it was judged before,
@@ -68,7 +68,7 @@ impl Causality {
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
         let links = &call.links;
-        if links.shown.is_some() || links.has_response_side {
+        if links.outcome_number.is_some() || links.has_response_side {
             return None;
         }
         let over = links.answered || links.has_failed();
@@ -76,24 +76,24 @@ impl Causality {
             return None;
         }
         let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
-        let shown = match (links.contradicted, links.confirmed, over) {
-            (true, _, _) => differing(links),
-            (false, true, _) => Shown::Agrees,
-            (false, false, true) => Shown::Starts,
-            (false, false, false) => Shown::Unexplained,
+        let outcome = match (links.contradicted, links.confirmed, over) {
+            (true, _, _) => conflict_of(links),
+            (false, true, _) => LinkOutcome::Consistent,
+            (false, false, true) => LinkOutcome::RequestSideOnly,
+            (false, false, false) => LinkOutcome::Unexplained,
         };
-        if self.awaits_response_side(processes, call, shown) {
+        if self.awaits_response_side(processes, call, outcome) {
             let superseded = superseded(exchanges, key, answer);
             if let Some(call) = exchanges.get_mut(key) {
-                call.links.request_side_only = shown == Shown::Starts;
+                call.links.request_side_only = outcome == LinkOutcome::RequestSideOnly;
             }
-            if shown == Shown::Starts && superseded {
+            if outcome == LinkOutcome::RequestSideOnly && superseded {
                 // It counts at once, or confidence would come as much later as such calls wait; an response_side side corrects it.
-                show(exchanges, processes, key, shown);
+                record(exchanges, processes, key, outcome);
             }
             return None;
         }
-        Some(self.judge(exchanges, processes, key, shown, None))
+        Some(self.judge(exchanges, processes, key, outcome, None))
     }
 
     /// The verdict on a call whose links agreed before its process was trusted in that: its parent, if it is by now.
@@ -120,23 +120,35 @@ impl Causality {
         let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
         let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.links.answered);
         let comes_later = call.links.request_side.is_some_and(open);
-        if call.links.shown.is_none() && !call.links.has_response_side && !comes_later {
-            let shown = if call.links.request_side_only { Shown::Starts } else { Shown::Unexplained };
-            show(exchanges, processes, key, shown);
+        if call.links.outcome_number.is_none() && !call.links.has_response_side && !comes_later {
+            let outcome = if call.links.request_side_only {
+                LinkOutcome::RequestSideOnly
+            } else {
+                LinkOutcome::Unexplained
+            };
+            record(exchanges, processes, key, outcome);
         }
     }
 
     /// Whether an response_side side that may come later would say more.
-    pub(super) fn awaits_response_side(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
+    pub(super) fn awaits_response_side(
+        &self,
+        processes: &Processes,
+        call: &Exchange,
+        outcome: LinkOutcome,
+    ) -> bool {
         if call.links.has_failed() {
             // Whoever saw it response_side had seen so before this request was answered.
             return false;
         }
         let Some(process) = processes.get(call.pid) else { return false };
-        let alone = match shown {
-            Shown::Starts => !self.trusts_request_side(&process.confidence, call),
-            Shown::Unexplained => true,
-            Shown::Agrees | Shown::Differs | Shown::Muddles | Shown::Ends => false,
+        let alone = match outcome {
+            LinkOutcome::RequestSideOnly => !self.trusts_request_side(&process.confidence, call),
+            LinkOutcome::Unexplained => true,
+            LinkOutcome::Consistent
+            | LinkOutcome::Conflict
+            | LinkOutcome::AmbiguousConflict
+            | LinkOutcome::ResponseSideOnly => false,
         };
         alone && self.rules.end && process.confidence.awaits_response_side()
     }
@@ -146,7 +158,7 @@ impl Causality {
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        shown: Shown,
+        outcome: LinkOutcome,
         response_side: Option<ResponseSide>,
     ) -> Verdict {
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
@@ -157,7 +169,7 @@ impl Causality {
         }
         // A request without an answer proves nothing of the calls for it.
         if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.links.unanswered) {
-            show(exchanges, processes, key, shown);
+            record(exchanges, processes, key, outcome);
         }
         let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
         let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
@@ -166,18 +178,19 @@ impl Causality {
             stolen::trusts(exchanges, confidence, key, response_side.request, response_side.threads)
         });
         if let Some(response_side) = response_side
-            && !(matches!(shown, Shown::Differs | Shown::Muddles) && confidence.agrees_mostly())
+            && !(matches!(outcome, LinkOutcome::Conflict | LinkOutcome::AmbiguousConflict) && confidence.agrees_mostly())
             && !call.links.response_side_is_ambiguous
             // Of several threads one closes what another has given up, and answers something else next.
-            && (shown == Shown::Agrees || !call.links.given_up || confidence.one_reads())
+            && (outcome == LinkOutcome::Consistent || !call.links.given_up || confidence.one_reads())
             && !confidence.kinds().hardly_end(call.links.kind)
             && self.trusts_response_side(
                 confidence,
                 response_side.threads == Threads::One || self.rules.across_threads || stolen,
-                call.links.unambiguous && shown == Shown::Agrees && told(confidence, call),
+                call.links.unambiguous && outcome == LinkOutcome::Consistent && told(confidence, call),
             )
         {
-            let evidence = if shown == Shown::Agrees { Evidence::TwoSided } else { Evidence::End };
+            let evidence =
+                if outcome == LinkOutcome::Consistent { Evidence::TwoSided } else { Evidence::End };
             if evidence == Evidence::End || self.rules.two_sided {
                 return Verdict::Parent(response_side.request, evidence);
             }
@@ -194,16 +207,18 @@ impl Causality {
         let consistent = request.is_some_and(|process| process.confidence.is_consistent());
         let both = confidence.is_consistent() && consistent;
         let own = exchanges.get(request_side).is_some_and(|request| request.pid == call.pid);
-        match shown {
-            Shown::Agrees if !self.rules.two_sided => Verdict::Orphan(Orphan::RequestSideOnly),
-            Shown::Agrees if (own || both) && trusts_agreement(confidence, call) => {
+        match outcome {
+            LinkOutcome::Consistent if !self.rules.two_sided => Verdict::Orphan(Orphan::RequestSideOnly),
+            LinkOutcome::Consistent if (own || both) && trusts_agreement(confidence, call) => {
                 Verdict::Parent(request_side, Evidence::TwoSided)
             }
-            Shown::Agrees if both => Verdict::Orphan(Orphan::Unproven),
-            Shown::Starts if (own || both) && self.trusts_request_side(confidence, call) => {
+            LinkOutcome::Consistent if both => Verdict::Orphan(Orphan::Unproven),
+            LinkOutcome::RequestSideOnly if (own || both) && self.trusts_request_side(confidence, call) => {
                 Verdict::Parent(request_side, Evidence::Start)
             }
-            Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::RequestSideOnly),
+            LinkOutcome::RequestSideOnly | LinkOutcome::Unexplained if both => {
+                Verdict::Orphan(Orphan::RequestSideOnly)
+            }
             _ => Verdict::Orphan(Orphan::Contradiction),
         }
     }
@@ -238,8 +253,8 @@ fn superseded(exchanges: &Exchanges, call: Key, answer: &Origin) -> bool {
 }
 
 /// What a call shows whose links differ.
-pub(super) fn differing(links: &CausalLinks) -> Shown {
-    if links.clarity == Some(Clarity::Clear) { Shown::Differs } else { Shown::Muddles }
+pub(super) fn conflict_of(links: &CausalLinks) -> LinkOutcome {
+    if links.clarity == Some(Clarity::Clear) { LinkOutcome::Conflict } else { LinkOutcome::AmbiguousConflict }
 }
 
 /// Whether the kind of a call says that agreement is no chance. Where its response_side side is weak the kind must be known to agree. Where
@@ -268,7 +283,7 @@ fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
 }
 
 /// Notes what a call shows of its process: nothing if it was not answered, or not yet.
-pub(super) fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: Shown) {
+pub(super) fn record(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, outcome: LinkOutcome) {
     let Some(call) = exchanges.get_mut(key) else { return };
     if call.links.handed || call.links.lost || lost(processes, call) {
         return;
@@ -279,14 +294,18 @@ pub(super) fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Ke
         return;
     }
     if !call.links.answered {
-        call.links.owed = (!call.links.has_failed()).then_some(shown);
+        call.links.pending_outcome = (!call.links.has_failed()).then_some(outcome);
         return;
     }
-    call.links.owed = None;
+    call.links.pending_outcome = None;
     let Some(process) = processes.get_mut(call.pid) else { return };
-    match call.links.shown {
-        Some(number) => process.confidence.correct(number, shown),
-        None => call.links.shown = Some(process.confidence.show(shown)),
+    match call.links.outcome_number {
+        Some(number) => process.confidence.correct(number, outcome),
+        None => call.links.outcome_number = Some(process.confidence.record(outcome)),
     }
-    process.confidence.show_kind(call.links.sort(), call.links.of_kind.replace(shown), shown);
+    process.confidence.record_of_kind(
+        call.links.sort(),
+        call.links.signature_outcome.replace(outcome),
+        outcome,
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Orphan, Runner,
-    confidence::{Shown, Sort},
+    confidence::{LinkOutcome, Sort},
 };
 use crate::{
     event::{Actor, Clarity, Timestamp},
@@ -50,7 +50,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: a thread has seen that it ends without an answer.
     pub(super) end_seen: bool,
     /// Call: what it shows if an answer comes, which was not there yet when it was judged.
-    pub(super) owed: Option<Shown>,
+    pub(super) pending_outcome: Option<LinkOutcome>,
     /// Call: the request of the start side.
     pub(super) request_side: Option<Key>,
     /// Call: the request for which its connection was made, if it is the first on it and has not ended in an answer.
@@ -85,12 +85,12 @@ pub(in crate::trace) struct CausalLinks {
     pub(super) kind: u64,
     /// Request: its content is known to those that look for it. Call: so was that of all requests that were open.
     pub(super) compared: bool,
-    /// Call: its number among those that its process has shown, once it is one of them.
-    pub(super) shown: Option<u64>,
+    /// Call: its number among those that its process has outcome, once it is one of them.
+    pub(super) outcome_number: Option<u64>,
     /// Call: no request of its start side was open when its head was read.
     pub(super) without_open_request: bool,
-    /// Call: what it has shown of its kind.
-    pub(super) of_kind: Option<Shown>,
+    /// Call: what it has outcome of its kind.
+    pub(super) signature_outcome: Option<LinkOutcome>,
     /// Request: read while an earlier one of its connection was not answered.
     pub(super) queued: bool,
     /// Call: sent while no more than one request was open.

@@ -7,7 +7,7 @@
 //!   request of that call (a *continuation*).
 //! * End side: when a call's response is the cause of an answer, that call is a child of the answered request.
 //!
-//! What the two links of a call are worth depends on what its process has shown so far ([`Confidence`]); the rules are in
+//! What the two links of a call are worth depends on what its process has outcome so far ([`Confidence`]); the rules are in
 //! `judge.rs`. A continuation confirms the start side of the calls it continues, it never decides. Everything else is an
 //! orphan. A request's own bytes cause nothing once it is answered; an answer uses its cause up; a call sent before the
 //! request was read cannot be its child.
@@ -134,7 +134,7 @@ pub(in crate::trace) enum Orphan {
     Unanswered,
     /// Its links differ, or those of others of its process do of late.
     Contradiction,
-    /// Both links agree, but other requests were open and the process has not shown enough calls to be trusted.
+    /// Both links agree, but other requests were open and the process has not outcome enough calls to be trusted.
     Unproven,
     /// Events of the process were lost while it or the request of the start side was open.
     Loss,
@@ -222,7 +222,7 @@ impl Causality {
             // Its end side may still name a parent.
             return RequestSide { verdict: None, judged_with: None };
         }
-        links.owed = Some(confidence::Shown::Unexplained);
+        links.pending_outcome = Some(confidence::LinkOutcome::Unexplained);
         // A continuation of an answered request can no more be confirmed.
         RequestSide::decided(if request_side.is_some() { Orphan::RequestSideOnly } else { Orphan::NoCause })
     }
@@ -277,12 +277,12 @@ impl Causality {
             request.links.handed_calls = request.links.handed_calls.saturating_sub(1);
         }
         let Some(call) = exchanges.get_mut(key) else { return };
-        let owed = call.links.owed.take();
+        let pending_outcome = call.links.pending_outcome.take();
         if !call.links.answered {
             return;
         }
-        if let Some(shown) = owed {
-            judge::show(exchanges, processes, key, shown);
+        if let Some(outcome) = pending_outcome {
+            judge::record(exchanges, processes, key, outcome);
         }
         let Some(call) = exchanges.get(key) else { return };
         let request_side = call.links.request_side.and_then(|request_side| exchanges.get(request_side));
@@ -290,12 +290,12 @@ impl Causality {
             !call.links.without_open_request && request_side.is_some_and(|request| !request.links.answered);
         let Some(call) = exchanges.get_mut(key) else { return };
         let links = &mut call.links;
-        if explained || links.request_side_only || links.handed || links.of_kind.is_some() {
+        if explained || links.request_side_only || links.handed || links.signature_outcome.is_some() {
             return;
         }
         if let Some(process) = processes.get_mut(call.pid) {
-            links.of_kind = Some(confidence::Shown::Unexplained);
-            process.confidence.show_kind(links.sort(), None, confidence::Shown::Unexplained);
+            links.signature_outcome = Some(confidence::LinkOutcome::Unexplained);
+            process.confidence.record_of_kind(links.sort(), None, confidence::LinkOutcome::Unexplained);
         }
     }
 
@@ -365,7 +365,7 @@ impl Causality {
             && call.links.answered
             && let Some(process) = processes.get_mut(call.pid)
         {
-            process.confidence.show_kind(call.links.sort(), None, confidence::Shown::Differs);
+            process.confidence.record_of_kind(call.links.sort(), None, confidence::LinkOutcome::Conflict);
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.links.handed) else { return Some(None) };
@@ -452,11 +452,11 @@ impl Causality {
         let process =
             processes.get_mut(call.pid).filter(|process| process.confidence.order() == call.links.order);
         // One that was judged by its start side before counts as what it turned out to be.
-        if let (Some(number), Some(process)) = (call.links.shown, process) {
-            let shown = judge::differing(&call.links);
-            let before = call.links.of_kind.replace(shown);
-            process.confidence.correct(number, shown);
-            process.confidence.show_kind(call.links.sort(), before, shown);
+        if let (Some(number), Some(process)) = (call.links.outcome_number, process) {
+            let outcome = judge::conflict_of(&call.links);
+            let before = call.links.signature_outcome.replace(outcome);
+            process.confidence.correct(number, outcome);
+            process.confidence.record_of_kind(call.links.sort(), before, outcome);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Calls that are open when their request is answered: those that were made for something else, those that nobody waits for, and
 //! those that are given up, of which whoever closes them tells.
 
-use super::{Causality, Verdict, confidence::Shown, judge::differing, show_answer};
+use super::{Causality, Verdict, confidence::LinkOutcome, judge::conflict_of, show_answer};
 use crate::{
     event::Clarity,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
@@ -26,7 +26,7 @@ impl Causality {
         if links.uncovered && links.answered {
             show_answer(processes, pid, false);
         }
-        if links.shown.is_some() || links.has_response_side {
+        if links.outcome_number.is_some() || links.has_response_side {
             return None;
         }
         if links.abandoned && links.has_failed() {
@@ -35,15 +35,15 @@ impl Causality {
         if let (Some(request), true) = (ended_after, links.has_failed()) {
             return Some(self.judge_given_up(exchanges, processes, key, request));
         }
-        let shown = match (links.contradicted, links.confirmed) {
-            (true, _) => differing(links),
-            (false, true) => Shown::Agrees,
-            (false, false) => Shown::Unexplained,
+        let outcome = match (links.contradicted, links.confirmed) {
+            (true, _) => conflict_of(links),
+            (false, true) => LinkOutcome::Consistent,
+            (false, false) => LinkOutcome::Unexplained,
         };
-        if exchanges.get(key).is_some_and(|call| self.awaits_response_side(processes, call, shown)) {
+        if exchanges.get(key).is_some_and(|call| self.awaits_response_side(processes, call, outcome)) {
             return None;
         }
-        Some(self.judge(exchanges, processes, key, shown, None))
+        Some(self.judge(exchanges, processes, key, outcome, None))
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn trusts(
 /// What a call shows of such ends that has a start side, too. Where they differ, that speaks against the end if the answered
 /// request has another call by its start side. Else it is the start side that names what the thread had read before it stole the task,
 /// or a timer has answered: now and then that is so where tasks are stolen, but not often.
-pub(super) fn show(
+pub(super) fn record(
     exchanges: &Exchanges,
     processes: &mut Processes,
     key: Key,

@@ -30,7 +30,7 @@ use crate::{
 
 /// Calls without a contradiction after which a process is trusted.
 const SEEN: u64 = 30;
-/// The same of a process that has shown one; doubles with each that it shows while it is trusted.
+/// The same of a process that has outcome one; doubles with each that it shows while it is trusted.
 const SEEN_AGAIN: u64 = 100;
 /// Calls of a task that nobody claims, one after the other, after which it is none that serves requests.
 const OUTSIDER: u8 = 3;

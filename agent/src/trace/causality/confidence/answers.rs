@@ -1,4 +1,4 @@
-//! What the last answers have shown: whether each is covered, that is, triggered by the answered request itself or by a call made
+//! What the last answers have outcome: whether each is covered, that is, triggered by the answered request itself or by a call made
 //! for it.
 
 use std::collections::VecDeque;

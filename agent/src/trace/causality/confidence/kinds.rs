@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::Shown;
+use super::LinkOutcome;
 
 /// Kinds that are remembered of a process; the one that came first goes.
 const KINDS: usize = 64;
@@ -27,7 +27,7 @@ pub(in crate::trace::causality) struct Sort {
     pub(in crate::trace::causality) again: bool,
 }
 
-/// What the last 64 calls of each kind have shown.
+/// What the last 64 calls of each kind have outcome.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace::causality) struct Kinds {
     known: FxHashMap<u64, Kind>,
@@ -49,7 +49,7 @@ struct Kind {
     long: Long,
 }
 
-/// What the calls before have shown, too: a timer falls into step with requests for hundreds of them.
+/// What the calls before have outcome, too: a timer falls into step with requests for hundreds of them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Long {
     seen: u32,
@@ -58,12 +58,12 @@ struct Long {
 }
 
 impl Long {
-    fn add(&mut self, shown: Shown) {
+    fn add(&mut self, outcome: LinkOutcome) {
         if self.seen >= LONG {
             *self = Self { seen: self.seen / 2, agreed: self.agreed / 2, against: self.against / 2 };
         }
         self.seen += 1;
-        let [agreed, _, against, _] = Kind::bits(shown);
+        let [agreed, _, against, _] = Kind::bits(outcome);
         self.agreed += u32::from(agreed);
         self.against += u32::from(against);
     }
@@ -73,21 +73,21 @@ impl Long {
         self.against * 64 > self.seen
     }
 
-    fn correct(&mut self, before: Shown, shown: Shown) {
+    fn correct(&mut self, before: LinkOutcome, outcome: LinkOutcome) {
         let [agreed, _, against, _] = Kind::bits(before);
-        // What it had shown may have been halved since.
+        // What it had outcome may have been halved since.
         self.agreed = self.agreed.saturating_sub(u32::from(agreed));
         self.against = self.against.saturating_sub(u32::from(against));
         self.seen = self.seen.saturating_sub(1);
-        self.add(shown);
+        self.add(outcome);
     }
 }
 
 impl Kind {
-    /// The bit of the youngest call that has shown this; which of several it is makes no difference.
-    fn like(&self, shown: Shown, again: bool) -> Option<u64> {
+    /// The bit of the youngest call that has outcome this; which of several it is makes no difference.
+    fn like(&self, outcome: LinkOutcome, again: bool) -> Option<u64> {
         let same = |bits: u64, value: bool| if value { bits } else { !bits };
-        let [agreed, ended, against, beside] = Self::bits(shown);
+        let [agreed, ended, against, beside] = Self::bits(outcome);
         let calls = self.seen
             & same(self.agreed, agreed)
             & same(self.ended, ended)
@@ -97,27 +97,29 @@ impl Kind {
         (calls != 0).then(|| calls & calls.wrapping_neg())
     }
 
-    fn set(&mut self, call: u64, shown: Shown) {
+    fn set(&mut self, call: u64, outcome: LinkOutcome) {
         let known = [&mut self.agreed, &mut self.ended, &mut self.against, &mut self.beside];
-        for (bits, value) in known.into_iter().zip(Self::bits(shown)) {
+        for (bits, value) in known.into_iter().zip(Self::bits(outcome)) {
             *bits = *bits & !call | if value { call } else { 0 };
         }
     }
 
     /// Its links agreed, it ended in an answer, it spoke against the start side, no request explained it.
-    const fn bits(shown: Shown) -> [bool; 4] {
-        match shown {
-            Shown::Agrees => [true, true, false, false],
-            Shown::Differs | Shown::Muddles | Shown::Ends => [false, true, true, false],
-            Shown::Unexplained => [false, false, true, true],
-            Shown::Starts => [false; 4],
+    const fn bits(outcome: LinkOutcome) -> [bool; 4] {
+        match outcome {
+            LinkOutcome::Consistent => [true, true, false, false],
+            LinkOutcome::Conflict | LinkOutcome::AmbiguousConflict | LinkOutcome::ResponseSideOnly => {
+                [false, true, true, false]
+            }
+            LinkOutcome::Unexplained => [false, false, true, true],
+            LinkOutcome::RequestSideOnly => [false; 4],
         }
     }
 }
 
 impl Kinds {
-    /// A call of this sort has shown this.
-    pub(super) fn show(&mut self, Sort { kind, again }: Sort, shown: Shown) {
+    /// A call of this sort has outcome this.
+    pub(super) fn record(&mut self, Sort { kind, again }: Sort, outcome: LinkOutcome) {
         if kind == 0 {
             return;
         }
@@ -130,8 +132,8 @@ impl Kinds {
             *bits <<= 1;
         }
         kind.again = kind.again << 1 | u64::from(again);
-        kind.long.add(shown);
-        kind.set(1, shown);
+        kind.long.add(outcome);
+        kind.set(1, outcome);
         if self.order.len() > KINDS
             && let Some(first) = self.order.pop_front()
         {
@@ -139,15 +141,15 @@ impl Kinds {
         }
     }
 
-    /// A call of this sort that had shown the first shows the second now.
-    pub(super) fn correct(&mut self, sort: Sort, before: Shown, shown: Shown) {
+    /// A call of this sort that had outcome the first shows the second now.
+    pub(super) fn correct(&mut self, sort: Sort, before: LinkOutcome, outcome: LinkOutcome) {
         let known = self.known.get_mut(&sort.kind);
         match known.and_then(|kind| Some((kind.like(before, sort.again)?, kind))) {
             Some((call, kind)) => {
-                kind.long.correct(before, shown);
-                kind.set(call, shown);
+                kind.long.correct(before, outcome);
+                kind.set(call, outcome);
             }
-            None => self.show(sort, shown),
+            None => self.record(sort, outcome),
         }
     }
 
@@ -218,24 +220,24 @@ mod tests {
     fn a_kind_that_never_agrees_is_not_believed() {
         let mut kinds = Kinds::default();
         for _ in 0..100 {
-            kinds.show(sort(1), Shown::Agrees);
-            kinds.show(sort(2), Shown::Starts);
-            kinds.show(sort(3), Shown::Starts);
+            kinds.record(sort(1), LinkOutcome::Consistent);
+            kinds.record(sort(2), LinkOutcome::RequestSideOnly);
+            kinds.record(sort(3), LinkOutcome::RequestSideOnly);
         }
         for _ in 0..15 {
-            kinds.show(sort(3), Shown::Agrees);
+            kinds.record(sort(3), LinkOutcome::Consistent);
         }
         assert!(kinds.agree(1) && !kinds.agree(2) && !kinds.agree(3) && !kinds.agree(4));
-        kinds.show(sort(3), Shown::Agrees);
+        kinds.record(sort(3), LinkOutcome::Consistent);
         assert!(kinds.agree(3), "a quarter of the last 64");
         assert!(kinds.hardly_end(2) && !kinds.hardly_end(1) && !kinds.hardly_end(3) && !kinds.hardly_end(4));
-        kinds.show(sort(1), Shown::Unexplained);
+        kinds.record(sort(1), LinkOutcome::Unexplained);
         assert!(!kinds.agree(1));
         for _ in 0..63 {
-            kinds.show(sort(1), Shown::Agrees);
+            kinds.record(sort(1), LinkOutcome::Consistent);
         }
         assert!(!kinds.agree(1));
-        kinds.show(sort(1), Shown::Agrees);
+        kinds.record(sort(1), LinkOutcome::Consistent);
         assert!(kinds.agree(1));
     }
 
@@ -243,61 +245,75 @@ mod tests {
     fn several_calls_with_one_trigger_are_believed_where_others_of_them_agree() {
         let mut kinds = Kinds::default();
         let again = Sort { kind: 1, again: true };
-        (0..48).for_each(|_| kinds.show(sort(1), Shown::Agrees));
+        (0..48).for_each(|_| kinds.record(sort(1), LinkOutcome::Consistent));
         assert!(kinds.trusts(sort(1)) && !kinds.trusts(again), "none was seen");
-        (0..16).for_each(|_| kinds.show(again, Shown::Starts));
+        (0..16).for_each(|_| kinds.record(again, LinkOutcome::RequestSideOnly));
         assert!(kinds.trusts(sort(1)) && !kinds.trusts(again), "none agreed");
-        kinds.correct(again, Shown::Starts, Shown::Agrees);
+        kinds.correct(again, LinkOutcome::RequestSideOnly, LinkOutcome::Consistent);
         assert!(kinds.trusts(again));
-        kinds.show(sort(1), Shown::Differs);
+        kinds.record(sort(1), LinkOutcome::Conflict);
         assert!(!kinds.trusts(sort(1)) && !kinds.trusts(again));
     }
 
     #[test]
     fn what_is_called_beside_requests_too_agrees_by_chance() {
         let mut kinds = Kinds::default();
-        kinds.show(sort(1), Shown::Starts);
+        kinds.record(sort(1), LinkOutcome::RequestSideOnly);
         assert!(!kinds.contested(1));
-        kinds.show(sort(1), Shown::Unexplained);
+        kinds.record(sort(1), LinkOutcome::Unexplained);
         assert!(kinds.contested(1) && !kinds.contested(2));
-        let shown = |what: &[(Shown, usize)]| {
+        let after = |what: &[(LinkOutcome, usize)]| {
             let mut kinds = Kinds::default();
-            for (shown, times) in what {
-                (0..*times).for_each(|_| kinds.show(sort(1), *shown));
+            for (outcome, times) in what {
+                (0..*times).for_each(|_| kinds.record(sort(1), *outcome));
             }
             kinds.waver(1)
         };
         assert!(
-            !shown(&[])
-                && !shown(&[(Shown::Agrees, 1)])
-                && !shown(&[(Shown::Starts, 40), (Shown::Agrees, 20)])
+            !after(&[])
+                && !after(&[(LinkOutcome::Consistent, 1)])
+                && !after(&[(LinkOutcome::RequestSideOnly, 40), (LinkOutcome::Consistent, 20)])
         );
-        assert!(shown(&[(Shown::Unexplained, 1), (Shown::Agrees, 28)]), "few were seen");
-        assert!(!shown(&[(Shown::Unexplained, 1), (Shown::Agrees, 29)]));
-        assert!(!shown(&[(Shown::Unexplained, 8), (Shown::Agrees, 56)]));
-        assert!(shown(&[(Shown::Unexplained, 9), (Shown::Agrees, 55)]), "more than an eighth");
-        assert!(!shown(&[(Shown::Differs, 30), (Shown::Agrees, 34)]));
-        assert!(shown(&[(Shown::Differs, 1), (Shown::Starts, 40), (Shown::Agrees, 23)]), "less than half");
+        assert!(after(&[(LinkOutcome::Unexplained, 1), (LinkOutcome::Consistent, 28)]), "few were seen");
+        assert!(!after(&[(LinkOutcome::Unexplained, 1), (LinkOutcome::Consistent, 29)]));
+        assert!(!after(&[(LinkOutcome::Unexplained, 8), (LinkOutcome::Consistent, 56)]));
+        assert!(
+            after(&[(LinkOutcome::Unexplained, 9), (LinkOutcome::Consistent, 55)]),
+            "more than an eighth"
+        );
+        assert!(!after(&[(LinkOutcome::Conflict, 30), (LinkOutcome::Consistent, 34)]));
+        assert!(
+            after(&[
+                (LinkOutcome::Conflict, 1),
+                (LinkOutcome::RequestSideOnly, 40),
+                (LinkOutcome::Consistent, 23)
+            ]),
+            "less than half"
+        );
     }
 
     #[test]
     fn that_a_kind_is_called_beside_requests_is_not_soon_forgotten() {
         let mut kinds = Kinds::default();
-        let mut show = |shown: Shown, times: usize| {
-            (0..times).for_each(|_| kinds.show(sort(1), shown));
+        let mut record = |outcome: LinkOutcome, times: usize| {
+            (0..times).for_each(|_| kinds.record(sort(1), outcome));
             (kinds.waver(1), kinds.often_contested(1))
         };
-        assert_eq!(show(Shown::Agrees, 63), (false, false));
-        assert_eq!(show(Shown::Unexplained, 1), (false, false), "one in 64");
-        assert_eq!(show(Shown::Unexplained, 1), (false, true));
-        assert_eq!(show(Shown::Unexplained, 9), (true, true), "more than an eighth of the last ones");
-        assert_eq!(show(Shown::Starts, 226), (true, true));
-        assert_eq!(show(Shown::Agrees, 173), (true, true), "the last ones all agree, of all less than half");
-        assert_eq!(show(Shown::Agrees, 1), (false, true));
-        assert_eq!(show(Shown::Agrees, 2_000), (false, false), "long ago");
+        assert_eq!(record(LinkOutcome::Consistent, 63), (false, false));
+        assert_eq!(record(LinkOutcome::Unexplained, 1), (false, false), "one in 64");
+        assert_eq!(record(LinkOutcome::Unexplained, 1), (false, true));
+        assert_eq!(record(LinkOutcome::Unexplained, 9), (true, true), "more than an eighth of the last ones");
+        assert_eq!(record(LinkOutcome::RequestSideOnly, 226), (true, true));
+        assert_eq!(
+            record(LinkOutcome::Consistent, 173),
+            (true, true),
+            "the last ones all agree, of all less than half"
+        );
+        assert_eq!(record(LinkOutcome::Consistent, 1), (false, true));
+        assert_eq!(record(LinkOutcome::Consistent, 2_000), (false, false), "long ago");
         (0..10_000).for_each(|_| {
-            kinds.show(sort(1), Shown::Unexplained);
-            kinds.correct(sort(1), Shown::Unexplained, Shown::Agrees);
+            kinds.record(sort(1), LinkOutcome::Unexplained);
+            kinds.correct(sort(1), LinkOutcome::Unexplained, LinkOutcome::Consistent);
         });
         assert_eq!((kinds.waver(1), kinds.often_contested(1)), (false, false), "corrected");
         assert!(kinds.known[&1].long.seen <= LONG);
@@ -307,27 +323,27 @@ mod tests {
     fn a_call_counts_once() {
         let mut kinds = Kinds::default();
         for _ in 0..100 {
-            kinds.show(sort(1), Shown::Unexplained);
-            kinds.correct(sort(1), Shown::Unexplained, Shown::Ends);
-            kinds.show(sort(1), Shown::Unexplained);
-            kinds.correct(sort(1), Shown::Unexplained, Shown::Differs);
+            kinds.record(sort(1), LinkOutcome::Unexplained);
+            kinds.correct(sort(1), LinkOutcome::Unexplained, LinkOutcome::ResponseSideOnly);
+            kinds.record(sort(1), LinkOutcome::Unexplained);
+            kinds.correct(sort(1), LinkOutcome::Unexplained, LinkOutcome::Conflict);
         }
         assert_eq!(kinds.known[&1].ended, u64::MAX);
         assert!(!kinds.hardly_end(1) && !kinds.agree(1));
         for _ in 0..64 {
-            kinds.show(sort(1), Shown::Starts);
-            kinds.correct(sort(1), Shown::Starts, Shown::Agrees);
+            kinds.record(sort(1), LinkOutcome::RequestSideOnly);
+            kinds.correct(sort(1), LinkOutcome::RequestSideOnly, LinkOutcome::Consistent);
         }
         assert_eq!((kinds.known[&1].agreed, kinds.known[&1].against), (u64::MAX, 0));
-        // What it had shown is out of sight.
-        kinds.correct(sort(1), Shown::Unexplained, Shown::Ends);
+        // What it had outcome is out of sight.
+        kinds.correct(sort(1), LinkOutcome::Unexplained, LinkOutcome::ResponseSideOnly);
         assert_eq!(kinds.known[&1].against, 1);
     }
 
     #[test]
     fn the_number_of_kinds_is_bounded() {
         let mut kinds = Kinds::default();
-        (1..1_000).for_each(|kind| kinds.show(sort(kind), Shown::Agrees));
+        (1..1_000).for_each(|kind| kinds.record(sort(kind), LinkOutcome::Consistent));
         assert_eq!(kinds.known.len(), KINDS);
     }
 }

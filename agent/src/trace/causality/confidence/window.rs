@@ -1,4 +1,4 @@
-//! What the last calls have shown, counted over a short and a long window.
+//! What the last calls have outcome, counted over a short and a long window.
 
 use std::collections::VecDeque;
 
@@ -9,18 +9,18 @@ const LONG: usize = 2_000;
 
 /// What a judged call shows of its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::trace::causality) enum Shown {
+pub(in crate::trace::causality) enum LinkOutcome {
     /// Both links, on one request.
-    Agrees,
+    Consistent,
     /// Both links, on different requests.
-    Differs,
+    Conflict,
     /// The same, but its thread had received in more than one message before it was sent, or what another output had used: of
     /// whom that tells little.
-    Muddles,
+    AmbiguousConflict,
     /// A start side only; the call was answered before its request was.
-    Starts,
+    RequestSideOnly,
     /// An end side only.
-    Ends,
+    ResponseSideOnly,
     /// Neither, or a start side that the answered request did not wait for.
     Unexplained,
 }
@@ -28,32 +28,36 @@ pub(in crate::trace::causality) enum Shown {
 /// How many calls of a window show what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    pub(super) agrees: u64,
-    pub(super) differs: u64,
-    pub(super) muddles: u64,
-    pub(super) starts: u64,
-    pub(super) ends: u64,
+    pub(super) consistent: u64,
+    pub(super) conflicts: u64,
+    pub(super) ambiguous_conflicts: u64,
+    pub(super) request_side_only: u64,
+    pub(super) response_side_only: u64,
     pub(super) unexplained: u64,
 }
 
 impl Counts {
     pub(super) const fn all(&self) -> u64 {
-        self.agrees + self.contradictions() + self.starts + self.ends + self.unexplained
+        self.consistent
+            + self.all_conflicts()
+            + self.request_side_only
+            + self.response_side_only
+            + self.unexplained
     }
 
     /// Calls with two links that differ, whatever the reason.
-    pub(super) const fn contradictions(&self) -> u64 {
-        self.differs + self.muddles
+    pub(super) const fn all_conflicts(&self) -> u64 {
+        self.conflicts + self.ambiguous_conflicts
     }
 
-    const fn of(&mut self, shown: Shown) -> &mut u64 {
-        match shown {
-            Shown::Agrees => &mut self.agrees,
-            Shown::Differs => &mut self.differs,
-            Shown::Muddles => &mut self.muddles,
-            Shown::Starts => &mut self.starts,
-            Shown::Ends => &mut self.ends,
-            Shown::Unexplained => &mut self.unexplained,
+    const fn of(&mut self, outcome: LinkOutcome) -> &mut u64 {
+        match outcome {
+            LinkOutcome::Consistent => &mut self.consistent,
+            LinkOutcome::Conflict => &mut self.conflicts,
+            LinkOutcome::AmbiguousConflict => &mut self.ambiguous_conflicts,
+            LinkOutcome::RequestSideOnly => &mut self.request_side_only,
+            LinkOutcome::ResponseSideOnly => &mut self.response_side_only,
+            LinkOutcome::Unexplained => &mut self.unexplained,
         }
     }
 }
@@ -61,7 +65,7 @@ impl Counts {
 /// The last calls, in the order in which they were judged.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Window {
-    calls: VecDeque<Shown>,
+    calls: VecDeque<LinkOutcome>,
     /// The number of the first of them.
     first: u64,
     short: Counts,
@@ -78,10 +82,10 @@ impl Window {
     }
 
     /// Adds a call; gives its number.
-    pub(super) fn push(&mut self, shown: Shown) -> u64 {
-        self.calls.push_back(shown);
-        *self.short.of(shown) += 1;
-        *self.long.of(shown) += 1;
+    pub(super) fn push(&mut self, outcome: LinkOutcome) -> u64 {
+        self.calls.push_back(outcome);
+        *self.short.of(outcome) += 1;
+        *self.long.of(outcome) += 1;
         if let Some(index) = self.calls.len().checked_sub(SHORT + 1) {
             *self.short.of(self.calls[index]) -= 1;
         }
@@ -103,18 +107,18 @@ impl Window {
     }
 
     /// Says something else of a call, if it still counts.
-    pub(super) fn replace(&mut self, number: u64, shown: Shown) {
+    pub(super) fn replace(&mut self, number: u64, outcome: LinkOutcome) {
         let Some(index) = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else {
             return;
         };
-        let Some(before) = self.calls.get_mut(index).map(|call| std::mem::replace(call, shown)) else {
+        let Some(before) = self.calls.get_mut(index).map(|call| std::mem::replace(call, outcome)) else {
             return;
         };
         *self.long.of(before) -= 1;
-        *self.long.of(shown) += 1;
+        *self.long.of(outcome) += 1;
         if index + SHORT >= self.calls.len() {
             *self.short.of(before) -= 1;
-            *self.short.of(shown) += 1;
+            *self.short.of(outcome) += 1;
         }
     }
 }
@@ -125,12 +129,18 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Shown; 6] =
-        [Shown::Agrees, Shown::Differs, Shown::Muddles, Shown::Starts, Shown::Ends, Shown::Unexplained];
+    const ALL: [LinkOutcome; 6] = [
+        LinkOutcome::Consistent,
+        LinkOutcome::Conflict,
+        LinkOutcome::AmbiguousConflict,
+        LinkOutcome::RequestSideOnly,
+        LinkOutcome::ResponseSideOnly,
+        LinkOutcome::Unexplained,
+    ];
 
-    fn counted<'a>(calls: impl Iterator<Item = &'a Shown>) -> Counts {
+    fn counted<'a>(calls: impl Iterator<Item = &'a LinkOutcome>) -> Counts {
         let mut counts = Counts::default();
-        calls.for_each(|shown| *counts.of(*shown) += 1);
+        calls.for_each(|outcome| *counts.of(*outcome) += 1);
         counts
     }
 
@@ -140,16 +150,16 @@ mod tests {
         fn counts_are_right(steps in prop::collection::vec((0..6_usize, 0..3_u64, 0..3_000_u64), 0..3_000)) {
             let mut window = Window::default();
             let mut all = Vec::new();
-            for (shown, replaces, back) in steps {
+            for (outcome, replaces, back) in steps {
                 if replaces == 0 && !all.is_empty() {
                     let place = all.len().saturating_sub(1 + usize::try_from(back).unwrap() % all.len());
-                    window.replace(place as u64, ALL[shown]);
+                    window.replace(place as u64, ALL[outcome]);
                     if place + LONG >= all.len() {
-                        all[place] = ALL[shown];
+                        all[place] = ALL[outcome];
                     }
                 } else {
-                    prop_assert_eq!(window.push(ALL[shown]), all.len() as u64);
-                    all.push(ALL[shown]);
+                    prop_assert_eq!(window.push(ALL[outcome]), all.len() as u64);
+                    all.push(ALL[outcome]);
                 }
             }
             prop_assert_eq!(*window.short(), counted(all.iter().rev().take(SHORT)));
