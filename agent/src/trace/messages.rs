@@ -189,7 +189,7 @@ impl Tracer {
         let Some(live) = exchange.live.as_deref_mut() else { return };
         let incoming = incoming(head, &mut self.counters);
         let (prefix, content) = (head.prefix, head.content);
-        let sort = sort(head, live.span.peer);
+        let signature_hash = signature_hash(head, live.span.peer);
         self.semantics.request(&mut live.span, head, &mut self.counters);
         if let Some(incoming) = incoming {
             let parent = incoming.parent;
@@ -205,7 +205,7 @@ impl Tracer {
         let (partner_request, flow_known) = (live.partner_request.take(), live.flow_known);
         self.note_content(key, content);
         if kind == SpanKind::Client {
-            self.judge_by_request_side(key, sort);
+            self.judge_by_request_side(key, signature_hash);
         }
         if !flow_known {
             self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
@@ -340,7 +340,7 @@ impl Tracer {
 }
 
 /// What sort of call this is: the peer, the method and the first part of the path.
-fn sort(head: &RequestHead, peer: SocketAddr) -> u64 {
+fn signature_hash(head: &RequestHead, peer: SocketAddr) -> u64 {
     let path = head.target.strip_prefix('/').unwrap_or(&head.target);
     let first = path.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let first = first.map_or(path, |end| &path[..end]);

@@ -36,8 +36,8 @@ impl Tracer {
     }
 
     /// The head of a call was read, which says of what kind it is: its start side may be trusted now.
-    pub(super) fn judge_by_request_side(&mut self, key: Key, kind: u64) {
-        let verdict = self.causality.head_read(&mut self.exchanges, &self.processes, key, kind);
+    pub(super) fn judge_by_request_side(&mut self, key: Key, signature_hash: u64) {
+        let verdict = self.causality.head_read(&mut self.exchanges, &self.processes, key, signature_hash);
         if let (Some(live), Some(verdict)) = (self.exchanges.live_mut(key), verdict) {
             live.verdict.get_or_insert(verdict);
         }

@@ -10,13 +10,13 @@
 
 mod answers;
 mod compared;
-mod kinds;
+mod signatures;
 mod unexplained;
 mod window;
 
 use answers::{ANSWERS, Answers};
 use compared::Compared;
-pub(super) use kinds::{Kinds, Sort};
+pub(super) use signatures::{CallSignature, SignatureStats};
 use unexplained::Unexplained;
 pub(super) use window::LinkOutcome;
 use window::Window;
@@ -57,7 +57,7 @@ pub(in crate::trace) struct Confidence {
     reader: Option<Runner>,
     several_read: bool,
     outcomes: Window,
-    kinds: Kinds,
+    signatures: SignatureStats,
     answers: Answers,
     /// Calls of tasks that were stolen.
     stolen: Compared,
@@ -78,7 +78,7 @@ pub(in crate::trace) struct Confidence {
     in_no_order: bool,
 }
 
-/// The last 64 start links of a sort that an end side has confirmed or contradicted.
+/// The last 64 start links of a signature that an end side has confirmed or contradicted.
 #[derive(Debug, Clone, Copy, Default)]
 struct RequestSides {
     seen: u32,
@@ -195,7 +195,7 @@ impl Confidence {
     fn begin_again(&mut self) {
         self.apart = 0;
         self.outcomes.restart();
-        self.kinds = Kinds::default();
+        self.signatures = SignatureStats::default();
     }
 
     /// A call that was judged shows something else now.
@@ -203,11 +203,16 @@ impl Confidence {
         self.outcomes.replace(number, outcome);
     }
 
-    /// A call of this sort shows this, instead of what it showed before.
-    pub(super) fn record_of_kind(&mut self, sort: Sort, before: Option<LinkOutcome>, outcome: LinkOutcome) {
+    /// A call of this signature shows this, instead of what it showed before.
+    pub(super) fn record_of_signature(
+        &mut self,
+        signature: CallSignature,
+        before: Option<LinkOutcome>,
+        outcome: LinkOutcome,
+    ) {
         match before {
-            None => self.kinds.record(sort, outcome),
-            Some(before) => self.kinds.correct(sort, before, outcome),
+            None => self.signatures.record(signature, outcome),
+            Some(before) => self.signatures.correct(signature, before, outcome),
         }
     }
 
@@ -290,14 +295,14 @@ impl Confidence {
         self.trusts_response_side(false) && ends_come && (ends_matter || !self.agrees_mostly())
     }
 
-    /// Whether a call of this sort that nothing contradicts belongs to the request of its start side.
-    pub(super) fn trusts_request_side(&self, unambiguous: bool, sort: Sort) -> bool {
-        self.kinds.trusts(sort) && self.request_side_suffices(unambiguous)
+    /// Whether a call of this signature that nothing contradicts belongs to the request of its start side.
+    pub(super) fn trusts_request_side(&self, unambiguous: bool, signature: CallSignature) -> bool {
+        self.signatures.trusts(signature) && self.request_side_suffices(unambiguous)
     }
 
     /// What the last calls of each kind have outcome.
-    pub(super) const fn kinds(&self) -> &Kinds {
-        &self.kinds
+    pub(super) const fn signatures(&self) -> &SignatureStats {
+        &self.signatures
     }
 
     fn request_side_suffices(&self, unambiguous: bool) -> bool {
@@ -383,7 +388,7 @@ mod tests {
     use super::*;
     use crate::event::{Thread, Timestamp};
 
-    const KIND: Sort = Sort { kind: 7, again: false };
+    const SIGNATURE: CallSignature = CallSignature { hash: 7, shares_cause: false };
 
     fn read_by(tid: u32) -> Origin {
         let thread = Thread { pid: 1, tid };
@@ -391,7 +396,7 @@ mod tests {
     }
 
     fn tell(confidence: &mut Confidence, outcome: LinkOutcome) -> u64 {
-        confidence.record_of_kind(KIND, None, outcome);
+        confidence.record_of_signature(SIGNATURE, None, outcome);
         confidence.record(outcome)
     }
 
@@ -486,10 +491,13 @@ mod tests {
         );
         for spoiler in [LinkOutcome::Conflict, LinkOutcome::Unexplained] {
             let mut confidence = after(&[(spoiler, 1), (LinkOutcome::Consistent, 1_999)]);
-            assert!(!confidence.trusts_request_side(true, KIND));
+            assert!(!confidence.trusts_request_side(true, SIGNATURE));
             tell(&mut confidence, LinkOutcome::Consistent);
-            assert!(confidence.trusts_request_side(true, KIND));
-            assert!(!confidence.trusts_request_side(true, Sort { kind: 8, ..KIND }), "another kind of call");
+            assert!(confidence.trusts_request_side(true, SIGNATURE));
+            assert!(
+                !confidence.trusts_request_side(true, CallSignature { hash: 8, ..SIGNATURE }),
+                "another kind of call"
+            );
         }
     }
 

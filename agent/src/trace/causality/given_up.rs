@@ -90,8 +90,9 @@ impl Causality {
         let agrees = call.links.request_side == Some(request);
         call.links.has_response_side = true;
         call.links.confirmed = agrees;
-        let kinds = processes.get(call.pid).map(|process| process.confidence.kinds());
-        let by_chance = kinds.is_none_or(|kinds| kinds.hardly_end(call.links.kind));
+        let signatures = processes.get(call.pid).map(|process| process.confidence.signatures());
+        let by_chance =
+            signatures.is_none_or(|signatures| signatures.rarely_ends_in_response(call.links.signature_hash));
         match (agrees, by_chance) {
             (_, true) => Verdict::Orphan(Orphan::ResponseSideOnly),
             (true, _) if self.rules.two_sided => Verdict::Parent(request, Evidence::TwoSided),

@@ -182,7 +182,7 @@ impl Causality {
             && !call.links.response_side_is_ambiguous
             // Of several threads one closes what another has given up, and answers something else next.
             && (outcome == LinkOutcome::Consistent || !call.links.given_up || confidence.one_reads())
-            && !confidence.kinds().hardly_end(call.links.kind)
+            && !confidence.signatures().rarely_ends_in_response(call.links.signature_hash)
             && self.trusts_response_side(
                 confidence,
                 response_side.threads == Threads::One || self.rules.across_threads || stolen,
@@ -228,7 +228,7 @@ impl Causality {
         self.rules.start
             && links.order == confidence.order()
             && links.clear()
-            && confidence.trusts_request_side(links.unambiguous, links.sort())
+            && confidence.trusts_request_side(links.unambiguous, links.signature())
     }
 
     fn trusts_response_side(
@@ -261,14 +261,15 @@ pub(super) fn conflict_of(links: &CausalLinks) -> LinkOutcome {
 /// another call with the same cause went before, nothing may speak against it of late and not much before; nor much where only
 /// a call that continues it has ended (one that is sent after that of a timer continues it).
 fn told(confidence: &Confidence, call: &Exchange) -> bool {
-    let (links, kinds) = (&call.links, confidence.kinds());
+    let (links, signatures) = (&call.links, confidence.signatures());
     if links.response_side_is_ambiguous {
-        return kinds.agree(links.kind);
+        return signatures.is_consistent(links.signature_hash);
     }
-    let kind = links.kind;
-    let weaker = links.again || !links.has_response_side;
-    let doubted = links.again && kinds.contested(kind) || weaker && kinds.often_contested(kind);
-    !doubted && !kinds.waver(kind) && !kinds.hardly_end(kind)
+    let hash = links.signature_hash;
+    let weaker = links.shares_cause || !links.has_response_side;
+    let doubted =
+        links.shares_cause && signatures.has_conflicts(hash) || weaker && signatures.often_conflicts(hash);
+    !doubted && !signatures.is_unreliable(hash) && !signatures.rarely_ends_in_response(hash)
 }
 
 /// An agreement counts where neither the kind of call nor the process makes it a chance.
@@ -303,8 +304,8 @@ pub(super) fn record(exchanges: &mut Exchanges, processes: &mut Processes, key: 
         Some(number) => process.confidence.correct(number, outcome),
         None => call.links.outcome_number = Some(process.confidence.record(outcome)),
     }
-    process.confidence.record_of_kind(
-        call.links.sort(),
+    process.confidence.record_of_signature(
+        call.links.signature(),
         call.links.signature_outcome.replace(outcome),
         outcome,
     );

@@ -2,7 +2,7 @@
 
 use super::{
     Orphan, Runner,
-    confidence::{LinkOutcome, Sort},
+    confidence::{CallSignature, LinkOutcome},
 };
 use crate::{
     event::{Actor, Clarity, Timestamp},
@@ -72,9 +72,9 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: by which order of receives, of those that were tried, its start side was found.
     pub(super) order: u32,
     /// Some call was sent with it as cause.
-    pub(super) led: bool,
+    pub(super) caused_other: bool,
     /// Call: another one with the same cause went before.
-    pub(super) again: bool,
+    pub(super) shares_cause: bool,
     /// Call: how clear the receive is that its start side comes from; `None` without one.
     pub(super) clarity: Option<Clarity>,
     /// Call: it has a start side alone, unless an end side comes yet.
@@ -82,7 +82,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: it ended in an answer together with others, so that its end says little.
     pub(super) response_side_is_ambiguous: bool,
     /// Call: what sort of call it is, a hash; 0 until its head is read.
-    pub(super) kind: u64,
+    pub(super) signature_hash: u64,
     /// Request: its content is known to those that look for it. Call: so was that of all requests that were open.
     pub(super) compared: bool,
     /// Call: its number among those that its process has outcome, once it is one of them.
@@ -120,11 +120,11 @@ impl CausalLinks {
 
     /// Call: nothing else had been received in, at either end, and no other call has its cause.
     pub(in crate::trace) fn is_clear(&self) -> bool {
-        self.clarity == Some(Clarity::Clear) && !self.response_side_is_ambiguous && !self.again
+        self.clarity == Some(Clarity::Clear) && !self.response_side_is_ambiguous && !self.shares_cause
     }
 
-    pub(super) const fn sort(&self) -> Sort {
-        Sort { kind: self.kind, again: self.again }
+    pub(super) const fn signature(&self) -> CallSignature {
+        CallSignature { hash: self.signature_hash, shares_cause: self.shares_cause }
     }
 
     /// What is received from here on belongs to no message.

@@ -197,13 +197,13 @@ impl Causality {
             .map_or(0, |process| process.confidence.order());
         // What goes on from a call of another order is of that order, too.
         let order = previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.order);
-        let again = cause
+        let shares_cause = cause
             .key()
             .and_then(|cause| exchanges.get_mut(cause))
-            .is_some_and(|message| std::mem::replace(&mut message.links.led, true));
+            .is_some_and(|message| std::mem::replace(&mut message.links.caused_other, true));
         let Some(call) = exchanges.get_mut(key) else { return RequestSide::decided(Orphan::NoCause) };
         let links = &mut call.links;
-        links.again = again;
+        links.shares_cause = shares_cause;
         links.order = order;
         (links.request_side, links.previous, links.depth) = (request_side, previous, depth);
         links.unambiguous = unambiguous;
@@ -247,9 +247,9 @@ impl Causality {
         exchanges: &mut Exchanges,
         processes: &Processes,
         key: Key,
-        kind: u64,
+        signature_hash: u64,
     ) -> Option<Verdict> {
-        exchanges.get_mut(key)?.links.kind = kind;
+        exchanges.get_mut(key)?.links.signature_hash = signature_hash;
         let call = exchanges.get(key)?;
         let process = processes.get(call.pid)?;
         let links = &call.links;
@@ -260,7 +260,7 @@ impl Causality {
         };
         let trusted = self.rules.start
             && links.clear()
-            && process.confidence.trusts_request_side(links.unambiguous, links.sort());
+            && process.confidence.trusts_request_side(links.unambiguous, links.signature());
         let known = !lost(processes, call) && !lost(processes, request) && !links.handed;
         let request_side = links.request_side.filter(|_| request.pid == call.pid && known && trusted)?;
         Some(Verdict::Parent(request_side, Evidence::Start))
@@ -295,7 +295,11 @@ impl Causality {
         }
         if let Some(process) = processes.get_mut(call.pid) {
             links.signature_outcome = Some(confidence::LinkOutcome::Unexplained);
-            process.confidence.record_of_kind(links.sort(), None, confidence::LinkOutcome::Unexplained);
+            process.confidence.record_of_signature(
+                links.signature(),
+                None,
+                confidence::LinkOutcome::Unexplained,
+            );
         }
     }
 
@@ -365,7 +369,11 @@ impl Causality {
             && call.links.answered
             && let Some(process) = processes.get_mut(call.pid)
         {
-            process.confidence.record_of_kind(call.links.sort(), None, confidence::LinkOutcome::Conflict);
+            process.confidence.record_of_signature(
+                call.links.signature(),
+                None,
+                confidence::LinkOutcome::Conflict,
+            );
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
         let Some(call) = own.filter(|call| tells || call.links.handed) else { return Some(None) };
@@ -456,7 +464,7 @@ impl Causality {
             let outcome = judge::conflict_of(&call.links);
             let before = call.links.signature_outcome.replace(outcome);
             process.confidence.correct(number, outcome);
-            process.confidence.record_of_kind(call.links.sort(), before, outcome);
+            process.confidence.record_of_signature(call.links.signature(), before, outcome);
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, 
     for call in open {
         if let Some(call) = exchanges.get_mut(call) {
             let links = &mut call.links;
-            let first = links.clarity == Some(Clarity::Clear) && !links.again && links.depth == 0;
+            let first = links.clarity == Some(Clarity::Clear) && !links.shares_cause && links.depth == 0;
             links.outlives = first && (serve_own || links.connected_for.is_none());
             links.lingers = all;
         }
