@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Tracer,
-    causality::{self, Orphan},
+    causality::{self, UnlinkedReason},
     exchange::{Exchange, Key},
     span::{Http, SpanKind},
 };
@@ -216,8 +216,9 @@ impl Tracer {
     }
 
     /// Looks for the request of a call that has no parent otherwise.
-    pub(super) fn by_content(&mut self, key: Key, orphan: Orphan) -> Found {
-        if !self.settings.causality.content || matches!(orphan, Orphan::Loss | Orphan::Bound) {
+    pub(super) fn by_content(&mut self, key: Key, reason: UnlinkedReason) -> Found {
+        if !self.settings.causality.content || matches!(reason, UnlinkedReason::Loss | UnlinkedReason::Limit)
+        {
             return Found::Nothing;
         }
         let Some(call) = self.exchanges.get(key) else { return Found::Nothing };

@@ -2,7 +2,7 @@
 
 use super::{
     Gone, Tracer,
-    causality::{Causality, Cause, Claimed, Orphan, Settled, Verdict},
+    causality::{Causality, Cause, Claimed, Settled, UnlinkedReason, Verdict},
     content::Found,
     exchange::{Key, Parentage},
     flow::Partner,
@@ -20,15 +20,15 @@ impl Tracer {
         let mut verdict = start.verdict;
         if let Some(request) = start.judged_with {
             let limit = self.settings.calls_per_request;
-            let orphan = match self.exchanges.live_mut(request) {
+            let unlinked = match self.exchanges.live_mut(request) {
                 Some(live) if live.calls.len() < limit => {
                     live.calls.push(key);
                     None
                 }
-                Some(_) => Some(Orphan::Bound),
-                None => Some(Orphan::RequestSideOnly),
+                Some(_) => Some(UnlinkedReason::Limit),
+                None => Some(UnlinkedReason::RequestSideOnly),
             };
-            verdict = verdict.or(orphan.map(Verdict::Orphan));
+            verdict = verdict.or(unlinked.map(Verdict::Unlinked));
         }
         if let Some(live) = self.exchanges.live_mut(key) {
             live.verdict = verdict;
@@ -63,7 +63,7 @@ impl Tracer {
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
         if self.causality.task_call(exchanges, processes, key, origin, &mut settled)
             && let Some(live) = self.exchanges.live_mut(key)
-            && let Some(verdict @ Verdict::Orphan(_)) = live.verdict
+            && let Some(verdict @ Verdict::Unlinked(_)) = live.verdict
         {
             live.verdict = None;
             self.take_verdict(key, verdict);
@@ -219,12 +219,12 @@ impl Tracer {
             (None, false, Some(Verdict::Parent(request, evidence))) => {
                 self.decide_child(key, request, evidence);
             }
-            (None, false, Some(Verdict::Orphan(reason))) => match self.by_content(key, reason) {
+            (None, false, Some(Verdict::Unlinked(reason))) => match self.by_content(key, reason) {
                 Found::Parent(request) => self.decide_child(key, request, Evidence::Content),
                 Found::Later => {}
-                Found::Nothing if reason == Orphan::Unproven && self.await_proof(key) => {}
+                Found::Nothing if reason == UnlinkedReason::Unproven && self.await_proof(key) => {}
                 Found::Nothing => {
-                    self.count_orphan(reason);
+                    self.count_unlinked(reason);
                     self.decide(key, Parentage::Root { unknown: false });
                 }
             },
@@ -277,17 +277,17 @@ impl Tracer {
         }
     }
 
-    fn count_orphan(&mut self, reason: Orphan) {
+    fn count_unlinked(&mut self, reason: UnlinkedReason) {
         let counter = match reason {
-            Orphan::NoCause => &mut self.counters.orphans_none,
-            Orphan::RequestSideOnly => &mut self.counters.orphans_start_only,
-            Orphan::ResponseSideOnly => &mut self.counters.orphans_end_only,
-            Orphan::Unanswered => &mut self.counters.orphans_unanswered,
-            Orphan::Contradiction => &mut self.counters.orphans_contradiction,
-            Orphan::Unproven => &mut self.counters.orphans_unproven,
-            Orphan::Loss => &mut self.counters.orphans_loss,
-            Orphan::Pipelined => &mut self.counters.orphans_pipelined,
-            Orphan::Bound => &mut self.counters.orphans_bound,
+            UnlinkedReason::NoCause => &mut self.counters.orphans_none,
+            UnlinkedReason::RequestSideOnly => &mut self.counters.orphans_start_only,
+            UnlinkedReason::ResponseSideOnly => &mut self.counters.orphans_end_only,
+            UnlinkedReason::Unanswered => &mut self.counters.orphans_unanswered,
+            UnlinkedReason::Conflict => &mut self.counters.orphans_contradiction,
+            UnlinkedReason::Unproven => &mut self.counters.orphans_unproven,
+            UnlinkedReason::Loss => &mut self.counters.orphans_loss,
+            UnlinkedReason::Pipelined => &mut self.counters.orphans_pipelined,
+            UnlinkedReason::Limit => &mut self.counters.orphans_bound,
         };
         *counter += 1;
     }

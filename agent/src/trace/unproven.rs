@@ -3,7 +3,7 @@
 
 use super::{
     Gone, Tracer,
-    causality::{Orphan, Verdict},
+    causality::{UnlinkedReason, Verdict},
     exchange::Key,
 };
 use crate::event::Timestamp;
@@ -32,7 +32,7 @@ impl Tracer {
         if process.unproven.len() > WAITING
             && let Some((oldest, _)) = process.unproven.pop_front()
         {
-            self.orphan(oldest);
+            self.leave_unlinked(oldest);
         }
         self.forget_later(Gone::Unproven(pid, self.now));
         true
@@ -62,13 +62,13 @@ impl Tracer {
         {
             match self.causality.prove(&self.exchanges, &self.processes, call) {
                 Some(verdict) => self.settle_unproven(call, verdict),
-                None => self.orphan(call),
+                None => self.leave_unlinked(call),
             }
         }
     }
 
-    fn orphan(&mut self, call: Key) {
-        self.settle_unproven(call, Verdict::Orphan(Orphan::Unproven));
+    fn leave_unlinked(&mut self, call: Key) {
+        self.settle_unproven(call, Verdict::Unlinked(UnlinkedReason::Unproven));
     }
 
     fn settle_unproven(&mut self, call: Key, verdict: Verdict) {

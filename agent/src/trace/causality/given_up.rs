@@ -6,7 +6,7 @@
 //! answer. Nor is anything trusted while another answer waits to be explained whose request was open when the call was sent: the call
 //! may be for that one. And where start links are beyond doubt they must have named the same request over and over.
 
-use super::{Causality, Orphan, Verdict, lost, receives::Answered};
+use super::{Causality, UnlinkedReason, Verdict, lost, receives::Answered};
 use crate::{
     event::Timestamp,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes, span::Evidence},
@@ -84,9 +84,9 @@ impl Causality {
     ) -> Verdict {
         let gone = |key: Key| exchanges.get(key).is_none_or(|it| lost(processes, it));
         if gone(key) || gone(request) {
-            return Verdict::Orphan(Orphan::Loss);
+            return Verdict::Unlinked(UnlinkedReason::Loss);
         }
-        let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::NoCause) };
+        let Some(call) = exchanges.get_mut(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         let agrees = call.links.request_side == Some(request);
         call.links.has_response_side = true;
         call.links.confirmed = agrees;
@@ -94,10 +94,10 @@ impl Causality {
         let by_chance =
             signatures.is_none_or(|signatures| signatures.rarely_ends_in_response(call.links.signature_hash));
         match (agrees, by_chance) {
-            (_, true) => Verdict::Orphan(Orphan::ResponseSideOnly),
+            (_, true) => Verdict::Unlinked(UnlinkedReason::ResponseSideOnly),
             (true, _) if self.rules.two_sided => Verdict::Parent(request, Evidence::TwoSided),
             (false, _) if self.rules.end => Verdict::Parent(request, Evidence::End),
-            _ => Verdict::Orphan(Orphan::RequestSideOnly),
+            _ => Verdict::Unlinked(UnlinkedReason::RequestSideOnly),
         }
     }
 }

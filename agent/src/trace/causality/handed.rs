@@ -7,7 +7,7 @@
 //! beginning: `net/http`'s server has a goroutine of its own to notice what comes meanwhile, and its own reads on only when the
 //! handler has returned.
 
-use super::{Causality, Cause, Orphan, Runner, Verdict, lost, request_side_of};
+use super::{Causality, Cause, Runner, UnlinkedReason, Verdict, lost, request_side_of};
 use crate::{
     event::LastReceive,
     trace::{
@@ -37,29 +37,31 @@ impl Causality {
             Cause::None | Cause::Lost => (None, None, 0),
             Cause::Message { key: cause, .. } => request_side_of(exchanges, cause),
         };
-        let Some(call) = exchanges.get_mut(key) else { return Verdict::Orphan(Orphan::NoCause) };
+        let Some(call) = exchanges.get_mut(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         let pid = call.pid;
         let links = &mut call.links;
         (links.request_side, links.previous, links.depth) = (request_side, previous, depth);
         links.handed = true;
         links.lost = cause == Cause::Lost;
         let Some(process) = processes.get_mut(pid).filter(|_| cause != Cause::Lost) else {
-            return Verdict::Orphan(Orphan::Loss);
+            return Verdict::Unlinked(UnlinkedReason::Loss);
         };
         let trusted = process.confidence.trusts_hand_over();
-        let Some(request_side) = request_side else { return Verdict::Orphan(Orphan::NoCause) };
+        let Some(request_side) = request_side else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         if let Some(request) = exchanges.get_mut(request_side) {
             request.links.handed_calls += 1;
         }
-        let Some(request) = exchanges.get(request_side) else { return Verdict::Orphan(Orphan::NoCause) };
+        let Some(request) = exchanges.get(request_side) else {
+            return Verdict::Unlinked(UnlinkedReason::NoCause);
+        };
         if lost(processes, request) {
-            return Verdict::Orphan(Orphan::Loss);
+            return Verdict::Unlinked(UnlinkedReason::Loss);
         }
         if request.links.answered || request.pid != pid {
-            return Verdict::Orphan(Orphan::RequestSideOnly);
+            return Verdict::Unlinked(UnlinkedReason::RequestSideOnly);
         }
         if !trusted {
-            return Verdict::Orphan(Orphan::Contradiction);
+            return Verdict::Unlinked(UnlinkedReason::Conflict);
         }
         let before = request_side
             .ordinal
@@ -68,7 +70,7 @@ impl Causality {
         let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
         let read_ahead = request.links.early && request.links.reader == Runner::Goroutine(goroutine);
         if waits || read_ahead {
-            return Verdict::Orphan(Orphan::Pipelined);
+            return Verdict::Unlinked(UnlinkedReason::Pipelined);
         }
         Verdict::Parent(request_side, Evidence::Goroutine)
     }

@@ -144,11 +144,11 @@ impl Causality {
         let Some(exchange) = exchanges.get_mut(call) else { return false };
         let links = &mut exchange.links;
         match verdict {
-            Verdict::Orphan(reason) if links.held => {
+            Verdict::Unlinked(reason) if links.held => {
                 links.otherwise = Some(reason);
                 true
             }
-            Verdict::Orphan(_) | Verdict::Parent(_, Evidence::Task) => false,
+            Verdict::Unlinked(_) | Verdict::Parent(_, Evidence::Task) => false,
             Verdict::Parent(request, evidence) => {
                 links.held = false;
                 let ends = matches!(evidence, Evidence::End | Evidence::TwoSided);
@@ -192,7 +192,7 @@ impl Causality {
         }
         match request {
             Some(request) => Some(Verdict::Parent(request, Evidence::Task)),
-            None => links.otherwise.take().map(Verdict::Orphan),
+            None => links.otherwise.take().map(Verdict::Unlinked),
         }
     }
 }

@@ -13,7 +13,7 @@
 //! links are trusted, a call that has none then waits for it.
 
 use super::{
-    CausalLinks, Causality, Confidence, Orphan, Runner, Verdict,
+    CausalLinks, Causality, Confidence, Runner, UnlinkedReason, Verdict,
     confidence::LinkOutcome,
     lost,
     stolen::{self, Threads},
@@ -48,7 +48,7 @@ impl Causality {
     ) -> Verdict {
         stolen::record(exchanges, processes, key, request, threads);
         self.compare(exchanges, processes, key, request);
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
+        let Some(call) = exchanges.get(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         let outcome = match call.links.request_side {
             Some(request_side) if request_side == request => LinkOutcome::Consistent,
             Some(_) => conflict_of(&call.links),
@@ -75,7 +75,7 @@ impl Causality {
         if (links.outlives || links.lingers) && !over {
             return None;
         }
-        let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
+        let Some(answer) = answer else { return Some(Verdict::Unlinked(UnlinkedReason::Unanswered)) };
         let outcome = match (links.contradicted, links.confirmed, over) {
             (true, _, _) => conflict_of(links),
             (false, true, _) => LinkOutcome::Consistent,
@@ -161,18 +161,18 @@ impl Causality {
         outcome: LinkOutcome,
         response_side: Option<ResponseSide>,
     ) -> Verdict {
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
+        let Some(call) = exchanges.get(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
         let named = response_side.map(|response_side| response_side.request).or(call.links.request_side);
         if call.links.lost || lost(processes, call) || named.is_some_and(request_lost) {
-            return Verdict::Orphan(Orphan::Loss);
+            return Verdict::Unlinked(UnlinkedReason::Loss);
         }
         // A request without an answer proves nothing of the calls for it.
         if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.links.unanswered) {
             record(exchanges, processes, key, outcome);
         }
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::NoCause) };
-        let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
+        let Some(call) = exchanges.get(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
+        let Some(process) = processes.get(call.pid) else { return Verdict::Unlinked(UnlinkedReason::Loss) };
         let confidence = &process.confidence;
         let stolen = response_side.is_some_and(|response_side| {
             stolen::trusts(exchanges, confidence, key, response_side.request, response_side.threads)
@@ -196,10 +196,10 @@ impl Causality {
             }
         }
         let Some(request_side) = call.links.request_side else {
-            return Verdict::Orphan(if response_side.is_some() {
-                Orphan::ResponseSideOnly
+            return Verdict::Unlinked(if response_side.is_some() {
+                UnlinkedReason::ResponseSideOnly
             } else {
-                Orphan::NoCause
+                UnlinkedReason::NoCause
             });
         };
         // Where a child process makes the call of its parent's request, both are judged.
@@ -208,18 +208,20 @@ impl Causality {
         let both = confidence.is_consistent() && consistent;
         let own = exchanges.get(request_side).is_some_and(|request| request.pid == call.pid);
         match outcome {
-            LinkOutcome::Consistent if !self.rules.two_sided => Verdict::Orphan(Orphan::RequestSideOnly),
+            LinkOutcome::Consistent if !self.rules.two_sided => {
+                Verdict::Unlinked(UnlinkedReason::RequestSideOnly)
+            }
             LinkOutcome::Consistent if (own || both) && trusts_agreement(confidence, call) => {
                 Verdict::Parent(request_side, Evidence::TwoSided)
             }
-            LinkOutcome::Consistent if both => Verdict::Orphan(Orphan::Unproven),
+            LinkOutcome::Consistent if both => Verdict::Unlinked(UnlinkedReason::Unproven),
             LinkOutcome::RequestSideOnly if (own || both) && self.trusts_request_side(confidence, call) => {
                 Verdict::Parent(request_side, Evidence::Start)
             }
             LinkOutcome::RequestSideOnly | LinkOutcome::Unexplained if both => {
-                Verdict::Orphan(Orphan::RequestSideOnly)
+                Verdict::Unlinked(UnlinkedReason::RequestSideOnly)
             }
-            _ => Verdict::Orphan(Orphan::Contradiction),
+            _ => Verdict::Unlinked(UnlinkedReason::Conflict),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is remembered of an exchange to judge it and what it causes.
 
 use super::{
-    Orphan, Runner,
+    Runner, UnlinkedReason,
     confidence::{CallSignature, LinkOutcome},
 };
 use crate::{
@@ -100,7 +100,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: the process is trusted in that, or may be soon, so that it is no orphan before.
     pub(super) held: bool,
     /// Call: why it is an orphan if its task does not claim it.
-    pub(super) otherwise: Option<Orphan>,
+    pub(super) otherwise: Option<UnlinkedReason>,
     /// Call: the request that an end side has named.
     pub(super) named: Option<Key>,
     /// Call: the request with whose answer its task has claimed it.

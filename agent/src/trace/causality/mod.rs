@@ -118,12 +118,12 @@ impl Runner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) enum Verdict {
     Parent(Key, Evidence),
-    Orphan(Orphan),
+    Unlinked(UnlinkedReason),
 }
 
 /// Why a call has no inferred parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::trace) enum Orphan {
+pub(in crate::trace) enum UnlinkedReason {
     /// No start side, and no end side that is waited for.
     NoCause,
     /// No end side confirmed the start side, and the process is not trusted without.
@@ -133,7 +133,7 @@ pub(in crate::trace) enum Orphan {
     /// The request of the start side ended without an answer.
     Unanswered,
     /// Its links differ, or those of others of its process do of late.
-    Contradiction,
+    Conflict,
     /// Both links agree, but other requests were open and the process has not outcome enough calls to be trusted.
     Unproven,
     /// Events of the process were lost while it or the request of the start side was open.
@@ -141,7 +141,7 @@ pub(in crate::trace) enum Orphan {
     /// Its goroutine had received in more than one request of a connection, and which of them it serves is not known.
     Pipelined,
     /// The request has too many calls.
-    Bound,
+    Limit,
 }
 
 /// A call's start side: what is known at once, and what to wait for.
@@ -154,8 +154,8 @@ pub(in crate::trace) struct RequestSide {
 }
 
 impl RequestSide {
-    const fn decided(orphan: Orphan) -> Self {
-        Self { verdict: Some(Verdict::Orphan(orphan)), judged_with: None }
+    const fn decided(reason: UnlinkedReason) -> Self {
+        Self { verdict: Some(Verdict::Unlinked(reason)), judged_with: None }
     }
 }
 
@@ -201,7 +201,7 @@ impl Causality {
             .key()
             .and_then(|cause| exchanges.get_mut(cause))
             .is_some_and(|message| std::mem::replace(&mut message.links.caused_other, true));
-        let Some(call) = exchanges.get_mut(key) else { return RequestSide::decided(Orphan::NoCause) };
+        let Some(call) = exchanges.get_mut(key) else { return RequestSide::decided(UnlinkedReason::NoCause) };
         let links = &mut call.links;
         links.shares_cause = shares_cause;
         links.order = order;
@@ -213,7 +213,7 @@ impl Causality {
         };
         let Some(process) = processes.get_mut(call.pid).filter(|_| cause != Cause::Lost) else {
             links.lost = true;
-            return RequestSide::decided(Orphan::Loss);
+            return RequestSide::decided(UnlinkedReason::Loss);
         };
         if let (Some(request_side), true) = (request_side, request_is_open) {
             return RequestSide { verdict: None, judged_with: Some(request_side) };
@@ -224,7 +224,11 @@ impl Causality {
         }
         links.pending_outcome = Some(confidence::LinkOutcome::Unexplained);
         // A continuation of an answered request can no more be confirmed.
-        RequestSide::decided(if request_side.is_some() { Orphan::RequestSideOnly } else { Orphan::NoCause })
+        RequestSide::decided(if request_side.is_some() {
+            UnlinkedReason::RequestSideOnly
+        } else {
+            UnlinkedReason::NoCause
+        })
     }
 
     /// What the first call of a connection was sent for, as its connect says: noted, and whether that is to be trusted.
