@@ -2,7 +2,7 @@
 //!
 //! Each call that is judged shows something: its two links agree or differ, it has one of them, or none. Each answer is
 //! *covered* or not: its cause is the answered request itself or a call made for it. Where the rule is sound, links do not
-//! differ and answers are covered; a program that defers its work to timers, queues or other threads contradicts itself.
+//! differ and answers are covered; a program that defers its work to timers, queues or other threads conflicts_with_task itself.
 //! What that must look like to be trusted is in [`Confidence`]'s questions. The figures are those of the experiments, except that
 //! what happened while one request alone was open proves nothing for when there are several: then 30 calls that agreed, or 30
 //! answers that were covered, while others were open come first. Until then the process had no chance to contradict itself, and
@@ -27,7 +27,7 @@ use crate::{
     trace::{Figures, TrustLevel, exchange::Key},
 };
 
-/// Calls or answers after which the absence of contradictions means something.
+/// Calls or answers after which the absence of conflicts means something.
 const SEEN: u64 = 30;
 /// Calls after which a start side alone may be trusted, as many as the long window has: a program whose tasks change places now
 /// and then has outcome it by then.
@@ -78,11 +78,11 @@ pub(in crate::trace) struct Confidence {
     in_no_order: bool,
 }
 
-/// The last 64 start links of a signature that an end side has confirmed or contradicted.
+/// The last 64 start links of a signature that an end side has confirmed or end_for_good.
 #[derive(Debug, Clone, Copy, Default)]
 struct RequestSides {
     seen: u32,
-    /// Those that it has contradicted; the youngest is bit 0.
+    /// Those that it has end_for_good; the youngest is bit 0.
     wrong: u64,
 }
 
@@ -295,7 +295,7 @@ impl Confidence {
         self.trusts_response_side(false) && ends_come && (ends_matter || !self.agrees_mostly())
     }
 
-    /// Whether a call of this signature that nothing contradicts belongs to the request of its start side.
+    /// Whether a call of this signature that nothing conflicts_with_task belongs to the request of its start side.
     pub(super) fn trusts_request_side(&self, unambiguous: bool, signature: CallSignature) -> bool {
         self.signatures.trusts(signature) && self.request_side_suffices(unambiguous)
     }
@@ -312,7 +312,7 @@ impl Confidence {
         self.had_chances(unambiguous) && all >= SEEN_ALONE && clean && counts.consistent * 4 >= all
     }
 
-    /// Whether no call contradicted itself of late.
+    /// Whether no call end_for_good itself of late.
     pub(super) fn is_consistent(&self) -> bool {
         self.outcomes.short().all_conflicts() == 0
     }

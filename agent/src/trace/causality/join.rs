@@ -60,7 +60,7 @@ impl Causality {
         let followed = tasks.call(exchanges, key, id, settled);
         let alone = open <= 1;
         let held = followed && tasks.worth_waiting(alone);
-        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+        self.task_conflicts += std::mem::take(&mut tasks.conflicts);
         if let Some(call) = exchanges.get_mut(key) {
             (call.links.followed, call.links.alone, call.links.held) = (followed, alone, held);
         }
@@ -87,7 +87,7 @@ impl Causality {
         {
             tasks.answer(exchanges, key, id, origin.at, settled);
         }
-        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+        self.task_conflicts += std::mem::take(&mut tasks.conflicts);
     }
 
     /// A call is over, or never will be answered.
@@ -101,7 +101,7 @@ impl Causality {
         let Some(call) = exchanges.get(key).filter(|call| call.links.followed) else { return };
         let Some(tasks) = processes.get_mut(call.pid).and_then(|it| it.tasks.as_deref_mut()) else { return };
         tasks.call_over(key, call, settled);
-        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+        self.task_conflicts += std::mem::take(&mut tasks.conflicts);
     }
 
     /// A request was answered, or never will be, and what its task has claimed is settled.
@@ -116,7 +116,7 @@ impl Causality {
         if let Some(tasks) = pid.and_then(|pid| processes.get_mut(pid)).and_then(|it| it.tasks.as_deref_mut())
         {
             tasks.seal(exchanges, settled);
-            self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+            self.task_conflicts += std::mem::take(&mut tasks.conflicts);
         }
     }
 
@@ -133,7 +133,7 @@ impl Causality {
     }
 
     /// Whether a verdict must wait because the task that sent the call may still claim it. A parent that the two links know
-    /// ends the wait, and one that contradicts what the task has claimed ends the join for its process.
+    /// ends the wait, and one that conflicts_with_task what the task has claimed ends the join for its process.
     pub(in crate::trace) fn hold_back(
         &self,
         exchanges: &mut Exchanges,
@@ -153,7 +153,7 @@ impl Causality {
                 links.held = false;
                 let ends = matches!(evidence, Evidence::End | Evidence::TwoSided);
                 if ends && links.claimed.is_some_and(|claimed| claimed != request) {
-                    contradict(processes, exchange.pid);
+                    end_task_join(processes, exchange.pid);
                 }
                 links.named = ends.then_some(request);
                 false
@@ -185,7 +185,7 @@ impl Causality {
         if let (Some(named), Some(request)) = (links.named, request)
             && named != request
         {
-            contradict(processes, call.pid);
+            end_task_join(processes, call.pid);
         }
         if !std::mem::take(&mut links.held) {
             return None;
@@ -215,8 +215,8 @@ fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp)
     tasks
 }
 
-fn contradict(processes: &mut Processes, pid: u32) {
+fn end_task_join(processes: &mut Processes, pid: u32) {
     if let Some(tasks) = processes.get_mut(pid).and_then(|process| process.tasks.as_mut()) {
-        tasks.contradicted();
+        tasks.end_for_good();
     }
 }

@@ -76,7 +76,7 @@ impl Causality {
             return None;
         }
         let Some(answer) = answer else { return Some(Verdict::Unlinked(UnlinkedReason::Unanswered)) };
-        let outcome = match (links.contradicted, links.confirmed, over) {
+        let outcome = match (links.has_conflict, links.confirmed, over) {
             (true, _, _) => conflict_of(links),
             (false, true, _) => LinkOutcome::Consistent,
             (false, false, true) => LinkOutcome::RequestSideOnly,
@@ -105,7 +105,7 @@ impl Causality {
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
         let request_side =
-            call.links.request_side.filter(|_| call.links.confirmed && !call.links.contradicted)?;
+            call.links.request_side.filter(|_| call.links.confirmed && !call.links.has_conflict)?;
         let request = exchanges.get(request_side)?;
         let process =
             processes.get(call.pid).filter(|_| !lost(processes, call) && !lost(processes, request))?;

@@ -64,7 +64,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: that answer, or that of a call that continues it, was the one of the request of its start side.
     pub(super) confirmed: bool,
     /// Call: its links differ.
-    pub(super) contradicted: bool,
+    pub(super) has_conflict: bool,
     /// Call: something of its chain was lost.
     pub(super) lost: bool,
     /// Call: the request of its start side was the only one open when it was sent.

@@ -58,7 +58,7 @@ const CHAIN: u8 = 40;
 pub struct Rules {
     /// Both links agree. Default on.
     pub two_sided: bool,
-    /// The start side alone, of processes whose calls show no contradiction. Default on.
+    /// The start side alone, of processes whose calls show no conflict. Default on.
     pub start: bool,
     /// The end side alone, of processes whose answers are all covered. Default on.
     pub end: bool,
@@ -159,18 +159,18 @@ impl RequestSide {
     }
 }
 
-/// Judges calls; `contradictions` counts those whose two links differ.
+/// Judges calls; `conflicts` counts those whose two links differ.
 #[derive(Debug)]
 pub(in crate::trace) struct Causality {
-    pub(in crate::trace) contradictions: u64,
+    pub(in crate::trace) conflicts: u64,
     /// The same of tasks.
-    pub(in crate::trace) task_contradictions: u64,
+    pub(in crate::trace) task_conflicts: u64,
     rules: Rules,
 }
 
 impl Causality {
     pub(in crate::trace) const fn new(rules: Rules) -> Self {
-        Self { contradictions: 0, task_contradictions: 0, rules }
+        Self { conflicts: 0, task_conflicts: 0, rules }
     }
 
     /// A call's first byte was written: notes its start side.
@@ -452,11 +452,11 @@ impl Causality {
             }
             return;
         }
-        call.links.contradicted = true;
+        call.links.has_conflict = true;
         if !proves {
             return;
         }
-        self.contradictions += 1;
+        self.conflicts += 1;
         if let (true, Some(process)) = (call.links.handed, processes.get_mut(call.pid)) {
             process.confidence.doubt_hand_overs();
             return;

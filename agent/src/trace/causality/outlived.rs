@@ -35,7 +35,7 @@ impl Causality {
         if let (Some(request), true) = (ended_after, links.has_failed()) {
             return Some(self.judge_given_up(exchanges, processes, key, request));
         }
-        let outcome = match (links.contradicted, links.confirmed) {
+        let outcome = match (links.has_conflict, links.confirmed) {
             (true, _) => conflict_of(links),
             (false, true) => LinkOutcome::Consistent,
             (false, false) => LinkOutcome::Unexplained,

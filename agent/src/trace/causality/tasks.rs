@@ -3,7 +3,7 @@
 //!
 //! A task is known by the address of its context alone, and a later context may stand at the same address, soon: CPython
 //! hands out first what it took back last. So an address proves nothing by itself. What is sound is a program whose tasks
-//! each serve one request and make its calls themselves; such a program never shows any of these *contradictions*, which an
+//! each serve one request and make its calls themselves; such a program never shows any of these *conflicts*, which an
 //! address that changes hands, or a context that several requests share, does:
 //! * a task sends something while a call of its own is not answered, and that is answered later: one that the task gave up is
 //!   closed a moment afterwards;
@@ -11,8 +11,8 @@
 //! * all requests that were open when it sent a call were answered by others;
 //! * it answers a request although it has answered another one since that was read: then it began later than the request.
 //!
-//! Confidence is earned by calls in a row without a contradiction, of them as many while several requests were open, and each
-//! contradiction of a trusted process doubles how many it needs. What was claimed until then waits a moment for it: calls that
+//! Confidence is earned by calls in a row without a conflict, of them as many while several requests were open, and each
+//! conflict of a trusted process doubles how many it needs. What was claimed until then waits a moment for it: calls that
 //! earn the confidence are worth it, too. An end side that is trusted and names another request than
 //! the join did ends the join for good in that process. A task whose calls nobody ever claims (a poller) is left out.
 
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Calls without a contradiction after which a process is trusted.
+/// Calls without a conflict after which a process is trusted.
 const SEEN: u64 = 30;
 /// The same of a process that has outcome one; doubles with each that it shows while it is trusted.
 const SEEN_AGAIN: u64 = 100;
@@ -95,16 +95,16 @@ pub(in crate::trace) struct Tasks {
     unknown: u64,
     since: Timestamp,
     epoch: u32,
-    /// Calls without a contradiction, one after the other; of them those sent while several requests were open.
+    /// Calls without a conflict, one after the other; of them those sent while several requests were open.
     clean: u64,
     apart: u64,
     needed: u64,
     off: bool,
     /// Calls that were not over when their task went on.
     left: Vec<Left>,
-    /// What was claimed since the last contradiction and is not trusted, while several requests were open, and while one was.
+    /// What was claimed since the last conflict and is not trusted, while several requests were open, and while one was.
     unproven: [VecDeque<Claim>; 2],
-    pub(in crate::trace) contradictions: u64,
+    pub(in crate::trace) conflicts: u64,
 }
 
 /// What became of a call.
@@ -147,7 +147,7 @@ impl Tasks {
             off: false,
             left: Vec::new(),
             unproven: Default::default(),
-            contradictions: 0,
+            conflicts: 0,
         }
     }
 
@@ -191,9 +191,9 @@ impl Tasks {
     }
 
     /// An end side names another request than the join did.
-    pub(super) fn contradicted(&mut self) {
+    pub(super) fn end_for_good(&mut self) {
         self.off = true;
-        self.contradictions += 1;
+        self.conflicts += 1;
     }
 
     /// Whether the verdict on a call that is sent now waits for its task: that is trusted, or may be soon.
@@ -262,7 +262,7 @@ impl Tasks {
         let late = context.answered.is_some_and(|(other, at)| other != key && at > request.at);
         context.answered = Some((key, at));
         context.unclaimed = 0;
-        let mut contradicts = late && !request.links.queued;
+        let mut conflicts_with_task = late && !request.links.queued;
         let mut claimed = Vec::new();
         for call in context.calls.drain(..) {
             let Some(sent) = exchanges.get(call.key) else { continue };
@@ -273,19 +273,19 @@ impl Tasks {
                 continue;
             }
             let mine = mine && !awaited(sent);
-            contradicts |= !mine && call.number >= self.excused && !sent.links.has_failed();
+            conflicts_with_task |= !mine && call.number >= self.excused && !sent.links.has_failed();
             if mine && !request.links.queued && !late {
                 claimed.push((call.key, sent.links.alone, sent.links.answered));
             } else {
                 settled.push(Settled::nobodys(call.key));
             }
         }
-        if contradicts {
-            self.contradiction(settled);
+        if conflicts_with_task {
+            self.conflict(settled);
         }
         for (call, alone, proves) in claimed {
             self.claim(Claim { call, request: key, at }, alone, settled);
-            if proves && !contradicts {
+            if proves && !conflicts_with_task {
                 self.clean += 1;
                 self.apart += u64::from(!alone);
             }
@@ -299,18 +299,18 @@ impl Tasks {
             return;
         }
         let mut answer = None;
-        let mut contradicts = false;
+        let mut conflicts_with_task = false;
         self.left.retain(|left| {
             if left.call != call {
                 return true;
             }
             answer = answer.or(left.answer);
-            contradicts |= exchange.links.answered && left.number >= self.excused;
+            conflicts_with_task |= exchange.links.answered && left.number >= self.excused;
             false
         });
-        if contradicts {
+        if conflicts_with_task {
             settled.push(Settled::nobodys(call));
-            self.contradiction(settled);
+            self.conflict(settled);
         } else if let Some((request, at)) = answer {
             self.claim(Claim { call, request, at }, exchange.links.alone, settled);
             self.prove(settled);
@@ -338,7 +338,7 @@ impl Tasks {
         }
     }
 
-    /// What was claimed before a contradiction is nobody's.
+    /// What was claimed before a conflict is nobody's.
     fn disprove(&mut self, settled: &mut Vec<Settled>) {
         let claims = self.unproven.iter_mut().flat_map(|unproven| unproven.drain(..));
         settled.extend(claims.map(|claim| Settled::nobodys(claim.call)));
@@ -364,27 +364,28 @@ impl Tasks {
                 if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {
                     return;
                 }
-                let contradicts = oldest.is_none_or(|oldest| oldest > sent.at) && !sent.links.has_failed();
-                self.unclaimed(call, id, contradicts, settled);
+                let conflicts_with_task =
+                    oldest.is_none_or(|oldest| oldest > sent.at) && !sent.links.has_failed();
+                self.unclaimed(call, id, conflicts_with_task, settled);
                 settled.push(Settled::nobodys(call.key));
             }
             self.calls.pop_front();
         }
     }
 
-    fn unclaimed(&mut self, call: Call, id: u64, contradicts: bool, settled: &mut Vec<Settled>) {
+    fn unclaimed(&mut self, call: Call, id: u64, conflicts_with_task: bool, settled: &mut Vec<Settled>) {
         if let Some(context) = self.contexts.get_mut(&id) {
             context.calls.retain(|other| other.number != call.number);
             context.unclaimed = context.unclaimed.saturating_add(1);
         }
-        if contradicts && call.number >= self.excused {
-            self.contradiction(settled);
+        if conflicts_with_task && call.number >= self.excused {
+            self.conflict(settled);
         }
     }
 
-    fn contradiction(&mut self, settled: &mut Vec<Settled>) {
+    fn conflict(&mut self, settled: &mut Vec<Settled>) {
         self.disprove(settled);
-        self.contradictions += 1;
+        self.conflicts += 1;
         let trusted = self.clean >= self.needed;
         let needed = if trusted { self.needed.saturating_mul(2) } else { self.needed };
         self.needed = needed.max(SEEN_AGAIN);
