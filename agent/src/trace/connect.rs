@@ -10,10 +10,10 @@ use rustc_hash::FxHashMap;
 use super::{
     Tracer,
     causality::{CausalLinks, Causality, Cause},
+    connection_join::Partner,
     errors,
     exchange::{Exchange, Key, Live},
     exchanges::Connection,
-    flow::Partner,
     span::{Span, SpanKind, Status},
 };
 use crate::{

@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 
 use super::{
     causality::{CausalLinks, Verdict},
+    connection_join::Partner,
     context::TraceParent,
-    flow::Partner,
     slots::Slot,
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
 };
@@ -155,7 +155,7 @@ pub(super) struct Live {
     /// Bytes that had gone the other way when the request began.
     pub(super) other_position: u64,
     /// Whether the connection's other end was known when the request began, or known not to be here.
-    pub(super) flow_known: bool,
+    pub(super) join_known: bool,
     /// Server: the other end of the connection.
     pub(super) partner: Partner,
     /// Client: the request at the other end, when it waits for this one's head.
@@ -194,7 +194,7 @@ impl Live {
             parentage: Parentage::Undecided,
             other_position,
             partner,
-            flow_known: false,
+            join_known: false,
             partner_request: None,
             passes_on: None,
             verdict: None,

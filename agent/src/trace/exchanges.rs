@@ -4,8 +4,8 @@ use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
 
 use super::{
     causality::{Carried, Cause},
+    connection_join::ConnectionJoin,
     exchange::{Exchange, Key, Live, LiveBox},
-    flow::Flow,
     slots::{Slot, Slots},
     span::SpanKind,
     table::Table,
@@ -27,7 +27,7 @@ pub(super) struct Connection {
     pub(super) first_sequence: [u32; 2],
     /// When it was first seen. One that was forgotten may be met again.
     pub(super) opened_at: Timestamp,
-    pub(super) flow: Flow,
+    pub(super) join: ConnectionJoin,
     /// What its connect lends to the first request, which may be no cause at all.
     pub(super) lent: Option<Cause>,
     /// No exchange was found on it yet.
@@ -49,7 +49,7 @@ impl Connection {
             peer: canonical(opened.peer),
             first_sequence: opened.first_sequence,
             opened_at: opened.at,
-            flow: Flow::default(),
+            join: ConnectionJoin::default(),
             lent: None,
             bare: true,
             carried: None,

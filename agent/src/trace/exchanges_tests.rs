@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     event::{Earlier, Thread},
     pipeline::samples,
-    trace::{causality::CausalLinks, flow::Partner, span::SpanId},
+    trace::{causality::CausalLinks, connection_join::Partner, span::SpanId},
 };
 
 const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };

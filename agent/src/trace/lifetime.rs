@@ -131,7 +131,7 @@ impl Tracer {
 
     fn remove_connection(&mut self, id: ConnectionId) {
         if let Some(connection) = self.exchanges.remove(id) {
-            self.flows.forget(&connection);
+            self.joins.forget(&connection);
         }
     }
 }

@@ -11,10 +11,10 @@ use rustc_hash::FxHasher;
 use super::{
     Tracer,
     causality::{CausalLinks, Causality, Cause, Verdict},
+    connection_join::{ConnectionJoin, ConnectionJoins, Partner},
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
-    flow::{Flow, Flows, Partner},
     semantics,
     span::{Span, SpanKind},
 };
@@ -34,7 +34,7 @@ struct Begun {
     /// The connection's other end is known.
     joined: bool,
     /// It is known, or known not to be here.
-    flow_known: bool,
+    join_known: bool,
     /// What its connect lends to a call, if it is the first.
     lent: Option<Cause>,
     /// The request before it is not over.
@@ -84,7 +84,7 @@ impl Tracer {
             }
         }
         if joined {
-            self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
+            self.joins.request(&mut self.exchanges, &mut self.counters, key, self.now);
         }
         self.decide_settled();
         self.notice_exchange(key);
@@ -109,9 +109,9 @@ impl Tracer {
             place: connection.place(direction, origin.position),
             local: connection.local,
             peer: connection.peer,
-            partner: Flows::at_start(&connection.flow, kind),
-            joined: matches!(connection.flow, Flow::Joined { .. }),
-            flow_known: !matches!(connection.flow, Flow::Unknown { .. }),
+            partner: ConnectionJoins::at_start(&connection.join, kind),
+            joined: matches!(connection.join, ConnectionJoin::Joined { .. }),
+            join_known: !matches!(connection.join, ConnectionJoin::Unknown { .. }),
             lent: connection.lent.filter(|_| kind == SpanKind::Client),
             last_open: last.is_some_and(Exchange::open),
         };
@@ -143,7 +143,7 @@ impl Tracer {
         origin: &Origin,
         other_position: u64,
     ) -> Option<Key> {
-        let Begun { kind, place, local, peer, partner, flow_known, last_open, .. } = begun;
+        let Begun { kind, place, local, peer, partner, join_known, last_open, .. } = begun;
         let pid = origin.thread.pid;
         let (process, epoch) = self.facts_of(pid);
         let id = self.identifiers.span(connection, kind.request_direction(), place);
@@ -160,7 +160,7 @@ impl Tracer {
         );
         span.local = Some(local);
         let mut live = Live::new(span, other_position, partner);
-        live.flow_known = flow_known;
+        live.join_known = join_known;
         let live = self.exchanges.boxed(live);
         let make = |key| Exchange {
             key,
@@ -202,13 +202,13 @@ impl Tracer {
             }
             live.incoming = Some(Box::new(incoming));
         }
-        let (partner_request, flow_known) = (live.partner_request.take(), live.flow_known);
+        let (partner_request, join_known) = (live.partner_request.take(), live.join_known);
         self.note_content(key, content);
         if kind == SpanKind::Client {
             self.judge_by_request_side(key, signature_hash);
         }
-        if !flow_known {
-            self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
+        if !join_known {
+            self.joins.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
         }
         self.decide_settled();
         self.try_decide(key);
@@ -222,7 +222,7 @@ impl Tracer {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        let (first, flow_known) = (live.first_response.is_none(), live.flow_known);
+        let (first, join_known) = (live.first_response.is_none(), live.join_known);
         if first {
             live.first_response = Some(origin.at);
         }
@@ -237,8 +237,8 @@ impl Tracer {
                 if first {
                     exchange.receives_from = origin.position;
                     exchange.links.response_read(origin);
-                    if !flow_known {
-                        self.flows.response(&mut self.exchanges, key.connection, self.now);
+                    if !join_known {
+                        self.joins.response(&mut self.exchanges, key.connection, self.now);
                     }
                 }
             }
@@ -293,7 +293,7 @@ impl Tracer {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);
         if end.outcome == Outcome::Upgraded {
-            // What flows from here on is no message of this exchange.
+            // What joins from here on is no message of this exchange.
             exchange.links.cause_nothing();
         }
         let Some(live) = exchange.live.as_deref_mut() else { return };

@@ -7,12 +7,13 @@
 //! A span's parent is, in this order: for a call, the `traceparent` that it carries itself, or the open request whose
 //! `traceparent` it forwards (`context`); the request that causality finds (`causality`), from what its thread, goroutine or
 //! task did; the request that it is itself, sent on (`content`). For a request, the call at the other end of the connection
-//! (`flow`), unless the program that made that call sent a context of its own; then its `traceparent`. Without any of these it
+//! (`connection_join`), unless the program that made that call sent a context of its own; then its `traceparent`. Without any of these it
 //! is a root.
 
 mod assembly;
 mod causality;
 mod connect;
+mod connection_join;
 mod content;
 mod context;
 mod counters;
@@ -21,7 +22,6 @@ mod ended;
 mod errors;
 mod exchange;
 mod exchanges;
-mod flow;
 mod forwarded;
 mod identifiers;
 mod instrumented;
@@ -56,11 +56,11 @@ use self::{
     assembly::Assembly,
     causality::{Causality, Receives},
     connect::Connects,
+    connection_join::ConnectionJoins,
     content::Contents,
     deadlines::Deadlines,
     exchange::Key,
     exchanges::{Connection, Exchanges, Remembered},
-    flow::Flows,
     identifiers::Identifiers,
     open::OpenExchanges,
     pass_through::PassThrough,
@@ -111,7 +111,7 @@ pub struct Tracer {
     processes: Processes,
     causality: Causality,
     receives: Receives,
-    flows: Flows,
+    joins: ConnectionJoins,
     pass_through: PassThrough,
     connects: Connects,
     contents: Contents,
@@ -148,7 +148,7 @@ impl Tracer {
             processes: Processes::new(settings.processes),
             causality: Causality::new(settings.causality),
             receives: Receives::default(),
-            flows: Flows::new(nanos(settings.flow_wait), settings.flow_keys),
+            joins: ConnectionJoins::new(nanos(settings.flow_wait), settings.flow_keys),
             pass_through: PassThrough::default(),
             connects: Connects::new(settings.connects),
             contents: Contents::default(),
@@ -251,7 +251,7 @@ impl Tracer {
             Event::Tick { at } => self.advance(*at),
             Event::Redirected { at, connection } => {
                 self.advance(*at);
-                self.flows.give_up_positions(&mut self.exchanges, *connection);
+                self.joins.give_up_positions(&mut self.exchanges, *connection);
                 self.decide_settled();
             }
             Event::Closed(closed) => {
@@ -317,7 +317,7 @@ impl Tracer {
             return;
         }
         self.now = at;
-        self.flows.expire(&mut self.exchanges, &mut self.counters, at);
+        self.joins.expire(&mut self.exchanges, &mut self.counters, at);
         self.decide_settled();
         self.expire_waiting();
         self.give_notices();
@@ -349,7 +349,7 @@ impl Tracer {
                 Gone::Connection(..) | Gone::Process(_) => {}
             }
         }
-        self.flows.expire_all(&mut self.exchanges, &mut self.counters);
+        self.joins.expire_all(&mut self.exchanges, &mut self.counters);
         self.decide_settled();
         self.expire_all_waiting();
     }

@@ -3,9 +3,9 @@
 use super::{
     Gone, Tracer,
     causality::{Causality, Cause, Claimed, Settled, UnlinkedReason, Verdict},
+    connection_join::Partner,
     content::Found,
     exchange::{Key, Parentage},
-    flow::Partner,
     span::{Evidence, SpanKind},
 };
 use crate::{
@@ -178,17 +178,17 @@ impl Tracer {
     /// Decides on the requests whose other end has become known, or known to be absent.
     #[inline]
     pub(super) fn decide_settled(&mut self) {
-        if self.flows.has_settled() {
+        if self.joins.has_settled() {
             self.decide_all_settled();
         }
     }
 
     fn decide_all_settled(&mut self) {
-        let settled = self.flows.take_settled();
+        let settled = self.joins.take_settled();
         for key in &settled {
             self.try_decide(*key);
         }
-        self.flows.settled_decided(settled);
+        self.joins.settled_decided(settled);
     }
 
     /// Decides on a span's parent as soon as everything that could say more has spoken.
@@ -240,7 +240,7 @@ impl Tracer {
             Partner::Absent => None,
             Partner::Exchange(call) => self.exchanges.get(call).map(|exchange| (call, exchange)),
         };
-        let by_flow = match partner {
+        let by_connection = match partner {
             None => None,
             Some((call, _)) if !has_context => Some(call),
             // Whose context it is shows in the call's head: its program's own, or one that it passes on.
@@ -250,7 +250,7 @@ impl Tracer {
             }
             Some((call, sent)) => sent.passed_on.then_some(call),
         };
-        if let Some(call) = by_flow.filter(|call| !self.hides(*call, key)) {
+        if let Some(call) = by_connection.filter(|call| !self.hides(*call, key)) {
             self.decide_child(key, call, Evidence::Flow);
         } else if has_context {
             self.decide(key, Parentage::Header);

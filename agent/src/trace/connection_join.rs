@@ -28,10 +28,10 @@ const MOST_MISSES: u8 = 3;
 
 /// What is known of the other end of a connection.
 #[derive(Debug)]
-pub(super) enum Flow {
+pub(super) enum ConnectionJoin {
     Unknown {
         /// What it is registered under.
-        keys: Vec<FlowKey>,
+        keys: Vec<JoinKey>,
         /// A deadline is set.
         timed: bool,
         /// How often one has passed.
@@ -43,7 +43,7 @@ pub(super) enum Flow {
     Remote,
 }
 
-impl Default for Flow {
+impl Default for ConnectionJoin {
     fn default() -> Self {
         Self::Unknown { keys: Vec::new(), timed: false, missed: 0 }
     }
@@ -59,7 +59,7 @@ pub(super) enum Partner {
 
 /// What both ends see alike of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct FlowKey {
+pub(super) struct JoinKey {
     kind: SpanKind,
     /// Absolute sequence number of the request's first byte.
     request: u32,
@@ -78,9 +78,9 @@ enum Wait {
 
 /// Joins connections.
 #[derive(Debug)]
-pub(super) struct Flows {
+pub(super) struct ConnectionJoins {
     /// The first exchange that is recognisable under each key.
-    registered: FxHashMap<FlowKey, Key>,
+    registered: FxHashMap<JoinKey, Key>,
     deadlines: Deadlines<Wait>,
     /// Requests whose [`Partner`] is no longer pending, for the caller to decide on.
     settled: Vec<Key>,
@@ -89,7 +89,7 @@ pub(super) struct Flows {
     limit: usize,
 }
 
-impl Flows {
+impl ConnectionJoins {
     pub(super) fn new(wait: u64, limit: usize) -> Self {
         Self {
             registered: FxHashMap::default(),
@@ -101,10 +101,12 @@ impl Flows {
     }
 
     /// What can be said of a request's other end before it was looked for.
-    pub(super) const fn at_start(flow: &Flow, kind: SpanKind) -> Partner {
-        match (flow, kind) {
-            (_, SpanKind::Client) | (Flow::Remote, SpanKind::Server) => Partner::Absent,
-            (Flow::Unknown { .. } | Flow::Joined { .. }, SpanKind::Server) => Partner::Pending,
+    pub(super) const fn at_start(join: &ConnectionJoin, kind: SpanKind) -> Partner {
+        match (join, kind) {
+            (_, SpanKind::Client) | (ConnectionJoin::Remote, SpanKind::Server) => Partner::Absent,
+            (ConnectionJoin::Unknown { .. } | ConnectionJoin::Joined { .. }, SpanKind::Server) => {
+                Partner::Pending
+            }
         }
     }
 
@@ -135,7 +137,7 @@ impl Flows {
         now: Timestamp,
     ) {
         let Some(connection) = exchanges.connection(key.connection) else { return };
-        let Flow::Joined { partner, offset } = connection.flow else { return };
+        let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
         let Some(exchange) = exchanges.get(key) else { return };
         match exchange.kind {
             SpanKind::Server => self.pair(exchanges, counters, key, now),
@@ -162,15 +164,15 @@ impl Flows {
         now: Timestamp,
     ) {
         let Some(connection) = exchanges.connection(key.connection) else { return };
-        if !matches!(connection.flow, Flow::Unknown { .. }) {
+        if !matches!(connection.join, ConnectionJoin::Unknown { .. }) {
             return;
         }
         let Some(exchange) = exchanges.get(key) else { return };
         let kind = exchange.kind;
-        let Some(own) = flow_key(connection, exchange, prefix) else { return };
+        let Some(own) = join_key(connection, exchange, prefix) else { return };
         let opposite = match kind {
-            SpanKind::Server => FlowKey { kind: SpanKind::Client, ..own },
-            SpanKind::Client => FlowKey { kind: SpanKind::Server, ..own },
+            SpanKind::Server => JoinKey { kind: SpanKind::Client, ..own },
+            SpanKind::Client => JoinKey { kind: SpanKind::Server, ..own },
         };
         if let Some(other) = self.registered.get(&opposite).copied()
             && other.connection != key.connection
@@ -211,8 +213,8 @@ impl Flows {
     /// which.
     pub(super) fn give_up_positions(&mut self, exchanges: &mut Exchanges, id: ConnectionId) {
         let Some(connection) = exchanges.connection_mut(id) else { return };
-        let flow = std::mem::replace(&mut connection.flow, Flow::Remote);
-        self.unregister(&flow);
+        let join = std::mem::replace(&mut connection.join, ConnectionJoin::Remote);
+        self.unregister(&join);
         for key in pending_requests(exchanges, id) {
             self.settle(exchanges, key, Partner::Absent);
         }
@@ -220,7 +222,7 @@ impl Flows {
 
     /// The connection is no longer remembered.
     pub(super) fn forget(&mut self, connection: &Connection) {
-        self.unregister(&connection.flow);
+        self.unregister(&connection.join);
     }
 
     /// Requests under which connections may be recognised.
@@ -229,21 +231,21 @@ impl Flows {
         self.registered.len()
     }
 
-    fn register(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, own: FlowKey, key: Key) {
+    fn register(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, own: JoinKey, key: Key) {
         if self.registered.len() >= self.limit {
             counters.flow_keys_refused += 1;
             return;
         }
         let Some(connection) = exchanges.connection_mut(key.connection) else { return };
-        let Flow::Unknown { keys, .. } = &mut connection.flow else { return };
+        let ConnectionJoin::Unknown { keys, .. } = &mut connection.join else { return };
         if keys.len() < KEYS_PER_CONNECTION && !self.registered.contains_key(&own) {
             keys.push(own);
             self.registered.insert(own, key);
         }
     }
 
-    fn unregister(&mut self, flow: &Flow) {
-        if let Flow::Unknown { keys, .. } = flow {
+    fn unregister(&mut self, join: &ConnectionJoin) {
+        if let ConnectionJoin::Unknown { keys, .. } = join {
             for key in keys {
                 self.registered.remove(key);
             }
@@ -252,7 +254,7 @@ impl Flows {
 
     fn set_deadline(&mut self, exchanges: &mut Exchanges, id: ConnectionId, now: Timestamp) {
         let Some(connection) = exchanges.connection_mut(id) else { return };
-        if let Flow::Unknown { timed, .. } = &mut connection.flow
+        if let ConnectionJoin::Unknown { timed, .. } = &mut connection.join
             && !*timed
         {
             *timed = true;
@@ -264,14 +266,14 @@ impl Flows {
         match wait {
             Wait::Connection(id) => {
                 let Some(connection) = exchanges.connection_mut(id) else { return };
-                let Flow::Unknown { missed, .. } = connection.flow else { return };
+                let ConnectionJoin::Unknown { missed, .. } = connection.join else { return };
                 let missed = missed + 1;
                 let next = match missed {
-                    MOST_MISSES.. => Flow::Remote,
-                    _ => Flow::Unknown { keys: Vec::new(), timed: false, missed },
+                    MOST_MISSES.. => ConnectionJoin::Remote,
+                    _ => ConnectionJoin::Unknown { keys: Vec::new(), timed: false, missed },
                 };
-                let flow = std::mem::replace(&mut connection.flow, next);
-                self.unregister(&flow);
+                let join = std::mem::replace(&mut connection.join, next);
+                self.unregister(&join);
                 counters.flows_remote += u64::from(missed == 1);
                 for key in pending_requests(exchanges, id) {
                     self.settle(exchanges, key, Partner::Absent);
@@ -302,9 +304,9 @@ impl Flows {
             [(client, server, received.wrapping_sub(sent)), (server, client, sent.wrapping_sub(received))]
         {
             if let Some(connection) = exchanges.connection_mut(own.connection) {
-                let joined = Flow::Joined { partner: partner.connection, offset };
-                let flow = std::mem::replace(&mut connection.flow, joined);
-                self.unregister(&flow);
+                let joined = ConnectionJoin::Joined { partner: partner.connection, offset };
+                let join = std::mem::replace(&mut connection.join, joined);
+                self.unregister(&join);
             }
         }
         for key in pending_requests(exchanges, server.connection) {
@@ -315,7 +317,7 @@ impl Flows {
     /// Looks for the other end of a request on a joined connection.
     fn pair(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, key: Key, now: Timestamp) {
         let Some(connection) = exchanges.connection(key.connection) else { return };
-        let Flow::Joined { partner, offset } = connection.flow else { return };
+        let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
         let Some(position) = exchanges.get(key).map(|exchange| exchange.position) else { return };
         let position = position.wrapping_add(offset);
         let client = exchanges.connection(partner);
@@ -344,9 +346,9 @@ impl Flows {
 }
 
 /// `None` when the exchange was exported.
-fn flow_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> Option<FlowKey> {
+fn join_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> Option<JoinKey> {
     let direction = exchange.kind.request_direction();
-    Some(FlowKey {
+    Some(JoinKey {
         kind: exchange.kind,
         request: sequence(connection, direction, exchange.position),
         other: sequence(connection, direction.reverse(), exchange.live.as_deref()?.other_position),

@@ -229,5 +229,5 @@ fn closed_connections_leave_nothing_behind() {
     assert_eq!(world.spans.len(), 150);
     assert_eq!(world.tracer.counters().connections, 0);
     assert_eq!(world.tracer.counters().exchanges, 0);
-    assert_eq!(world.tracer.flows.registered(), 0);
+    assert_eq!(world.tracer.joins.registered(), 0);
 }
