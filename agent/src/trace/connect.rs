@@ -45,7 +45,7 @@ struct Connect {
 #[derive(Debug)]
 pub(super) struct Connects {
     open: FxHashMap<SocketId, Connect>,
-    lent: FxHashMap<ConnectionId, Cause>,
+    connect_causes: FxHashMap<ConnectionId, Cause>,
     /// Those that failed, by their sockets, until these are closed or used again.
     failed: FxHashMap<SocketId, ConnectionId>,
     /// How many have failed.
@@ -57,7 +57,7 @@ impl Connects {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             open: FxHashMap::default(),
-            lent: FxHashMap::default(),
+            connect_causes: FxHashMap::default(),
             failed: FxHashMap::default(),
             failures: 0,
             limit,
@@ -65,8 +65,8 @@ impl Connects {
     }
 
     /// What the connect of this connection lends to its first request, once.
-    pub(super) fn take_lent(&mut self, connection: ConnectionId) -> Option<Cause> {
-        self.lent.remove(&connection)
+    pub(super) fn take_connect_cause(&mut self, connection: ConnectionId) -> Option<Cause> {
+        self.connect_causes.remove(&connection)
     }
 
     /// Whether the connect that began at `at` has no result yet.
@@ -117,9 +117,9 @@ impl Tracer {
     pub(super) fn connected(&mut self, socket: SocketId, id: ConnectionId) {
         let Some(connect) = self.connects.open.remove(&socket) else { return };
         if let Some(connection) = self.exchanges.connection_mut(id) {
-            connection.lent = Some(connect.cause);
-        } else if self.connects.lent.len() < self.connects.limit {
-            self.connects.lent.insert(id, connect.cause);
+            connection.connect_cause = Some(connect.cause);
+        } else if self.connects.connect_causes.len() < self.connects.limit {
+            self.connects.connect_causes.insert(id, connect.cause);
         } else {
             self.counters.refused_connects += 1;
         }
@@ -194,7 +194,7 @@ impl Tracer {
         if let Some((goroutine, receive)) = connect.started {
             self.handed_over(key, goroutine, Some(receive));
         } else {
-            let cause = connect.cause.lent(&self.exchanges, &self.processes);
+            let cause = connect.cause.revalidated(&self.exchanges, &self.processes);
             self.note_request_side(key, cause);
         }
         self.task_call(key, &origin);

@@ -29,7 +29,7 @@ pub(super) struct Connection {
     pub(super) opened_at: Timestamp,
     pub(super) join: ConnectionJoin,
     /// What its connect lends to the first request, which may be no cause at all.
-    pub(super) lent: Option<Cause>,
+    pub(super) connect_cause: Option<Cause>,
     /// No exchange was found on it yet.
     pub(super) bare: bool,
     /// What it carries while that is so and something was written to it.
@@ -50,7 +50,7 @@ impl Connection {
             first_sequence: opened.first_sequence,
             opened_at: opened.at,
             join: ConnectionJoin::default(),
-            lent: None,
+            connect_cause: None,
             bare: true,
             carried: None,
             exchanges: VecDeque::new(),

@@ -42,7 +42,7 @@ impl Tracer {
 
     /// The source knows nothing of this connection any more: its end will not be told.
     pub fn forget(&mut self, id: ConnectionId) {
-        self.connects.take_lent(id);
+        self.connects.take_connect_cause(id);
         self.forget_connection_later(id);
     }
 

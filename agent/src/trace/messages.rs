@@ -36,7 +36,7 @@ struct Begun {
     /// It is known, or known not to be here.
     join_known: bool,
     /// What its connect lends to a call, if it is the first.
-    lent: Option<Cause>,
+    connect_cause: Option<Cause>,
     /// The request before it is not over.
     last_open: bool,
 }
@@ -62,7 +62,7 @@ impl Tracer {
             self.counters.refused_messages += 1;
             return;
         };
-        let Begun { lent, joined, .. } = begun;
+        let Begun { connect_cause, joined, .. } = begun;
         match direction {
             Direction::In => self.counters.requests_received += 1,
             Direction::Out => self.counters.requests_made += 1,
@@ -77,7 +77,7 @@ impl Tracer {
                 if let Some(Task::Handoff(goroutine)) = origin.task {
                     self.handed_over(key, goroutine, origin.last_receive);
                 } else {
-                    let cause = self.cause_of_call(key, lent, origin);
+                    let cause = self.cause_of_call(key, connect_cause, origin);
                     self.note_request_side(key, cause);
                 }
                 self.task_call(key, origin);
@@ -112,27 +112,31 @@ impl Tracer {
             partner: ConnectionJoins::at_start(&connection.join, kind),
             joined: matches!(connection.join, ConnectionJoin::Joined { .. }),
             join_known: !matches!(connection.join, ConnectionJoin::Unknown { .. }),
-            lent: connection.lent.filter(|_| kind == SpanKind::Client),
+            connect_cause: connection.connect_cause.filter(|_| kind == SpanKind::Client),
             last_open: last.is_some_and(Exchange::open),
         };
-        if begun.lent.is_some() {
-            begun.lent = self.exchanges.connection_mut(id)?.lent.take();
+        if begun.connect_cause.is_some() {
+            begun.connect_cause = self.exchanges.connection_mut(id)?.connect_cause.take();
         }
         Some(begun)
     }
 
     /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
-    fn cause_of_call(&mut self, key: Key, lent: Option<Cause>, origin: &Origin) -> Cause {
+    fn cause_of_call(&mut self, key: Key, connect_cause: Option<Cause>, origin: &Origin) -> Cause {
         let own = Cause::of(&self.exchanges, &self.processes, origin.last_receive);
-        let Some(lent) = lent.map(|lent| lent.lent(&self.exchanges, &self.processes)) else { return own };
+        let Some(connect_cause) =
+            connect_cause.map(|connect_cause| connect_cause.revalidated(&self.exchanges, &self.processes))
+        else {
+            return own;
+        };
         // A goroutine that was made to connect has received in nothing, and the one that writes does one thing at a time.
-        if lent == Cause::None && matches!(origin.task, Some(Task::Goroutine(_))) {
+        if connect_cause == Cause::None && matches!(origin.task, Some(Task::Goroutine(_))) {
             return own;
         }
-        if Causality::connected_for(&mut self.exchanges, &self.processes, key, lent) {
-            return lent;
+        if Causality::connected_for(&mut self.exchanges, &self.processes, key, connect_cause) {
+            return connect_cause;
         }
-        if own.is_clear() { own } else { lent.doubted() }
+        if own.is_clear() { own } else { connect_cause.doubted() }
     }
 
     fn add_exchange(

@@ -256,7 +256,7 @@ impl Tracer {
             }
             Event::Closed(closed) => {
                 self.advance(closed.at);
-                self.connects.take_lent(closed.connection);
+                self.connects.take_connect_cause(closed.connection);
                 self.forget_connection_later(closed.connection);
             }
             Event::Shutdown { at } => {
@@ -378,7 +378,7 @@ impl Tracer {
     fn opened(&mut self, opened: &Opened) {
         self.make_room_for(opened.connection);
         let mut connection = Connection::new(opened);
-        connection.lent = self.connects.take_lent(opened.connection);
+        connection.connect_cause = self.connects.take_connect_cause(opened.connection);
         self.evict_connection(opened.connection);
         self.exchanges.insert(opened.connection, connection);
     }

@@ -61,11 +61,13 @@ impl Carried {
 
 /// Bytes moved on a connection on which no exchange was found yet.
 pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, transfer: &Transfer<'_>) {
-    let Some(Connection { lent, carried, .. }) = exchanges.connection(transfer.connection) else { return };
-    let receive = match (transfer.direction, lent, carried) {
+    let Some(Connection { connect_cause, carried, .. }) = exchanges.connection(transfer.connection) else {
+        return;
+    };
+    let receive = match (transfer.direction, connect_cause, carried) {
         (Direction::In, _, None) => return,
         (Direction::In, ..) => Cause::None,
-        (Direction::Out, Some(lent), None) => *lent,
+        (Direction::Out, Some(connect_cause), None) => *connect_cause,
         (Direction::Out, ..) => Cause::of(exchanges, processes, transfer.last_receive),
     };
     let end = transfer.position.saturating_add(u64::from(transfer.length)).saturating_sub(1);

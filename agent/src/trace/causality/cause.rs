@@ -63,8 +63,8 @@ impl Cause {
         }
     }
 
-    /// What a connect lent when it began, as it is worth now.
-    pub(in crate::trace) fn lent(self, exchanges: &Exchanges, processes: &Processes) -> Self {
+    /// What a connect connect_cause when it began, as it is worth now.
+    pub(in crate::trace) fn revalidated(self, exchanges: &Exchanges, processes: &Processes) -> Self {
         let Self::Message { key, .. } = self else { return self };
         match exchanges.get(key) {
             None => Self::None,

@@ -66,7 +66,7 @@ pub(in crate::trace) struct Confidence {
     unexplained: Unexplained,
     /// Calls that goroutines hand over and that are not trusted any more.
     doubtful: u32,
-    /// Start links that connects lent, and others that were clear.
+    /// Start links that connects connect_cause, and others that were clear.
     by_connect: RequestSides,
     by_thread: RequestSides,
     /// Which of its thread's receives a call is received to follow from.

@@ -121,7 +121,7 @@ impl Receives {
     ) -> Option<LastReceive> {
         let Some(deferral) = self.deferrals.get(&runner.0).copied() else { return receive };
         let Some(turn) = self.turns.get_mut(&runner) else { return receive };
-        if exchanges.connection(connection).is_some_and(|it| it.lent.is_some()) {
+        if exchanges.connection(connection).is_some_and(|it| it.connect_cause.is_some()) {
             // What its connect followed from counts.
             return receive;
         }
