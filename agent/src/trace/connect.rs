@@ -192,7 +192,7 @@ impl Tracer {
         };
         let Some(key) = self.exchanges.push(id, 0, make) else { return };
         if let Some((goroutine, receive)) = connect.started {
-            self.handed_over(key, goroutine, Some(receive));
+            self.judge_handoff(key, goroutine, Some(receive));
         } else {
             let cause = connect.cause.revalidated(&self.exchanges, &self.processes);
             self.note_request_side(key, cause);

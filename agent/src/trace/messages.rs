@@ -75,7 +75,7 @@ impl Tracer {
             }
             Direction::Out => {
                 if let Some(Task::Handoff(goroutine)) = origin.task {
-                    self.handed_over(key, goroutine, origin.last_receive);
+                    self.judge_handoff(key, goroutine, origin.last_receive);
                 } else {
                     let cause = self.cause_of_call(key, connect_cause, origin);
                     self.note_request_side(key, cause);

@@ -44,9 +44,9 @@ impl Tracer {
     }
 
     /// A goroutine has handed a call to the one that writes it: the verdict falls at once.
-    pub(super) fn handed_over(&mut self, key: Key, goroutine: u64, receive: Option<LastReceive>) {
+    pub(super) fn judge_handoff(&mut self, key: Key, goroutine: u64, receive: Option<LastReceive>) {
         let verdict =
-            self.causality.handed_over(&mut self.exchanges, &mut self.processes, key, goroutine, receive);
+            self.causality.judge_handoff(&mut self.exchanges, &mut self.processes, key, goroutine, receive);
         if let Some(live) = self.exchanges.live_mut(key) {
             live.verdict = Some(verdict);
         }

@@ -319,12 +319,12 @@ impl Confidence {
 
     /// A call that was handed over has ended in the answer of another request than its goroutine served: goroutines of this
     /// process do not serve one request each.
-    pub(super) const fn doubt_hand_overs(&mut self) {
+    pub(super) const fn doubt_handoffs(&mut self) {
         self.doubtful = DOUBTED;
     }
 
     /// Whether the next call that is handed over is trusted.
-    pub(super) const fn trusts_hand_over(&mut self) -> bool {
+    pub(super) const fn trusts_handoff(&mut self) -> bool {
         let trusted = self.doubtful == 0;
         self.doubtful = self.doubtful.saturating_sub(1);
         trusted

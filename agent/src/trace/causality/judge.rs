@@ -288,7 +288,7 @@ fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
 /// Notes what a call shows of its process: nothing if it was not answered, or not yet.
 pub(super) fn record(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, outcome: LinkOutcome) {
     let Some(call) = exchanges.get_mut(key) else { return };
-    if call.links.handed || call.links.lost || lost(processes, call) {
+    if call.links.handoff || call.links.lost || lost(processes, call) {
         return;
     }
     // Its start side was found in an order that has turned out to be another.

@@ -20,9 +20,9 @@ pub(in crate::trace) struct CausalLinks {
     /// Request: the one before it on its connection was not over when its first byte was read.
     pub(super) early: bool,
     /// Call: a goroutine handed it to the one that wrote it.
-    pub(super) handed: bool,
+    pub(super) handoff: bool,
     /// Request: calls for it that were handed over and are open.
-    pub(super) handed_calls: u32,
+    pub(super) open_handoffs: u32,
     /// Triggers nothing any more.
     pub(super) over: bool,
     /// Request: the first byte of its final response was written, or never will be. Call: of it was read.
@@ -153,7 +153,7 @@ impl CausalLinks {
 
     /// Request: a goroutine has handed over a call for it that is not over.
     pub(in crate::trace) const fn waits_for_call(&self) -> bool {
-        self.handed_calls > 0
+        self.open_handoffs > 0
     }
 
     /// Call: that it has no answer, and never will, is news to whoever finds out.

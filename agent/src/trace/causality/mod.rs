@@ -16,7 +16,7 @@ mod carried;
 mod cause;
 mod confidence;
 mod given_up;
-mod handed;
+mod handoff;
 mod join;
 mod judge;
 mod links;
@@ -265,7 +265,7 @@ impl Causality {
         let trusted = self.rules.start
             && links.clear()
             && process.confidence.trusts_request_side(links.unambiguous, links.signature());
-        let known = !lost(processes, call) && !lost(processes, request) && !links.handed;
+        let known = !lost(processes, call) && !lost(processes, request) && !links.handoff;
         let request_side = links.request_side.filter(|_| request.pid == call.pid && known && trusted)?;
         Some(Verdict::Parent(request_side, Evidence::Start))
     }
@@ -275,10 +275,10 @@ impl Causality {
     /// ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key) else { return };
-        if let (true, Some(request_side)) = (call.links.handed, call.links.request_side)
+        if let (true, Some(request_side)) = (call.links.handoff, call.links.request_side)
             && let Some(request) = exchanges.get_mut(request_side)
         {
-            request.links.handed_calls = request.links.handed_calls.saturating_sub(1);
+            request.links.open_handoffs = request.links.open_handoffs.saturating_sub(1);
         }
         let Some(call) = exchanges.get_mut(key) else { return };
         let pending_outcome = call.links.pending_outcome.take();
@@ -294,7 +294,7 @@ impl Causality {
             !call.links.without_open_request && request_side.is_some_and(|request| !request.links.answered);
         let Some(call) = exchanges.get_mut(key) else { return };
         let links = &mut call.links;
-        if explained || links.request_side_only || links.handed || links.signature_outcome.is_some() {
+        if explained || links.request_side_only || links.handoff || links.signature_outcome.is_some() {
             return;
         }
         if let Some(process) = processes.get_mut(call.pid) {
@@ -380,7 +380,7 @@ impl Causality {
             );
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
-        let Some(call) = own.filter(|call| tells || call.links.handed) else { return Some(None) };
+        let Some(call) = own.filter(|call| tells || call.links.handoff) else { return Some(None) };
         call.links.response_side_is_ambiguous = for_answer != Clarity::Clear;
         call.links.has_response_side = true;
         let previous = call.links.previous;
@@ -444,7 +444,7 @@ impl Causality {
         let Some(request_side) = call.links.request_side else { return };
         if request_side == request {
             call.links.confirmed = true;
-            if !(!proves || call.links.handed || call.links.unambiguous)
+            if !(!proves || call.links.handoff || call.links.unambiguous)
                 && let Some(process) = processes.get_mut(call.pid)
                 && process.confidence.order() == call.links.order
             {
@@ -457,8 +457,8 @@ impl Causality {
             return;
         }
         self.conflicts += 1;
-        if let (true, Some(process)) = (call.links.handed, processes.get_mut(call.pid)) {
-            process.confidence.doubt_hand_overs();
+        if let (true, Some(process)) = (call.links.handoff, processes.get_mut(call.pid)) {
+            process.confidence.doubt_handoffs();
             return;
         }
         let process =

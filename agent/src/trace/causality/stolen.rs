@@ -71,7 +71,7 @@ pub(super) fn record(
     let Some(call) = exchanges.get(key).filter(|_| threads == Threads::Two) else { return };
     let links = &call.links;
     let tells = links.answered
-        && !links.handed
+        && !links.handoff
         && links.connected_for.is_none()
         && links.clarity == Some(Clarity::Clear);
     let Some(request_side) = links.request_side.filter(|_| tells) else { return };

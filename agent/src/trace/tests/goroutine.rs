@@ -15,7 +15,7 @@ fn the_first_call_of_a_process_has_its_parent_when_it_is_sent() {
     let (handler, writer, reader) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (client, backend) = (world.open(handler), world.connect(thread(1, 4)));
     let request = world.read_request(client, handler, "/1");
-    let call = world.hand_over(backend, handler, writer, "/1");
+    let call = world.hand_off(backend, handler, writer, "/1");
     assert_eq!(world.tracer.counters().parents_goroutine, 1);
     world.read_response(call, reader);
     world.answer(request, handler);
@@ -32,7 +32,7 @@ fn many_handlers_share_the_goroutines_of_a_connection() {
     let backend = world.open(writer);
     let requests: Vec<_> = (0..8).map(|n| world.read_request(clients[n], handlers[n], "/")).collect();
     for n in (0..8).rev() {
-        let call = world.hand_over(backend, handlers[n], writer, "/");
+        let call = world.hand_off(backend, handlers[n], writer, "/");
         world.read_response(call, reader);
         world.answer(requests[n], handlers[n]);
         world.pass(SECOND);
@@ -50,7 +50,7 @@ fn the_next_call_continues_and_an_answer_confirms() {
         let request = world.read_request(client, handler, "/");
         let mut calls = Vec::new();
         for _ in 0..2 {
-            let call = world.hand_over(backend, handler, writer, "/");
+            let call = world.hand_off(backend, handler, writer, "/");
             world.respond(call, reader, ok());
             world.read_more(backend, handler);
             world.end(call, super::world::complete());
@@ -71,7 +71,7 @@ fn a_goroutine_that_has_read_nothing_makes_orphans() {
     let (handler, other, writer) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (client, backend) = (world.open(handler), world.open(writer));
     world.read_request(client, handler, "/");
-    let call = world.hand_over(backend, other, writer, "/");
+    let call = world.hand_off(backend, other, writer, "/");
     world.read_response(call, thread(1, 4));
     world.assert_root(call);
     assert_eq!(world.tracer.counters().orphans_none, 1);
@@ -84,7 +84,7 @@ fn after_the_answer_nothing_is_its_child() {
     let (client, backend) = (world.open(handler), world.open(writer));
     let request = world.read_request(client, handler, "/");
     world.answer(request, handler);
-    let call = world.hand_over(backend, handler, writer, "/");
+    let call = world.hand_off(backend, handler, writer, "/");
     world.read_response(call, thread(1, 3));
     world.assert_root(call);
 }
@@ -96,7 +96,7 @@ fn what_was_lost_names_no_parent() {
     let (client, backend) = (world.open(handler), world.open(writer));
     world.read_request(client, handler, "/");
     world.lose(1);
-    let call = world.hand_over(backend, handler, writer, "/");
+    let call = world.hand_off(backend, handler, writer, "/");
     world.read_response(call, thread(1, 3));
     world.assert_root(call);
     assert_eq!(world.tracer.counters().orphans_loss, 1);
@@ -110,10 +110,10 @@ fn pipelined_requests_get_no_calls() {
     let (client, backend) = (world.open(handler), world.open(writer));
     let first = world.read_request(client, handler, "/1");
     let second = world.read_request(client, handler, "/2");
-    let one = world.hand_over(backend, handler, writer, "/1");
+    let one = world.hand_off(backend, handler, writer, "/1");
     world.read_response(one, reader);
     world.answer(first, handler);
-    let two = world.hand_over(backend, handler, writer, "/2");
+    let two = world.hand_off(backend, handler, writer, "/2");
     world.read_response(two, reader);
     world.answer(second, handler);
     world.assert_root(one);
@@ -133,7 +133,7 @@ fn a_request_that_another_goroutine_has_noticed_early_is_the_next() {
     let second = world.read_request(client, watcher, "/2");
     world.end(first, super::world::complete());
     world.read_more(client, handler);
-    let call = world.hand_over(backend, handler, writer, "/2");
+    let call = world.hand_off(backend, handler, writer, "/2");
     world.read_response(call, reader);
     world.answer(second, handler);
     world.pass(SECOND);
@@ -147,13 +147,13 @@ fn a_call_that_ends_in_the_answer_of_another_request_takes_belief_away() {
     let (first, second, backend) = (world.open(one), world.open(two), world.open(writer));
     let request = world.read_request(first, one, "/1");
     let other = world.read_request(second, two, "/2");
-    let call = world.hand_over(backend, one, writer, "/1");
+    let call = world.hand_off(backend, one, writer, "/1");
     world.read_response(call, two);
     world.answer(other, two);
     world.answer(request, one);
     assert_eq!(world.tracer.counters().contradictions, 1);
     let request = world.read_request(first, one, "/3");
-    let call = world.hand_over(backend, one, writer, "/3");
+    let call = world.hand_off(backend, one, writer, "/3");
     world.read_response(call, thread(1, 4));
     world.answer(request, one);
     world.assert_root(call);
@@ -168,7 +168,7 @@ fn calls_handed_over_do_not_count_for_other_evidence() {
     let (client, backend) = (world.open(handler), world.open(writer));
     for _ in 0..100 {
         let request = world.read_request(client, handler, "/");
-        let call = world.hand_over(backend, handler, writer, "/");
+        let call = world.hand_off(backend, handler, writer, "/");
         world.read_response(call, thread(1, 3));
         world.answer(request, handler);
     }
@@ -203,7 +203,7 @@ fn switched_off_it_names_no_parent() {
     let (handler, writer) = (thread(1, 1), thread(1, 2));
     let (client, backend) = (world.open(handler), world.open(writer));
     let request = world.read_request(client, handler, "/");
-    let call = world.hand_over(backend, handler, writer, "/");
+    let call = world.hand_off(backend, handler, writer, "/");
     world.read_response(call, thread(1, 3));
     world.answer(request, handler);
     world.assert_root(call);

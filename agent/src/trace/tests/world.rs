@@ -54,8 +54,8 @@ pub(super) struct World {
     next_connection: u64,
     /// Threads stand for goroutines, which have their numbers.
     pub(super) goroutines: bool,
-    /// The goroutine that has handed over what is sent next.
-    handed: Option<u32>,
+    /// The goroutine that has handoff_from over what is sent next.
+    handoff_from: Option<u32>,
 }
 
 /// Thread ids are pid * 1000 + number.
@@ -127,7 +127,7 @@ impl World {
             drops: BTreeMap::new(),
             next_connection: 1,
             goroutines: false,
-            handed: None,
+            handoff_from: None,
         };
         world.event(&Event::Clock { at: Timestamp(SECOND), unix_offset: UNIX_OFFSET });
         world.event(&Event::RunKey(*b"a key for a test"));
@@ -308,14 +308,14 @@ impl World {
     }
 
     /// A goroutine hands a request to the one that writes it.
-    pub(super) fn hand_over(
+    pub(super) fn hand_off(
         &mut self,
         connection: ConnectionId,
         from: Thread,
         writer: Thread,
         target: &str,
     ) -> Exchange {
-        self.handed = Some(from.tid);
+        self.handoff_from = Some(from.tid);
         self.request(connection, writer, Direction::Out, get(target))
     }
 
@@ -456,14 +456,14 @@ impl World {
         thread: Thread,
     ) -> Origin {
         let at = self.step();
-        let handed = self.handed.take();
-        let task = match handed {
+        let handoff_from = self.handoff_from.take();
+        let task = match handoff_from {
             Some(from) => Some(Task::Handoff(from.into())),
             None if direction == Direction::Out && self.task.is_some() => self.task,
             None => self.goroutines.then(|| Task::Goroutine(thread.tid.into())),
         };
         let last_receive = match direction {
-            Direction::Out => self.last_receive.get(&handed.unwrap_or(thread.tid)).copied(),
+            Direction::Out => self.last_receive.get(&handoff_from.unwrap_or(thread.tid)).copied(),
             Direction::In => None,
         };
         if direction == Direction::In {

@@ -20,7 +20,7 @@ use crate::{
 
 impl Causality {
     /// The verdict on a call that a goroutine, which had received in this last, has handed over.
-    pub(in crate::trace) fn handed_over(
+    pub(in crate::trace) fn judge_handoff(
         &self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -41,15 +41,15 @@ impl Causality {
         let pid = call.pid;
         let links = &mut call.links;
         (links.request_side, links.previous, links.depth) = (request_side, previous, depth);
-        links.handed = true;
+        links.handoff = true;
         links.lost = cause == Cause::Lost;
         let Some(process) = processes.get_mut(pid).filter(|_| cause != Cause::Lost) else {
             return Verdict::Unlinked(UnlinkedReason::Loss);
         };
-        let trusted = process.confidence.trusts_hand_over();
+        let trusted = process.confidence.trusts_handoff();
         let Some(request_side) = request_side else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         if let Some(request) = exchanges.get_mut(request_side) {
-            request.links.handed_calls += 1;
+            request.links.open_handoffs += 1;
         }
         let Some(request) = exchanges.get(request_side) else {
             return Verdict::Unlinked(UnlinkedReason::NoCause);
