@@ -211,7 +211,7 @@ impl Tracer {
             Some((socket, at)) => self.identifiers.connect(socket, at).0,
             None => {
                 let direction = exchange.kind.request_direction();
-                self.identifiers.trace(key.connection, direction, exchange.place)
+                self.identifiers.trace(key.connection, direction, exchange.stream_offset)
             }
         };
         Context { trace, flags: ROOT_FLAGS, state: None }

@@ -181,7 +181,7 @@ impl Tracer {
             id: span_id,
             at: connect.at,
             position: 0,
-            place: socket.0,
+            stream_offset: socket.0,
             receives_from: 0,
             pid,
             context: None,
@@ -206,7 +206,7 @@ impl Tracer {
 
     /// Whether an exchange is a connect that failed: the socket and the time by which its ids are made.
     pub(super) fn is_failed_connect(key: Key, exchange: &Exchange) -> Option<(SocketId, Timestamp)> {
-        (key.connection.0 >= FAILED).then_some((SocketId(exchange.place), exchange.at))
+        (key.connection.0 >= FAILED).then_some((SocketId(exchange.stream_offset), exchange.at))
     }
 
     /// A notice of a connect that began at `at` and is still in progress.

@@ -79,7 +79,7 @@ pub(super) struct Exchange {
     /// Position of that byte in the request's direction.
     pub(super) position: u64,
     /// That position for its id.
-    pub(super) place: u64,
+    pub(super) stream_offset: u64,
     /// Bytes received from this position on belong to this exchange, until another one's begin. `u64::MAX`: not known yet.
     pub(super) receives_from: u64,
     /// The process that read or wrote the first byte.
@@ -120,7 +120,7 @@ pub(super) struct LiveBox(Option<Box<Option<Live>>>);
 impl LiveBox {
     pub(super) fn put(&mut self, live: Live) {
         match &mut self.0 {
-            Some(place) => **place = Some(live),
+            Some(memory) => **memory = Some(live),
             None => self.0 = Some(Box::new(Some(live))),
         }
     }

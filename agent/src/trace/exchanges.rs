@@ -61,7 +61,7 @@ impl Connection {
 
     /// Where a position stands in the stream, whenever that was first seen: its absolute sequence number, not wrapped. Ids
     /// are made of it, since positions begin anew when a connection that was evicted is met again.
-    pub(super) fn place(&self, direction: Direction, position: u64) -> u64 {
+    pub(super) fn stream_offset(&self, direction: Direction, position: u64) -> u64 {
         u64::from(self.first_sequence[direction.index()]).saturating_add(position)
     }
 }
@@ -151,8 +151,8 @@ impl Exchanges {
             return Some(key);
         }
         let connection = self.connections.get(connection)?;
-        let place = place(connection, &self.slots, ordinal)?;
-        let key = self.slots.at(*connection.exchanges.get(place)?)?.key;
+        let index = index_of(connection, &self.slots, ordinal)?;
+        let key = self.slots.at(*connection.exchanges.get(index)?)?.key;
         self.asked.set(Some(key));
         Some(key)
     }
@@ -234,17 +234,17 @@ impl Exchanges {
 
     /// Where the live part of a new exchange is kept.
     pub(super) fn boxed(&mut self, live: Live) -> LiveBox {
-        let mut place = self.spare.pop().unwrap_or_default();
-        place.put(live);
-        place
+        let mut memory = self.spare.pop().unwrap_or_default();
+        memory.put(live);
+        memory
     }
 
     /// Takes the live part of an exchange: from now on it counts as exported.
     pub(super) fn take_live(&mut self, key: Key) -> Option<Live> {
-        let place = &mut self.slots.get_mut(key)?.live;
-        let live = place.take()?;
+        let memory = &mut self.slots.get_mut(key)?.live;
+        let live = memory.take()?;
         if self.spare.len() < SPARE {
-            self.spare.push(std::mem::take(place));
+            self.spare.push(std::mem::take(memory));
         }
         if let Some(connection) = self.connections.get_mut(key.connection) {
             connection.live -= 1;
@@ -265,9 +265,9 @@ impl Exchanges {
             return;
         }
         if let Some(connection) = self.connections.get_mut(oldest.connection)
-            && let Some(place) = place(connection, &self.slots, oldest.ordinal)
+            && let Some(index) = index_of(connection, &self.slots, oldest.ordinal)
         {
-            connection.exchanges.remove(place);
+            connection.exchanges.remove(index);
             // Gives back room that was needed for more.
             if connection.exchanges.capacity() > 4 * connection.exchanges.len().max(4) {
                 connection.exchanges.shrink_to(2 * connection.exchanges.len());
@@ -315,9 +315,9 @@ fn take_oldest_exported(connection: &mut Connection, slots: &Slots) -> Option<Sl
     connection.exchanges.remove(oldest)
 }
 
-/// Where the exchange with this number stands in its connection. Ordinals usually have no holes, so the place is known; else it is
+/// Where the exchange with this number stands in its connection. Ordinals usually have no holes, so the index is known; else it is
 /// searched. Counted from the newest one, which is at hand: the oldest has left the processor's caches.
-fn place(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usize> {
+fn index_of(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usize> {
     let exchanges = &connection.exchanges;
     let number = |slot: &Slot| slots.at(*slot).map(|exchange| exchange.key.ordinal);
     let behind = usize::try_from(exchanges.back().and_then(number)?.checked_sub(ordinal)?).ok()?;

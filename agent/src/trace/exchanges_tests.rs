@@ -37,7 +37,7 @@ fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         id: SpanId([1; 8]),
         at: Timestamp(1),
         position: ordinal,
-        place: ordinal,
+        stream_offset: ordinal,
         receives_from: ordinal,
         pid: 1,
         context: None,

@@ -2,8 +2,8 @@
 //! without asking each other.
 //!
 //! SipHash-1-3 with 128 bits of output, keyed by the run key, over 18 bytes (little endian): domain (1), connection or
-//! socket (8), direction (1), place or time (8). The domain keeps span ids, trace ids and those of failed connects apart.
-//! The place is an absolute sequence number, and not the position since first sight: a connection may be met a second time,
+//! socket (8), direction (1), stream_offset or time (8). The domain keeps span ids, trace ids and those of failed connects apart.
+//! The stream_offset is an absolute sequence number, and not the position since first sight: a connection may be met a second time,
 //! when it was evicted, and then its positions begin anew.
 
 use siphasher::sip128::SipHasher13;
@@ -27,14 +27,19 @@ impl Identifiers {
         Self { hasher: SipHasher13::new_with_key(run_key) }
     }
 
-    /// The id of the span whose request begins at `place` of `direction`.
-    pub(super) fn span(&self, connection: ConnectionId, direction: Direction, place: u64) -> SpanId {
-        span_id(self.hash(SPAN, connection.0, direction as u8, place))
+    /// The id of the span whose request begins at `stream_offset` of `direction`.
+    pub(super) fn span(&self, connection: ConnectionId, direction: Direction, stream_offset: u64) -> SpanId {
+        span_id(self.hash(SPAN, connection.0, direction as u8, stream_offset))
     }
 
     /// The id of the trace whose root is that span.
-    pub(super) fn trace(&self, connection: ConnectionId, direction: Direction, place: u64) -> TraceId {
-        trace_id(self.hash(TRACE, connection.0, direction as u8, place))
+    pub(super) fn trace(
+        &self,
+        connection: ConnectionId,
+        direction: Direction,
+        stream_offset: u64,
+    ) -> TraceId {
+        trace_id(self.hash(TRACE, connection.0, direction as u8, stream_offset))
     }
 
     /// The ids of a failed connect, which never had a cookie.
@@ -46,10 +51,10 @@ impl Identifiers {
         )
     }
 
-    fn hash(&self, domain: u8, place: u64, direction: u8, offset: u64) -> [u8; 16] {
+    fn hash(&self, domain: u8, connection: u64, direction: u8, offset: u64) -> [u8; 16] {
         let mut input = [0; 18];
         input[0] = domain;
-        input[1..9].copy_from_slice(&place.to_le_bytes());
+        input[1..9].copy_from_slice(&connection.to_le_bytes());
         input[9] = direction;
         input[10..].copy_from_slice(&offset.to_le_bytes());
         self.hasher.hash(&input).as_bytes()

@@ -27,7 +27,7 @@ use crate::{
 struct Begun {
     kind: SpanKind,
     /// Of its first byte, for its id.
-    place: u64,
+    stream_offset: u64,
     local: SocketAddr,
     peer: SocketAddr,
     partner: Partner,
@@ -106,7 +106,7 @@ impl Tracer {
         }
         let mut begun = Begun {
             kind,
-            place: connection.place(direction, origin.position),
+            stream_offset: connection.stream_offset(direction, origin.position),
             local: connection.local,
             peer: connection.peer,
             partner: ConnectionJoins::at_start(&connection.join, kind),
@@ -147,17 +147,17 @@ impl Tracer {
         origin: &Origin,
         other_position: u64,
     ) -> Option<Key> {
-        let Begun { kind, place, local, peer, partner, join_known, last_open, .. } = begun;
+        let Begun { kind, stream_offset, local, peer, partner, join_known, last_open, .. } = begun;
         let pid = origin.thread.pid;
         let (process, epoch) = self.facts_of(pid);
-        let id = self.identifiers.span(connection, kind.request_direction(), place);
+        let id = self.identifiers.span(connection, kind.request_direction(), stream_offset);
         let receives_from = match kind {
             SpanKind::Server => origin.position,
             // An earlier response is still awaited: where this one's begins shows when it comes.
             SpanKind::Client if last_open => u64::MAX,
             SpanKind::Client => other_position,
         };
-        // With the memory at hand first it is made in its place.
+        // With the memory at hand first it is made in its stream_offset.
         let mut span = Box::write(
             Box::new_uninit(),
             Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process),
@@ -172,7 +172,7 @@ impl Tracer {
             id,
             at: origin.at,
             position: origin.position,
-            place,
+            stream_offset,
             receives_from,
             pid,
             context: None,

@@ -210,9 +210,9 @@ pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &mut ExchangeE
         _ => None,
     };
     if let Some(reason) = reason
-        && let Err(place) = span.incomplete.binary_search(&reason)
+        && let Err(index) = span.incomplete.binary_search(&reason)
     {
-        span.incomplete.insert(place, reason);
+        span.incomplete.insert(index, reason);
     }
     if let Some(http) = &mut span.http {
         http.status = status;

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
-    places: FxHashMap<K, usize>,
+    slot_of: FxHashMap<K, usize>,
     slots: Vec<Option<(K, V)>>,
     /// Slots that are empty.
     free: Vec<usize>,
@@ -17,11 +17,11 @@ pub(super) struct Table<K, V> {
 
 impl<K: Copy + Eq + Hash, V> Table<K, V> {
     pub(super) fn new() -> Self {
-        Self { places: FxHashMap::default(), slots: Vec::new(), free: Vec::new(), last: Cell::new(0) }
+        Self { slot_of: FxHashMap::default(), slots: Vec::new(), free: Vec::new(), last: Cell::new(0) }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.slot_of.len()
     }
 
     #[inline]
@@ -31,25 +31,25 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         {
             return Some(value);
         }
-        let place = self.search(key)?;
-        self.slots[place].as_ref().map(|(_, value)| value)
+        let slot = self.search(key)?;
+        self.slots[slot].as_ref().map(|(_, value)| value)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
         let last = self.last.get();
-        let place = match self.slots.get(last) {
+        let slot = match self.slots.get(last) {
             Some(Some((last_key, _))) if *last_key == key => last,
             _ => self.search(key)?,
         };
-        self.slots[place].as_mut().map(|(_, value)| value)
+        self.slots[slot].as_mut().map(|(_, value)| value)
     }
 
     #[inline(never)]
     fn search(&self, key: K) -> Option<usize> {
-        let place = *self.places.get(&key)?;
-        self.last.set(place);
-        Some(place)
+        let slot = *self.slot_of.get(&key)?;
+        self.last.set(slot);
+        Some(slot)
     }
 
     /// Gives back the value that was there before.
@@ -57,19 +57,19 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         if let Some(known) = self.get_mut(key) {
             return Some(std::mem::replace(known, value));
         }
-        let place = self.free.pop().unwrap_or_else(|| {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         });
-        self.places.insert(key, place);
-        self.slots[place] = Some((key, value));
+        self.slot_of.insert(key, slot);
+        self.slots[slot] = Some((key, value));
         None
     }
 
     pub(super) fn remove(&mut self, key: K) -> Option<V> {
-        let place = self.places.remove(&key)?;
-        self.free.push(place);
-        self.slots[place].take().map(|(_, value)| value)
+        let slot = self.slot_of.remove(&key)?;
+        self.free.push(slot);
+        self.slots[slot].take().map(|(_, value)| value)
     }
 
     /// All of them, in no order that means anything.

@@ -69,7 +69,7 @@ pub struct Rules {
     pub across_threads: bool,
     /// The call is a request that the process received, sent on. Default on.
     pub content: bool,
-    /// What a goroutine handed to another, and goroutines in the place of threads. Default on.
+    /// What a goroutine handed to another, and goroutines in the index of threads. Default on.
     pub goroutine: bool,
 }
 
@@ -87,7 +87,7 @@ impl Default for Rules {
     }
 }
 
-/// Who runs: a thread, or a goroutine in its place.
+/// Who runs: a thread, or a goroutine in its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Runner {
     Thread(u32),

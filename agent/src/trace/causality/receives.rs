@@ -30,7 +30,7 @@ pub(in crate::trace) struct Receives {
     pub(in crate::trace) forgotten: u64,
 }
 
-/// The ends of what was received in from different connections, the first of them in place 0.
+/// The ends of what was received in from different connections, the first of them in index 0.
 #[derive(Debug, Clone, Copy)]
 struct Received {
     ends: [(ConnectionId, u64); SEVERAL],
@@ -291,8 +291,8 @@ impl Received {
             *known = end;
             return;
         }
-        if let Some(place) = self.ends.get_mut(self.count) {
-            *place = end;
+        if let Some(index) = self.ends.get_mut(self.count) {
+            *index = end;
         }
         self.count += 1;
     }

@@ -52,9 +52,9 @@ impl Program {
     }
 
     fn call(&mut self, job: &mut Job, thread: Thread) {
-        let place = self.dice.roll(self.idle_backends.len().max(1));
-        let backend = if place < self.idle_backends.len() {
-            self.idle_backends.swap_remove(place)
+        let index = self.dice.roll(self.idle_backends.len().max(1));
+        let backend = if index < self.idle_backends.len() {
+            self.idle_backends.swap_remove(index)
         } else if self.dice.roll(2) == 0 {
             self.world.connect(thread)
         } else {
@@ -173,8 +173,8 @@ fn event_loop(seed: u64, clients: usize, steps: usize, delay: Delay) -> (usize, 
                 }
             }
             1 if !waiting.is_empty() => {
-                let place = program.dice.roll(waiting.len());
-                let mut job = waiting.swap_remove(place);
+                let index = program.dice.roll(waiting.len());
+                let mut job = waiting.swap_remove(index);
                 program.read_response(&mut job, own);
                 let delayed = match job.calls_left {
                     0 => delay.before_answer(&mut program.dice),
@@ -190,8 +190,8 @@ fn event_loop(seed: u64, clients: usize, steps: usize, delay: Delay) -> (usize, 
                 }
             }
             _ if !timers.is_empty() => {
-                let place = program.dice.roll(timers.len());
-                let mut job = timers.swap_remove(place);
+                let index = program.dice.roll(timers.len());
+                let mut job = timers.swap_remove(index);
                 if job.calls_left > 0 {
                     program.call(&mut job, own);
                     waiting.push(job);

@@ -30,7 +30,7 @@ pub(super) struct Exchange {
     pub(super) ordinal: u64,
     pub(super) direction: Direction,
     /// Absolute sequence number of the request's first byte.
-    place: u64,
+    stream_offset: u64,
 }
 
 #[derive(Debug, Default)]
@@ -300,11 +300,11 @@ impl World {
         let pipe = self.pipes.get_mut(&connection).unwrap();
         let ordinal = pipe.requests;
         pipe.requests += 1;
-        let place = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
+        let stream_offset = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
         let other_position = pipe.position[direction.reverse().index()];
         self.message(connection, Message::Request { ordinal, direction, origin, other_position });
         self.message(connection, Message::RequestHead { ordinal, head });
-        Exchange { connection, ordinal, direction, place }
+        Exchange { connection, ordinal, direction, stream_offset }
     }
 
     /// A goroutine hands a request to the one that writes it.
@@ -402,7 +402,7 @@ impl World {
 
     /// The id that the exchange's span has.
     pub(super) fn id(&self, exchange: Exchange) -> SpanId {
-        self.tracer.identifiers.span(exchange.connection, exchange.direction, exchange.place)
+        self.tracer.identifiers.span(exchange.connection, exchange.direction, exchange.stream_offset)
     }
 
     /// Its span, when it was given out.
@@ -435,8 +435,8 @@ impl World {
     pub(super) fn assert_root(&self, exchange: Exchange) {
         let span = self.span(exchange);
         assert_eq!(span.parent, None);
-        let Exchange { connection, direction, place, .. } = exchange;
-        assert_eq!(span.trace, self.tracer.identifiers.trace(connection, direction, place));
+        let Exchange { connection, direction, stream_offset, .. } = exchange;
+        assert_eq!(span.trace, self.tracer.identifiers.trace(connection, direction, stream_offset));
         assert_eq!(span.flags, 1);
     }
 

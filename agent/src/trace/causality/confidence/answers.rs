@@ -58,14 +58,14 @@ impl Answers {
 
     /// Something else explains the answer of this request: it counts neither way, if it is one of the last that were not covered.
     pub(super) fn excuse(&mut self, request: Key) {
-        let place = self.excusable.iter().rposition(|it| it.request == Some(request));
-        let Some((place, excused)) = place.and_then(|place| Some((place, self.excusable.remove(place)?)))
+        let index = self.excusable.iter().rposition(|it| it.request == Some(request));
+        let Some((index, excused)) = index.and_then(|index| Some((index, self.excusable.remove(index)?)))
         else {
             return;
         };
-        let next = self.excusable.get_mut(place).map(|next| &mut next.covered_apart);
+        let next = self.excusable.get_mut(index).map(|next| &mut next.covered_apart);
         *next.unwrap_or(&mut self.covered_apart) += excused.covered_apart;
-        let younger = self.excusable.len() - place;
+        let younger = self.excusable.len() - index;
         let uncovered = self.covered.iter().enumerate().rev().filter(|(_, covered)| !**covered);
         if let Some(index) = uncovered.map(|(index, _)| index).nth(younger) {
             self.covered.remove(index);

@@ -152,10 +152,10 @@ mod tests {
             let mut all = Vec::new();
             for (outcome, replaces, back) in steps {
                 if replaces == 0 && !all.is_empty() {
-                    let place = all.len().saturating_sub(1 + usize::try_from(back).unwrap() % all.len());
-                    window.replace(place as u64, ALL[outcome]);
-                    if place + LONG >= all.len() {
-                        all[place] = ALL[outcome];
+                    let index = all.len().saturating_sub(1 + usize::try_from(back).unwrap() % all.len());
+                    window.replace(index as u64, ALL[outcome]);
+                    if index + LONG >= all.len() {
+                        all[index] = ALL[outcome];
                     }
                 } else {
                     prop_assert_eq!(window.push(ALL[outcome]), all.len() as u64);
