@@ -3,7 +3,7 @@
 //! out exactly once, was caused by that request.
 //!
 //! Equality alone would also join what two programs of the same make ask each other. So one of these must hold besides: the
-//! call lies inside of the request (sent after it came, answered before it was), or both carry the same `X-Request-ID` or
+//! call lies inside of the request (sent after it came, answered before it was), or both propagate_cause the same `X-Request-ID` or
 //! its like.
 //!
 //! Only processes that receive requests take part: with their first requests at any rate, from then on if they have calls that

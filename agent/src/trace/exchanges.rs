@@ -3,7 +3,7 @@
 use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
 
 use super::{
-    causality::{Carried, Cause},
+    causality::{Cause, InheritedCauses},
     connection_join::ConnectionJoin,
     exchange::{Exchange, Key, Live, LiveBox},
     slots::{Slot, Slots},
@@ -31,9 +31,9 @@ pub(super) struct Connection {
     /// What its connect lends to the first request, which may be no cause at all.
     pub(super) connect_cause: Option<Cause>,
     /// No exchange was found on it yet.
-    pub(super) bare: bool,
+    pub(super) no_exchange_yet: bool,
     /// What it carries while that is so and something was written to it.
-    pub(super) carried: Option<Box<Carried>>,
+    pub(super) inherited: Option<Box<InheritedCauses>>,
     /// In the order of their ordinals.
     exchanges: VecDeque<Slot>,
     /// How many of them are not exported.
@@ -51,8 +51,8 @@ impl Connection {
             opened_at: opened.at,
             join: ConnectionJoin::default(),
             connect_cause: None,
-            bare: true,
-            carried: None,
+            no_exchange_yet: true,
+            inherited: None,
             exchanges: VecDeque::new(),
             live: 0,
             touched: true,
@@ -223,8 +223,8 @@ impl Exchanges {
         }
         let key = self.slots.insert(id, ordinal, make)?;
         connection.touched = true;
-        connection.bare = false;
-        connection.carried = None;
+        connection.no_exchange_yet = false;
+        connection.inherited = None;
         connection.exchanges.push_back(key.slot);
         self.asked.set(Some(key));
         connection.live += 1;

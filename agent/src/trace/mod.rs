@@ -225,8 +225,12 @@ impl Tracer {
                 if self.processes.drops(transfer.thread.pid, transfer.process_drops) {
                     self.counters.losses += 1;
                 }
-                if self.exchanges.connection(transfer.connection).is_some_and(|connection| connection.bare) {
-                    causality::carry(&mut self.exchanges, &self.processes, transfer);
+                if self
+                    .exchanges
+                    .connection(transfer.connection)
+                    .is_some_and(|connection| connection.no_exchange_yet)
+                {
+                    causality::propagate_cause(&mut self.exchanges, &self.processes, transfer);
                 }
             }
             Event::HalfClosed { at, connection, direction, actor, .. } => {

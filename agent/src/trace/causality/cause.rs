@@ -1,6 +1,6 @@
 //! What a thread's last receive means for what it sends.
 
-use super::{carried, lost};
+use super::{inherited, lost};
 use crate::{
     event::{Clarity, LastReceive},
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
@@ -29,7 +29,7 @@ impl Cause {
         let Some(connection) = exchanges.connection(receive.connection) else { return Self::None };
         let Some(exchange) = exchanges.by_received(connection, receive.position) else {
             let clarity = [receive.for_call, receive.for_answer];
-            return carried::inherited_cause(exchanges, processes, connection, receive.position, clarity);
+            return inherited::inherited_cause(exchanges, processes, connection, receive.position, clarity);
         };
         if exchange.links.over {
             Self::None

@@ -12,11 +12,11 @@
 //! orphan. A request's own bytes cause nothing once it is answered; an answer uses its cause up; a call sent before the
 //! request was read cannot be its child.
 
-mod carried;
 mod cause;
 mod confidence;
 mod given_up;
 mod handoff;
+mod inherited;
 mod join;
 mod judge;
 mod links;
@@ -28,9 +28,9 @@ mod turns;
 
 use serde::{Deserialize, Serialize};
 
-pub(in crate::trace) use carried::{Carried, carry};
 pub(in crate::trace) use cause::Cause;
 pub(in crate::trace) use confidence::Confidence;
+pub(in crate::trace) use inherited::{InheritedCauses, propagate_cause};
 pub(in crate::trace) use links::CausalLinks;
 pub(in crate::trace) use receives::Receives;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};

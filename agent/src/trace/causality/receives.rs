@@ -313,7 +313,7 @@ impl Received {
     }
 
     fn clarity(&self, exchanges: &Exchanges, receive: LastReceive) -> Clarity {
-        // What an opaque connection carried counts as received in where it came from.
+        // What an opaque connection inherited counts as received in where it came from.
         let named = self.ends[..self.count.min(SEVERAL)]
             .iter()
             .any(|(connection, _)| *connection == receive.connection);

@@ -1,7 +1,6 @@
 //! Event-log tests: a small fake host tells events and messages as the source and the parsers would.
 
 mod assembly;
-mod carried;
 mod causality;
 mod clarity;
 mod connection_join;
@@ -10,6 +9,7 @@ mod ended;
 mod given_up;
 mod goroutine;
 mod header;
+mod inherited;
 mod instrumented;
 mod lifetime;
 mod loss;

@@ -1,6 +1,6 @@
 //! Connections that are not HTTP, such as a database's: whatever is received from one was caused by what was written to it, so
 //! that it stands for the receive that the writer had. The kernel side sees to that once it was told that a connection is opaque
-//! (`agent-ebpf/src/connection.rs`, `carry`); until then, which is all of its life where each request has a connection of its
+//! (`agent-ebpf/src/connection.rs`, `propagate_cause`); until then, which is all of its life where each request has a connection of its
 //! own, it is done here.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ const RECEIVED: usize = 4;
 
 /// What a connection carries on which no message of HTTP was found yet.
 #[derive(Debug, Default)]
-pub(in crate::trace) struct Carried {
+pub(in crate::trace) struct InheritedCauses {
     /// The receive of what was written; that of the first thing is what the connect had.
     wrote: Option<Cause>,
     /// Something was received since.
@@ -28,7 +28,7 @@ pub(in crate::trace) struct Carried {
     received: VecDeque<(u64, Cause)>,
 }
 
-impl Carried {
+impl InheritedCauses {
     /// Two writes with different receives before an answer: nothing.
     fn write(&mut self, receive: Cause) {
         let same = self.wrote.is_none_or(|wrote| wrote.key() == receive.key());
@@ -60,11 +60,15 @@ impl Carried {
 }
 
 /// Bytes moved on a connection on which no exchange was found yet.
-pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, transfer: &Transfer<'_>) {
-    let Some(Connection { connect_cause, carried, .. }) = exchanges.connection(transfer.connection) else {
+pub(in crate::trace) fn propagate_cause(
+    exchanges: &mut Exchanges,
+    processes: &Processes,
+    transfer: &Transfer<'_>,
+) {
+    let Some(Connection { connect_cause, inherited, .. }) = exchanges.connection(transfer.connection) else {
         return;
     };
-    let receive = match (transfer.direction, connect_cause, carried) {
+    let receive = match (transfer.direction, connect_cause, inherited) {
         (Direction::In, _, None) => return,
         (Direction::In, ..) => Cause::None,
         (Direction::Out, Some(connect_cause), None) => *connect_cause,
@@ -72,10 +76,10 @@ pub(in crate::trace) fn carry(exchanges: &mut Exchanges, processes: &Processes, 
     };
     let end = transfer.position.saturating_add(u64::from(transfer.length)).saturating_sub(1);
     let Some(connection) = exchanges.connection_mut(transfer.connection) else { return };
-    let carried = connection.carried.get_or_insert_default();
+    let inherited = connection.inherited.get_or_insert_default();
     match transfer.direction {
-        Direction::Out => carried.write(receive),
-        Direction::In => carried.receive(end),
+        Direction::Out => inherited.write(receive),
+        Direction::In => inherited.receive(end),
     }
 }
 
@@ -87,9 +91,9 @@ pub(super) fn inherited_cause(
     position: u64,
     clarity: [Clarity; 2],
 ) -> Cause {
-    let Some(carried) = &connection.carried else { return Cause::None };
+    let Some(inherited) = &connection.inherited else { return Cause::None };
     let [call, answer] = clarity;
-    match carried.cause(exchanges, processes, position) {
+    match inherited.cause(exchanges, processes, position) {
         Cause::Message { key, for_call, for_answer } => {
             Cause::Message { key, for_call: for_call.and(call), for_answer: for_answer.and(answer) }
         }
@@ -112,14 +116,14 @@ mod tests {
 
     /// What each byte received stands for.
     fn received(steps: &[Option<u64>]) -> Vec<Option<u64>> {
-        let mut carried = Carried::default();
+        let mut inherited = InheritedCauses::default();
         for (end, step) in steps.iter().enumerate() {
             match step {
-                Some(connection) => carried.write(receive(*connection)),
-                None => carried.receive(end as u64),
+                Some(connection) => inherited.write(receive(*connection)),
+                None => inherited.receive(end as u64),
             }
         }
-        carried.received.iter().map(|(_, cause)| cause.key().map(|key| key.connection.0)).collect()
+        inherited.received.iter().map(|(_, cause)| cause.key().map(|key| key.connection.0)).collect()
     }
 
     #[test]
