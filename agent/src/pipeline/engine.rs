@@ -102,7 +102,7 @@ impl Engine {
     pub fn feed(&mut self, event: &Event<'_>) {
         self.settle(event);
         self.tally.count(event);
-        let weighed = self.tracer.weighed(event);
+        let weighed = self.tracer.with_input_ambiguity(event);
         let event = weighed.as_ref().unwrap_or(event);
         // What ends by this event is told before the trace layer hears of it.
         match event {

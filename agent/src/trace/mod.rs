@@ -166,7 +166,7 @@ impl Tracer {
     /// took in nothing, or does not say.
     #[must_use]
     #[inline(never)]
-    pub fn weighed<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
+    pub fn with_input_ambiguity<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
         match event {
             Event::Transfer(transfer) => {
                 let last_receive = Some(self.receives.moved(&self.exchanges, transfer)?);

@@ -199,7 +199,7 @@ impl Receives {
     /// What a thread has received in that closes a connection now.
     pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, actor: &Actor) -> Option<LastReceive> {
         let received = self.received.get(&(actor.thread.pid, Runner::of(actor.thread, actor.task)));
-        weighed(received, exchanges, actor.last_receive)
+        with_input_ambiguity(received, exchanges, actor.last_receive)
     }
 
     fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {
@@ -239,7 +239,7 @@ impl Receives {
             let before = received.answer.take_if(|answer| answer.answered.request.connection != connection);
             received.owes |= before.is_some_and(|answer| answer.answered.pending && answer.ended.is_none());
         }
-        let receive = weighed(received.as_deref(), exchanges, receive)?;
+        let receive = with_input_ambiguity(received.as_deref(), exchanges, receive)?;
         if let Some(received) = received {
             received.used = true;
         }
@@ -248,7 +248,7 @@ impl Receives {
 }
 
 /// What a thread took in last, and how clear that is.
-fn weighed(
+fn with_input_ambiguity(
     received: Option<&Received>,
     exchanges: &Exchanges,
     receive: Option<LastReceive>,

@@ -241,7 +241,7 @@ impl World {
             last_receive,
             task: self.task,
         });
-        let event = self.tracer.weighed(&event).unwrap_or(event);
+        let event = self.tracer.with_input_ambiguity(&event).unwrap_or(event);
         self.event(&event);
         socket
     }
@@ -490,7 +490,7 @@ impl World {
             dropped: 0,
             process_drops: self.drops.get(&thread.pid).copied().unwrap_or(0),
         });
-        let moved = self.tracer.weighed(&moved).unwrap_or(moved);
+        let moved = self.tracer.with_input_ambiguity(&moved).unwrap_or(moved);
         let Event::Transfer(Transfer { last_receive, .. }) = moved else { unreachable!("it is a transfer") };
         self.event(&moved);
         Origin { at, thread, position, last_receive, task }

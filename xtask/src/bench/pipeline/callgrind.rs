@@ -30,7 +30,7 @@ const PROTOCOL: &[&str] = &[
     "wirespan::protocol::connection::Connection::tick",
     "wirespan::protocol::connection::Connection::finish",
 ];
-const WEIGHED: &[&str] = &["wirespan::trace::Tracer::weighed"];
+const WEIGHED: &[&str] = &["wirespan::trace::Tracer::with_input_ambiguity"];
 const EVENT: &[&str] = &["wirespan::trace::Tracer::event"];
 const MESSAGE: &[&str] = &["wirespan::trace::Tracer::message"];
 const EXPORT: &[&str] = &["pipeline::replay::exporter::Exporter::export"];
@@ -116,7 +116,7 @@ fn=(2)
 cfn=(4) wirespan::protocol::connection::Connection::transfer
 calls=2 5
 6 30
-cfn=(5) wirespan::trace::Tracer::weighed
+cfn=(5) wirespan::trace::Tracer::with_input_ambiguity
 calls=2 5
 6 1
 cfn=(6) wirespan::trace::Tracer::event
@@ -142,8 +142,8 @@ calls=1 5
 
     #[test]
     fn a_stage_that_nobody_called_is_an_error() {
-        let inlined = PROFILE.replace("Tracer::weighed", "Tracer::other");
+        let inlined = PROFILE.replace("Tracer::with_input_ambiguity", "Tracer::other");
         let error = read(&inlined).unwrap_err().to_string();
-        assert!(error.contains("Tracer::weighed"), "{error}");
+        assert!(error.contains("Tracer::with_input_ambiguity"), "{error}");
     }
 }
