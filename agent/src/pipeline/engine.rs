@@ -11,7 +11,7 @@ use crate::{
         Transfer,
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
-    trace::{self, Figures, Tracer, TrustLevel, span::Traced},
+    trace::{self, Figures, Tracer, TrustLevel, span::SpanEvent},
 };
 
 use super::{
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// Finished spans and notices since the last call.
-    pub fn drain(&mut self) -> impl Iterator<Item = Traced> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = SpanEvent> + '_ {
         self.tracer.drain()
     }
 

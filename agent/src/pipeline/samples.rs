@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::queue::Batch;
 use crate::{
     event::{ProcessFacts, Timestamp},
-    trace::span::{Evidence, Http, Link, Parent, Span, SpanId, SpanKind, Status, TraceId, Traced},
+    trace::span::{Evidence, Http, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
 };
 
 /// 2026-11-20T14:03:07.123456789Z
@@ -124,13 +124,13 @@ pub(crate) fn connect_span() -> Span {
 }
 
 /// A notice of a request that is open for 1.2 s.
-pub(crate) fn open() -> Traced {
+pub(crate) fn open() -> SpanEvent {
     let mut span = server_span();
     span.end = span.start + 1_200 * MILLI;
     if let Some(http) = &mut span.http {
         http.status = None;
     }
-    Traced::Open(Box::new(span))
+    SpanEvent::Open(Box::new(span))
 }
 
 /// Ordinary, odd and hostile spans, of several processes.
@@ -191,6 +191,6 @@ pub(crate) fn variety() -> Vec<Span> {
 }
 
 /// A batch that was complete at time 0.
-pub(crate) fn batch(entries: Vec<Traced>) -> Batch {
+pub(crate) fn batch(entries: Vec<SpanEvent>) -> Batch {
     Batch { at: Timestamp(0), entries: Arc::new(entries) }
 }

@@ -6,7 +6,7 @@ use super::{
     deadlines::Deadlines,
     exchange::{Context, Exchange, Incoming, Key, Keys, Live, Parentage},
     semantics,
-    span::{Evidence, Link, Parent, Span, SpanKind, Traced},
+    span::{Evidence, Link, Parent, Span, SpanEvent, SpanKind},
 };
 use crate::event::Timestamp;
 
@@ -27,7 +27,7 @@ pub(super) enum Expiry {
 #[derive(Debug)]
 pub(super) struct Assembly {
     waiting: Deadlines<Key>,
-    pub(super) ready: Vec<Traced>,
+    pub(super) ready: Vec<SpanEvent>,
 }
 
 impl Assembly {
@@ -261,7 +261,7 @@ impl Tracer {
         if waiting {
             self.counters.waiting -= 1;
         }
-        self.give(span);
+        self.emit(span);
     }
 
     /// A parent found after the child's trace was fixed.

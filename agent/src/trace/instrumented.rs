@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Tracer,
     exchange::Key,
-    span::{Span, SpanKind, Traced},
+    span::{Span, SpanEvent, SpanKind},
 };
 use crate::protocol::RequestHead;
 
@@ -84,13 +84,13 @@ impl Tracer {
     }
 
     /// Gives out a finished span.
-    pub(super) fn give(&mut self, span: Box<Span>) {
+    pub(super) fn emit(&mut self, span: Box<Span>) {
         if self.leaves_out(span.process.pid) {
             self.counters.left_out += 1;
             return;
         }
         self.counters.spans += 1;
         self.counters.incomplete_spans += u64::from(!span.incomplete.is_empty());
-        self.assembly.ready.push(Traced::Span(span));
+        self.assembly.ready.push(SpanEvent::Span(span));
     }
 }

@@ -6,7 +6,7 @@ use super::{
     assembly::Expiry,
     exchange::{Exchange, Key},
     settings::nanos,
-    span::Traced,
+    span::SpanEvent,
 };
 use crate::{
     event::{ConnectionId, SocketId, Timestamp},
@@ -82,7 +82,7 @@ impl Tracer {
     }
 
     /// Announces what has been open for long, once.
-    pub(super) fn give_notices(&mut self) {
+    pub(super) fn emit_notices(&mut self) {
         while let Some(notice) = self.notices.pop_due(self.now) {
             let span = match notice {
                 Notice::Exchange(key) => {
@@ -92,7 +92,7 @@ impl Tracer {
             };
             if let Some(span) = span.filter(|span| !self.leaves_out(span.process.pid)) {
                 self.counters.open_notices += 1;
-                self.assembly.ready.push(Traced::Open(span));
+                self.assembly.ready.push(SpanEvent::Open(span));
             }
         }
     }

@@ -67,7 +67,7 @@ use self::{
     process::Processes,
     semantics::Semantics,
     settings::nanos,
-    span::Traced,
+    span::SpanEvent,
 };
 use crate::{
     address::AddressTexts,
@@ -291,7 +291,7 @@ impl Tracer {
     }
 
     /// What is ready: finished spans and notices, in the order in which they became so.
-    pub fn drain(&mut self) -> impl Iterator<Item = Traced> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = SpanEvent> + '_ {
         self.assembly.ready.drain(..)
     }
 
@@ -324,7 +324,7 @@ impl Tracer {
         self.joins.expire(&mut self.exchanges, &mut self.counters, at);
         self.decide_settled();
         self.expire_waiting();
-        self.give_notices();
+        self.emit_notices();
         while let Some(gone) = self.gone.pop_due(at) {
             match gone {
                 Gone::Claims(pid, until) => self.expire_claims(pid, until),

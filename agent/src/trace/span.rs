@@ -178,7 +178,7 @@ impl Span {
 
 /// What the trace layer gives to the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Traced {
+pub enum SpanEvent {
     /// A finished span, exactly once.
     Span(Box<Span>),
     /// A request that has been open for a second: what is known so far, `end` is the time of this notice. For people only.

@@ -19,7 +19,7 @@ use crate::{
         redact::Masker,
         samples::{self, Owned},
     },
-    trace::span::Traced,
+    trace::span::SpanEvent,
 };
 
 const MILLI: u64 = 1_000_000;
@@ -406,7 +406,7 @@ fn told(events: &[Owned]) -> Vec<String> {
     for event in events {
         pipeline.feed(&event.event(), |batch| {
             for traced in batch.entries.iter() {
-                let Traced::Span(span) = traced else { continue };
+                let SpanEvent::Span(span) = traced else { continue };
                 let http = span.http.as_ref().map(|http| {
                     let path = http.path.as_deref().map(str::len);
                     let sizes = (http.request_body_size, http.response_body_size);

@@ -16,7 +16,7 @@ use crate::{
     event::{FIRST_VIRTUAL_PID, ProcessFacts},
     export::HostResource,
     pipeline::samples,
-    trace::span::{Evidence, Http, Link, Parent, Span, SpanId, SpanKind, Status, TraceId, Traced},
+    trace::span::{Evidence, Http, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
 };
 
 /// Lengths at which a varint, or a length that contains it, gets one more byte.
@@ -26,12 +26,12 @@ fn host() -> HostResource {
     HostResource { name: Some("node".into()), id: None, attributes: vec![("team".into(), "a".into())] }
 }
 
-fn traced(span: Span) -> Traced {
-    Traced::Span(Box::new(span))
+fn traced(span: Span) -> SpanEvent {
+    SpanEvent::Span(Box::new(span))
 }
 
 /// What is written must be, byte by byte, what opentelemetry-proto's own types make of the same spans.
-fn assert_same(entries: &[Traced]) {
+fn assert_same(entries: &[SpanEvent]) {
     let (written, count) = Encoder::new(host()).request(entries.iter());
     let expected = Converter::new(host()).request(entries.iter());
     assert!(written == expected.encode_to_vec(), "not the bytes of {expected:?}");

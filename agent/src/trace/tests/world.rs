@@ -13,7 +13,7 @@ use crate::{
     protocol::{ExchangeEnd, Message, Origin, Outcome, RequestHead, ResponseHead},
     trace::{
         Settings, Tracer,
-        span::{Evidence, Span, SpanId, Traced},
+        span::{Evidence, Span, SpanEvent, SpanId},
     },
 };
 
@@ -499,8 +499,8 @@ impl World {
     fn drain(&mut self) {
         for traced in self.tracer.drain() {
             match traced {
-                Traced::Span(span) => self.spans.push(*span),
-                Traced::Open(span) => self.notices.push(*span),
+                SpanEvent::Span(span) => self.spans.push(*span),
+                SpanEvent::Open(span) => self.notices.push(*span),
             }
         }
     }
