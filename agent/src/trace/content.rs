@@ -248,10 +248,10 @@ impl Tracer {
             let inside = sent_inside && call.links.is_compared() && call.links.over_within(&received.links);
             return if inside || identified { Found::Parent(request) } else { Found::Nothing };
         }
-        self.await_answer(key, request)
+        self.await_response(key, request)
     }
 
-    fn await_answer(&mut self, call: Key, request: Key) -> Found {
+    fn await_response(&mut self, call: Key, request: Key) -> Found {
         let bound = self.settings.calls_per_request;
         match self.exchanges.live_mut(request) {
             Some(live) if live.alike.len() < bound => {

@@ -249,7 +249,7 @@ impl Tracer {
             SpanKind::Server if head.interim => {}
             SpanKind::Server => {
                 let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-                if let Some(ended) = self.causality.answer(exchanges, processes, key, origin, true) {
+                if let Some(ended) = self.causality.answer_request(exchanges, processes, key, origin, true) {
                     self.answered(key, ended, origin);
                 }
             }
@@ -265,7 +265,7 @@ impl Tracer {
             Causality::unexplained(&self.exchanges, &mut self.processes, key, origin.at);
         }
         self.judge_calls(key, Some(origin));
-        self.task_answer(key, Some(origin));
+        self.task_answered(key, Some(origin));
         let pid = origin.thread.pid;
         if let Some(process) = self.processes.get_mut(pid) {
             process.confidence.reconsider();
@@ -279,13 +279,14 @@ impl Tracer {
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
         match closing {
             Some(origin) => {
-                if let Some(ended) = self.causality.answer(exchanges, processes, key, &origin, false) {
+                if let Some(ended) = self.causality.answer_request(exchanges, processes, key, &origin, false)
+                {
                     self.answered(key, ended, &origin);
                 }
             }
             None if Causality::unanswered(exchanges, processes, key) => {
                 self.judge_calls(key, None);
-                self.task_answer(key, None);
+                self.task_answered(key, None);
             }
             None => {}
         }

@@ -87,7 +87,7 @@ impl Tracer {
     }
 
     /// A request was answered by a task, or (`None`) never will be.
-    pub(super) fn task_answer(&mut self, key: Key, origin: Option<&Origin>) {
+    pub(super) fn task_answered(&mut self, key: Key, origin: Option<&Origin>) {
         let process = self.exchanges.get(key).and_then(|request| self.processes.get(request.pid));
         if process.is_none_or(|process| process.tasks.is_none()) {
             return;
@@ -95,7 +95,7 @@ impl Tracer {
         let mut settled = Vec::new();
         if let Some(origin) = origin {
             let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-            self.causality.task_answer(exchanges, processes, key, origin, &mut settled);
+            self.causality.task_answered(exchanges, processes, key, origin, &mut settled);
             self.settle(&settled);
             settled.clear();
         }
@@ -132,14 +132,14 @@ impl Tracer {
     }
 
     /// A request is answered, or (`None`) never will be: the verdicts on its calls fall.
-    pub(super) fn judge_calls(&mut self, key: Key, answer: Option<&Origin>) {
+    pub(super) fn judge_calls(&mut self, key: Key, response: Option<&Origin>) {
         let Some(live) = self.exchanges.live_mut(key) else { return };
         if live.calls.is_empty() && live.alike.is_empty() {
             return;
         }
         for call in std::mem::take(&mut live.calls) {
             let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-            if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, answer) {
+            if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, response) {
                 self.take_verdict(call, verdict);
             }
         }

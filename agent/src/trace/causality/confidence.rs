@@ -8,14 +8,14 @@
 //! answers that were covered, while others were open come first. Until then the process had no chance to contradict itself, and
 //! a program with timers that is idle at first would be trusted just when load comes.
 
-mod answers;
 mod compared;
+mod coverage;
 mod signatures;
 mod unexplained;
 mod window;
 
-use answers::{ANSWERS, Answers};
 use compared::Compared;
+use coverage::{Coverage, RESPONSES};
 pub(super) use signatures::{CallSignature, SignatureStats};
 use unexplained::Unexplained;
 pub(super) use window::LinkOutcome;
@@ -34,7 +34,7 @@ const SEEN: u64 = 30;
 const SEEN_ALONE: u64 = 2_000;
 /// Calls that agree, for each that differs although its receive was clear, where half of all suffice.
 const DIFFER: u64 = 32;
-/// Answers after which end links are trusted where several threads read requests: they may go on with each other's seldom
+/// Coverage after which end links are trusted where several threads read requests: they may go on with each other's seldom
 /// enough that the first [`SEEN`] do not show it.
 const SEEN_SEVERAL: u64 = 100;
 /// Calls after which another order of receives may be tried.
@@ -58,7 +58,7 @@ pub(in crate::trace) struct Confidence {
     several_read: bool,
     outcomes: Window,
     signatures: SignatureStats,
-    answers: Answers,
+    coverage: Coverage,
     /// Calls of tasks that were stolen.
     stolen: Compared,
     /// Calls that were ended next after an answer that nothing else explains.
@@ -128,20 +128,20 @@ impl Confidence {
     /// An answer was written, after its request was closed.
     pub(super) fn answered(&mut self, covered: bool) {
         if covered {
-            self.answers.add_covered(self.open_requests > 0);
+            self.coverage.add_covered(self.open_requests > 0);
         } else {
-            self.answers.add_uncovered(None);
+            self.coverage.add_uncovered(None);
         }
     }
 
     /// The answer of this request was written, and nothing covers it.
     pub(super) fn answered_uncovered(&mut self, request: Key) {
-        self.answers.add_uncovered(Some(request));
+        self.coverage.add_uncovered(Some(request));
     }
 
     /// Something else explains that answer: it counts neither way.
     pub(in crate::trace) fn excuse(&mut self, request: Key) {
-        self.answers.excuse(request);
+        self.coverage.excuse(request);
     }
 
     /// A call was judged; the number names it for [`Confidence::correct`].
@@ -242,8 +242,8 @@ impl Confidence {
     /// request was open.
     pub(super) fn trusts_response_side(&self, unambiguous: bool) -> bool {
         let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
-        let seen = self.answers.seen() >= enough;
-        self.answers.uncovered() == 0 && seen && (unambiguous || self.answers.covered_apart() >= SEEN)
+        let seen = self.coverage.seen() >= enough;
+        self.coverage.uncovered() == 0 && seen && (unambiguous || self.coverage.covered_apart() >= SEEN)
     }
 
     /// Whether one thread has read all requests.
@@ -277,7 +277,7 @@ impl Confidence {
         self.given_up.suffices(if agrees { SEEN } else { SEEN_SEVERAL })
     }
 
-    /// Answers that nothing explains.
+    /// Coverage that nothing explains.
     pub(super) const fn unexplained(&mut self) -> &mut Unexplained {
         &mut self.unexplained
     }
@@ -363,7 +363,7 @@ impl Confidence {
         } else {
             TrustLevel::Conflicting
         };
-        let answers = self.answers.seen();
+        let answers = self.coverage.seen();
         let figures = Figures {
             agree: counts.consistent,
             differ: counts.all_conflicts(),
@@ -371,7 +371,7 @@ impl Confidence {
             end_only: counts.response_side_only,
             unexplained: counts.unexplained,
             answers,
-            covered: answers - self.answers.uncovered(),
+            covered: answers - self.coverage.uncovered(),
             agreed_apart: self.apart,
             ..Figures::default()
         };
@@ -515,7 +515,7 @@ mod tests {
         let waits = |what: &[(LinkOutcome, usize)]| {
             let mut confidence = after(what);
             confidence.request_opened(&read_by(1));
-            (0..ANSWERS).for_each(|_| confidence.answered(true));
+            (0..RESPONSES).for_each(|_| confidence.answered(true));
             assert!(confidence.trusts_response_side(false));
             confidence.awaits_response_side()
         };
@@ -533,7 +533,7 @@ mod tests {
         assert!(!waits(&seldom));
         let mut stealing = after(&seldom);
         stealing.request_opened(&read_by(1));
-        (0..ANSWERS).for_each(|_| stealing.answered(true));
+        (0..RESPONSES).for_each(|_| stealing.answered(true));
         (0..SEEN_SEVERAL).for_each(|_| stealing.stolen_told(true));
         assert!(stealing.awaits_response_side(), "of tasks that were stolen");
     }
@@ -558,7 +558,7 @@ mod tests {
         let mut several = confidence.clone();
         several.request_opened(&read_by(2));
         assert!(!several.trusts_response_side(false), "two threads");
-        (0..ANSWERS).for_each(|_| several.answered(true));
+        (0..RESPONSES).for_each(|_| several.answered(true));
         assert!(several.trusts_response_side(false));
         confidence.answered(false);
         for _ in 0..399 {

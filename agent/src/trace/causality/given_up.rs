@@ -6,7 +6,7 @@
 //! answer. Nor is anything trusted while another answer waits to be explained whose request was open when the call was sent: the call
 //! may be for that one. And where start links are beyond doubt they must have named the same request over and over.
 
-use super::{Causality, UnlinkedReason, Verdict, lost, receives::Answered};
+use super::{Causality, UnlinkedReason, Verdict, lost, receives::LastAnswered};
 use crate::{
     event::Timestamp,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes, span::Evidence},
@@ -31,7 +31,7 @@ impl Causality {
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        answered: Answered,
+        answered: LastAnswered,
     ) {
         let request = answered.request;
         let Some(call) = exchanges.get_mut(key) else { return };

@@ -92,10 +92,10 @@ pub(super) fn inherited_cause(
     clarity: [Clarity; 2],
 ) -> Cause {
     let Some(inherited) = &connection.inherited else { return Cause::None };
-    let [call, answer] = clarity;
+    let [call, response] = clarity;
     match inherited.cause(exchanges, processes, position) {
         Cause::Message { key, for_call, for_answer } => {
-            Cause::Message { key, for_call: for_call.and(call), for_answer: for_answer.and(answer) }
+            Cause::Message { key, for_call: for_call.and(call), for_answer: for_answer.and(response) }
         }
         other => other,
     }

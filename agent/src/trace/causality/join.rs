@@ -68,7 +68,7 @@ impl Causality {
     }
 
     /// A request was answered by a task.
-    pub(in crate::trace) fn task_answer(
+    pub(in crate::trace) fn task_answered(
         &mut self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -85,7 +85,7 @@ impl Causality {
             && origin.thread.pid == request.pid
             && request.links.epoch == epoch
         {
-            tasks.answer(exchanges, key, id, origin.at, settled);
+            tasks.answered(exchanges, key, id, origin.at, settled);
         }
         self.task_conflicts += std::mem::take(&mut tasks.conflicts);
     }

@@ -2,14 +2,14 @@
 //!
 //! In this order:
 //! 1. its links differ, and in its process they mostly agree: no parent;
-//! 2. it ended in an answer, all answers of its process are covered, and one thread read the request, read the response and
-//!    wrote the answer: the answered request;
+//! 2. it ended in an response, all answers of its process are covered, and one thread read the request, read the response and
+//!    wrote the response: the answered request;
 //! 3. its links agree, and its process is trusted in that: the request on which they do;
 //! 4. a start side alone of a call that was answered before its request was, and its process is trusted in that: the request
 //!    of the start side;
 //! 5. else none.
 //!
-//! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose response_side
+//! A verdict falls when a call ends in an response, or when the request of its start side is answered. In a process whose response_side
 //! links are trusted, a call that has none then waits for it.
 
 use super::{
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// The request in whose answer a call ended.
+/// The request in whose response a call ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseSide {
     request: Key,
@@ -37,7 +37,7 @@ pub(super) struct ResponseSide {
 }
 
 impl Causality {
-    /// The verdict on a call whose response triggered the answer of `request`.
+    /// The verdict on a call whose response triggered the response of `request`.
     pub(super) fn judge_with_response_side(
         &mut self,
         exchanges: &mut Exchanges,
@@ -64,7 +64,7 @@ impl Causality {
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        answer: Option<&Origin>,
+        response: Option<&Origin>,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
         let links = &call.links;
@@ -75,7 +75,7 @@ impl Causality {
         if (links.outlives || links.lingers) && !over {
             return None;
         }
-        let Some(answer) = answer else { return Some(Verdict::Unlinked(UnlinkedReason::Unanswered)) };
+        let Some(response) = response else { return Some(Verdict::Unlinked(UnlinkedReason::Unanswered)) };
         let outcome = match (links.has_conflict, links.confirmed, over) {
             (true, _, _) => conflict_of(links),
             (false, true, _) => LinkOutcome::Consistent,
@@ -83,7 +83,7 @@ impl Causality {
             (false, false, false) => LinkOutcome::Unexplained,
         };
         if self.awaits_response_side(processes, call, outcome) {
-            let superseded = superseded(exchanges, key, answer);
+            let superseded = superseded(exchanges, key, response);
             if let Some(call) = exchanges.get_mut(key) {
                 call.links.request_side_only = outcome == LinkOutcome::RequestSideOnly;
             }
@@ -167,7 +167,7 @@ impl Causality {
         if call.links.lost || lost(processes, call) || named.is_some_and(request_lost) {
             return Verdict::Unlinked(UnlinkedReason::Loss);
         }
-        // A request without an answer proves nothing of the calls for it.
+        // A request without an response proves nothing of the calls for it.
         if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.links.unanswered) {
             record(exchanges, processes, key, outcome);
         }
@@ -243,15 +243,15 @@ impl Causality {
     }
 }
 
-/// Whether the thread that read a call's response has received in something else by the time it writes this answer, so that the
-/// response will hardly be what another answer waited for.
-fn superseded(exchanges: &Exchanges, call: Key, answer: &Origin) -> bool {
-    let Some(receive) = answer.last_receive else { return false };
+/// Whether the thread that read a call's response has received in something else by the time it writes this response, so that the
+/// response will hardly be what another response waited for.
+fn superseded(exchanges: &Exchanges, call: Key, response: &Origin) -> bool {
+    let Some(receive) = response.last_receive else { return false };
     let last =
         exchanges.connection(receive.connection).and_then(|it| exchanges.by_received(it, receive.position));
     let is_call =
         receive.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);
-    !is_call && exchanges.get(call).is_some_and(|call| call.links.reader == Runner::of_origin(answer))
+    !is_call && exchanges.get(call).is_some_and(|call| call.links.reader == Runner::of_origin(response))
 }
 
 /// What a call shows whose links differ.

@@ -309,7 +309,7 @@ impl Causality {
 
     /// The first byte of a request's final response was written, or (`!answered`) its server closed the connection instead:
     /// notes the end side. `None` when it was answered before; else the call that ended in it, if any, with its verdict.
-    pub(in crate::trace) fn answer(
+    pub(in crate::trace) fn answer_request(
         &mut self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -332,13 +332,13 @@ impl Causality {
         }
         let Cause::Message { key: cause, for_answer, .. } = cause else {
             if answered {
-                outlived::show_uncovered(exchanges, processes, key);
+                outlived::record_uncovered(exchanges, processes, key);
             }
             return Some(None);
         };
         if cause == key {
             if answered {
-                show_answer(processes, pid, true);
+                record_coverage(processes, pid, true);
             }
             return Some(None);
         }
@@ -356,9 +356,9 @@ impl Causality {
         let proves = |call: &Exchange| call.kind == SpanKind::Server || call.links.answered;
         if answered && exchanges.get(cause).is_none_or(proves) {
             if covered {
-                show_answer(processes, pid, true);
+                record_coverage(processes, pid, true);
             } else {
-                outlived::show_uncovered(exchanges, processes, key);
+                outlived::record_uncovered(exchanges, processes, key);
             }
         }
         let own = exchanges.get_mut(cause).filter(|_| covered);
@@ -492,7 +492,7 @@ fn request_of(message: &Exchange, key: Key) -> Option<Key> {
     }
 }
 
-fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
+fn record_coverage(processes: &mut Processes, pid: u32, covered: bool) {
     if let Some(process) = processes.get_mut(pid) {
         process.confidence.answered(covered);
     }

@@ -1,7 +1,7 @@
 //! Calls that are open when their request is answered: those that were made for something else, those that nobody waits for, and
 //! those that are given up, of which whoever closes them tells.
 
-use super::{Causality, Verdict, confidence::LinkOutcome, judge::conflict_of, show_answer};
+use super::{Causality, Verdict, confidence::LinkOutcome, judge::conflict_of, record_coverage};
 use crate::{
     event::Clarity,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
@@ -24,7 +24,7 @@ impl Causality {
             return None;
         }
         if links.uncovered && links.answered {
-            show_answer(processes, pid, false);
+            record_coverage(processes, pid, false);
         }
         if links.outcome_number.is_some() || links.has_response_side {
             return None;
@@ -67,7 +67,7 @@ pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, 
 /// A request was answered, and neither it nor a call for it was what was read last. That speaks against end links, unless its last call
 /// gets no answer: then something else has told the program so, a timer for instance. Or unless who has answered gives a call up next
 /// ([`super::Confidence::excuse`]).
-pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
+pub(super) fn record_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
     let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
     let live = exchanges.get(request).and_then(|request| request.live.as_deref());
     let last = live.and_then(|live| live.calls.last().copied()).and_then(|call| exchanges.get_mut(call));

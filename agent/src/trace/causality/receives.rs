@@ -1,7 +1,7 @@
 //! Whether what a thread took in last says anything: only if it took in nothing else since it last sent something.
 //!
 //! An event loop that reads two messages before it acts on the first, or a timer that fires while nothing is new, sends with a
-//! last receive that is somebody else's. Where that happens to the call and to the answer alike, both links agree on the wrong
+//! last receive that is somebody else's. Where that happens to the call and to the response alike, both links agree on the wrong
 //! request.
 
 use rustc_hash::FxHashMap;
@@ -39,16 +39,16 @@ struct Received {
     used: bool,
     /// The last of them is the end of a connection.
     end: Option<ConnectionEnd>,
-    /// What was sent since is this answer, and nothing else.
-    answer: Option<Answer>,
+    /// What was sent since is this response, and nothing else.
+    response: Option<LastResponse>,
     /// So was another one before it that nothing explains, and no call was ended after that: the next may be its own.
     owes: bool,
 }
 
-/// An answer as the last output, and the kernel's last receive then.
+/// An response as the last output, and the kernel's last receive then.
 #[derive(Debug, Clone, Copy)]
-struct Answer {
-    answered: Answered,
+struct LastResponse {
+    answered: LastAnswered,
     receive: Option<(ConnectionId, u64)>,
     /// The open call that was ended after it first.
     ended: Option<Key>,
@@ -56,12 +56,12 @@ struct Answer {
 
 /// A request that a thread has answered last.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::trace) struct Answered {
+pub(in crate::trace) struct LastAnswered {
     pub(in crate::trace) request: Key,
     /// When it was read.
     pub(super) read_at: Timestamp,
-    /// Nothing that its thread has received in explains the answer, and no call but the one in question was ended for it or for
-    /// another such answer since.
+    /// Nothing that its thread has received in explains the response, and no call but the one in question was ended for it or for
+    /// another such response since.
     pub(super) pending: bool,
     /// How many calls the request has by their start links.
     pub(super) calls: usize,
@@ -129,7 +129,7 @@ impl Receives {
             exchanges.connection(connection).and_then(|it| exchanges.last(it)).map(|exchange| exchange.kind)
         };
         let found = match kind(connection) {
-            Some(SpanKind::Server) => turn.answers(connection),
+            Some(SpanKind::Server) => turn.responds(connection),
             Some(SpanKind::Client) | None => {
                 turn.calls(connection, deferral, |(from, _)| kind(from) == Some(SpanKind::Server))
             }
@@ -179,21 +179,25 @@ impl Receives {
         let Some(received) = self.received.get_mut(&runner) else { return explained };
         let receive = origin.last_receive.map(|receive| (receive.connection, receive.position));
         let pending = !received.owes && !explained;
-        let answered =
-            Answered { request, read_at, pending, calls: live.map_or(usize::MAX, |live| live.calls.len()) };
-        received.answer = Some(Answer { answered, receive, ended: None });
+        let answered = LastAnswered {
+            request,
+            read_at,
+            pending,
+            calls: live.map_or(usize::MAX, |live| live.calls.len()),
+        };
+        received.response = Some(LastResponse { answered, receive, ended: None });
         explained
     }
 
     /// The request that a thread has answered last, if it has neither read nor sent anything since, and ends this open call now.
-    pub(in crate::trace) fn ends_next(&mut self, actor: &Actor, call: Key) -> Option<Answered> {
+    pub(in crate::trace) fn ends_next(&mut self, actor: &Actor, call: Key) -> Option<LastAnswered> {
         let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
         let received = self.received.get_mut(&runner)?;
         let end = received.end.filter(|end| end.is_last(actor.last_receive)).map(|end| end.receive);
         let receive = end.or(actor.last_receive.map(|receive| (receive.connection, receive.position)));
-        let answer = received.answer.as_mut().filter(|answer| answer.receive == receive)?;
-        let first = *answer.ended.get_or_insert(call) == call;
-        Some(Answered { pending: answer.answered.pending && first, ..answer.answered })
+        let response = received.response.as_mut().filter(|response| response.receive == receive)?;
+        let first = *response.ended.get_or_insert(call) == call;
+        Some(LastAnswered { pending: response.answered.pending && first, ..response.answered })
     }
 
     /// What a thread has received in that closes a connection now.
@@ -213,7 +217,7 @@ impl Receives {
             if received.used {
                 (received.count, received.used) = (0, false);
             }
-            (received.end, received.answer, received.owes) = (None, None, false);
+            (received.end, received.response, received.owes) = (None, None, false);
             received.add(end);
             return;
         }
@@ -222,7 +226,7 @@ impl Receives {
             self.received.clear();
         }
         let received =
-            Received { ends: [end; SEVERAL], count: 1, used: false, end: None, answer: None, owes: false };
+            Received { ends: [end; SEVERAL], count: 1, used: false, end: None, response: None, owes: false };
         self.received.insert(runner, received);
     }
 
@@ -235,9 +239,11 @@ impl Receives {
     ) -> Option<LastReceive> {
         let mut received = self.received.get_mut(&runner);
         if let Some(received) = &mut received {
-            // If this is not more of the last answer, that was not the last output.
-            let before = received.answer.take_if(|answer| answer.answered.request.connection != connection);
-            received.owes |= before.is_some_and(|answer| answer.answered.pending && answer.ended.is_none());
+            // If this is not more of the last response, that was not the last output.
+            let before =
+                received.response.take_if(|response| response.answered.request.connection != connection);
+            received.owes |=
+                before.is_some_and(|response| response.answered.pending && response.ended.is_none());
         }
         let receive = with_input_ambiguity(received.as_deref(), exchanges, receive)?;
         if let Some(received) = received {
@@ -268,14 +274,14 @@ fn with_input_ambiguity(
     let for_call = received.clarity(exchanges, receive);
     let for_answer = match received.count {
         1 => for_call,
-        // A request that was read is no reason to answer another one.
+        // A request that was read is no reason to response another one.
         _ => received.responses(exchanges).clarity(exchanges, receive),
     };
     Some(LastReceive { for_call, for_answer, ..receive })
 }
 
 /// Whether what a thread has received in last is the response to a call, or its end, that was sent after this request was read: a
-/// reason to answer it, unless another one was answered for that.
+/// reason to response it, unless another one was answered for that.
 fn is_explained(exchanges: &Exchanges, read_at: Timestamp, receive: Option<LastReceive>) -> bool {
     let Some(receive) = receive.filter(|receive| receive.for_answer != Clarity::Again) else { return false };
     let message =

@@ -66,7 +66,7 @@ struct Left {
     call: Key,
     number: u64,
     /// That request, and when.
-    answer: Option<(Key, Timestamp)>,
+    response: Option<(Key, Timestamp)>,
 }
 
 /// What was sent from one address.
@@ -235,7 +235,7 @@ impl Tasks {
         // Whether the task gave them up, and nothing speaks against it, shows when they end.
         let awaited = context.calls.iter().filter(|call| exchanges.get(call.key).is_some_and(awaited));
         for call in awaited {
-            leave(&mut self.left, Left { call: call.key, number: call.number, answer: None });
+            leave(&mut self.left, Left { call: call.key, number: call.number, response: None });
         }
         let call = Call { key, number: self.sent };
         context.calls.push(call);
@@ -245,7 +245,7 @@ impl Tasks {
     }
 
     /// A task wrote the first byte of a request's final answer, after the request was closed.
-    pub(super) fn answer(
+    pub(super) fn answered(
         &mut self,
         exchanges: &Exchanges,
         key: Key,
@@ -268,8 +268,8 @@ impl Tasks {
             let Some(sent) = exchanges.get(call.key) else { continue };
             let mine = sent.at > request.at;
             if mine && awaited(sent) && !request.links.queued && !late {
-                let answer = Some((key, at));
-                leave(&mut self.left, Left { call: call.key, number: call.number, answer });
+                let response = Some((key, at));
+                leave(&mut self.left, Left { call: call.key, number: call.number, response });
                 continue;
             }
             let mine = mine && !awaited(sent);
@@ -298,20 +298,20 @@ impl Tasks {
         if self.left.is_empty() {
             return;
         }
-        let mut answer = None;
+        let mut response = None;
         let mut conflicts_with_task = false;
         self.left.retain(|left| {
             if left.call != call {
                 return true;
             }
-            answer = answer.or(left.answer);
+            response = response.or(left.response);
             conflicts_with_task |= exchange.links.answered && left.number >= self.excused;
             false
         });
         if conflicts_with_task {
             settled.push(Settled::nobodys(call));
             self.conflict(settled);
-        } else if let Some((request, at)) = answer {
+        } else if let Some((request, at)) = response {
             self.claim(Claim { call, request, at }, exchange.links.alone, settled);
             self.prove(settled);
         }
@@ -358,7 +358,7 @@ impl Tasks {
         self.drop_closed(exchanges);
         let oldest = self.open.front().map(|(_, at)| *at);
         while let Some(&(call, id)) = self.calls.front() {
-            let left = self.left.iter().any(|left| left.call == call.key && left.answer.is_some());
+            let left = self.left.iter().any(|left| left.call == call.key && left.response.is_some());
             let waits = exchanges.get(call.key).filter(|sent| sent.links.followed && !left);
             if let Some(sent) = waits {
                 if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {

@@ -54,7 +54,7 @@ impl Turn {
     }
 
     /// What an answer follows from: the last receive, if nothing else did.
-    pub(super) fn answers(&mut self, connection: ConnectionId) -> Option<Receive> {
+    pub(super) fn responds(&mut self, connection: ConnectionId) -> Option<Receive> {
         self.sends(connection, |turn| turn.last)
     }
 
@@ -119,7 +119,7 @@ mod tests {
         turn.received(receive(1));
         assert_eq!(call(&mut turn, deferral, 21), Some(1), "at once");
         turn.received(receive(13));
-        assert_eq!(turn.answers(ConnectionId(2)), Some(receive(13)), "at once");
+        assert_eq!(turn.responds(ConnectionId(2)), Some(receive(13)), "at once");
         assert_eq!([22, 23].map(|to| call(&mut turn, deferral, to)), [Some(11), Some(12)]);
         assert_eq!(call(&mut turn, deferral, 24), None);
     }

@@ -1,6 +1,6 @@
 //! How often something has named the same request as a start side that is beyond doubt.
 
-use super::ANSWERS;
+use super::RESPONSES;
 
 /// Since it last named another one; and whether it ever did that.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +25,7 @@ impl Compared {
 
     /// Whether it can be relied on, after so many agreements at least, or 400 where it was wrong before.
     pub(super) const fn suffices(self, least: u64) -> bool {
-        let needed = if self.has_differed { ANSWERS as u64 } else { least };
+        let needed = if self.has_differed { RESPONSES as u64 } else { least };
         self.agreed >= needed && self.strayed * STRAYS_ONE_IN <= self.agreed_in_all
     }
 }

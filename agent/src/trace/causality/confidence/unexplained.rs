@@ -1,19 +1,19 @@
-//! Answers that nothing explains which their thread had received in: a call that is given up may be for any of their requests.
+//! Coverage that nothing explains which their thread had received in: a call that is given up may be for any of their requests.
 
 use std::collections::VecDeque;
 
 use crate::{event::Timestamp, trace::exchange::Key};
 
-/// Those that are remembered. What is dropped when a limit is over is ended soon after the answer.
+/// Those that are remembered. What is dropped when a limit is over is ended soon after the response.
 const REMEMBERED: usize = 64;
 
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace::causality) struct Unexplained {
-    answers: VecDeque<Answer>,
+    responses: VecDeque<Response>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Answer {
+struct Response {
     request: Key,
     read_at: Timestamp,
     answered_at: Timestamp,
@@ -26,22 +26,22 @@ impl Unexplained {
         read_at: Timestamp,
         answered_at: Timestamp,
     ) {
-        if self.answers.len() >= REMEMBERED {
-            self.answers.pop_front();
+        if self.responses.len() >= REMEMBERED {
+            self.responses.pop_front();
         }
-        self.answers.push_back(Answer { request, read_at, answered_at });
+        self.responses.push_back(Response { request, read_at, answered_at });
     }
 
     /// A call that was made for this request has ended.
     pub(in crate::trace::causality) fn settle(&mut self, request: Key) {
-        if let Some(index) = self.answers.iter().rposition(|answer| answer.request == request) {
-            self.answers.remove(index);
+        if let Some(index) = self.responses.iter().rposition(|response| response.request == request) {
+            self.responses.remove(index);
         }
     }
 
     /// Whether a call that was sent then may be for one of their requests: one that was open.
     pub(in crate::trace::causality) fn may_explain(&self, sent_at: Timestamp) -> bool {
-        self.answers.iter().any(|answer| answer.read_at < sent_at && sent_at < answer.answered_at)
+        self.responses.iter().any(|response| response.read_at < sent_at && sent_at < response.answered_at)
     }
 }
 

@@ -1,23 +1,23 @@
-//! What the last answers have outcome: whether each is covered, that is, triggered by the answered request itself or by a call made
+//! What the last responses have outcome: whether each is covered, that is, triggered by the answered request itself or by a call made
 //! for it.
 
 use std::collections::VecDeque;
 
 use crate::trace::exchange::Key;
 
-/// Answers that must be covered.
-pub(super) const ANSWERS: usize = 400;
-/// Answers that are not covered and may be excused yet: several threads may be told of a limit at once.
+/// Coverage that must be covered.
+pub(super) const RESPONSES: usize = 400;
+/// Coverage that are not covered and may be excused yet: several threads may be told of a limit at once.
 const EXCUSABLE: usize = 8;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answers {
-    /// Whether each of the last [`ANSWERS`] was covered.
+pub(super) struct Coverage {
+    /// Whether each of the last [`RESPONSES`] was covered.
     covered: VecDeque<bool>,
     uncovered: usize,
     /// The last [`EXCUSABLE`] that were not.
     excusable: VecDeque<Uncovered>,
-    /// Answers written while other requests were open, since the last that was not covered.
+    /// Coverage written while other requests were open, since the last that was not covered.
     covered_apart: u64,
 }
 
@@ -26,11 +26,11 @@ pub(super) struct Answers {
 struct Uncovered {
     /// Whose it is, if something else may explain it yet.
     request: Option<Key>,
-    /// Answers before it that were covered while other requests were open, back to the one before that was not.
+    /// Coverage before it that were covered while other requests were open, back to the one before that was not.
     covered_apart: u64,
 }
 
-impl Answers {
+impl Coverage {
     /// One was written; `apart`: while other requests were open.
     pub(super) fn add_covered(&mut self, apart: bool) {
         self.covered_apart += u64::from(apart);
@@ -50,7 +50,7 @@ impl Answers {
     fn add(&mut self, covered: bool) {
         self.covered.push_back(covered);
         self.uncovered += usize::from(!covered);
-        if self.covered.len() > ANSWERS {
+        if self.covered.len() > RESPONSES {
             let oldest = self.covered.pop_front();
             self.uncovered -= usize::from(oldest == Some(false));
         }
@@ -82,7 +82,7 @@ impl Answers {
         self.uncovered as u64
     }
 
-    /// Answers that were covered while other requests were open, since the last that was not.
+    /// Coverage that were covered while other requests were open, since the last that was not.
     pub(super) const fn covered_apart(&self) -> u64 {
         self.covered_apart
     }
@@ -101,62 +101,62 @@ mod tests {
     #[test]
     fn any_of_the_last_uncovered_answers_may_be_excused() {
         for order in [[1, 2, 3], [3, 1, 2], [2, 3, 1]] {
-            let mut answers = Answers::default();
+            let mut responses = Coverage::default();
             for number in 1..=3 {
-                (0..10).for_each(|_| answers.add_covered(true));
-                answers.add_uncovered(Some(request(number)));
+                (0..10).for_each(|_| responses.add_covered(true));
+                responses.add_uncovered(Some(request(number)));
             }
-            (0..10).for_each(|_| answers.add_covered(true));
-            assert_eq!((answers.seen(), answers.uncovered(), answers.covered_apart()), (43, 3, 10));
-            answers.excuse(request(7));
-            assert_eq!(answers.uncovered(), 3, "nobody's");
+            (0..10).for_each(|_| responses.add_covered(true));
+            assert_eq!((responses.seen(), responses.uncovered(), responses.covered_apart()), (43, 3, 10));
+            responses.excuse(request(7));
+            assert_eq!(responses.uncovered(), 3, "nobody's");
             for number in order {
-                answers.excuse(request(number));
-                answers.excuse(request(number));
+                responses.excuse(request(number));
+                responses.excuse(request(number));
             }
-            assert_eq!((answers.seen(), answers.uncovered(), answers.covered_apart()), (40, 0, 40));
+            assert_eq!((responses.seen(), responses.uncovered(), responses.covered_apart()), (40, 0, 40));
         }
     }
 
     #[test]
     fn what_nothing_may_explain_stays() {
-        let mut answers = Answers::default();
-        answers.add_covered(true);
-        answers.add_uncovered(None);
-        answers.add_uncovered(Some(request(1)));
-        answers.excuse(request(1));
-        assert_eq!((answers.uncovered(), answers.covered_apart()), (1, 0));
-        answers.add_uncovered(Some(request(2)));
-        (0..EXCUSABLE).for_each(|_| answers.add_uncovered(None));
-        let before = answers.uncovered();
-        answers.excuse(request(2));
-        assert_eq!(answers.uncovered(), before, "too many came after it");
+        let mut responses = Coverage::default();
+        responses.add_covered(true);
+        responses.add_uncovered(None);
+        responses.add_uncovered(Some(request(1)));
+        responses.excuse(request(1));
+        assert_eq!((responses.uncovered(), responses.covered_apart()), (1, 0));
+        responses.add_uncovered(Some(request(2)));
+        (0..EXCUSABLE).for_each(|_| responses.add_uncovered(None));
+        let before = responses.uncovered();
+        responses.excuse(request(2));
+        assert_eq!(responses.uncovered(), before, "too many came after it");
     }
 
     #[test]
     fn an_answer_is_excused_where_it_stands() {
-        let mut answers = Answers::default();
-        answers.add_uncovered(Some(request(1)));
-        (0..ANSWERS - 2).for_each(|_| answers.add_covered(true));
-        answers.add_uncovered(Some(request(2)));
-        answers.excuse(request(2));
-        answers.add_covered(true);
-        answers.add_covered(true);
-        assert_eq!((answers.seen(), answers.uncovered()), (400, 0), "the first one is too old by now");
-        answers.add_uncovered(Some(request(3)));
-        (0..ANSWERS - 2).for_each(|_| answers.add_covered(true));
-        answers.add_uncovered(Some(request(4)));
-        answers.excuse(request(3));
-        answers.add_covered(true);
-        answers.add_covered(true);
-        assert_eq!((answers.seen(), answers.uncovered()), (400, 1), "the last one is not");
+        let mut responses = Coverage::default();
+        responses.add_uncovered(Some(request(1)));
+        (0..RESPONSES - 2).for_each(|_| responses.add_covered(true));
+        responses.add_uncovered(Some(request(2)));
+        responses.excuse(request(2));
+        responses.add_covered(true);
+        responses.add_covered(true);
+        assert_eq!((responses.seen(), responses.uncovered()), (400, 0), "the first one is too old by now");
+        responses.add_uncovered(Some(request(3)));
+        (0..RESPONSES - 2).for_each(|_| responses.add_covered(true));
+        responses.add_uncovered(Some(request(4)));
+        responses.excuse(request(3));
+        responses.add_covered(true);
+        responses.add_covered(true);
+        assert_eq!((responses.seen(), responses.uncovered()), (400, 1), "the last one is not");
     }
 
     #[test]
     fn answers_while_nothing_else_is_open_prove_less() {
-        let mut answers = Answers::default();
-        answers.add_covered(false);
-        answers.add_covered(true);
-        assert_eq!((answers.seen(), answers.covered_apart()), (2, 1));
+        let mut responses = Coverage::default();
+        responses.add_covered(false);
+        responses.add_covered(true);
+        assert_eq!((responses.seen(), responses.covered_apart()), (2, 1));
     }
 }
