@@ -155,7 +155,7 @@ impl Tracer {
     /// The head of a request or a call was read.
     pub(super) fn note_content(&mut self, key: Key, content: Option<Content>) {
         let Some(content) = content else { return self.note_without_content(key) };
-        let compared = self.is_apart(key);
+        let compared = self.differs_from_others(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (pid, at) = (exchange.pid, exchange.at);
         let Some(process) = self.processes.get_mut(pid).filter(|process| process.keeps_contents()) else {
@@ -194,7 +194,7 @@ impl Tracer {
     }
 
     /// Whether no open request without content can be what a call sends on.
-    fn is_apart(&mut self, call: Key) -> bool {
+    fn differs_from_others(&mut self, call: Key) -> bool {
         let Some(call) = self.exchanges.get(call).filter(|it| it.kind == SpanKind::Client) else {
             return false;
         };

@@ -106,7 +106,7 @@ figures! {
     /// Of them those that were caused by the answered request or one of its calls.
     covered: "covered";
     /// Calls whose sides agreed while other requests were open.
-    agreed_apart: "agreed_apart";
+    agreed_concurrently: "agreed_apart";
 }
 
 impl fmt::Display for ProcessConfidence {

@@ -50,7 +50,7 @@ const CONNECTS_WRONG: u32 = 2;
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace) struct Confidence {
     /// Calls whose links agreed although other requests were open.
-    apart: u64,
+    concurrent: u64,
     /// Requests that were read and are not answered yet.
     open_requests: u64,
     /// Who read the first request, and whether others have read some, too.
@@ -121,8 +121,8 @@ impl Confidence {
     }
 
     /// Start side and end side of a call agree, and might as well have differed.
-    pub(super) const fn agreed_apart(&mut self) {
-        self.apart += 1;
+    pub(super) const fn agreed_concurrently(&mut self) {
+        self.concurrent += 1;
     }
 
     /// An answer was written, after its request was closed.
@@ -193,7 +193,7 @@ impl Confidence {
 
     /// Nothing that calls have outcome counts any more; what answers have outcome does.
     fn begin_again(&mut self) {
-        self.apart = 0;
+        self.concurrent = 0;
         self.outcomes.restart();
         self.signatures = SignatureStats::default();
     }
@@ -243,7 +243,9 @@ impl Confidence {
     pub(super) fn trusts_response_side(&self, unambiguous: bool) -> bool {
         let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
         let seen = self.coverage.seen() >= enough;
-        self.coverage.uncovered() == 0 && seen && (unambiguous || self.coverage.covered_apart() >= SEEN)
+        self.coverage.uncovered() == 0
+            && seen
+            && (unambiguous || self.coverage.covered_concurrently() >= SEEN)
     }
 
     /// Whether one thread has read all requests.
@@ -372,14 +374,14 @@ impl Confidence {
             unexplained: counts.unexplained,
             answers,
             covered: answers - self.coverage.uncovered(),
-            agreed_apart: self.apart,
+            agreed_concurrently: self.concurrent,
             ..Figures::default()
         };
         (level, figures)
     }
 
     const fn had_chances(&self, unambiguous: bool) -> bool {
-        unambiguous || self.apart >= SEEN
+        unambiguous || self.concurrent >= SEEN
     }
 }
 
@@ -414,7 +416,7 @@ mod tests {
     fn a_contradiction_counts_for_400_calls() {
         let mut confidence = after(&[(LinkOutcome::Consistent, 1), (LinkOutcome::Conflict, 1)]);
         for _ in 0..SEEN {
-            confidence.agreed_apart();
+            confidence.agreed_concurrently();
         }
         for _ in 0..399 {
             tell(&mut confidence, LinkOutcome::RequestSideOnly);
@@ -429,7 +431,7 @@ mod tests {
         let mut confidence = Confidence::default();
         assert!(confidence.trusts_agreement(true, false) && !confidence.trusts_agreement(false, false));
         for _ in 0..SEEN {
-            confidence.agreed_apart();
+            confidence.agreed_concurrently();
         }
         assert!(confidence.trusts_agreement(false, false));
     }
@@ -444,12 +446,12 @@ mod tests {
 
     #[test]
     fn half_of_agreement_suffices_where_both_inputs_are_clear() {
-        let apart = |what: &[(LinkOutcome, usize)]| {
+        let concurrent = |what: &[(LinkOutcome, usize)]| {
             let mut confidence = after(what);
-            (0..SEEN).for_each(|_| confidence.agreed_apart());
+            (0..SEEN).for_each(|_| confidence.agreed_concurrently());
             confidence
         };
-        let half = apart(&[
+        let half = concurrent(&[
             (LinkOutcome::Consistent, 200),
             (LinkOutcome::Conflict, 6),
             (LinkOutcome::AmbiguousConflict, 60),
@@ -457,13 +459,13 @@ mod tests {
         ]);
         assert!(half.trusts_agreement(false, true) && !half.trusts_agreement(false, false));
         assert!(!half.agrees_mostly());
-        let less = apart(&[
+        let less = concurrent(&[
             (LinkOutcome::Consistent, 199),
             (LinkOutcome::AmbiguousConflict, 1),
             (LinkOutcome::RequestSideOnly, 200),
         ]);
         assert!(!less.trusts_agreement(false, true));
-        let oftener = apart(&[
+        let oftener = concurrent(&[
             (LinkOutcome::Consistent, 200),
             (LinkOutcome::Conflict, 7),
             (LinkOutcome::RequestSideOnly, 193),

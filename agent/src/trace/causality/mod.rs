@@ -448,7 +448,7 @@ impl Causality {
                 && let Some(process) = processes.get_mut(call.pid)
                 && process.confidence.order() == call.links.order
             {
-                process.confidence.agreed_apart();
+                process.confidence.agreed_concurrently();
             }
             return;
         }

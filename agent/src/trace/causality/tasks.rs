@@ -97,7 +97,7 @@ pub(in crate::trace) struct Tasks {
     epoch: u32,
     /// Calls without a conflict, one after the other; of them those sent while several requests were open.
     clean: u64,
-    apart: u64,
+    concurrent: u64,
     needed: u64,
     off: bool,
     /// Calls that were not over when their task went on.
@@ -142,7 +142,7 @@ impl Tasks {
             since,
             epoch,
             clean: 0,
-            apart: 0,
+            concurrent: 0,
             needed: SEEN,
             off: false,
             left: Vec::new(),
@@ -162,7 +162,7 @@ impl Tasks {
         self.left.clear();
         self.open.clear();
         (self.epoch, self.since, self.unknown) = (epoch, now, unknown);
-        (self.clean, self.apart) = (0, 0);
+        (self.clean, self.concurrent) = (0, 0);
     }
 
     /// A request was read.
@@ -203,7 +203,7 @@ impl Tasks {
 
     /// Whether a call that was sent now would be trusted; `alone`: no more than one request is open.
     pub(super) const fn trusted(&self, alone: bool) -> bool {
-        !self.off && self.clean >= self.needed && (alone || self.apart >= self.needed)
+        !self.off && self.clean >= self.needed && (alone || self.concurrent >= self.needed)
     }
 
     /// A task sent a call. `false`: it is not followed.
@@ -287,7 +287,7 @@ impl Tasks {
             self.claim(Claim { call, request: key, at }, alone, settled);
             if proves && !conflicts_with_task {
                 self.clean += 1;
-                self.apart += u64::from(!alone);
+                self.concurrent += u64::from(!alone);
             }
         }
         self.prove(settled);
@@ -389,7 +389,7 @@ impl Tasks {
         let trusted = self.clean >= self.needed;
         let needed = if trusted { self.needed.saturating_mul(2) } else { self.needed };
         self.needed = needed.max(SEEN_AGAIN);
-        (self.clean, self.apart) = (0, 0);
+        (self.clean, self.concurrent) = (0, 0);
     }
 
     fn drop_closed(&mut self, exchanges: &Exchanges) {
@@ -405,7 +405,7 @@ impl Tasks {
             settled.extend(self.calls.drain(..).map(|(call, _)| Settled::nobodys(call.key)));
             self.disprove(settled);
             self.contexts.clear();
-            (self.clean, self.apart) = (0, 0);
+            (self.clean, self.concurrent) = (0, 0);
         }
     }
 }

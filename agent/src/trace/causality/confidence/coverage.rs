@@ -18,7 +18,7 @@ pub(super) struct Coverage {
     /// The last [`EXCUSABLE`] that were not.
     excusable: VecDeque<Uncovered>,
     /// Coverage written while other requests were open, since the last that was not covered.
-    covered_apart: u64,
+    covered_concurrently: u64,
 }
 
 /// An answer that was not covered.
@@ -27,20 +27,20 @@ struct Uncovered {
     /// Whose it is, if something else may explain it yet.
     request: Option<Key>,
     /// Coverage before it that were covered while other requests were open, back to the one before that was not.
-    covered_apart: u64,
+    covered_concurrently: u64,
 }
 
 impl Coverage {
-    /// One was written; `apart`: while other requests were open.
-    pub(super) fn add_covered(&mut self, apart: bool) {
-        self.covered_apart += u64::from(apart);
+    /// One was written; `concurrent`: while other requests were open.
+    pub(super) fn add_covered(&mut self, concurrent: bool) {
+        self.covered_concurrently += u64::from(concurrent);
         self.add(true);
     }
 
     /// One was written that is not covered, of this request if something else may explain it yet.
     pub(super) fn add_uncovered(&mut self, request: Option<Key>) {
-        let covered_apart = std::mem::take(&mut self.covered_apart);
-        self.excusable.push_back(Uncovered { request, covered_apart });
+        let covered_concurrently = std::mem::take(&mut self.covered_concurrently);
+        self.excusable.push_back(Uncovered { request, covered_concurrently });
         if self.excusable.len() > EXCUSABLE {
             self.excusable.pop_front();
         }
@@ -63,8 +63,8 @@ impl Coverage {
         else {
             return;
         };
-        let next = self.excusable.get_mut(index).map(|next| &mut next.covered_apart);
-        *next.unwrap_or(&mut self.covered_apart) += excused.covered_apart;
+        let next = self.excusable.get_mut(index).map(|next| &mut next.covered_concurrently);
+        *next.unwrap_or(&mut self.covered_concurrently) += excused.covered_concurrently;
         let younger = self.excusable.len() - index;
         let uncovered = self.covered.iter().enumerate().rev().filter(|(_, covered)| !**covered);
         if let Some(index) = uncovered.map(|(index, _)| index).nth(younger) {
@@ -83,8 +83,8 @@ impl Coverage {
     }
 
     /// Coverage that were covered while other requests were open, since the last that was not.
-    pub(super) const fn covered_apart(&self) -> u64 {
-        self.covered_apart
+    pub(super) const fn covered_concurrently(&self) -> u64 {
+        self.covered_concurrently
     }
 }
 
@@ -107,14 +107,20 @@ mod tests {
                 responses.add_uncovered(Some(request(number)));
             }
             (0..10).for_each(|_| responses.add_covered(true));
-            assert_eq!((responses.seen(), responses.uncovered(), responses.covered_apart()), (43, 3, 10));
+            assert_eq!(
+                (responses.seen(), responses.uncovered(), responses.covered_concurrently()),
+                (43, 3, 10)
+            );
             responses.excuse(request(7));
             assert_eq!(responses.uncovered(), 3, "nobody's");
             for number in order {
                 responses.excuse(request(number));
                 responses.excuse(request(number));
             }
-            assert_eq!((responses.seen(), responses.uncovered(), responses.covered_apart()), (40, 0, 40));
+            assert_eq!(
+                (responses.seen(), responses.uncovered(), responses.covered_concurrently()),
+                (40, 0, 40)
+            );
         }
     }
 
@@ -125,7 +131,7 @@ mod tests {
         responses.add_uncovered(None);
         responses.add_uncovered(Some(request(1)));
         responses.excuse(request(1));
-        assert_eq!((responses.uncovered(), responses.covered_apart()), (1, 0));
+        assert_eq!((responses.uncovered(), responses.covered_concurrently()), (1, 0));
         responses.add_uncovered(Some(request(2)));
         (0..EXCUSABLE).for_each(|_| responses.add_uncovered(None));
         let before = responses.uncovered();
@@ -157,6 +163,6 @@ mod tests {
         let mut responses = Coverage::default();
         responses.add_covered(false);
         responses.add_covered(true);
-        assert_eq!((responses.seen(), responses.covered_apart()), (2, 1));
+        assert_eq!((responses.seen(), responses.covered_concurrently()), (2, 1));
     }
 }
