@@ -136,7 +136,7 @@ impl Tracer {
         if Causality::connected_for(&mut self.exchanges, &self.processes, key, connect_cause) {
             return connect_cause;
         }
-        if own.is_clear() { own } else { connect_cause.doubted() }
+        if own.is_unambiguous() { own } else { connect_cause.doubted() }
     }
 
     fn add_exchange(

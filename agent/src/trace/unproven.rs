@@ -17,7 +17,7 @@ impl Tracer {
     /// A call waits for its process to be trusted; `false`: it has done so already.
     pub(super) fn await_proof(&mut self, call: Key) -> bool {
         let Some(exchange) = self.exchanges.get_mut(call) else { return false };
-        if !exchange.links.is_clear() {
+        if !exchange.links.is_unambiguous() {
             return false;
         }
         let pid = exchange.pid;

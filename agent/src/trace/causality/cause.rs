@@ -31,7 +31,7 @@ impl Cause {
             let clarity = [receive.for_call, receive.for_answer];
             return inherited::inherited_cause(exchanges, processes, connection, receive.position, clarity);
         };
-        if exchange.links.over {
+        if exchange.links.causes_nothing {
             Self::None
         } else if lost(processes, exchange) {
             Self::Lost
@@ -49,7 +49,7 @@ impl Cause {
     }
 
     /// Whether nothing else was received in, and nothing sent since.
-    pub(in crate::trace) fn is_clear(self) -> bool {
+    pub(in crate::trace) fn is_unambiguous(self) -> bool {
         matches!(self, Self::Message { for_call: Clarity::Clear, .. })
     }
 

@@ -71,11 +71,11 @@ pub(in crate::trace) struct Confidence {
     by_thread: RequestSides,
     /// Which of its thread's receives a call is received to follow from.
     deferral: Deferral,
-    order: u32,
+    receive_order: u32,
     /// It was chosen a moment ago.
     settling: bool,
     /// No order of them makes links agree.
-    in_no_order: bool,
+    no_order_fits: bool,
 }
 
 /// The last 64 start links of a signature that an end side has confirmed or end_for_good.
@@ -150,8 +150,8 @@ impl Confidence {
     }
 
     /// The number of the order of receives that is tried.
-    pub(super) const fn order(&self) -> u32 {
-        self.order
+    pub(super) const fn receive_order(&self) -> u32 {
+        self.receive_order
     }
 
     /// Which of its thread's receives a call is received to follow from.
@@ -163,7 +163,7 @@ impl Confidence {
     /// covered: then end links say whether it is the right one.
     pub(in crate::trace) fn reconsider(&mut self) {
         let counts = self.outcomes.short();
-        if self.in_no_order || counts.all() < if self.settling { SETTLED } else { TRIED } {
+        if self.no_order_fits || counts.all() < if self.settling { SETTLED } else { TRIED } {
             return;
         }
         if std::mem::take(&mut self.settling) {
@@ -180,13 +180,13 @@ impl Confidence {
             Deferral::Nothing if alone && self.trusts_response_side(false) => Deferral::Responses,
             Deferral::Responses if fails => Deferral::Everything,
             Deferral::Everything if fails => {
-                self.in_no_order = true;
+                self.no_order_fits = true;
                 Deferral::Nothing
             }
             _ => return,
         };
         self.deferral = next;
-        self.order += 1;
+        self.receive_order += 1;
         self.settling = next != Deferral::Nothing;
         self.begin_again();
     }

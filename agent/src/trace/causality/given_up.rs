@@ -45,14 +45,14 @@ impl Causality {
         if is_later && links.may_serve(request) {
             confidence.excuse(request);
             confidence.unexplained().settle(request);
-        } else if let (true, Some(request_side)) = (links.is_beyond_doubt(), links.request_side) {
+        } else if let (true, Some(request_side)) = (links.has_certain_request_side(), links.request_side) {
             confidence.unexplained().settle(request_side);
         }
         if !answered.pending {
             return;
         }
         let agrees = links.request_side == Some(request);
-        if links.is_beyond_doubt() {
+        if links.has_certain_request_side() {
             if !agrees || confidence.open_requests() > 0 {
                 confidence.given_up_told(agrees);
             }

@@ -40,9 +40,9 @@ impl Causality {
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         let pid = call.pid;
         let links = &mut call.links;
-        (links.request_side, links.previous, links.depth) = (request_side, previous, depth);
+        (links.request_side, links.continues, links.chain_length) = (request_side, previous, depth);
         links.handoff = true;
-        links.lost = cause == Cause::Lost;
+        links.cause_lost = cause == Cause::Lost;
         let Some(process) = processes.get_mut(pid).filter(|_| cause != Cause::Lost) else {
             return Verdict::Unlinked(UnlinkedReason::Loss);
         };
@@ -68,7 +68,8 @@ impl Causality {
             .checked_sub(1)
             .and_then(|ordinal| exchanges.key(request_side.connection, ordinal));
         let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
-        let read_ahead = request.links.early && request.links.reader == Runner::Goroutine(goroutine);
+        let read_ahead =
+            request.links.overlaps_previous && request.links.reader == Runner::Goroutine(goroutine);
         if waits || read_ahead {
             return Verdict::Unlinked(UnlinkedReason::Pipelined);
         }

@@ -50,10 +50,10 @@ impl InheritedCauses {
         let found = self.received.iter().find(|(end, _)| *end == position);
         let Some(&(_, Cause::Message { key, for_call, for_answer })) = found else { return Cause::None };
         match exchanges.get(key) {
-            Some(message) if !message.links.over && !lost(processes, message) => {
+            Some(message) if !message.links.causes_nothing && !lost(processes, message) => {
                 Cause::Message { key, for_call, for_answer }
             }
-            Some(message) if !message.links.over => Cause::Lost,
+            Some(message) if !message.links.causes_nothing => Cause::Lost,
             _ => Cause::None,
         }
     }

@@ -29,11 +29,11 @@ impl Causality {
         let waits = |other: &Exchange| {
             other.kind == SpanKind::Server && other.key.ordinal != key.ordinal && !other.links.answered
         };
-        let queued = exchanges
+        let pipelined = exchanges
             .connection(key.connection)
             .is_some_and(|connection| exchanges.of(connection).rev().take(2).any(waits));
         if let Some(request) = exchanges.get_mut(key) {
-            request.links.queued = queued;
+            request.links.pipelined = pipelined;
         }
     }
 
@@ -62,7 +62,8 @@ impl Causality {
         let held = followed && tasks.worth_waiting(alone);
         self.task_conflicts += std::mem::take(&mut tasks.conflicts);
         if let Some(call) = exchanges.get_mut(key) {
-            (call.links.followed, call.links.alone, call.links.held) = (followed, alone, held);
+            (call.links.task_may_claim, call.links.sent_alone, call.links.awaits_task) =
+                (followed, alone, held);
         }
         held
     }
@@ -98,7 +99,7 @@ impl Causality {
         key: Key,
         settled: &mut Vec<Settled>,
     ) {
-        let Some(call) = exchanges.get(key).filter(|call| call.links.followed) else { return };
+        let Some(call) = exchanges.get(key).filter(|call| call.links.task_may_claim) else { return };
         let Some(tasks) = processes.get_mut(call.pid).and_then(|it| it.tasks.as_deref_mut()) else { return };
         tasks.call_over(key, call, settled);
         self.task_conflicts += std::mem::take(&mut tasks.conflicts);
@@ -144,18 +145,18 @@ impl Causality {
         let Some(exchange) = exchanges.get_mut(call) else { return false };
         let links = &mut exchange.links;
         match verdict {
-            Verdict::Unlinked(reason) if links.held => {
-                links.otherwise = Some(reason);
+            Verdict::Unlinked(reason) if links.awaits_task => {
+                links.reason_without_task = Some(reason);
                 true
             }
             Verdict::Unlinked(_) | Verdict::Parent(_, Evidence::Task) => false,
             Verdict::Parent(request, evidence) => {
-                links.held = false;
+                links.awaits_task = false;
                 let ends = matches!(evidence, Evidence::End | Evidence::TwoSided);
-                if ends && links.claimed.is_some_and(|claimed| claimed != request) {
+                if ends && links.claimed_for.is_some_and(|claimed| claimed != request) {
                     end_task_join(processes, exchange.pid);
                 }
-                links.named = ends.then_some(request);
+                links.response_side = ends.then_some(request);
                 false
             }
         }
@@ -177,22 +178,22 @@ impl Causality {
         };
         let call = exchanges.get_mut(settled.call)?;
         let links = &mut call.links;
-        links.followed = false;
+        links.task_may_claim = false;
         if settled.claim == Claimed::Unproven {
             return None;
         }
-        links.claimed = request;
-        if let (Some(named), Some(request)) = (links.named, request)
+        links.claimed_for = request;
+        if let (Some(named), Some(request)) = (links.response_side, request)
             && named != request
         {
             end_task_join(processes, call.pid);
         }
-        if !std::mem::take(&mut links.held) {
+        if !std::mem::take(&mut links.awaits_task) {
             return None;
         }
         match request {
             Some(request) => Some(Verdict::Parent(request, Evidence::Task)),
-            None => links.otherwise.take().map(Verdict::Unlinked),
+            None => links.reason_without_task.take().map(Verdict::Unlinked),
         }
     }
 }
@@ -209,7 +210,7 @@ fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp)
     for (key, at) in known {
         tasks.opened(key, at);
         if let Some(request) = exchanges.get_mut(key) {
-            request.links.queued = request.links.early;
+            request.links.pipelined = request.links.overlaps_previous;
         }
     }
     tasks

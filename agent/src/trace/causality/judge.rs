@@ -72,7 +72,7 @@ impl Causality {
             return None;
         }
         let over = links.answered || links.has_failed();
-        if (links.outlives || links.lingers) && !over {
+        if (links.outlives || links.may_be_given_up) && !over {
             return None;
         }
         let Some(response) = response else { return Some(Verdict::Unlinked(UnlinkedReason::Unanswered)) };
@@ -164,7 +164,7 @@ impl Causality {
         let Some(call) = exchanges.get(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
         let named = response_side.map(|response_side| response_side.request).or(call.links.request_side);
-        if call.links.lost || lost(processes, call) || named.is_some_and(request_lost) {
+        if call.links.cause_lost || lost(processes, call) || named.is_some_and(request_lost) {
             return Verdict::Unlinked(UnlinkedReason::Loss);
         }
         // A request without an response proves nothing of the calls for it.
@@ -186,7 +186,7 @@ impl Causality {
             && self.trusts_response_side(
                 confidence,
                 response_side.threads == Threads::One || self.rules.across_threads || stolen,
-                call.links.unambiguous && outcome == LinkOutcome::Consistent && told(confidence, call),
+                call.links.only_open_request && outcome == LinkOutcome::Consistent && told(confidence, call),
             )
         {
             let evidence =
@@ -228,9 +228,9 @@ impl Causality {
     fn trusts_request_side(&self, confidence: &Confidence, call: &Exchange) -> bool {
         let links = &call.links;
         self.rules.start
-            && links.order == confidence.order()
-            && links.clear()
-            && confidence.trusts_request_side(links.unambiguous, links.signature())
+            && links.receive_order == confidence.receive_order()
+            && links.names_one_request()
+            && confidence.trusts_request_side(links.only_open_request, links.signature())
     }
 
     fn trusts_response_side(
@@ -256,7 +256,11 @@ fn superseded(exchanges: &Exchanges, call: Key, response: &Origin) -> bool {
 
 /// What a call shows whose links differ.
 pub(super) fn conflict_of(links: &CausalLinks) -> LinkOutcome {
-    if links.clarity == Some(Clarity::Clear) { LinkOutcome::Conflict } else { LinkOutcome::AmbiguousConflict }
+    if links.ambiguity == Some(Clarity::Clear) {
+        LinkOutcome::Conflict
+    } else {
+        LinkOutcome::AmbiguousConflict
+    }
 }
 
 /// Whether the kind of a call says that agreement is no chance. Where its response_side side is weak the kind must be known to agree. Where
@@ -277,22 +281,22 @@ fn told(confidence: &Confidence, call: &Exchange) -> bool {
 /// An agreement counts where neither the kind of call nor the process makes it a chance.
 fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
     let links = &call.links;
-    links.order == confidence.order()
+    links.receive_order == confidence.receive_order()
         && told(confidence, call)
         && confidence.trusts_agreement(
-            links.unambiguous,
-            links.clarity == Some(Clarity::Clear) && !links.response_side_is_ambiguous,
+            links.only_open_request,
+            links.ambiguity == Some(Clarity::Clear) && !links.response_side_is_ambiguous,
         )
 }
 
 /// Notes what a call shows of its process: nothing if it was not answered, or not yet.
 pub(super) fn record(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, outcome: LinkOutcome) {
     let Some(call) = exchanges.get_mut(key) else { return };
-    if call.links.handoff || call.links.lost || lost(processes, call) {
+    if call.links.handoff || call.links.cause_lost || lost(processes, call) {
         return;
     }
     // Its start side was found in an order that has turned out to be another.
-    let same = |process: &Process| process.confidence.order() == call.links.order;
+    let same = |process: &Process| process.confidence.receive_order() == call.links.receive_order;
     if !processes.get(call.pid).is_some_and(same) {
         return;
     }

@@ -18,13 +18,13 @@ pub(in crate::trace) struct CausalLinks {
     /// Who read the first byte of the request, or of the call's response.
     pub(super) reader: Runner,
     /// Request: the one before it on its connection was not over when its first byte was read.
-    pub(super) early: bool,
+    pub(super) overlaps_previous: bool,
     /// Call: a goroutine handed it to the one that wrote it.
     pub(super) handoff: bool,
     /// Request: calls for it that were handed over and are open.
     pub(super) open_handoffs: u32,
     /// Triggers nothing any more.
-    pub(super) over: bool,
+    pub(super) causes_nothing: bool,
     /// Request: the first byte of its final response was written, or never will be. Call: of it was read.
     pub(super) answered: bool,
     /// When that was; 0 when it never was.
@@ -42,11 +42,11 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: who answered that request ended this next: if it gets no answer, it was given up.
     pub(super) abandoned: bool,
     /// Call: it was open when the request of its start side was answered, and what ends it next may tell whose it is.
-    pub(super) lingers: bool,
+    pub(super) may_be_given_up: bool,
     /// Call: who answered this request, which nothing else explains, ended this next.
     pub(super) ended_after: Option<Key>,
     /// Call: nothing that belongs to that request was read before its answer, which speaks against end links if this one is answered.
-    pub(super) uncovered: bool,
+    pub(super) leaves_response_uncovered: bool,
     /// Call: a thread has seen that it ends without an answer.
     pub(super) end_seen: bool,
     /// Call: what it shows if an answer comes, which was not there yet when it was judged.
@@ -56,9 +56,9 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: the request for which its connection was made, if it is the first on it and has not ended in an answer.
     pub(super) connected_for: Option<Key>,
     /// Call: the call whose response was its cause.
-    pub(super) previous: Option<Key>,
+    pub(super) continues: Option<Key>,
     /// Call: how many calls lie before it in that chain.
-    pub(super) depth: u8,
+    pub(super) chain_length: u8,
     /// Call: its response triggered an answer.
     pub(super) has_response_side: bool,
     /// Call: that answer, or that of a call that continues it, was the one of the request of its start side.
@@ -66,17 +66,17 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: its links differ.
     pub(super) has_conflict: bool,
     /// Call: something of its chain was lost.
-    pub(super) lost: bool,
+    pub(super) cause_lost: bool,
     /// Call: the request of its start side was the only one open when it was sent.
-    pub(super) unambiguous: bool,
+    pub(super) only_open_request: bool,
     /// Call: by which order of receives, of those that were tried, its start side was found.
-    pub(super) order: u32,
+    pub(super) receive_order: u32,
     /// Some call was sent with it as cause.
     pub(super) caused_other: bool,
     /// Call: another one with the same cause went before.
     pub(super) shares_cause: bool,
     /// Call: how clear the receive is that its start side comes from; `None` without one.
-    pub(super) clarity: Option<Clarity>,
+    pub(super) ambiguity: Option<Clarity>,
     /// Call: it has a start side alone, unless an end side comes yet.
     pub(super) request_side_only: bool,
     /// Call: it ended in an answer together with others, so that its end says little.
@@ -92,35 +92,35 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: what it has outcome of its kind.
     pub(super) signature_outcome: Option<LinkOutcome>,
     /// Request: read while an earlier one of its connection was not answered.
-    pub(super) queued: bool,
+    pub(super) pipelined: bool,
     /// Call: sent while no more than one request was open.
-    pub(super) alone: bool,
+    pub(super) sent_alone: bool,
     /// Call: the task that sent it may still claim it with an answer.
-    pub(super) followed: bool,
+    pub(super) task_may_claim: bool,
     /// Call: the process is trusted in that, or may be soon, so that it is no orphan before.
-    pub(super) held: bool,
+    pub(super) awaits_task: bool,
     /// Call: why it is an orphan if its task does not claim it.
-    pub(super) otherwise: Option<UnlinkedReason>,
+    pub(super) reason_without_task: Option<UnlinkedReason>,
     /// Call: the request that an end side has named.
-    pub(super) named: Option<Key>,
+    pub(super) response_side: Option<Key>,
     /// Call: the request with whose answer its task has claimed it.
-    pub(super) claimed: Option<Key>,
+    pub(super) claimed_for: Option<Key>,
 }
 
 impl CausalLinks {
     /// Of an exchange that begins in this epoch of its process, perhaps before the one in front of it is over.
-    pub(in crate::trace) fn new(epoch: u32, origin: &Origin, early: bool) -> Self {
-        Self { epoch, reader: Runner::of_origin(origin), early, ..Self::default() }
+    pub(in crate::trace) fn new(epoch: u32, origin: &Origin, overlaps_previous: bool) -> Self {
+        Self { epoch, reader: Runner::of_origin(origin), overlaps_previous, ..Self::default() }
     }
 
     /// Call: its thread had received in nothing of other requests since its last output.
-    pub(super) fn clear(&self) -> bool {
-        self.clarity.is_some_and(|clarity| clarity != Clarity::Mixed)
+    pub(super) fn names_one_request(&self) -> bool {
+        self.ambiguity.is_some_and(|clarity| clarity != Clarity::Mixed)
     }
 
     /// Call: nothing else had been received in, at either end, and no other call has its cause.
-    pub(in crate::trace) fn is_clear(&self) -> bool {
-        self.clarity == Some(Clarity::Clear) && !self.response_side_is_ambiguous && !self.shares_cause
+    pub(in crate::trace) fn is_unambiguous(&self) -> bool {
+        self.ambiguity == Some(Clarity::Clear) && !self.response_side_is_ambiguous && !self.shares_cause
     }
 
     pub(super) const fn signature(&self) -> CallSignature {
@@ -129,7 +129,7 @@ impl CausalLinks {
 
     /// What is received from here on belongs to no message.
     pub(in crate::trace) const fn cause_nothing(&mut self) {
-        self.over = true;
+        self.causes_nothing = true;
     }
 
     /// The first byte of a call's response was read.
@@ -158,7 +158,7 @@ impl CausalLinks {
 
     /// Call: that it has no answer, and never will, is news to whoever finds out.
     pub(in crate::trace) const fn may_end(&self) -> bool {
-        !self.over && !self.end_seen
+        !self.causes_nothing && !self.end_seen
     }
 
     /// Call: a thread has found out.
@@ -184,12 +184,12 @@ impl CausalLinks {
 
     /// Call: its start side, if it has one, is that request or is in doubt.
     pub(super) fn may_serve(&self, request: Key) -> bool {
-        !self.is_beyond_doubt() || self.request_side == Some(request)
+        !self.has_certain_request_side() || self.request_side == Some(request)
     }
 
     /// Call: it has a start side, which is clear and not what its connection was made for.
-    pub(super) fn is_beyond_doubt(&self) -> bool {
-        self.request_side.is_some() && self.is_clear() && self.connected_for.is_none()
+    pub(super) fn has_certain_request_side(&self) -> bool {
+        self.request_side.is_some() && self.is_unambiguous() && self.connected_for.is_none()
     }
 
     /// Call: the request of its start side.

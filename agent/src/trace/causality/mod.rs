@@ -194,9 +194,10 @@ impl Causality {
         let order = exchanges
             .get(key)
             .and_then(|call| processes.get(call.pid))
-            .map_or(0, |process| process.confidence.order());
+            .map_or(0, |process| process.confidence.receive_order());
         // What goes on from a call of another order is of that order, too.
-        let order = previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.order);
+        let order =
+            previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.receive_order);
         let shares_cause = cause
             .key()
             .and_then(|cause| exchanges.get_mut(cause))
@@ -204,15 +205,15 @@ impl Causality {
         let Some(call) = exchanges.get_mut(key) else { return RequestSide::decided(UnlinkedReason::NoCause) };
         let links = &mut call.links;
         links.shares_cause = shares_cause;
-        links.order = order;
-        (links.request_side, links.previous, links.depth) = (request_side, previous, depth);
-        links.unambiguous = unambiguous;
-        links.clarity = match cause {
+        links.receive_order = order;
+        (links.request_side, links.continues, links.chain_length) = (request_side, previous, depth);
+        links.only_open_request = unambiguous;
+        links.ambiguity = match cause {
             Cause::Message { for_call, .. } => Some(for_call),
             Cause::None | Cause::Lost => None,
         };
         let Some(process) = processes.get_mut(call.pid).filter(|_| cause != Cause::Lost) else {
-            links.lost = true;
+            links.cause_lost = true;
             return RequestSide::decided(UnlinkedReason::Loss);
         };
         if let (Some(request_side), true) = (request_side, request_is_open) {
@@ -263,8 +264,8 @@ impl Causality {
             return None;
         };
         let trusted = self.rules.start
-            && links.clear()
-            && process.confidence.trusts_request_side(links.unambiguous, links.signature());
+            && links.names_one_request()
+            && process.confidence.trusts_request_side(links.only_open_request, links.signature());
         let known = !lost(processes, call) && !lost(processes, request) && !links.handoff;
         let request_side = links.request_side.filter(|_| request.pid == call.pid && known && trusted)?;
         Some(Verdict::Parent(request_side, Evidence::Start))
@@ -349,7 +350,7 @@ impl Causality {
         }
         let call = exchanges.get_mut(cause).filter(|message| message.kind == SpanKind::Client);
         let covered = call.is_some_and(|call| {
-            call.links.over = true;
+            call.links.causes_nothing = true;
             call.at > read_at
         });
         // An answer after a call that got none proves nothing, either way.
@@ -383,7 +384,7 @@ impl Causality {
         let Some(call) = own.filter(|call| tells || call.links.handoff) else { return Some(None) };
         call.links.response_side_is_ambiguous = for_answer != Clarity::Clear;
         call.links.has_response_side = true;
-        let previous = call.links.previous;
+        let previous = call.links.continues;
         let writer = Runner::of_origin(origin);
         let own = call.pid == pid;
         let threads = if own { Threads::of(reader, call.links.reader, writer) } else { Threads::Others };
@@ -422,7 +423,7 @@ impl Causality {
             if call.links.has_response_side {
                 return;
             }
-            next = call.links.previous;
+            next = call.links.continues;
             self.compare(exchanges, processes, key, request);
         }
     }
@@ -433,7 +434,7 @@ impl Causality {
         let Some(call) = exchanges.get_mut(call) else { return };
         let proves = proves && call.links.answered;
         if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
-            match (call.links.connected_for.take(), call.links.request_side, call.links.clarity) {
+            match (call.links.connected_for.take(), call.links.request_side, call.links.ambiguity) {
                 (Some(made_for), ..) => process.confidence.response_side_told(true, made_for == request),
                 (None, Some(request_side), Some(Clarity::Clear)) => {
                     process.confidence.response_side_told(false, request_side == request)
@@ -444,9 +445,9 @@ impl Causality {
         let Some(request_side) = call.links.request_side else { return };
         if request_side == request {
             call.links.confirmed = true;
-            if !(!proves || call.links.handoff || call.links.unambiguous)
+            if !(!proves || call.links.handoff || call.links.only_open_request)
                 && let Some(process) = processes.get_mut(call.pid)
-                && process.confidence.order() == call.links.order
+                && process.confidence.receive_order() == call.links.receive_order
             {
                 process.confidence.agreed_concurrently();
             }
@@ -461,8 +462,9 @@ impl Causality {
             process.confidence.doubt_handoffs();
             return;
         }
-        let process =
-            processes.get_mut(call.pid).filter(|process| process.confidence.order() == call.links.order);
+        let process = processes
+            .get_mut(call.pid)
+            .filter(|process| process.confidence.receive_order() == call.links.receive_order);
         // One that was judged by its start side before counts as what it turned out to be.
         if let (Some(number), Some(process)) = (call.links.outcome_number, process) {
             let outcome = judge::conflict_of(&call.links);
@@ -479,7 +481,9 @@ fn request_side_of(exchanges: &Exchanges, cause: Key) -> (Option<Key>, Option<Ke
     let request_side = request_of(message, cause);
     match message.kind {
         SpanKind::Server => (request_side, None, 0),
-        SpanKind::Client => (request_side, Some(cause), message.links.depth.saturating_add(1).min(CHAIN)),
+        SpanKind::Client => {
+            (request_side, Some(cause), message.links.chain_length.saturating_add(1).min(CHAIN))
+        }
     }
 }
 
@@ -487,7 +491,7 @@ fn request_side_of(exchanges: &Exchanges, cause: Key) -> (Option<Key>, Option<Ke
 fn request_of(message: &Exchange, key: Key) -> Option<Key> {
     match message.kind {
         SpanKind::Server => Some(key),
-        SpanKind::Client if message.links.depth >= CHAIN => None,
+        SpanKind::Client if message.links.chain_length >= CHAIN => None,
         SpanKind::Client => message.links.request_side,
     }
 }
@@ -502,7 +506,7 @@ fn record_coverage(processes: &mut Processes, pid: u32, covered: bool) {
 fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     request.links.answered = true;
     request.links.unanswered = !answered;
-    request.links.over = true;
+    request.links.causes_nothing = true;
     if let Some(process) = processes.get_mut(request.pid) {
         process.confidence.request_closed();
         process.uncompared = process.uncompared.saturating_sub(u64::from(!request.links.compared));

@@ -18,12 +18,12 @@ impl Causality {
     ) -> Option<Verdict> {
         let call = exchanges.get_mut(key)?;
         let (pid, links) = (call.pid, &mut call.links);
-        let waited = std::mem::take(&mut links.outlives) | std::mem::take(&mut links.lingers);
+        let waited = std::mem::take(&mut links.outlives) | std::mem::take(&mut links.may_be_given_up);
         let ended_after = links.ended_after.take();
         if !waited && ended_after.is_none() {
             return None;
         }
-        if links.uncovered && links.answered {
+        if links.leaves_response_uncovered && links.answered {
             record_coverage(processes, pid, false);
         }
         if links.outcome_number.is_some() || links.has_response_side {
@@ -57,9 +57,10 @@ pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, 
     for call in open {
         if let Some(call) = exchanges.get_mut(call) {
             let links = &mut call.links;
-            let first = links.clarity == Some(Clarity::Clear) && !links.shares_cause && links.depth == 0;
+            let first =
+                links.ambiguity == Some(Clarity::Clear) && !links.shares_cause && links.chain_length == 0;
             links.outlives = first && (serve_own || links.connected_for.is_none());
-            links.lingers = all;
+            links.may_be_given_up = all;
         }
     }
 }
@@ -73,7 +74,7 @@ pub(super) fn record_uncovered(exchanges: &mut Exchanges, processes: &mut Proces
     let last = live.and_then(|live| live.calls.last().copied()).and_then(|call| exchanges.get_mut(call));
     match last {
         Some(call) if call.links.has_failed() => {}
-        Some(call) if call.links.outlives => call.links.uncovered = true,
+        Some(call) if call.links.outlives => call.links.leaves_response_uncovered = true,
         _ => {
             if let Some(process) = processes.get_mut(pid) {
                 process.confidence.answered_uncovered(request);

@@ -49,7 +49,7 @@ pub(super) fn trusts(
     threads: Threads,
 ) -> bool {
     let fits = |call: &Exchange| match call.links.request_side {
-        Some(request_side) => request_side == request && call.links.clarity != Some(Clarity::Clear),
+        Some(request_side) => request_side == request && call.links.ambiguity != Some(Clarity::Clear),
         None => true,
     };
     threads == Threads::Two
@@ -73,11 +73,11 @@ pub(super) fn record(
     let tells = links.answered
         && !links.handoff
         && links.connected_for.is_none()
-        && links.clarity == Some(Clarity::Clear);
+        && links.ambiguity == Some(Clarity::Clear);
     let Some(request_side) = links.request_side.filter(|_| tells) else { return };
     let Some(process) = processes.get_mut(call.pid) else { return };
     if request_side == request {
-        if links.is_clear() && !links.unambiguous {
+        if links.is_unambiguous() && !links.only_open_request {
             process.confidence.stolen_told(true);
         }
     } else if has_calls(exchanges, request, Some(key)) {

@@ -262,20 +262,20 @@ impl Tasks {
         let late = context.answered.is_some_and(|(other, at)| other != key && at > request.at);
         context.answered = Some((key, at));
         context.unclaimed = 0;
-        let mut conflicts_with_task = late && !request.links.queued;
+        let mut conflicts_with_task = late && !request.links.pipelined;
         let mut claimed = Vec::new();
         for call in context.calls.drain(..) {
             let Some(sent) = exchanges.get(call.key) else { continue };
             let mine = sent.at > request.at;
-            if mine && awaited(sent) && !request.links.queued && !late {
+            if mine && awaited(sent) && !request.links.pipelined && !late {
                 let response = Some((key, at));
                 leave(&mut self.left, Left { call: call.key, number: call.number, response });
                 continue;
             }
             let mine = mine && !awaited(sent);
             conflicts_with_task |= !mine && call.number >= self.excused && !sent.links.has_failed();
-            if mine && !request.links.queued && !late {
-                claimed.push((call.key, sent.links.alone, sent.links.answered));
+            if mine && !request.links.pipelined && !late {
+                claimed.push((call.key, sent.links.sent_alone, sent.links.answered));
             } else {
                 settled.push(Settled::nobodys(call.key));
             }
@@ -312,7 +312,7 @@ impl Tasks {
             settled.push(Settled::nobodys(call));
             self.conflict(settled);
         } else if let Some((request, at)) = response {
-            self.claim(Claim { call, request, at }, exchange.links.alone, settled);
+            self.claim(Claim { call, request, at }, exchange.links.sent_alone, settled);
             self.prove(settled);
         }
     }
@@ -359,7 +359,7 @@ impl Tasks {
         let oldest = self.open.front().map(|(_, at)| *at);
         while let Some(&(call, id)) = self.calls.front() {
             let left = self.left.iter().any(|left| left.call == call.key && left.response.is_some());
-            let waits = exchanges.get(call.key).filter(|sent| sent.links.followed && !left);
+            let waits = exchanges.get(call.key).filter(|sent| sent.links.task_may_claim && !left);
             if let Some(sent) = waits {
                 if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {
                     return;
