@@ -57,7 +57,7 @@ pub(super) enum Partner {
     Exchange(Key),
 }
 
-/// What both ends see alike of a request.
+/// What both ends see same_content of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct JoinKey {
     kind: SpanKind,

@@ -166,15 +166,15 @@ impl Tracer {
         }
         match exchange.kind {
             SpanKind::Server => {
-                if !exchange.links.is_answered() && !exchange.links.is_compared() {
-                    process.uncompared = process.uncompared.saturating_sub(1);
+                if !exchange.links.is_answered() && !exchange.links.has_known_content() {
+                    process.unknown_contents = process.unknown_contents.saturating_sub(1);
                 }
-                exchange.links.set_compared();
+                exchange.links.set_content_known();
                 self.contents.request(pid, key, at, content);
             }
             SpanKind::Client => {
                 if compared {
-                    exchange.links.set_compared();
+                    exchange.links.set_content_known();
                 }
                 self.contents.call(pid, at, content);
             }
@@ -199,20 +199,21 @@ impl Tracer {
             return false;
         };
         let Some(process) = self.processes.get_mut(call.pid) else { return false };
-        if process.uncompared == 0 {
+        if process.unknown_contents == 0 {
             process.without_content.clear();
             return true;
         }
-        if process.uncompared > WITHOUT_CONTENT as u64 {
+        if process.unknown_contents > WITHOUT_CONTENT as u64 {
             return false;
         }
         let exchanges = &self.exchanges;
-        let waits =
-            |key: &Key| exchanges.get(*key).filter(|it| !it.links.is_answered() && !it.links.is_compared());
+        let waits = |key: &Key| {
+            exchanges.get(*key).filter(|it| !it.links.is_answered() && !it.links.has_known_content())
+        };
         process.without_content.retain(|key| waits(key).is_some());
         let unlike = |key: &&Key| waits(key).is_some_and(|request| differ(request, call));
         let open = &process.without_content;
-        open.len() as u64 == process.uncompared && open.iter().filter(unlike).count() == open.len()
+        open.len() as u64 == process.unknown_contents && open.iter().filter(unlike).count() == open.len()
     }
 
     /// Looks for the request of a call that has no parent otherwise.
@@ -224,7 +225,7 @@ impl Tracer {
         let Some(call) = self.exchanges.get(key) else { return Found::Nothing };
         let exchanges = &self.exchanges;
         let open = || {
-            let unknown = |key: &Key| exchanges.get(*key).is_some_and(|it| !it.links.is_compared());
+            let unknown = |key: &Key| exchanges.get(*key).is_some_and(|it| !it.links.has_known_content());
             exchanges.unanswered(call.pid).into_iter().map(|(key, _)| key).filter(unknown).collect()
         };
         if !self.processes.need_contents(call.pid, open) {
@@ -245,7 +246,8 @@ impl Tracer {
         }
         if received.links.is_answered() {
             let sent_inside = call.at <= received.links.answered_at();
-            let inside = sent_inside && call.links.is_compared() && call.links.over_within(&received.links);
+            let inside =
+                sent_inside && call.links.has_known_content() && call.links.over_within(&received.links);
             return if inside || identified { Found::Parent(request) } else { Found::Nothing };
         }
         self.await_response(key, request)
@@ -254,9 +256,9 @@ impl Tracer {
     fn await_response(&mut self, call: Key, request: Key) -> Found {
         let bound = self.settings.calls_per_request;
         match self.exchanges.live_mut(request) {
-            Some(live) if live.alike.len() < bound => {
-                if !live.alike.contains(&call) {
-                    live.alike.push(call);
+            Some(live) if live.same_content.len() < bound => {
+                if !live.same_content.contains(&call) {
+                    live.same_content.push(call);
                 }
                 Found::Later
             }

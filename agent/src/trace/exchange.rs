@@ -173,7 +173,7 @@ pub(super) struct Live {
     /// If it was asked for.
     pub(super) content: Option<Content>,
     /// Server: calls with its content, to be decided on when it is answered.
-    pub(super) alike: Vec<Key>,
+    pub(super) same_content: Vec<Key>,
     /// Spans that wait for this one's context.
     pub(super) children: Keys,
     /// Spans related to this one too late to be parent or child.
@@ -202,7 +202,7 @@ impl Live {
             has_waited: false,
             calls: Keys::new(),
             content: None,
-            alike: Vec::new(),
+            same_content: Vec::new(),
             children: Keys::new(),
             relations: Vec::new(),
             waiting: false,

@@ -91,7 +91,7 @@ pub(super) enum Client {
 
 /// What is said of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Told<'a> {
+pub(super) struct Claims<'a> {
     pub(super) client: Option<Client>,
     pub(super) scheme: Option<&'static str>,
     /// Host, perhaps with a port.
@@ -136,11 +136,11 @@ impl Forwarded {
     }
 
     /// What `peer` says; `None` when it says nothing or is not trusted.
-    pub(super) fn told<'a>(
+    pub(super) fn claims<'a>(
         &self,
         peer: IpAddr,
         fields: &'a [(CompactString, CompactString)],
-    ) -> Option<Told<'a>> {
+    ) -> Option<Claims<'a>> {
         if !fields.iter().any(|(name, _)| FIELDS.contains(&name.as_str())) || !self.trusts(peer) {
             return None;
         }
@@ -150,16 +150,16 @@ impl Forwarded {
         let mut malformed = false;
         if of(FIELDS[0]).next().is_some() {
             match self.standard(of(FIELDS[0])) {
-                Some(told) => return Some(told),
+                Some(claims) => return Some(claims),
                 None => malformed = true,
             }
         }
-        let told = self.customary(of(FIELDS[1]), of(FIELDS[2]), of(FIELDS[3]));
-        Some(Told { malformed: malformed || told.malformed, ..told })
+        let claims = self.customary(of(FIELDS[1]), of(FIELDS[2]), of(FIELDS[3]));
+        Some(Claims { malformed: malformed || claims.malformed, ..claims })
     }
 
     /// `Forwarded`; `None` when a line of it is not as RFC 7239 section 4 has it.
-    fn standard<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Option<Told<'a>> {
+    fn standard<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Option<Claims<'a>> {
         let mut elements = Vec::new();
         for line in lines {
             for element in split(line, b',')? {
@@ -176,7 +176,7 @@ impl Forwarded {
         let client = elements.iter().rposition(|element| !is_proxy(element)).unwrap_or(0);
         // A proxy that has nothing to add leaves the word to the next.
         let from = &elements[client..];
-        Some(Told {
+        Some(Claims {
             client: elements[client].node,
             scheme: from.iter().find_map(|element| element.scheme),
             host: from.iter().find_map(|element| element.host),
@@ -190,16 +190,16 @@ impl Forwarded {
         addresses: impl Iterator<Item = &'a str>,
         hosts: impl Iterator<Item = &'a str>,
         schemes: impl Iterator<Item = &'a str>,
-    ) -> Told<'a> {
-        let mut told = Told::default();
+    ) -> Claims<'a> {
+        let mut claims = Claims::default();
         let mut hops = 0;
         for text in list(addresses).iter().rev().take(PROXIES) {
             let Some(node) = node(text) else {
-                told.client = None;
-                told.malformed = true;
+                claims.client = None;
+                claims.malformed = true;
                 break;
             };
-            told.client = Some(node);
+            claims.client = Some(node);
             match node {
                 Client::Known(address, _) if self.trusts(address) => hops += 1,
                 _ => break,
@@ -211,10 +211,11 @@ impl Forwarded {
             Some(values[last.saturating_sub(hops)])
         };
         let (scheme, host) = (met(list(schemes)), met(list(hosts)));
-        told.scheme = scheme.and_then(known_scheme);
-        told.host = host.filter(|host| is_host(host));
-        told.malformed |= scheme.is_some() && told.scheme.is_none() || host.is_some() && told.host.is_none();
-        told
+        claims.scheme = scheme.and_then(known_scheme);
+        claims.host = host.filter(|host| is_host(host));
+        claims.malformed |=
+            scheme.is_some() && claims.scheme.is_none() || host.is_some() && claims.host.is_none();
+        claims
     }
 }
 
@@ -304,7 +305,7 @@ fn unquoted(text: &str) -> Option<&str> {
     }
 }
 
-/// An address with or without a port, or what stands for one that is not told (RFC 7239 section 6).
+/// An address with or without a port, or what stands for one that is not claims (RFC 7239 section 6).
 fn node(text: &str) -> Option<Client> {
     if text.eq_ignore_ascii_case("unknown") || text.starts_with('_') {
         return Some(Client::Hidden);
@@ -320,7 +321,7 @@ fn node(text: &str) -> Option<Client> {
     Some(Client::Known(IpAddr::V4(address.parse().ok()?), port(&text[address.len()..])?))
 }
 
-/// `:8080`, nothing, or a port that is not told (`:_hidden`). `None`: neither.
+/// `:8080`, nothing, or a port that is not claims (`:_hidden`). `None`: neither.
 fn port(text: &str) -> Option<Option<u16>> {
     let Some(port) = text.strip_prefix(':') else { return text.is_empty().then_some(None) };
     if port.starts_with('_') {

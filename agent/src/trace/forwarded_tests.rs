@@ -8,19 +8,19 @@ fn fields(lines: &[(&str, &str)]) -> Vec<(CompactString, CompactString)> {
     lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
-/// `client scheme host`, each `-` when it is not told, `?` when hidden; then `!` when something was malformed.
-fn told(trust: &[&str], peer: &str, lines: &[(&str, &str)]) -> String {
+/// `client scheme host`, each `-` when it is not claims, `?` when hidden; then `!` when something was malformed.
+fn claims(trust: &[&str], peer: &str, lines: &[(&str, &str)]) -> String {
     let forwarded = Forwarded::parse(trust.iter().copied()).unwrap();
     let fields = fields(lines);
-    let Some(told) = forwarded.told(peer.parse().unwrap(), &fields) else { return "nothing".to_owned() };
-    let client = match told.client {
+    let Some(claims) = forwarded.claims(peer.parse().unwrap(), &fields) else { return "nothing".to_owned() };
+    let client = match claims.client {
         None => "-".to_owned(),
         Some(Client::Hidden) => "?".to_owned(),
         Some(Client::Known(address, None)) => address.to_string(),
         Some(Client::Known(address, Some(port))) => format!("{address}|{port}"),
     };
-    let malformed = if told.malformed { " !" } else { "" };
-    format!("{client} {} {}{malformed}", told.scheme.unwrap_or("-"), told.host.unwrap_or("-"))
+    let malformed = if claims.malformed { " !" } else { "" };
+    format!("{client} {} {}{malformed}", claims.scheme.unwrap_or("-"), claims.host.unwrap_or("-"))
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn the_customary_fields() {
         (&[(PROTO, "gopher"), (HOST, "a b")], "- - - !"),
     ];
     for (lines, expected) in rows {
-        assert_eq!(told(&["private"], "127.0.0.1", lines), expected, "{lines:?}");
+        assert_eq!(claims(&["private"], "127.0.0.1", lines), expected, "{lines:?}");
     }
 }
 
@@ -100,18 +100,18 @@ fn the_standard_field() {
     ];
     for (lines, expected) in rows {
         let lines: Vec<_> = lines.iter().map(|line| ("forwarded", *line)).collect();
-        assert_eq!(told(&["private"], "10.1.2.3", &lines), expected, "{lines:?}");
+        assert_eq!(claims(&["private"], "10.1.2.3", &lines), expected, "{lines:?}");
     }
     let both = [
         ("forwarded", "for=203.0.113.7"),
         ("x-forwarded-for", "198.51.100.1"),
         ("x-forwarded-proto", "https"),
     ];
-    assert_eq!(told(&["private"], "10.1.2.3", &both), "203.0.113.7 - -", "the standard one alone");
+    assert_eq!(claims(&["private"], "10.1.2.3", &both), "203.0.113.7 - -", "the standard one alone");
     let broken = [("forwarded", "for"), ("x-forwarded-for", "198.51.100.1")];
-    assert_eq!(told(&["private"], "10.1.2.3", &broken), "198.51.100.1 - - !");
+    assert_eq!(claims(&["private"], "10.1.2.3", &broken), "198.51.100.1 - - !");
     let long = "for=10.0.0.1,".repeat(PROXIES + 1);
-    assert_eq!(told(&["private"], "10.1.2.3", &[("forwarded", &long)]), "- - - !");
+    assert_eq!(claims(&["private"], "10.1.2.3", &[("forwarded", &long)]), "- - - !");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn only_trusted_peers_are_believed() {
         (&["8.8.8.0/24"], "8.8.9.8", "nothing"),
         (&["2001:db8::/32"], "2001:db8:1::1", "203.0.113.5 - -"),
     ] {
-        assert_eq!(told(trust, peer, &line), expected, "{trust:?} {peer}");
+        assert_eq!(claims(trust, peer, &line), expected, "{trust:?} {peer}");
     }
     for text in ["", "10.0.0.0/33", "::/129", "10/8", "everybody", "10.0.0.0/-1"] {
         assert!(Forwarded::parse([text]).is_err(), "{text}");
@@ -153,6 +153,6 @@ proptest! {
     fn any_text_is_answered(lines in prop::collection::vec((0..4_usize, "[ -~]{0,40}"), 0..6), all in any::<bool>()) {
         let forwarded = Forwarded::parse([if all { "all" } else { "private" }]).unwrap();
         let fields: Vec<_> = lines.iter().map(|(name, value)| (FIELDS[*name].into(), value.into())).collect();
-        let _ = forwarded.told("10.0.0.1".parse().unwrap(), &fields);
+        let _ = forwarded.claims("10.0.0.1".parse().unwrap(), &fields);
     }
 }

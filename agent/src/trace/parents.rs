@@ -134,7 +134,7 @@ impl Tracer {
     /// A request is answered, or (`None`) never will be: the verdicts on its calls fall.
     pub(super) fn judge_calls(&mut self, key: Key, response: Option<&Origin>) {
         let Some(live) = self.exchanges.live_mut(key) else { return };
-        if live.calls.is_empty() && live.alike.is_empty() {
+        if live.calls.is_empty() && live.same_content.is_empty() {
             return;
         }
         for call in std::mem::take(&mut live.calls) {
@@ -143,8 +143,8 @@ impl Tracer {
                 self.take_verdict(call, verdict);
             }
         }
-        let alike = self.exchanges.live_mut(key).map(|live| std::mem::take(&mut live.alike));
-        for call in alike.unwrap_or_default() {
+        let same_content = self.exchanges.live_mut(key).map(|live| std::mem::take(&mut live.same_content));
+        for call in same_content.unwrap_or_default() {
             self.try_decide(call);
         }
     }

@@ -64,7 +64,7 @@ pub(super) struct Process {
     pub(super) unproven: VecDeque<(Key, Timestamp)>,
     contents: Contents,
     /// Open requests whose content is not known: a call may be any of them.
-    pub(super) uncompared: u64,
+    pub(super) unknown_contents: u64,
     /// Those of them whose head was read before contents were kept, or not to its end.
     pub(super) without_content: Vec<Key>,
     /// The last `process_drops` seen.
@@ -84,7 +84,7 @@ impl Process {
             otlp: Otlp::default(),
             unproven: VecDeque::new(),
             contents: Contents::Useless,
-            uncompared: 0,
+            unknown_contents: 0,
             without_content: Vec::new(),
             drops: None,
             exited: false,
@@ -221,7 +221,7 @@ impl Processes {
     pub(super) fn request(&mut self, pid: u32, origin: &Origin) {
         let Some(process) = self.by_pid.get_mut(pid) else { return };
         process.confidence.request_opened(origin);
-        process.uncompared += 1;
+        process.unknown_contents += 1;
         let contents = process.contents.after_request();
         if contents != process.contents {
             self.set_contents(pid, contents);

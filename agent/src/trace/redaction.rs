@@ -132,7 +132,7 @@ impl Redaction {
     }
 
     /// Where the first value lies that is to be replaced, of the parameters that begin at `start` or behind it. A fragment does
-    /// not belong into a query, but what looks like its parameters is treated alike.
+    /// not belong into a query, but what looks like its parameters is treated same_content.
     fn first_sensitive(&self, query: &str, mut start: usize) -> Option<Range<usize>> {
         let bytes = query.as_bytes();
         loop {

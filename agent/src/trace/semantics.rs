@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use super::{
     counters::Counters,
     errors,
-    forwarded::{Client, Forwarded, Told},
+    forwarded::{Claims, Client, Forwarded},
     redaction::{self, Redaction},
     settings::TextLimits,
     span::{Http, Span, SpanKind, Status},
@@ -56,9 +56,9 @@ impl Semantics {
 
         let host = head.host.as_deref().map(trimmed).filter(|host| !host.is_empty());
         let target = Target::parse(&head.method, &head.target);
-        let told = self.told(span, head, counters);
-        let scheme = told.scheme.unwrap_or(target.scheme);
-        let authority = told.host.or(target.authority).or(host).map(without_userinfo);
+        let claims = self.claims(span, head, counters);
+        let scheme = claims.scheme.unwrap_or(target.scheme);
+        let authority = claims.host.or(target.authority).or(host).map(without_userinfo);
         let (server_address, server_port) = self.server(span, scheme, authority, counters);
         let path = target.path.map(|path| self.path(path, counters));
         let query_length = target.query.map_or(0, str::len);
@@ -67,7 +67,7 @@ impl Semantics {
             SpanKind::Server => None,
         };
         let (client_address, client_port) = match span.kind {
-            SpanKind::Server => match told.client {
+            SpanKind::Server => match claims.client {
                 Some(Client::Known(address, port)) => (Some(self.addresses.text(address)), port),
                 Some(Client::Hidden) => (None, None),
                 None => (Some(self.addresses.text(span.peer.ip())), Some(span.peer.port())),
@@ -116,15 +116,17 @@ impl Semantics {
     }
 
     /// What a proxy says for whom it asks, when it is trusted.
-    fn told<'a>(&self, span: &Span, head: &'a RequestHead, counters: &mut Counters) -> Told<'a> {
+    fn claims<'a>(&self, span: &Span, head: &'a RequestHead, counters: &mut Counters) -> Claims<'a> {
         if span.kind == SpanKind::Client {
-            return Told::default();
+            return Claims::default();
         }
-        let Some(told) = self.forwarded.told(span.peer.ip(), &head.fields) else { return Told::default() };
+        let Some(claims) = self.forwarded.claims(span.peer.ip(), &head.fields) else {
+            return Claims::default();
+        };
         // Of more fields than are kept the last would be missing, and that is the one that counts.
         let too_many = head.fields.len() >= MOST_FIELDS;
-        counters.invalid_forwarded += u64::from(told.malformed || too_many);
-        if too_many { Told::default() } else { told }
+        counters.invalid_forwarded += u64::from(claims.malformed || too_many);
+        if too_many { Claims::default() } else { claims }
     }
 
     /// `server.address` and `server.port`: of the URI, else of the connection's own end that serves.

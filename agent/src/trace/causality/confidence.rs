@@ -8,15 +8,15 @@
 //! answers that were covered, while others were open come first. Until then the process had no chance to contradict itself, and
 //! a program with timers that is idle at first would be trusted just when load comes.
 
-mod compared;
 mod coverage;
 mod signatures;
+mod track_record;
 mod unexplained;
 mod window;
 
-use compared::Compared;
 use coverage::{Coverage, RESPONSES};
 pub(super) use signatures::{CallSignature, SignatureStats};
+use track_record::TrackRecord;
 use unexplained::Unexplained;
 pub(super) use window::LinkOutcome;
 use window::Window;
@@ -60,9 +60,9 @@ pub(in crate::trace) struct Confidence {
     signatures: SignatureStats,
     coverage: Coverage,
     /// Calls of tasks that were stolen.
-    stolen: Compared,
+    stolen: TrackRecord,
     /// Calls that were ended next after an answer that nothing else explains.
-    given_up: Compared,
+    given_up: TrackRecord,
     unexplained: Unexplained,
     /// Calls that goroutines hand over and that are not trusted any more.
     doubtful: u32,
@@ -254,13 +254,13 @@ impl Confidence {
     }
 
     /// A call of a task that was stolen has ended in the answer of the request of its start side, or of another one.
-    pub(super) const fn stolen_told(&mut self, agrees: bool) {
+    pub(super) const fn record_stolen(&mut self, agrees: bool) {
         self.stolen.add(agrees);
     }
 
     /// It has ended in the answer of another request, which had no call by its start side: the start side was stolen, or a timer has
     /// answered.
-    pub(super) const fn stolen_strayed(&mut self) {
+    pub(super) const fn record_stray_stolen(&mut self) {
         self.stolen.stray();
     }
 
@@ -270,7 +270,7 @@ impl Confidence {
     }
 
     /// Who has answered the request of a call's start side, or (`!agrees`) another one, has ended the call next.
-    pub(super) const fn given_up_told(&mut self, agrees: bool) {
+    pub(super) const fn record_given_up(&mut self, agrees: bool) {
         self.given_up.add(agrees);
     }
 
@@ -334,7 +334,7 @@ impl Confidence {
 
     /// A call has ended in the answer of the request of its start side, or (`!its_own`) of another one. `connected`: it was the first
     /// of a connection, and its start side that of the connect.
-    pub(super) fn response_side_told(&mut self, connected: bool, its_own: bool) {
+    pub(super) fn record_response_side(&mut self, connected: bool, its_own: bool) {
         let starts = if connected { &mut self.by_connect } else { &mut self.by_thread };
         starts.add(!its_own);
     }
@@ -536,7 +536,7 @@ mod tests {
         let mut stealing = after(&seldom);
         stealing.request_opened(&read_by(1));
         (0..RESPONSES).for_each(|_| stealing.answered(true));
-        (0..SEEN_SEVERAL).for_each(|_| stealing.stolen_told(true));
+        (0..SEEN_SEVERAL).for_each(|_| stealing.record_stolen(true));
         assert!(stealing.awaits_response_side(), "of tasks that were stolen");
     }
 

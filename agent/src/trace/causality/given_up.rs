@@ -1,4 +1,4 @@
-//! Calls that a program gives up at a limit of its own, of which no clear start side tells whose they are. Nothing that a thread reads
+//! Calls that a program gives up at a limit of its own, of which no clear start side suffices whose they are. Nothing that a thread reads
 //! explains the answer then: a timer does. But what the task drops is closed as the next thing that the thread does (tokio), so that the
 //! answer in front of that says whose call it was.
 //!
@@ -54,7 +54,7 @@ impl Causality {
         let agrees = links.request_side == Some(request);
         if links.has_certain_request_side() {
             if !agrees || confidence.open_requests() > 0 {
-                confidence.given_up_told(agrees);
+                confidence.record_given_up(agrees);
             }
             return;
         }

@@ -186,7 +186,7 @@ impl Causality {
             && self.trusts_response_side(
                 confidence,
                 response_side.threads == Threads::One || self.rules.across_threads || stolen,
-                call.links.only_open_request && outcome == LinkOutcome::Consistent && told(confidence, call),
+                call.links.only_open_request && outcome == LinkOutcome::Consistent && signature_allows(confidence, call),
             )
         {
             let evidence =
@@ -266,7 +266,7 @@ pub(super) fn conflict_of(links: &CausalLinks) -> LinkOutcome {
 /// Whether the kind of a call says that agreement is no chance. Where its response_side side is weak the kind must be known to agree. Where
 /// another call with the same cause went before, nothing may speak against it of late and not much before; nor much where only
 /// a call that continues it has ended (one that is sent after that of a timer continues it).
-fn told(confidence: &Confidence, call: &Exchange) -> bool {
+fn signature_allows(confidence: &Confidence, call: &Exchange) -> bool {
     let (links, signatures) = (&call.links, confidence.signatures());
     if links.response_side_is_ambiguous {
         return signatures.is_consistent(links.signature_hash);
@@ -282,7 +282,7 @@ fn told(confidence: &Confidence, call: &Exchange) -> bool {
 fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
     let links = &call.links;
     links.receive_order == confidence.receive_order()
-        && told(confidence, call)
+        && signature_allows(confidence, call)
         && confidence.trusts_agreement(
             links.only_open_request,
             links.ambiguity == Some(Clarity::Clear) && !links.response_side_is_ambiguous,

@@ -84,7 +84,7 @@ pub(in crate::trace) struct CausalLinks {
     /// Call: what sort of call it is, a hash; 0 until its head is read.
     pub(super) signature_hash: u64,
     /// Request: its content is known to those that look for it. Call: so was that of all requests that were open.
-    pub(super) compared: bool,
+    pub(super) content_known: bool,
     /// Call: its number among those that its process has outcome, once it is one of them.
     pub(super) outcome_number: Option<u64>,
     /// Call: no request of its start side was open when its head was read.
@@ -203,12 +203,12 @@ impl CausalLinks {
     }
 
     /// Its content is known, and for a call that of all requests that it could be.
-    pub(in crate::trace) const fn set_compared(&mut self) {
-        self.compared = true;
+    pub(in crate::trace) const fn set_content_known(&mut self) {
+        self.content_known = true;
     }
 
-    pub(in crate::trace) const fn is_compared(&self) -> bool {
-        self.compared
+    pub(in crate::trace) const fn has_known_content(&self) -> bool {
+        self.content_known
     }
 
     /// When its final response began; 0: it has none.

@@ -363,13 +363,13 @@ impl Causality {
             }
         }
         let own = exchanges.get_mut(cause).filter(|_| covered);
-        let tells = match for_answer {
+        let suffices = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // Of two messages that were read before the answer was written either may be what it waited for.
             Clarity::Mixed => own.as_ref().is_some_and(|call| call.links.request_side == Some(key)),
             Clarity::Again => false,
         };
-        if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
+        if let (Clarity::Mixed, false, Some(call)) = (for_answer, suffices, &own)
             && answered
             && call.links.answered
             && let Some(process) = processes.get_mut(call.pid)
@@ -381,7 +381,7 @@ impl Causality {
             );
         }
         // A call that was handed over needs no end side, so that any is welcome that speaks against it.
-        let Some(call) = own.filter(|call| tells || call.links.handoff) else { return Some(None) };
+        let Some(call) = own.filter(|call| suffices || call.links.handoff) else { return Some(None) };
         call.links.response_side_is_ambiguous = for_answer != Clarity::Clear;
         call.links.has_response_side = true;
         let previous = call.links.continues;
@@ -435,9 +435,9 @@ impl Causality {
         let proves = proves && call.links.answered;
         if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
             match (call.links.connected_for.take(), call.links.request_side, call.links.ambiguity) {
-                (Some(made_for), ..) => process.confidence.response_side_told(true, made_for == request),
+                (Some(made_for), ..) => process.confidence.record_response_side(true, made_for == request),
                 (None, Some(request_side), Some(Clarity::Clear)) => {
-                    process.confidence.response_side_told(false, request_side == request)
+                    process.confidence.record_response_side(false, request_side == request)
                 }
                 (None, ..) => {}
             }
@@ -509,7 +509,8 @@ fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     request.links.causes_nothing = true;
     if let Some(process) = processes.get_mut(request.pid) {
         process.confidence.request_closed();
-        process.uncompared = process.uncompared.saturating_sub(u64::from(!request.links.compared));
+        process.unknown_contents =
+            process.unknown_contents.saturating_sub(u64::from(!request.links.content_known));
         if let Some(tasks) = &mut process.tasks {
             tasks.closed(request.at, answered);
         }

@@ -1,5 +1,5 @@
 //! Calls that are open when their request is answered: those that were made for something else, those that nobody waits for, and
-//! those that are given up, of which whoever closes them tells.
+//! those that are given up, of which whoever closes them suffices.
 
 use super::{Causality, Verdict, confidence::LinkOutcome, judge::conflict_of, record_coverage};
 use crate::{

@@ -1,7 +1,7 @@
 //! Whether what a thread took in last says anything: only if it took in nothing else since it last sent something.
 //!
 //! An event loop that reads two messages before it acts on the first, or a timer that fires while nothing is new, sends with a
-//! last receive that is somebody else's. Where that happens to the call and to the response alike, both links agree on the wrong
+//! last receive that is somebody else's. Where that happens to the call and to the response same_content, both links agree on the wrong
 //! request.
 
 use rustc_hash::FxHashMap;

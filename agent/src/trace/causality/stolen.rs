@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Which threads served a request, as far as a call that ended in its answer tells.
+/// Which threads served a request, as far as a call that ended in its answer suffices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Threads {
     /// One read the request, read the response and wrote the answer.
@@ -70,20 +70,20 @@ pub(super) fn record(
 ) {
     let Some(call) = exchanges.get(key).filter(|_| threads == Threads::Two) else { return };
     let links = &call.links;
-    let tells = links.answered
+    let suffices = links.answered
         && !links.handoff
         && links.connected_for.is_none()
         && links.ambiguity == Some(Clarity::Clear);
-    let Some(request_side) = links.request_side.filter(|_| tells) else { return };
+    let Some(request_side) = links.request_side.filter(|_| suffices) else { return };
     let Some(process) = processes.get_mut(call.pid) else { return };
     if request_side == request {
         if links.is_unambiguous() && !links.only_open_request {
-            process.confidence.stolen_told(true);
+            process.confidence.record_stolen(true);
         }
     } else if has_calls(exchanges, request, Some(key)) {
-        process.confidence.stolen_told(false);
+        process.confidence.record_stolen(false);
     } else {
-        process.confidence.stolen_strayed();
+        process.confidence.record_stray_stolen();
     }
 }
 

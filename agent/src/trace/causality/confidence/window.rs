@@ -15,7 +15,7 @@ pub(in crate::trace::causality) enum LinkOutcome {
     /// Both links, on different requests.
     Conflict,
     /// The same, but its thread had received in more than one message before it was sent, or what another output had used: of
-    /// whom that tells little.
+    /// whom that suffices little.
     AmbiguousConflict,
     /// A start side only; the call was answered before its request was.
     RequestSideOnly,

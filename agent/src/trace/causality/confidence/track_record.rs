@@ -4,7 +4,7 @@ use super::RESPONSES;
 
 /// Since it last named another one; and whether it ever did that.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Compared {
+pub(super) struct TrackRecord {
     agreed: u64,
     has_differed: bool,
     agreed_in_all: u64,
@@ -12,7 +12,7 @@ pub(super) struct Compared {
     strayed: u64,
 }
 
-impl Compared {
+impl TrackRecord {
     pub(super) const fn add(&mut self, agrees: bool) {
         self.agreed = if agrees { self.agreed + 1 } else { 0 };
         self.agreed_in_all += agrees as u64;
@@ -39,14 +39,14 @@ mod tests {
 
     #[test]
     fn what_strays_often_is_not_relied_on() {
-        let mut compared = Compared::default();
-        (0..199).for_each(|_| compared.add(true));
-        assert!(compared.suffices(100));
-        compared.stray();
-        assert!(compared.suffices(100), "one in 199");
-        compared.stray();
-        assert!(!compared.suffices(100), "two");
-        compared.add(true);
-        assert!(compared.suffices(100), "two in 200");
+        let mut record = TrackRecord::default();
+        (0..199).for_each(|_| record.add(true));
+        assert!(record.suffices(100));
+        record.stray();
+        assert!(record.suffices(100), "one in 199");
+        record.stray();
+        assert!(!record.suffices(100), "two");
+        record.add(true);
+        assert!(record.suffices(100), "two in 200");
     }
 }
