@@ -90,19 +90,19 @@ figures! {
     /// Calls that got a parent within the process, since it is known.
     parents: "parents";
     /// Calls that did not.
-    orphans: "orphans";
+    unlinked: "orphans";
     /// Of the last 400 judged calls: both sides agree.
-    agree: "agree";
+    consistent: "agree";
     /// They differ.
-    differ: "differ";
+    conflicts: "differ";
     /// A start side alone.
-    start_only: "start_only";
+    request_side_only: "start_only";
     /// An end side alone.
-    end_only: "end_only";
+    response_side_only: "end_only";
     /// Neither, or a start side whose request did not wait for the call.
     unexplained: "unexplained";
     /// The last answers, at most 400.
-    answers: "answers";
+    responses: "answers";
     /// Of them those that were caused by the answered request or one of its calls.
     covered: "covered";
     /// Calls whose sides agreed while other requests were open.
@@ -112,9 +112,12 @@ figures! {
 impl fmt::Display for ProcessConfidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, service, level, figures } = self;
-        let calls = figures.parents + figures.orphans;
-        let judged =
-            figures.agree + figures.differ + figures.start_only + figures.end_only + figures.unexplained;
+        let calls = figures.parents + figures.unlinked;
+        let judged = figures.consistent
+            + figures.conflicts
+            + figures.request_side_only
+            + figures.response_side_only
+            + figures.unexplained;
         writeln!(
             f,
             "{service} (pid {pid}): {} of {calls} calls have a parent; {}",
@@ -125,13 +128,13 @@ impl fmt::Display for ProcessConfidence {
             f,
             "  of its last {judged} calls {} agree, {} differ, {} have a start side alone, {} an end side alone, {} neither; \
              {} of its last {} answers are covered",
-            figures.agree,
-            figures.differ,
-            figures.start_only,
-            figures.end_only,
+            figures.consistent,
+            figures.conflicts,
+            figures.request_side_only,
+            figures.response_side_only,
             figures.unexplained,
             figures.covered,
-            figures.answers,
+            figures.responses,
         )
     }
 }
@@ -158,7 +161,7 @@ impl Tracer {
                 pid: process.facts.pid,
                 service: Arc::clone(&process.facts.service_name),
                 level,
-                figures: Figures { parents: process.linked, orphans: process.unlinked, ..figures },
+                figures: Figures { parents: process.linked, unlinked: process.unlinked, ..figures },
             }
         });
         (processes.collect(), count)

@@ -367,12 +367,12 @@ impl Confidence {
         };
         let answers = self.coverage.seen();
         let figures = Figures {
-            agree: counts.consistent,
-            differ: counts.all_conflicts(),
-            start_only: counts.request_side_only,
-            end_only: counts.response_side_only,
+            consistent: counts.consistent,
+            conflicts: counts.all_conflicts(),
+            request_side_only: counts.request_side_only,
+            response_side_only: counts.response_side_only,
             unexplained: counts.unexplained,
-            answers,
+            responses: answers,
             covered: answers - self.coverage.uncovered(),
             agreed_concurrently: self.concurrent,
             ..Figures::default()

@@ -189,7 +189,7 @@ fn calls_that_all_fail_earn_no_belief() {
     }
     world.pass(SECOND);
     let figures = &world.tracer.process_confidence(4).0;
-    assert!(figures.iter().all(|level| level.figures.agree == 0), "{figures:?}");
+    assert!(figures.iter().all(|level| level.figures.consistent == 0), "{figures:?}");
     assert!(last.is_some());
 }
 
@@ -290,7 +290,7 @@ fn a_request_that_is_given_up_uses_no_response_up() {
             .process_confidence(4)
             .0
             .iter()
-            .all(|level| level.figures.covered == level.figures.answers)
+            .all(|level| level.figures.covered == level.figures.responses)
     );
 }
 
@@ -364,7 +364,7 @@ fn answers_of_calls_that_are_given_up_are_not_uncovered() {
         }
         world.pass(SECOND);
         let figures = world.tracer.process_confidence(4).0[0].figures;
-        assert_eq!(figures.answers - figures.covered, uncovered);
+        assert_eq!(figures.responses - figures.covered, uncovered);
     }
 }
 
@@ -381,7 +381,7 @@ fn an_answer_is_not_uncovered_if_the_first_of_its_calls_is_given_up_next() {
     world.answer(request, OWN);
     let uncovered = |world: &World| {
         let figures = world.tracer.process_confidence(4).0[0].figures;
-        figures.answers - figures.covered
+        figures.responses - figures.covered
     };
     assert_eq!(uncovered(&world), 1);
     world.let_go(call, OWN);
@@ -410,7 +410,7 @@ fn an_answer_is_not_uncovered_if_a_call_without_a_start_side_is_given_up_next() 
         }
         world.pass(SECOND);
         let figures = world.tracer.process_confidence(4).0[0].figures;
-        assert_eq!(figures.answers - figures.covered, uncovered);
+        assert_eq!(figures.responses - figures.covered, uncovered);
         assert!(world.span(call).parent.is_none(), "it explains the answer, and is nobody's");
     }
 }

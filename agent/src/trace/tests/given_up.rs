@@ -273,7 +273,7 @@ fn a_call_that_was_sent_before_explains_no_answer() {
     let mut limits = Limits::after(100);
     let uncovered = |limits: &Limits| {
         let figures = limits.world.tracer.process_confidence(4).0[0].figures;
-        figures.answers - figures.covered
+        figures.responses - figures.covered
     };
     let closer = thread(1, 5);
     limits.world.read_request(limits.clients[2], closer, "/hanging");
