@@ -73,28 +73,28 @@ counters! {
     left_out: "wirespan_trace_left_out_spans_total";
     /// Server spans without a parent: the client is not traced here and sent no context.
     roots_remote: "wirespan_trace_roots_total" ["reason" = "remote_client"];
-    /// Calls whose thread had received in nothing that could have caused them.
+    /// Calls whose thread had taken in nothing that could have caused them.
     orphans_none: "wirespan_trace_roots_total" ["reason" = "no_start_side"];
     /// Calls with a start side that no end side confirmed before the request was answered.
     orphans_start_only: "wirespan_trace_roots_total" ["reason" = "start_side_only"];
-    /// Calls with an end side only, in a process that is not trusted without a start side.
+    /// Calls with an end side only, in a process that is not believed without a start side.
     orphans_end_only: "wirespan_trace_roots_total" ["reason" = "end_side_only"];
     /// Calls whose start-side request never got an answer.
     orphans_unanswered: "wirespan_trace_roots_total" ["reason" = "unanswered"];
-    /// Calls whose two links differ, or in a process in which those of others do of late.
+    /// Calls whose two sides differ, or in a process in which those of others do of late.
     orphans_contradiction: "wirespan_trace_roots_total" ["reason" = "contradiction"];
-    /// Calls on which both links agree, made while several requests were open by a process that has not agreed with itself
+    /// Calls on which both sides agree, made while several requests were open by a process that has not agreed with itself
     /// 30 times in such a case.
     orphans_unproven: "wirespan_trace_roots_total" ["reason" = "unproven"];
     /// Calls open, or caused by something open, when events of their process were lost.
     orphans_loss: "wirespan_trace_roots_total" ["reason" = "loss"];
-    /// Calls handed over by a goroutine that had received in more than one request of a connection.
+    /// Calls handed over by a goroutine that had taken in more than one request of a connection.
     orphans_pipelined: "wirespan_trace_roots_total" ["reason" = "pipelined"];
     /// Calls beyond the bound of calls per request.
     orphans_bound: "wirespan_trace_roots_total" ["reason" = "bound"];
     /// Parents that were known but no longer remembered (connection closed long ago, or evicted).
     orphans_forgotten: "wirespan_trace_roots_total" ["reason" = "forgotten"];
-    /// Calls whose two links differ.
+    /// Calls whose two sides differ.
     contradictions: "wirespan_trace_contradictions_total";
     /// What shows of a program that its calls and answers are not written by the same tasks.
     task_contradictions: "wirespan_trace_task_contradictions_total";
@@ -136,7 +136,7 @@ counters! {
     invalid_tracestates: "wirespan_trace_invalid_headers_total" ["header" = "tracestate"];
     /// Requests whose proxy said for whom it asks in fields that cannot be read, or in too many.
     invalid_forwarded: "wirespan_trace_invalid_headers_total" ["header" = "forwarded"];
-    /// Threads whose receives were forgotten to make room.
+    /// Threads whose inputs were forgotten to make room.
     inputs_forgotten: "wirespan_trace_inputs_forgotten_total";
     /// Requests and calls whose content was forgotten within a minute to make room.
     contents_forgotten: "wirespan_trace_contents_forgotten_total";

@@ -1,4 +1,4 @@
-//! What a thread's last receive means for what it sends.
+//! The cause of what a thread sends, found from its last receive.
 
 use super::{inherited, lost};
 use crate::{
@@ -6,11 +6,11 @@ use crate::{
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
 };
 
-/// The message to which the byte belongs that a thread took in last.
+/// The message to which the last byte belongs that a thread received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) enum Cause {
     None,
-    /// Something was lost since: the receive cannot be told to belong to this message.
+    /// Events were lost since, so the receive cannot be attributed to this message.
     Lost,
     Message {
         key: Key,
@@ -48,12 +48,12 @@ impl Cause {
         }
     }
 
-    /// Whether nothing else was received in, and nothing sent since.
+    /// Whether the thread had received nothing else, and has sent nothing since.
     pub(in crate::trace) fn is_unambiguous(self) -> bool {
         matches!(self, Self::Message { for_call: Clarity::Clear, .. })
     }
 
-    /// One that may be another.
+    /// The same cause, marked as ambiguous.
     pub(in crate::trace) const fn doubted(self) -> Self {
         match self {
             Self::Message { key, for_answer, .. } => {
@@ -63,7 +63,7 @@ impl Cause {
         }
     }
 
-    /// What a connect connect_cause when it began, as it is worth now.
+    /// The cause of a connect when it began, as far as it is still valid.
     pub(in crate::trace) fn revalidated(self, exchanges: &Exchanges, processes: &Processes) -> Self {
         let Self::Message { key, .. } = self else { return self };
         match exchanges.get(key) {

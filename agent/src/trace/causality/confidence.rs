@@ -1,12 +1,17 @@
-//! How far a process is trusted: what the last calls and answers have outcome of it.
+//! The confidence in a process: how well request sides and response sides have named parents there
+//! of late.
 //!
-//! Each call that is judged shows something: its two links agree or differ, it has one of them, or none. Each answer is
-//! *covered* or not: its cause is the answered request itself or a call made for it. Where the rule is sound, links do not
-//! differ and answers are covered; a program that defers its work to timers, queues or other threads conflicts_with_task itself.
-//! What that must look like to be trusted is in [`Confidence`]'s questions. The figures are those of the experiments, except that
-//! what happened while one request alone was open proves nothing for when there are several: then 30 calls that agreed, or 30
-//! answers that were covered, while others were open come first. Until then the process had no chance to contradict itself, and
-//! a program with timers that is idle at first would be trusted just when load comes.
+//! Each judged call has a [`LinkOutcome`]: its two sides agree or conflict, it has one of them, or
+//! none. Each response to an inbound request is *covered* or not. It is covered if its cause is the
+//! inbound request itself or a call made for it. Where a thread serves one request at a time, sides
+//! do not conflict and responses are covered. A program that defers its work to timers, queues or
+//! other threads produces conflicts and uncovered responses.
+//!
+//! The methods of [`Confidence`] say how much of each is required before a kind of evidence is
+//! trusted. The numbers come from experiments, with one addition: what was observed while a single
+//! inbound request was open proves nothing for times when several are open. So 30 consistent calls,
+//! or 30 covered responses, must come first while other requests are open. Without that rule a
+//! program with timers that is idle at first would be trusted just when load arrives.
 
 mod coverage;
 mod signatures;
@@ -27,62 +32,64 @@ use crate::{
     trace::{Figures, TrustLevel, exchange::Key},
 };
 
-/// Calls or answers after which the absence of conflicts means something.
+/// Calls or responses after which the absence of conflicts means something.
 const SEEN: u64 = 30;
-/// Calls after which a start side alone may be trusted, as many as the long window has: a program whose tasks change places now
-/// and then has outcome it by then.
+/// Calls after which the request side alone may be trusted, as many as the long window holds. A
+/// program whose tasks change threads now and then has produced a conflict by then.
 const SEEN_ALONE: u64 = 2_000;
-/// Calls that agree, for each that differs although its receive was clear, where half of all suffice.
+/// Where consistency of half of the calls suffices, there must be this many consistent calls for
+/// each conflict whose request side was unambiguous.
 const DIFFER: u64 = 32;
-/// Coverage after which end links are trusted where several threads read requests: they may go on with each other's seldom
-/// enough that the first [`SEEN`] do not show it.
+/// Responses after which response sides are trusted where several threads read requests. Such
+/// threads may continue each other's work so rarely that the first [`SEEN`] responses do not show
+/// it.
 const SEEN_SEVERAL: u64 = 100;
-/// Calls after which another order of receives may be tried.
+/// Calls after which another receive order may be tried.
 const TRIED: u64 = 40;
-/// The first calls of another order, which say nothing of it.
+/// Calls that are ignored after a change of the receive order.
 const SETTLED: u64 = 16;
-/// Calls that are not trusted after a goroutine has handed one over that was another request's.
+/// Handoffs that are not trusted after one of them has named the wrong request.
 const DOUBTED: u32 = 2_000;
-/// So many of the last 64 connections must have served another request than the one they were made for before that says nothing.
+/// Conflicts among the last 64 first calls of connections below which connects stay trusted.
 const CONNECTS_WRONG: u32 = 2;
 
-/// What a process has outcome so far.
+/// What the calls and responses of one process have shown so far.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace) struct Confidence {
-    /// Calls whose links agreed although other requests were open.
+    /// Calls whose sides agreed while several inbound requests were open.
     concurrent: u64,
-    /// Requests that were read and are not answered yet.
+    /// Inbound requests that were read and are not answered yet.
     open_requests: u64,
-    /// Who read the first request, and whether others have read some, too.
+    /// Who read the first inbound request, and whether anyone else has read one since.
     reader: Option<Runner>,
     several_read: bool,
     outcomes: Window,
     signatures: SignatureStats,
     coverage: Coverage,
-    /// Calls of tasks that were stolen.
+    /// How often calls of stolen tasks agreed with a certain request side; see `stolen.rs`.
     stolen: TrackRecord,
-    /// Calls that were ended next after an answer that nothing else explains.
+    /// How often calls that were given up agreed with a certain request side; see `given_up.rs`.
     given_up: TrackRecord,
     unexplained: Unexplained,
-    /// Calls that goroutines hand over and that are not trusted any more.
+    /// How many of the next handoffs are not trusted.
     doubtful: u32,
-    /// Start links that connects connect_cause, and others that were clear.
+    /// Request sides that came from a connect, and other unambiguous ones.
     by_connect: RequestSides,
     by_thread: RequestSides,
-    /// Which of its thread's receives a call is received to follow from.
+    /// Which of a thread's receives is taken as the cause of a call.
     deferral: Deferral,
     receive_order: u32,
-    /// It was chosen a moment ago.
+    /// The receive order was changed a moment ago.
     settling: bool,
-    /// No order of them makes links agree.
+    /// No receive order makes sides agree.
     no_order_fits: bool,
 }
 
-/// The last 64 start links of a signature that an end side has confirmed or end_for_good.
+/// The last 64 request sides of one origin that a response side has confirmed or refuted.
 #[derive(Debug, Clone, Copy, Default)]
 struct RequestSides {
     seen: u32,
-    /// Those that it has end_for_good; the youngest is bit 0.
+    /// One bit per request side, set if it was refuted; the latest is bit 0.
     wrong: u64,
 }
 
@@ -98,34 +105,35 @@ impl RequestSides {
 }
 
 impl Confidence {
-    /// A request was read.
+    /// An inbound request was read.
     pub(in crate::trace) fn request_opened(&mut self, origin: &Origin) {
         self.open_requests += 1;
         let reader = Runner::of_origin(origin);
         self.several_read |= *self.reader.get_or_insert(reader) != reader;
     }
 
-    /// It was answered, or never will be.
+    /// An inbound request was answered, or never will be.
     pub(super) const fn request_closed(&mut self) {
         self.open_requests = self.open_requests.saturating_sub(1);
     }
 
-    /// Requests that are open.
+    /// The number of inbound requests that are open.
     pub(in crate::trace) const fn open_requests(&self) -> u64 {
         self.open_requests
     }
 
-    /// Whether no more than one request is open: then a call has not many to belong to.
+    /// Whether at most one inbound request is open, so that a call has no other to belong to.
     pub(super) const fn unambiguous(&self) -> bool {
         self.open_requests <= 1
     }
 
-    /// Start side and end side of a call agree, and might as well have differed.
+    /// The two sides of a call agree although several requests were open, so they could have
+    /// differed.
     pub(super) const fn agreed_concurrently(&mut self) {
         self.concurrent += 1;
     }
 
-    /// An answer was written, after its request was closed.
+    /// A response was written, after its request was closed.
     pub(super) fn answered(&mut self, covered: bool) {
         if covered {
             self.coverage.add_covered(self.open_requests > 0);
@@ -134,44 +142,47 @@ impl Confidence {
         }
     }
 
-    /// The answer of this request was written, and nothing covers it.
+    /// The response to this request was written and is not covered. Something may still explain it.
     pub(super) fn answered_uncovered(&mut self, request: Key) {
         self.coverage.add_uncovered(Some(request));
     }
 
-    /// Something else explains that answer: it counts neither way.
+    /// Something else explains the uncovered response to this request, which then counts neither
+    /// way.
     pub(in crate::trace) fn excuse(&mut self, request: Key) {
         self.coverage.excuse(request);
     }
 
-    /// A call was judged; the number names it for [`Confidence::correct`].
+    /// Records the outcome of a judged call. The returned number identifies it for
+    /// [`Confidence::correct`].
     pub(super) fn record(&mut self, outcome: LinkOutcome) -> u64 {
         self.outcomes.push(outcome)
     }
 
-    /// The number of the order of receives that is tried.
+    /// The number of the receive order in use. It rises whenever another one is tried.
     pub(super) const fn receive_order(&self) -> u32 {
         self.receive_order
     }
 
-    /// Which of its thread's receives a call is received to follow from.
+    /// Which of a thread's receives is taken as the cause of a call.
     pub(in crate::trace) const fn deferral(&self) -> Deferral {
         self.deferral
     }
 
-    /// Tries another order of receives where the one that is tried leaves too many calls without a parent. Only where every answer is
-    /// covered: then end links say whether it is the right one.
+    /// Tries another receive order where the current one leaves too many calls without a parent.
+    /// This requires that every response is covered, because only then do response sides tell which
+    /// order is right.
     pub(in crate::trace) fn reconsider(&mut self) {
         let counts = self.outcomes.short();
         if self.no_order_fits || counts.all() < if self.settling { SETTLED } else { TRIED } {
             return;
         }
         if std::mem::take(&mut self.settling) {
-            // The turns that were under way when it was chosen are over.
+            // The turns that were in progress when the order was chosen are over.
             self.begin_again();
             return;
         }
-        // Calls at once have a start side alone, too, but do not differ.
+        // Concurrent calls with one cause have only a request side too, but they do not conflict.
         let alone = (counts.request_side_only + counts.unexplained) * 4 >= counts.all()
             && counts.all_conflicts() * 10 >= counts.all()
             && counts.consistent * 2 < counts.all();
@@ -191,19 +202,19 @@ impl Confidence {
         self.begin_again();
     }
 
-    /// Nothing that calls have outcome counts any more; what answers have outcome does.
+    /// Forgets all outcomes of calls. The coverage of responses stays.
     fn begin_again(&mut self) {
         self.concurrent = 0;
         self.outcomes.restart();
         self.signatures = SignatureStats::default();
     }
 
-    /// A call that was judged shows something else now.
+    /// Replaces the outcome of a call that was recorded before.
     pub(super) fn correct(&mut self, number: u64, outcome: LinkOutcome) {
         self.outcomes.replace(number, outcome);
     }
 
-    /// A call of this signature shows this, instead of what it showed before.
+    /// Records the outcome of a call for its signature, replacing the one it had before.
     pub(super) fn record_of_signature(
         &mut self,
         signature: CallSignature,
@@ -216,15 +227,16 @@ impl Confidence {
         }
     }
 
-    /// Whether a call whose links agree belongs to the request on which they do. `unambiguous`: no other was open; `clear`: at
-    /// both ends its thread had received in nothing else.
+    /// Whether a call whose sides agree has that request as its parent. `unambiguous`: no other
+    /// request was open. `clear`: at both ends of the call its thread had received nothing else.
     pub(super) fn trusts_agreement(&self, unambiguous: bool, clear: bool) -> bool {
         self.had_chances(unambiguous)
             && (self.is_consistent() || self.agrees_mostly() || clear && self.agrees_rather())
     }
 
-    /// Whether half of the calls agree, and hardly any differ although their receives were clear: threads that take over each
-    /// other's work (Go without its goroutines), where many calls have one side, or none that says much.
+    /// Whether half of the calls are consistent and hardly any unambiguous ones conflict. This is
+    /// what threads that take over each other's work look like (Go without its goroutines): many of
+    /// their calls have one side, or none that says much.
     const fn agrees_rather(&self) -> bool {
         let counts = self.outcomes.short();
         counts.all() >= SEEN
@@ -232,14 +244,14 @@ impl Confidence {
             && counts.consistent >= counts.conflicts * DIFFER
     }
 
-    /// Whether links agree so often that a call on which they differ has no parent.
+    /// Whether sides agree so often that a call whose sides conflict has no parent.
     pub(in crate::trace) fn agrees_mostly(&self) -> bool {
         let counts = self.outcomes.short();
         counts.all() >= SEEN && counts.consistent * 4 >= counts.all() * 3
     }
 
-    /// Whether a call belongs to the request in whose answer it ended, whatever its start side is. `unambiguous`: no other
-    /// request was open.
+    /// Whether a call has the request that its response side names as its parent, whatever its
+    /// request side says. `unambiguous`: no other request was open.
     pub(super) fn trusts_response_side(&self, unambiguous: bool) -> bool {
         let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
         let seen = self.coverage.seen() >= enough;
@@ -248,46 +260,53 @@ impl Confidence {
             && (unambiguous || self.coverage.covered_concurrently() >= SEEN)
     }
 
-    /// Whether one thread has read all requests.
+    /// Whether a single thread has read all inbound requests.
     pub(super) const fn one_reads(&self) -> bool {
         !self.several_read
     }
 
-    /// A call of a task that was stolen has ended in the answer of the request of its start side, or of another one.
+    /// Records a call of a stolen task: its response side agrees with its certain request side, or
+    /// conflicts with it.
     pub(super) const fn record_stolen(&mut self, agrees: bool) {
         self.stolen.add(agrees);
     }
 
-    /// It has ended in the answer of another request, which had no call by its start side: the start side was stolen, or a timer has
-    /// answered.
+    /// Records a call of a stolen task whose response side names a request without calls of its
+    /// own. Either the request side is what the thief had read, or a timer caused the response.
     pub(super) const fn record_stray_stolen(&mut self) {
         self.stolen.stray();
     }
 
-    /// Whether what a thread answers right after it has read a response follows from that, although another one had read the request.
+    /// Whether a thread that reads a response and then answers a request does so because of that
+    /// response, although another thread had read the request.
     pub(super) const fn trusts_stolen(&self) -> bool {
         self.stolen.suffices(SEEN_SEVERAL)
     }
 
-    /// Who has answered the request of a call's start side, or (`!agrees`) another one, has ended the call next.
+    /// Records a call that a thread closed right after it had answered a request. `agrees`: the
+    /// call's certain request side names that request.
     pub(super) const fn record_given_up(&mut self, agrees: bool) {
         self.given_up.add(agrees);
     }
 
-    /// Whether a call belongs to the request after whose answer it was ended next; `agrees`: by its start side, too.
+    /// Whether a call has as its parent the request that its closer had answered just before.
+    /// `agrees`: the call's request side names it as well.
     pub(super) const fn trusts_given_up(&self, agrees: bool) -> bool {
         self.given_up.suffices(if agrees { SEEN } else { SEEN_SEVERAL })
     }
 
-    /// Coverage that nothing explains.
+    /// Responses that nothing which was received explains.
     pub(super) const fn unexplained(&mut self) -> &mut Unexplained {
         &mut self.unexplained
     }
 
-    /// Whether a call without a trusted start side should wait for its end side. Where none of the last calls had one, none
-    /// will come: other threads read the responses than write the answers, which are covered by the requests themselves.
-    /// Where links mostly agree, a call without a start side has none because no request caused it.
-    /// Unless such calls end in answers all the same, and are frequent or known to be of tasks that threads take over.
+    /// Whether a call without a trusted request side should wait for its response side.
+    ///
+    /// Where none of the last calls had a response side, none will come: other threads read the
+    /// responses than write the ones that are covered by the requests themselves. Where sides
+    /// mostly agree, a call without a request side has none because no request caused it. Such a
+    /// call still waits if response sides alone are frequent, or known to belong to tasks that
+    /// threads steal.
     pub(super) fn awaits_response_side(&self) -> bool {
         let counts = self.outcomes.short();
         let ends_come =
@@ -297,12 +316,12 @@ impl Confidence {
         self.trusts_response_side(false) && ends_come && (ends_matter || !self.agrees_mostly())
     }
 
-    /// Whether a call of this signature that nothing conflicts_with_task belongs to the request of its start side.
+    /// Whether a call with this signature and a request side alone has that request as its parent.
     pub(super) fn trusts_request_side(&self, unambiguous: bool, signature: CallSignature) -> bool {
         self.signatures.trusts(signature) && self.request_side_suffices(unambiguous)
     }
 
-    /// What the last calls of each kind have outcome.
+    /// The outcomes of the last calls by their signatures.
     pub(super) const fn signatures(&self) -> &SignatureStats {
         &self.signatures
     }
@@ -314,44 +333,50 @@ impl Confidence {
         self.had_chances(unambiguous) && all >= SEEN_ALONE && clean && counts.consistent * 4 >= all
     }
 
-    /// Whether no call end_for_good itself of late.
+    /// Whether none of the last calls had a conflict.
     pub(super) fn is_consistent(&self) -> bool {
         self.outcomes.short().all_conflicts() == 0
     }
 
-    /// A call that was handed over has ended in the answer of another request than its goroutine served: goroutines of this
-    /// process do not serve one request each.
+    /// The response side of a handed-off call names another request than its goroutine had read.
+    /// Goroutines of this process do not serve one request each.
     pub(super) const fn doubt_handoffs(&mut self) {
         self.doubtful = DOUBTED;
     }
 
-    /// Whether the next call that is handed over is trusted.
+    /// Whether the next handoff is trusted. Counts down the handoffs that are not.
     pub(super) const fn trusts_handoff(&mut self) -> bool {
         let trusted = self.doubtful == 0;
         self.doubtful = self.doubtful.saturating_sub(1);
         trusted
     }
 
-    /// A call has ended in the answer of the request of its start side, or (`!its_own`) of another one. `connected`: it was the first
-    /// of a connection, and its start side that of the connect.
+    /// Records whether a response side named the request of the request side (`its_own`).
+    /// `connected`: the call was the first of its connection, and its request side came from the
+    /// connect.
     pub(super) fn record_response_side(&mut self, connected: bool, its_own: bool) {
         let starts = if connected { &mut self.by_connect } else { &mut self.by_thread };
         starts.add(!its_own);
     }
 
-    /// Whether the first call of a connection belongs to the request that the connection was made for. Not where a pool gives it to
-    /// whoever waits by the time that it is there: then one in eight or more is wrong, far more than of what threads have read.
+    /// Whether the first call of a connection has the request for which the connection was made as
+    /// its parent.
+    ///
+    /// This fails where a pool gives a new connection to whoever waits when it is ready. Then at
+    /// least one connect in eight is wrong, far more than among request sides of what threads have
+    /// read.
     pub(in crate::trace) const fn trusts_connects(&self) -> bool {
         let (connects, threads) = (self.by_connect.wrong(), self.by_thread.wrong());
         connects < CONNECTS_WRONG || connects * 8 < self.by_connect.seen || connects < threads * 4
     }
 
-    /// Whether it has served that request each time of late, as far as end links tell.
+    /// Whether each of the last connects served the request for which it was made, as far as
+    /// response sides show.
     pub(super) const fn connects_serve_their_own(&self) -> bool {
         self.by_connect.wrong == 0
     }
 
-    /// What names parents where several requests are open, and what that is made of.
+    /// Which evidence is trusted where several requests are open, and the numbers behind that.
     pub(in crate::trace) fn trust_level(&self) -> (TrustLevel, Figures) {
         let counts = self.outcomes.short();
         let level = if self.request_side_suffices(false) {
@@ -413,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contradiction_counts_for_400_calls() {
+    fn a_conflict_counts_for_400_calls() {
         let mut confidence = after(&[(LinkOutcome::Consistent, 1), (LinkOutcome::Conflict, 1)]);
         for _ in 0..SEEN {
             confidence.agreed_concurrently();
@@ -437,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn three_quarters_of_agreement_outweigh_contradictions() {
+    fn three_quarters_of_agreement_outweigh_conflicts() {
         assert!(!after(&[(LinkOutcome::Conflict, 1), (LinkOutcome::Consistent, 28)]).agrees_mostly());
         assert!(after(&[(LinkOutcome::Conflict, 1), (LinkOutcome::Consistent, 29)]).agrees_mostly());
         assert!(after(&[(LinkOutcome::Conflict, 100), (LinkOutcome::Consistent, 300)]).agrees_mostly());
@@ -445,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_agreement_suffices_where_both_inputs_are_clear() {
+    fn half_of_agreement_suffices_for_unambiguous_calls() {
         let concurrent = |what: &[(LinkOutcome, usize)]| {
             let mut confidence = after(what);
             (0..SEEN).for_each(|_| confidence.agreed_concurrently());
@@ -478,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_side_alone_needs_a_full_clean_window_with_agreement() {
+    fn the_request_side_alone_needs_a_full_window_without_conflicts() {
         assert!(
             after(&[(LinkOutcome::RequestSideOnly, 1_500), (LinkOutcome::Consistent, 500)])
                 .request_side_suffices(true)
@@ -504,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_call_shows_can_be_corrected() {
+    fn a_recorded_outcome_can_be_corrected() {
         let mut confidence = after(&[(LinkOutcome::Consistent, 2_000)]);
         let number = tell(&mut confidence, LinkOutcome::Unexplained);
         assert!(!confidence.request_side_suffices(true));
@@ -513,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_side_is_waited_for_only_where_some_come() {
+    fn a_response_side_is_awaited_only_where_some_come() {
         let waits = |what: &[(LinkOutcome, usize)]| {
             let mut confidence = after(what);
             confidence.request_opened(&read_by(1));
@@ -541,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn one_uncovered_answer_counts_for_400() {
+    fn one_uncovered_response_counts_for_400() {
         let mut confidence = Confidence::default();
         for _ in 0..SEEN - 1 {
             confidence.answered(true);

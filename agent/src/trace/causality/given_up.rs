@@ -1,10 +1,14 @@
-//! Calls that a program gives up at a limit of its own, of which no clear start side suffices whose they are. Nothing that a thread reads
-//! explains the answer then: a timer does. But what the task drops is closed as the next thing that the thread does (tokio), so that the
-//! answer in front of that says whose call it was.
+//! Calls that a program gives up at a time limit of its own, and whose request side does not say
+//! for certain whose they are.
 //!
-//! A thread that answers several requests before it closes anything says nothing so, nor does one that closes several calls after one
-//! answer. Nor is anything trusted while another answer waits to be explained whose request was open when the call was sent: the call
-//! may be for that one. And where start links are beyond doubt they must have named the same request over and over.
+//! Nothing that a thread received explains the response then, because a timer caused it. But tokio
+//! closes what the timed-out task drops as the very next thing that the thread does. So the request
+//! that the thread answered just before is the one that the call was made for.
+//!
+//! The order says nothing if the thread answers several requests before it closes anything, or
+//! closes several calls after one response. It also says nothing while another unexplained response
+//! is pending whose request was open when the call was sent, because the call may belong to that
+//! request. And first the rule must have agreed with certain request sides many times in a row.
 
 use super::{Causality, UnlinkedReason, Verdict, lost, receives::LastAnswered};
 use crate::{
@@ -13,7 +17,7 @@ use crate::{
 };
 
 impl Causality {
-    /// Nothing that its thread has received in explains why this request is answered now.
+    /// Notes that nothing which its thread had received explains why this request is answered now.
     pub(in crate::trace) fn unexplained(
         exchanges: &Exchanges,
         processes: &mut Processes,
@@ -26,7 +30,8 @@ impl Causality {
         }
     }
 
-    /// Who has answered a request ends this open call next, with nothing read or sent in between.
+    /// A thread ends this open call right after it has answered a request, with nothing read or
+    /// sent in between.
     pub(in crate::trace) fn ended_next(
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -37,7 +42,7 @@ impl Causality {
         let Some(call) = exchanges.get_mut(key) else { return };
         let Some(process) = processes.get_mut(call.pid) else { return };
         let (sent_at, links, confidence) = (call.at, &mut call.links, &mut process.confidence);
-        // A call that was sent before the request was read is another one's.
+        // A call that was sent before the request was read belongs to another request.
         let is_later = sent_at > answered.read_at;
         if links.outlives(request) {
             links.abandoned = true;
@@ -58,8 +63,9 @@ impl Causality {
             }
             return;
         }
-        // A request with calls of its own may have been answered for one of those. A call whose start side, however doubtful, names
-        // another request may be one of several calls at once for that.
+        // If the request has other calls, its response may follow from one of them. If the call's
+        // request side names another request, even doubtfully, it may be one of several concurrent
+        // calls of that one.
         let only = match links.request_side {
             Some(_) => agrees && answered.calls == 1,
             None => answered.calls == 0,
@@ -74,7 +80,8 @@ impl Causality {
         }
     }
 
-    /// The verdict on a call that got no answer, and was ended next after that of this request.
+    /// The verdict on a call that got no response and was closed right after the response to this
+    /// request.
     pub(super) fn judge_given_up(
         &self,
         exchanges: &mut Exchanges,

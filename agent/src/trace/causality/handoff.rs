@@ -1,11 +1,13 @@
-//! Calls that one goroutine hands to another, which writes them: Go's `net/http`. What the first had received in last comes with
-//! them, so that the request which it serves is known at once, from the first call of a process on.
+//! Calls that one goroutine hands off to another one, which writes them, as Go's `net/http` does.
+//! The last receive of the first goroutine comes with the call, so its request is known at once,
+//! from the first call of a process on.
 //!
-//! A goroutine does one thing at a time. What could still deceive is a client that sends its next request before it has the
-//! answer: then the goroutine that serves the first has received in bytes of the second. So the request must be the first of its
-//! connection that is not over, and if it began before the one in front of it was over, somebody else must have read that
-//! beginning: `net/http`'s server has a goroutine of its own to notice what comes meanwhile, and its own reads on only when the
-//! handler has returned.
+//! A goroutine does one thing at a time. One case could still deceive: a client that pipelines its
+//! requests. Then the goroutine that serves the first request may have read bytes of the second
+//! one. Two conditions exclude that case. The request must be the first of its connection that is
+//! not over. And if it began before the previous one was over, another goroutine must have read its
+//! beginning: `net/http` has a background reader for that, and the serving goroutine reads on only
+//! when its handler has returned.
 
 use super::{Causality, Cause, Runner, UnlinkedReason, Verdict, lost, request_side_of};
 use crate::{
@@ -19,7 +21,8 @@ use crate::{
 };
 
 impl Causality {
-    /// The verdict on a call that a goroutine, which had received in this last, has handed over.
+    /// The verdict on a handed-off call. `receive` is the last receive of the goroutine that handed
+    /// it off.
     pub(in crate::trace) fn judge_handoff(
         &self,
         exchanges: &mut Exchanges,
@@ -30,7 +33,7 @@ impl Causality {
     ) -> Verdict {
         let cause = match self.rules.goroutine {
             true => Cause::of(exchanges, processes, receive),
-            // Whoever writes it has received in nothing itself.
+            // The goroutine that writes the call has received nothing itself.
             false => Cause::None,
         };
         let (request_side, previous, depth) = match cause {

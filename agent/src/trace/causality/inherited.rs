@@ -1,7 +1,9 @@
-//! Connections that are not HTTP, such as a database's: whatever is received from one was caused by what was written to it, so
-//! that it stands for the receive that the writer had. The kernel side sees to that once it was told that a connection is opaque
-//! (`agent-ebpf/src/connection.rs`, `propagate_cause`); until then, which is all of its life where each request has a connection of its
-//! own, it is done here.
+//! Connections that do not carry HTTP, such as a database's. What a thread receives from one was
+//! caused by what was written to it, so the receive inherits the cause that the writer had.
+//!
+//! The kernel side does the same once it knows that a connection is opaque
+//! (`agent-ebpf/src/connection.rs`, `carry`). Until then this file does it. Where each request has
+//! a connection of its own, that is the connection's whole life.
 
 use std::collections::VecDeque;
 
@@ -14,22 +16,22 @@ use crate::{
     },
 };
 
-/// What was received last, which some thread may still name.
+/// Receives that are remembered because a thread may still name one of them as its last receive.
 const RECEIVED: usize = 4;
 
-/// What a connection carries on which no message of HTTP was found yet.
+/// The causes on a connection on which no HTTP message was found yet.
 #[derive(Debug, Default)]
 pub(in crate::trace) struct InheritedCauses {
-    /// The receive of what was written; that of the first thing is what the connect had.
+    /// The cause of the last write. For the first write it is the cause of the connect.
     wrote: Option<Cause>,
-    /// Something was received since.
+    /// Something was received since the last write.
     answered: bool,
-    /// The last byte of what was received, and what had been written.
+    /// For each receive, the position of its last byte and the cause of the write before it.
     received: VecDeque<(u64, Cause)>,
 }
 
 impl InheritedCauses {
-    /// Two writes with different receives before an answer: nothing.
+    /// Notes a write. Two writes with different causes and no receive between them leave no cause.
     fn write(&mut self, receive: Cause) {
         let same = self.wrote.is_none_or(|wrote| wrote.key() == receive.key());
         self.wrote = Some(if same || self.answered { receive } else { Cause::None });
@@ -45,7 +47,7 @@ impl InheritedCauses {
         self.received.push_back((end, wrote));
     }
 
-    /// What the byte at this position was caused by, as it is worth now.
+    /// The cause that the byte at this position inherits, as far as it is still valid.
     fn cause(&self, exchanges: &Exchanges, processes: &Processes, position: u64) -> Cause {
         let found = self.received.iter().find(|(end, _)| *end == position);
         let Some(&(_, Cause::Message { key, for_call, for_answer })) = found else { return Cause::None };
@@ -59,7 +61,7 @@ impl InheritedCauses {
     }
 }
 
-/// Bytes moved on a connection on which no exchange was found yet.
+/// Notes bytes that moved on a connection on which no exchange was found yet.
 pub(in crate::trace) fn propagate_cause(
     exchanges: &mut Exchanges,
     processes: &Processes,
@@ -83,7 +85,7 @@ pub(in crate::trace) fn propagate_cause(
     }
 }
 
-/// What the last byte that a thread took in was caused by, on a connection that is not HTTP.
+/// The cause of a last receive from a connection that does not carry HTTP.
 pub(super) fn inherited_cause(
     exchanges: &Exchanges,
     processes: &Processes,
@@ -114,7 +116,7 @@ mod tests {
         Cause::Message { key, for_call: Clarity::Clear, for_answer: Clarity::Clear }
     }
 
-    /// What each byte received stands for.
+    /// The connection of the cause that each receive inherits. `None` in `steps` is a receive.
     fn received(steps: &[Option<u64>]) -> Vec<Option<u64>> {
         let mut inherited = InheritedCauses::default();
         for (end, step) in steps.iter().enumerate() {
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_stands_for_what_was_written_last() {
+    fn a_receive_inherits_the_cause_of_the_last_write() {
         assert_eq!(received(&[Some(1), None]), [Some(1)]);
         assert_eq!(received(&[Some(1), Some(1), None, None]), [Some(1), Some(1)]);
         assert_eq!(received(&[Some(1), None, Some(2), None]), [Some(1), Some(2)]);
@@ -135,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn two_inputs_before_an_answer_are_none() {
+    fn two_causes_before_a_receive_leave_none() {
         assert_eq!(received(&[Some(1), Some(2), None]), [None]);
         assert_eq!(received(&[Some(1), Some(2), Some(2), None]), [None]);
         assert_eq!(received(&[Some(1), Some(2), None, Some(3), None]), [None, Some(3)]);
     }
 
     #[test]
-    fn little_is_remembered() {
+    fn few_receives_are_remembered() {
         let steps: Vec<_> = std::iter::once(Some(1)).chain((0..50).map(|_| None)).collect();
         assert_eq!(received(&steps).len(), RECEIVED);
     }

@@ -1,5 +1,6 @@
-//! The task join as the tracer asks for it: what each message means for the tasks of its process, and what a task that claims
-//! a call means for the call's verdict. A parent that the two links have named stays.
+//! The task join as the tracer uses it: what each message means for the tasks of its process, and
+//! what a task's claim means for the verdict on a call. A parent that the call's two sides have
+//! named stays.
 
 use super::{Causality, Claimed, Settled, Tasks, Verdict, lost};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 impl Causality {
-    /// A request was read.
+    /// An inbound request was read.
     pub(in crate::trace) fn task_request(
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -37,7 +38,7 @@ impl Causality {
         }
     }
 
-    /// A call was sent; whether its verdict waits for its task.
+    /// A call was sent. Returns whether the verdict on it waits for its task.
     pub(in crate::trace) fn task_call(
         &mut self,
         exchanges: &mut Exchanges,
@@ -68,7 +69,7 @@ impl Causality {
         held
     }
 
-    /// A request was answered by a task.
+    /// A task answered an inbound request.
     pub(in crate::trace) fn task_answered(
         &mut self,
         exchanges: &mut Exchanges,
@@ -91,7 +92,7 @@ impl Causality {
         self.task_conflicts += std::mem::take(&mut tasks.conflicts);
     }
 
-    /// A call is over, or never will be answered.
+    /// A call has ended, with or without a response.
     pub(in crate::trace) fn task_call_over(
         &mut self,
         exchanges: &Exchanges,
@@ -105,7 +106,8 @@ impl Causality {
         self.task_conflicts += std::mem::take(&mut tasks.conflicts);
     }
 
-    /// A request was answered, or never will be, and what its task has claimed is settled.
+    /// A request was answered, or never will be. Calls that no open request can claim any more are
+    /// settled.
     pub(in crate::trace) fn task_closed(
         &mut self,
         exchanges: &Exchanges,
@@ -121,7 +123,7 @@ impl Causality {
         }
     }
 
-    /// Claims of a process up to this time have waited for long enough.
+    /// Claims of a process up to this time have waited long enough.
     pub(in crate::trace) fn expire_claims(
         processes: &mut Processes,
         pid: u32,
@@ -133,8 +135,9 @@ impl Causality {
         }
     }
 
-    /// Whether a verdict must wait because the task that sent the call may still claim it. A parent that the two links know
-    /// ends the wait, and one that conflicts_with_task what the task has claimed ends the join for its process.
+    /// Whether a verdict must wait because the task that sent the call may still claim it. A parent
+    /// from the two sides ends the wait. If it differs from the task's claim, it also ends the join
+    /// for this process.
     pub(in crate::trace) fn hold_back(
         &self,
         exchanges: &mut Exchanges,
@@ -162,7 +165,7 @@ impl Causality {
         }
     }
 
-    /// What became of a call that was followed, as a verdict on it if one was held back.
+    /// The verdict on a call whose claim was settled, if its verdict was held back.
     pub(in crate::trace) fn settle(
         &self,
         exchanges: &mut Exchanges,
@@ -198,7 +201,8 @@ impl Causality {
     }
 }
 
-/// The tasks of a process that has sent its first call: those that serve the requests which are open, if all of these are known.
+/// The tasks of a process that has just sent its first call from a task. They serve the open
+/// requests, if all of these are known.
 fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp) -> Tasks {
     let open = process.confidence.open_requests();
     let mut known = exchanges.unanswered(pid);

@@ -1,16 +1,20 @@
-//! The verdict on a call: what its links show, and whether its process is trusted in that.
+//! The verdict on a call: its outcome, and whether its process is trusted enough to draw a parent
+//! from it.
 //!
-//! In this order:
-//! 1. its links differ, and in its process they mostly agree: no parent;
-//! 2. it ended in an response, all answers of its process are covered, and one thread read the request, read the response and
-//!    wrote the response: the answered request;
-//! 3. its links agree, and its process is trusted in that: the request on which they do;
-//! 4. a start side alone of a call that was answered before its request was, and its process is trusted in that: the request
-//!    of the start side;
-//! 5. else none.
+//! The rules are tried in this order:
 //!
-//! A verdict falls when a call ends in an response, or when the request of its start side is answered. In a process whose response_side
-//! links are trusted, a call that has none then waits for it.
+//! 1. Its sides conflict, and sides mostly agree in its process: no parent.
+//! 2. It has a response side, all responses of its process are covered, and one thread read the
+//!    request, read the response and wrote the response to the request: the parent is the request
+//!    that the response side names.
+//! 3. Its sides agree, and its process is trusted in that: the parent is the request that both
+//!    name.
+//! 4. It has a request side alone, it was answered before that request was, and its process is
+//!    trusted in that: the parent is the request that the request side names.
+//! 5. Otherwise it has no parent.
+//!
+//! A verdict is made when a call gets its response side, or when the request of its request side is
+//! answered. Where response sides are trusted, a call that has none by then waits for one.
 
 use super::{
     CausalLinks, Causality, Confidence, Runner, UnlinkedReason, Verdict,
@@ -29,7 +33,7 @@ use crate::{
     },
 };
 
-/// The request in whose response a call ended.
+/// The request that a call's response side names, and the threads involved.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseSide {
     request: Key,
@@ -37,7 +41,7 @@ pub(super) struct ResponseSide {
 }
 
 impl Causality {
-    /// The verdict on a call whose response triggered the response of `request`.
+    /// The verdict on a call whose response caused the response to `request`.
     pub(super) fn judge_with_response_side(
         &mut self,
         exchanges: &mut Exchanges,
@@ -57,8 +61,9 @@ impl Causality {
         self.judge(exchanges, processes, key, outcome, Some(ResponseSide { request, threads }))
     }
 
-    /// The verdict on a call whose start side's request is answered now (`None`: never will be). `None`: it was judged before,
-    /// or its response_side side is waited for.
+    /// The verdict on a call when the request of its request side is answered, or never will be
+    /// (`response` is `None`). Returns `None` if the call was judged before, or if it waits for its
+    /// response side.
     pub(in crate::trace) fn judge_with_request(
         &self,
         exchanges: &mut Exchanges,
@@ -88,7 +93,8 @@ impl Causality {
                 call.links.request_side_only = outcome == LinkOutcome::RequestSideOnly;
             }
             if outcome == LinkOutcome::RequestSideOnly && superseded {
-                // It counts at once, or confidence would come as much later as such calls wait; an response_side side corrects it.
+                // The outcome counts at once, and a later response side corrects it. Otherwise
+                // confidence would grow as late as such calls wait.
                 record(exchanges, processes, key, outcome);
             }
             return None;
@@ -96,7 +102,8 @@ impl Causality {
         Some(self.judge(exchanges, processes, key, outcome, None))
     }
 
-    /// The verdict on a call whose links agreed before its process was trusted in that: its parent, if it is by now.
+    /// The verdict on a call whose sides agreed before its process was trusted: its parent, if the
+    /// process is trusted by now.
     pub(in crate::trace) fn prove(
         &self,
         exchanges: &Exchanges,
@@ -115,7 +122,8 @@ impl Causality {
         trusted.then_some(Verdict::Parent(request_side, Evidence::TwoSided))
     }
 
-    /// No response_side side was found for a call for so long that its span goes without: that is what it shows.
+    /// A call has waited for its response side so long that its span is exported without one.
+    /// Records that as its outcome.
     pub(in crate::trace) fn give_up(&self, exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
         let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.links.answered);
@@ -130,7 +138,7 @@ impl Causality {
         }
     }
 
-    /// Whether an response_side side that may come later would say more.
+    /// Whether a response side that may still come would say more.
     pub(super) fn awaits_response_side(
         &self,
         processes: &Processes,
@@ -138,7 +146,8 @@ impl Causality {
         outcome: LinkOutcome,
     ) -> bool {
         if call.links.has_failed() {
-            // Whoever saw it response_side had seen so before this request was answered.
+            // Whoever saw the call fail did so before this request was answered, so no response
+            // side can come.
             return false;
         }
         let Some(process) = processes.get(call.pid) else { return false };
@@ -167,7 +176,7 @@ impl Causality {
         if call.links.cause_lost || lost(processes, call) || named.is_some_and(request_lost) {
             return Verdict::Unlinked(UnlinkedReason::Loss);
         }
-        // A request without an response proves nothing of the calls for it.
+        // A request that got no response proves nothing about its calls.
         if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.links.unanswered) {
             record(exchanges, processes, key, outcome);
         }
@@ -180,7 +189,8 @@ impl Causality {
         if let Some(response_side) = response_side
             && !(matches!(outcome, LinkOutcome::Conflict | LinkOutcome::AmbiguousConflict) && confidence.agrees_mostly())
             && !call.links.response_side_is_ambiguous
-            // Of several threads one closes what another has given up, and answers something else next.
+            // With several threads, one may close what another has given up and then answer
+            // something else.
             && (outcome == LinkOutcome::Consistent || !call.links.given_up || confidence.one_reads())
             && !confidence.signatures().rarely_ends_in_response(call.links.signature_hash)
             && self.trusts_response_side(
@@ -202,7 +212,8 @@ impl Causality {
                 UnlinkedReason::NoCause
             });
         };
-        // Where a child process makes the call of its parent's request, both are judged.
+        // If a child process makes a call for a request of its parent process, both must be
+        // consistent.
         let request = exchanges.get(request_side).and_then(|request| processes.get(request.pid));
         let consistent = request.is_some_and(|process| process.confidence.is_consistent());
         let both = confidence.is_consistent() && consistent;
@@ -243,8 +254,8 @@ impl Causality {
     }
 }
 
-/// Whether the thread that read a call's response has received in something else by the time it writes this response, so that the
-/// response will hardly be what another response waited for.
+/// Whether the thread that read a call's response has received something else by the time it writes
+/// this response. Then the call's response is hardly what another response waited for.
 fn superseded(exchanges: &Exchanges, call: Key, response: &Origin) -> bool {
     let Some(receive) = response.last_receive else { return false };
     let last =
@@ -254,7 +265,7 @@ fn superseded(exchanges: &Exchanges, call: Key, response: &Origin) -> bool {
     !is_call && exchanges.get(call).is_some_and(|call| call.links.reader == Runner::of_origin(response))
 }
 
-/// What a call shows whose links differ.
+/// The outcome of a call whose sides conflict.
 pub(super) fn conflict_of(links: &CausalLinks) -> LinkOutcome {
     if links.ambiguity == Some(Clarity::Clear) {
         LinkOutcome::Conflict
@@ -263,9 +274,12 @@ pub(super) fn conflict_of(links: &CausalLinks) -> LinkOutcome {
     }
 }
 
-/// Whether the kind of a call says that agreement is no chance. Where its response_side side is weak the kind must be known to agree. Where
-/// another call with the same cause went before, nothing may speak against it of late and not much before; nor much where only
-/// a call that continues it has ended (one that is sent after that of a timer continues it).
+/// Whether the call's signature says that agreement of its sides is no coincidence.
+///
+/// If its response side is ambiguous, calls with this signature must be known to be consistent. If
+/// an earlier call shares its cause, the signature must have no recent conflicts and few older
+/// ones. Few older ones are also required if only a call that continues this one has a response
+/// side. (A call sent after a timer's call continues it.)
 fn signature_allows(confidence: &Confidence, call: &Exchange) -> bool {
     let (links, signatures) = (&call.links, confidence.signatures());
     if links.response_side_is_ambiguous {
@@ -278,7 +292,7 @@ fn signature_allows(confidence: &Confidence, call: &Exchange) -> bool {
     !doubted && !signatures.is_unreliable(hash) && !signatures.rarely_ends_in_response(hash)
 }
 
-/// An agreement counts where neither the kind of call nor the process makes it a chance.
+/// Agreement counts where neither the call's signature nor its process makes a coincidence likely.
 fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
     let links = &call.links;
     links.receive_order == confidence.receive_order()
@@ -289,13 +303,14 @@ fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
         )
 }
 
-/// Notes what a call shows of its process: nothing if it was not answered, or not yet.
+/// Records the outcome of a call. A failed call has none, and one that is still open gets it with
+/// its response.
 pub(super) fn record(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, outcome: LinkOutcome) {
     let Some(call) = exchanges.get_mut(key) else { return };
     if call.links.handoff || call.links.cause_lost || lost(processes, call) {
         return;
     }
-    // Its start side was found in an order that has turned out to be another.
+    // Its request side was found with a receive order that has since been given up.
     let same = |process: &Process| process.confidence.receive_order() == call.links.receive_order;
     if !processes.get(call.pid).is_some_and(same) {
         return;

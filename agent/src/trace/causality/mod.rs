@@ -1,16 +1,20 @@
-//! Causality from two links: which request caused a call, on nothing but what each thread took in last before it sent
-//! something.
+//! Causality from two sides: which inbound request caused a call. The only evidence is what each
+//! thread received last before it sent something.
 //!
-//! Every *output* (a call's request, a connect, an answer) has a *cause*: the message to which the last byte belongs that
-//! its thread took in.
-//! * RequestSide side: a call belongs to the request that its cause belongs to; if the cause is a call's response, to the
-//!   request of that call (a *continuation*).
-//! * End side: when a call's response is the cause of an answer, that call is a child of the answered request.
+//! Everything that is sent (a call, a connect, a response) has a *cause*: the message to which the
+//! last byte belongs that its thread received.
 //!
-//! What the two links of a call are worth depends on what its process has outcome so far ([`Confidence`]); the rules are in
-//! `judge.rs`. A continuation confirms the start side of the calls it continues, it never decides. Everything else is an
-//! orphan. A request's own bytes cause nothing once it is answered; an answer uses its cause up; a call sent before the
-//! request was read cannot be its child.
+//! * Request side: a call belongs to the request that its cause belongs to. If the cause is the
+//!   response to another call, that is the request of that call, and the new call *continues* it.
+//! * Response side: if the response to a call is the cause of the response to an inbound request,
+//!   the call is a child of that request.
+//!
+//! How far the two sides of a call are trusted depends on what its process has shown so far
+//! ([`Confidence`]). The rules are in `judge.rs`. A continuation confirms the request side of the
+//! calls that it continues, but never decides alone. A call for which no rule applies is unlinked.
+//!
+//! Three facts limit what can be a cause. A request causes nothing once it is answered. A response
+//! uses up its cause. A call that was sent before a request was read cannot be its child.
 
 mod cause;
 mod confidence;
@@ -49,27 +53,30 @@ use crate::{
     protocol::Origin,
 };
 
-/// Continuations that are followed back from a call.
+/// The longest chain of calls, each continuing the one before, that is followed.
 const CHAIN: u8 = 40;
 
 /// Which evidence may name a parent within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {
-    /// Both links agree. Default on.
+    /// Request side and response side agree. Default on.
     pub two_sided: bool,
-    /// The start side alone, of processes whose calls show no conflict. Default on.
+    /// The request side alone, in processes whose calls have no conflicts. Default on.
     pub start: bool,
-    /// The end side alone, of processes whose answers are all covered. Default on.
+    /// The response side alone, in processes whose responses are all covered. Default on.
     pub end: bool,
-    /// Call and answer written by the same task of the runtime (CPython's contexts). Default on.
+    /// The same task of the runtime wrote the call and the response (CPython's contexts). Default
+    /// on.
     pub task: bool,
-    /// The end side also where one thread read the request and another wrote the answer: wrong for programs whose workers
-    /// answer from a shared completion queue. Default off.
+    /// The response side alone also where one thread read the request and another wrote the
+    /// response. This is wrong for programs whose workers answer from a shared completion queue.
+    /// Default off.
     pub across_threads: bool,
-    /// The call is a request that the process received, sent on. Default on.
+    /// The call forwards a request that the process received, recognised by its content. Default
+    /// on.
     pub content: bool,
-    /// What a goroutine handed to another, and goroutines in the index of threads. Default on.
+    /// Handoffs between goroutines, and goroutines in place of threads. Default on.
     pub goroutine: bool,
 }
 
@@ -87,7 +94,7 @@ impl Default for Rules {
     }
 }
 
-/// Who runs: a thread, or a goroutine in its index.
+/// Who acts: a thread, or a goroutine in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Runner {
     Thread(u32),
@@ -101,7 +108,7 @@ impl Default for Runner {
 }
 
 impl Runner {
-    /// Of a thread on which the runtime runs this, if it has tasks.
+    /// The runner of a thread on which the runtime runs this task, if it has tasks.
     const fn of(thread: Thread, task: Option<Task>) -> Self {
         match task {
             Some(Task::Goroutine(id) | Task::Handoff(id)) => Self::Goroutine(id),
@@ -114,7 +121,7 @@ impl Runner {
     }
 }
 
-/// What is known of a call's parent when the verdict falls.
+/// The decision on a call's parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) enum Verdict {
     Parent(Key, Evidence),
@@ -124,32 +131,34 @@ pub(in crate::trace) enum Verdict {
 /// Why a call has no inferred parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::trace) enum UnlinkedReason {
-    /// No start side, and no end side that is waited for.
+    /// It has no request side, and no response side is waited for.
     NoCause,
-    /// No end side confirmed the start side, and the process is not trusted without.
+    /// No response side confirmed the request side, and the process is not trusted without one.
     RequestSideOnly,
-    /// An end side only, and the process is not trusted without a start side.
+    /// It has a response side alone, and the process is not trusted without a request side.
     ResponseSideOnly,
-    /// The request of the start side ended without an answer.
+    /// The request of its request side ended without a response.
     Unanswered,
-    /// Its links differ, or those of others of its process do of late.
+    /// Its sides conflict, or those of other recent calls of its process do.
     Conflict,
-    /// Both links agree, but other requests were open and the process has not outcome enough calls to be trusted.
+    /// Both sides agree, but other requests were open, and the process has not shown enough
+    /// consistent calls to be trusted.
     Unproven,
-    /// Events of the process were lost while it or the request of the start side was open.
+    /// Events of the process were lost while the call or the request of its request side was open.
     Loss,
-    /// Its goroutine had received in more than one request of a connection, and which of them it serves is not known.
+    /// Its goroutine had read bytes of more than one request of a connection, and which of them it
+    /// serves is not known.
     Pipelined,
     /// The request has too many calls.
     Limit,
 }
 
-/// A call's start side: what is known at once, and what to wait for.
+/// What is known of a call when its request side is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) struct RequestSide {
-    /// `None`: it falls later.
+    /// `None` if the verdict is made later.
     pub(in crate::trace) verdict: Option<Verdict>,
-    /// The call is to be judged when this request is answered.
+    /// The call is judged when this request is answered.
     pub(in crate::trace) judged_with: Option<Key>,
 }
 
@@ -159,11 +168,11 @@ impl RequestSide {
     }
 }
 
-/// Judges calls; `conflicts` counts those whose two links differ.
+/// Judges calls. `conflicts` counts those whose two sides differ.
 #[derive(Debug)]
 pub(in crate::trace) struct Causality {
     pub(in crate::trace) conflicts: u64,
-    /// The same of tasks.
+    /// The conflicts that the task join has found.
     pub(in crate::trace) task_conflicts: u64,
     rules: Rules,
 }
@@ -173,7 +182,7 @@ impl Causality {
         Self { conflicts: 0, task_conflicts: 0, rules }
     }
 
-    /// A call's first byte was written: notes its start side.
+    /// The first byte of a call was written: finds its request side.
     pub(in crate::trace) fn call(
         &self,
         exchanges: &mut Exchanges,
@@ -195,7 +204,7 @@ impl Causality {
             .get(key)
             .and_then(|call| processes.get(call.pid))
             .map_or(0, |process| process.confidence.receive_order());
-        // What goes on from a call of another order is of that order, too.
+        // A call that continues one of another receive order belongs to that order too.
         let order =
             previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.receive_order);
         let shares_cause = cause
@@ -220,11 +229,11 @@ impl Causality {
             return RequestSide { verdict: None, judged_with: Some(request_side) };
         }
         if self.rules.end && process.confidence.awaits_response_side() {
-            // Its end side may still name a parent.
+            // Its response side may still name a parent.
             return RequestSide { verdict: None, judged_with: None };
         }
         links.pending_outcome = Some(confidence::LinkOutcome::Unexplained);
-        // A continuation of an answered request can no more be confirmed.
+        // A continuation of a call whose request is answered cannot be confirmed any more.
         RequestSide::decided(if request_side.is_some() {
             UnlinkedReason::RequestSideOnly
         } else {
@@ -232,7 +241,8 @@ impl Causality {
         })
     }
 
-    /// What the first call of a connection was sent for, as its connect says: noted, and whether that is to be trusted.
+    /// Notes the request for which the connection of this call, its first, was made. Returns
+    /// whether connects of this process are trusted.
     pub(in crate::trace) fn connected_for(
         exchanges: &mut Exchanges,
         processes: &Processes,
@@ -245,8 +255,8 @@ impl Causality {
         processes.get(call.pid).is_none_or(|process| process.confidence.trusts_connects())
     }
 
-    /// The head of a call was read, which says of what kind it is: whether its start side alone names its parent, before it
-    /// has ended.
+    /// The head of a call was read, so its signature is known. Returns the parent if the request
+    /// side alone is trusted for this signature, before the call has ended.
     pub(in crate::trace) fn head_read(
         &self,
         exchanges: &mut Exchanges,
@@ -271,9 +281,12 @@ impl Causality {
         Some(Verdict::Parent(request_side, Evidence::Start))
     }
 
-    /// A call is over. If it was not answered it shows nothing: neither whose it is nor that it is nobody's. One without a start side, or whose request is answered already, speaks against calls of its kind from now
-    /// on, until an end side comes: while it is awaited it says nothing, or the calls in flight would outvote those that have
-    /// ended.
+    /// A call has ended. One without a response shows nothing: neither whose it is nor that it is
+    /// nobody's.
+    ///
+    /// An answered call that has no request side, or whose request is answered already, counts
+    /// against its signature from now on, until a response side comes. It must not count before it
+    /// has ended, or the calls in flight would outvote those that have ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
         let Some(call) = exchanges.get(key) else { return };
         if let (true, Some(request_side)) = (call.links.handoff, call.links.request_side)
@@ -308,8 +321,11 @@ impl Causality {
         }
     }
 
-    /// The first byte of a request's final response was written, or (`!answered`) its server closed the connection instead:
-    /// notes the end side. `None` when it was answered before; else the call that ended in it, if any, with its verdict.
+    /// The first byte of a request's final response was written, or its server closed the
+    /// connection instead (`!answered`). Finds the call whose response side this is.
+    ///
+    /// Returns `None` if the request was answered before. Otherwise the call and its verdict, if
+    /// there is one.
     pub(in crate::trace) fn answer_request(
         &mut self,
         exchanges: &mut Exchanges,
@@ -343,7 +359,8 @@ impl Causality {
             }
             return Some(None);
         }
-        // A server closes a connection for many reasons; the end of a call is one, the response to another call is none.
+        // A server closes a connection for many reasons. The failure of a call is one of them; the
+        // response to another call is not.
         let ends = |message: &Exchange| message.kind == SpanKind::Client && !message.links.answered;
         if !answered && !exchanges.get(cause).is_some_and(ends) {
             return Some(None);
@@ -353,7 +370,7 @@ impl Causality {
             call.links.causes_nothing = true;
             call.at > read_at
         });
-        // An answer after a call that got none proves nothing, either way.
+        // A response that follows a failed call proves nothing either way.
         let proves = |call: &Exchange| call.kind == SpanKind::Server || call.links.answered;
         if answered && exchanges.get(cause).is_none_or(proves) {
             if covered {
@@ -365,7 +382,8 @@ impl Causality {
         let own = exchanges.get_mut(cause).filter(|_| covered);
         let suffices = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
-            // Of two messages that were read before the answer was written either may be what it waited for.
+            // If two messages were read before the response was written, it may have waited for
+            // either.
             Clarity::Mixed => own.as_ref().is_some_and(|call| call.links.request_side == Some(key)),
             Clarity::Again => false,
         };
@@ -380,7 +398,7 @@ impl Causality {
                 confidence::LinkOutcome::Conflict,
             );
         }
-        // A call that was handed over needs no end side, so that any is welcome that speaks against it.
+        // A handed-off call needs no response side, so any response side is welcome as a check.
         let Some(call) = own.filter(|call| suffices || call.links.handoff) else { return Some(None) };
         call.links.response_side_is_ambiguous = for_answer != Clarity::Clear;
         call.links.has_response_side = true;
@@ -393,8 +411,8 @@ impl Causality {
         Some(Some((cause, verdict)))
     }
 
-    /// The request ended without an answer, and nobody is seen to have ended it: no end side can come.
-    /// `false` when it was answered before.
+    /// The request ended without a response, and nobody was seen to end it, so no response side can
+    /// come. Returns `false` if it was answered before.
     pub(in crate::trace) fn unanswered(
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -408,7 +426,8 @@ impl Causality {
         true
     }
 
-    /// The end side travels back along the continuations, up to a call that has an end side of its own.
+    /// Passes the response side back along the calls that this one continues, up to one that has a
+    /// response side of its own.
     fn confirm_chain(
         &mut self,
         exchanges: &mut Exchanges,
@@ -428,7 +447,8 @@ impl Causality {
         }
     }
 
-    /// Holds the start side of a call against the request in which it, or a continuation of it, ended.
+    /// Compares the request side of a call with the request that the response side of it, or of a
+    /// call that continues it, names.
     fn compare(&mut self, exchanges: &mut Exchanges, processes: &mut Processes, call: Key, request: Key) {
         let proves = exchanges.get(request).is_some_and(|request| !request.links.unanswered);
         let Some(call) = exchanges.get_mut(call) else { return };
@@ -465,7 +485,8 @@ impl Causality {
         let process = processes
             .get_mut(call.pid)
             .filter(|process| process.confidence.receive_order() == call.links.receive_order);
-        // One that was judged by its start side before counts as what it turned out to be.
+        // A call that was judged by its request side before is recorded again with its real
+        // outcome.
         if let (Some(number), Some(process)) = (call.links.outcome_number, process) {
             let outcome = judge::conflict_of(&call.links);
             let before = call.links.signature_outcome.replace(outcome);
@@ -475,7 +496,8 @@ impl Causality {
     }
 }
 
-/// The request that a call with this cause belongs to, the call that it continues, and how many it continues.
+/// The request that a call with this cause belongs to, the call that it continues, and the length
+/// of that chain.
 fn request_side_of(exchanges: &Exchanges, cause: Key) -> (Option<Key>, Option<Key>, u8) {
     let Some(message) = exchanges.get(cause) else { return (None, None, 0) };
     let request_side = request_of(message, cause);
@@ -502,7 +524,7 @@ fn record_coverage(processes: &mut Processes, pid: u32, covered: bool) {
     }
 }
 
-/// From now on the request triggers nothing.
+/// From now on the request causes nothing.
 fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     request.links.answered = true;
     request.links.unanswered = !answered;
@@ -517,7 +539,8 @@ fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     }
 }
 
-/// Whether events of its process were lost since the exchange began (or nothing is known of the process any more).
+/// Whether events of its process were lost since the exchange began, or the process is not known
+/// any more.
 pub(in crate::trace) fn lost(processes: &Processes, exchange: &Exchange) -> bool {
     processes.get(exchange.pid).is_none_or(|process| process.epoch != exchange.links.epoch)
 }

@@ -1,5 +1,6 @@
-//! Calls that are open when their request is answered: those that were made for something else, those that nobody waits for, and
-//! those that are given up, of which whoever closes them suffices.
+//! Calls that are still open when the request of their request side is answered. Some belong to
+//! another request, for some nobody waits, and some are given up. Whoever closes the last kind
+//! shows whose they are.
 
 use super::{Causality, Verdict, confidence::LinkOutcome, judge::conflict_of, record_coverage};
 use crate::{
@@ -8,8 +9,9 @@ use crate::{
 };
 
 impl Causality {
-    /// The verdict on a call that has ended, and was open when its request was answered. If who answered that ended it next, and it
-    /// got no answer, it was given up: both links are known, although in another order.
+    /// The verdict on a call that has ended and was open when its request was answered. It was
+    /// given up if it got no response and was closed right after that request's response, by the
+    /// same thread. Then both sides are known, only in another order.
     pub(in crate::trace) fn judge_outlived(
         &self,
         exchanges: &mut Exchanges,
@@ -47,9 +49,10 @@ impl Causality {
     }
 }
 
-/// A request is answered. Its calls that are open and whose start side is beyond doubt (the first output after the request was read,
-/// and nothing else had been) wait: who closes them may tell whose they are. `serve_own`: so is that of a call on a new connection.
-/// `all`: so do the others.
+/// A request is answered. Its open calls wait if their request side is certain: they were sent
+/// first after the request was read, and the thread had received nothing else. Whoever closes them
+/// may show whose they are. `serve_own`: the first call of a connection waits too. `all`: so do all
+/// other calls.
 pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, all: bool) {
     let Some(live) = exchanges.get(request).and_then(|request| request.live.as_deref()) else { return };
     let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.links.answered);
@@ -65,9 +68,12 @@ pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, 
     }
 }
 
-/// A request was answered, and neither it nor a call for it was what was read last. That speaks against end links, unless its last call
-/// gets no answer: then something else has told the program so, a timer for instance. Or unless who has answered gives a call up next
-/// ([`super::Confidence::excuse`]).
+/// A request was answered, and its last receive was neither that request nor a response to one of
+/// its calls.
+///
+/// This counts against response sides, with two exceptions. If the request's last call fails,
+/// something else such as a timer caused the response. And if the thread gives up a call right
+/// after the response, that explains it ([`super::Confidence::excuse`]).
 pub(super) fn record_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
     let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
     let live = exchanges.get(request).and_then(|request| request.live.as_deref());

@@ -1,8 +1,9 @@
-//! Whether what a thread took in last says anything: only if it took in nothing else since it last sent something.
+//! What each thread received since it last sent something. Its last receive is a reliable cause
+//! only if it received nothing else in between.
 //!
-//! An event loop that reads two messages before it acts on the first, or a timer that fires while nothing is new, sends with a
-//! last receive that is somebody else's. Where that happens to the call and to the response same_content, both links agree on the wrong
-//! request.
+//! An event loop that reads two messages before it acts on the first, or a timer that fires when
+//! nothing is new, sends something whose last receive belongs to another request. If that happens
+//! to the call and to the response alike, both sides agree on the wrong request.
 
 use rustc_hash::FxHashMap;
 
@@ -13,61 +14,65 @@ use crate::{
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
 
-/// Threads whose receives are remembered. Beyond it all are forgotten: what they send next is not clear.
+/// Threads whose receives are remembered. Beyond this number all of them are forgotten, and what
+/// they send next is ambiguous.
 const RUNNERS: usize = 65_536;
-/// Receives that are looked at where there are several.
+/// Receives from different connections that are compared with each other.
 const SEVERAL: usize = 8;
 
-/// What threads, or goroutines, have received in since they last sent something.
+/// What threads, or goroutines, have received since they last sent something.
 #[derive(Debug, Default)]
 pub(in crate::trace) struct Receives {
     received: FxHashMap<(u32, Runner), Received>,
-    /// What processes put off, those that put off nothing left out.
+    /// The deferral of each process that defers anything.
     deferrals: FxHashMap<u32, Deferral>,
-    /// The threads of these.
+    /// The current turn of each thread of these processes.
     turns: FxHashMap<(u32, Runner), Turn>,
     /// Threads that were forgotten to make room.
     pub(in crate::trace) forgotten: u64,
 }
 
-/// The ends of what was received in from different connections, the first of them in index 0.
+/// The last bytes received from different connections since the last send. The first `count` are in
+/// use.
 #[derive(Debug, Clone, Copy)]
 struct Received {
     ends: [(ConnectionId, u64); SEVERAL],
     count: usize,
-    /// Something was sent since.
+    /// Something was sent since these were received.
     used: bool,
-    /// The last of them is the end of a connection.
+    /// Set if the latest of them is the end of a connection.
     end: Option<ConnectionEnd>,
-    /// What was sent since is this response, and nothing else.
+    /// Set if the only thing sent since is this response.
     response: Option<LastResponse>,
-    /// So was another one before it that nothing explains, and no call was ended after that: the next may be its own.
+    /// An unexplained response was sent before that one, and no call was closed after it. The next
+    /// call that is closed may belong to it.
     owes: bool,
 }
 
-/// An response as the last output, and the kernel's last receive then.
+/// A response that a thread sent last, and the kernel's last receive at that time.
 #[derive(Debug, Clone, Copy)]
 struct LastResponse {
     answered: LastAnswered,
     receive: Option<(ConnectionId, u64)>,
-    /// The open call that was ended after it first.
+    /// The first open call that was closed after it.
     ended: Option<Key>,
 }
 
-/// A request that a thread has answered last.
+/// The request that a thread has answered last.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::trace) struct LastAnswered {
     pub(in crate::trace) request: Key,
-    /// When it was read.
+    /// When the request was read.
     pub(super) read_at: Timestamp,
-    /// Nothing that its thread has received in explains the response, and no call but the one in question was ended for it or for
-    /// another such response since.
+    /// Nothing that the thread had received explains the response, and only the call in question
+    /// was closed for it or for an earlier unexplained response.
     pub(super) pending: bool,
-    /// How many calls the request has by their start links.
+    /// How many calls have the request as their request side.
     pub(super) calls: usize,
 }
 
-/// The end of a connection on which a call was not answered, as an receive: the kernel's last receive is still the one before it.
+/// The end of a connection on which a call was not answered, taken as a receive. The kernel does
+/// not see it as one, so its last receive is still `before`.
 #[derive(Debug, Clone, Copy)]
 struct ConnectionEnd {
     receive: (ConnectionId, u64),
@@ -81,7 +86,7 @@ impl ConnectionEnd {
 }
 
 impl Receives {
-    /// A call moved bytes: gives its last receive, which says now how clear it is.
+    /// A system call moved bytes. Returns its last receive with the ambiguity filled in.
     pub(in crate::trace) fn moved(
         &mut self,
         exchanges: &Exchanges,
@@ -102,7 +107,7 @@ impl Receives {
         }
     }
 
-    /// A process is received to put this off from now on.
+    /// Sets the deferral that is assumed for a process from now on.
     pub(in crate::trace) fn set_deferral(&mut self, pid: u32, deferral: Deferral) {
         if deferral != Deferral::Nothing {
             self.deferrals.insert(pid, deferral);
@@ -111,7 +116,7 @@ impl Receives {
         }
     }
 
-    /// The receive that a message follows from in a process that puts off what follows from some.
+    /// Replaces the last receive by the cause of a message in a process that defers work.
     fn deferred(
         &mut self,
         exchanges: &Exchanges,
@@ -122,7 +127,7 @@ impl Receives {
         let Some(deferral) = self.deferrals.get(&runner.0).copied() else { return receive };
         let Some(turn) = self.turns.get_mut(&runner) else { return receive };
         if exchanges.connection(connection).is_some_and(|it| it.connect_cause.is_some()) {
-            // What its connect followed from counts.
+            // The cause of the connect counts.
             return receive;
         }
         let kind = |connection| {
@@ -139,7 +144,8 @@ impl Receives {
         Some(LastReceive { connection, position, for_call: clear, for_answer: clear })
     }
 
-    /// A thread connects, which is an output too.
+    /// A thread connects, which counts as a send. Returns its last receive with the ambiguity
+    /// filled in.
     pub(in crate::trace) fn connects(
         &mut self,
         exchanges: &Exchanges,
@@ -149,13 +155,15 @@ impl Receives {
             return connecting.last_receive;
         }
         let runner = (connecting.thread.pid, Runner::of(connecting.thread, connecting.task));
-        // A connect is told by its socket, which no connection is.
+        // A socket address cannot equal a connection's cookie, so it can stand for the connection
+        // here.
         let connection = ConnectionId(connecting.socket.0);
         let receive = self.sent(exchanges, runner, connection, connecting.last_receive);
         self.deferred(exchanges, runner, connection, receive)
     }
 
-    /// A thread has seen that the call to whose response this position would belong ends without one.
+    /// A thread has seen that a call ends without a response. `receive` is the position at which
+    /// the response would have begun.
     pub(in crate::trace) fn saw_end(&mut self, actor: &Actor, receive: (ConnectionId, u64)) {
         let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
         self.received(runner, receive);
@@ -165,7 +173,8 @@ impl Receives {
         }
     }
 
-    /// A thread has answered a request, with what it has just sent: whether something that it had received in explains that.
+    /// A thread has just answered a request. Returns whether something that it had received
+    /// explains the response.
     pub(in crate::trace) fn answered(
         &mut self,
         exchanges: &Exchanges,
@@ -189,7 +198,8 @@ impl Receives {
         explained
     }
 
-    /// The request that a thread has answered last, if it has neither read nor sent anything since, and ends this open call now.
+    /// The request that a thread answered last, if it has neither read nor sent anything since. It
+    /// closes this open call now.
     pub(in crate::trace) fn ends_next(&mut self, actor: &Actor, call: Key) -> Option<LastAnswered> {
         let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
         let received = self.received.get_mut(&runner)?;
@@ -200,7 +210,7 @@ impl Receives {
         Some(LastAnswered { pending: response.answered.pending && first, ..response.answered })
     }
 
-    /// What a thread has received in that closes a connection now.
+    /// The last receive of a thread that closes a connection now.
     pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, actor: &Actor) -> Option<LastReceive> {
         let received = self.received.get(&(actor.thread.pid, Runner::of(actor.thread, actor.task)));
         with_input_ambiguity(received, exchanges, actor.last_receive)
@@ -239,7 +249,8 @@ impl Receives {
     ) -> Option<LastReceive> {
         let mut received = self.received.get_mut(&runner);
         if let Some(received) = &mut received {
-            // If this is not more of the last response, that was not the last output.
+            // A send on another connection than the last response's means that the response is no
+            // longer the last send.
             let before =
                 received.response.take_if(|response| response.answered.request.connection != connection);
             received.owes |=
@@ -253,7 +264,7 @@ impl Receives {
     }
 }
 
-/// What a thread took in last, and how clear that is.
+/// The last receive of a thread, and how ambiguous it is.
 fn with_input_ambiguity(
     received: Option<&Received>,
     exchanges: &Exchanges,
@@ -274,14 +285,15 @@ fn with_input_ambiguity(
     let for_call = received.clarity(exchanges, receive);
     let for_answer = match received.count {
         1 => for_call,
-        // A request that was read is no reason to response another one.
+        // A request that was read is no reason to answer another one, so only responses count.
         _ => received.responses(exchanges).clarity(exchanges, receive),
     };
     Some(LastReceive { for_call, for_answer, ..receive })
 }
 
-/// Whether what a thread has received in last is the response to a call, or its end, that was sent after this request was read: a
-/// reason to response it, unless another one was answered for that.
+/// Whether the thread's last receive is the response to a call, or the end of one, that was sent
+/// after this request was read. That is a reason to answer the request, unless it was already the
+/// reason for another response.
 fn is_explained(exchanges: &Exchanges, read_at: Timestamp, receive: Option<LastReceive>) -> bool {
     let Some(receive) = receive.filter(|receive| receive.for_answer != Clarity::Again) else { return false };
     let message =
@@ -303,7 +315,7 @@ impl Received {
         self.count += 1;
     }
 
-    /// Those of them that are not requests.
+    /// The received messages that are not requests.
     fn responses(&self, exchanges: &Exchanges) -> Self {
         if self.count > SEVERAL {
             return *self;
@@ -319,7 +331,7 @@ impl Received {
     }
 
     fn clarity(&self, exchanges: &Exchanges, receive: LastReceive) -> Clarity {
-        // What an opaque connection inherited counts as received in where it came from.
+        // A receive from an opaque connection stands for its cause, which is on another connection.
         let named = self.ends[..self.count.min(SEVERAL)]
             .iter()
             .any(|(connection, _)| *connection == receive.connection);
@@ -332,7 +344,7 @@ impl Received {
         }
     }
 
-    /// Whether all of them belong, by their start links, to one request.
+    /// Whether all of them belong to one inbound request, by their request sides.
     fn are_of_one(&self, exchanges: &Exchanges) -> bool {
         let mut requests = self.ends[..self.count]
             .iter()

@@ -1,20 +1,24 @@
-//! The task join: a call and an answer that were written by the same task of a runtime belong together, if the call was sent
-//! between the request's arrival and its answer.
+//! The task join: a call and a response that the same task of a runtime wrote belong together, if
+//! the call was sent after the request arrived and before it was answered.
 //!
-//! A task is known by the address of its context alone, and a later context may stand at the same address, soon: CPython
-//! hands out first what it took back last. So an address proves nothing by itself. What is sound is a program whose tasks
-//! each serve one request and make its calls themselves; such a program never shows any of these *conflicts*, which an
-//! address that changes hands, or a context that several requests share, does:
-//! * a task sends something while a call of its own is not answered, and that is answered later: one that the task gave up is
-//!   closed a moment afterwards;
-//! * it answers a request that was read after a call of its own, which nobody has claimed;
-//! * all requests that were open when it sent a call were answered by others;
-//! * it answers a request although it has answered another one since that was read: then it began later than the request.
+//! A task is known only by the address of its context, and CPython reuses the address that it freed
+//! last. So an address alone proves nothing. The join is sound for programs whose tasks each serve
+//! one request and make its calls themselves. Such a program never shows one of the following
+//! *conflicts*, which a reused address or a context shared by several requests does:
 //!
-//! Confidence is earned by calls in a row without a conflict, of them as many while several requests were open, and each
-//! conflict of a trusted process doubles how many it needs. What was claimed until then waits a moment for it: calls that
-//! earn the confidence are worth it, too. An end side that is trusted and names another request than
-//! the join did ends the join for good in that process. A task whose calls nobody ever claims (a poller) is left out.
+//! * A task sends something while a call of its own is not answered, and that call is answered
+//!   later. (A call that the task gave up is closed a moment afterwards.)
+//! * A task answers a request that was read after a call of its own which nobody has claimed.
+//! * All requests that were open when a task sent a call were answered by other tasks.
+//! * A task answers a request although it has answered another one since that was read. So the task
+//!   began later than the request.
+//!
+//! A process is trusted after a number of calls in a row without a conflict, the same number of
+//! them while several requests were open. Each conflict of a trusted process doubles that number.
+//! Calls that are claimed before the process is trusted wait a moment for it, because they are as
+//! good as later ones. If a trusted response side names another request than the join, the join
+//! ends for good in that process. A task whose calls are never claimed, such as a poller, is left
+//! out.
 
 use std::collections::VecDeque;
 
@@ -30,22 +34,23 @@ use crate::{
 
 /// Calls without a conflict after which a process is trusted.
 const SEEN: u64 = 30;
-/// The same of a process that has outcome one; doubles with each that it shows while it is trusted.
+/// The same for a process that has shown a conflict. Doubles with each conflict while it is
+/// trusted.
 const SEEN_AGAIN: u64 = 100;
-/// Calls of a task that nobody claims, one after the other, after which it is none that serves requests.
+/// Unclaimed calls in a row after which a task is taken not to serve requests.
 const OUTSIDER: u8 = 3;
-/// Contexts, calls and open requests of a process that are followed.
+/// Contexts, calls and open requests that are tracked per process.
 const CONTEXTS: usize = 8_192;
 const CALLS: usize = 8_192;
 const REQUESTS: usize = 8_192;
-/// Calls of one task that wait for its answer.
+/// Calls of one task that wait for its response.
 const CALLS_OF_TASK: usize = 256;
 /// Calls that were not over when their task went on.
 const LEFT: usize = 256;
 /// Claims that wait until the process is trusted.
 const UNPROVEN: usize = 1_024;
 
-/// A call that was claimed while its process was not trusted yet.
+/// A call that was claimed before its process was trusted.
 #[derive(Debug, Clone, Copy)]
 struct Claim {
     call: Key,
@@ -53,30 +58,30 @@ struct Claim {
     at: Timestamp,
 }
 
-/// A call, and how many of its process came before it.
+/// A call, and how many calls of its process came before it.
 #[derive(Debug, Clone, Copy)]
 struct Call {
     key: Key,
     number: u64,
 }
 
-/// A call that was not over when its task sent something else, or answered a request.
+/// A call that was not over when its task sent something else or answered a request.
 #[derive(Debug, Clone, Copy)]
 struct Left {
     call: Key,
     number: u64,
-    /// That request, and when.
+    /// The request that the task answered, and when.
     response: Option<(Key, Timestamp)>,
 }
 
 /// What was sent from one address.
 #[derive(Debug, Default)]
 struct Context {
-    /// Calls since its last answer.
+    /// Calls since its last response.
     calls: Vec<Call>,
-    /// The last request that it answered.
+    /// The last request that it answered, and when.
     answered: Option<(Key, Timestamp)>,
-    /// Calls that nobody claimed since.
+    /// Calls in a row that nobody claimed.
     unclaimed: u8,
 }
 
@@ -84,30 +89,34 @@ struct Context {
 #[derive(Debug)]
 pub(in crate::trace) struct Tasks {
     contexts: FxHashMap<u64, Context>,
-    /// Requests in the order in which they were read; the first is open.
+    /// Requests in the order in which they were read. The first one is open.
     open: VecDeque<(Key, Timestamp)>,
-    /// Calls in the order in which they were sent, with their contexts; the first is not claimed.
+    /// Calls in the order in which they were sent, with their contexts. The first one is not
+    /// claimed.
     calls: VecDeque<(Call, u64)>,
     sent: u64,
-    /// Calls with lower numbers contradict nothing: a request that was open then ended without an answer.
+    /// Calls with lower numbers conflict with nothing, because a request that was open then ended
+    /// without a response.
     excused: u64,
-    /// Requests of before `since` that are open and not known here.
+    /// Requests from before `since` that are open and not known here.
     unknown: u64,
     since: Timestamp,
     epoch: u32,
-    /// Calls without a conflict, one after the other; of them those sent while several requests were open.
+    /// Calls in a row without a conflict, and how many of them were sent while several requests
+    /// were open.
     clean: u64,
     concurrent: u64,
     needed: u64,
     off: bool,
     /// Calls that were not over when their task went on.
     left: Vec<Left>,
-    /// What was claimed since the last conflict and is not trusted, while several requests were open, and while one was.
+    /// Claims since the last conflict that are not trusted yet: first those of calls that were sent
+    /// while several requests were open, then the others.
     unproven: [VecDeque<Claim>; 2],
     pub(in crate::trace) conflicts: u64,
 }
 
-/// What became of a call.
+/// The decision on a tracked call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) struct Settled {
     pub(in crate::trace) call: Key,
@@ -118,7 +127,7 @@ pub(in crate::trace) struct Settled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) enum Claimed {
     For(Key),
-    /// It has, and will be trusted soon, or not.
+    /// The call is claimed. Whether the claim is trusted is not known yet.
     Unproven,
     No,
 }
@@ -130,7 +139,7 @@ impl Settled {
 }
 
 impl Tasks {
-    /// Of a process that has `unknown` requests open.
+    /// The tasks of a process that has `unknown` open requests.
     pub(in crate::trace) fn new(epoch: u32, since: Timestamp, unknown: u64) -> Self {
         Self {
             contexts: FxHashMap::default(),
@@ -151,7 +160,8 @@ impl Tasks {
         }
     }
 
-    /// Events of the process were lost: what is open can neither be claimed nor contradict anything.
+    /// Events of the process were lost, so the open calls can neither be claimed nor show a
+    /// conflict.
     pub(super) fn lost(&mut self, epoch: u32, now: Timestamp, unknown: u64, settled: &mut Vec<Settled>) {
         if self.epoch == epoch {
             return;
@@ -168,7 +178,7 @@ impl Tasks {
     /// A request was read.
     pub(in crate::trace) fn opened(&mut self, key: Key, at: Timestamp) {
         if self.open.len() >= REQUESTS {
-            // Its calls would seem to be nobody's.
+            // The calls of this request would look unclaimed.
             self.open.pop_front();
             self.excused = self.sent;
         }
@@ -185,28 +195,30 @@ impl Tasks {
         }
     }
 
-    /// Whether an end side has named another request than the join did.
+    /// Whether a response side has named another request than the join did.
     pub(super) const fn is_off(&self) -> bool {
         self.off
     }
 
-    /// An end side names another request than the join did.
+    /// A response side names another request than the join did.
     pub(super) fn end_for_good(&mut self) {
         self.off = true;
         self.conflicts += 1;
     }
 
-    /// Whether the verdict on a call that is sent now waits for its task: that is trusted, or may be soon.
+    /// Whether the verdict on a call that is sent now waits for its task: the process is trusted,
+    /// or may be soon.
     pub(super) const fn worth_waiting(&self, alone: bool) -> bool {
         self.trusted(alone) || !self.off && self.needed <= SEEN_AGAIN
     }
 
-    /// Whether a call that was sent now would be trusted; `alone`: no more than one request is open.
+    /// Whether the claim of a call that is sent now would be trusted. `alone`: at most one request
+    /// is open.
     pub(super) const fn trusted(&self, alone: bool) -> bool {
         !self.off && self.clean >= self.needed && (alone || self.concurrent >= self.needed)
     }
 
-    /// A task sent a call. `false`: it is not followed.
+    /// A task sent a call. Returns `false` if the call is not tracked.
     pub(super) fn call(
         &mut self,
         exchanges: &Exchanges,
@@ -232,7 +244,7 @@ impl Tasks {
         if context.calls.len() >= CALLS_OF_TASK {
             settled.extend(context.calls.drain(..).map(|call| Settled::nobodys(call.key)));
         }
-        // Whether the task gave them up, and nothing speaks against it, shows when they end.
+        // When these calls end it shows whether the task gave them up, which is no conflict.
         let awaited = context.calls.iter().filter(|call| exchanges.get(call.key).is_some_and(awaited));
         for call in awaited {
             leave(&mut self.left, Left { call: call.key, number: call.number, response: None });
@@ -244,7 +256,7 @@ impl Tasks {
         true
     }
 
-    /// A task wrote the first byte of a request's final answer, after the request was closed.
+    /// A task wrote the first byte of the final response to a request that was just closed.
     pub(super) fn answered(
         &mut self,
         exchanges: &Exchanges,
@@ -293,7 +305,8 @@ impl Tasks {
         self.prove(settled);
     }
 
-    /// A call is over that its task did not wait for: if it was not answered, the task had given it up.
+    /// A call has ended that its task did not wait for. If it has no response, the task had given
+    /// it up.
     pub(super) fn call_over(&mut self, call: Key, exchange: &Exchange, settled: &mut Vec<Settled>) {
         if self.left.is_empty() {
             return;
@@ -326,7 +339,7 @@ impl Tasks {
         settled.push(Settled { call: claim.call, claim: Claimed::Unproven });
     }
 
-    /// What was claimed is trusted as soon as the process is.
+    /// Settles the claims that waited, once the process is trusted.
     fn prove(&mut self, settled: &mut Vec<Settled>) {
         for alone in [false, true] {
             if self.trusted(alone) {
@@ -338,13 +351,13 @@ impl Tasks {
         }
     }
 
-    /// What was claimed before a conflict is nobody's.
+    /// Drops all claims that were made before a conflict.
     fn disprove(&mut self, settled: &mut Vec<Settled>) {
         let claims = self.unproven.iter_mut().flat_map(|unproven| unproven.drain(..));
         settled.extend(claims.map(|claim| Settled::nobodys(claim.call)));
     }
 
-    /// What was claimed up to this time has waited for long enough.
+    /// Claims up to this time have waited long enough.
     pub(in crate::trace) fn expire(&mut self, until: Timestamp, settled: &mut Vec<Settled>) {
         for unproven in &mut self.unproven {
             while let Some(claim) = unproven.pop_front_if(|claim| claim.at <= until || self.off) {
@@ -353,7 +366,8 @@ impl Tasks {
         }
     }
 
-    /// After an answer or its absence: calls that no open request is old enough to claim are nobody's.
+    /// Settles the calls that no open request is old enough to claim. Called after a request is
+    /// closed.
     pub(super) fn seal(&mut self, exchanges: &Exchanges, settled: &mut Vec<Settled>) {
         self.drop_closed(exchanges);
         let oldest = self.open.front().map(|(_, at)| *at);
@@ -399,7 +413,7 @@ impl Tasks {
         }
     }
 
-    /// Room for another context: too many, and the process begins anew.
+    /// Makes room for another context. If there are too many, all tracking of the process restarts.
     fn make_room(&mut self, id: u64, settled: &mut Vec<Settled>) {
         if self.contexts.len() >= CONTEXTS && !self.contexts.contains_key(&id) {
             settled.extend(self.calls.drain(..).map(|(call, _)| Settled::nobodys(call.key)));
@@ -410,7 +424,7 @@ impl Tasks {
     }
 }
 
-/// Remembers a call; the oldest makes room, and then proves nothing.
+/// Remembers a call. If there are too many, the oldest is dropped and then proves nothing.
 fn leave(left: &mut Vec<Left>, call: Left) {
     if left.len() >= LEFT {
         left.remove(0);
@@ -418,7 +432,7 @@ fn leave(left: &mut Vec<Left>, call: Left) {
     left.push(call);
 }
 
-/// A call without its answer yet.
+/// Whether a call still waits for its response.
 fn awaited(call: &Exchange) -> bool {
     !call.links.answered && call.open()
 }

@@ -1,41 +1,43 @@
-//! Event loops that put off what follows from an receive to the end of their turn: Node's `setImmediate`, or a queue of what is ready.
-//! Several receives are read, then the calls that follow from them are sent, in the same order. The last receive says nothing of these;
-//! the order does.
+//! Event loops that defer the work which follows from a receive to the end of their turn: Node's
+//! `setImmediate`, or a queue of ready tasks. They read several messages, then send the calls that
+//! follow from them, in the same order. The last receive says nothing about these calls, but the
+//! order does.
 //!
-//! Whether a program does so is a guess that its own end links prove or refute: an order that is trusted has made the two links of
-//! its calls agree ([`super::Confidence`]), just as the last receive does elsewhere. What is written as an answer follows at once.
+//! Whether a program does so is a guess that its own response sides confirm or refute. A receive
+//! order is kept if it makes the two sides of calls agree ([`super::Confidence`]), just as the last
+//! receive does in other programs. Responses are never deferred.
 
 use std::collections::VecDeque;
 
 use crate::event::ConnectionId;
 
-/// Receives of a turn that are remembered; the oldest makes room.
+/// Receives of a turn that are remembered. Beyond this number the oldest is dropped.
 const REMEMBERED: usize = 64;
 
-/// What a program puts off.
+/// What a program defers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::trace) enum Deferral {
-    /// Nothing: a call follows from its thread's last receive.
+    /// Nothing: the cause of a call is its thread's last receive.
     #[default]
     Nothing,
-    /// What follows from a response; what follows from a request is sent at once.
+    /// What follows from a response. What follows from a request is sent at once.
     Responses,
     /// What follows from any receive.
     Everything,
 }
 
-/// The last byte of what was received in.
+/// The last byte of a receive.
 pub(super) type Receive = (ConnectionId, u64);
 
-/// What one thread has received in and not acted on.
+/// What one thread has received and not acted on yet.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     receives: VecDeque<Receive>,
-    /// The last of them, until something follows from it.
+    /// The latest receive, until something follows from it.
     last: Option<Receive>,
-    /// Calls that were put off are being sent: the next receive begins another turn.
+    /// Deferred calls are being sent, so the next receive begins another turn.
     over: bool,
-    /// What was sent last, and what it followed from: more of the same message may come.
+    /// What was sent last and its cause. More of the same message may follow.
     sent: Option<(ConnectionId, Option<Receive>)>,
 }
 
@@ -53,12 +55,12 @@ impl Turn {
         self.last = Some(receive);
     }
 
-    /// What an answer follows from: the last receive, if nothing else did.
+    /// The cause of a response: the latest receive, if nothing else followed from it.
     pub(super) fn responds(&mut self, connection: ConnectionId) -> Option<Receive> {
         self.sends(connection, |turn| turn.last)
     }
 
-    /// What a call follows from; `is_request` says whether an receive is one.
+    /// The cause of a call. `is_request` says whether a receive is a request.
     pub(super) fn calls(
         &mut self,
         connection: ConnectionId,
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_after_responses_are_put_off_in_their_order() {
+    fn calls_after_responses_are_deferred_in_order() {
         let mut turn = Turn::default();
         let deferral = Deferral::Responses;
         for read in [11, 12] {
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_turn_is_forgotten_with_the_next_input() {
+    fn the_rest_of_a_turn_is_forgotten_with_the_next_receive() {
         let mut turn = Turn::default();
         for read in [11, 12, 13] {
             turn.received(receive(read));
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_may_be_put_off() {
+    fn everything_may_be_deferred() {
         let mut turn = Turn::default();
         for read in [11, 1, 2] {
             turn.received(receive(read));
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_in_several_calls_follows_from_one_input() {
+    fn a_message_in_several_system_calls_has_one_cause() {
         let mut turn = Turn::default();
         turn.received(receive(11));
         turn.received(receive(12));

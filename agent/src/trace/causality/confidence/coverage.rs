@@ -1,13 +1,13 @@
-//! What the last responses have outcome: whether each is covered, that is, triggered by the answered request itself or by a call made
-//! for it.
+//! Coverage of the last responses. A response is covered if its cause is the answered request
+//! itself or a call made for it.
 
 use std::collections::VecDeque;
 
 use crate::trace::exchange::Key;
 
-/// Coverage that must be covered.
+/// Responses that must be covered before response sides are trusted.
 pub(super) const RESPONSES: usize = 400;
-/// Coverage that are not covered and may be excused yet: several threads may be told of a limit at once.
+/// Uncovered responses that may still be excused. Several threads may reach a time limit at once.
 const EXCUSABLE: usize = 8;
 
 #[derive(Debug, Clone, Default)]
@@ -15,29 +15,30 @@ pub(super) struct Coverage {
     /// Whether each of the last [`RESPONSES`] was covered.
     covered: VecDeque<bool>,
     uncovered: usize,
-    /// The last [`EXCUSABLE`] that were not.
+    /// The last [`EXCUSABLE`] uncovered responses.
     excusable: VecDeque<Uncovered>,
-    /// Coverage written while other requests were open, since the last that was not covered.
+    /// Covered responses that were written while other requests were open, since the last uncovered
+    /// one.
     covered_concurrently: u64,
 }
 
-/// An answer that was not covered.
+/// An uncovered response.
 #[derive(Debug, Clone, Copy)]
 struct Uncovered {
-    /// Whose it is, if something else may explain it yet.
+    /// The request that it answered, if something may still explain it.
     request: Option<Key>,
-    /// Coverage before it that were covered while other requests were open, back to the one before that was not.
+    /// The value of [`Coverage::covered_concurrently`] when it was written.
     covered_concurrently: u64,
 }
 
 impl Coverage {
-    /// One was written; `concurrent`: while other requests were open.
+    /// A covered response was written. `concurrent`: other requests were open.
     pub(super) fn add_covered(&mut self, concurrent: bool) {
         self.covered_concurrently += u64::from(concurrent);
         self.add(true);
     }
 
-    /// One was written that is not covered, of this request if something else may explain it yet.
+    /// An uncovered response was written. `request` is set if something may still explain it.
     pub(super) fn add_uncovered(&mut self, request: Option<Key>) {
         let covered_concurrently = std::mem::take(&mut self.covered_concurrently);
         self.excusable.push_back(Uncovered { request, covered_concurrently });
@@ -56,7 +57,8 @@ impl Coverage {
         }
     }
 
-    /// Something else explains the answer of this request: it counts neither way, if it is one of the last that were not covered.
+    /// Removes the uncovered response to this request from the count, because something else
+    /// explains it. Does nothing if it is too old.
     pub(super) fn excuse(&mut self, request: Key) {
         let index = self.excusable.iter().rposition(|it| it.request == Some(request));
         let Some((index, excused)) = index.and_then(|index| Some((index, self.excusable.remove(index)?)))
@@ -73,7 +75,7 @@ impl Coverage {
         }
     }
 
-    /// How many were written, of the last ones.
+    /// How many of the last responses are counted.
     pub(super) fn seen(&self) -> u64 {
         self.covered.len() as u64
     }
@@ -82,7 +84,8 @@ impl Coverage {
         self.uncovered as u64
     }
 
-    /// Coverage that were covered while other requests were open, since the last that was not.
+    /// Covered responses that were written while other requests were open, since the last uncovered
+    /// one.
     pub(super) const fn covered_concurrently(&self) -> u64 {
         self.covered_concurrently
     }
@@ -97,9 +100,9 @@ mod tests {
         Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE }
     }
 
-    /// Two threads are told of limits at once: either answer may be explained, in whatever order.
+    /// Two threads reach their time limits at once. Either response may be explained first.
     #[test]
-    fn any_of_the_last_uncovered_answers_may_be_excused() {
+    fn any_of_the_last_uncovered_responses_may_be_excused() {
         for order in [[1, 2, 3], [3, 1, 2], [2, 3, 1]] {
             let mut responses = Coverage::default();
             for number in 1..=3 {
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_may_explain_stays() {
+    fn a_response_that_nothing_may_explain_stays() {
         let mut responses = Coverage::default();
         responses.add_covered(true);
         responses.add_uncovered(None);
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_excused_where_it_stands() {
+    fn excusing_removes_the_right_response() {
         let mut responses = Coverage::default();
         responses.add_uncovered(Some(request(1)));
         (0..RESPONSES - 2).for_each(|_| responses.add_covered(true));
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_while_nothing_else_is_open_prove_less() {
+    fn responses_while_nothing_else_is_open_prove_less() {
         let mut responses = Coverage::default();
         responses.add_covered(false);
         responses.add_covered(true);

@@ -1,6 +1,9 @@
-//! Calls of one kind: to one peer, with one method and the same beginning of the path. What a program does besides its
-//! requests (a poller, a cache that refreshes itself) looks, while requests are open, like one more call for one of them. It
-//! shows only in that calls of its kind never end in an answer.
+//! Outcomes of calls by their signatures. Calls to one peer with one method and the same first part
+//! of the path have the same signature.
+//!
+//! What a program does besides its requests (a poller, a cache that refreshes itself) looks like
+//! one more call of whichever request is open. Only its signature gives it away: such calls never
+//! get a response side.
 
 use std::collections::VecDeque;
 
@@ -8,48 +11,48 @@ use rustc_hash::FxHashMap;
 
 use super::LinkOutcome;
 
-/// SignatureStats that are remembered of a process; the one that came first goes.
+/// Signatures that are remembered per process. Beyond this number the oldest one is dropped.
 const SIGNATURES: usize = 64;
-/// Calls of a kind after which it may be trusted; as many as fit are remembered.
+/// Calls with a signature after which it may be trusted.
 const SEEN: u32 = 30;
-/// Such calls, of those that are remembered, that another one with the same cause went before; the same for them.
+/// The same for calls that share their cause with an earlier call.
 const SEEN_SHARED: u32 = 16;
-/// Calls of a kind after which those that were before count half.
+/// Calls after which the long-term counts are halved.
 const LONG: u32 = 1_024;
 
-/// What signature of call one is.
+/// What a call looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace::causality) struct CallSignature {
-    /// 0: not known.
+    /// Hash of peer, method and first part of the path; 0 if it is not known.
     pub(in crate::trace::causality) hash: u64,
-    /// Another one with the same cause went before: one of several calls at once, or of another request that the thread
-    /// went on with.
+    /// An earlier call has the same cause. It may be one of several concurrent calls, or belong to
+    /// another request that the thread went on with.
     pub(in crate::trace::causality) shares_cause: bool,
 }
 
-/// What the last 64 calls of each kind have outcome.
+/// The outcomes of the last 64 calls of each signature.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace::causality) struct SignatureStats {
     known: FxHashMap<u64, Stats>,
-    /// In the order in which they came.
+    /// Hashes in the order in which they were first seen.
     order: VecDeque<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Stats {
-    /// A bit for each call, the youngest lowest: it was seen, its links consistent, it in_response in an answer, it spoke against the start
-    /// side, no request explained it.
+    /// One bit per call, the latest in bit 0: it was seen, its sides agreed, it has a response
+    /// side, it counts against the request side, no request explains it.
     seen: u64,
     consistent: u64,
     in_response: u64,
     against: u64,
     unattributed: u64,
-    /// And another one with the same cause went before.
+    /// An earlier call has the same cause.
     shares_cause: u64,
     long: Long,
 }
 
-/// What the calls before have outcome, too: a timer falls into step with requests for hundreds of them.
+/// Counts over a longer time. A timer can stay in step with requests for hundreds of calls.
 #[derive(Debug, Clone, Copy, Default)]
 struct Long {
     seen: u32,
@@ -68,14 +71,14 @@ impl Long {
         self.against += u32::from(against);
     }
 
-    /// More than one in 64.
+    /// More than one call in 64.
     const fn has_many_conflicts(self) -> bool {
         self.against * 64 > self.seen
     }
 
     fn correct(&mut self, before: LinkOutcome, outcome: LinkOutcome) {
         let [consistent, _, against, _] = Stats::bits(before);
-        // What it had outcome may have been halved since.
+        // The earlier outcome may have been halved since.
         self.consistent = self.consistent.saturating_sub(u32::from(consistent));
         self.against = self.against.saturating_sub(u32::from(against));
         self.seen = self.seen.saturating_sub(1);
@@ -84,7 +87,7 @@ impl Long {
 }
 
 impl Stats {
-    /// The bit of the youngest call that has outcome this; which of several it is makes no difference.
+    /// The bit of the latest call with this outcome. If there are several, any of them will do.
     fn like(&self, outcome: LinkOutcome, shares_cause: bool) -> Option<u64> {
         let same = |bits: u64, value: bool| if value { bits } else { !bits };
         let [consistent, in_response, against, unattributed] = Self::bits(outcome);
@@ -104,7 +107,8 @@ impl Stats {
         }
     }
 
-    /// Its links consistent, it in_response in an answer, it spoke against the start side, no request explained it.
+    /// Whether its sides agreed, it has a response side, it counts against the request side, no
+    /// request explains it.
     const fn bits(outcome: LinkOutcome) -> [bool; 4] {
         match outcome {
             LinkOutcome::Consistent => [true, true, false, false],
@@ -118,7 +122,7 @@ impl Stats {
 }
 
 impl SignatureStats {
-    /// A call of this signature has outcome this.
+    /// Records the outcome of a call with this signature.
     pub(super) fn record(
         &mut self,
         CallSignature { hash, shares_cause }: CallSignature,
@@ -147,7 +151,7 @@ impl SignatureStats {
         }
     }
 
-    /// A call of this signature that had outcome the first shows the second now.
+    /// Replaces the outcome `before` of a call with this signature.
     pub(super) fn correct(&mut self, signature: CallSignature, before: LinkOutcome, outcome: LinkOutcome) {
         let known = self.known.get_mut(&signature.hash);
         match known.and_then(|stats| Some((stats.like(before, signature.shares_cause)?, stats))) {
@@ -159,8 +163,8 @@ impl SignatureStats {
         }
     }
 
-    /// Whether the links of such calls have been seen to agree: none of the last ones speaks against the start side and few of
-    /// those before do, a quarter agrees.
+    /// Whether the sides of such calls are known to agree: none of the last ones counts against the
+    /// request side, few of the older ones do, and at least a quarter are consistent.
     pub(in crate::trace::causality) fn is_consistent(&self, hash: u64) -> bool {
         self.of(hash).is_some_and(|stats| {
             let seen = stats.seen.count_ones();
@@ -169,8 +173,8 @@ impl SignatureStats {
         })
     }
 
-    /// Whether a start side alone may be trusted of such calls; of those that another one went before, if a sixteenth of them
-    /// agrees.
+    /// Whether the request side alone is trusted for such calls. If the call shares its cause, at
+    /// least a sixteenth of such calls must be consistent.
     pub(in crate::trace::causality) fn trusts(&self, signature: CallSignature) -> bool {
         let shares_cause = |stats: &Stats| {
             let (seen, consistent) =
@@ -181,9 +185,10 @@ impl SignatureStats {
             && (!signature.shares_cause || self.of(signature.hash).is_some_and(shares_cause))
     }
 
-    /// Whether such calls may agree by chance: more than an eighth is explained by no request, or some speak against it while few
-    /// were seen, or less than half of them agree, of the last ones or of those before. What a program does on its own, over and
-    /// over, agrees now and then with a request that is open meanwhile.
+    /// Whether the sides of such calls may agree by coincidence. That is so if no request explains
+    /// more than an eighth of them, if some conflict while few were seen, or if less than half of
+    /// them are consistent, lately or over a longer time. What a program does on its own, over and
+    /// over, agrees now and then with a request that happens to be open.
     pub(in crate::trace::causality) fn is_unreliable(&self, hash: u64) -> bool {
         self.of(hash).is_some_and(|stats| {
             let seen = stats.seen.count_ones();
@@ -193,17 +198,17 @@ impl SignatureStats {
         })
     }
 
-    /// Whether any of such calls speaks against its start side.
+    /// Whether any of the last such calls counts against its request side.
     pub(in crate::trace::causality) fn has_conflicts(&self, hash: u64) -> bool {
         self.of(hash).is_some_and(|stats| stats.against != 0)
     }
 
-    /// Whether more than a few of them do, of the last ones and those before.
+    /// Whether more than a few of them do over a longer time.
     pub(in crate::trace::causality) fn often_conflicts(&self, hash: u64) -> bool {
         self.of(hash).is_some_and(|stats| stats.long.has_many_conflicts())
     }
 
-    /// Whether such calls hardly ever end in an answer: where one does, that is chance.
+    /// Whether such calls hardly ever have a response side, so that one is a coincidence.
     pub(in crate::trace::causality) fn rarely_ends_in_response(&self, hash: u64) -> bool {
         self.of(hash).is_some_and(|stats| {
             let seen = stats.seen.count_ones();
@@ -225,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_never_agrees_is_not_believed() {
+    fn a_signature_that_is_never_consistent_is_not_trusted() {
         let mut stats = SignatureStats::default();
         for _ in 0..100 {
             stats.record(signature(1), LinkOutcome::Consistent);
@@ -260,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn several_calls_with_one_trigger_are_believed_where_others_of_them_agree() {
+    fn several_calls_with_one_cause_are_trusted_if_such_calls_are_consistent() {
         let mut stats = SignatureStats::default();
         let shares_cause = CallSignature { hash: 1, shares_cause: true };
         (0..48).for_each(|_| stats.record(signature(1), LinkOutcome::Consistent));
@@ -274,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_called_beside_requests_too_agrees_by_chance() {
+    fn a_signature_with_unattributed_calls_is_unreliable() {
         let mut stats = SignatureStats::default();
         stats.record(signature(1), LinkOutcome::RequestSideOnly);
         assert!(!stats.has_conflicts(1));
@@ -311,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn that_a_kind_is_called_beside_requests_is_not_soon_forgotten() {
+    fn unattributed_calls_are_not_soon_forgotten() {
         let mut stats = SignatureStats::default();
         let mut record = |outcome: LinkOutcome, times: usize| {
             (0..times).for_each(|_| stats.record(signature(1), outcome));
@@ -338,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_counts_once() {
+    fn a_corrected_call_counts_once() {
         let mut stats = SignatureStats::default();
         for _ in 0..100 {
             stats.record(signature(1), LinkOutcome::Unexplained);
@@ -353,13 +358,13 @@ mod tests {
             stats.correct(signature(1), LinkOutcome::RequestSideOnly, LinkOutcome::Consistent);
         }
         assert_eq!((stats.known[&1].consistent, stats.known[&1].against), (u64::MAX, 0));
-        // What it had outcome is out of sight.
+        // The earlier outcome is no longer in the window.
         stats.correct(signature(1), LinkOutcome::Unexplained, LinkOutcome::ResponseSideOnly);
         assert_eq!(stats.known[&1].against, 1);
     }
 
     #[test]
-    fn the_number_of_kinds_is_bounded() {
+    fn the_number_of_signatures_is_bounded() {
         let mut stats = SignatureStats::default();
         (1..1_000).for_each(|hash| stats.record(signature(hash), LinkOutcome::Consistent));
         assert_eq!(stats.known.len(), SIGNATURES);

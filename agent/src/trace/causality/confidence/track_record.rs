@@ -1,14 +1,14 @@
-//! How often something has named the same request as a start side that is beyond doubt.
+//! How often a kind of evidence has named the same request as a certain request side.
 
 use super::RESPONSES;
 
-/// Since it last named another one; and whether it ever did that.
+/// The number of agreements since the last disagreement, and whether there was one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TrackRecord {
     agreed: u64,
     has_differed: bool,
     agreed_in_all: u64,
-    /// Times that it has named another one, maybe because the start side was wrong.
+    /// Disagreements that may be due to a wrong request side.
     strayed: u64,
 }
 
@@ -23,14 +23,15 @@ impl TrackRecord {
         self.strayed += 1;
     }
 
-    /// Whether it can be relied on, after so many agreements at least, or 400 where it was wrong before.
+    /// Whether the evidence can be trusted: after `least` agreements, or 400 if it was ever wrong.
     pub(super) const fn suffices(self, least: u64) -> bool {
         let needed = if self.has_differed { RESPONSES as u64 } else { least };
         self.agreed >= needed && self.strayed * STRAYS_ONE_IN <= self.agreed_in_all
     }
 }
 
-/// Of so many agreements one stray start side is usual where tasks are stolen (one in 400 was seen).
+/// One wrong request side in this many agreements is tolerated. Where tasks are stolen, one in 400
+/// was observed.
 const STRAYS_ONE_IN: u64 = 100;
 
 #[cfg(test)]
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_strays_often_is_not_relied_on() {
+    fn frequent_disagreements_are_not_tolerated() {
         let mut record = TrackRecord::default();
         (0..199).for_each(|_| record.add(true));
         assert!(record.suffices(100));

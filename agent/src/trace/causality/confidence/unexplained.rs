@@ -1,10 +1,11 @@
-//! Coverage that nothing explains which their thread had received in: a call that is given up may be for any of their requests.
+//! Responses that nothing explains which their thread had received. A call that is given up may
+//! belong to the request of any of them.
 
 use std::collections::VecDeque;
 
 use crate::{event::Timestamp, trace::exchange::Key};
 
-/// Those that are remembered. What is dropped when a limit is over is ended soon after the response.
+/// Responses that are remembered. What a time limit drops is closed soon after its response.
 const REMEMBERED: usize = 64;
 
 #[derive(Debug, Clone, Default)]
@@ -39,7 +40,8 @@ impl Unexplained {
         }
     }
 
-    /// Whether a call that was sent then may be for one of their requests: one that was open.
+    /// Whether a call that was sent at this time may belong to one of these requests, because the
+    /// request was open then.
     pub(in crate::trace::causality) fn may_explain(&self, sent_at: Timestamp) -> bool {
         self.responses.iter().any(|response| response.read_at < sent_at && sent_at < response.answered_at)
     }
@@ -51,7 +53,7 @@ mod tests {
     use crate::{event::ConnectionId, trace::slots::Slot};
 
     #[test]
-    fn the_last_ones_are_remembered_until_they_are_settled() {
+    fn the_last_responses_are_remembered_until_they_are_settled() {
         let request = |connection| Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
         let mut unexplained = Unexplained::default();
         for number in 0..65 {

@@ -1,31 +1,32 @@
-//! What the last calls have outcome, counted over a short and a long window.
+//! The outcomes of the last calls, counted over a short and a long window.
 
 use std::collections::VecDeque;
 
-/// Calls that decide how far links are trusted.
+/// Calls that decide how far the two sides are trusted.
 const SHORT: usize = 400;
-/// Calls that decide whether a start side is trusted before the call has ended.
+/// Calls that decide whether the request side is trusted before the call has ended.
 const LONG: usize = 2_000;
 
-/// What a judged call shows of its process.
+/// What request side and response side of a judged call show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace::causality) enum LinkOutcome {
-    /// Both links, on one request.
+    /// Both sides name the same request.
     Consistent,
-    /// Both links, on different requests.
+    /// The sides name different requests.
     Conflict,
-    /// The same, but its thread had received in more than one message before it was sent, or what another output had used: of
-    /// whom that suffices little.
+    /// The sides name different requests, but the request side is ambiguous: the thread had
+    /// received more than one message before it sent the call, or something else had used the
+    /// receive.
     AmbiguousConflict,
-    /// A start side only; the call was answered before its request was.
+    /// A request side alone. The call was answered before that request was.
     RequestSideOnly,
-    /// An end side only.
+    /// A response side alone.
     ResponseSideOnly,
-    /// Neither, or a start side that the answered request did not wait for.
+    /// No side, or a request side whose request was answered without waiting for the call.
     Unexplained,
 }
 
-/// How many calls of a window show what.
+/// How many calls of a window have which outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) consistent: u64,
@@ -45,7 +46,7 @@ impl Counts {
             + self.unexplained
     }
 
-    /// Calls with two links that differ, whatever the reason.
+    /// Calls whose sides conflict, ambiguous or not.
     pub(super) const fn all_conflicts(&self) -> u64 {
         self.conflicts + self.ambiguous_conflicts
     }
@@ -62,7 +63,7 @@ impl Counts {
     }
 }
 
-/// The last calls, in the order in which they were judged.
+/// The outcomes of the last calls, in the order in which they were judged.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Window {
     calls: VecDeque<LinkOutcome>,
@@ -81,7 +82,7 @@ impl Window {
         &self.long
     }
 
-    /// Adds a call; gives its number.
+    /// Adds an outcome and returns its number.
     pub(super) fn push(&mut self, outcome: LinkOutcome) -> u64 {
         self.calls.push_back(outcome);
         *self.short.of(outcome) += 1;
@@ -99,14 +100,14 @@ impl Window {
         number
     }
 
-    /// Forgets all calls; numbers go on.
+    /// Forgets all outcomes. Numbers continue.
     pub(super) fn restart(&mut self) {
         self.first += self.calls.len() as u64;
         self.calls.clear();
         (self.short, self.long) = Default::default();
     }
 
-    /// Says something else of a call, if it still counts.
+    /// Replaces an outcome that is still in the window.
     pub(super) fn replace(&mut self, number: u64, outcome: LinkOutcome) {
         let Some(index) = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else {
             return;
@@ -145,9 +146,9 @@ mod tests {
     }
 
     proptest! {
-        /// The running counts are those that counting anew gives.
+        /// The running counts equal a recount of the window.
         #[test]
-        fn counts_are_right(steps in prop::collection::vec((0..6_usize, 0..3_u64, 0..3_000_u64), 0..3_000)) {
+        fn running_counts_equal_a_recount(steps in prop::collection::vec((0..6_usize, 0..3_u64, 0..3_000_u64), 0..3_000)) {
             let mut window = Window::default();
             let mut all = Vec::new();
             for (outcome, replaces, back) in steps {
