@@ -1,4 +1,4 @@
-//! Two-sided causality: who caused a call.
+//! Causality from two sides: which request caused a call.
 
 use super::world::{World, ended, ok, status, thread};
 use crate::{protocol::Outcome, trace::span::Evidence};
@@ -18,7 +18,7 @@ fn a_keep_alive_proxy_under_concurrency() {
             let call = world.write_request(*backend, proxy, "/");
             open.push((request, call));
         }
-        // Answers come in another order than the requests.
+        // The order of the responses differs from the order of the requests.
         open.rotate_left(round % 8);
         for (request, call) in open {
             world.read_response(call, proxy);
@@ -42,12 +42,12 @@ fn the_first_call_needs_no_history() {
     world.assert_child(call, server, Evidence::TwoSided);
 }
 
-/// Process 1 agrees with itself often enough, while its requests overlap, to be trusted.
+/// Makes process 1 trusted: its sides agree often enough while its requests overlap.
 pub(super) fn prove(world: &mut World) {
     agree(world, 30);
 }
 
-/// It makes twice as many calls, two at a time, whose links agree.
+/// Process 1 makes two calls a round whose sides agree while both are open.
 pub(super) fn agree(world: &mut World, rounds: usize) {
     let own = thread(1, 0);
     let clients = [world.open(own), world.open(own)];
@@ -64,9 +64,10 @@ pub(super) fn agree(world: &mut World, rounds: usize) {
     }
 }
 
-/// A pool gives a connection to whoever waits by the time that it is there, and who has made it takes another one.
+/// A pool gives a new connection to whoever waits when it is ready. The one who made it gets
+/// another one.
 #[test]
-fn connections_that_a_pool_gives_away_do_no_harm() {
+fn connections_that_a_pool_gives_away_make_no_wrong_parents() {
     let mut world = World::new();
     let own = thread(1, 0);
     prove(&mut world);
@@ -91,9 +92,10 @@ fn connections_that_a_pool_gives_away_do_no_harm() {
     }
 }
 
-/// Node with a timer before each call: the start side is any request's, the end side is right.
+/// Node with a timer before each call. The request side names any request, the response side names
+/// the right one.
 #[test]
-fn a_timer_before_the_call_is_understood_by_its_end_sides() {
+fn a_timer_before_the_call_is_solved_by_response_sides() {
     let mut world = World::new();
     let own = thread(1, 0);
     let clients: Vec<_> = (0..4).map(|_| world.open(own)).collect();
@@ -120,9 +122,10 @@ fn a_timer_before_the_call_is_understood_by_its_end_sides() {
     }
 }
 
-/// A completion queue: any worker answers, so that an end side says nothing of the answered request.
+/// A completion queue: any worker answers, so a response side says nothing about the answered
+/// request.
 #[test]
-fn end_sides_across_threads_are_not_believed() {
+fn response_sides_across_threads_are_not_trusted() {
     let mut world = World::new();
     let (loop_thread, workers) = (thread(1, 0), [thread(1, 1), thread(1, 2)]);
     let clients = [world.open(loop_thread), world.open(loop_thread)];
@@ -132,7 +135,7 @@ fn end_sides_across_threads_are_not_believed() {
         for at in [0, 1] {
             let call = world.write_request(backends[at], workers[at], "/");
             world.read_response(call, workers[at]);
-            // Whose turn it is to be answered has nothing to do with whose call this was.
+            // Which request is answered has nothing to do with whose call this was.
             world.answer(requests[1 - at], workers[at]);
         }
     }
@@ -161,7 +164,7 @@ fn evidence_can_be_switched_off() {
     world.assert_root(request);
 }
 
-/// Thread 1.0 serves one request with one call.
+/// Thread 0 of process 1 serves one request with one call.
 pub(super) fn one_call(world: &mut World) -> (super::world::Exchange, super::world::Exchange) {
     let own = thread(1, 0);
     let (client, backend) = (world.open(own), world.open(own));
@@ -174,7 +177,7 @@ pub(super) fn one_call(world: &mut World) -> (super::world::Exchange, super::wor
 }
 
 #[test]
-fn the_first_calls_under_concurrency_are_not_believed() {
+fn the_first_calls_under_concurrency_are_not_trusted() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (one, two) = (world.open(own), world.open(own));
@@ -201,14 +204,15 @@ fn the_first_calls_under_concurrency_are_not_believed() {
 }
 
 #[test]
-fn sides_that_differ_orphan_the_whole_process() {
+fn a_conflict_unlinks_the_calls_of_the_whole_process() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (one, two) = (world.open(own), world.open(own));
     let backend = world.open(own);
     let first = world.read_request(one, own, "/1");
     let second = world.read_request(two, own, "/2");
-    // Caused by the first, sent after the second was read: the start side is wrong, the end side is right.
+    // The first request causes this call, but it is sent after the second was read. So the request
+    // side is wrong and the response side is right.
     let call = world.write_request(backend, own, "/1");
     world.read_response(call, own);
     world.answer(first, own);
@@ -250,7 +254,7 @@ fn sides_differ_in(world: &mut World, pid: u32) {
 }
 
 #[test]
-fn a_child_process_earns_its_own_belief() {
+fn a_child_process_earns_its_own_confidence() {
     let mut world = World::new();
     sides_differ_in(&mut world, 1);
     world.fork(thread(1, 0), thread(9, 0));
@@ -283,7 +287,7 @@ fn two_calls_in_a_row_confirm_each_other() {
 }
 
 #[test]
-fn a_chain_that_ends_in_another_request_contradicts_all_of_it() {
+fn a_chain_whose_response_side_is_another_request_conflicts_as_a_whole() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (one, two, backend) = (world.open(own), world.open(own), world.open(own));
@@ -302,7 +306,7 @@ fn a_chain_that_ends_in_another_request_contradicts_all_of_it() {
 }
 
 #[test]
-fn body_bytes_count_as_input() {
+fn body_bytes_count_as_a_receive() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (client, backend) = (world.open(own), world.open(own));
@@ -335,7 +339,7 @@ fn an_interim_response_answers_nothing() {
 }
 
 #[test]
-fn a_call_still_open_when_its_request_is_answered_is_an_orphan() {
+fn a_call_still_open_when_its_request_is_answered_is_unlinked() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (client, backend) = (world.open(own), world.open(own));
@@ -349,7 +353,7 @@ fn a_call_still_open_when_its_request_is_answered_is_an_orphan() {
 }
 
 #[test]
-fn a_call_without_input_is_a_root_at_once() {
+fn a_call_without_a_receive_is_a_root_at_once() {
     let mut world = World::new();
     let own = thread(1, 0);
     let backend = world.open(own);
@@ -360,7 +364,7 @@ fn a_call_without_input_is_a_root_at_once() {
 }
 
 #[test]
-fn an_answered_request_triggers_nothing() {
+fn an_answered_request_causes_nothing() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (client, backend) = (world.open(own), world.open(own));
@@ -373,7 +377,7 @@ fn an_answered_request_triggers_nothing() {
 }
 
 #[test]
-fn an_answer_uses_its_trigger_up() {
+fn a_response_uses_up_its_cause() {
     let mut world = World::new();
     prove(&mut world);
     let own = thread(1, 0);
@@ -383,7 +387,7 @@ fn an_answer_uses_its_trigger_up() {
     let call = world.write_request(backend, own, "/");
     world.read_response(call, own);
     world.answer(request, own);
-    // Without the rule this answer would contradict the call.
+    // If the response's cause were not used up, this response would conflict with the call.
     world.answer(other, own);
     world.pass(super::world::SECOND);
     world.assert_child(call, request, Evidence::TwoSided);
@@ -408,14 +412,14 @@ fn a_call_older_than_the_request_is_not_its_child() {
 }
 
 #[test]
-fn a_connect_lends_its_trigger_to_the_first_request_only() {
+fn the_cause_of_a_connect_is_used_for_the_first_call_only() {
     let mut world = World::new();
     prove(&mut world);
     let (own, other) = (thread(1, 0), thread(1, 1));
     let (one, two) = (world.open(own), world.open(own));
     let request = world.read_request(one, own, "/");
     let backend = world.connect(own);
-    // The connection's first request goes out while another request was the last input.
+    // The first call on the connection is sent when another request is the last receive.
     let younger = world.read_request(two, own, "/younger");
     let call = world.write_request(backend, own, "/");
     world.read_response(call, own);
@@ -429,7 +433,7 @@ fn a_connect_lends_its_trigger_to_the_first_request_only() {
 }
 
 #[test]
-fn a_connect_without_input_lends_nothing() {
+fn a_connect_without_a_receive_gives_no_cause() {
     let mut world = World::new();
     let own = thread(1, 0);
     let backend = world.connect(own);
@@ -476,7 +480,7 @@ fn pipelined_requests_on_both_sides() {
 }
 
 #[test]
-fn too_many_calls_of_one_request_are_orphans() {
+fn calls_beyond_the_limit_of_a_request_are_unlinked() {
     let settings = super::super::Settings { calls_per_request: 2, ..Default::default() };
     let mut world = World::with(settings);
     let own = thread(1, 0);

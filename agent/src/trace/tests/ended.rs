@@ -1,4 +1,4 @@
-//! Calls without an answer: they get their parents, and prove nothing.
+//! Calls without a response: they get their parents, but prove nothing about their process.
 
 use super::{
     causality::prove,
@@ -11,12 +11,12 @@ use crate::{
 };
 
 impl World {
-    /// Who this thread is, and what it has received in.
+    /// The thread with its last receive.
     fn actor(&self, thread: Thread) -> Actor {
         Actor { thread, task: self.task, last_receive: self.last_receive.get(&thread.tid).copied() }
     }
 
-    /// The peer hangs up on a call, and this thread reads that.
+    /// The peer closes a call's connection, and this thread reads the FIN.
     fn hang_up(&mut self, call: Exchange, thread: Thread) {
         let at = self.step();
         let position = self.pipes[&call.connection].position[Direction::In.index()];
@@ -41,7 +41,7 @@ impl World {
         self.end(exchange, ended(Outcome::ClientAborted(None)));
     }
 
-    /// This thread ends what it sends on a connection.
+    /// This thread shuts down its sending direction.
     pub(super) fn shut(&mut self, exchange: Exchange, thread: Thread) {
         let at = self.step();
         let connection = exchange.connection;
@@ -50,7 +50,7 @@ impl World {
         self.event(&Event::HalfClosed { at, connection, direction: Direction::Out, position, actor });
     }
 
-    /// A call is reset; this thread closes the connection a moment later.
+    /// The peer resets a call. This thread closes the connection a moment later.
     fn reset(&mut self, call: Exchange, thread: Thread) {
         self.end(call, ended(Outcome::ConnectionClosed(Some(104))));
         let at = self.step();
@@ -58,7 +58,7 @@ impl World {
         self.event(&Event::Released { at, connection, socket: SocketId(1), actor });
     }
 
-    /// A thread connects and is refused, and closes the socket.
+    /// A thread's connect is refused, and it closes the socket.
     fn refused(&mut self, thread: Thread) {
         let socket = self.connecting(thread);
         let at = self.step();
@@ -69,7 +69,7 @@ impl World {
     }
 }
 
-/// How a call fails, as the thread that made it sees it.
+/// How a call fails, as seen by the thread that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     HangUp,
@@ -102,9 +102,9 @@ fn the_first_failed_call_has_its_parent() {
     }
 }
 
-/// One loop, eight requests at a time, of which every third call fails.
+/// One event loop with eight requests at a time, where every third call fails.
 #[test]
-fn failing_calls_cost_the_answered_ones_nothing() {
+fn failed_calls_do_not_affect_answered_ones() {
     for way in WAYS {
         let mut world = World::new();
         prove(&mut world);
@@ -135,9 +135,10 @@ fn failing_calls_cost_the_answered_ones_nothing() {
     }
 }
 
-/// A loop with a timer before each call, which is trusted by its end links: no failed call takes that away.
+/// An event loop with a timer before each call, whose response sides are trusted. No failed call
+/// changes that.
 #[test]
-fn answers_after_failed_calls_are_not_uncovered() {
+fn responses_after_failed_calls_do_not_count_as_uncovered() {
     for way in WAYS {
         let mut world = World::new();
         let clients: Vec<_> = (0..4).map(|_| world.open(OWN)).collect();
@@ -171,9 +172,9 @@ fn answers_after_failed_calls_are_not_uncovered() {
     }
 }
 
-/// What has failed shows nothing of its process: neither good nor bad.
+/// Failed calls count neither for nor against their process.
 #[test]
-fn calls_that_all_fail_earn_no_belief() {
+fn failed_calls_earn_no_confidence() {
     let mut world = World::new();
     let clients = [world.open(OWN), world.open(OWN)];
     let mut last = None;
@@ -193,7 +194,7 @@ fn calls_that_all_fail_earn_no_belief() {
     assert!(last.is_some());
 }
 
-/// A fallback: the second call is made because the first got no answer.
+/// A fallback: the second call is made because the first failed.
 #[test]
 fn a_fallback_and_the_call_before_it_have_the_request_as_parent() {
     for way in WAYS {
@@ -233,7 +234,8 @@ fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
     assert_eq!(connects(&world)[0].trace, world.span(request).trace);
 }
 
-/// The end of a call belongs to the thread that saw it, and to nobody once that has received in something else.
+/// Only the thread that saw a call fail has that as its last receive, and only until it receives
+/// something else.
 #[test]
 fn what_is_read_after_the_end_of_a_call_counts_instead() {
     let mut world = World::new();
@@ -253,9 +255,9 @@ fn what_is_read_after_the_end_of_a_call_counts_instead() {
     assert!(world.span(failing).parent.is_none(), "nothing says that the answer came of it");
 }
 
-/// nginx's 499: the client leaves, the upstream's connection is closed, then the client's.
+/// nginx's 499: the client leaves, the upstream connection is closed, then the client's.
 #[test]
-fn a_request_that_its_server_gives_up_ends_as_by_an_answer() {
+fn a_request_that_its_server_gives_up_counts_as_answered() {
     let mut world = World::new();
     prove(&mut world);
     let (client, backend) = (world.open(OWN), world.open(OWN));
@@ -270,9 +272,10 @@ fn a_request_that_its_server_gives_up_ends_as_by_an_answer() {
     world.assert_child(call, request, Evidence::TwoSided);
 }
 
-/// A client that leaves takes nothing away from others whose calls are answered just then.
+/// A client that leaves takes no response from the requests whose calls are answered at that
+/// moment.
 #[test]
-fn a_request_that_is_given_up_uses_no_response_up() {
+fn a_request_that_is_given_up_uses_up_no_response() {
     let mut world = World::new();
     prove(&mut world);
     let (leaving, client, backend) = (world.open(OWN), world.open(OWN), world.open(OWN));
@@ -294,7 +297,7 @@ fn a_request_that_is_given_up_uses_no_response_up() {
     );
 }
 
-/// A client that is told of a limit closes its connection after the answer was written.
+/// A program whose call times out closes the call's connection after it has answered the request.
 #[test]
 fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     let mut world = World::new();
@@ -305,7 +308,7 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     world.let_go(call, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::TwoSided);
-    // One that goes on and is answered was not.
+    // If a call goes on and is answered, it was not given up.
     let request = world.read_request(client, OWN, "/");
     let backend = world.open(OWN);
     let call = world.write_request(backend, OWN, "/");
@@ -315,10 +318,10 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     assert!(world.span(call).parent.is_none());
 }
 
-/// A runtime's timer tells a task of its limit on a thread that has read something else meanwhile; what the task dropped is closed
-/// right after its answer.
+/// A timeout fires on a thread that has read another request meanwhile. What the task drops is
+/// closed right after its response.
 #[test]
-fn a_call_that_is_closed_next_after_the_answer_was_given_up() {
+fn a_call_that_is_closed_right_after_the_response_was_given_up() {
     let mut world = World::new();
     prove(&mut world);
     let clients = [world.open(OWN), world.open(OWN)];
@@ -331,7 +334,8 @@ fn a_call_that_is_closed_next_after_the_answer_was_given_up() {
     world.answer(other, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::TwoSided);
-    // Who reads or sends something else in between may have closed it for that.
+    // If the thread reads or sends something else in between, the call may have been closed because
+    // of that.
     let request = world.read_request(clients[0], OWN, "/");
     let call = world.write_request(backends[1], OWN, "/");
     let other = world.read_request(clients[1], OWN, "/");
@@ -342,9 +346,10 @@ fn a_call_that_is_closed_next_after_the_answer_was_given_up() {
     assert!(world.span(call).parent.is_none());
 }
 
-/// An answer that a timer has caused speaks against end links, unless that is how its call was given up.
+/// A response that a timer caused counts against response sides, unless the request's call is given
+/// up right after it.
 #[test]
-fn answers_of_calls_that_are_given_up_are_not_uncovered() {
+fn a_response_before_a_given_up_call_does_not_count_as_uncovered() {
     let mut world = World::new();
     let clients = [world.open(OWN), world.open(OWN)];
     let mut uncovered = 0;
@@ -368,9 +373,10 @@ fn answers_of_calls_that_are_given_up_are_not_uncovered() {
     }
 }
 
-/// The same if another call has its start side there and goes on: a thread that took over a task had read that request last.
+/// The same if another call with the same request side goes on: the thread that took over that
+/// call's task had read this request last.
 #[test]
-fn an_answer_is_not_uncovered_if_the_first_of_its_calls_is_given_up_next() {
+fn a_response_does_not_count_as_uncovered_if_the_first_call_is_given_up_next() {
     let mut world = World::new();
     let clients = [world.open(OWN), world.open(OWN)];
     let backends = [world.open(OWN), world.open(OWN)];
@@ -388,9 +394,9 @@ fn an_answer_is_not_uncovered_if_the_first_of_its_calls_is_given_up_next() {
     assert_eq!(uncovered(&world), 0);
 }
 
-/// The same of a call of which nobody knows whose it is, if that is closed next.
+/// The same for a call without a request side, if it is closed right after the response.
 #[test]
-fn an_answer_is_not_uncovered_if_a_call_without_a_start_side_is_given_up_next() {
+fn a_response_does_not_count_as_uncovered_if_a_call_without_request_side_is_given_up_next() {
     let mut world = World::new();
     let (clients, other) = ([world.open(OWN), world.open(OWN)], thread(1, 7));
     let mut uncovered = 0;
@@ -415,10 +421,11 @@ fn an_answer_is_not_uncovered_if_a_call_without_a_start_side_is_given_up_next() 
     }
 }
 
-/// A thread that reads nothing.
+/// The number of a thread that reads nothing.
 const IDLE: u32 = 7;
 
-/// A request of this client, and a call for it that another thread sends, so that it has an end side at most.
+/// A request of this client and a call for it that another thread sends, so the call has no request
+/// side.
 fn call_from_idle(world: &mut World, client: ConnectionId) -> (Exchange, Exchange) {
     let idle = thread(1, IDLE);
     let request = world.read_request(client, OWN, "/");
@@ -426,8 +433,8 @@ fn call_from_idle(world: &mut World, client: ConnectionId) -> (Exchange, Exchang
     (request, world.write_request(backend, idle, "/"))
 }
 
-/// A process in which several threads read requests, and whose end links are trusted; a client, and the last of its requests with
-/// its call.
+/// A process whose response sides are trusted and whose requests are read by several threads, a
+/// client, and the client's last request with its call.
 fn with_ends_believed() -> (World, ConnectionId, (Exchange, Exchange)) {
     let mut world = World::new();
     let (client, hanging) = (world.open(OWN), world.open(thread(1, 8)));
@@ -442,10 +449,10 @@ fn with_ends_believed() -> (World, ConnectionId, (Exchange, Exchange)) {
     (world, client, last.expect("calls were made"))
 }
 
-/// Of several threads one closes what another has given up, which is no reason for what it answers next; nor is the peer's FIN once
-/// the program has ended its sending.
+/// With several threads, one closes what another has given up, which is no cause of its next
+/// response. The peer's FIN is none either, once the program has shut down its sending direction.
 #[test]
-fn a_call_that_is_given_up_has_no_end_side_alone() {
+fn a_given_up_call_has_no_parent_by_response_side_alone() {
     for shuts in [false, true] {
         let (mut world, client, (last, answered)) = with_ends_believed();
         let (request, given_up) = call_from_idle(&mut world, client);
@@ -462,9 +469,9 @@ fn a_call_that_is_given_up_has_no_end_side_alone() {
     }
 }
 
-/// Who has seen the end of a call knows of it, not who had sent the call.
+/// The thread that saw a call fail knows of it, not the thread that sent the call.
 #[test]
-fn the_end_of_a_call_is_what_the_thread_knows_that_saw_it() {
+fn a_failed_call_is_the_last_receive_of_the_thread_that_saw_it() {
     let (mut world, client, _) = with_ends_believed();
     let (request, call) = call_from_idle(&mut world, client);
     world.hang_up(call, OWN);
@@ -473,9 +480,9 @@ fn the_end_of_a_call_is_what_the_thread_knows_that_saw_it() {
     world.assert_child(call, request, Evidence::End);
 }
 
-/// What a thread learns before its answer may be the end of a call itself.
+/// The cause of a response may be the failure of another call.
 #[test]
-fn a_call_that_is_closed_after_an_answer_that_follows_from_an_end_was_given_up() {
+fn a_call_closed_after_a_response_caused_by_a_failure_was_given_up() {
     let mut world = World::new();
     prove(&mut world);
     let clients = [world.open(OWN), world.open(OWN)];
@@ -493,9 +500,9 @@ fn a_call_that_is_closed_after_an_answer_that_follows_from_an_end_was_given_up()
     world.assert_child(call, request, Evidence::TwoSided);
 }
 
-/// Threads: what one of them sees is no reason for what another does.
+/// What one thread receives is no cause of what another thread sends.
 #[test]
-fn another_threads_end_is_not_ones_own() {
+fn a_failure_that_another_thread_saw_is_no_cause() {
     let mut world = World::new();
     let (one, two) = (thread(1, 0), thread(1, 1));
     let clients = [world.open(one), world.open(two)];

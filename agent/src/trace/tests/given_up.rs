@@ -1,4 +1,5 @@
-//! Calls that are given up at a limit, and whose start side says nothing: who has answered ends them next.
+//! Calls that are given up at a time limit and have no certain request side. The thread that has
+//! answered the request closes them next.
 
 use super::world::{Exchange, SECOND, World, thread};
 use crate::{
@@ -6,20 +7,20 @@ use crate::{
     trace::{Settings, causality::Rules, span::Evidence},
 };
 
-/// A process of which one thread reads requests, and another one is told of limits.
+/// A process in which one thread reads requests and another one handles time limits.
 struct Limits {
     world: World,
     reader: Thread,
     timer: Thread,
-    /// It has read nothing, so that its calls have no start side.
+    /// A thread that has read nothing, so its calls have no request side.
     idle: Thread,
     clients: [ConnectionId; 3],
-    /// A request that is open all the time, so that links might differ.
+    /// A request that is always open, so that the two sides of a call could differ.
     hanging: Exchange,
 }
 
 impl Limits {
-    /// A process whose end links are trusted.
+    /// A process whose response sides are trusted.
     fn new() -> Self {
         Self::with(World::new())
     }
@@ -36,7 +37,7 @@ impl Limits {
         limits
     }
 
-    /// Where this many calls whose start side is beyond doubt were given up.
+    /// The same after this many calls with a certain request side were given up.
     fn after(times: usize) -> Self {
         let mut limits = Self::new();
         (0..times).for_each(|_| limits.give_up());
@@ -60,19 +61,19 @@ impl Limits {
         self.world.answer(request, self.reader);
     }
 
-    /// A call that is given up, and whose start side is beyond doubt.
+    /// A call with a certain request side that is given up.
     fn give_up(&mut self) {
         let request = self.request(0);
         let call = self.call(self.reader);
         self.end(request, call);
     }
 
-    /// A request, and a call for it without a start side.
+    /// A request and a call for it without a request side.
     fn without_start(&mut self, client: usize) -> (Exchange, Exchange) {
         (self.request(client), self.call(self.idle))
     }
 
-    /// The limit is over: the request is answered, and its call is closed.
+    /// The time limit is over: the request is answered and its call is closed.
     fn end(&mut self, request: Exchange, call: Exchange) {
         self.world.answer(request, self.timer);
         self.world.let_go(call, self.timer);
@@ -86,12 +87,12 @@ impl Limits {
 }
 
 #[test]
-fn a_call_that_is_ended_next_after_an_answer_was_made_for_it() {
+fn a_call_closed_right_after_a_response_was_made_for_that_request() {
     for (shuts, closer) in [(false, 1), (true, 1), (true, 2)] {
         let mut limits = Limits::after(100);
         let (request, call) = limits.without_start(0);
         limits.world.answer(request, limits.timer);
-        // More of the same answer.
+        // More of the same response.
         limits.world.write_more(request.connection, limits.timer);
         if shuts {
             limits.world.shut(call, limits.timer);
@@ -102,9 +103,9 @@ fn a_call_that_is_ended_next_after_an_answer_was_made_for_it() {
     }
 }
 
-/// The start side says the same, although the thread had read something else as well.
+/// The request side names the same request, although the thread had read something else as well.
 #[test]
-fn a_start_side_in_doubt_is_confirmed_by_who_ends_the_call_next() {
+fn an_uncertain_request_side_is_confirmed_by_the_threads_last_response() {
     for (times, known) in [(29, false), (30, true)] {
         let mut limits = Limits::after(times);
         limits.request(1);
@@ -119,16 +120,16 @@ fn a_start_side_in_doubt_is_confirmed_by_who_ends_the_call_next() {
 }
 
 #[test]
-fn few_calls_that_were_given_up_prove_nothing() {
+fn few_given_up_calls_prove_nothing() {
     let mut limits = Limits::after(99);
     let (request, call) = limits.without_start(0);
     limits.end(request, call);
     assert!(!limits.has_parent(call));
 }
 
-/// Several tasks are told of their limits at once, and answer before anything is closed.
+/// Several tasks time out at once and answer before anything is closed.
 #[test]
-fn who_has_answered_several_requests_tells_nothing() {
+fn a_thread_that_answered_several_requests_shows_nothing() {
     let mut limits = Limits::after(100);
     let (first, its_call) = limits.without_start(0);
     let (second, other) = limits.without_start(1);
@@ -139,9 +140,9 @@ fn who_has_answered_several_requests_tells_nothing() {
     assert!(!limits.has_parent(its_call) && !limits.has_parent(other));
 }
 
-/// The same where nothing counts the first answer as uncovered: its last call had failed.
+/// The same if the first response does not count as uncovered because its last call had failed.
 #[test]
-fn an_answer_that_did_not_count_is_one_of_several_too() {
+fn a_response_that_did_not_count_is_one_of_several_too() {
     let mut limits = Limits::after(100);
     let first = limits.request(0);
     let failed = limits.call(limits.reader);
@@ -155,9 +156,10 @@ fn an_answer_that_did_not_count_is_one_of_several_too() {
     assert!(!limits.has_parent(its_call) && !limits.has_parent(other));
 }
 
-/// Two threads are told of limits at once, and one of them closes what the other's task has dropped.
+/// Two threads handle time limits at once, and one of them closes what the other one's task has
+/// dropped.
 #[test]
-fn nothing_is_told_while_another_threads_answer_waits_to_be_explained() {
+fn nothing_is_concluded_while_another_threads_response_is_unexplained() {
     let mut limits = Limits::after(100);
     let (first, its_call) = limits.without_start(0);
     let (second, _) = limits.without_start(1);
@@ -170,7 +172,7 @@ fn nothing_is_told_while_another_threads_answer_waits_to_be_explained() {
 }
 
 #[test]
-fn only_the_first_call_that_is_ended_after_an_answer_is_told_of() {
+fn only_the_first_call_closed_after_a_response_gets_a_parent() {
     for shuts in [false, true] {
         let mut limits = Limits::after(100);
         let (request, call) = limits.without_start(0);
@@ -188,9 +190,9 @@ fn only_the_first_call_that_is_ended_after_an_answer_is_told_of() {
     }
 }
 
-/// A call is given up for another one (a fallback) by the thread that has just answered somebody else.
+/// A call is given up for a fallback by a thread that has just answered another request.
 #[test]
-fn an_answer_that_a_response_explains_tells_of_no_other_call() {
+fn a_response_that_another_response_explains_shows_nothing_about_other_calls() {
     let mut limits = Limits::after(100);
     let (_, given_up) = limits.without_start(0);
     let (request, call) = limits.without_start(1);
@@ -199,7 +201,8 @@ fn an_answer_that_a_response_explains_tells_of_no_other_call() {
     assert!(!limits.has_parent(given_up));
 }
 
-/// The answer follows from the request's own call, which is closed by another thread or later.
+/// The response follows from the request's own call, which another thread closes, or which is
+/// closed later.
 #[test]
 fn a_request_with_a_call_of_its_own_takes_no_other() {
     for others in 0..2 {
@@ -209,7 +212,7 @@ fn a_request_with_a_call_of_its_own_takes_no_other() {
         let (_, given_up) = if others == 0 {
             limits.without_start(1)
         } else {
-            // Its start side names the request, too, but another call went before.
+            // Its request side names the request too, but it shares its cause with an earlier call.
             (request, limits.call(limits.reader))
         };
         limits.end(request, given_up);
@@ -217,9 +220,10 @@ fn a_request_with_a_call_of_its_own_takes_no_other() {
     }
 }
 
-/// A program that answers at one limit and closes other requests' calls at another says so where start links are beyond doubt.
+/// A program answers at one time limit and closes other requests' calls at another. Calls with a
+/// certain request side reveal it.
 #[test]
-fn calls_that_were_ended_after_anothers_answer_speak_against_it() {
+fn calls_closed_after_another_requests_response_count_against_the_rule() {
     let mut limits = Limits::after(100);
     let first = limits.request(0);
     let its_call = limits.call(limits.reader);
@@ -237,14 +241,15 @@ fn calls_that_were_ended_after_anothers_answer_speak_against_it() {
         limits.world.pass(SECOND);
         let parent = limits.world.find(call).and_then(|span| span.parent);
         assert_eq!(parent.is_some(), known, "{times}");
-        // Until that answer is forgotten.
+        // Until that response has left the window.
         (0..400).for_each(|_| limits.serve());
     }
 }
 
-/// A worker that answers at once what it reads, in front of others' calls that it closes: they had been sent before.
+/// A worker answers at once what it reads, and then closes other requests' calls. Those were sent
+/// before.
 #[test]
-fn a_call_that_was_sent_before_the_request_was_read_is_another_ones() {
+fn a_call_sent_before_the_request_was_read_is_not_its_child() {
     let mut limits = Limits::after(100);
     let (_, call) = limits.without_start(0);
     let quick = limits.world.read_request(limits.clients[1], limits.timer, "/health");
@@ -252,9 +257,9 @@ fn a_call_that_was_sent_before_the_request_was_read_is_another_ones() {
     assert!(!limits.has_parent(call));
 }
 
-/// The same where start links are beyond doubt: then its program is known to do so.
+/// The same for calls with a certain request side. They show that the program does so.
 #[test]
-fn calls_that_were_sent_before_the_request_was_read_speak_against_it() {
+fn calls_sent_before_the_request_was_read_count_against_the_rule() {
     let mut limits = Limits::after(100);
     let request = limits.request(0);
     let call = limits.call(limits.reader);
@@ -267,9 +272,9 @@ fn calls_that_were_sent_before_the_request_was_read_speak_against_it() {
     assert!(!limits.has_parent(call));
 }
 
-/// They do not excuse that answer, either.
+/// Such calls do not excuse the response either.
 #[test]
-fn a_call_that_was_sent_before_explains_no_answer() {
+fn a_call_sent_before_the_request_explains_no_response() {
     let mut limits = Limits::after(100);
     let uncovered = |limits: &Limits| {
         let figures = limits.world.tracer.process_confidence(4).0[0].figures;
@@ -282,7 +287,7 @@ fn a_call_that_was_sent_before_explains_no_answer() {
     limits.world.answer(late, closer);
     limits.world.let_go(call, closer);
     assert_eq!(uncovered(&limits), 1);
-    // Nor does one that is another request's beyond doubt.
+    // A call whose certain request side names another request does not excuse it either.
     let mut limits = Limits::after(100);
     let late = limits.world.read_request(limits.clients[1], limits.idle, "/");
     limits.request(0);
@@ -293,10 +298,10 @@ fn a_call_that_was_sent_before_explains_no_answer() {
     assert_eq!(uncovered(&limits), 1);
 }
 
-/// A limit is over on the thread that had read the request, so that the answer counts as covered, and another thread, which has answered
-/// as well, closes what the task has dropped.
+/// A timeout fires on the thread that had read the request, so its response counts as covered.
+/// Another thread, which has answered too, closes what the task has dropped.
 #[test]
-fn a_call_may_be_for_any_request_whose_answer_nothing_explains() {
+fn a_call_may_belong_to_any_request_whose_response_is_unexplained() {
     for settled in [false, true] {
         let mut limits = Limits::after(100);
         let first = limits.world.read_request(limits.clients[0], thread(1, 4), "/");
@@ -313,9 +318,9 @@ fn a_call_may_be_for_any_request_whose_answer_nothing_explains() {
     }
 }
 
-/// One that was answered before the call was sent, or read after it, has nothing to do with it.
+/// A request that was answered before the call was sent, or read after it, cannot be its parent.
 #[test]
-fn requests_that_were_not_open_when_a_call_was_sent_are_no_candidates() {
+fn requests_not_open_when_the_call_was_sent_are_no_candidates() {
     let mut limits = Limits::after(100);
     let quick = |limits: &mut Limits| {
         let quick = limits.world.read_request(limits.clients[0], thread(1, 4), "/health");
@@ -330,9 +335,10 @@ fn requests_that_were_not_open_when_a_call_was_sent_are_no_candidates() {
     limits.world.assert_child(call, request, Evidence::End);
 }
 
-/// The second of two calls at once, whose start side is in doubt therefore, is closed by a thread that has answered somebody else.
+/// Two concurrent calls, so the second one's request side is uncertain. It is closed by a thread
+/// that has answered another request.
 #[test]
-fn one_of_several_calls_at_once_is_not_anothers() {
+fn one_of_several_concurrent_calls_is_not_another_requests() {
     for own in [false, true] {
         let mut limits = Limits::after(100);
         let first = limits.request(0);
@@ -349,9 +355,9 @@ fn one_of_several_calls_at_once_is_not_anothers() {
     }
 }
 
-/// Those are none, either, whose answer a response explains.
+/// Requests whose responses a call's response explains are no candidates either.
 #[test]
-fn requests_whose_answers_are_explained_are_no_candidates() {
+fn requests_whose_responses_are_explained_are_no_candidates() {
     let mut limits = Limits::after(100);
     let (explained, answered) = limits.without_start(0);
     let (request, call) = limits.without_start(2);
@@ -362,13 +368,14 @@ fn requests_whose_answers_are_explained_are_no_candidates() {
     limits.world.assert_child(call, request, Evidence::End);
 }
 
-/// A janitor closes a call of a request that is open yet, after its worker has answered one that had only slept.
+/// A janitor closes the call of an open request after its worker has answered a request that only
+/// slept.
 #[test]
-fn a_janitor_that_closes_calls_of_open_requests_is_found_out() {
+fn a_janitor_that_closes_calls_of_open_requests_makes_no_wrong_parents() {
     let mut limits = Limits::after(100);
     let (mut wrong, mut last) = (0, Vec::new());
     for round in 0..200 {
-        // Half of the calls have a start side. Those that sleep are open longer.
+        // Half of the calls have a request side. The sleeping requests are open longer.
         let slept = limits.world.read_request(limits.clients[1], limits.timer, "/sleep");
         let request = limits.request(0);
         let call = limits.call(if round % 2 == 0 { limits.reader } else { limits.idle });
@@ -386,9 +393,9 @@ fn a_janitor_that_closes_calls_of_open_requests_is_found_out() {
     assert_eq!(wrong, 0);
 }
 
-/// A pool closes a connection that nobody uses: its last call has its response.
+/// A pool closes an idle connection, whose last call has its response.
 #[test]
-fn idle_connections_that_are_closed_say_nothing() {
+fn closing_an_idle_connection_shows_nothing() {
     let mut limits = Limits::after(100);
     let (served, call) = limits.without_start(0);
     limits.world.read_response(call, limits.idle);
@@ -405,7 +412,7 @@ fn idle_connections_that_are_closed_say_nothing() {
 
 /// The first try is given up after the second one was answered.
 #[test]
-fn a_first_try_that_is_ended_late_is_nobody_elses() {
+fn a_first_try_closed_late_gets_no_wrong_parent() {
     let mut limits = Limits::after(100);
     let request = limits.request(0);
     let (first, second) = (limits.call(limits.idle), limits.call(limits.idle));
@@ -421,9 +428,9 @@ fn a_first_try_that_is_ended_late_is_nobody_elses() {
     assert!(limits.world.span(first).parent.is_none_or(|parent| parent.span != id));
 }
 
-/// A poller whose calls hang is given up by whoever has answered.
+/// A poller whose calls hang is given up by a thread that has just answered.
 #[test]
-fn a_kind_of_call_that_never_ends_in_answers_is_nobodys() {
+fn a_signature_that_never_has_a_response_side_gets_no_parent() {
     let mut limits = Limits::after(100);
     for _ in 0..64 {
         let backend = limits.world.open(limits.idle);
@@ -439,9 +446,9 @@ fn a_kind_of_call_that_never_ends_in_answers_is_nobodys() {
     assert!(!limits.has_parent(poll));
 }
 
-/// What is shut is not closed yet, and may be answered.
+/// A connection that is shut down is not closed yet, and its call may be answered.
 #[test]
-fn a_call_that_is_answered_after_all_was_not_given_up() {
+fn a_call_answered_after_shutdown_was_not_given_up() {
     let mut limits = Limits::after(100);
     let (request, call) = limits.without_start(0);
     limits.world.answer(request, limits.timer);
@@ -451,7 +458,7 @@ fn a_call_that_is_answered_after_all_was_not_given_up() {
 }
 
 #[test]
-fn calls_that_were_given_up_while_nothing_else_was_open_prove_nothing() {
+fn calls_given_up_while_nothing_else_was_open_prove_nothing() {
     let mut limits = Limits::new();
     limits.world.answer(limits.hanging, limits.timer);
     (0..150).for_each(|_| limits.give_up());
@@ -461,7 +468,7 @@ fn calls_that_were_given_up_while_nothing_else_was_open_prove_nothing() {
 }
 
 #[test]
-fn what_was_lost_makes_no_parent() {
+fn lost_events_make_no_parent() {
     let mut limits = Limits::after(100);
     let request = limits.request(0);
     limits.world.lose(1);
@@ -471,9 +478,10 @@ fn what_was_lost_makes_no_parent() {
     assert!(!limits.has_parent(call));
 }
 
-/// Where links mostly agree, no call waits for an end side: this one does, which may be told of yet.
+/// Where sides mostly agree, no call waits for a response side. This one does, because its closer
+/// may still show whose it is.
 #[test]
-fn a_call_in_doubt_waits_for_who_ends_it() {
+fn an_uncertain_call_waits_until_it_is_closed() {
     let mut limits = Limits::new();
     for _ in 0..450 {
         let request = limits.request(0);
@@ -488,7 +496,7 @@ fn a_call_in_doubt_waits_for_who_ends_it() {
     limits.end(request, call);
     limits.world.pass(SECOND);
     limits.world.assert_child(call, request, Evidence::TwoSided);
-    // Not longer than until it is ended.
+    // But it waits no longer than until it is closed.
     limits.request(2);
     let request = limits.request(0);
     let call = limits.call(limits.reader);
@@ -497,10 +505,10 @@ fn a_call_in_doubt_waits_for_who_ends_it() {
     assert!(limits.world.find(call).is_some_and(|span| span.parent.is_none()));
 }
 
-/// A thread goes from one request to the next with nothing read in between.
+/// A thread goes from one request to the next without reading anything in between.
 #[test]
-fn an_answer_that_owes_nothing_says_nothing_of_the_next() {
-    // The call of the first was ended.
+fn an_explained_response_does_not_affect_the_next() {
+    // The call of the first request was closed.
     let mut limits = Limits::after(100);
     let (first, its_call) = limits.without_start(0);
     limits.world.answer(first, limits.timer);
@@ -508,7 +516,7 @@ fn an_answer_that_owes_nothing_says_nothing_of_the_next() {
     let (second, call) = limits.without_start(1);
     limits.end(second, call);
     assert!(limits.has_parent(call));
-    // Its response explains it, and nothing else.
+    // The response to its own call explains the first response.
     let mut limits = Limits::after(100);
     let (second, call) = limits.without_start(1);
     let (first, its_call) = limits.without_start(0);
@@ -517,7 +525,7 @@ fn an_answer_that_owes_nothing_says_nothing_of_the_next() {
     limits.world.answer(second, thread(1, 5));
     limits.world.let_go(call, thread(1, 5));
     assert!(limits.has_parent(call));
-    // It was read later.
+    // The thread has read something in between.
     let mut limits = Limits::after(100);
     let (second, call) = limits.without_start(1);
     limits.world.read_request(limits.clients[0], limits.timer, "/");
@@ -545,9 +553,9 @@ fn it_can_be_switched_off() {
     }
 }
 
-/// Several tasks are told of their limits at once: that speaks neither for nor against it.
+/// Several tasks time out at once. That counts neither for nor against the rule.
 #[test]
-fn who_has_answered_several_requests_does_not_speak_against_it() {
+fn a_thread_that_answered_several_requests_does_not_count_against_the_rule() {
     let mut limits = Limits::after(100);
     let first = limits.request(0);
     let its_call = limits.call(limits.reader);
@@ -565,9 +573,10 @@ fn who_has_answered_several_requests_does_not_speak_against_it() {
     limits.world.assert_child(call, request, Evidence::End);
 }
 
-/// An answer that nothing covers or excuses says that its program answers for reasons which are not seen.
+/// A response that is neither covered nor excused shows that the program answers for reasons that
+/// are not seen.
 #[test]
-fn where_an_answer_is_uncovered_nothing_is_told() {
+fn an_uncovered_response_switches_the_rule_off() {
     let mut limits = Limits::after(100);
     let closer = thread(1, 5);
     limits.world.read_request(limits.clients[2], closer, "/hanging");
@@ -578,9 +587,10 @@ fn where_an_answer_is_uncovered_nothing_is_told() {
     assert!(!limits.has_parent(call));
 }
 
-/// The second call of a task whose first one has no start side: its receive is clear, but says nothing.
+/// The second call of a task whose first call has no request side. Its receive is unambiguous but
+/// names no request.
 #[test]
-fn a_call_that_goes_on_from_one_without_a_start_side_may_be_told_of() {
+fn a_continuation_of_a_call_without_a_request_side_may_get_a_parent() {
     let mut limits = Limits::after(100);
     let (request, first) = limits.without_start(0);
     limits.world.read_response(first, thread(1, 4));

@@ -1,4 +1,4 @@
-//! Goroutines in the place of threads, and calls that one hands to another.
+//! Goroutines in place of threads, and calls that one goroutine hands off to another.
 
 use super::world::{SECOND, World, ok, thread};
 use crate::trace::{Settings, causality::Rules, span::Evidence};
@@ -40,9 +40,9 @@ fn many_handlers_share_the_goroutines_of_a_connection() {
     }
 }
 
-/// A proxy's goroutine reads the rest of the response itself, and its answer ends the call.
+/// A proxy's goroutine reads the rest of the response itself, so the call's response side is right.
 #[test]
-fn the_next_call_continues_and_an_answer_confirms() {
+fn a_continuation_and_a_response_confirm_the_call() {
     let mut world = go();
     let (handler, writer, reader) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (client, backend) = (world.open(handler), world.open(writer));
@@ -66,7 +66,7 @@ fn the_next_call_continues_and_an_answer_confirms() {
 }
 
 #[test]
-fn a_goroutine_that_has_read_nothing_makes_orphans() {
+fn calls_of_a_goroutine_that_has_read_nothing_are_unlinked() {
     let mut world = go();
     let (handler, other, writer) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (client, backend) = (world.open(handler), world.open(writer));
@@ -78,7 +78,7 @@ fn a_goroutine_that_has_read_nothing_makes_orphans() {
 }
 
 #[test]
-fn after_the_answer_nothing_is_its_child() {
+fn after_its_response_a_request_gets_no_children() {
     let mut world = go();
     let (handler, writer) = (thread(1, 1), thread(1, 2));
     let (client, backend) = (world.open(handler), world.open(writer));
@@ -90,7 +90,7 @@ fn after_the_answer_nothing_is_its_child() {
 }
 
 #[test]
-fn what_was_lost_names_no_parent() {
+fn lost_events_name_no_parent() {
     let mut world = go();
     let (handler, writer) = (thread(1, 1), thread(1, 2));
     let (client, backend) = (world.open(handler), world.open(writer));
@@ -102,7 +102,8 @@ fn what_was_lost_names_no_parent() {
     assert_eq!(world.tracer.counters().orphans_loss, 1);
 }
 
-/// The server's goroutine has both requests when it serves the first, and still the second after it has answered.
+/// The server's goroutine has both requests when it serves the first, and still has the second
+/// after its response.
 #[test]
 fn pipelined_requests_get_no_calls() {
     let mut world = go();
@@ -121,10 +122,10 @@ fn pipelined_requests_get_no_calls() {
     assert_eq!(world.tracer.counters().orphans_pipelined, 2);
 }
 
-/// The next request of a client that does wait may be noticed, by a goroutine that is there for that, before the end of the
-/// answer is: it is logged when the call returns.
+/// A client that does wait sends its next request. A background goroutine may notice it before the
+/// end of the previous response is recorded, because that happens when the system call returns.
 #[test]
-fn a_request_that_another_goroutine_has_noticed_early_is_the_next() {
+fn a_request_that_a_background_goroutine_noticed_early_is_the_next_one() {
     let mut world = go();
     let (handler, writer, reader, watcher) = (thread(1, 1), thread(1, 2), thread(1, 3), thread(1, 4));
     let (client, backend) = (world.open(handler), world.open(writer));
@@ -141,7 +142,7 @@ fn a_request_that_another_goroutine_has_noticed_early_is_the_next() {
 }
 
 #[test]
-fn a_call_that_ends_in_the_answer_of_another_request_takes_belief_away() {
+fn a_response_side_of_another_request_ends_the_trust_in_handoffs() {
     let mut world = go();
     let (one, two, writer) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (first, second, backend) = (world.open(one), world.open(two), world.open(writer));
@@ -160,9 +161,9 @@ fn a_call_that_ends_in_the_answer_of_another_request_takes_belief_away() {
     assert_eq!(world.tracer.counters().orphans_contradiction, 1);
 }
 
-/// They show nothing of what a start side is worth.
+/// Handoffs say nothing about request sides.
 #[test]
-fn calls_handed_over_do_not_count_for_other_evidence() {
+fn handoffs_do_not_count_for_other_evidence() {
     let mut world = go();
     let (handler, writer) = (thread(1, 1), thread(1, 2));
     let (client, backend) = (world.open(handler), world.open(writer));
@@ -182,7 +183,7 @@ fn calls_handed_over_do_not_count_for_other_evidence() {
 }
 
 #[test]
-fn a_goroutine_that_connects_for_another_lends_nothing_and_takes_nothing() {
+fn a_goroutine_that_connects_for_another_neither_gives_nor_uses_a_cause() {
     let mut world = go();
     let handler = thread(1, 1);
     let client = world.open(handler);

@@ -1,4 +1,5 @@
-//! Event-log tests: a small fake host tells events and messages as the source and the parsers would.
+//! Tests of the tracer: a small fake host produces the events and messages that a source and its
+//! parsers would.
 
 mod assembly;
 mod causality;

@@ -1,4 +1,5 @@
-//! The fake host: processes, connections and threads whose every read and write becomes events and messages.
+//! The fake host: processes, connections and threads whose reads and writes become events and
+//! messages.
 
 use std::{
     collections::BTreeMap,
@@ -46,15 +47,15 @@ pub(super) struct World {
     pub(super) now: u64,
     pub(super) spans: Vec<Span>,
     pub(super) notices: Vec<Span>,
-    /// What the runtime of the program runs now: sends say it.
+    /// The task that the program's runtime runs now. Sends name it.
     pub(super) task: Option<Task>,
     pub(super) last_receive: BTreeMap<u32, LastReceive>,
     pub(super) pipes: BTreeMap<ConnectionId, Pipe>,
     drops: BTreeMap<u32, u64>,
     next_connection: u64,
-    /// Threads stand for goroutines, which have their numbers.
+    /// Threads stand for goroutines with the same numbers.
     pub(super) goroutines: bool,
-    /// The goroutine that has handoff_from over what is sent next.
+    /// The goroutine that has handed off what is sent next.
     handoff_from: Option<u32>,
 }
 
@@ -180,7 +181,7 @@ impl World {
         connection
     }
 
-    /// First sight of a connection, or another one, after it was forgotten.
+    /// A connection is first observed, perhaps again after it was forgotten.
     pub(super) fn meet(&mut self, connection: ConnectionId, thread: Thread, first_sequence: [u32; 2]) {
         let at = self.step();
         self.pipes.insert(connection, Pipe { first_sequence, ..Pipe::default() });
@@ -197,8 +198,9 @@ impl World {
         }));
     }
 
-    /// Both ends of a connection, client first, each with the sequence numbers of its own first sight: the client's end
-    /// has seen `ahead` bytes more of either direction than the server's.
+    /// Both ends of a connection, client first, each with the sequence numbers at which it was
+    /// first observed. The client's end has seen `ahead` bytes more in either direction than the
+    /// server's.
     pub(super) fn open_both(
         &mut self,
         client: Thread,
@@ -246,7 +248,7 @@ impl World {
         socket
     }
 
-    /// Events of this process were lost; its next event says so.
+    /// Loses events of this process. Its next event reports it.
     pub(super) fn lose(&mut self, pid: u32) {
         *self.drops.entry(pid).or_default() += 1;
     }
@@ -307,7 +309,7 @@ impl World {
         Exchange { connection, ordinal, direction, stream_offset }
     }
 
-    /// A goroutine hands a request to the one that writes it.
+    /// A goroutine hands off a request to the one that writes it.
     pub(super) fn hand_off(
         &mut self,
         connection: ConnectionId,
@@ -319,13 +321,13 @@ impl World {
         self.request(connection, writer, Direction::Out, get(target))
     }
 
-    /// A thread writes the whole answer of a request.
+    /// A thread writes the whole response to a request.
     pub(super) fn answer(&mut self, exchange: Exchange, thread: Thread) {
         self.respond(exchange, thread, ok());
         self.end(exchange, complete());
     }
 
-    /// A thread reads the whole response of a call.
+    /// A thread reads the whole response to a call.
     pub(super) fn read_response(&mut self, exchange: Exchange, thread: Thread) {
         self.respond(exchange, thread, ok());
         self.end(exchange, complete());
@@ -338,12 +340,12 @@ impl World {
         self.message(exchange.connection, message);
     }
 
-    /// More bytes of the response are read, which no parser says anything of.
+    /// More bytes of the response are read. No message reports them.
     pub(super) fn read_more(&mut self, connection: ConnectionId, thread: Thread) {
         self.moved(connection, Direction::In, thread);
     }
 
-    /// Bytes are written that are no HTTP.
+    /// Bytes are written that are not HTTP.
     pub(super) fn write_more(&mut self, connection: ConnectionId, thread: Thread) {
         self.moved(connection, Direction::Out, thread);
     }
@@ -400,12 +402,12 @@ impl World {
         Timestamp(self.now)
     }
 
-    /// The id that the exchange's span has.
+    /// The id of the exchange's span.
     pub(super) fn id(&self, exchange: Exchange) -> SpanId {
         self.tracer.identifiers.span(exchange.connection, exchange.direction, exchange.stream_offset)
     }
 
-    /// Its span, when it was given out.
+    /// Its span, if it was emitted.
     pub(super) fn find(&self, exchange: Exchange) -> Option<&Span> {
         let id = self.id(exchange);
         let mut spans = self.spans.iter().filter(|span| span.id == id);
