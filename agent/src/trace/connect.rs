@@ -1,7 +1,8 @@
-//! Connects: what the successful ones lend to their connection's first request, and spans for those that failed.
+//! Connects. The cause of a successful one is kept for the first call of its connection; a failed
+//! one gets a span.
 //!
-//! A connect that failed is a call without an answer: an exchange on a connection of its own, with a number that no socket
-//! cookie has, so that it is judged like any other.
+//! A failed connect is a call without a response. It is an exchange on a connection of its own,
+//! whose number no socket cookie has. So it is judged like any other call.
 
 use std::net::SocketAddr;
 
@@ -23,7 +24,8 @@ use crate::{
     protocol::Origin,
 };
 
-/// Connections from here on are connects that failed. Cookies are numbers from a counter.
+/// Connections from this number on are failed connects. Socket cookies come from a counter and stay
+/// far below.
 const FAILED: u64 = 1 << 63;
 
 /// The name of a failed connect's span.
@@ -36,19 +38,19 @@ struct Connect {
     thread: Thread,
     peer: SocketAddr,
     cause: Cause,
-    /// The goroutine that has started the one which connects, and what it had received in.
+    /// The goroutine that started the connecting one, and its last receive.
     started: Option<(u64, LastReceive)>,
     task: Option<Task>,
 }
 
-/// Connects in progress, and triggers of those that succeeded before their connection was seen.
+/// Connects in progress, and the causes of those that succeeded before their connection was seen.
 #[derive(Debug)]
 pub(super) struct Connects {
     open: FxHashMap<SocketId, Connect>,
     connect_causes: FxHashMap<ConnectionId, Cause>,
-    /// Those that failed, by their sockets, until these are closed or used again.
+    /// Failed connects by their sockets, until a socket is closed or used again.
     failed: FxHashMap<SocketId, ConnectionId>,
-    /// How many have failed.
+    /// How many connects have failed.
     failures: u64,
     limit: usize,
 }
@@ -64,7 +66,7 @@ impl Connects {
         }
     }
 
-    /// What the connect of this connection lends to its first request, once.
+    /// Takes the cause of this connection's connect. It is given out once.
     pub(super) fn take_connect_cause(&mut self, connection: ConnectionId) -> Option<Cause> {
         self.connect_causes.remove(&connection)
     }
@@ -79,7 +81,8 @@ impl Tracer {
     pub(super) fn connecting(&mut self, connecting: &Connecting) {
         let started = self.started(connecting);
         let cause = match connecting.task {
-            // A goroutine that was made to connect has received in nothing, and its connection may serve another request.
+            // A goroutine that was started to connect has received nothing, and its connection may
+            // serve another request.
             Some(Task::Handoff(_)) => Cause::None,
             _ => Cause::of(&self.exchanges, &self.processes, connecting.last_receive),
         };
@@ -101,8 +104,11 @@ impl Tracer {
         self.notice_connect(connecting.socket, connecting.at);
     }
 
-    /// `net/http` starts a goroutine to connect for the one that makes a call. That serves a request, of which it has read something
-    /// and nothing else, and waits for no other call: a goroutine that ends one may make room for somebody else's connection.
+    /// The goroutine that started the connecting one, if it serves a request.
+    ///
+    /// `net/http` starts a goroutine to connect on behalf of the one that makes a call. That one
+    /// has read its request and nothing else, and waits for no other call. (A goroutine whose call
+    /// ends may make room for somebody else's connection.)
     fn started(&self, connecting: &Connecting) -> Option<(u64, LastReceive)> {
         let (Some(Task::Handoff(goroutine)), Some(receive)) = (connecting.task, connecting.last_receive)
         else {
@@ -136,20 +142,21 @@ impl Tracer {
         let connection = ConnectionId(FAILED | self.connects.failures);
         self.fail(connection, socket, &connect, span, at);
         if self.connects.failed.len() >= self.connects.limit {
-            // Who closes these sockets will not be known: a log of before 1.3 never tells.
+            // Nobody will know who closes these sockets. Event logs before version 1.3 never record
+            // it, so the map would only grow.
             self.connects.failed.clear();
         }
         self.connects.failed.insert(socket, connection);
     }
 
-    /// A thread has closed the socket of a connect that had failed.
+    /// A thread has closed the socket of a failed connect.
     pub(super) fn failed_connect_closed(&mut self, socket: SocketId, actor: &Actor, at: Timestamp) {
         if let Some(connection) = self.connects.failed.remove(&socket) {
             self.closed_by(connection, actor, at);
         }
     }
 
-    /// A call that ended before it was sent.
+    /// Adds the exchange of a call that ended before it was sent.
     fn fail(
         &mut self,
         id: ConnectionId,
@@ -204,7 +211,8 @@ impl Tracer {
         self.forget_connection_later(id);
     }
 
-    /// Whether an exchange is a connect that failed: the socket and the time by which its ids are made.
+    /// The socket and the time from which the ids of a failed connect are made. `None` if the
+    /// exchange is something else.
     pub(super) fn is_failed_connect(key: Key, exchange: &Exchange) -> Option<(SocketId, Timestamp)> {
         (key.connection.0 >= FAILED).then_some((SocketId(exchange.stream_offset), exchange.at))
     }
@@ -217,7 +225,7 @@ impl Tracer {
         Some(span)
     }
 
-    /// With the ids of a root, which a parent may change.
+    /// A span with the ids of a root. A parent may change them.
     fn connect_span(&mut self, socket: SocketId, connect: &Connect) -> Box<Span> {
         let (trace, id) = self.identifiers.connect(socket, connect.at);
         let (process, _) = self.facts_of(connect.thread.pid);

@@ -1,12 +1,16 @@
-//! Both ends of one connection on this host: joined once per connection, from then on positions map.
+//! The connection join: finds both ends of a connection that has both ends on this host. It is made
+//! once per connection; from then on positions of one end map to positions of the other.
 //!
-//! Two ends belong together when one sent and the other received a request that begins at the same absolute TCP sequence
-//! number, while the other direction stood at the same absolute number, and whose first 16 bytes are the same. That
-//! survives NAT and network namespaces. Which end speaks first is open: a receive may be logged before its own send.
+//! Two ends belong together if one sent and the other received a request that begins at the same
+//! absolute TCP sequence number and with the same 16 bytes, while the other direction was at the
+//! same absolute number. That holds across NAT and network namespaces. Either end may be observed
+//! first, because a receive may be recorded before its own send.
 //!
-//! A server's end waits for a partner until events [`Settings::flow_wait`](super::Settings) younger than its first
-//! request have been read. A client's end has nothing to wait for, its parent comes from within its process; it stays
-//! recognisable until its first response has been there for that long, because a busy server may read late.
+//! A server's end waits for its partner until events that are
+//! [`Settings::flow_wait`](super::Settings) younger than its first request have been read. A
+//! client's end has nothing to wait for, because its parent comes from its own process. It stays
+//! registered until its first response has been there for that long, because a busy server may read
+//! late.
 
 use rustc_hash::FxHashMap;
 
@@ -19,27 +23,27 @@ use super::{
 };
 use crate::event::{ConnectionId, Direction, Timestamp};
 
-/// Requests of one connection by which it may be recognised. One is enough unless the agent came late.
+/// Requests under which one connection is registered. One is enough unless the agent started late.
 const KEYS_PER_CONNECTION: usize = 8;
 
-/// Requests that may in turn wait for the other end in vain before it is trusted to be elsewhere. It may be here and late: a call
-/// that sends a large request is told when it ends.
+/// Waits that may time out one after the other before the other end is taken to be on another host.
+/// It may only be late: a system call that sends a large request is recorded when it returns.
 const MOST_MISSES: u8 = 3;
 
 /// What is known of the other end of a connection.
 #[derive(Debug)]
 pub(super) enum ConnectionJoin {
     Unknown {
-        /// What it is registered under.
+        /// The keys under which it is registered.
         keys: Vec<JoinKey>,
         /// A deadline is set.
         timed: bool,
-        /// How often one has passed.
+        /// How many deadlines have passed.
         missed: u8,
     },
-    /// `offset`: position of a request at the other end minus that at this end, wrapping.
+    /// `offset`: position of a request at the other end minus its position at this end, wrapping.
     Joined { partner: ConnectionId, offset: u64 },
-    /// Not traced here.
+    /// The other end is not traced here.
     Remote,
 }
 
@@ -57,13 +61,13 @@ pub(super) enum Partner {
     Exchange(Key),
 }
 
-/// What both ends see same_content of a request.
+/// The part of a request that both ends see alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct JoinKey {
     kind: SpanKind,
     /// Absolute sequence number of the request's first byte.
     request: u32,
-    /// Absolute sequence number of the next byte of the other direction at that moment.
+    /// Absolute sequence number of the next byte in the other direction at that moment.
     other: u32,
     prefix: [u8; 16],
 }
@@ -79,10 +83,10 @@ enum Wait {
 /// Joins connections.
 #[derive(Debug)]
 pub(super) struct ConnectionJoins {
-    /// The first exchange that is recognisable under each key.
+    /// The first exchange that was registered under each key.
     registered: FxHashMap<JoinKey, Key>,
     deadlines: Deadlines<Wait>,
-    /// Requests whose [`Partner`] is no longer pending, for the caller to decide on.
+    /// Requests whose [`Partner`] is no longer pending. The caller decides on them.
     settled: Vec<Key>,
     /// Nanoseconds.
     wait: u64,
@@ -100,7 +104,7 @@ impl ConnectionJoins {
         }
     }
 
-    /// What can be said of a request's other end before it was looked for.
+    /// The partner of a request before it was looked for.
     pub(super) const fn at_start(join: &ConnectionJoin, kind: SpanKind) -> Partner {
         match (join, kind) {
             (_, SpanKind::Client) | (ConnectionJoin::Remote, SpanKind::Server) => Partner::Absent,
@@ -110,17 +114,17 @@ impl ConnectionJoins {
         }
     }
 
-    /// Whether the other end of some request has become known, or known to be absent.
+    /// Whether the partner of some request is no longer pending.
     pub(super) const fn has_settled(&self) -> bool {
         !self.settled.is_empty()
     }
 
-    /// Takes the requests whose other end has become known, or known to be absent.
+    /// Takes the requests whose partner is no longer pending.
     pub(super) fn take_settled(&mut self) -> Vec<Key> {
         std::mem::take(&mut self.settled)
     }
 
-    /// Gives back what was received, whose memory the next ones need.
+    /// Gives back the list that was taken, so that its memory is reused.
     pub(super) fn settled_decided(&mut self, mut settled: Vec<Key>) {
         if self.settled.is_empty() {
             settled.clear();
@@ -128,7 +132,7 @@ impl ConnectionJoins {
         }
     }
 
-    /// The first byte of a request on a connection that may be joined already.
+    /// The first byte of a request was seen on a connection that may be joined already.
     pub(super) fn request(
         &mut self,
         exchanges: &mut Exchanges,
@@ -154,7 +158,8 @@ impl ConnectionJoins {
         }
     }
 
-    /// The head of a request: on a connection whose other end is not known, look for it.
+    /// The head of a request was read. Looks for the other end of its connection if that is not
+    /// known.
     pub(super) fn head(
         &mut self,
         exchanges: &mut Exchanges,
@@ -190,7 +195,7 @@ impl ConnectionJoins {
         }
     }
 
-    /// A response has come: if the server is traced here, its end shows within the wait.
+    /// A response has begun. If the server is traced here, its end appears within the wait.
     pub(super) fn response(&mut self, exchanges: &mut Exchanges, id: ConnectionId, now: Timestamp) {
         self.set_deadline(exchanges, id, now);
     }
@@ -202,15 +207,15 @@ impl ConnectionJoins {
         }
     }
 
-    /// Gives up everything: there will be no further event.
+    /// Gives up all waits, because no further event will come.
     pub(super) fn expire_all(&mut self, exchanges: &mut Exchanges, counters: &mut Counters) {
         while let Some(wait) = self.deadlines.pop() {
             self.give_up(exchanges, counters, wait);
         }
     }
 
-    /// Positions of this connection are no sequence numbers any more, so that nothing proves which request of the other end is
-    /// which.
+    /// From now on positions of this connection are not sequence numbers, so requests of its two
+    /// ends cannot be matched.
     pub(super) fn give_up_positions(&mut self, exchanges: &mut Exchanges, id: ConnectionId) {
         let Some(connection) = exchanges.connection_mut(id) else { return };
         let join = std::mem::replace(&mut connection.join, ConnectionJoin::Remote);
@@ -225,7 +230,7 @@ impl ConnectionJoins {
         self.unregister(&connection.join);
     }
 
-    /// Requests under which connections may be recognised.
+    /// How many requests are registered.
     #[cfg(test)]
     pub(super) fn registered(&self) -> usize {
         self.registered.len()
@@ -345,7 +350,7 @@ impl ConnectionJoins {
     }
 }
 
-/// `None` when the exchange was exported.
+/// The key of a request. `None` if the exchange was exported.
 fn join_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> Option<JoinKey> {
     let direction = exchange.kind.request_direction();
     Some(JoinKey {
@@ -362,7 +367,7 @@ const fn sequence(connection: &Connection, direction: Direction, position: u64) 
     connection.first_sequence[direction.index()].wrapping_add(position as u32)
 }
 
-/// The requests received on this connection whose other end is not known yet.
+/// The requests received on this connection whose partner is pending.
 fn pending_requests(exchanges: &Exchanges, id: ConnectionId) -> Vec<Key> {
     let Some(connection) = exchanges.connection(id) else { return Vec::new() };
     exchanges

@@ -1,6 +1,7 @@
-//! Ends of connections as threads see them: who reads the peer's FIN, or closes a connection, knows from then on that a call on it
-//! gets no answer. For what that thread does next this is as good a reason as an answer would be. The kernel's last receive is that of
-//! the last bytes, so that it is found here.
+//! Ends of connections as threads see them. A thread that reads the peer's FIN or closes a
+//! connection knows from then on that a call on it gets no response. That is as good a cause for
+//! its next send as a response would be. The kernel's last receive covers bytes only, so the tracer
+//! adds these ends.
 
 use super::{
     Tracer,
@@ -14,14 +15,14 @@ use crate::{
 };
 
 impl Tracer {
-    /// A thread has closed a connection. Before the parser ends its exchanges.
+    /// A thread has closed a connection. Called before the parser ends its exchanges.
     pub(super) fn closed_by(&mut self, id: ConnectionId, actor: &Actor, at: Timestamp) {
         self.notice_given_up(id, actor);
         self.notice_end(id, actor);
         self.notice_closing(id, actor, at);
     }
 
-    /// A thread has ended what it sends. Before the parser hears of it.
+    /// A thread has shut down its sending direction. Called before the parser sees that.
     pub(super) fn shut_by(&mut self, id: ConnectionId, actor: &Actor, at: Timestamp) {
         self.notice_given_up(id, actor);
         if let Some(call) = self.last_exchange(id) {
@@ -30,9 +31,10 @@ impl Tracer {
         self.notice_closing(id, actor, at);
     }
 
-    /// Who has answered a request and closes a call for it next, or ends its sending, with nothing read in between, has given that
-    /// up: tokio drops what a timeout cancels when the task that waited for it has run on. Where nothing is known of whose call that is,
-    /// it explains why nothing was read before the answer, and no more than that.
+    /// If a thread closes a call right after it has answered a request, with nothing read in
+    /// between, it has given that call up. In tokio, a timeout drops what it cancels once the task
+    /// that waited for it has run on. If nothing else says whose call it is, this only explains why
+    /// nothing was read before the response.
     fn notice_given_up(&mut self, id: ConnectionId, actor: &Actor) {
         let is_open = |call: &&mut Exchange| {
             call.kind == SpanKind::Client
@@ -53,8 +55,9 @@ impl Tracer {
         self.exchanges.get_mut(key)
     }
 
-    /// A thread has read the peer's FIN, or has closed the connection: the call on it, if it is not answered and nobody has seen so
-    /// before, never will be. Before the parser ends the exchange.
+    /// A thread has read the peer's FIN or closed the connection, so a call on it that is not
+    /// answered never will be. Counts if no other thread has seen that before. Called before the
+    /// parser ends the exchange.
     pub(super) fn notice_end(&mut self, id: ConnectionId, actor: &Actor) {
         let Some(connection) = self.exchanges.connection(id) else { return };
         let begun = |exchange: &&Exchange| exchange.receives_from != u64::MAX;
@@ -69,7 +72,8 @@ impl Tracer {
         let request_side = call.links.request_side();
         let failed = call.links.has_failed() && !call.links.is_given_up();
         let answered = |request: Key| self.exchanges.get(request).is_none_or(|it| it.links.is_answered());
-        // What is closed after that is tidied up, where start links say whose it is, unless the peer had ended it.
+        // Where request sides say whose a call is, one that is closed after its request was
+        // answered is mere cleanup, unless the peer had ended it.
         let started = self.processes.get(pid).is_some_and(|process| process.confidence.agrees_mostly());
         if !ends || !failed && started && request_side.is_some_and(answered) {
             return;
@@ -80,8 +84,8 @@ impl Tracer {
         }
     }
 
-    /// A thread has ended what it sends, or has closed the connection: requests on it that are not answered never will be, and this is
-    /// who decided so.
+    /// A thread has shut down its sending direction or closed the connection. Requests on it that
+    /// are not answered never will be, and this thread is the one that decided so.
     fn notice_closing(&mut self, id: ConnectionId, actor: &Actor, at: Timestamp) {
         let open = |exchange: &Exchange| {
             exchange.kind == SpanKind::Server

@@ -1,4 +1,4 @@
-//! What is forgotten of exchanges, and what is not.
+//! Which exchanges are forgotten, and which are kept.
 
 use super::*;
 use crate::{
@@ -61,7 +61,7 @@ fn known(exchanges: &Exchanges, connection: u64) -> Vec<Ordinal> {
 }
 
 #[test]
-fn a_connection_forgets_the_oldest_exported_even_behind_one_that_waits() {
+fn a_connection_forgets_its_oldest_exported_exchange_even_behind_a_waiting_one() {
     let mut exchanges = exchanges(1);
     push(&mut exchanges, 0, 0);
     let keys: Vec<_> = (1..100).map(|ordinal| push_exported(&mut exchanges, 0, ordinal)).collect();
@@ -85,7 +85,7 @@ fn open_exchanges_are_never_forgotten() {
 }
 
 #[test]
-fn all_connections_together_forget_what_was_exported_first() {
+fn all_connections_together_forget_the_exchange_exported_first() {
     let mut exchanges = exchanges(10);
     for connection in 0..10 {
         push_exported(&mut exchanges, connection, 0);

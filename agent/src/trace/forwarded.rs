@@ -1,8 +1,10 @@
-//! What a proxy says of the request that it passes on: `Forwarded` (RFC 7239), else `X-Forwarded-For`, `-Proto` and `-Host`.
+//! What a proxy says about the request that it forwards: `Forwarded` (RFC 7239), otherwise
+//! `X-Forwarded-For`, `-Proto` and `-Host`.
 //!
-//! Anybody can send these fields, so they are trusted of peers in trusted networks alone. Each proxy appends the address
-//! that it was asked from: read from the end, what is not itself a trusted proxy is the client, and what stands before it
-//! is the client's own invention. Scheme and host are received from the proxy that met the client.
+//! Anyone can send these fields, so they are trusted only from peers in trusted networks. Each
+//! proxy appends the address from which it received the request. So the list is read from its end:
+//! the first address that is not a trusted proxy is the client, and everything before it may be
+//! invented by the client. Scheme and host are those that the proxy next to the client saw.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,10 +14,10 @@ use serde::{Deserialize, Serialize};
 /// The fields, in lower case.
 pub(crate) const FIELDS: [&str; 4] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
-/// Proxies on the way of one request; a longer list is not looked at.
+/// Proxies on the path of one request. A longer list is ignored.
 const PROXIES: usize = 32;
 
-/// Whose word is trusted: networks. Event logs hold them as a list of texts.
+/// The networks whose peers are trusted. Event logs hold them as a list of texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Forwarded {
@@ -23,7 +25,7 @@ pub struct Forwarded {
 }
 
 impl Default for Forwarded {
-    /// Loopback and private networks, from which proxies of one's own ask.
+    /// Loopback and private networks, where one's own proxies are.
     fn default() -> Self {
         Self { networks: PRIVATE.to_vec() }
     }
@@ -81,33 +83,33 @@ impl Network {
     }
 }
 
-/// What is said of the client.
+/// What a proxy says about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Client {
     Known(IpAddr, Option<u16>),
-    /// The proxy does not want to say (`unknown`, `_hidden`).
+    /// The proxy hides the client (`unknown`, `_hidden`).
     Hidden,
 }
 
-/// What is said of a request.
+/// What a proxy says about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Claims<'a> {
     pub(super) client: Option<Client>,
     pub(super) scheme: Option<&'static str>,
-    /// Host, perhaps with a port.
+    /// A host, with or without a port.
     pub(super) host: Option<&'a str>,
-    /// A field was there and not readable.
+    /// A field was present but could not be parsed.
     pub(super) malformed: bool,
 }
 
 impl Forwarded {
-    /// Nobody is trusted.
+    /// Trusts nobody.
     #[must_use]
     pub const fn none() -> Self {
         Self { networks: Vec::new() }
     }
 
-    /// `private`, `all`, `none` (which adds nothing) and networks in CIDR notation; the text that is none of these otherwise.
+    /// Parses `private`, `all`, `none` (which adds nothing) and networks in CIDR notation.
     ///
     /// # Errors
     /// The text that is none of these.
@@ -124,7 +126,7 @@ impl Forwarded {
         Ok(Self { networks })
     }
 
-    /// Whether anybody is trusted.
+    /// Whether any network is trusted.
     #[must_use]
     pub const fn believes_any(&self) -> bool {
         !self.networks.is_empty()
@@ -135,7 +137,7 @@ impl Forwarded {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// What `peer` says; `None` when it says nothing or is not trusted.
+    /// What `peer` says. `None` if it says nothing or is not trusted.
     pub(super) fn claims<'a>(
         &self,
         peer: IpAddr,
@@ -158,7 +160,7 @@ impl Forwarded {
         Some(Claims { malformed: malformed || claims.malformed, ..claims })
     }
 
-    /// `Forwarded`; `None` when a line of it is not as RFC 7239 section 4 has it.
+    /// Parses `Forwarded`. `None` if a line does not follow RFC 7239 section 4.
     fn standard<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Option<Claims<'a>> {
         let mut elements = Vec::new();
         for line in lines {
@@ -174,7 +176,7 @@ impl Forwarded {
             _ => false,
         };
         let client = elements.iter().rposition(|element| !is_proxy(element)).unwrap_or(0);
-        // A proxy that has nothing to add leaves the word to the next.
+        // If a proxy says nothing about scheme or host, the next one does.
         let from = &elements[client..];
         Some(Claims {
             client: elements[client].node,
@@ -184,7 +186,8 @@ impl Forwarded {
         })
     }
 
-    /// `X-Forwarded-*`, which nobody has specified: lists, or one value that each proxy leaves or replaces.
+    /// Parses `X-Forwarded-*`. They have no specification; each is a list, or one value that every
+    /// proxy keeps or replaces.
     fn customary<'a>(
         &self,
         addresses: impl Iterator<Item = &'a str>,
@@ -205,7 +208,7 @@ impl Forwarded {
                 _ => break,
             }
         }
-        // A list of addresses that are all trusted ends with the client all the same.
+        // If all addresses of the list are trusted, the first one is the client.
         let met = |values: Vec<&'a str>| {
             let last = values.len().checked_sub(1)?;
             Some(values[last.saturating_sub(hops)])
@@ -234,7 +237,8 @@ impl From<Forwarded> for Vec<String> {
     }
 }
 
-/// The values of a list that may have several lines; empty ones do not count (RFC 9110 section 5.6.1).
+/// The values of a list that may span several lines. Empty values are ignored (RFC 9110 section
+/// 5.6.1).
 fn list<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|text| !text.is_empty()).collect()
 }
@@ -255,7 +259,7 @@ impl<'a> Element<'a> {
                 continue;
             }
             let (name, value) = pair.split_once('=')?;
-            // Each may occur once; what else a proxy says is its own matter.
+            // Each parameter may occur once. Other parameters are ignored.
             match name.trim().to_ascii_lowercase().as_str() {
                 "for" if element.node.is_none() => element.node = Some(node(unquoted(value)?)?),
                 "proto" if element.scheme.is_none() => {
@@ -272,7 +276,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Splits at a separator outside of quoted strings; `None` when a quote is not closed.
+/// Splits at a separator outside of quoted strings. `None` if a quote is not closed.
 fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
     let mut parts = Vec::new();
     let (mut start, mut quoted, mut escaped) = (0, false, false);
@@ -296,7 +300,8 @@ fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
     Some(parts)
 }
 
-/// The text of a token or a quoted string. Nodes and hosts need no escapes, so one that has some is not trusted.
+/// The text of a token or a quoted string. Nodes and hosts need no escapes, so a text with escapes
+/// is rejected.
 fn unquoted(text: &str) -> Option<&str> {
     let text = text.trim();
     match text.strip_prefix('"') {
@@ -305,7 +310,7 @@ fn unquoted(text: &str) -> Option<&str> {
     }
 }
 
-/// An address with or without a port, or what stands for one that is not claims (RFC 7239 section 6).
+/// An address with or without a port, or a placeholder for a hidden one (RFC 7239 section 6).
 fn node(text: &str) -> Option<Client> {
     if text.eq_ignore_ascii_case("unknown") || text.starts_with('_') {
         return Some(Client::Hidden);
@@ -321,7 +326,7 @@ fn node(text: &str) -> Option<Client> {
     Some(Client::Known(IpAddr::V4(address.parse().ok()?), port(&text[address.len()..])?))
 }
 
-/// `:8080`, nothing, or a port that is not claims (`:_hidden`). `None`: neither.
+/// `:8080`, nothing, or a hidden port (`:_hidden`). `None` if it is none of these.
 fn port(text: &str) -> Option<Option<u16>> {
     let Some(port) = text.strip_prefix(':') else { return text.is_empty().then_some(None) };
     if port.starts_with('_') {
@@ -338,7 +343,8 @@ fn known_scheme(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether it looks like a host with or without a port: no blanks, nothing of another part of a URL.
+/// Whether the text looks like a host with or without a port: no blanks, and no other parts of a
+/// URL.
 fn is_host(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte))

@@ -1,4 +1,4 @@
-//! Tables of what proxies say, and what is made of it.
+//! Tables of what proxies say and what becomes of it.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ fn fields(lines: &[(&str, &str)]) -> Vec<(CompactString, CompactString)> {
     lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
-/// `client scheme host`, each `-` when it is not claims, `?` when hidden; then `!` when something was malformed.
+/// `client scheme host`: `-` if missing, `?` if hidden; then `!` if something was malformed.
 fn claims(trust: &[&str], peer: &str, lines: &[(&str, &str)]) -> String {
     let forwarded = Forwarded::parse(trust.iter().copied()).unwrap();
     let fields = fields(lines);
@@ -41,15 +41,15 @@ fn the_customary_fields() {
         (&[(FOR, "[2001:db8::1]")], "2001:db8::1 - -"),
         (&[(FOR, "[2001:db8::1]:80")], "2001:db8::1|80 - -"),
         (&[(FOR, "::ffff:203.0.113.7")], "203.0.113.7 - -"),
-        // Several lines are one list; empty values are none.
+        // Several lines are one list, and empty values are ignored.
         (&[(FOR, "203.0.113.7"), (FOR, ", 10.0.0.1,")], "203.0.113.7 - -"),
-        // What the client has invented stands before what the first trusted proxy saw.
+        // What the client invented comes before what the first trusted proxy saw.
         (&[(FOR, "8.8.8.8, 203.0.113.7")], "203.0.113.7 - -"),
         (&[(FOR, "8.8.8.8"), (FOR, "203.0.113.7, 10.0.0.1")], "203.0.113.7 - -"),
         (&[(FOR, "nonsense, 203.0.113.7")], "203.0.113.7 - -"),
         (&[(FOR, "203.0.113.7"), (PROTO, "https, http")], "203.0.113.7 http -"),
         (&[(FOR, "203.0.113.7"), (HOST, "bank.example, shop.example")], "203.0.113.7 - shop.example"),
-        // A chain: each proxy has appended, or the inner one has left what the outer one said.
+        // A chain: each proxy appended a value, or the inner one kept the value of the outer one.
         (&[(FOR, "203.0.113.7, 10.0.0.1"), (PROTO, "https, http")], "203.0.113.7 https -"),
         (&[(FOR, "203.0.113.7, 10.0.0.1"), (PROTO, "https")], "203.0.113.7 https -"),
         // A client within the trusted network.
@@ -84,7 +84,7 @@ fn the_standard_field() {
         (&["proto=https"], "- https -"),
         (&["for=203.0.113.7;ext=\"a,b;c\\\"d\""], "203.0.113.7 - -"),
         (&["for=203.0.113.7;;"], "203.0.113.7 - -"),
-        // Not as the RFC has it.
+        // Not as RFC 7239 requires.
         (&["for=[2001:db8::1]"], "2001:db8::1 - -"),
         (&["for=\"203.0.113.7"], "- - - !"),
         (&["for"], "- - - !"),
@@ -115,7 +115,7 @@ fn the_standard_field() {
 }
 
 #[test]
-fn only_trusted_peers_are_believed() {
+fn only_peers_in_trusted_networks_are_trusted() {
     let line = [("x-forwarded-for", "198.51.100.1, 203.0.113.5")];
     for (trust, peer, expected) in [
         (&["private"][..], "127.0.0.1", "203.0.113.5 - -"),
@@ -150,7 +150,7 @@ fn logs_hold_networks_as_texts() {
 
 proptest! {
     #[test]
-    fn any_text_is_answered(lines in prop::collection::vec((0..4_usize, "[ -~]{0,40}"), 0..6), all in any::<bool>()) {
+    fn any_text_is_parsed_without_harm(lines in prop::collection::vec((0..4_usize, "[ -~]{0,40}"), 0..6), all in any::<bool>()) {
         let forwarded = Forwarded::parse([if all { "all" } else { "private" }]).unwrap();
         let fields: Vec<_> = lines.iter().map(|(name, value)| (FIELDS[*name].into(), value.into())).collect();
         let _ = forwarded.claims("10.0.0.1".parse().unwrap(), &fields);

@@ -1,5 +1,5 @@
-//! What ends without an end of its own: connections that are forgotten, exchanges that make room, notices of what is open
-//! for long.
+//! What ends without a message of its own: connections that are forgotten, exchanges that make
+//! room, and notices of exchanges that stay open for long.
 
 use super::{
     Gone, Notice, Tracer,
@@ -25,11 +25,11 @@ impl Tracer {
         }
     }
 
-    /// A connection closed a while ago; it stays while spans of it wait.
+    /// Forgets a connection that closed a while ago. It stays while spans of it wait.
     pub(super) fn forget_connection(&mut self, id: ConnectionId, opened_at: Timestamp) {
         let known = self.exchanges.connection(id);
         if known.is_none_or(|connection| connection.opened_at != opened_at) {
-            // It was met again since, and goes on.
+            // The connection was observed again since, and lives on.
             return;
         }
         self.end_open(id);
@@ -40,13 +40,13 @@ impl Tracer {
         }
     }
 
-    /// The source knows nothing of this connection any more: its end will not be told.
+    /// The source knows nothing of this connection any more, so no event will end it.
     pub fn forget(&mut self, id: ConnectionId) {
         self.connects.take_connect_cause(id);
         self.forget_connection_later(id);
     }
 
-    /// Forgets a connection at once; its spans go as they stand.
+    /// Forgets a connection at once. Its spans are exported as they are.
     pub(super) fn evict_connection(&mut self, id: ConnectionId) {
         self.end_open(id);
         for key in self.keys(id, |exchange| !exchange.exported()) {
@@ -81,7 +81,7 @@ impl Tracer {
         self.compact_notices();
     }
 
-    /// Announces what has been open for long, once.
+    /// Emits a notice, once, of each exchange and connect that has been open for long.
     pub(super) fn emit_notices(&mut self) {
         while let Some(notice) = self.notices.pop_due(self.now) {
             let span = match notice {

@@ -1,4 +1,4 @@
-//! Pairing: what each message does to the exchange that it belongs to.
+//! Messages: what each message from a parser changes in its exchange.
 
 use std::{
     hash::{Hash as _, Hasher as _},
@@ -26,18 +26,18 @@ use crate::{
 /// What is known of a request before its exchange is made.
 struct Begun {
     kind: SpanKind,
-    /// Of its first byte, for its id.
+    /// The offset of its first byte, from which its ids are made.
     stream_offset: u64,
     local: SocketAddr,
     peer: SocketAddr,
     partner: Partner,
     /// The connection's other end is known.
     joined: bool,
-    /// It is known, or known not to be here.
+    /// The connection's other end is known, or known not to be on this host.
     join_known: bool,
-    /// What its connect lends to a call, if it is the first.
+    /// The cause of the connect, if the request is the first call of its connection.
     connect_cause: Option<Cause>,
-    /// The request before it is not over.
+    /// The previous request of the connection is not over.
     last_open: bool,
 }
 
@@ -90,7 +90,8 @@ impl Tracer {
         self.notice_exchange(key);
     }
 
-    /// What the connection says of a request that begins on it. `None`: it is not known, or knows the request already.
+    /// What the connection says about a request that begins on it. `None` if the connection is not
+    /// known, or knows the request already.
     fn begun(
         &mut self,
         id: ConnectionId,
@@ -121,7 +122,7 @@ impl Tracer {
         Some(begun)
     }
 
-    /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
+    /// The cause of a call, given the cause of its connect if it is the connection's first call.
     fn cause_of_call(&mut self, key: Key, connect_cause: Option<Cause>, origin: &Origin) -> Cause {
         let own = Cause::of(&self.exchanges, &self.processes, origin.last_receive);
         let Some(connect_cause) =
@@ -129,7 +130,8 @@ impl Tracer {
         else {
             return own;
         };
-        // A goroutine that was made to connect has received in nothing, and the one that writes does one thing at a time.
+        // A goroutine that was started to connect has received nothing, and the goroutine that
+        // writes the call does one thing at a time.
         if connect_cause == Cause::None && matches!(origin.task, Some(Task::Goroutine(_))) {
             return own;
         }
@@ -153,11 +155,11 @@ impl Tracer {
         let id = self.identifiers.span(connection, kind.request_direction(), stream_offset);
         let receives_from = match kind {
             SpanKind::Server => origin.position,
-            // An earlier response is still awaited: where this one's begins shows when it comes.
+            // An earlier response is still awaited. Where this one begins is known when it comes.
             SpanKind::Client if last_open => u64::MAX,
             SpanKind::Client => other_position,
         };
-        // With the memory at hand first it is made in its stream_offset.
+        // The span is built in place, because its memory is allocated first.
         let mut span = Box::write(
             Box::new_uninit(),
             Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process),
@@ -256,7 +258,7 @@ impl Tracer {
         }
     }
 
-    /// A request was answered, perhaps after this call.
+    /// A request was answered. `ended` is the call whose response side names it, with its verdict.
     fn answered(&mut self, key: Key, ended: Option<(Key, Verdict)>, origin: &Origin) {
         if let Some((call, verdict)) = ended {
             self.take_verdict(call, verdict);
@@ -273,8 +275,8 @@ impl Tracer {
         }
     }
 
-    /// A request ended, and if it has no answer it never will have. Who closed its connection instead has done so for a reason, as
-    /// if that were an answer.
+    /// A request has ended, so if it has no response it never will. Whoever closed its connection
+    /// instead did so for a reason, which counts like the cause of a response.
     fn request_over(&mut self, key: Key, closing: Option<Origin>) {
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
         match closing {
@@ -298,7 +300,7 @@ impl Tracer {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);
         if end.outcome == Outcome::Upgraded {
-            // What joins from here on is no message of this exchange.
+            // From here on the connection carries another protocol.
             exchange.links.cause_nothing();
         }
         let Some(live) = exchange.live.as_deref_mut() else { return };
@@ -316,7 +318,7 @@ impl Tracer {
         live.span.http.get_or_insert_with(semantics::unknown_http);
         semantics::conclude(&mut live.span, live.status, end);
         if !live.head_seen {
-            // The head will not come any more, and without it the other end cannot be recognised.
+            // The head will not come any more, and without it the other end cannot be found.
             live.head_seen = true;
             live.partner = match live.partner {
                 Partner::Pending => Partner::Absent,
@@ -344,7 +346,7 @@ impl Tracer {
     }
 }
 
-/// What sort of call this is: the peer, the method and the first part of the path.
+/// The hash of a call's signature: peer, method and the first part of the path.
 fn signature_hash(head: &RequestHead, peer: SocketAddr) -> u64 {
     let path = head.target.strip_prefix('/').unwrap_or(&head.target);
     let first = path.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
@@ -354,7 +356,7 @@ fn signature_hash(head: &RequestHead, peer: SocketAddr) -> u64 {
     hasher.finish()
 }
 
-/// Reads the trace context of a request's head.
+/// Reads the trace context from the head of a request.
 fn incoming(head: &mut RequestHead, counters: &mut Counters) -> Option<Incoming> {
     let value = head.traceparent.take()?;
     let Some(parent) = context::trace_parent(&value) else {

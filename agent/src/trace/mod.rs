@@ -1,14 +1,19 @@
-//! Spans: from exchanges to spans with parents.
+//! From exchanges to spans with parents.
 //!
-//! The [`Tracer`] is told every event and every message, in the order in which the kernel saw them, and gives out spans.
-//! It knows no clock and no randomness, and nothing that comes out of it depends on the order of a hash map: the same
-//! events give the same spans.
+//! The [`Tracer`] receives every event and every message, in the order in which the kernel saw
+//! them, and emits spans. It uses no clock and no randomness, and its output does not depend on the
+//! order of a hash map. So the same events give the same spans.
 //!
-//! A span's parent is, in this order: for a call, the `traceparent` that it carries itself, or the open request whose
-//! `traceparent` it forwards (`context`); the request that causality finds (`causality`), from what its thread, goroutine or
-//! task did; the request that it is itself, sent on (`content`). For a request, the call at the other end of the connection
-//! (`connection_join`), unless the program that made that call sent a context of its own; then its `traceparent`. Without any of these it
-//! is a root.
+//! The parent of a call is, in this order:
+//!
+//! 1. what the call's own `traceparent` names, or the open request whose `traceparent` it forwards
+//!    (`context`, `pass_through`);
+//! 2. the request that causality finds from what its thread, goroutine or task did (`causality`);
+//! 3. the request that the call forwards, by its content (`content`).
+//!
+//! The parent of an inbound request is the call at the other end of its connection
+//! (`connection_join`), unless the calling program sent a trace context of its own; then what its
+//! `traceparent` names. A span without any of these is a root.
 
 mod assembly;
 mod causality;
@@ -77,7 +82,7 @@ use crate::{
     protocol::Message,
 };
 
-/// What is looked at once it has been open for long.
+/// What gets a notice once it has been open for long.
 #[derive(Debug, Clone, Copy)]
 enum Notice {
     Exchange(Key),
@@ -87,23 +92,25 @@ enum Notice {
 /// What is forgotten a while after its end.
 #[derive(Debug, Clone, Copy)]
 enum Gone {
-    /// Calls that tasks of this process had claimed by this time, if it is not trusted by now.
+    /// Claims of calls by tasks of this process up to this time, if the process is not trusted by
+    /// then.
     Claims(u32, Timestamp),
-    /// The one that was first seen at this time.
+    /// The connection that was first observed at this time.
     Connection(ConnectionId, Timestamp),
     Process(u32),
-    /// Calls of this process that had waited for confidence at this time.
+    /// Calls of this process that began to wait for its confidence at this time.
     Unproven(u32, Timestamp),
 }
 
-/// Makes spans of messages. Single-threaded; every call costs a constant amount of work, apart from what it releases.
+/// Makes spans from messages. Single-threaded. Each method does a constant amount of work, apart
+/// from what it releases.
 #[derive(Debug)]
 pub struct Tracer {
     settings: Settings,
     semantics: Semantics,
     identifiers: Identifiers,
     unix_offset: u64,
-    /// The youngest event time seen.
+    /// The latest event time seen.
     now: Timestamp,
     shutdown: bool,
     exchanges: Exchanges,
@@ -162,8 +169,9 @@ impl Tracer {
         }
     }
 
-    /// What must be known of an event before the parser holds it back: how clear it is what its thread took in last. `None`: it
-    /// took in nothing, or does not say.
+    /// The event with the ambiguity of its last receive filled in. The parser may hold an event
+    /// back, so this must be known before. `None` if the thread received nothing, or the event does
+    /// not say.
     #[must_use]
     #[inline(never)]
     pub fn with_input_ambiguity<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
@@ -180,7 +188,7 @@ impl Tracer {
         }
     }
 
-    /// Sees every event, before the parser does.
+    /// Handles an event, before the parser sees it.
     #[inline(never)]
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
@@ -270,7 +278,7 @@ impl Tracer {
         }
     }
 
-    /// Takes what a parser says of a connection; its texts are received out.
+    /// Handles a message of a parser. Its texts are moved out of it.
     #[inline(never)]
     pub fn message(&mut self, connection: ConnectionId, message: &mut Message) {
         let ordinal = match message {
@@ -290,7 +298,7 @@ impl Tracer {
         }
     }
 
-    /// What is ready: finished spans and notices, in the order in which they became so.
+    /// The finished spans and notices, in the order in which they became ready.
     pub fn drain(&mut self) -> impl Iterator<Item = SpanEvent> + '_ {
         self.assembly.ready.drain(..)
     }
@@ -315,7 +323,7 @@ impl Tracer {
         }
     }
 
-    /// Event time goes on.
+    /// Moves event time forward, and does what is due by then.
     fn advance(&mut self, at: Timestamp) {
         if at <= self.now {
             return;
@@ -343,7 +351,8 @@ impl Tracer {
         }
     }
 
-    /// There will be no further event: what waits goes as it stands, and so does what ends from now on.
+    /// No further event will come. What waits is exported as it is, and so is what ends from now
+    /// on.
     fn finish(&mut self) {
         self.shutdown = true;
         while let Some(gone) = self.gone.pop() {
@@ -362,14 +371,14 @@ impl Tracer {
         self.counters.refused_processes += u64::from(!kept);
     }
 
-    /// What is known of a process, and its epoch.
+    /// The facts of a process, and its epoch.
     fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, u32) {
         let (facts, epoch, kept) = self.processes.facts_of(pid);
         self.count_process(kept);
         (facts, epoch)
     }
 
-    /// Room for one more connection.
+    /// Makes room for one more connection.
     fn make_room_for(&mut self, id: ConnectionId) {
         let full = self.exchanges.connections() >= self.settings.connections
             && self.exchanges.connection(id).is_none();

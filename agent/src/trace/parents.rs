@@ -1,4 +1,4 @@
-//! Decisions: which of the things that can name a span's parent does, and when enough is known to say so.
+//! Decisions: which evidence names a span's parent, and when enough is known to decide.
 
 use super::{
     Gone, Tracer,
@@ -14,7 +14,8 @@ use crate::{
 };
 
 impl Tracer {
-    /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
+    /// Notes the request side of a call. The verdict is made at once, or when that request is
+    /// answered.
     pub(super) fn note_request_side(&mut self, key: Key, cause: Cause) {
         let start = self.causality.call(&mut self.exchanges, &mut self.processes, key, cause);
         let mut verdict = start.verdict;
@@ -35,7 +36,8 @@ impl Tracer {
         }
     }
 
-    /// The head of a call was read, which says of what kind it is: its start side may be trusted now.
+    /// The head of a call was read, so its signature is known. Its request side alone may be
+    /// trusted now.
     pub(super) fn judge_by_request_side(&mut self, key: Key, signature_hash: u64) {
         let verdict = self.causality.head_read(&mut self.exchanges, &self.processes, key, signature_hash);
         if let (Some(live), Some(verdict)) = (self.exchanges.live_mut(key), verdict) {
@@ -43,7 +45,7 @@ impl Tracer {
         }
     }
 
-    /// A goroutine has handed a call to the one that writes it: the verdict falls at once.
+    /// A goroutine has handed off a call to the one that writes it. The verdict is made at once.
     pub(super) fn judge_handoff(&mut self, key: Key, goroutine: u64, receive: Option<LastReceive>) {
         let verdict =
             self.causality.judge_handoff(&mut self.exchanges, &mut self.processes, key, goroutine, receive);
@@ -57,7 +59,8 @@ impl Tracer {
         Causality::task_request(&mut self.exchanges, &mut self.processes, key, origin);
     }
 
-    /// A call was sent: if its task is trusted, its parent may be known only when that answers.
+    /// A call was sent. If its task is trusted, its parent may be known only when the task answers
+    /// its request.
     pub(super) fn task_call(&mut self, key: Key, origin: &Origin) {
         let mut settled = Vec::new();
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
@@ -71,7 +74,7 @@ impl Tracer {
         self.settle(&settled);
     }
 
-    /// A call is over that was open when its request was answered.
+    /// A call has ended that was open when its request was answered.
     pub(super) fn judge_outlived(&mut self, key: Key) {
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
         if let Some(verdict) = self.causality.judge_outlived(exchanges, processes, key) {
@@ -79,14 +82,14 @@ impl Tracer {
         }
     }
 
-    /// A call is over.
+    /// A call has ended.
     pub(super) fn task_call_over(&mut self, key: Key) {
         let mut settled = Vec::new();
         self.causality.task_call_over(&self.exchanges, &mut self.processes, key, &mut settled);
         self.settle(&settled);
     }
 
-    /// A request was answered by a task, or (`None`) never will be.
+    /// A task has answered a request, or (`None`) nobody ever will.
     pub(super) fn task_answered(&mut self, key: Key, origin: Option<&Origin>) {
         let process = self.exchanges.get(key).and_then(|request| self.processes.get(request.pid));
         if process.is_none_or(|process| process.tasks.is_none()) {
@@ -103,7 +106,7 @@ impl Tracer {
         self.settle(&settled);
     }
 
-    /// Claims of tasks that have waited for long enough.
+    /// Claims of tasks have waited long enough.
     pub(super) fn expire_claims(&mut self, pid: u32, until: Timestamp) {
         let mut settled = Vec::new();
         Causality::expire_claims(&mut self.processes, pid, until, &mut settled);
@@ -131,7 +134,7 @@ impl Tracer {
         }
     }
 
-    /// A request is answered, or (`None`) never will be: the verdicts on its calls fall.
+    /// A request is answered, or (`None`) never will be. Its calls are judged.
     pub(super) fn judge_calls(&mut self, key: Key, response: Option<&Origin>) {
         let Some(live) = self.exchanges.live_mut(key) else { return };
         if live.calls.is_empty() && live.same_content.is_empty() {
@@ -149,7 +152,7 @@ impl Tracer {
         }
     }
 
-    /// The verdict on a call, unless one was needed before.
+    /// Uses the verdict on a call, unless it has one already.
     pub(super) fn take_verdict(&mut self, call: Key, verdict: Verdict) {
         if self.causality.hold_back(&mut self.exchanges, &mut self.processes, call, verdict) {
             return;
@@ -167,7 +170,8 @@ impl Tracer {
         }
     }
 
-    /// A verdict on a call that was given out already, because it had waited for too long or knew its parent otherwise.
+    /// A verdict on a call whose span was exported already, because it had waited too long or had
+    /// another parent.
     fn judge_late(&mut self, call: Key, verdict: Verdict) {
         let unknown = self.exchanges.get(call).is_some_and(|call| call.fixed_early);
         if let (true, Verdict::Parent(request, evidence)) = (unknown, verdict) {
@@ -175,7 +179,7 @@ impl Tracer {
         }
     }
 
-    /// Decides on the requests whose other end has become known, or known to be absent.
+    /// Decides on the requests whose other end is now known, or known to be absent.
     #[inline]
     pub(super) fn decide_settled(&mut self) {
         if self.joins.has_settled() {
@@ -191,7 +195,7 @@ impl Tracer {
         self.joins.settled_decided(settled);
     }
 
-    /// Decides on a span's parent as soon as everything that could say more has spoken.
+    /// Decides on a span's parent as soon as nothing more can be learned.
     pub(super) fn try_decide(&mut self, key: Key) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let kind = exchange.kind;
@@ -243,7 +247,8 @@ impl Tracer {
         let by_connection = match partner {
             None => None,
             Some((call, _)) if !has_context => Some(call),
-            // Whose context it is shows in the call's head: its program's own, or one that it passes on.
+            // The call's head shows whose trace context it is: its program's own, or one that it
+            // forwards.
             Some((call, sent)) if sent.live.as_deref().is_some_and(|live| !live.head_seen) => {
                 self.await_head(call, key);
                 return;

@@ -1,5 +1,7 @@
-//! The stable HTTP semantic conventions: what a request's head, a response's status and an end mean for a span
-//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, request targets by RFC 9112 section 3.2).
+//! The stable HTTP semantic conventions: what the head of a request, the status of a response and
+//! the end of an exchange mean for a span
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>). Request targets follow RFC
+//! 9112 section 3.2.
 
 use std::{borrow::Cow, net::SocketAddr};
 
@@ -19,14 +21,14 @@ use crate::{
     words,
 };
 
-/// `http.request.method` of a method that is not [`known_method`].
+/// `http.request.method` of a method that is not a [`known_method`].
 const OTHER_METHOD: &str = "_OTHER";
-/// The span's name where the method is not known.
+/// The span's name if the method is not known.
 const UNKNOWN_NAME: &str = "HTTP";
 const HTTP: &str = "http";
 const HTTPS: &str = "https";
 
-/// Turns heads into the words of the conventions.
+/// Translates heads into the attributes of the conventions.
 #[derive(Debug)]
 pub(super) struct Semantics {
     pub(super) limits: TextLimits,
@@ -42,7 +44,7 @@ pub(super) const fn unknown_name() -> Cow<'static, str> {
     Cow::Borrowed(UNKNOWN_NAME)
 }
 
-/// The HTTP part of a span of which no head was seen.
+/// The HTTP part of a span whose head was not seen.
 pub(super) fn unknown_http() -> Http {
     Http { method: OTHER_METHOD, scheme: HTTP, version: version(1), ..Http::default() }
 }
@@ -74,7 +76,7 @@ impl Semantics {
             },
             SpanKind::Client => (None, None),
         };
-        // A target that is a path and nothing else, and stays as it is, need not be copied.
+        // A target that is only a path, with nothing to redact, need not be copied.
         let is_target = matches!(&path, Some(Cow::Borrowed(path)) if path.len() == head.target.len());
         let path = if is_target {
             drop(path);
@@ -115,7 +117,7 @@ impl Semantics {
         });
     }
 
-    /// What a proxy says for whom it asks, when it is trusted.
+    /// What a proxy says about the client, if it is trusted.
     fn claims<'a>(&self, span: &Span, head: &'a RequestHead, counters: &mut Counters) -> Claims<'a> {
         if span.kind == SpanKind::Client {
             return Claims::default();
@@ -123,13 +125,15 @@ impl Semantics {
         let Some(claims) = self.forwarded.claims(span.peer.ip(), &head.fields) else {
             return Claims::default();
         };
-        // Of more fields than are kept the last would be missing, and that is the one that counts.
+        // If there are more fields than are kept, the last one is missing, and that is the one that
+        // counts.
         let too_many = head.fields.len() >= MOST_FIELDS;
         counters.invalid_forwarded += u64::from(claims.malformed || too_many);
         if too_many { Claims::default() } else { claims }
     }
 
-    /// `server.address` and `server.port`: of the URI, else of the connection's own end that serves.
+    /// `server.address` and `server.port`: from the URI, otherwise from the server's end of the
+    /// connection.
     fn server(
         &mut self,
         span: &Span,
@@ -159,14 +163,14 @@ impl Semantics {
         }
     }
 
-    /// The query of a target, which is its last part and keeps its memory.
+    /// The query of a target. It is the last part of the target and reuses its memory.
     fn query(&self, mut target: CompactString, length: usize, counters: &mut Counters) -> CompactString {
         target.replace_range(..target.len() - length, "");
         counters.redactions += u64::from(self.redaction.query(&mut target));
         limited(target, self.limits.query, counters)
     }
 
-    /// `url.full` without the query, put together from parts that are redacted and limited already.
+    /// `url.full` without the query, built from parts that are already redacted and limited.
     fn full_url(
         &self,
         target: &Target<'_>,
@@ -175,7 +179,7 @@ impl Semantics {
         path: Option<&str>,
     ) -> Option<String> {
         if target.form == Form::Authority {
-            // CONNECT names a host to tunnel to, no resource.
+            // The target of CONNECT is a host to tunnel to, not a resource.
             return None;
         }
         let userinfo = target.authority.is_some_and(|authority| authority.contains('@'));
@@ -192,7 +196,7 @@ impl Semantics {
         }
         url.push_str(&authority);
         if !path.is_empty() && !path.starts_with('/') {
-            // A target that is none of RFC 9112's forms must not run into the host.
+            // A target that has none of RFC 9112's forms must not run into the host.
             url.push('/');
         }
         url.push_str(path);
@@ -223,7 +227,7 @@ pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &mut ExchangeE
     }
 }
 
-/// A server's 5xx is an error, and a client's 4xx and 5xx.
+/// 5xx is an error for a server; 4xx and 5xx are errors for a client.
 fn error_by_status(kind: SpanKind, status: Option<u16>) -> Option<String> {
     let first_error = match kind {
         SpanKind::Server => 500,
@@ -243,7 +247,7 @@ fn error_by_outcome(outcome: Outcome) -> Option<String> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// `/path?query`, or what does not look like any form.
+    /// `/path?query`, or a target that has none of these forms.
     Origin,
     /// `http://host/path?query`.
     Absolute,
@@ -321,7 +325,7 @@ fn path_and_query(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Without white space around it, of which a field's value mostly has none.
+/// The text without surrounding white space. Most field values have none.
 fn trimmed(text: &str) -> &str {
     match text.as_bytes() {
         [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
@@ -336,7 +340,7 @@ fn without_userinfo(authority: &str) -> &str {
     }
 }
 
-/// Splits an authority; the brackets of an IPv6 address go.
+/// Splits an authority into host and port. The brackets of an IPv6 address are dropped.
 fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
@@ -348,7 +352,7 @@ fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
+/// The methods of RFC 9110, RFC 5789 (PATCH) and QUERY. Methods are case-sensitive.
 fn known_method(method: &str) -> Option<&'static str> {
     Some(match method {
         "GET" => "GET",
@@ -369,7 +373,7 @@ const fn version(minor: u8) -> &'static str {
     if minor == 0 { "1.0" } else { "1.1" }
 }
 
-/// The longest start of `text` that has at most `limit` bytes and ends at a character.
+/// The longest prefix of `text` that has at most `limit` bytes and ends at a character boundary.
 fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }

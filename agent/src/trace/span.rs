@@ -1,4 +1,5 @@
-//! The finished span: typed fields of one HTTP exchange (or failed connect), from which each exporter makes what it needs.
+//! The finished span: typed fields of one HTTP exchange (or failed connect), which each exporter
+//! encodes in its own way.
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
@@ -22,7 +23,7 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
-    /// Of a request that takes this direction.
+    /// The kind of a span whose request goes in this direction.
     #[must_use]
     pub const fn of_request(direction: Direction) -> Self {
         match direction {
@@ -31,7 +32,7 @@ impl SpanKind {
         }
     }
 
-    /// The direction that the request takes, seen from the process whose span it is.
+    /// The direction of the request, seen from the process whose span it is.
     #[must_use]
     pub const fn request_direction(self) -> Direction {
         match self {
@@ -50,9 +51,9 @@ pub enum Evidence {
     Flow,
     /// Start side and end side agree.
     TwoSided,
-    /// The start side alone, in a process that is trusted in that.
+    /// The start side alone, in a process that is believed in that.
     Start,
-    /// The end side alone, in a process that is trusted in that.
+    /// The end side alone, in a process that is believed in that.
     End,
     /// The call is the request sent on.
     Content,
@@ -84,11 +85,11 @@ impl Evidence {
 pub struct Parent {
     pub span: SpanId,
     pub evidence: Evidence,
-    /// The parent is outside this agent's sight (it came by header).
+    /// The parent is not visible to this agent (it came by header).
     pub remote: bool,
 }
 
-/// A relation that is not parenthood (a parent that was found too late).
+/// A relation that is not a parent: one that was found too late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     pub trace: TraceId,
@@ -103,7 +104,7 @@ pub enum Status {
     Error,
 }
 
-/// What the span tells of; every text is already redacted.
+/// A span; every text in it is already redacted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     pub trace: TraceId,
@@ -114,7 +115,8 @@ pub struct Span {
     pub flags: u8,
     pub trace_state: String,
     pub kind: SpanKind,
-    /// Low-cardinality name per semantic conventions: the method (`HTTP` when unknown), `connect` for a failed connect.
+    /// Low-cardinality name per semantic conventions: the method (`HTTP` when unknown), `connect`
+    /// for a failed connect.
     pub name: Cow<'static, str>,
     /// Unix nanoseconds: first byte of the request.
     pub start: u64,
@@ -132,9 +134,10 @@ pub struct Span {
     /// The other end.
     pub peer: SocketAddr,
     pub thread_id: u32,
-    /// `wirespan.incomplete`: what was missing, e.g. `truncated`, `gap`. Empty for a span made from complete data.
+    /// `wirespan.incomplete`: what was missing, e.g. `truncated`, `gap`. Empty for a span made from
+    /// complete data.
     pub incomplete: Vec<&'static str>,
-    /// Bytes that were needed and not had.
+    /// Bytes that were needed and are missing.
     pub missing_bytes: u64,
     /// The span was exported before its parent could be known.
     pub parent_unknown: bool,
@@ -142,7 +145,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// A span of which nothing is known yet but who acts and with whom.
+    /// A span of which only the thread and its peer are known.
     pub(super) fn begin(
         kind: SpanKind,
         name: Cow<'static, str>,
@@ -176,12 +179,13 @@ impl Span {
     }
 }
 
-/// What the trace layer gives to the pipeline.
+/// What the trace layer emits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpanEvent {
     /// A finished span, exactly once.
     Span(Box<Span>),
-    /// A request that has been open for a second: what is known so far, `end` is the time of this notice. For people only.
+    /// A request that has been open for a second, with what is known so far. `end` is the time of
+    /// this notice. For people only.
     Open(Box<Span>),
 }
 
@@ -205,7 +209,8 @@ pub struct Http {
     pub client_address: Option<CompactString>,
     pub client_port: Option<u16>,
     pub user_agent: Option<CompactString>,
-    /// `http.request.header.<name>` of the fields that were asked for, by name in lower case, one per line of the head.
+    /// `http.request.header.<name>` of the configured fields, by name in lower case, one entry per
+    /// line of the head.
     pub request_headers: Vec<(CompactString, CompactString)>,
     pub request_body_size: Option<u64>,
     pub response_body_size: Option<u64>,

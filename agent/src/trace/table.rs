@@ -1,5 +1,5 @@
-//! A map whose values lie in slots, and that knows which of them was asked for last: most look-ups are for the same key as the one
-//! before, and need no hash.
+//! A map whose values are kept in slots, and that remembers which slot was asked for last. Most
+//! look-ups are for the same key as the one before and need no hash.
 
 use std::{cell::Cell, hash::Hash};
 
@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 pub(super) struct Table<K, V> {
     slot_of: FxHashMap<K, usize>,
     slots: Vec<Option<(K, V)>>,
-    /// Slots that are empty.
+    /// The slots that are empty.
     free: Vec<usize>,
     /// The slot that was asked for last.
     last: Cell<usize>,
@@ -52,7 +52,7 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         Some(slot)
     }
 
-    /// Gives back the value that was there before.
+    /// Returns the previous value of the key.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
         if let Some(known) = self.get_mut(key) {
             return Some(std::mem::replace(known, value));
@@ -72,7 +72,7 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         self.slots[slot].take().map(|(_, value)| value)
     }
 
-    /// All of them, in no order that means anything.
+    /// All values, in no particular order.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.slots.iter().flatten().map(|(_, value)| value)
     }
@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holds_what_a_map_holds(steps in prop::collection::vec((0..4_u8, 0..6_u32), 0..60)) {
+        fn behaves_like_a_map(steps in prop::collection::vec((0..4_u8, 0..6_u32), 0..60)) {
             let (mut table, mut map) = (Table::new(), FxHashMap::default());
             for (number, (kind, key)) in steps.into_iter().enumerate() {
                 match kind {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_used_again() {
+    fn slots_are_reused() {
         let mut table = Table::new();
         for key in 0..100 {
             table.insert(key, key);

@@ -1,11 +1,12 @@
-//! How far each process is trusted, in words and figures: for the metrics, for `doctor --pid` and for the end of a run.
+//! The confidence in each process, in words and numbers: for the metrics, for `doctor --pid` and
+//! for the summary at the end of a run.
 
 use std::{fmt, sync::Arc};
 
 use super::{Tracer, exchange::Key, span::SpanKind};
 use crate::event::UNKNOWN_SERVICE;
 
-/// A process that has made calls, as causality sees it.
+/// The confidence in one process that has made calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessConfidence {
     pub pid: u32,
@@ -14,18 +15,20 @@ pub struct ProcessConfidence {
     pub figures: Figures,
 }
 
-/// What names parents within a process, for calls that were made while several requests were open.
+/// Which evidence names parents within a process, for calls that were made while several requests
+/// were open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TrustLevel {
-    /// The start side of calls whose kind has shown that it agrees, before they are answered; else both sides.
+    /// The request side, for calls whose signature is known to be consistent, before they are
+    /// answered. Otherwise both sides.
     RequestSide,
-    /// The end side.
+    /// The response side.
     ResponseSide,
-    /// Both sides where they agree.
+    /// Both sides if they agree.
     BothSides,
-    /// Nothing yet: too few calls that might as well have contradicted themselves.
+    /// None yet: too few calls were made while several requests were open.
     Unproven,
-    /// Nothing: its calls contradict themselves.
+    /// None: the sides of its calls conflict.
     Conflicting,
 }
 
@@ -33,7 +36,7 @@ impl TrustLevel {
     pub const ALL: [Self; 5] =
         [Self::RequestSide, Self::ResponseSide, Self::BothSides, Self::Unproven, Self::Conflicting];
 
-    /// Value of the metrics' label.
+    /// The value of the metrics' label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,23 +61,23 @@ impl TrustLevel {
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $field:ident: $name:literal;)+) => {
-        /// What the level is made of.
+        /// The numbers behind the trust level.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub struct Figures { $($(#[$doc])* pub $field: u64,)+ }
 
         impl Figures {
-            /// Each with its name, as in the metrics.
+            /// Each number with its name in the metrics.
             #[must_use]
             pub const fn list(&self) -> [(&'static str, u64); 10] {
                 [$(($name, self.$field)),+]
             }
 
-            /// Adds those of another process.
+            /// Adds the numbers of another process.
             pub const fn add(&mut self, other: &Self) {
                 $(self.$field += other.$field;)+
             }
 
-            /// Sets the one of this name; `false` when there is none.
+            /// Sets the number of this name. Returns `false` if there is none.
             pub fn set(&mut self, name: &str, value: u64) -> bool {
                 match name {
                     $($name => self.$field = value,)+
@@ -89,21 +92,21 @@ macro_rules! figures {
 figures! {
     /// Calls that got a parent within the process, since it is known.
     parents: "parents";
-    /// Calls that did not.
+    /// Calls that got none.
     unlinked: "orphans";
     /// Of the last 400 judged calls: both sides agree.
     consistent: "agree";
-    /// They differ.
+    /// Their sides conflict.
     conflicts: "differ";
-    /// A start side alone.
+    /// They have a request side alone.
     request_side_only: "start_only";
-    /// An end side alone.
+    /// They have a response side alone.
     response_side_only: "end_only";
-    /// Neither, or a start side whose request did not wait for the call.
+    /// They have neither, or a request side whose request did not wait for the call.
     unexplained: "unexplained";
-    /// The last answers, at most 400.
+    /// The last responses to inbound requests, at most 400.
     responses: "answers";
-    /// Of them those that were caused by the answered request or one of its calls.
+    /// Of these, those whose cause is the answered request or one of its calls.
     covered: "covered";
     /// Calls whose sides agreed while other requests were open.
     agreed_concurrently: "agreed_apart";
@@ -140,14 +143,15 @@ impl fmt::Display for ProcessConfidence {
 }
 
 impl Tracer {
-    /// The name of a process's service; that of an unknown one when nothing is known of the process.
+    /// The name of a process's service. If the process is not known, that of an unknown service.
     #[must_use]
     pub fn service(&self, pid: u32) -> Arc<str> {
         let known = self.processes.get(pid).map(|process| Arc::clone(&process.facts.service_name));
         known.unwrap_or_else(|| UNKNOWN_SERVICE.into())
     }
 
-    /// The processes that have made calls, those with most calls first, at most `limit` of them; and how many there are.
+    /// The processes that have made calls, those with most calls first, at most `limit` of them;
+    /// and how many there are.
     #[must_use]
     pub fn process_confidence(&self, limit: usize) -> (Vec<ProcessConfidence>, usize) {
         let mut all: Vec<_> =
@@ -167,7 +171,7 @@ impl Tracer {
         (processes.collect(), count)
     }
 
-    /// Counts for its process what was decided about a call.
+    /// Counts for its process whether a call got a parent.
     pub(super) fn count_call(&mut self, key: Key, linked: bool) {
         let Some(exchange) = self.exchanges.get(key).filter(|exchange| exchange.kind == SpanKind::Client)
         else {
