@@ -153,13 +153,13 @@ impl Tracer {
             Expiry::Bound => self.counters.expired_bound += 1,
             Expiry::Shutdown => self.counters.expired_shutdown += 1,
         }
-        self.causality.give_up(&mut self.exchanges, &mut self.processes, key);
+        self.causality.give_up_waiting(&mut self.exchanges, &mut self.processes, key);
         let top = self.topmost(key);
-        self.settle_as_it_stands(top);
+        self.fix_as_it_is(top);
         // The chain is still open only if it is too long, or if hostile sequence numbers made it a
         // ring.
         if self.exchanges.get(key).is_some_and(|exchange| exchange.context.is_none()) {
-            self.settle_as_it_stands(key);
+            self.fix_as_it_is(key);
         }
     }
 
@@ -190,7 +190,7 @@ impl Tracer {
         top
     }
 
-    fn settle_as_it_stands(&mut self, key: Key) {
+    fn fix_as_it_is(&mut self, key: Key) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let header = match (exchange.kind, exchange.live.as_deref()) {
             (SpanKind::Server, Some(live)) => header_context(live),
@@ -223,25 +223,25 @@ impl Tracer {
 
     /// The chain of a span is known, and with it the chain of all its descendants.
     fn resolve(&mut self, key: Key, context: Context) {
-        let mut family = Keys::new();
+        let mut descendants = Keys::new();
         let mut next = 0;
         let mut current = Some(key);
         while let Some(key) = current {
-            self.resolve_one(key, &context, &mut family);
-            current = family.get(next).copied();
+            self.resolve_one(key, &context, &mut descendants);
+            current = descendants.get(next).copied();
             next += 1;
         }
     }
 
-    /// Resolves one span and adds the spans that waited for it to `family`.
-    fn resolve_one(&mut self, key: Key, context: &Context, family: &mut Keys) {
+    /// Resolves one span and adds the spans that waited for it to `descendants`.
+    fn resolve_one(&mut self, key: Key, context: &Context, descendants: &mut Keys) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         if exchange.context.is_some() {
             return;
         }
         exchange.context = Some(context.clone());
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        family.append(&mut live.children);
+        descendants.append(&mut live.children);
         if live.ended.is_some() {
             self.export(key);
         }

@@ -43,8 +43,8 @@ impl Tracer {
                 && !call.links.is_answered()
         };
         let Some(call) = self.last_exchange(id).filter(is_open).map(|call| call.key) else { return };
-        if let Some(answered) = self.receives.ends_next(actor, call) {
-            Causality::ended_next(&mut self.exchanges, &mut self.processes, call, answered);
+        if let Some(answered) = self.receives.answered_before_close(actor, call) {
+            Causality::closed_after_response(&mut self.exchanges, &mut self.processes, call, answered);
         }
     }
 
@@ -97,7 +97,7 @@ impl Tracer {
         if open.is_empty() {
             return;
         }
-        let last_receive = self.receives.closes(&self.exchanges, actor);
+        let last_receive = self.receives.last_receive_of(&self.exchanges, actor);
         let closing = Origin { at, thread: actor.thread, position: 0, last_receive, task: actor.task };
         for key in open {
             if let Some(live) = self.exchanges.live_mut(key) {

@@ -270,7 +270,7 @@ impl Tracer {
         self.task_answered(key, Some(origin));
         let pid = origin.thread.pid;
         if let Some(process) = self.processes.get_mut(pid) {
-            process.confidence.reconsider();
+            process.confidence.reconsider_receive_order();
             self.receives.set_deferral(pid, process.confidence.deferral());
         }
     }

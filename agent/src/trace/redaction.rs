@@ -180,8 +180,8 @@ impl Redaction {
         let mut bytes = name.bytes();
         while let Some(byte) = bytes.next() {
             let byte = if byte == b'%' { decode(&mut bytes).unwrap_or(byte) } else { byte };
-            let Some(place) = decoded.get_mut(length) else { return false };
-            *place = byte.to_ascii_lowercase();
+            let Some(entry) = decoded.get_mut(length) else { return false };
+            *entry = byte.to_ascii_lowercase();
             length += 1;
         }
         self.names.contains(&decoded[..length])

@@ -50,11 +50,13 @@ impl TrustLevel {
 
     const fn meaning(self) -> &'static str {
         match self {
-            Self::RequestSide => "trusted from what its threads read last, before a call is answered",
-            Self::ResponseSide => "trusted from what ends in an answer",
-            Self::BothSides => "trusted where both sides of a call agree",
-            Self::Unproven => "trusted while one request is open; too few calls agreed while several were",
-            Self::Conflicting => "not trusted: its calls contradict themselves",
+            Self::RequestSide => "the request side names parents, before a call is answered",
+            Self::ResponseSide => "the response side names parents",
+            Self::BothSides => "request side and response side name parents where they agree",
+            Self::Unproven => {
+                "parents are named while one request is open; too few calls agreed while several were"
+            }
+            Self::Conflicting => "no parents are named, because the sides of its calls conflict",
         }
     }
 }
@@ -129,8 +131,8 @@ impl fmt::Display for ProcessConfidence {
         )?;
         write!(
             f,
-            "  of its last {judged} calls {} agree, {} differ, {} have a start side alone, {} an end side alone, {} neither; \
-             {} of its last {} answers are covered",
+            "  of its last {judged} calls {} have two sides that agree, {} two that conflict, {} a request side alone, \
+             {} a response side alone, {} neither; {} of its last {} responses are covered",
             figures.consistent,
             figures.conflicts,
             figures.request_side_only,

@@ -104,7 +104,7 @@ mod tests {
         let standing = standing_in(answer, 7).unwrap();
         assert_eq!(standing.level, TrustLevel::RequestSide);
         assert!(
-            standing.to_string().starts_with("shop (pid 7): 90 of 100 calls have a parent; believed from")
+            standing.to_string().starts_with("shop (pid 7): 90 of 100 calls have a parent; the request side")
         );
         assert!(standing_in(answer, 8).is_none());
     }

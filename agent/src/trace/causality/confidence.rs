@@ -36,33 +36,33 @@ use crate::{
 const SEEN: u64 = 30;
 /// Calls after which the request side alone may be trusted, as many as the long window holds. A
 /// program whose tasks change threads now and then has produced a conflict by then.
-const SEEN_ALONE: u64 = 2_000;
+const SEEN_REQUEST_SIDE: u64 = 2_000;
 /// Where consistency of half of the calls suffices, there must be this many consistent calls for
 /// each conflict whose request side was unambiguous.
-const DIFFER: u64 = 32;
+const CONSISTENT_PER_CONFLICT: u64 = 32;
 /// Responses after which response sides are trusted where several threads read requests. Such
 /// threads may continue each other's work so rarely that the first [`SEEN`] responses do not show
 /// it.
-const SEEN_SEVERAL: u64 = 100;
+const SEEN_SEVERAL_READERS: u64 = 100;
 /// Calls after which another receive order may be tried.
-const TRIED: u64 = 40;
+const SEEN_ORDER: u64 = 40;
 /// Calls that are ignored after a change of the receive order.
-const SETTLED: u64 = 16;
+const CALLS_TO_SETTLE: u64 = 16;
 /// Handoffs that are not trusted after one of them has named the wrong request.
-const DOUBTED: u32 = 2_000;
+const DOUBTED_HANDOFFS: u32 = 2_000;
 /// Conflicts among the last 64 first calls of connections below which connects stay trusted.
-const CONNECTS_WRONG: u32 = 2;
+const TOLERATED_CONNECTS: u32 = 2;
 
 /// What the calls and responses of one process have shown so far.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace) struct Confidence {
     /// Calls whose sides agreed while several inbound requests were open.
-    concurrent: u64,
+    concurrent_agreements: u64,
     /// Inbound requests that were read and are not answered yet.
     open_requests: u64,
     /// Who read the first inbound request, and whether anyone else has read one since.
     reader: Option<Runner>,
-    several_read: bool,
+    several_readers: bool,
     outcomes: Window,
     signatures: SignatureStats,
     coverage: Coverage,
@@ -109,7 +109,7 @@ impl Confidence {
     pub(in crate::trace) fn request_opened(&mut self, origin: &Origin) {
         self.open_requests += 1;
         let reader = Runner::of_origin(origin);
-        self.several_read |= *self.reader.get_or_insert(reader) != reader;
+        self.several_readers |= *self.reader.get_or_insert(reader) != reader;
     }
 
     /// An inbound request was answered, or never will be.
@@ -129,12 +129,12 @@ impl Confidence {
 
     /// The two sides of a call agree although several requests were open, so they could have
     /// differed.
-    pub(super) const fn agreed_concurrently(&mut self) {
-        self.concurrent += 1;
+    pub(super) const fn record_concurrent_agreement(&mut self) {
+        self.concurrent_agreements += 1;
     }
 
     /// A response was written, after its request was closed.
-    pub(super) fn answered(&mut self, covered: bool) {
+    pub(super) fn record_coverage(&mut self, covered: bool) {
         if covered {
             self.coverage.add_covered(self.open_requests > 0);
         } else {
@@ -143,7 +143,7 @@ impl Confidence {
     }
 
     /// The response to this request was written and is not covered. Something may still explain it.
-    pub(super) fn answered_uncovered(&mut self, request: Key) {
+    pub(super) fn record_uncovered(&mut self, request: Key) {
         self.coverage.add_uncovered(Some(request));
     }
 
@@ -154,8 +154,8 @@ impl Confidence {
     }
 
     /// Records the outcome of a judged call. The returned number identifies it for
-    /// [`Confidence::correct`].
-    pub(super) fn record(&mut self, outcome: LinkOutcome) -> u64 {
+    /// [`Confidence::correct_outcome`].
+    pub(super) fn record_outcome(&mut self, outcome: LinkOutcome) -> u64 {
         self.outcomes.push(outcome)
     }
 
@@ -172,14 +172,14 @@ impl Confidence {
     /// Tries another receive order where the current one leaves too many calls without a parent.
     /// This requires that every response is covered, because only then do response sides tell which
     /// order is right.
-    pub(in crate::trace) fn reconsider(&mut self) {
+    pub(in crate::trace) fn reconsider_receive_order(&mut self) {
         let counts = self.outcomes.short();
-        if self.no_order_fits || counts.all() < if self.settling { SETTLED } else { TRIED } {
+        if self.no_order_fits || counts.all() < if self.settling { CALLS_TO_SETTLE } else { SEEN_ORDER } {
             return;
         }
         if std::mem::take(&mut self.settling) {
             // The turns that were in progress when the order was chosen are over.
-            self.begin_again();
+            self.forget_outcomes();
             return;
         }
         // Concurrent calls with one cause have only a request side too, but they do not conflict.
@@ -199,23 +199,23 @@ impl Confidence {
         self.deferral = next;
         self.receive_order += 1;
         self.settling = next != Deferral::Nothing;
-        self.begin_again();
+        self.forget_outcomes();
     }
 
     /// Forgets all outcomes of calls. The coverage of responses stays.
-    fn begin_again(&mut self) {
-        self.concurrent = 0;
+    fn forget_outcomes(&mut self) {
+        self.concurrent_agreements = 0;
         self.outcomes.restart();
         self.signatures = SignatureStats::default();
     }
 
     /// Replaces the outcome of a call that was recorded before.
-    pub(super) fn correct(&mut self, number: u64, outcome: LinkOutcome) {
+    pub(super) fn correct_outcome(&mut self, number: u64, outcome: LinkOutcome) {
         self.outcomes.replace(number, outcome);
     }
 
     /// Records the outcome of a call for its signature, replacing the one it had before.
-    pub(super) fn record_of_signature(
+    pub(super) fn record_signature_outcome(
         &mut self,
         signature: CallSignature,
         before: Option<LinkOutcome>,
@@ -231,17 +231,17 @@ impl Confidence {
     /// request was open. `clear`: at both ends of the call its thread had received nothing else.
     pub(super) fn trusts_agreement(&self, unambiguous: bool, clear: bool) -> bool {
         self.had_chances(unambiguous)
-            && (self.is_consistent() || self.agrees_mostly() || clear && self.agrees_rather())
+            && (self.is_consistent() || self.agrees_mostly() || clear && self.agrees_by_half())
     }
 
     /// Whether half of the calls are consistent and hardly any unambiguous ones conflict. This is
     /// what threads that take over each other's work look like (Go without its goroutines): many of
     /// their calls have one side, or none that says much.
-    const fn agrees_rather(&self) -> bool {
+    const fn agrees_by_half(&self) -> bool {
         let counts = self.outcomes.short();
         counts.all() >= SEEN
             && counts.consistent * 2 >= counts.all()
-            && counts.consistent >= counts.conflicts * DIFFER
+            && counts.consistent >= counts.conflicts * CONSISTENT_PER_CONFLICT
     }
 
     /// Whether sides agree so often that a call whose sides conflict has no parent.
@@ -253,7 +253,7 @@ impl Confidence {
     /// Whether a call has the request that its response side names as its parent, whatever its
     /// request side says. `unambiguous`: no other request was open.
     pub(super) fn trusts_response_side(&self, unambiguous: bool) -> bool {
-        let enough = if self.several_read { SEEN_SEVERAL } else { SEEN };
+        let enough = if self.several_readers { SEEN_SEVERAL_READERS } else { SEEN };
         let seen = self.coverage.seen() >= enough;
         self.coverage.uncovered() == 0
             && seen
@@ -261,8 +261,8 @@ impl Confidence {
     }
 
     /// Whether a single thread has read all inbound requests.
-    pub(super) const fn one_reads(&self) -> bool {
-        !self.several_read
+    pub(super) const fn has_one_reader(&self) -> bool {
+        !self.several_readers
     }
 
     /// Records a call of a stolen task: its response side agrees with its certain request side, or
@@ -277,10 +277,10 @@ impl Confidence {
         self.stolen.stray();
     }
 
-    /// Whether a thread that reads a response and then answers a request does so because of that
+    /// Whether a thread that reads a response and then responses a request does so because of that
     /// response, although another thread had read the request.
     pub(super) const fn trusts_stolen(&self) -> bool {
-        self.stolen.suffices(SEEN_SEVERAL)
+        self.stolen.suffices(SEEN_SEVERAL_READERS)
     }
 
     /// Records a call that a thread closed right after it had answered a request. `agrees`: the
@@ -292,7 +292,7 @@ impl Confidence {
     /// Whether a call has as its parent the request that its closer had answered just before.
     /// `agrees`: the call's request side names it as well.
     pub(super) const fn trusts_given_up(&self, agrees: bool) -> bool {
-        self.given_up.suffices(if agrees { SEEN } else { SEEN_SEVERAL })
+        self.given_up.suffices(if agrees { SEEN } else { SEEN_SEVERAL_READERS })
     }
 
     /// Responses that nothing which was received explains.
@@ -309,11 +309,13 @@ impl Confidence {
     /// threads steal.
     pub(super) fn awaits_response_side(&self) -> bool {
         let counts = self.outcomes.short();
-        let ends_come =
+        let response_sides_come =
             counts.all() < SEEN || counts.consistent + counts.all_conflicts() + counts.response_side_only > 0;
-        let ends_matter = counts.response_side_only * 20 >= counts.all()
+        let response_sides_matter = counts.response_side_only * 20 >= counts.all()
             || counts.response_side_only > 0 && self.trusts_stolen();
-        self.trusts_response_side(false) && ends_come && (ends_matter || !self.agrees_mostly())
+        self.trusts_response_side(false)
+            && response_sides_come
+            && (response_sides_matter || !self.agrees_mostly())
     }
 
     /// Whether a call with this signature and a request side alone has that request as its parent.
@@ -330,7 +332,7 @@ impl Confidence {
         let counts = self.outcomes.long();
         let all = counts.all();
         let clean = counts.all_conflicts() == 0 && counts.unexplained == 0;
-        self.had_chances(unambiguous) && all >= SEEN_ALONE && clean && counts.consistent * 4 >= all
+        self.had_chances(unambiguous) && all >= SEEN_REQUEST_SIDE && clean && counts.consistent * 4 >= all
     }
 
     /// Whether none of the last calls had a conflict.
@@ -341,7 +343,7 @@ impl Confidence {
     /// The response side of a handed-off call names another request than its goroutine had read.
     /// Goroutines of this process do not serve one request each.
     pub(super) const fn doubt_handoffs(&mut self) {
-        self.doubtful = DOUBTED;
+        self.doubtful = DOUBTED_HANDOFFS;
     }
 
     /// Whether the next handoff is trusted. Counts down the handoffs that are not.
@@ -355,8 +357,8 @@ impl Confidence {
     /// `connected`: the call was the first of its connection, and its request side came from the
     /// connect.
     pub(super) fn record_response_side(&mut self, connected: bool, its_own: bool) {
-        let starts = if connected { &mut self.by_connect } else { &mut self.by_thread };
-        starts.add(!its_own);
+        let request_sides = if connected { &mut self.by_connect } else { &mut self.by_thread };
+        request_sides.add(!its_own);
     }
 
     /// Whether the first call of a connection has the request for which the connection was made as
@@ -367,7 +369,7 @@ impl Confidence {
     /// read.
     pub(in crate::trace) const fn trusts_connects(&self) -> bool {
         let (connects, threads) = (self.by_connect.wrong(), self.by_thread.wrong());
-        connects < CONNECTS_WRONG || connects * 8 < self.by_connect.seen || connects < threads * 4
+        connects < TOLERATED_CONNECTS || connects * 8 < self.by_connect.seen || connects < threads * 4
     }
 
     /// Whether each of the last connects served the request for which it was made, as far as
@@ -390,23 +392,23 @@ impl Confidence {
         } else {
             TrustLevel::Conflicting
         };
-        let answers = self.coverage.seen();
+        let responses = self.coverage.seen();
         let figures = Figures {
             consistent: counts.consistent,
             conflicts: counts.all_conflicts(),
             request_side_only: counts.request_side_only,
             response_side_only: counts.response_side_only,
             unexplained: counts.unexplained,
-            responses: answers,
-            covered: answers - self.coverage.uncovered(),
-            agreed_concurrently: self.concurrent,
+            responses,
+            covered: responses - self.coverage.uncovered(),
+            agreed_concurrently: self.concurrent_agreements,
             ..Figures::default()
         };
         (level, figures)
     }
 
     const fn had_chances(&self, unambiguous: bool) -> bool {
-        unambiguous || self.concurrent >= SEEN
+        unambiguous || self.concurrent_agreements >= SEEN
     }
 }
 
@@ -422,16 +424,16 @@ mod tests {
         Origin { at: Timestamp(0), thread, position: 0, last_receive: None, task: None }
     }
 
-    fn tell(confidence: &mut Confidence, outcome: LinkOutcome) -> u64 {
-        confidence.record_of_signature(SIGNATURE, None, outcome);
-        confidence.record(outcome)
+    fn record(confidence: &mut Confidence, outcome: LinkOutcome) -> u64 {
+        confidence.record_signature_outcome(SIGNATURE, None, outcome);
+        confidence.record_outcome(outcome)
     }
 
     fn after(what: &[(LinkOutcome, usize)]) -> Confidence {
         let mut confidence = Confidence::default();
         for (outcome, times) in what {
             for _ in 0..*times {
-                tell(&mut confidence, *outcome);
+                record(&mut confidence, *outcome);
             }
         }
         confidence
@@ -441,13 +443,13 @@ mod tests {
     fn a_conflict_counts_for_400_calls() {
         let mut confidence = after(&[(LinkOutcome::Consistent, 1), (LinkOutcome::Conflict, 1)]);
         for _ in 0..SEEN {
-            confidence.agreed_concurrently();
+            confidence.record_concurrent_agreement();
         }
         for _ in 0..399 {
-            tell(&mut confidence, LinkOutcome::RequestSideOnly);
+            record(&mut confidence, LinkOutcome::RequestSideOnly);
             assert!(!confidence.trusts_agreement(true, false) && !confidence.is_consistent());
         }
-        tell(&mut confidence, LinkOutcome::RequestSideOnly);
+        record(&mut confidence, LinkOutcome::RequestSideOnly);
         assert!(confidence.trusts_agreement(true, false) && confidence.is_consistent());
     }
 
@@ -456,7 +458,7 @@ mod tests {
         let mut confidence = Confidence::default();
         assert!(confidence.trusts_agreement(true, false) && !confidence.trusts_agreement(false, false));
         for _ in 0..SEEN {
-            confidence.agreed_concurrently();
+            confidence.record_concurrent_agreement();
         }
         assert!(confidence.trusts_agreement(false, false));
     }
@@ -473,7 +475,7 @@ mod tests {
     fn half_of_agreement_suffices_for_unambiguous_calls() {
         let concurrent = |what: &[(LinkOutcome, usize)]| {
             let mut confidence = after(what);
-            (0..SEEN).for_each(|_| confidence.agreed_concurrently());
+            (0..SEEN).for_each(|_| confidence.record_concurrent_agreement());
             confidence
         };
         let half = concurrent(&[
@@ -519,7 +521,7 @@ mod tests {
         for spoiler in [LinkOutcome::Conflict, LinkOutcome::Unexplained] {
             let mut confidence = after(&[(spoiler, 1), (LinkOutcome::Consistent, 1_999)]);
             assert!(!confidence.trusts_request_side(true, SIGNATURE));
-            tell(&mut confidence, LinkOutcome::Consistent);
+            record(&mut confidence, LinkOutcome::Consistent);
             assert!(confidence.trusts_request_side(true, SIGNATURE));
             assert!(
                 !confidence.trusts_request_side(true, CallSignature { hash: 8, ..SIGNATURE }),
@@ -531,9 +533,9 @@ mod tests {
     #[test]
     fn a_recorded_outcome_can_be_corrected() {
         let mut confidence = after(&[(LinkOutcome::Consistent, 2_000)]);
-        let number = tell(&mut confidence, LinkOutcome::Unexplained);
+        let number = record(&mut confidence, LinkOutcome::Unexplained);
         assert!(!confidence.request_side_suffices(true));
-        confidence.correct(number, LinkOutcome::Consistent);
+        confidence.correct_outcome(number, LinkOutcome::Consistent);
         assert!(confidence.request_side_suffices(true));
     }
 
@@ -542,7 +544,7 @@ mod tests {
         let waits = |what: &[(LinkOutcome, usize)]| {
             let mut confidence = after(what);
             confidence.request_opened(&read_by(1));
-            (0..RESPONSES).for_each(|_| confidence.answered(true));
+            (0..RESPONSES).for_each(|_| confidence.record_coverage(true));
             assert!(confidence.trusts_response_side(false));
             confidence.awaits_response_side()
         };
@@ -560,8 +562,8 @@ mod tests {
         assert!(!waits(&seldom));
         let mut stealing = after(&seldom);
         stealing.request_opened(&read_by(1));
-        (0..RESPONSES).for_each(|_| stealing.answered(true));
-        (0..SEEN_SEVERAL).for_each(|_| stealing.record_stolen(true));
+        (0..RESPONSES).for_each(|_| stealing.record_coverage(true));
+        (0..SEEN_SEVERAL_READERS).for_each(|_| stealing.record_stolen(true));
         assert!(stealing.awaits_response_side(), "of tasks that were stolen");
     }
 
@@ -569,30 +571,30 @@ mod tests {
     fn one_uncovered_response_counts_for_400() {
         let mut confidence = Confidence::default();
         for _ in 0..SEEN - 1 {
-            confidence.answered(true);
+            confidence.record_coverage(true);
         }
         assert!(!confidence.trusts_response_side(true));
-        confidence.answered(true);
+        confidence.record_coverage(true);
         assert!(
             confidence.trusts_response_side(true) && !confidence.trusts_response_side(false),
             "no other request was open"
         );
         confidence.request_opened(&read_by(1));
         for _ in 0..SEEN {
-            confidence.answered(true);
+            confidence.record_coverage(true);
         }
         assert!(confidence.trusts_response_side(false));
         let mut several = confidence.clone();
         several.request_opened(&read_by(2));
         assert!(!several.trusts_response_side(false), "two threads");
-        (0..RESPONSES).for_each(|_| several.answered(true));
+        (0..RESPONSES).for_each(|_| several.record_coverage(true));
         assert!(several.trusts_response_side(false));
-        confidence.answered(false);
+        confidence.record_coverage(false);
         for _ in 0..399 {
-            confidence.answered(true);
+            confidence.record_coverage(true);
             assert!(!confidence.trusts_response_side(true));
         }
-        confidence.answered(true);
+        confidence.record_coverage(true);
         assert!(confidence.trusts_response_side(true));
     }
 }

@@ -32,7 +32,7 @@ impl Causality {
 
     /// A thread ends this open call right after it has answered a request, with nothing read or
     /// sent in between.
-    pub(in crate::trace) fn ended_next(
+    pub(in crate::trace) fn closed_after_response(
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
@@ -76,7 +76,7 @@ impl Causality {
             && confidence.trusts_given_up(agrees)
             && confidence.trusts_response_side(false)
         {
-            links.ended_after = Some(request);
+            links.closed_after = Some(request);
         }
     }
 

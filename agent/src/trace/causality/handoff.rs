@@ -36,14 +36,14 @@ impl Causality {
             // The goroutine that writes the call has received nothing itself.
             false => Cause::None,
         };
-        let (request_side, previous, depth) = match cause {
+        let (request_side, continues, chain_length) = match cause {
             Cause::None | Cause::Lost => (None, None, 0),
             Cause::Message { key: cause, .. } => request_side_of(exchanges, cause),
         };
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         let pid = call.pid;
         let links = &mut call.links;
-        (links.request_side, links.continues, links.chain_length) = (request_side, previous, depth);
+        (links.request_side, links.continues, links.chain_length) = (request_side, continues, chain_length);
         links.handoff = true;
         links.cause_lost = cause == Cause::Lost;
         let Some(process) = processes.get_mut(pid).filter(|_| cause != Cause::Lost) else {

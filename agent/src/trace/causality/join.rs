@@ -222,6 +222,6 @@ fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp)
 
 fn end_task_join(processes: &mut Processes, pid: u32) {
     if let Some(tasks) = processes.get_mut(pid).and_then(|process| process.tasks.as_mut()) {
-        tasks.end_for_good();
+        tasks.switch_off();
     }
 }

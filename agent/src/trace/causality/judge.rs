@@ -124,7 +124,12 @@ impl Causality {
 
     /// A call has waited for its response side so long that its span is exported without one.
     /// Records that as its outcome.
-    pub(in crate::trace) fn give_up(&self, exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
+    pub(in crate::trace) fn give_up_waiting(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+    ) {
         let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
         let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.links.answered);
         let comes_later = call.links.request_side.is_some_and(open);
@@ -170,43 +175,32 @@ impl Causality {
         outcome: LinkOutcome,
         response_side: Option<ResponseSide>,
     ) -> Verdict {
-        let Some(call) = exchanges.get(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
+        let unlinked = Verdict::Unlinked;
+        let Some(call) = exchanges.get(key) else { return unlinked(UnlinkedReason::NoCause) };
         let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
         let named = response_side.map(|response_side| response_side.request).or(call.links.request_side);
         if call.links.cause_lost || lost(processes, call) || named.is_some_and(request_lost) {
-            return Verdict::Unlinked(UnlinkedReason::Loss);
+            return unlinked(UnlinkedReason::Loss);
         }
         // A request that got no response proves nothing about its calls.
         if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.links.unanswered) {
             record(exchanges, processes, key, outcome);
         }
-        let Some(call) = exchanges.get(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
-        let Some(process) = processes.get(call.pid) else { return Verdict::Unlinked(UnlinkedReason::Loss) };
+        let Some(call) = exchanges.get(key) else { return unlinked(UnlinkedReason::NoCause) };
+        let Some(process) = processes.get(call.pid) else { return unlinked(UnlinkedReason::Loss) };
         let confidence = &process.confidence;
-        let stolen = response_side.is_some_and(|response_side| {
-            stolen::trusts(exchanges, confidence, key, response_side.request, response_side.threads)
-        });
         if let Some(response_side) = response_side
-            && !(matches!(outcome, LinkOutcome::Conflict | LinkOutcome::AmbiguousConflict) && confidence.agrees_mostly())
-            && !call.links.response_side_is_ambiguous
-            // With several threads, one may close what another has given up and then answer
-            // something else.
-            && (outcome == LinkOutcome::Consistent || !call.links.given_up || confidence.one_reads())
-            && !confidence.signatures().rarely_ends_in_response(call.links.signature_hash)
-            && self.trusts_response_side(
-                confidence,
-                response_side.threads == Threads::One || self.rules.across_threads || stolen,
-                call.links.only_open_request && outcome == LinkOutcome::Consistent && signature_allows(confidence, call),
-            )
+            && self.decides(exchanges, confidence, call, outcome, response_side)
         {
-            let evidence =
-                if outcome == LinkOutcome::Consistent { Evidence::TwoSided } else { Evidence::End };
-            if evidence == Evidence::End || self.rules.two_sided {
+            let agrees = outcome == LinkOutcome::Consistent;
+            let evidence = if agrees { Evidence::TwoSided } else { Evidence::End };
+            if !agrees || self.rules.two_sided {
                 return Verdict::Parent(response_side.request, evidence);
             }
         }
         let Some(request_side) = call.links.request_side else {
-            return Verdict::Unlinked(if response_side.is_some() {
+            let has_response_side = response_side.is_some();
+            return unlinked(if has_response_side {
                 UnlinkedReason::ResponseSideOnly
             } else {
                 UnlinkedReason::NoCause
@@ -219,21 +213,45 @@ impl Causality {
         let both = confidence.is_consistent() && consistent;
         let own = exchanges.get(request_side).is_some_and(|request| request.pid == call.pid);
         match outcome {
-            LinkOutcome::Consistent if !self.rules.two_sided => {
-                Verdict::Unlinked(UnlinkedReason::RequestSideOnly)
-            }
+            LinkOutcome::Consistent if !self.rules.two_sided => unlinked(UnlinkedReason::RequestSideOnly),
             LinkOutcome::Consistent if (own || both) && trusts_agreement(confidence, call) => {
                 Verdict::Parent(request_side, Evidence::TwoSided)
             }
-            LinkOutcome::Consistent if both => Verdict::Unlinked(UnlinkedReason::Unproven),
+            LinkOutcome::Consistent if both => unlinked(UnlinkedReason::Unproven),
             LinkOutcome::RequestSideOnly if (own || both) && self.trusts_request_side(confidence, call) => {
                 Verdict::Parent(request_side, Evidence::Start)
             }
             LinkOutcome::RequestSideOnly | LinkOutcome::Unexplained if both => {
-                Verdict::Unlinked(UnlinkedReason::RequestSideOnly)
+                unlinked(UnlinkedReason::RequestSideOnly)
             }
-            _ => Verdict::Unlinked(UnlinkedReason::Conflict),
+            _ => unlinked(UnlinkedReason::Conflict),
         }
+    }
+
+    /// Whether the response side of a call decides, whatever its request side says (rule 2).
+    fn decides(
+        &self,
+        exchanges: &Exchanges,
+        confidence: &Confidence,
+        call: &Exchange,
+        outcome: LinkOutcome,
+        response_side: ResponseSide,
+    ) -> bool {
+        let ResponseSide { request, threads } = response_side;
+        let agrees = outcome == LinkOutcome::Consistent;
+        let conflicts = matches!(outcome, LinkOutcome::Conflict | LinkOutcome::AmbiguousConflict);
+        let stolen = stolen::trusts(exchanges, confidence, call.key, request, threads);
+        !(conflicts && confidence.agrees_mostly())
+            && !call.links.response_side_is_ambiguous
+            // With several threads, one may close what another has given up and then answer
+            // something else.
+            && (agrees || !call.links.given_up || confidence.has_one_reader())
+            && !confidence.signatures().rarely_ends_in_response(call.links.signature_hash)
+            && self.trusts_response_side(
+                confidence,
+                threads == Threads::One || self.rules.across_threads || stolen,
+                call.links.only_open_request && agrees && signature_allows(confidence, call),
+            )
     }
 
     fn trusts_request_side(&self, confidence: &Confidence, call: &Exchange) -> bool {
@@ -322,10 +340,10 @@ pub(super) fn record(exchanges: &mut Exchanges, processes: &mut Processes, key: 
     call.links.pending_outcome = None;
     let Some(process) = processes.get_mut(call.pid) else { return };
     match call.links.outcome_number {
-        Some(number) => process.confidence.correct(number, outcome),
-        None => call.links.outcome_number = Some(process.confidence.record(outcome)),
+        Some(number) => process.confidence.correct_outcome(number, outcome),
+        None => call.links.outcome_number = Some(process.confidence.record_outcome(outcome)),
     }
-    process.confidence.record_of_signature(
+    process.confidence.record_signature_outcome(
         call.links.signature(),
         call.links.signature_outcome.replace(outcome),
         outcome,

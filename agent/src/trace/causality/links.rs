@@ -50,7 +50,7 @@ pub(in crate::trace) struct CausalLinks {
     pub(super) may_be_given_up: bool,
     /// Call: the request that a thread answered, for no reason that is seen, right before it closed
     /// this call.
-    pub(super) ended_after: Option<Key>,
+    pub(super) closed_after: Option<Key>,
     /// Call: nothing that belongs to its request was read last before that request's response. If
     /// the call is answered after all, the response counts as uncovered.
     pub(super) leaves_response_uncovered: bool,

@@ -40,6 +40,7 @@ pub(in crate::trace) use receives::Receives;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use turns::Deferral;
 
+use confidence::LinkOutcome;
 use stolen::Threads;
 
 use super::{
@@ -190,14 +191,14 @@ impl Causality {
         key: Key,
         cause: Cause,
     ) -> RequestSide {
-        let (request_side, previous, depth) = match cause {
+        let (request_side, continues, chain_length) = match cause {
             Cause::None | Cause::Lost => (None, None, 0),
             Cause::Message { key, .. } => request_side_of(exchanges, key),
         };
         let request = request_side.and_then(|request_side| exchanges.get(request_side));
         let request_is_open = request.is_some_and(|request| !request.links.answered);
         let request_pid = request.map(|request| request.pid);
-        let unambiguous = request_pid
+        let only_open_request = request_pid
             .and_then(|pid| processes.get(pid))
             .is_some_and(|process| process.confidence.unambiguous());
         let order = exchanges
@@ -206,7 +207,7 @@ impl Causality {
             .map_or(0, |process| process.confidence.receive_order());
         // A call that continues one of another receive order belongs to that order too.
         let order =
-            previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.receive_order);
+            continues.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.receive_order);
         let shares_cause = cause
             .key()
             .and_then(|cause| exchanges.get_mut(cause))
@@ -215,8 +216,8 @@ impl Causality {
         let links = &mut call.links;
         links.shares_cause = shares_cause;
         links.receive_order = order;
-        (links.request_side, links.continues, links.chain_length) = (request_side, previous, depth);
-        links.only_open_request = unambiguous;
+        (links.request_side, links.continues, links.chain_length) = (request_side, continues, chain_length);
+        links.only_open_request = only_open_request;
         links.ambiguity = match cause {
             Cause::Message { for_call, .. } => Some(for_call),
             Cause::None | Cause::Lost => None,
@@ -232,7 +233,7 @@ impl Causality {
             // Its response side may still name a parent.
             return RequestSide { verdict: None, judged_with: None };
         }
-        links.pending_outcome = Some(confidence::LinkOutcome::Unexplained);
+        links.pending_outcome = Some(LinkOutcome::Unexplained);
         // A continuation of a call whose request is answered cannot be confirmed any more.
         RequestSide::decided(if request_side.is_some() {
             UnlinkedReason::RequestSideOnly
@@ -303,21 +304,17 @@ impl Causality {
             judge::record(exchanges, processes, key, outcome);
         }
         let Some(call) = exchanges.get(key) else { return };
-        let request_side = call.links.request_side.and_then(|request_side| exchanges.get(request_side));
+        let request = call.links.request_side.and_then(|request_side| exchanges.get(request_side));
         let explained =
-            !call.links.without_open_request && request_side.is_some_and(|request| !request.links.answered);
+            !call.links.without_open_request && request.is_some_and(|request| !request.links.answered);
         let Some(call) = exchanges.get_mut(key) else { return };
         let links = &mut call.links;
         if explained || links.request_side_only || links.handoff || links.signature_outcome.is_some() {
             return;
         }
         if let Some(process) = processes.get_mut(call.pid) {
-            links.signature_outcome = Some(confidence::LinkOutcome::Unexplained);
-            process.confidence.record_of_signature(
-                links.signature(),
-                None,
-                confidence::LinkOutcome::Unexplained,
-            );
+            links.signature_outcome = Some(LinkOutcome::Unexplained);
+            process.confidence.record_signature_outcome(links.signature(), None, LinkOutcome::Unexplained);
         }
     }
 
@@ -342,7 +339,7 @@ impl Causality {
         let confidence = processes.get(pid).map(|process| &process.confidence);
         let serve_own = confidence.is_some_and(Confidence::connects_serve_their_own);
         let all = confidence.is_some_and(|confidence| confidence.trusts_given_up(true));
-        outlived::outlive(exchanges, key, serve_own, all);
+        outlived::wait_for_closers(exchanges, key, serve_own, all);
         let Some(request) = exchanges.get(key) else { return Some(None) };
         if lost(processes, request) || cause == Cause::Lost {
             return Some(None);
@@ -361,8 +358,8 @@ impl Causality {
         }
         // A server closes a connection for many reasons. The failure of a call is one of them; the
         // response to another call is not.
-        let ends = |message: &Exchange| message.kind == SpanKind::Client && !message.links.answered;
-        if !answered && !exchanges.get(cause).is_some_and(ends) {
+        let has_failed = |message: &Exchange| message.kind == SpanKind::Client && !message.links.answered;
+        if !answered && !exchanges.get(cause).is_some_and(has_failed) {
             return Some(None);
         }
         let call = exchanges.get_mut(cause).filter(|message| message.kind == SpanKind::Client);
@@ -380,26 +377,22 @@ impl Causality {
             }
         }
         let own = exchanges.get_mut(cause).filter(|_| covered);
-        let suffices = match for_answer {
+        let is_cause = match for_answer {
             Clarity::Clear | Clarity::OfOne => true,
             // If two messages were read before the response was written, it may have waited for
             // either.
             Clarity::Mixed => own.as_ref().is_some_and(|call| call.links.request_side == Some(key)),
             Clarity::Again => false,
         };
-        if let (Clarity::Mixed, false, Some(call)) = (for_answer, suffices, &own)
+        if let (Clarity::Mixed, false, Some(call)) = (for_answer, is_cause, &own)
             && answered
             && call.links.answered
             && let Some(process) = processes.get_mut(call.pid)
         {
-            process.confidence.record_of_signature(
-                call.links.signature(),
-                None,
-                confidence::LinkOutcome::Conflict,
-            );
+            process.confidence.record_signature_outcome(call.links.signature(), None, LinkOutcome::Conflict);
         }
         // A handed-off call needs no response side, so any response side is welcome as a check.
-        let Some(call) = own.filter(|call| suffices || call.links.handoff) else { return Some(None) };
+        let Some(call) = own.filter(|call| is_cause || call.links.handoff) else { return Some(None) };
         call.links.response_side_is_ambiguous = for_answer != Clarity::Clear;
         call.links.has_response_side = true;
         let previous = call.links.continues;
@@ -469,7 +462,7 @@ impl Causality {
                 && let Some(process) = processes.get_mut(call.pid)
                 && process.confidence.receive_order() == call.links.receive_order
             {
-                process.confidence.agreed_concurrently();
+                process.confidence.record_concurrent_agreement();
             }
             return;
         }
@@ -490,8 +483,8 @@ impl Causality {
         if let (Some(number), Some(process)) = (call.links.outcome_number, process) {
             let outcome = judge::conflict_of(&call.links);
             let before = call.links.signature_outcome.replace(outcome);
-            process.confidence.correct(number, outcome);
-            process.confidence.record_of_signature(call.links.signature(), before, outcome);
+            process.confidence.correct_outcome(number, outcome);
+            process.confidence.record_signature_outcome(call.links.signature(), before, outcome);
         }
     }
 }
@@ -520,7 +513,7 @@ fn request_of(message: &Exchange, key: Key) -> Option<Key> {
 
 fn record_coverage(processes: &mut Processes, pid: u32, covered: bool) {
     if let Some(process) = processes.get_mut(pid) {
-        process.confidence.answered(covered);
+        process.confidence.record_coverage(covered);
     }
 }
 

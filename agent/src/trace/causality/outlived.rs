@@ -21,8 +21,8 @@ impl Causality {
         let call = exchanges.get_mut(key)?;
         let (pid, links) = (call.pid, &mut call.links);
         let waited = std::mem::take(&mut links.outlives) | std::mem::take(&mut links.may_be_given_up);
-        let ended_after = links.ended_after.take();
-        if !waited && ended_after.is_none() {
+        let closed_after = links.closed_after.take();
+        if !waited && closed_after.is_none() {
             return None;
         }
         if links.leaves_response_uncovered && links.answered {
@@ -34,7 +34,7 @@ impl Causality {
         if links.abandoned && links.has_failed() {
             (links.has_response_side, links.confirmed) = (true, true);
         }
-        if let (Some(request), true) = (ended_after, links.has_failed()) {
+        if let (Some(request), true) = (closed_after, links.has_failed()) {
             return Some(self.judge_given_up(exchanges, processes, key, request));
         }
         let outcome = match (links.has_conflict, links.confirmed) {
@@ -53,7 +53,7 @@ impl Causality {
 /// first after the request was read, and the thread had received nothing else. Whoever closes them
 /// may show whose they are. `serve_own`: the first call of a connection waits too. `all`: so do all
 /// other calls.
-pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, all: bool) {
+pub(super) fn wait_for_closers(exchanges: &mut Exchanges, request: Key, serve_own: bool, all: bool) {
     let Some(live) = exchanges.get(request).and_then(|request| request.live.as_deref()) else { return };
     let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.links.answered);
     let open: Vec<Key> = live.calls.iter().copied().filter(is_open).collect();
@@ -83,7 +83,7 @@ pub(super) fn record_uncovered(exchanges: &mut Exchanges, processes: &mut Proces
         Some(call) if call.links.outlives => call.links.leaves_response_uncovered = true,
         _ => {
             if let Some(process) = processes.get_mut(pid) {
-                process.confidence.answered_uncovered(request);
+                process.confidence.record_uncovered(request);
             }
         }
     }

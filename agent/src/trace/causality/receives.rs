@@ -36,17 +36,17 @@ pub(in crate::trace) struct Receives {
 /// use.
 #[derive(Debug, Clone, Copy)]
 struct Received {
-    ends: [(ConnectionId, u64); SEVERAL],
+    last_bytes: [(ConnectionId, u64); SEVERAL],
     count: usize,
     /// Something was sent since these were received.
     used: bool,
     /// Set if the latest of them is the end of a connection.
-    end: Option<ConnectionEnd>,
+    connection_end: Option<ConnectionEnd>,
     /// Set if the only thing sent since is this response.
     response: Option<LastResponse>,
     /// An unexplained response was sent before that one, and no call was closed after it. The next
     /// call that is closed may belong to it.
-    owes: bool,
+    earlier_unexplained: bool,
 }
 
 /// A response that a thread sent last, and the kernel's last receive at that time.
@@ -55,7 +55,7 @@ struct LastResponse {
     answered: LastAnswered,
     receive: Option<(ConnectionId, u64)>,
     /// The first open call that was closed after it.
-    ended: Option<Key>,
+    closed_call: Option<Key>,
 }
 
 /// The request that a thread has answered last.
@@ -169,7 +169,7 @@ impl Receives {
         self.received(runner, receive);
         if let Some(received) = self.received.get_mut(&runner) {
             let before = actor.last_receive.map(|receive| (receive.connection, receive.position));
-            received.end = Some(ConnectionEnd { receive, before });
+            received.connection_end = Some(ConnectionEnd { receive, before });
         }
     }
 
@@ -187,31 +187,40 @@ impl Receives {
         let runner = (origin.thread.pid, Runner::of_origin(origin));
         let Some(received) = self.received.get_mut(&runner) else { return explained };
         let receive = origin.last_receive.map(|receive| (receive.connection, receive.position));
-        let pending = !received.owes && !explained;
+        let pending = !received.earlier_unexplained && !explained;
         let answered = LastAnswered {
             request,
             read_at,
             pending,
             calls: live.map_or(usize::MAX, |live| live.calls.len()),
         };
-        received.response = Some(LastResponse { answered, receive, ended: None });
+        received.response = Some(LastResponse { answered, receive, closed_call: None });
         explained
     }
 
     /// The request that a thread answered last, if it has neither read nor sent anything since. It
     /// closes this open call now.
-    pub(in crate::trace) fn ends_next(&mut self, actor: &Actor, call: Key) -> Option<LastAnswered> {
+    pub(in crate::trace) fn answered_before_close(
+        &mut self,
+        actor: &Actor,
+        call: Key,
+    ) -> Option<LastAnswered> {
         let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
         let received = self.received.get_mut(&runner)?;
-        let end = received.end.filter(|end| end.is_last(actor.last_receive)).map(|end| end.receive);
+        let end =
+            received.connection_end.filter(|end| end.is_last(actor.last_receive)).map(|end| end.receive);
         let receive = end.or(actor.last_receive.map(|receive| (receive.connection, receive.position)));
         let response = received.response.as_mut().filter(|response| response.receive == receive)?;
-        let first = *response.ended.get_or_insert(call) == call;
+        let first = *response.closed_call.get_or_insert(call) == call;
         Some(LastAnswered { pending: response.answered.pending && first, ..response.answered })
     }
 
     /// The last receive of a thread that closes a connection now.
-    pub(in crate::trace) fn closes(&self, exchanges: &Exchanges, actor: &Actor) -> Option<LastReceive> {
+    pub(in crate::trace) fn last_receive_of(
+        &self,
+        exchanges: &Exchanges,
+        actor: &Actor,
+    ) -> Option<LastReceive> {
         let received = self.received.get(&(actor.thread.pid, Runner::of(actor.thread, actor.task)));
         with_input_ambiguity(received, exchanges, actor.last_receive)
     }
@@ -227,7 +236,7 @@ impl Receives {
             if received.used {
                 (received.count, received.used) = (0, false);
             }
-            (received.end, received.response, received.owes) = (None, None, false);
+            (received.connection_end, received.response, received.earlier_unexplained) = (None, None, false);
             received.add(end);
             return;
         }
@@ -235,8 +244,14 @@ impl Receives {
             self.forgotten += self.received.len() as u64;
             self.received.clear();
         }
-        let received =
-            Received { ends: [end; SEVERAL], count: 1, used: false, end: None, response: None, owes: false };
+        let received = Received {
+            last_bytes: [end; SEVERAL],
+            count: 1,
+            used: false,
+            connection_end: None,
+            response: None,
+            earlier_unexplained: false,
+        };
         self.received.insert(runner, received);
     }
 
@@ -253,8 +268,8 @@ impl Receives {
             // longer the last send.
             let before =
                 received.response.take_if(|response| response.answered.request.connection != connection);
-            received.owes |=
-                before.is_some_and(|response| response.answered.pending && response.ended.is_none());
+            received.earlier_unexplained |=
+                before.is_some_and(|response| response.answered.pending && response.closed_call.is_none());
         }
         let receive = with_input_ambiguity(received.as_deref(), exchanges, receive)?;
         if let Some(received) = received {
@@ -276,7 +291,7 @@ fn with_input_ambiguity(
         for_call: Clarity::Mixed,
         for_answer: Clarity::Mixed,
     };
-    let end = received.and_then(|received| received.end).filter(|end| end.is_last(receive));
+    let end = received.and_then(|received| received.connection_end).filter(|end| end.is_last(receive));
     let receive = match end {
         Some(end) => mixed(end.receive),
         None => receive.map(|receive| mixed((receive.connection, receive.position)))?,
@@ -303,14 +318,15 @@ fn is_explained(exchanges: &Exchanges, read_at: Timestamp, receive: Option<LastR
 
 impl Received {
     fn add(&mut self, end: (ConnectionId, u64)) {
-        let known =
-            self.ends[..self.count.min(SEVERAL)].iter_mut().find(|(connection, _)| *connection == end.0);
+        let known = self.last_bytes[..self.count.min(SEVERAL)]
+            .iter_mut()
+            .find(|(connection, _)| *connection == end.0);
         if let Some(known) = known {
             *known = end;
             return;
         }
-        if let Some(index) = self.ends.get_mut(self.count) {
-            *index = end;
+        if let Some(entry) = self.last_bytes.get_mut(self.count) {
+            *entry = end;
         }
         self.count += 1;
     }
@@ -321,7 +337,7 @@ impl Received {
             return *self;
         }
         let mut responses = Self { count: 0, ..*self };
-        for (connection, end) in &self.ends[..self.count] {
+        for (connection, end) in &self.last_bytes[..self.count] {
             let exchange = exchanges.connection(*connection).and_then(|it| exchanges.by_received(it, *end));
             if exchange.is_none_or(|exchange| exchange.kind == SpanKind::Client) {
                 responses.add((*connection, *end));
@@ -332,25 +348,25 @@ impl Received {
 
     fn clarity(&self, exchanges: &Exchanges, receive: LastReceive) -> Clarity {
         // A receive from an opaque connection stands for its cause, which is on another connection.
-        let named = self.ends[..self.count.min(SEVERAL)]
+        let named = self.last_bytes[..self.count.min(SEVERAL)]
             .iter()
             .any(|(connection, _)| *connection == receive.connection);
         match self.count {
             _ if !named => Clarity::Mixed,
             1 if self.used => Clarity::Again,
             1 => Clarity::Clear,
-            2..=SEVERAL if self.are_of_one(exchanges) => Clarity::OfOne,
+            2..=SEVERAL if self.belong_to_one_request(exchanges) => Clarity::OfOne,
             _ => Clarity::Mixed,
         }
     }
 
     /// Whether all of them belong to one inbound request, by their request sides.
-    fn are_of_one(&self, exchanges: &Exchanges) -> bool {
-        let mut requests = self.ends[..self.count]
+    fn belong_to_one_request(&self, exchanges: &Exchanges) -> bool {
+        let mut requests = self.last_bytes[..self.count]
             .iter()
             .map(|(connection, end)| received_for(exchanges, *connection, *end));
         let Some(Some(first)) = requests.next() else { return false };
-        requests.all(|request_side| request_side == Some(first))
+        requests.all(|request| request == Some(first))
     }
 }
 

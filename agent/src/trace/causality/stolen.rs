@@ -28,10 +28,10 @@ pub(super) enum Threads {
 }
 
 impl Threads {
-    pub(super) fn of(read_request: Runner, read_response: Runner, wrote_answer: Runner) -> Self {
-        if read_response != wrote_answer {
+    pub(super) fn of(read_request: Runner, read_response: Runner, wrote_response: Runner) -> Self {
+        if read_response != wrote_response {
             Self::Others
-        } else if read_request == wrote_answer {
+        } else if read_request == wrote_response {
             Self::One
         } else {
             Self::Two
@@ -77,11 +77,11 @@ pub(super) fn record(
 ) {
     let Some(call) = exchanges.get(key).filter(|_| threads == Threads::Two) else { return };
     let links = &call.links;
-    let suffices = links.answered
+    let is_comparable = links.answered
         && !links.handoff
         && links.connected_for.is_none()
         && links.ambiguity == Some(Clarity::Clear);
-    let Some(request_side) = links.request_side.filter(|_| suffices) else { return };
+    let Some(request_side) = links.request_side.filter(|_| is_comparable) else { return };
     let Some(process) = processes.get_mut(call.pid) else { return };
     if request_side == request {
         if links.is_unambiguous() && !links.only_open_request {

@@ -17,7 +17,7 @@
 //! them while several requests were open. Each conflict of a trusted process doubles that number.
 //! Calls that are claimed before the process is trusted wait a moment for it, because they are as
 //! good as later ones. If a trusted response side names another request than the join, the join
-//! ends for good in that process. A task whose calls are never claimed, such as a poller, is left
+//! ends for good in that process. A task whose calls are never claimed, such as a poller, is unfinished
 //! out.
 
 use std::collections::VecDeque;
@@ -38,7 +38,7 @@ const SEEN: u64 = 30;
 /// trusted.
 const SEEN_AGAIN: u64 = 100;
 /// Unclaimed calls in a row after which a task is taken not to serve requests.
-const OUTSIDER: u8 = 3;
+const UNCLAIMED_LIMIT: u8 = 3;
 /// Contexts, calls and open requests that are tracked per process.
 const CONTEXTS: usize = 8_192;
 const CALLS: usize = 8_192;
@@ -46,7 +46,7 @@ const REQUESTS: usize = 8_192;
 /// Calls of one task that wait for its response.
 const CALLS_OF_TASK: usize = 256;
 /// Calls that were not over when their task went on.
-const LEFT: usize = 256;
+const UNFINISHED: usize = 256;
 /// Claims that wait until the process is trusted.
 const UNPROVEN: usize = 1_024;
 
@@ -67,7 +67,7 @@ struct Call {
 
 /// A call that was not over when its task sent something else or answered a request.
 #[derive(Debug, Clone, Copy)]
-struct Left {
+struct Unfinished {
     call: Key,
     number: u64,
     /// The request that the task answered, and when.
@@ -109,7 +109,7 @@ pub(in crate::trace) struct Tasks {
     needed: u64,
     off: bool,
     /// Calls that were not over when their task went on.
-    left: Vec<Left>,
+    unfinished: Vec<Unfinished>,
     /// Claims since the last conflict that are not trusted yet: first those of calls that were sent
     /// while several requests were open, then the others.
     unproven: [VecDeque<Claim>; 2],
@@ -133,7 +133,7 @@ pub(in crate::trace) enum Claimed {
 }
 
 impl Settled {
-    const fn nobodys(call: Key) -> Self {
+    const fn unclaimed(call: Key) -> Self {
         Self { call, claim: Claimed::No }
     }
 }
@@ -154,7 +154,7 @@ impl Tasks {
             concurrent: 0,
             needed: SEEN,
             off: false,
-            left: Vec::new(),
+            unfinished: Vec::new(),
             unproven: Default::default(),
             conflicts: 0,
         }
@@ -166,10 +166,10 @@ impl Tasks {
         if self.epoch == epoch {
             return;
         }
-        settled.extend(self.calls.drain(..).map(|(call, _)| Settled::nobodys(call.key)));
+        settled.extend(self.calls.drain(..).map(|(call, _)| Settled::unclaimed(call.key)));
         self.disprove(settled);
         self.contexts.clear();
-        self.left.clear();
+        self.unfinished.clear();
         self.open.clear();
         (self.epoch, self.since, self.unknown) = (epoch, now, unknown);
         (self.clean, self.concurrent) = (0, 0);
@@ -201,7 +201,7 @@ impl Tasks {
     }
 
     /// A response side names another request than the join did.
-    pub(super) fn end_for_good(&mut self) {
+    pub(super) fn switch_off(&mut self) {
         self.off = true;
         self.conflicts += 1;
     }
@@ -238,16 +238,19 @@ impl Tasks {
             return false;
         }
         let answering = |(request, _)| exchanges.get(request).is_some_and(Exchange::open);
-        if context.unclaimed >= OUTSIDER || context.answered.is_some_and(answering) {
+        if context.unclaimed >= UNCLAIMED_LIMIT || context.answered.is_some_and(answering) {
             return false;
         }
         if context.calls.len() >= CALLS_OF_TASK {
-            settled.extend(context.calls.drain(..).map(|call| Settled::nobodys(call.key)));
+            settled.extend(context.calls.drain(..).map(|call| Settled::unclaimed(call.key)));
         }
         // When these calls end it shows whether the task gave them up, which is no conflict.
         let awaited = context.calls.iter().filter(|call| exchanges.get(call.key).is_some_and(awaited));
         for call in awaited {
-            leave(&mut self.left, Left { call: call.key, number: call.number, response: None });
+            remember_unfinished(
+                &mut self.unfinished,
+                Unfinished { call: call.key, number: call.number, response: None },
+            );
         }
         let call = Call { key, number: self.sent };
         context.calls.push(call);
@@ -274,30 +277,33 @@ impl Tasks {
         let late = context.answered.is_some_and(|(other, at)| other != key && at > request.at);
         context.answered = Some((key, at));
         context.unclaimed = 0;
-        let mut conflicts_with_task = late && !request.links.pipelined;
+        let mut has_conflict = late && !request.links.pipelined;
         let mut claimed = Vec::new();
         for call in context.calls.drain(..) {
             let Some(sent) = exchanges.get(call.key) else { continue };
-            let mine = sent.at > request.at;
-            if mine && awaited(sent) && !request.links.pipelined && !late {
+            let is_own = sent.at > request.at;
+            if is_own && awaited(sent) && !request.links.pipelined && !late {
                 let response = Some((key, at));
-                leave(&mut self.left, Left { call: call.key, number: call.number, response });
+                remember_unfinished(
+                    &mut self.unfinished,
+                    Unfinished { call: call.key, number: call.number, response },
+                );
                 continue;
             }
-            let mine = mine && !awaited(sent);
-            conflicts_with_task |= !mine && call.number >= self.excused && !sent.links.has_failed();
-            if mine && !request.links.pipelined && !late {
+            let is_own = is_own && !awaited(sent);
+            has_conflict |= !is_own && call.number >= self.excused && !sent.links.has_failed();
+            if is_own && !request.links.pipelined && !late {
                 claimed.push((call.key, sent.links.sent_alone, sent.links.answered));
             } else {
-                settled.push(Settled::nobodys(call.key));
+                settled.push(Settled::unclaimed(call.key));
             }
         }
-        if conflicts_with_task {
+        if has_conflict {
             self.conflict(settled);
         }
         for (call, alone, proves) in claimed {
             self.claim(Claim { call, request: key, at }, alone, settled);
-            if proves && !conflicts_with_task {
+            if proves && !has_conflict {
                 self.clean += 1;
                 self.concurrent += u64::from(!alone);
             }
@@ -308,21 +314,21 @@ impl Tasks {
     /// A call has ended that its task did not wait for. If it has no response, the task had given
     /// it up.
     pub(super) fn call_over(&mut self, call: Key, exchange: &Exchange, settled: &mut Vec<Settled>) {
-        if self.left.is_empty() {
+        if self.unfinished.is_empty() {
             return;
         }
         let mut response = None;
-        let mut conflicts_with_task = false;
-        self.left.retain(|left| {
-            if left.call != call {
+        let mut has_conflict = false;
+        self.unfinished.retain(|unfinished| {
+            if unfinished.call != call {
                 return true;
             }
-            response = response.or(left.response);
-            conflicts_with_task |= exchange.links.answered && left.number >= self.excused;
+            response = response.or(unfinished.response);
+            has_conflict |= exchange.links.answered && unfinished.number >= self.excused;
             false
         });
-        if conflicts_with_task {
-            settled.push(Settled::nobodys(call));
+        if has_conflict {
+            settled.push(Settled::unclaimed(call));
             self.conflict(settled);
         } else if let Some((request, at)) = response {
             self.claim(Claim { call, request, at }, exchange.links.sent_alone, settled);
@@ -333,7 +339,7 @@ impl Tasks {
     fn claim(&mut self, claim: Claim, alone: bool, settled: &mut Vec<Settled>) {
         let unproven = &mut self.unproven[usize::from(alone)];
         if unproven.len() >= UNPROVEN {
-            settled.extend(unproven.pop_front().map(|claim| Settled::nobodys(claim.call)));
+            settled.extend(unproven.pop_front().map(|claim| Settled::unclaimed(claim.call)));
         }
         unproven.push_back(claim);
         settled.push(Settled { call: claim.call, claim: Claimed::Unproven });
@@ -354,14 +360,14 @@ impl Tasks {
     /// Drops all claims that were made before a conflict.
     fn disprove(&mut self, settled: &mut Vec<Settled>) {
         let claims = self.unproven.iter_mut().flat_map(|unproven| unproven.drain(..));
-        settled.extend(claims.map(|claim| Settled::nobodys(claim.call)));
+        settled.extend(claims.map(|claim| Settled::unclaimed(claim.call)));
     }
 
     /// Claims up to this time have waited long enough.
     pub(in crate::trace) fn expire(&mut self, until: Timestamp, settled: &mut Vec<Settled>) {
         for unproven in &mut self.unproven {
             while let Some(claim) = unproven.pop_front_if(|claim| claim.at <= until || self.off) {
-                settled.push(Settled::nobodys(claim.call));
+                settled.push(Settled::unclaimed(claim.call));
             }
         }
     }
@@ -372,27 +378,29 @@ impl Tasks {
         self.drop_closed(exchanges);
         let oldest = self.open.front().map(|(_, at)| *at);
         while let Some(&(call, id)) = self.calls.front() {
-            let left = self.left.iter().any(|left| left.call == call.key && left.response.is_some());
-            let waits = exchanges.get(call.key).filter(|sent| sent.links.task_may_claim && !left);
+            let unfinished = self
+                .unfinished
+                .iter()
+                .any(|unfinished| unfinished.call == call.key && unfinished.response.is_some());
+            let waits = exchanges.get(call.key).filter(|sent| sent.links.task_may_claim && !unfinished);
             if let Some(sent) = waits {
                 if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {
                     return;
                 }
-                let conflicts_with_task =
-                    oldest.is_none_or(|oldest| oldest > sent.at) && !sent.links.has_failed();
-                self.unclaimed(call, id, conflicts_with_task, settled);
-                settled.push(Settled::nobodys(call.key));
+                let has_conflict = oldest.is_none_or(|oldest| oldest > sent.at) && !sent.links.has_failed();
+                self.unclaimed(call, id, has_conflict, settled);
+                settled.push(Settled::unclaimed(call.key));
             }
             self.calls.pop_front();
         }
     }
 
-    fn unclaimed(&mut self, call: Call, id: u64, conflicts_with_task: bool, settled: &mut Vec<Settled>) {
+    fn unclaimed(&mut self, call: Call, id: u64, has_conflict: bool, settled: &mut Vec<Settled>) {
         if let Some(context) = self.contexts.get_mut(&id) {
             context.calls.retain(|other| other.number != call.number);
             context.unclaimed = context.unclaimed.saturating_add(1);
         }
-        if conflicts_with_task && call.number >= self.excused {
+        if has_conflict && call.number >= self.excused {
             self.conflict(settled);
         }
     }
@@ -416,7 +424,7 @@ impl Tasks {
     /// Makes room for another context. If there are too many, all tracking of the process restarts.
     fn make_room(&mut self, id: u64, settled: &mut Vec<Settled>) {
         if self.contexts.len() >= CONTEXTS && !self.contexts.contains_key(&id) {
-            settled.extend(self.calls.drain(..).map(|(call, _)| Settled::nobodys(call.key)));
+            settled.extend(self.calls.drain(..).map(|(call, _)| Settled::unclaimed(call.key)));
             self.disprove(settled);
             self.contexts.clear();
             (self.clean, self.concurrent) = (0, 0);
@@ -425,11 +433,11 @@ impl Tasks {
 }
 
 /// Remembers a call. If there are too many, the oldest is dropped and then proves nothing.
-fn leave(left: &mut Vec<Left>, call: Left) {
-    if left.len() >= LEFT {
-        left.remove(0);
+fn remember_unfinished(unfinished: &mut Vec<Unfinished>, call: Unfinished) {
+    if unfinished.len() >= UNFINISHED {
+        unfinished.remove(0);
     }
-    left.push(call);
+    unfinished.push(call);
 }
 
 /// Whether a call still waits for its response.
