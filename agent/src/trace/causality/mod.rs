@@ -26,6 +26,7 @@ mod judge;
 mod links;
 mod outlived;
 mod receives;
+mod response_side;
 mod stolen;
 mod tasks;
 mod turns;
@@ -41,7 +42,6 @@ pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
 pub(in crate::trace) use turns::Deferral;
 
 use confidence::LinkOutcome;
-use stolen::Threads;
 
 use super::{
     exchange::{Exchange, Key},
@@ -50,7 +50,7 @@ use super::{
     span::{Evidence, SpanKind},
 };
 use crate::{
-    event::{Clarity, Task, Thread},
+    event::{Task, Thread},
     protocol::Origin,
 };
 
@@ -317,176 +317,6 @@ impl Causality {
             process.confidence.record_signature_outcome(links.signature(), None, LinkOutcome::Unexplained);
         }
     }
-
-    /// The first byte of a request's final response was written, or its server closed the
-    /// connection instead (`!answered`). Finds the call whose response side this is.
-    ///
-    /// Returns `None` if the request was answered before. Otherwise the call and its verdict, if
-    /// there is one.
-    pub(in crate::trace) fn answer_request(
-        &mut self,
-        exchanges: &mut Exchanges,
-        processes: &mut Processes,
-        key: Key,
-        origin: &Origin,
-        answered: bool,
-    ) -> Option<Option<(Key, Verdict)>> {
-        let cause = Cause::of(exchanges, processes, origin.last_receive);
-        let request = exchanges.get_mut(key).filter(|request| !request.links.answered)?;
-        close(processes, request, answered);
-        request.links.answered_at = origin.at;
-        let (read_at, pid, reader) = (request.at, request.pid, request.links.reader);
-        let confidence = processes.get(pid).map(|process| &process.confidence);
-        let serve_own = confidence.is_some_and(Confidence::connects_serve_their_own);
-        let all = confidence.is_some_and(|confidence| confidence.trusts_given_up(true));
-        outlived::wait_for_closers(exchanges, key, serve_own, all);
-        let Some(request) = exchanges.get(key) else { return Some(None) };
-        if lost(processes, request) || cause == Cause::Lost {
-            return Some(None);
-        }
-        let Cause::Message { key: cause, for_answer, .. } = cause else {
-            if answered {
-                outlived::record_uncovered(exchanges, processes, key);
-            }
-            return Some(None);
-        };
-        if cause == key {
-            if answered {
-                record_coverage(processes, pid, true);
-            }
-            return Some(None);
-        }
-        // A server closes a connection for many reasons. The failure of a call is one of them; the
-        // response to another call is not.
-        let has_failed = |message: &Exchange| message.kind == SpanKind::Client && !message.links.answered;
-        if !answered && !exchanges.get(cause).is_some_and(has_failed) {
-            return Some(None);
-        }
-        let call = exchanges.get_mut(cause).filter(|message| message.kind == SpanKind::Client);
-        let covered = call.is_some_and(|call| {
-            call.links.causes_nothing = true;
-            call.at > read_at
-        });
-        // A response that follows a failed call proves nothing either way.
-        let proves = |call: &Exchange| call.kind == SpanKind::Server || call.links.answered;
-        if answered && exchanges.get(cause).is_none_or(proves) {
-            if covered {
-                record_coverage(processes, pid, true);
-            } else {
-                outlived::record_uncovered(exchanges, processes, key);
-            }
-        }
-        let own = exchanges.get_mut(cause).filter(|_| covered);
-        let is_cause = match for_answer {
-            Clarity::Clear | Clarity::OfOne => true,
-            // If two messages were read before the response was written, it may have waited for
-            // either.
-            Clarity::Mixed => own.as_ref().is_some_and(|call| call.links.request_side == Some(key)),
-            Clarity::Again => false,
-        };
-        if let (Clarity::Mixed, false, Some(call)) = (for_answer, is_cause, &own)
-            && answered
-            && call.links.answered
-            && let Some(process) = processes.get_mut(call.pid)
-        {
-            process.confidence.record_signature_outcome(call.links.signature(), None, LinkOutcome::Conflict);
-        }
-        // A handed-off call needs no response side, so any response side is welcome as a check.
-        let Some(call) = own.filter(|call| is_cause || call.links.handoff) else { return Some(None) };
-        call.links.response_side_is_ambiguous = for_answer != Clarity::Clear;
-        call.links.has_response_side = true;
-        let previous = call.links.continues;
-        let writer = Runner::of_origin(origin);
-        let own = call.pid == pid;
-        let threads = if own { Threads::of(reader, call.links.reader, writer) } else { Threads::Others };
-        let verdict = self.judge_with_response_side(exchanges, processes, cause, key, threads);
-        self.confirm_chain(exchanges, processes, previous, key);
-        Some(Some((cause, verdict)))
-    }
-
-    /// The request ended without a response, and nobody was seen to end it, so no response side can
-    /// come. Returns `false` if it was answered before.
-    pub(in crate::trace) fn unanswered(
-        exchanges: &mut Exchanges,
-        processes: &mut Processes,
-        key: Key,
-    ) -> bool {
-        let Some(request) = exchanges.get_mut(key) else { return false };
-        if request.links.answered {
-            return false;
-        }
-        close(processes, request, false);
-        true
-    }
-
-    /// Passes the response side back along the calls that this one continues, up to one that has a
-    /// response side of its own.
-    fn confirm_chain(
-        &mut self,
-        exchanges: &mut Exchanges,
-        processes: &mut Processes,
-        mut next: Option<Key>,
-        request: Key,
-    ) {
-        for _ in 0..CHAIN {
-            let Some((key, call)) = next.and_then(|key| exchanges.get(key).map(|call| (key, call))) else {
-                return;
-            };
-            if call.links.has_response_side {
-                return;
-            }
-            next = call.links.continues;
-            self.compare(exchanges, processes, key, request);
-        }
-    }
-
-    /// Compares the request side of a call with the request that the response side of it, or of a
-    /// call that continues it, names.
-    fn compare(&mut self, exchanges: &mut Exchanges, processes: &mut Processes, call: Key, request: Key) {
-        let proves = exchanges.get(request).is_some_and(|request| !request.links.unanswered);
-        let Some(call) = exchanges.get_mut(call) else { return };
-        let proves = proves && call.links.answered;
-        if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
-            match (call.links.connected_for.take(), call.links.request_side, call.links.ambiguity) {
-                (Some(made_for), ..) => process.confidence.record_response_side(true, made_for == request),
-                (None, Some(request_side), Some(Clarity::Clear)) => {
-                    process.confidence.record_response_side(false, request_side == request)
-                }
-                (None, ..) => {}
-            }
-        }
-        let Some(request_side) = call.links.request_side else { return };
-        if request_side == request {
-            call.links.confirmed = true;
-            if !(!proves || call.links.handoff || call.links.only_open_request)
-                && let Some(process) = processes.get_mut(call.pid)
-                && process.confidence.receive_order() == call.links.receive_order
-            {
-                process.confidence.record_concurrent_agreement();
-            }
-            return;
-        }
-        call.links.has_conflict = true;
-        if !proves {
-            return;
-        }
-        self.conflicts += 1;
-        if let (true, Some(process)) = (call.links.handoff, processes.get_mut(call.pid)) {
-            process.confidence.doubt_handoffs();
-            return;
-        }
-        let process = processes
-            .get_mut(call.pid)
-            .filter(|process| process.confidence.receive_order() == call.links.receive_order);
-        // A call that was judged by its request side before is recorded again with its real
-        // outcome.
-        if let (Some(number), Some(process)) = (call.links.outcome_number, process) {
-            let outcome = judge::conflict_of(&call.links);
-            let before = call.links.signature_outcome.replace(outcome);
-            process.confidence.correct_outcome(number, outcome);
-            process.confidence.record_signature_outcome(call.links.signature(), before, outcome);
-        }
-    }
 }
 
 /// The request that a call with this cause belongs to, the call that it continues, and the length
@@ -508,27 +338,6 @@ fn request_of(message: &Exchange, key: Key) -> Option<Key> {
         SpanKind::Server => Some(key),
         SpanKind::Client if message.links.chain_length >= CHAIN => None,
         SpanKind::Client => message.links.request_side,
-    }
-}
-
-fn record_coverage(processes: &mut Processes, pid: u32, covered: bool) {
-    if let Some(process) = processes.get_mut(pid) {
-        process.confidence.record_coverage(covered);
-    }
-}
-
-/// From now on the request causes nothing.
-fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
-    request.links.answered = true;
-    request.links.unanswered = !answered;
-    request.links.causes_nothing = true;
-    if let Some(process) = processes.get_mut(request.pid) {
-        process.confidence.request_closed();
-        process.unknown_contents =
-            process.unknown_contents.saturating_sub(u64::from(!request.links.content_known));
-        if let Some(tasks) = &mut process.tasks {
-            tasks.closed(request.at, answered);
-        }
     }
 }
 

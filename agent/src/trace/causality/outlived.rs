@@ -2,7 +2,9 @@
 //! another request, for some nobody waits, and some are given up. Whoever closes the last kind
 //! shows whose they are.
 
-use super::{Causality, Verdict, confidence::LinkOutcome, judge::conflict_of, record_coverage};
+use super::{
+    Causality, Verdict, confidence::LinkOutcome, judge::conflict_of, response_side::record_coverage,
+};
 use crate::{
     event::Clarity,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
