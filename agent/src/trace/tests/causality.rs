@@ -7,7 +7,7 @@ use crate::{protocol::Outcome, trace::span::Evidence};
 fn a_keep_alive_proxy_under_concurrency() {
     let mut world = World::new();
     let proxy = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients: Vec<_> = (0..8).map(|_| world.open(proxy)).collect();
     let backends: Vec<_> = (0..8).map(|_| world.open(proxy)).collect();
     let mut pairs = Vec::new();
@@ -43,7 +43,7 @@ fn the_first_call_needs_no_history() {
 }
 
 /// Makes process 1 trusted: its sides agree often enough while its requests overlap.
-pub(super) fn prove(world: &mut World) {
+pub(super) fn earn_confidence(world: &mut World) {
     agree(world, 30);
 }
 
@@ -70,7 +70,7 @@ pub(super) fn agree(world: &mut World, rounds: usize) {
 fn connections_that_a_pool_gives_away_make_no_wrong_parents() {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients = [world.open(own), world.open(own)];
     let idle = world.open(own);
     let mut pairs = Vec::new();
@@ -158,7 +158,7 @@ fn evidence_can_be_switched_off() {
         content: false,
     };
     let mut world = World::with(Settings { causality: rules, open_notice: None, ..Settings::default() });
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (request, call) = one_call(&mut world);
     world.assert_root(call);
     world.assert_root(request);
@@ -379,7 +379,7 @@ fn an_answered_request_causes_nothing() {
 #[test]
 fn a_response_uses_up_its_cause() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let own = thread(1, 0);
     let (one, two, backend) = (world.open(own), world.open(own), world.open(own));
     let other = world.read_request(two, own, "/other");
@@ -414,7 +414,7 @@ fn a_call_older_than_the_request_is_not_its_child() {
 #[test]
 fn the_cause_of_a_connect_is_used_for_the_first_call_only() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (own, other) = (thread(1, 0), thread(1, 1));
     let (one, two) = (world.open(own), world.open(own));
     let request = world.read_request(one, own, "/");
@@ -463,7 +463,7 @@ fn a_request_that_is_never_answered_gives_no_parent() {
 #[test]
 fn pipelined_requests_on_both_sides() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let own = thread(1, 0);
     let (client, backend) = (world.open(own), world.open(own));
     let first = world.read_request(client, own, "/1");

@@ -1,7 +1,7 @@
 //! Ambiguous receives: messages that were read together, and calls that no request causes.
 
 use super::{
-    causality::{agree, prove},
+    causality::{agree, earn_confidence},
     world::{SECOND, World, thread},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 fn proven_beside_another() -> (World, Thread, ConnectionId, Vec<ConnectionId>) {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let client = world.open(own);
     let backends = (0..3).map(|_| world.open(own)).collect();
     let other = world.open(own);
@@ -86,7 +86,7 @@ fn a_second_call_with_the_same_cause_may_belong_to_another_request() {
 fn a_poller_gets_no_parent_although_both_sides_agree() {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
     let mut polls = vec![];
     for round in 0..1_000 {
@@ -123,7 +123,7 @@ fn a_poller_gets_no_parent_although_both_sides_agree() {
 fn agreement_of_messages_read_together_does_not_count() {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (one, two) = (world.open(own), world.open(own));
     let backends = [world.open(own), world.open(own)];
     let (first, second) = (world.read_request(one, own, "/1"), world.read_request(two, own, "/2"));
@@ -143,7 +143,7 @@ fn agreement_of_messages_read_together_does_not_count() {
 fn evidence_against_a_signature_counts_for_calls_judged_at_once() {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
     let mut polls = vec![];
     for _ in 0..200 {

@@ -1,90 +1,30 @@
-//! Calls without a response: they get their parents, but prove nothing about their process.
+//! Calls without a response: they get their parents, but earn_confidence nothing about their process.
 
 use super::{
-    causality::prove,
-    world::{Exchange, SECOND, World, ended, thread},
+    causality::earn_confidence,
+    world::{Exchange, SECOND, World, thread},
 };
 use crate::{
-    event::{Actor, ConnectionId, Direction, Event, LocalClosed, SocketId, Thread},
-    protocol::Outcome,
+    event::{ConnectionId, Thread},
     trace::span::{Evidence, Span},
 };
-
-impl World {
-    /// The thread with its last receive.
-    fn actor(&self, thread: Thread) -> Actor {
-        Actor { thread, task: self.task, last_receive: self.last_receive.get(&thread.tid).copied() }
-    }
-
-    /// The peer closes a call's connection, and this thread reads the FIN.
-    fn hang_up(&mut self, call: Exchange, thread: Thread) {
-        let at = self.step();
-        let position = self.pipes[&call.connection].position[Direction::In.index()];
-        let actor = Some(self.actor(thread));
-        let (connection, direction) = (call.connection, Direction::In);
-        self.event(&Event::HalfClosed { at, connection, direction, position, actor });
-        self.end(call, ended(Outcome::ConnectionClosed(None)));
-    }
-
-    /// This thread closes a connection on which an exchange is open.
-    pub(super) fn let_go(&mut self, exchange: Exchange, thread: Thread) {
-        let at = self.step();
-        let connection = exchange.connection;
-        let (actor, position) = (self.actor(thread), self.pipes[&connection].position);
-        self.event(&Event::LocalClosed(LocalClosed {
-            at,
-            connection,
-            actor,
-            position,
-            peer_finished: false,
-        }));
-        self.end(exchange, ended(Outcome::ClientAborted(None)));
-    }
-
-    /// This thread shuts down its sending direction.
-    pub(super) fn shut(&mut self, exchange: Exchange, thread: Thread) {
-        let at = self.step();
-        let connection = exchange.connection;
-        let position = self.pipes[&connection].position[Direction::Out.index()];
-        let actor = Some(self.actor(thread));
-        self.event(&Event::HalfClosed { at, connection, direction: Direction::Out, position, actor });
-    }
-
-    /// The peer resets a call. This thread closes the connection a moment later.
-    fn reset(&mut self, call: Exchange, thread: Thread) {
-        self.end(call, ended(Outcome::ConnectionClosed(Some(104))));
-        let at = self.step();
-        let (connection, actor) = (Some(call.connection), self.actor(thread));
-        self.event(&Event::Released { at, connection, socket: SocketId(1), actor });
-    }
-
-    /// A thread's connect is refused, and it closes the socket.
-    fn refused(&mut self, thread: Thread) {
-        let socket = self.connecting(thread);
-        let at = self.step();
-        self.event(&Event::ConnectFailed { at, socket, errno: 111 });
-        let at = self.step();
-        let actor = self.actor(thread);
-        self.event(&Event::Released { at, connection: None, socket, actor });
-    }
-}
 
 /// How a call fails, as seen by the thread that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     HangUp,
     Reset,
-    LetGo,
+    Close,
 }
 
-const WAYS: [Way; 3] = [Way::HangUp, Way::Reset, Way::LetGo];
+const WAYS: [Way; 3] = [Way::HangUp, Way::Reset, Way::Close];
 const OWN: Thread = Thread { pid: 1, tid: 1_000 };
 
 fn fail(world: &mut World, way: Way, call: Exchange) {
     match way {
         Way::HangUp => world.hang_up(call, OWN),
         Way::Reset => world.reset(call, OWN),
-        Way::LetGo => world.let_go(call, OWN),
+        Way::Close => world.close_exchange(call, OWN),
     }
 }
 
@@ -107,7 +47,7 @@ fn the_first_failed_call_has_its_parent() {
 fn failed_calls_do_not_affect_answered_ones() {
     for way in WAYS {
         let mut world = World::new();
-        prove(&mut world);
+        earn_confidence(&mut world);
         let mut pairs = Vec::new();
         let clients: Vec<_> = (0..8).map(|_| world.open(OWN)).collect();
         for round in 0..30 {
@@ -199,7 +139,7 @@ fn failed_calls_earn_no_confidence() {
 fn a_fallback_and_the_call_before_it_have_the_request_as_parent() {
     for way in WAYS {
         let mut world = World::new();
-        prove(&mut world);
+        earn_confidence(&mut world);
         let (client, backend) = (world.open(OWN), world.open(OWN));
         let request = world.read_request(client, OWN, "/");
         let first = world.write_request(backend, OWN, "/");
@@ -221,7 +161,7 @@ fn connects(world: &World) -> Vec<&Span> {
 #[test]
 fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (one, two) = (world.open(OWN), world.open(OWN));
     let other = world.read_request(one, OWN, "/1");
     let request = world.read_request(two, OWN, "/2");
@@ -239,7 +179,7 @@ fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
 #[test]
 fn what_is_read_after_the_end_of_a_call_counts_instead() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients = [world.open(OWN), world.open(OWN)];
     let backends = [world.open(OWN), world.open(OWN)];
     let first = world.read_request(clients[0], OWN, "/1");
@@ -259,14 +199,14 @@ fn what_is_read_after_the_end_of_a_call_counts_instead() {
 #[test]
 fn a_request_that_its_server_gives_up_counts_as_answered() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (client, backend) = (world.open(OWN), world.open(OWN));
     let other = world.open(OWN);
     let request = world.read_request(client, OWN, "/");
     let call = world.write_request(backend, OWN, "/");
     let open = world.read_request(other, OWN, "/other");
-    world.let_go(call, OWN);
-    world.let_go(request, OWN);
+    world.close_exchange(call, OWN);
+    world.close_exchange(request, OWN);
     world.answer(open, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::TwoSided);
@@ -277,13 +217,13 @@ fn a_request_that_its_server_gives_up_counts_as_answered() {
 #[test]
 fn a_request_that_is_given_up_uses_up_no_response() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (leaving, client, backend) = (world.open(OWN), world.open(OWN), world.open(OWN));
     let gone = world.read_request(leaving, OWN, "/gone");
     let request = world.read_request(client, OWN, "/");
     let call = world.write_request(backend, OWN, "/");
     world.read_response(call, OWN);
-    world.let_go(gone, OWN);
+    world.close_exchange(gone, OWN);
     world.answer(request, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::TwoSided);
@@ -305,7 +245,7 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     let request = world.read_request(client, OWN, "/");
     let call = world.write_request(backend, OWN, "/");
     world.answer(request, OWN);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::TwoSided);
     // If a call goes on and is answered, it was not given up.
@@ -323,14 +263,14 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
 #[test]
 fn a_call_that_is_closed_right_after_the_response_was_given_up() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients = [world.open(OWN), world.open(OWN)];
     let backends = [world.open(OWN), world.open(OWN)];
     let request = world.read_request(clients[0], OWN, "/");
     let call = world.write_request(backends[0], OWN, "/");
     let other = world.read_request(clients[1], OWN, "/");
     world.answer(request, OWN);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     world.answer(other, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::TwoSided);
@@ -341,7 +281,7 @@ fn a_call_that_is_closed_right_after_the_response_was_given_up() {
     let other = world.read_request(clients[1], OWN, "/");
     world.answer(request, OWN);
     world.answer(other, OWN);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     world.pass(SECOND);
     assert!(world.span(call).parent.is_none());
 }
@@ -364,7 +304,7 @@ fn a_response_before_a_given_up_call_does_not_count_as_uncovered() {
             world.read_response(call, OWN);
             uncovered += 1;
         } else {
-            world.let_go(call, OWN);
+            world.close_exchange(call, OWN);
             world.answer(other, OWN);
         }
         world.pass(SECOND);
@@ -390,7 +330,7 @@ fn a_response_does_not_count_as_uncovered_if_the_first_call_is_given_up_next() {
         figures.responses - figures.covered
     };
     assert_eq!(uncovered(&world), 1);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     assert_eq!(uncovered(&world), 0);
 }
 
@@ -410,7 +350,7 @@ fn a_response_does_not_count_as_uncovered_if_a_call_without_request_side_is_give
             world.answer(hanging, OWN);
             uncovered += 1;
         }
-        world.let_go(call, OWN);
+        world.close_exchange(call, OWN);
         if !reads {
             world.answer(hanging, OWN);
         }
@@ -435,7 +375,7 @@ fn call_from_idle(world: &mut World, client: ConnectionId) -> (Exchange, Exchang
 
 /// A process whose response sides are trusted and whose requests are read by several threads, a
 /// client, and the client's last request with its call.
-fn with_ends_believed() -> (World, ConnectionId, (Exchange, Exchange)) {
+fn with_trusted_response_sides() -> (World, ConnectionId, (Exchange, Exchange)) {
     let mut world = World::new();
     let (client, hanging) = (world.open(OWN), world.open(thread(1, 8)));
     world.read_request(hanging, thread(1, 8), "/hanging");
@@ -454,13 +394,13 @@ fn with_ends_believed() -> (World, ConnectionId, (Exchange, Exchange)) {
 #[test]
 fn a_given_up_call_has_no_parent_by_response_side_alone() {
     for shuts in [false, true] {
-        let (mut world, client, (last, answered)) = with_ends_believed();
+        let (mut world, client, (last, answered)) = with_trusted_response_sides();
         let (request, given_up) = call_from_idle(&mut world, client);
         if shuts {
-            world.shut(given_up, OWN);
+            world.shut_down(given_up, OWN);
             world.hang_up(given_up, OWN);
         } else {
-            world.let_go(given_up, OWN);
+            world.close_exchange(given_up, OWN);
         }
         world.answer(request, OWN);
         world.pass(SECOND);
@@ -472,7 +412,7 @@ fn a_given_up_call_has_no_parent_by_response_side_alone() {
 /// The thread that saw a call fail knows of it, not the thread that sent the call.
 #[test]
 fn a_failed_call_is_the_last_receive_of_the_thread_that_saw_it() {
-    let (mut world, client, _) = with_ends_believed();
+    let (mut world, client, _) = with_trusted_response_sides();
     let (request, call) = call_from_idle(&mut world, client);
     world.hang_up(call, OWN);
     world.answer(request, OWN);
@@ -484,7 +424,7 @@ fn a_failed_call_is_the_last_receive_of_the_thread_that_saw_it() {
 #[test]
 fn a_call_closed_after_a_response_caused_by_a_failure_was_given_up() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients = [world.open(OWN), world.open(OWN)];
     let backends = [world.open(OWN), world.open(OWN)];
     let request = world.read_request(clients[0], OWN, "/");
@@ -494,7 +434,7 @@ fn a_call_closed_after_a_response_caused_by_a_failure_was_given_up() {
     world.hang_up(failing, OWN);
     world.answer(other, OWN);
     world.answer(request, OWN);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     world.pass(SECOND);
     world.assert_child(failing, other, Evidence::TwoSided);
     world.assert_child(call, request, Evidence::TwoSided);
