@@ -1,7 +1,7 @@
 //! Waiting spans: their limits, parents that are found too late, and the end of the run.
 
 use super::{
-    causality::agree,
+    scenario::agree,
     world::{Exchange, SECOND, UNIX_OFFSET, World, complete, get, ok, thread},
 };
 use crate::{

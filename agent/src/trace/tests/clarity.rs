@@ -1,7 +1,7 @@
 //! Ambiguous receives: messages that were read together, and calls that no request causes.
 
 use super::{
-    causality::{agree, earn_confidence},
+    scenario::{agree, earn_confidence},
     world::{SECOND, World, thread},
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! Calls without a response: they get their parents, but earn_confidence nothing about their process.
 
 use super::{
-    causality::earn_confidence,
+    scenario::earn_confidence,
     world::{Exchange, SECOND, World, thread},
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! Lost events: open calls of the process stay unlinked, and nothing else changes.
 
 use super::{
-    causality::one_call,
+    scenario::one_call,
     world::{SECOND, World, thread},
 };
 use crate::trace::span::Evidence;

@@ -14,6 +14,7 @@ mod inherited;
 mod instrumented;
 mod lifetime;
 mod loss;
+mod scenario;
 mod simulation;
 mod stolen;
 mod tasks;
