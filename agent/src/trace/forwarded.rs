@@ -128,7 +128,7 @@ impl Forwarded {
 
     /// Whether any network is trusted.
     #[must_use]
-    pub const fn believes_any(&self) -> bool {
+    pub const fn trusts_any(&self) -> bool {
         !self.networks.is_empty()
     }
 

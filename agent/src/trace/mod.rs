@@ -241,6 +241,23 @@ impl Tracer {
                     causality::propagate_cause(&mut self.exchanges, &self.processes, transfer);
                 }
             }
+            Event::Tick { at } => self.advance(*at),
+            Event::Shutdown { at } => {
+                self.advance(*at);
+                self.finish();
+            }
+            Event::HalfClosed { .. }
+            | Event::LocalClosed(_)
+            | Event::Released { .. }
+            | Event::Redirected { .. }
+            | Event::Closed(_) => self.closing_event(event),
+        }
+    }
+
+    /// Handles an event by which a connection ends, in part or as a whole.
+    #[inline]
+    fn closing_event(&mut self, event: &Event<'_>) {
+        match event {
             Event::HalfClosed { at, connection, direction, actor, .. } => {
                 self.advance(*at);
                 match (direction, actor) {
@@ -260,7 +277,6 @@ impl Tracer {
                     None => self.failed_connect_closed(*socket, actor, *at),
                 }
             }
-            Event::Tick { at } => self.advance(*at),
             Event::Redirected { at, connection } => {
                 self.advance(*at);
                 self.joins.give_up_positions(&mut self.exchanges, *connection);
@@ -271,10 +287,7 @@ impl Tracer {
                 self.connects.take_connect_cause(closed.connection);
                 self.forget_connection_later(closed.connection);
             }
-            Event::Shutdown { at } => {
-                self.advance(*at);
-                self.finish();
-            }
+            _ => {}
         }
     }
 

@@ -68,14 +68,7 @@ impl Semantics {
             SpanKind::Client => self.full_url(&target, authority, span.peer, path.as_deref()),
             SpanKind::Server => None,
         };
-        let (client_address, client_port) = match span.kind {
-            SpanKind::Server => match claims.client {
-                Some(Client::Known(address, port)) => (Some(self.addresses.text(address)), port),
-                Some(Client::Hidden) => (None, None),
-                None => (Some(self.addresses.text(span.peer.ip())), Some(span.peer.port())),
-            },
-            SpanKind::Client => (None, None),
-        };
+        let (client_address, client_port) = self.client(span, claims.client);
         // A target that is only a path, with nothing to redact, need not be copied.
         let is_target = matches!(&path, Some(Cow::Borrowed(path)) if path.len() == head.target.len());
         let path = if is_target {
@@ -130,6 +123,19 @@ impl Semantics {
         let too_many = head.fields.len() >= MOST_FIELDS;
         counters.invalid_forwarded += u64::from(claims.malformed || too_many);
         if too_many { Claims::default() } else { claims }
+    }
+
+    /// `client.address` and `client.port` of a server span: what a trusted proxy says, otherwise the
+    /// peer.
+    fn client(&mut self, span: &Span, client: Option<Client>) -> (Option<CompactString>, Option<u16>) {
+        if span.kind == SpanKind::Client {
+            return (None, None);
+        }
+        match client {
+            Some(Client::Known(address, port)) => (Some(self.addresses.text(address)), port),
+            Some(Client::Hidden) => (None, None),
+            None => (Some(self.addresses.text(span.peer.ip())), Some(span.peer.port())),
+        }
     }
 
     /// `server.address` and `server.port`: from the URI, otherwise from the server's end of the

@@ -97,7 +97,7 @@ impl Default for Settings {
 impl Settings {
     /// The request fields that spans are made from, besides those that every span needs.
     pub(crate) fn wanted_fields(&self) -> impl Iterator<Item = &str> {
-        let forwarded = forwarded::FIELDS.into_iter().filter(|_| self.forwarded.believes_any());
+        let forwarded = forwarded::FIELDS.into_iter().filter(|_| self.forwarded.trusts_any());
         self.correlation_headers.iter().map(String::as_str).chain(forwarded)
     }
 }

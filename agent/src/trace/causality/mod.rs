@@ -282,8 +282,8 @@ impl Causality {
         Some(Verdict::Parent(request_side, Evidence::Start))
     }
 
-    /// A call has ended. One without a response shows nothing: neither whose it is nor that it is
-    /// nobody's.
+    /// A call has ended. One without a response shows nothing: neither which request caused
+    /// it nor that none did.
     ///
     /// An answered call that has no request side, or whose request is answered already, counts
     /// against its signature from now on, until a response side comes. It must not count before it

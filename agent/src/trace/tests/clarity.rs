@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A trusted process with an open request: its thread, a client and three backends.
-fn proven_beside_another() -> (World, Thread, ConnectionId, Vec<ConnectionId>) {
+fn trusted_with_open_request() -> (World, Thread, ConnectionId, Vec<ConnectionId>) {
     let mut world = World::new();
     let own = thread(1, 0);
     earn_confidence(&mut world);
@@ -24,7 +24,7 @@ fn proven_beside_another() -> (World, Thread, ConnectionId, Vec<ConnectionId>) {
 /// Three concurrent calls. The cause of the response is the last of their responses alone.
 #[test]
 fn concurrent_calls_get_parents_once_their_signature_is_consistent() {
-    let (mut world, own, client, backends) = proven_beside_another();
+    let (mut world, own, client, backends) = trusted_with_open_request();
     for round in 0..800 {
         let request = world.read_request(client, own, "/");
         let calls: Vec<_> = backends.iter().map(|backend| world.write_request(*backend, own, "/x")).collect();
@@ -43,7 +43,7 @@ fn concurrent_calls_get_parents_once_their_signature_is_consistent() {
 /// confidence would grow that much later.
 #[test]
 fn calls_that_wait_for_a_response_side_count_meanwhile() {
-    let (mut world, own, client, backends) = proven_beside_another();
+    let (mut world, own, client, backends) = trusted_with_open_request();
     let mut last = vec![];
     for round in 0..700 {
         let request = world.read_request(client, own, "/");
@@ -318,8 +318,8 @@ fn a_poller_with_the_same_signature_gets_no_parent() {
     }
     world.pass(40 * SECOND);
     polls.iter().for_each(|poll| world.assert_root(*poll));
-    for (request, call, beside) in &pairs[30..] {
-        if !beside {
+    for (request, call, is_timers) in &pairs[30..] {
+        if !is_timers {
             world.assert_child(*call, *request, Evidence::TwoSided);
         }
     }

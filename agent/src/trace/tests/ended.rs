@@ -192,7 +192,7 @@ fn what_is_read_after_the_end_of_a_call_counts_instead() {
     world.answer(first, OWN);
     world.pass(SECOND);
     world.assert_child(call, second, Evidence::TwoSided);
-    assert!(world.span(failing).parent.is_none(), "nothing says that the answer came of it");
+    assert!(world.span(failing).parent.is_none(), "nothing says that the response followed from it");
 }
 
 /// nginx's 499: the client leaves, the upstream connection is closed, then the client's.
@@ -357,7 +357,7 @@ fn a_response_does_not_count_as_uncovered_if_a_call_without_request_side_is_give
         world.pass(SECOND);
         let figures = world.tracer.process_confidence(4).0[0].figures;
         assert_eq!(figures.responses - figures.covered, uncovered);
-        assert!(world.span(call).parent.is_none(), "it explains the answer, and is nobody's");
+        assert!(world.span(call).parent.is_none(), "it explains the response but belongs to no request");
     }
 }
 

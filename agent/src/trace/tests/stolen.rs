@@ -121,7 +121,10 @@ fn a_wrong_request_side_does_not_count_against_response_sides() {
     stealing.answer(next, late);
     stealing.world.pass(SECOND);
     stealing.world.assert_child(late, next, Evidence::End);
-    assert!(stealing.world.span(call).parent.is_none(), "its receive was clear, and says something else");
+    assert!(
+        stealing.world.span(call).parent.is_none(),
+        "its receive was unambiguous but names another request"
+    );
     stealing.world.answer(other, stealing.thief);
 }
 

@@ -375,9 +375,9 @@ fn an_unanswered_call_is_not_claimed() {
     pair.world.pass(SECOND);
     pair.world.assert_root(call);
     assert_eq!(pair.task_contradictions(), 1);
-    let orphans = pair.round();
+    let unclaimed = pair.round();
     pair.world.pass(3 * SECOND);
-    orphans.iter().for_each(|(_, call)| pair.world.assert_root(*call));
+    unclaimed.iter().for_each(|(_, call)| pair.world.assert_root(*call));
 }
 
 #[test]

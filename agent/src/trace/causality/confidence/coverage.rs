@@ -115,7 +115,7 @@ mod tests {
                 (43, 3, 10)
             );
             responses.excuse(request(7));
-            assert_eq!(responses.uncovered(), 3, "nobody's");
+            assert_eq!(responses.uncovered(), 3, "not one of them");
             for number in order {
                 responses.excuse(request(number));
                 responses.excuse(request(number));

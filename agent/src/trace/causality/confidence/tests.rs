@@ -111,7 +111,7 @@ fn the_request_side_alone_needs_a_full_window_without_conflicts() {
         assert!(confidence.trusts_request_side(true, SIGNATURE));
         assert!(
             !confidence.trusts_request_side(true, CallSignature { hash: 8, ..SIGNATURE }),
-            "another kind of call"
+            "another signature"
         );
     }
 }

@@ -14,7 +14,7 @@ impl World {
         let id = self.id(exchange);
         let mut spans = self.spans.iter().filter(|span| span.id == id);
         let span = spans.next();
-        assert!(spans.next().is_none(), "a span was given out twice");
+        assert!(spans.next().is_none(), "a span was emitted twice");
         span
     }
 
