@@ -176,8 +176,8 @@ impl Tracer {
             last_receive: None,
             task: connect.task,
         };
-        let mut links = CausalLinks::new(epoch, &origin, false);
-        links.call_failed(at, false);
+        let mut links = CausalLinks::of_call(epoch, &origin);
+        links.call_ended(at, false);
         let span_id = span.id;
         let mut live = Live::new(span, 0, Partner::Absent);
         (live.ended, live.head_seen) = (Some(at), true);

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     event::{Earlier, Thread},
     pipeline::samples,
+    protocol::Origin,
     trace::{causality::CausalLinks, connection_join::Partner, span::SpanId},
 };
 
@@ -31,6 +32,8 @@ fn exchanges(connections: u64) -> Exchanges {
 
 fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
     let live = exchanges.boxed(Live::new(Box::new(samples::client_span()), 0, Partner::Absent));
+    let thread = Thread { pid: 1, tid: 1 };
+    let origin = Origin { at: Timestamp(1), thread, position: ordinal, last_receive: None, task: None };
     let make = |key| Exchange {
         key,
         kind: SpanKind::Client,
@@ -43,7 +46,7 @@ fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         context: None,
         fixed_early: false,
         passed_on: false,
-        links: CausalLinks::default(),
+        links: CausalLinks::of_call(0, &origin),
         live,
     };
     exchanges.push(ConnectionId(connection), ordinal, make).unwrap()

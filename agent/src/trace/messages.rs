@@ -168,6 +168,10 @@ impl Tracer {
         let mut live = Live::new(span, other_position, partner);
         live.join_known = join_known;
         let live = self.exchanges.boxed(live);
+        let links = match kind {
+            SpanKind::Server => CausalLinks::of_request(epoch, origin, last_open),
+            SpanKind::Client => CausalLinks::of_call(epoch, origin),
+        };
         let make = |key| Exchange {
             key,
             kind,
@@ -180,7 +184,7 @@ impl Tracer {
             context: None,
             fixed_early: false,
             passed_on: false,
-            links: CausalLinks::new(epoch, origin, last_open),
+            links,
             live,
         };
         self.exchanges.push(connection, ordinal, make)
@@ -328,7 +332,7 @@ impl Tracer {
         let partner_request = live.partner_request.take();
         let closing = live.closing.take();
         if kind == SpanKind::Client {
-            exchange.links.call_failed(at, given_up);
+            exchange.links.call_ended(at, given_up);
             Causality::call_over(&mut self.exchanges, &mut self.processes, key);
             self.task_call_over(key);
             self.judge_outlived(key);

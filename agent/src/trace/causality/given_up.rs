@@ -41,7 +41,8 @@ impl Causality {
         let request = answered.request;
         let Some(call) = exchanges.get_mut(key) else { return };
         let Some(process) = processes.get_mut(call.pid) else { return };
-        let (sent_at, links, confidence) = (call.at, &mut call.links, &mut process.confidence);
+        let (sent_at, confidence) = (call.at, &mut process.confidence);
+        let Some(links) = call.links.call_mut() else { return };
         // A call that was sent before the request was read belongs to another request.
         let is_later = sent_at > answered.read_at;
         if links.outlives(request) {
@@ -94,12 +95,15 @@ impl Causality {
             return Verdict::Unlinked(UnlinkedReason::Loss);
         }
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
-        let agrees = call.links.request_side == Some(request);
-        call.links.has_response_side = true;
-        call.links.confirmed = agrees;
+        let Some(links) = call.links.call_mut() else {
+            return Verdict::Unlinked(UnlinkedReason::NoCause);
+        };
+        let agrees = links.request_side == Some(request);
+        links.has_response_side = true;
+        links.confirmed = agrees;
         let signatures = processes.get(call.pid).map(|process| process.confidence.signatures());
         let by_chance =
-            signatures.is_none_or(|signatures| signatures.rarely_ends_in_response(call.links.signature_hash));
+            signatures.is_none_or(|signatures| signatures.rarely_ends_in_response(links.signature_hash));
         match (agrees, by_chance) {
             (_, true) => Verdict::Unlinked(UnlinkedReason::ResponseSideOnly),
             (true, _) if self.rules.two_sided => Verdict::Parent(request, Evidence::TwoSided),

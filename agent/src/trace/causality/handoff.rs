@@ -42,7 +42,9 @@ impl Causality {
         };
         let Some(call) = exchanges.get_mut(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
         let pid = call.pid;
-        let links = &mut call.links;
+        let Some(links) = call.links.call_mut() else {
+            return Verdict::Unlinked(UnlinkedReason::NoCause);
+        };
         (links.request_side, links.continues, links.chain_length) = (request_side, continues, chain_length);
         links.handoff = true;
         links.cause_lost = cause == Cause::Lost;
@@ -51,8 +53,8 @@ impl Causality {
         };
         let trusted = process.confidence.trusts_handoff();
         let Some(request_side) = request_side else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
-        if let Some(request) = exchanges.get_mut(request_side) {
-            request.links.open_handoffs += 1;
+        if let Some(request) = exchanges.get_mut(request_side).and_then(|it| it.links.request_mut()) {
+            request.open_handoffs += 1;
         }
         let Some(request) = exchanges.get(request_side) else {
             return Verdict::Unlinked(UnlinkedReason::NoCause);
@@ -71,8 +73,8 @@ impl Causality {
             .checked_sub(1)
             .and_then(|ordinal| exchanges.key(request_side.connection, ordinal));
         let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
-        let read_ahead =
-            request.links.overlaps_previous && request.links.reader == Runner::Goroutine(goroutine);
+        let overlaps = request.links.request().is_some_and(|links| links.overlaps_previous);
+        let read_ahead = overlaps && request.links.reader == Runner::Goroutine(goroutine);
         if waits || read_ahead {
             return Verdict::Unlinked(UnlinkedReason::Pipelined);
         }

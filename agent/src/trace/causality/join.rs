@@ -33,8 +33,8 @@ impl Causality {
         let pipelined = exchanges
             .connection(key.connection)
             .is_some_and(|connection| exchanges.of(connection).rev().take(2).any(waits));
-        if let Some(request) = exchanges.get_mut(key) {
-            request.links.pipelined = pipelined;
+        if let Some(request) = exchanges.get_mut(key).and_then(|it| it.links.request_mut()) {
+            request.pipelined = pipelined;
         }
     }
 
@@ -58,15 +58,14 @@ impl Causality {
             return false;
         };
         tasks.lost(epoch, origin.at, open, settled);
-        let followed = tasks.call(exchanges, key, id, settled);
+        let tracked = tasks.call(exchanges, key, id, settled);
         let alone = open <= 1;
-        let held = followed && tasks.worth_waiting(alone);
+        let waits = tracked && tasks.worth_waiting(alone);
         self.task_conflicts += std::mem::take(&mut tasks.conflicts);
-        if let Some(call) = exchanges.get_mut(key) {
-            (call.links.task_may_claim, call.links.sent_alone, call.links.awaits_task) =
-                (followed, alone, held);
+        if let Some(links) = exchanges.get_mut(key).and_then(|call| call.links.call_mut()) {
+            (links.task_may_claim, links.sent_alone, links.awaits_task) = (tracked, alone, waits);
         }
-        held
+        waits
     }
 
     /// A task answered an inbound request.
@@ -100,7 +99,7 @@ impl Causality {
         key: Key,
         settled: &mut Vec<Settled>,
     ) {
-        let Some(call) = exchanges.get(key).filter(|call| call.links.task_may_claim) else { return };
+        let Some(call) = exchanges.get(key).filter(|call| call.links.task_may_claim()) else { return };
         let Some(tasks) = processes.get_mut(call.pid).and_then(|it| it.tasks.as_deref_mut()) else { return };
         tasks.call_over(key, call, settled);
         self.task_conflicts += std::mem::take(&mut tasks.conflicts);
@@ -146,7 +145,7 @@ impl Causality {
         verdict: Verdict,
     ) -> bool {
         let Some(exchange) = exchanges.get_mut(call) else { return false };
-        let links = &mut exchange.links;
+        let Some(links) = exchange.links.call_mut() else { return false };
         match verdict {
             Verdict::Unlinked(reason) if links.awaits_task => {
                 links.reason_without_task = Some(reason);
@@ -180,7 +179,7 @@ impl Causality {
             Claimed::No | Claimed::Unproven => None,
         };
         let call = exchanges.get_mut(settled.call)?;
-        let links = &mut call.links;
+        let links = call.links.call_mut()?;
         links.task_may_claim = false;
         if settled.claim == Claimed::Unproven {
             return None;
@@ -213,8 +212,8 @@ fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp)
     let mut tasks = Tasks::new(process.epoch, Timestamp(0), 0);
     for (key, at) in known {
         tasks.opened(key, at);
-        if let Some(request) = exchanges.get_mut(key) {
-            request.links.pipelined = request.links.overlaps_previous;
+        if let Some(request) = exchanges.get_mut(key).and_then(|it| it.links.request_mut()) {
+            request.pipelined = request.overlaps_previous;
         }
     }
     tasks

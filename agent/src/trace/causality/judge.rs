@@ -17,7 +17,8 @@
 //! answered. Where response sides are trusted, a call that has none by then waits for one.
 
 use super::{
-    CausalLinks, Causality, Confidence, Runner, UnlinkedReason, Verdict,
+    Causality, Confidence, Runner, UnlinkedReason, Verdict,
+    call_links::CallLinks,
     confidence::LinkOutcome,
     lost,
     stolen::{self, Threads},
@@ -29,7 +30,7 @@ use crate::{
         exchange::{Exchange, Key},
         exchanges::Exchanges,
         process::{Process, Processes},
-        span::{Evidence, SpanKind},
+        span::Evidence,
     },
 };
 
@@ -52,10 +53,12 @@ impl Causality {
     ) -> Verdict {
         stolen::record(exchanges, processes, key, request, threads);
         self.compare(exchanges, processes, key, request);
-        let Some(call) = exchanges.get(key) else { return Verdict::Unlinked(UnlinkedReason::NoCause) };
-        let outcome = match call.links.request_side {
+        let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else {
+            return Verdict::Unlinked(UnlinkedReason::NoCause);
+        };
+        let outcome = match links.request_side {
             Some(request_side) if request_side == request => LinkOutcome::Consistent,
-            Some(_) => conflict_of(&call.links),
+            Some(_) => links.conflict(),
             None => LinkOutcome::ResponseSideOnly,
         };
         self.judge(exchanges, processes, key, outcome, Some(ResponseSide { request, threads }))
@@ -72,25 +75,25 @@ impl Causality {
         response: Option<&Origin>,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
-        let links = &call.links;
+        let links = call.links.call()?;
         if links.outcome_number.is_some() || links.has_response_side {
             return None;
         }
-        let over = links.answered || links.has_failed();
+        let over = call.links.answered || links.has_failed();
         if (links.outlives || links.may_be_given_up) && !over {
             return None;
         }
         let Some(response) = response else { return Some(Verdict::Unlinked(UnlinkedReason::Unanswered)) };
         let outcome = match (links.has_conflict, links.confirmed, over) {
-            (true, _, _) => conflict_of(links),
+            (true, _, _) => links.conflict(),
             (false, true, _) => LinkOutcome::Consistent,
             (false, false, true) => LinkOutcome::RequestSideOnly,
             (false, false, false) => LinkOutcome::Unexplained,
         };
         if self.awaits_response_side(processes, call, outcome) {
             let superseded = superseded(exchanges, key, response);
-            if let Some(call) = exchanges.get_mut(key) {
-                call.links.request_side_only = outcome == LinkOutcome::RequestSideOnly;
+            if let Some(links) = exchanges.get_mut(key).and_then(|call| call.links.call_mut()) {
+                links.request_side_only = outcome == LinkOutcome::RequestSideOnly;
             }
             if outcome == LinkOutcome::RequestSideOnly && superseded {
                 // The outcome counts at once, and a later response side corrects it. Otherwise
@@ -111,14 +114,14 @@ impl Causality {
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
-        let request_side =
-            call.links.request_side.filter(|_| call.links.confirmed && !call.links.has_conflict)?;
+        let links = call.links.call()?;
+        let request_side = links.request_side.filter(|_| links.confirmed && !links.has_conflict)?;
         let request = exchanges.get(request_side)?;
         let process =
             processes.get(call.pid).filter(|_| !lost(processes, call) && !lost(processes, request))?;
         let both = process.confidence.is_consistent()
             && processes.get(request.pid).is_some_and(|process| process.confidence.is_consistent());
-        let trusted = (call.pid == request.pid || both) && trusts_agreement(&process.confidence, call);
+        let trusted = (call.pid == request.pid || both) && trusts_agreement(&process.confidence, links);
         trusted.then_some(Verdict::Parent(request_side, Evidence::TwoSided))
     }
 
@@ -130,15 +133,12 @@ impl Causality {
         processes: &mut Processes,
         key: Key,
     ) {
-        let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
+        let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else { return };
         let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.links.answered);
-        let comes_later = call.links.request_side.is_some_and(open);
-        if call.links.outcome_number.is_none() && !call.links.has_response_side && !comes_later {
-            let outcome = if call.links.request_side_only {
-                LinkOutcome::RequestSideOnly
-            } else {
-                LinkOutcome::Unexplained
-            };
+        let comes_later = links.request_side.is_some_and(open);
+        if links.outcome_number.is_none() && !links.has_response_side && !comes_later {
+            let outcome =
+                if links.request_side_only { LinkOutcome::RequestSideOnly } else { LinkOutcome::Unexplained };
             record(exchanges, processes, key, outcome);
         }
     }
@@ -150,14 +150,15 @@ impl Causality {
         call: &Exchange,
         outcome: LinkOutcome,
     ) -> bool {
-        if call.links.has_failed() {
+        let Some(links) = call.links.call() else { return false };
+        if links.has_failed() {
             // Whoever saw the call fail did so before this request was answered, so no response
             // side can come.
             return false;
         }
         let Some(process) = processes.get(call.pid) else { return false };
         let alone = match outcome {
-            LinkOutcome::RequestSideOnly => !self.trusts_request_side(&process.confidence, call),
+            LinkOutcome::RequestSideOnly => !self.trusts_request_side(&process.confidence, links),
             LinkOutcome::Unexplained => true,
             LinkOutcome::Consistent
             | LinkOutcome::Conflict
@@ -178,19 +179,24 @@ impl Causality {
         let unlinked = Verdict::Unlinked;
         let Some(call) = exchanges.get(key) else { return unlinked(UnlinkedReason::NoCause) };
         let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
-        let named = response_side.map(|response_side| response_side.request).or(call.links.request_side);
-        if call.links.cause_lost || lost(processes, call) || named.is_some_and(request_lost) {
+        let Some(links) = call.links.call() else { return unlinked(UnlinkedReason::NoCause) };
+        let named = response_side.map(|response_side| response_side.request).or(links.request_side);
+        if links.cause_lost || lost(processes, call) || named.is_some_and(request_lost) {
             return unlinked(UnlinkedReason::Loss);
         }
         // A request that got no response proves nothing about its calls.
-        if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.links.unanswered) {
+        if !named
+            .and_then(|request| exchanges.get(request))
+            .is_some_and(|request| request.links.is_unanswered())
+        {
             record(exchanges, processes, key, outcome);
         }
         let Some(call) = exchanges.get(key) else { return unlinked(UnlinkedReason::NoCause) };
+        let Some(links) = call.links.call() else { return unlinked(UnlinkedReason::NoCause) };
         let Some(process) = processes.get(call.pid) else { return unlinked(UnlinkedReason::Loss) };
         let confidence = &process.confidence;
         if let Some(response_side) = response_side
-            && self.decides(exchanges, confidence, call, outcome, response_side)
+            && self.decides(exchanges, confidence, key, links, outcome, response_side)
         {
             let agrees = outcome == LinkOutcome::Consistent;
             let evidence = if agrees { Evidence::TwoSided } else { Evidence::End };
@@ -198,7 +204,7 @@ impl Causality {
                 return Verdict::Parent(response_side.request, evidence);
             }
         }
-        let Some(request_side) = call.links.request_side else {
+        let Some(request_side) = links.request_side else {
             let has_response_side = response_side.is_some();
             return unlinked(if has_response_side {
                 UnlinkedReason::ResponseSideOnly
@@ -214,11 +220,11 @@ impl Causality {
         let own = exchanges.get(request_side).is_some_and(|request| request.pid == call.pid);
         match outcome {
             LinkOutcome::Consistent if !self.rules.two_sided => unlinked(UnlinkedReason::RequestSideOnly),
-            LinkOutcome::Consistent if (own || both) && trusts_agreement(confidence, call) => {
+            LinkOutcome::Consistent if (own || both) && trusts_agreement(confidence, links) => {
                 Verdict::Parent(request_side, Evidence::TwoSided)
             }
             LinkOutcome::Consistent if both => unlinked(UnlinkedReason::Unproven),
-            LinkOutcome::RequestSideOnly if (own || both) && self.trusts_request_side(confidence, call) => {
+            LinkOutcome::RequestSideOnly if (own || both) && self.trusts_request_side(confidence, links) => {
                 Verdict::Parent(request_side, Evidence::Start)
             }
             LinkOutcome::RequestSideOnly | LinkOutcome::Unexplained if both => {
@@ -233,33 +239,33 @@ impl Causality {
         &self,
         exchanges: &Exchanges,
         confidence: &Confidence,
-        call: &Exchange,
+        key: Key,
+        call: &CallLinks,
         outcome: LinkOutcome,
         response_side: ResponseSide,
     ) -> bool {
         let ResponseSide { request, threads } = response_side;
         let agrees = outcome == LinkOutcome::Consistent;
         let conflicts = matches!(outcome, LinkOutcome::Conflict | LinkOutcome::AmbiguousConflict);
-        let stolen = stolen::trusts(exchanges, confidence, call.key, request, threads);
-        !(conflicts && confidence.agrees_mostly())
-            && !call.links.response_side_is_ambiguous
+        let stolen = stolen::trusts(exchanges, confidence, key, request, threads);
+        (!conflicts || !confidence.agrees_mostly())
+            && !call.response_side_is_ambiguous
             // With several threads, one may close what another has given up and then answer
             // something else.
-            && (agrees || !call.links.given_up || confidence.has_one_reader())
-            && !confidence.signatures().rarely_ends_in_response(call.links.signature_hash)
+            && (agrees || !call.given_up || confidence.has_one_reader())
+            && !confidence.signatures().rarely_ends_in_response(call.signature_hash)
             && self.trusts_response_side(
                 confidence,
                 threads == Threads::One || self.rules.across_threads || stolen,
-                call.links.only_open_request && agrees && signature_allows(confidence, call),
+                call.only_open_request && agrees && signature_allows(confidence, call),
             )
     }
 
-    fn trusts_request_side(&self, confidence: &Confidence, call: &Exchange) -> bool {
-        let links = &call.links;
+    fn trusts_request_side(&self, confidence: &Confidence, call: &CallLinks) -> bool {
         self.rules.start
-            && links.receive_order == confidence.receive_order()
-            && links.names_one_request()
-            && confidence.trusts_request_side(links.only_open_request, links.signature())
+            && call.receive_order == confidence.receive_order()
+            && call.names_one_request()
+            && confidence.trusts_request_side(call.only_open_request, call.signature())
     }
 
     fn trusts_response_side(
@@ -283,23 +289,14 @@ fn superseded(exchanges: &Exchanges, call: Key, response: &Origin) -> bool {
     !is_call && exchanges.get(call).is_some_and(|call| call.links.reader == Runner::of_origin(response))
 }
 
-/// The outcome of a call whose sides conflict.
-pub(super) fn conflict_of(links: &CausalLinks) -> LinkOutcome {
-    if links.ambiguity == Some(Clarity::Clear) {
-        LinkOutcome::Conflict
-    } else {
-        LinkOutcome::AmbiguousConflict
-    }
-}
-
 /// Whether the call's signature says that agreement of its sides is no coincidence.
 ///
 /// If its response side is ambiguous, calls with this signature must be known to be consistent. If
 /// an earlier call shares its cause, the signature must have no recent conflicts and few older
 /// ones. Few older ones are also required if only a call that continues this one has a response
 /// side. (A call sent after a timer's call continues it.)
-fn signature_allows(confidence: &Confidence, call: &Exchange) -> bool {
-    let (links, signatures) = (&call.links, confidence.signatures());
+fn signature_allows(confidence: &Confidence, links: &CallLinks) -> bool {
+    let signatures = confidence.signatures();
     if links.response_side_is_ambiguous {
         return signatures.is_consistent(links.signature_hash);
     }
@@ -311,10 +308,9 @@ fn signature_allows(confidence: &Confidence, call: &Exchange) -> bool {
 }
 
 /// Agreement counts where neither the call's signature nor its process makes a coincidence likely.
-fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
-    let links = &call.links;
+fn trusts_agreement(confidence: &Confidence, links: &CallLinks) -> bool {
     links.receive_order == confidence.receive_order()
-        && signature_allows(confidence, call)
+        && signature_allows(confidence, links)
         && confidence.trusts_agreement(
             links.only_open_request,
             links.ambiguity == Some(Clarity::Clear) && !links.response_side_is_ambiguous,
@@ -325,27 +321,26 @@ fn trusts_agreement(confidence: &Confidence, call: &Exchange) -> bool {
 /// its response.
 pub(super) fn record(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, outcome: LinkOutcome) {
     let Some(call) = exchanges.get_mut(key) else { return };
-    if call.links.handoff || call.links.cause_lost || lost(processes, call) {
+    let (pid, answered, events_lost) = (call.pid, call.links.answered, lost(processes, call));
+    let Some(links) = call.links.call_mut() else { return };
+    if links.handoff || links.cause_lost || events_lost {
         return;
     }
     // Its request side was found with a receive order that has since been given up.
-    let same = |process: &Process| process.confidence.receive_order() == call.links.receive_order;
-    if !processes.get(call.pid).is_some_and(same) {
+    let same = |process: &Process| process.confidence.receive_order() == links.receive_order;
+    if !processes.get(pid).is_some_and(same) {
         return;
     }
-    if !call.links.answered {
-        call.links.pending_outcome = (!call.links.has_failed()).then_some(outcome);
+    if !answered {
+        links.pending_outcome = (!links.has_failed()).then_some(outcome);
         return;
     }
-    call.links.pending_outcome = None;
-    let Some(process) = processes.get_mut(call.pid) else { return };
-    match call.links.outcome_number {
+    links.pending_outcome = None;
+    let Some(process) = processes.get_mut(pid) else { return };
+    match links.outcome_number {
         Some(number) => process.confidence.correct_outcome(number, outcome),
-        None => call.links.outcome_number = Some(process.confidence.record_outcome(outcome)),
+        None => links.outcome_number = Some(process.confidence.record_outcome(outcome)),
     }
-    process.confidence.record_signature_outcome(
-        call.links.signature(),
-        call.links.signature_outcome.replace(outcome),
-        outcome,
-    );
+    let before = links.signature_outcome.replace(outcome);
+    process.confidence.record_signature_outcome(links.signature(), before, outcome);
 }

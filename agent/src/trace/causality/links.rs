@@ -1,29 +1,20 @@
 //! The part of an exchange by which it is judged, and by which the messages it causes are judged.
 
-use super::{
-    Runner, UnlinkedReason,
-    confidence::{CallSignature, LinkOutcome},
-};
+use super::{Runner, call_links::CallLinks};
 use crate::{
-    event::{Actor, Clarity, Timestamp},
+    event::{Actor, Timestamp},
     protocol::Origin,
     trace::exchange::Key,
 };
 
 /// What causality knows of one exchange. It must stay small, because it outlives the span.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::trace) struct CausalLinks {
     /// The process's epoch when the exchange began. In a later epoch it neither gives nor gets a
     /// parent, because events were lost.
     pub(super) epoch: u32,
     /// Who read the first byte of the inbound request, or of the response to the call.
     pub(super) reader: Runner,
-    /// Request: its first byte was read before the previous exchange of its connection was over.
-    pub(super) overlaps_previous: bool,
-    /// Call: a goroutine handed it off to the one that wrote it.
-    pub(super) handoff: bool,
-    /// Request: how many calls that were handed off for it are open.
-    pub(super) open_handoffs: u32,
     /// What is received of it causes nothing any more.
     pub(super) causes_nothing: bool,
     /// Request: the first byte of its final response was written, or never will be. Call: the first
@@ -31,115 +22,101 @@ pub(in crate::trace) struct CausalLinks {
     pub(super) answered: bool,
     /// When that was; 0 if it never was.
     pub(super) answered_at: Timestamp,
-    /// Request: it ended without a response, so it proves nothing.
-    pub(super) unanswered: bool,
-    /// Call: when it ended without a response; 0 if it has one or is still open.
-    pub(super) failed_at: Timestamp,
-    /// Call: its own program shut down the sending direction.
-    pub(super) shut: bool,
-    /// Call: its own program ended it before the response.
-    pub(super) given_up: bool,
-    /// Call: it was open when the request of its request side was answered, and that request side
-    /// is certain.
-    pub(super) outlives: bool,
-    /// Call: the thread that answered that request closed this call next. If the call gets no
-    /// response, it was given up.
-    pub(super) abandoned: bool,
-    /// Call: it was open when the request of its request side was answered, and whoever closes it
-    /// may show whose it is.
-    pub(super) may_be_given_up: bool,
-    /// Call: the request that a thread answered, for no reason that is seen, right before it closed
-    /// this call.
-    pub(super) closed_after: Option<Key>,
-    /// Call: nothing that belongs to its request was read last before that request's response. If
-    /// the call is answered after all, the response counts as uncovered.
-    pub(super) leaves_response_uncovered: bool,
-    /// Call: a thread has seen that it ends without a response.
-    pub(super) end_seen: bool,
-    /// Call: its outcome, recorded if its response comes. It was judged while it was still open.
-    pub(super) pending_outcome: Option<LinkOutcome>,
-    /// Call: the request of its request side.
-    pub(super) request_side: Option<Key>,
-    /// Call: the request for which its connection was made. Only for the first call of a
-    /// connection, until it gets a response side.
-    pub(super) connected_for: Option<Key>,
-    /// Call: the earlier call whose response was its cause.
-    pub(super) continues: Option<Key>,
-    /// Call: how many calls precede it in that chain.
-    pub(super) chain_length: u8,
-    /// Call: its response caused the response to an inbound request.
-    pub(super) has_response_side: bool,
-    /// Call: that request, or the one named by the response side of a call that continues it, is
-    /// the one of its request side.
-    pub(super) confirmed: bool,
-    /// Call: its request side and response side name different requests.
-    pub(super) has_conflict: bool,
-    /// Call: its cause, or part of the chain before it, was lost.
-    pub(super) cause_lost: bool,
-    /// Call: the request of its request side was the only one open when the call was sent.
-    pub(super) only_open_request: bool,
-    /// Call: the receive order by which its request side was found, of those that were tried.
-    pub(super) receive_order: u32,
     /// Some call was sent with it as its cause.
     pub(super) caused_other: bool,
-    /// Call: an earlier call has the same cause.
-    pub(super) shares_cause: bool,
-    /// Call: how ambiguous the receive is that its request side comes from. `None` without a
-    /// request side.
-    pub(super) ambiguity: Option<Clarity>,
-    /// Call: it has a request side alone, unless a response side still comes.
-    pub(super) request_side_only: bool,
-    /// Call: several responses were read before the one that its response side is, so the response
-    /// side says little.
-    pub(super) response_side_is_ambiguous: bool,
-    /// Call: the hash of its signature; 0 until its head is read.
-    pub(super) signature_hash: u64,
     /// Request: its content is known. Call: the contents of all requests that were open are known
     /// or differ from its own.
     pub(super) content_known: bool,
-    /// Call: the number of its outcome in its process's window, once it is recorded.
-    pub(super) outcome_number: Option<u64>,
-    /// Call: when its head was read, it had no request side whose request was open.
-    pub(super) without_open_request: bool,
-    /// Call: the outcome that was recorded for its signature.
-    pub(super) signature_outcome: Option<LinkOutcome>,
-    /// Request: it was read while an earlier one of its connection was not answered.
+    role: Role,
+}
+
+/// What only inbound requests have, or only calls.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Request(RequestLinks),
+    Call(CallLinks),
+}
+
+/// What causality knows of an inbound request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RequestLinks {
+    /// Its first byte was read before the previous exchange of its connection was over.
+    pub(super) overlaps_previous: bool,
+    /// How many calls that were handed off for it are open.
+    pub(super) open_handoffs: u32,
+    /// It ended without a response, so it proves nothing.
+    pub(super) unanswered: bool,
+    /// It was read while an earlier one of its connection was not answered.
     pub(super) pipelined: bool,
-    /// Call: at most one request was open when it was sent.
-    pub(super) sent_alone: bool,
-    /// Call: the task that sent it may still claim it with a response.
-    pub(super) task_may_claim: bool,
-    /// Call: its verdict waits for its task, because the task join of its process is trusted or may
-    /// be soon.
-    pub(super) awaits_task: bool,
-    /// Call: why it is unlinked if its task does not claim it.
-    pub(super) reason_without_task: Option<UnlinkedReason>,
-    /// Call: the parent that a response side, alone or with the request side, has named.
-    pub(super) response_side: Option<Key>,
-    /// Call: the request for which its task has claimed it.
-    pub(super) claimed_for: Option<Key>,
 }
 
 impl CausalLinks {
-    /// The links of an exchange that begins in this epoch of its process. `overlaps_previous`: the
-    /// previous exchange of the connection is not over.
-    pub(in crate::trace) fn new(epoch: u32, origin: &Origin, overlaps_previous: bool) -> Self {
-        Self { epoch, reader: Runner::of_origin(origin), overlaps_previous, ..Self::default() }
+    /// The links of an inbound request that begins in this epoch of its process.
+    /// `overlaps_previous`: the previous exchange of the connection is not over.
+    pub(in crate::trace) fn of_request(epoch: u32, origin: &Origin, overlaps_previous: bool) -> Self {
+        Self::new(epoch, origin, Role::Request(RequestLinks { overlaps_previous, ..RequestLinks::default() }))
     }
 
-    /// Call: everything that its thread had received since its last send belongs to one request.
-    pub(super) fn names_one_request(&self) -> bool {
-        self.ambiguity.is_some_and(|clarity| clarity != Clarity::Mixed)
+    /// The links of a call that begins in this epoch of its process.
+    pub(in crate::trace) fn of_call(epoch: u32, origin: &Origin) -> Self {
+        Self::new(epoch, origin, Role::Call(CallLinks::default()))
     }
 
-    /// Call: its thread had received nothing else at either end, and no other call shares its
-    /// cause.
-    pub(in crate::trace) fn is_unambiguous(&self) -> bool {
-        self.ambiguity == Some(Clarity::Clear) && !self.response_side_is_ambiguous && !self.shares_cause
+    fn new(epoch: u32, origin: &Origin, role: Role) -> Self {
+        Self {
+            epoch,
+            reader: Runner::of_origin(origin),
+            causes_nothing: false,
+            answered: false,
+            answered_at: Timestamp::default(),
+            caused_other: false,
+            content_known: false,
+            role,
+        }
     }
 
-    pub(super) const fn signature(&self) -> CallSignature {
-        CallSignature { hash: self.signature_hash, shares_cause: self.shares_cause }
+    /// The links of a call; `None` of a request.
+    #[inline]
+    pub(super) const fn call(&self) -> Option<&CallLinks> {
+        match &self.role {
+            Role::Call(call) => Some(call),
+            Role::Request(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn call_mut(&mut self) -> Option<&mut CallLinks> {
+        match &mut self.role {
+            Role::Call(call) => Some(call),
+            Role::Request(_) => None,
+        }
+    }
+
+    /// The links of a request; `None` of a call.
+    #[inline]
+    pub(super) const fn request(&self) -> Option<&RequestLinks> {
+        match &self.role {
+            Role::Request(request) => Some(request),
+            Role::Call(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn request_mut(&mut self) -> Option<&mut RequestLinks> {
+        match &mut self.role {
+            Role::Request(request) => Some(request),
+            Role::Call(_) => None,
+        }
+    }
+
+    /// Whether this is a call that was sent while at most one request was open.
+    pub(super) fn sent_alone(&self) -> bool {
+        self.call().is_some_and(|call| call.sent_alone)
+    }
+
+    /// Whether this is a call that its task may still claim.
+    pub(super) fn task_may_claim(&self) -> bool {
+        self.call().is_some_and(|call| call.task_may_claim)
     }
 
     /// From here on, what is received on the connection belongs to no message.
@@ -158,63 +135,60 @@ impl CausalLinks {
         self.answered_at = at;
     }
 
-    /// Call: it ended without a final response. `given_up`: its own program ended it.
-    pub(in crate::trace) const fn call_failed(&mut self, at: Timestamp, given_up: bool) {
-        if !self.answered {
-            self.failed_at = at;
-            self.given_up = given_up || self.shut;
+    /// A call has ended, perhaps without a final response. `given_up`: its own program ended it.
+    pub(in crate::trace) const fn call_ended(&mut self, at: Timestamp, given_up: bool) {
+        if !self.answered
+            && let Some(call) = self.call_mut()
+        {
+            call.failed_at = at;
+            call.given_up = given_up || call.shut;
         }
     }
 
-    /// Request: a goroutine has handed off a call for it that is not over.
-    pub(in crate::trace) const fn waits_for_call(&self) -> bool {
-        self.open_handoffs > 0
+    /// Whether a goroutine has handed off a call for this request that is not over.
+    pub(in crate::trace) fn waits_for_call(&self) -> bool {
+        self.request().is_some_and(|request| request.open_handoffs > 0)
     }
 
-    /// Call: no thread has seen yet that it ends without a response.
-    pub(in crate::trace) const fn may_end(&self) -> bool {
-        !self.causes_nothing && !self.end_seen
+    /// Whether no thread has seen yet that this call ends without a response.
+    pub(in crate::trace) fn may_end(&self) -> bool {
+        !self.causes_nothing && self.call().is_some_and(|call| !call.end_seen)
     }
 
-    /// Call: a thread has seen that it ends without a response.
+    /// A thread has seen that this call ends without a response.
     pub(in crate::trace) const fn see_end(&mut self, actor: &Actor) {
-        self.end_seen = true;
         self.reader = Runner::of(actor.thread, actor.task);
+        if let Some(call) = self.call_mut() {
+            call.end_seen = true;
+        }
     }
 
-    /// Call: its program has shut down the sending direction.
+    /// The program of a call has shut down the sending direction.
     pub(in crate::trace) const fn shut(&mut self) {
-        self.shut = true;
+        if let Some(call) = self.call_mut() {
+            call.shut = true;
+        }
     }
 
-    /// Call: it was still open when this request, that of its request side, was answered.
-    pub(super) fn outlives(&self, request: Key) -> bool {
-        self.outlives && self.request_side == Some(request)
+    /// Whether a call's own program ended it, or shut down the sending direction before it ended.
+    pub(in crate::trace) fn is_given_up(&self) -> bool {
+        self.call().is_some_and(|call| call.given_up)
     }
 
-    /// Call: its own program ended it, or shut down the sending direction before it ended.
-    pub(in crate::trace) const fn is_given_up(&self) -> bool {
-        self.given_up
+    /// The request of a call's request side.
+    pub(in crate::trace) fn request_side(&self) -> Option<Key> {
+        self.call()?.request_side
     }
 
-    /// Call: its request side names this request, is uncertain, or is missing.
-    pub(super) fn may_serve(&self, request: Key) -> bool {
-        !self.has_certain_request_side() || self.request_side == Some(request)
+    /// Whether this is a call that ended without a response.
+    pub(in crate::trace) fn has_failed(&self) -> bool {
+        self.call().is_some_and(CallLinks::has_failed)
     }
 
-    /// Call: it has a request side that is unambiguous and does not come from a connect.
-    pub(super) fn has_certain_request_side(&self) -> bool {
-        self.request_side.is_some() && self.is_unambiguous() && self.connected_for.is_none()
-    }
-
-    /// Call: the request of its request side.
-    pub(in crate::trace) const fn request_side(&self) -> Option<Key> {
-        self.request_side
-    }
-
-    /// Call: it ended without a response.
-    pub(in crate::trace) const fn has_failed(&self) -> bool {
-        self.failed_at.0 > 0
+    /// Whether this is a call whose thread had received nothing else at either end, and no other
+    /// call shares its cause.
+    pub(in crate::trace) fn is_unambiguous(&self) -> bool {
+        self.call().is_some_and(CallLinks::is_unambiguous)
     }
 
     /// Its content is known, and for a call that of all requests that it could forward.
@@ -236,15 +210,32 @@ impl CausalLinks {
         self.answered
     }
 
-    /// Call: it was over before the request was answered, with or without a response. A call that
-    /// its program gave up counts too, because some programs answer first.
-    pub(in crate::trace) fn over_within(&self, request: &Self) -> bool {
-        let over_at = self.answered_at.max(self.failed_at);
-        over_at > Timestamp(0) && (over_at <= request.answered_at || self.given_up)
+    /// Whether this request ended without a response, so that it proves nothing.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.request().is_some_and(|request| request.unanswered)
     }
 
-    /// Call: both sides agree, and not on this request.
+    /// Whether this call was over before the request was answered, with or without a response. A
+    /// call that its program gave up counts too, because some programs answer first.
+    pub(in crate::trace) fn over_within(&self, request: &Self) -> bool {
+        let Some(call) = self.call() else { return false };
+        let over_at = self.answered_at.max(call.failed_at);
+        over_at > Timestamp(0) && (over_at <= request.answered_at || call.given_up)
+    }
+
+    /// Whether both sides of this call agree, and not on this request.
     pub(in crate::trace) fn agree_on_other(&self, request: Key) -> bool {
-        self.confirmed && self.request_side != Some(request)
+        self.call().is_some_and(|call| call.confirmed && call.request_side != Some(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All remembered exchanges have links: 100,000 by default.
+    #[test]
+    fn links_stay_small() {
+        assert!(size_of::<CausalLinks>() <= 240);
     }
 }

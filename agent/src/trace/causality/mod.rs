@@ -16,6 +16,7 @@
 //! Three facts limit what can be a cause. A request causes nothing once it is answered. A response
 //! uses up its cause. A call that was sent before a request was read cannot be its child.
 
+mod call_links;
 mod cause;
 mod confidence;
 mod given_up;
@@ -47,7 +48,7 @@ use super::{
     exchange::{Exchange, Key},
     exchanges::Exchanges,
     process::Processes,
-    span::{Evidence, SpanKind},
+    span::Evidence,
 };
 use crate::{
     event::{Task, Thread},
@@ -207,13 +208,15 @@ impl Causality {
             .map_or(0, |process| process.confidence.receive_order());
         // A call that continues one of another receive order belongs to that order too.
         let order =
-            continues.and_then(|call| exchanges.get(call)).map_or(order, |call| call.links.receive_order);
+            continues.and_then(|call| exchanges.get(call)?.links.call()).map_or(order, |it| it.receive_order);
         let shares_cause = cause
             .key()
             .and_then(|cause| exchanges.get_mut(cause))
             .is_some_and(|message| std::mem::replace(&mut message.links.caused_other, true));
         let Some(call) = exchanges.get_mut(key) else { return RequestSide::decided(UnlinkedReason::NoCause) };
-        let links = &mut call.links;
+        let Some(links) = call.links.call_mut() else {
+            return RequestSide::decided(UnlinkedReason::NoCause);
+        };
         links.shares_cause = shares_cause;
         links.receive_order = order;
         (links.request_side, links.continues, links.chain_length) = (request_side, continues, chain_length);
@@ -252,7 +255,9 @@ impl Causality {
     ) -> bool {
         let request = cause.key().and_then(|cause| request_side_of(exchanges, cause).0);
         let Some(call) = exchanges.get_mut(key) else { return true };
-        call.links.connected_for = request;
+        if let Some(links) = call.links.call_mut() {
+            links.connected_for = request;
+        }
         processes.get(call.pid).is_none_or(|process| process.confidence.trusts_connects())
     }
 
@@ -265,13 +270,13 @@ impl Causality {
         key: Key,
         signature_hash: u64,
     ) -> Option<Verdict> {
-        exchanges.get_mut(key)?.links.signature_hash = signature_hash;
+        exchanges.get_mut(key)?.links.call_mut()?.signature_hash = signature_hash;
         let call = exchanges.get(key)?;
         let process = processes.get(call.pid)?;
-        let links = &call.links;
+        let links = call.links.call()?;
         let request = links.request_side.and_then(|request_side| exchanges.get(request_side));
         let Some(request) = request.filter(|request| !request.links.answered) else {
-            exchanges.get_mut(key)?.links.without_open_request = true;
+            exchanges.get_mut(key)?.links.call_mut()?.without_open_request = true;
             return None;
         };
         let trusted = self.rules.start
@@ -289,26 +294,26 @@ impl Causality {
     /// against its signature from now on, until a response side comes. It must not count before it
     /// has ended, or the calls in flight would outvote those that have ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
-        let Some(call) = exchanges.get(key) else { return };
-        if let (true, Some(request_side)) = (call.links.handoff, call.links.request_side)
-            && let Some(request) = exchanges.get_mut(request_side)
+        let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else { return };
+        if let (true, Some(request_side)) = (links.handoff, links.request_side)
+            && let Some(request) = exchanges.get_mut(request_side).and_then(|it| it.links.request_mut())
         {
-            request.links.open_handoffs = request.links.open_handoffs.saturating_sub(1);
+            request.open_handoffs = request.open_handoffs.saturating_sub(1);
         }
         let Some(call) = exchanges.get_mut(key) else { return };
-        let pending_outcome = call.links.pending_outcome.take();
-        if !call.links.answered {
+        let answered = call.links.answered;
+        let pending_outcome = call.links.call_mut().and_then(|links| links.pending_outcome.take());
+        if !answered {
             return;
         }
         if let Some(outcome) = pending_outcome {
             judge::record(exchanges, processes, key, outcome);
         }
-        let Some(call) = exchanges.get(key) else { return };
-        let request = call.links.request_side.and_then(|request_side| exchanges.get(request_side));
-        let explained =
-            !call.links.without_open_request && request.is_some_and(|request| !request.links.answered);
+        let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else { return };
+        let request = links.request_side.and_then(|request_side| exchanges.get(request_side));
+        let explained = !links.without_open_request && request.is_some_and(|request| !request.links.answered);
         let Some(call) = exchanges.get_mut(key) else { return };
-        let links = &mut call.links;
+        let Some(links) = call.links.call_mut() else { return };
         if explained || links.request_side_only || links.handoff || links.signature_outcome.is_some() {
             return;
         }
@@ -324,20 +329,18 @@ impl Causality {
 fn request_side_of(exchanges: &Exchanges, cause: Key) -> (Option<Key>, Option<Key>, u8) {
     let Some(message) = exchanges.get(cause) else { return (None, None, 0) };
     let request_side = request_of(message, cause);
-    match message.kind {
-        SpanKind::Server => (request_side, None, 0),
-        SpanKind::Client => {
-            (request_side, Some(cause), message.links.chain_length.saturating_add(1).min(CHAIN))
-        }
+    match message.links.call() {
+        None => (request_side, None, 0),
+        Some(call) => (request_side, Some(cause), call.chain_length.saturating_add(1).min(CHAIN)),
     }
 }
 
 /// The request that a message belongs to: itself, or that of the call whose response it is.
 fn request_of(message: &Exchange, key: Key) -> Option<Key> {
-    match message.kind {
-        SpanKind::Server => Some(key),
-        SpanKind::Client if message.links.chain_length >= CHAIN => None,
-        SpanKind::Client => message.links.request_side,
+    match message.links.call() {
+        None => Some(key),
+        Some(call) if call.chain_length >= CHAIN => None,
+        Some(call) => call.request_side,
     }
 }
 

@@ -2,9 +2,7 @@
 //! another request, for some nobody waits, and some are given up. Whoever closes the last kind
 //! shows whose they are.
 
-use super::{
-    Causality, Verdict, confidence::LinkOutcome, judge::conflict_of, response_side::record_coverage,
-};
+use super::{Causality, Verdict, confidence::LinkOutcome, response_side::record_coverage};
 use crate::{
     event::Clarity,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
@@ -21,13 +19,14 @@ impl Causality {
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get_mut(key)?;
-        let (pid, links) = (call.pid, &mut call.links);
+        let (pid, answered) = (call.pid, call.links.answered);
+        let links = call.links.call_mut()?;
         let waited = std::mem::take(&mut links.outlives) | std::mem::take(&mut links.may_be_given_up);
         let closed_after = links.closed_after.take();
         if !waited && closed_after.is_none() {
             return None;
         }
-        if links.leaves_response_uncovered && links.answered {
+        if links.leaves_response_uncovered && answered {
             record_coverage(processes, pid, false);
         }
         if links.outcome_number.is_some() || links.has_response_side {
@@ -40,7 +39,7 @@ impl Causality {
             return Some(self.judge_given_up(exchanges, processes, key, request));
         }
         let outcome = match (links.has_conflict, links.confirmed) {
-            (true, _) => conflict_of(links),
+            (true, _) => links.conflict(),
             (false, true) => LinkOutcome::Consistent,
             (false, false) => LinkOutcome::Unexplained,
         };
@@ -60,8 +59,7 @@ pub(super) fn wait_for_closers(exchanges: &mut Exchanges, request: Key, serve_ow
     let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.links.answered);
     let open: Vec<Key> = live.calls.iter().copied().filter(is_open).collect();
     for call in open {
-        if let Some(call) = exchanges.get_mut(call) {
-            let links = &mut call.links;
+        if let Some(links) = exchanges.get_mut(call).and_then(|call| call.links.call_mut()) {
             let first =
                 links.ambiguity == Some(Clarity::Clear) && !links.shares_cause && links.chain_length == 0;
             links.outlives = first && (serve_own || links.connected_for.is_none());
@@ -80,9 +78,9 @@ pub(super) fn record_uncovered(exchanges: &mut Exchanges, processes: &mut Proces
     let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
     let live = exchanges.get(request).and_then(|request| request.live.as_deref());
     let last = live.and_then(|live| live.calls.last().copied()).and_then(|call| exchanges.get_mut(call));
-    match last {
-        Some(call) if call.links.has_failed() => {}
-        Some(call) if call.links.outlives => call.links.leaves_response_uncovered = true,
+    match last.and_then(|call| call.links.call_mut()) {
+        Some(links) if links.has_failed() => {}
+        Some(links) if links.outlives => links.leaves_response_uncovered = true,
         _ => {
             if let Some(process) = processes.get_mut(pid) {
                 process.confidence.record_uncovered(request);

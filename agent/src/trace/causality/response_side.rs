@@ -2,7 +2,7 @@
 //! found when a request is answered, and confirm or refute the request sides of calls.
 
 use super::{
-    CHAIN, Causality, Cause, Confidence, Runner, Verdict, confidence::LinkOutcome, judge, lost, outlived,
+    CHAIN, Causality, Cause, Confidence, Runner, Verdict, confidence::LinkOutcome, lost, outlived,
     stolen::Threads,
 };
 use crate::{
@@ -92,13 +92,14 @@ impl Causality {
         if !is_cause(processes, call, key, for_answer, answered) {
             return None;
         }
-        call.links.response_side_is_ambiguous = for_answer != Clarity::Clear;
-        call.links.has_response_side = true;
-        let continues = call.links.continues;
         let threads = match call.pid == pid {
             true => Threads::of(reader, call.links.reader, Runner::of_origin(origin)),
             false => Threads::Others,
         };
+        let links = call.links.call_mut()?;
+        links.response_side_is_ambiguous = for_answer != Clarity::Clear;
+        links.has_response_side = true;
+        let continues = links.continues;
         let verdict = self.judge_with_response_side(exchanges, processes, cause, key, threads);
         self.confirm_chain(exchanges, processes, continues, key);
         Some((cause, verdict))
@@ -129,13 +130,12 @@ impl Causality {
         request: Key,
     ) {
         for _ in 0..CHAIN {
-            let Some((key, call)) = next.and_then(|key| exchanges.get(key).map(|call| (key, call))) else {
-                return;
-            };
-            if call.links.has_response_side {
+            let Some(key) = next else { return };
+            let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else { return };
+            if links.has_response_side {
                 return;
             }
-            next = call.links.continues;
+            next = links.continues;
             self.compare(exchanges, processes, key, request);
         }
     }
@@ -149,48 +149,49 @@ impl Causality {
         call: Key,
         request: Key,
     ) {
-        let proves = exchanges.get(request).is_some_and(|request| !request.links.unanswered);
+        let proves = exchanges.get(request).is_some_and(|request| !request.links.is_unanswered());
         let Some(call) = exchanges.get_mut(call) else { return };
-        let proves = proves && call.links.answered;
-        if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
-            match (call.links.connected_for.take(), call.links.request_side, call.links.ambiguity) {
+        let (pid, proves) = (call.pid, proves && call.links.answered);
+        let Some(links) = call.links.call_mut() else { return };
+        if let (true, Some(process)) = (proves, processes.get_mut(pid)) {
+            match (links.connected_for.take(), links.request_side, links.ambiguity) {
                 (Some(made_for), ..) => process.confidence.record_response_side(true, made_for == request),
                 (None, Some(request_side), Some(Clarity::Clear)) => {
-                    process.confidence.record_response_side(false, request_side == request)
+                    process.confidence.record_response_side(false, request_side == request);
                 }
                 (None, ..) => {}
             }
         }
-        let Some(request_side) = call.links.request_side else { return };
+        let Some(request_side) = links.request_side else { return };
         if request_side == request {
-            call.links.confirmed = true;
-            if !(!proves || call.links.handoff || call.links.only_open_request)
-                && let Some(process) = processes.get_mut(call.pid)
-                && process.confidence.receive_order() == call.links.receive_order
+            links.confirmed = true;
+            if !(!proves || links.handoff || links.only_open_request)
+                && let Some(process) = processes.get_mut(pid)
+                && process.confidence.receive_order() == links.receive_order
             {
                 process.confidence.record_concurrent_agreement();
             }
             return;
         }
-        call.links.has_conflict = true;
+        links.has_conflict = true;
         if !proves {
             return;
         }
         self.conflicts += 1;
-        if let (true, Some(process)) = (call.links.handoff, processes.get_mut(call.pid)) {
+        if let (true, Some(process)) = (links.handoff, processes.get_mut(pid)) {
             process.confidence.doubt_handoffs();
             return;
         }
         let process = processes
-            .get_mut(call.pid)
-            .filter(|process| process.confidence.receive_order() == call.links.receive_order);
+            .get_mut(pid)
+            .filter(|process| process.confidence.receive_order() == links.receive_order);
         // A call that was judged by its request side before is recorded again with its real
         // outcome.
-        if let (Some(number), Some(process)) = (call.links.outcome_number, process) {
-            let outcome = judge::conflict_of(&call.links);
-            let before = call.links.signature_outcome.replace(outcome);
+        if let (Some(number), Some(process)) = (links.outcome_number, process) {
+            let outcome = links.conflict();
+            let before = links.signature_outcome.replace(outcome);
             process.confidence.correct_outcome(number, outcome);
-            process.confidence.record_signature_outcome(call.links.signature(), before, outcome);
+            process.confidence.record_signature_outcome(links.signature(), before, outcome);
         }
     }
 }
@@ -204,10 +205,11 @@ fn is_cause(
     for_answer: Clarity,
     answered: bool,
 ) -> bool {
+    let Some(links) = call.links.call() else { return false };
     let is_cause = match for_answer {
         Clarity::Clear | Clarity::OfOne => true,
         // If two messages were read before the response was written, it may have waited for either.
-        Clarity::Mixed => call.links.request_side == Some(request),
+        Clarity::Mixed => links.request_side == Some(request),
         Clarity::Again => false,
     };
     if for_answer == Clarity::Mixed
@@ -216,10 +218,10 @@ fn is_cause(
         && call.links.answered
         && let Some(process) = processes.get_mut(call.pid)
     {
-        process.confidence.record_signature_outcome(call.links.signature(), None, LinkOutcome::Conflict);
+        process.confidence.record_signature_outcome(links.signature(), None, LinkOutcome::Conflict);
     }
     // A handed-off call needs no response side, so any response side is welcome as a check.
-    is_cause || call.links.handoff
+    is_cause || links.handoff
 }
 
 /// Records that the response to an inbound request was covered, or was not.
@@ -232,7 +234,9 @@ pub(super) fn record_coverage(processes: &mut Processes, pid: u32, covered: bool
 /// From now on the request causes nothing.
 fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     request.links.answered = true;
-    request.links.unanswered = !answered;
+    if let Some(links) = request.links.request_mut() {
+        links.unanswered = !answered;
+    }
     request.links.causes_nothing = true;
     if let Some(process) = processes.get_mut(request.pid) {
         process.confidence.request_closed();

@@ -6,14 +6,10 @@
 //! side is wrong, because the last receive belongs to another request. But their calls have request
 //! sides, which reveal it.
 
-use super::{Confidence, Runner};
+use super::{Confidence, Runner, call_links::CallLinks};
 use crate::{
     event::Clarity,
-    trace::{
-        exchange::{Exchange, Key},
-        exchanges::Exchanges,
-        process::Processes,
-    },
+    trace::{exchange::Key, exchanges::Exchanges, process::Processes},
 };
 
 /// Which threads served a request, as far as the response side of its call shows.
@@ -52,12 +48,12 @@ pub(super) fn trusts(
     request: Key,
     threads: Threads,
 ) -> bool {
-    let fits = |call: &Exchange| match call.links.request_side {
-        Some(request_side) => request_side == request && call.links.ambiguity != Some(Clarity::Clear),
+    let fits = |call: &CallLinks| match call.request_side {
+        Some(request_side) => request_side == request && call.ambiguity != Some(Clarity::Clear),
         None => true,
     };
     threads == Threads::Two
-        && exchanges.get(key).is_some_and(fits)
+        && exchanges.get(key).and_then(|call| call.links.call()).is_some_and(fits)
         && confidence.trusts_stolen()
         && !has_calls(exchanges, request, Some(key))
 }
@@ -76,8 +72,8 @@ pub(super) fn record(
     threads: Threads,
 ) {
     let Some(call) = exchanges.get(key).filter(|_| threads == Threads::Two) else { return };
-    let links = &call.links;
-    let is_comparable = links.answered
+    let Some(links) = call.links.call() else { return };
+    let is_comparable = call.links.answered
         && !links.handoff
         && links.connected_for.is_none()
         && links.ambiguity == Some(Clarity::Clear);

@@ -277,12 +277,13 @@ impl Tasks {
         let late = context.answered.is_some_and(|(other, at)| other != key && at > request.at);
         context.answered = Some((key, at));
         context.unclaimed = 0;
-        let mut has_conflict = late && !request.links.pipelined;
+        let pipelined = request.links.request().is_some_and(|links| links.pipelined);
+        let mut has_conflict = late && !pipelined;
         let mut claimed = Vec::new();
         for call in context.calls.drain(..) {
             let Some(sent) = exchanges.get(call.key) else { continue };
             let is_own = sent.at > request.at;
-            if is_own && awaited(sent) && !request.links.pipelined && !late {
+            if is_own && awaited(sent) && !pipelined && !late {
                 let response = Some((key, at));
                 remember_unfinished(
                     &mut self.unfinished,
@@ -292,8 +293,8 @@ impl Tasks {
             }
             let is_own = is_own && !awaited(sent);
             has_conflict |= !is_own && call.number >= self.excused && !sent.links.has_failed();
-            if is_own && !request.links.pipelined && !late {
-                claimed.push((call.key, sent.links.sent_alone, sent.links.answered));
+            if is_own && !pipelined && !late {
+                claimed.push((call.key, sent.links.sent_alone(), sent.links.answered));
             } else {
                 settled.push(Settled::unclaimed(call.key));
             }
@@ -331,7 +332,7 @@ impl Tasks {
             settled.push(Settled::unclaimed(call));
             self.conflict(settled);
         } else if let Some((request, at)) = response {
-            self.claim(Claim { call, request, at }, exchange.links.sent_alone, settled);
+            self.claim(Claim { call, request, at }, exchange.links.sent_alone(), settled);
             self.prove(settled);
         }
     }
@@ -382,7 +383,7 @@ impl Tasks {
                 .unfinished
                 .iter()
                 .any(|unfinished| unfinished.call == call.key && unfinished.response.is_some());
-            let waits = exchanges.get(call.key).filter(|sent| sent.links.task_may_claim && !unfinished);
+            let waits = exchanges.get(call.key).filter(|sent| sent.links.task_may_claim() && !unfinished);
             if let Some(sent) = waits {
                 if oldest.is_some_and(|oldest| oldest < sent.at) && self.calls.len() <= CALLS {
                     return;
