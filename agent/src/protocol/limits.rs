@@ -26,7 +26,7 @@ pub struct Limits {
     /// than a database takes to log in, ask and leave, since while it is read it is known what it stands for
     /// (`trace::causality::inherited`).
     pub unknown_starts: u32,
-    /// The same for a connection that was joined late or has inherited HTTP before: it may be in the middle of a message
+    /// The same for a connection that was joined late or has carried HTTP before: it may be in the middle of a message
     /// (default 8). Only calls that turn the direction of the traffic count then.
     pub unknown_starts_late: u32,
     /// Calls without any message, from the connection's start, after which it is given up (default 64).

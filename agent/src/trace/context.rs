@@ -158,7 +158,11 @@ mod tests {
         }
 
         #[test]
-        fn a_printed_traceparent_parses_to_the_same_value(trace in any::<[u8; 16]>(), span in any::<[u8; 8]>(), flags in 0_u8..4) {
+        fn a_printed_traceparent_is_parsed_back(
+            trace in any::<[u8; 16]>(),
+            span in any::<[u8; 8]>(),
+            flags in 0_u8..4,
+        ) {
             let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
             let value = format!("00-{}-{}-{flags:02x}", digits(&trace), digits(&span));
             let expected = (trace != [0; 16] && span != [0; 8])

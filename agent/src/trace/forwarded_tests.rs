@@ -150,7 +150,10 @@ fn logs_hold_networks_as_texts() {
 
 proptest! {
     #[test]
-    fn any_text_is_parsed_without_harm(lines in prop::collection::vec((0..4_usize, "[ -~]{0,40}"), 0..6), all in any::<bool>()) {
+    fn any_text_is_parsed_without_harm(
+        lines in prop::collection::vec((0..4_usize, "[ -~]{0,40}"), 0..6),
+        all in any::<bool>(),
+    ) {
         let forwarded = Forwarded::parse([if all { "all" } else { "private" }]).unwrap();
         let fields: Vec<_> = lines.iter().map(|(name, value)| (FIELDS[*name].into(), value.into())).collect();
         let _ = forwarded.claims("10.0.0.1".parse().unwrap(), &fields);

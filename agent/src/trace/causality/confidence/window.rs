@@ -148,7 +148,9 @@ mod tests {
     proptest! {
         /// The running counts equal a recount of the window.
         #[test]
-        fn running_counts_equal_a_recount(steps in prop::collection::vec((0..6_usize, 0..3_u64, 0..3_000_u64), 0..3_000)) {
+        fn running_counts_equal_a_recount(
+            steps in prop::collection::vec((0..6_usize, 0..3_u64, 0..3_000_u64), 0..3_000),
+        ) {
             let mut window = Window::default();
             let mut all = Vec::new();
             for (outcome, replaces, back) in steps {
