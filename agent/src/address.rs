@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use compact_str::{CompactString, ToCompactString as _};
+use compact_str::ToCompactString as _;
 
 /// Each octet in decimal, and the dot after it.
 static OCTETS: [[u8; 4]; 256] = octets();
@@ -26,31 +26,12 @@ pub(crate) fn write_address(address: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
-/// The text of `address` as its `Display` has it.
-pub(crate) fn address_text(address: IpAddr) -> CompactString {
-    let IpAddr::V4(address) = address else { return address.to_compact_string() };
+/// Appends `address` as its `Display` has it.
+pub(crate) fn push_address(address: IpAddr, out: &mut String) {
+    let IpAddr::V4(address) = address else { return out.push_str(&address.to_compact_string()) };
     let (text, length) = dotted(address.octets());
     // Digits and dots are UTF-8.
-    str::from_utf8(&text[..length]).unwrap_or_default().into()
-}
-
-/// Texts of addresses that were asked for lately: most peers come again and again.
-#[derive(Debug, Default)]
-pub(crate) struct AddressTexts([Option<(IpAddr, CompactString)>; 16]);
-
-impl AddressTexts {
-    /// The text of `address` as its `Display` has it.
-    pub(crate) fn text(&mut self, address: IpAddr) -> CompactString {
-        let last = match address {
-            IpAddr::V4(address) => address.octets()[3],
-            IpAddr::V6(address) => address.octets()[15],
-        };
-        let place = &mut self.0[usize::from(last % 16)];
-        match place {
-            Some((known, text)) if *known == address => text.clone(),
-            _ => place.insert((address, address_text(address))).1.clone(),
-        }
-    }
+    out.push_str(str::from_utf8(&text[..length]).unwrap_or_default());
 }
 
 fn write_dotted(octets: [u8; 4], out: &mut Vec<u8>) {

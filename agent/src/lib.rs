@@ -1,5 +1,8 @@
-//! wirespan: traces programs nobody instrumented. The modules stand in the order in which data flows; each imports only
-//! what stands above it.
+//! wirespan: traces programs nobody instrumented.
+//!
+//! The modules stand in the order in which data flows, and each imports only what stands above it. An event goes from
+//! [`source`] through [`protocol`] and [`trace`] in the [`pipeline`] to the exporters of [`export`]. `session` is the
+//! running agent, which puts these together; [`command`] is what a person types and reads.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!(
@@ -27,5 +30,7 @@ pub mod pipeline;
 pub mod export;
 
 pub mod config;
+
+mod session;
 
 pub mod command;

@@ -1,4 +1,5 @@
-//! The agent under a guard: started with a configuration of the test's, stopped with SIGTERM, its spans read back.
+//! Runs the agent for a test: starts it with the test's configuration, stops it with SIGTERM and
+//! reads its spans.
 
 use std::{
     env, fs,
@@ -19,7 +20,7 @@ use crate::{
     stage::{self, Stage},
 };
 
-/// A `wirespan run` that has said `ready`.
+/// A `wirespan run` that has reported `ready`.
 #[derive(Debug)]
 pub struct Agent {
     process: Process,
@@ -31,12 +32,13 @@ impl Agent {
     /// Starts it for everything in the stage's cgroup and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not get ready; the error holds what it said.
+    /// When it does not get ready; the error has its output.
     pub fn start(stage: &Stage) -> Result<Self> {
         Self::with_select(stage, &stage.select())
     }
 
-    /// Starts it with another `select` (and whatever else `text` holds of the configuration, save `export` and `metrics`).
+    /// Starts it with another `select` (and whatever else `text` holds of the configuration, save
+    /// `export` and `metrics`).
     ///
     /// # Errors
     /// As [`Agent::start`].
@@ -52,7 +54,8 @@ impl Agent {
         Self::to_file(stage, &stage.select(), Some(log))
     }
 
-    /// Starts this binary with its files in `dir`; `text` holds the configuration save `export` and `metrics`.
+    /// Starts this binary with its files in `dir`; `text` holds the configuration save `export` and
+    /// `metrics`.
     ///
     /// # Errors
     /// As [`Agent::start`].
@@ -75,7 +78,8 @@ impl Agent {
         Self::launched(command(&config)?, stage.dir(), log, spans, metrics)
     }
 
-    /// Starts it, or this binary, for everything in the stage's cgroup, exporting by OTLP/HTTP to this port of loopback.
+    /// Starts it, or this binary, for everything in the stage's cgroup, exporting by OTLP/HTTP to
+    /// this port of loopback.
     ///
     /// # Errors
     /// As [`Agent::start`].
@@ -150,7 +154,7 @@ impl Agent {
         self.process.wait().map(drop)
     }
 
-    /// Where it tells of itself.
+    /// The address of its metrics.
     #[must_use]
     pub fn metrics_address(&self) -> String {
         format!("127.0.0.1:{}", self.metrics)
@@ -168,7 +172,8 @@ impl Agent {
         Ok(Metrics(text))
     }
 
-    /// Stops it with SIGTERM: it must drain, exit with 0, within the 5 s that it promises. Gives every span it exported.
+    /// Stops it with SIGTERM. It must drain and exit with 0 within the 5 s that it promises.
+    /// Returns every span that it exported.
     ///
     /// # Errors
     /// When it breaks that promise.
@@ -177,7 +182,7 @@ impl Agent {
         if spans.exists() { span::read(&spans) } else { Ok(Vec::new()) }
     }
 
-    /// As [`Agent::stop`], for more spans than a test wants to read: gives the file.
+    /// As [`Agent::stop`], for more spans than a test wants to read: returns the file.
     ///
     /// # Errors
     /// When it breaks that promise.
@@ -228,7 +233,8 @@ impl Metrics {
             .sum()
     }
 
-    /// Every line whose metric counts something lost (`dropped` or `drop` in its name) and is not 0.
+    /// Every line whose metric counts something lost (`dropped` or `drop` in its name) and is not
+    /// 0.
     #[must_use]
     pub fn losses(&self) -> Vec<String> {
         let lines = self.0.lines().filter(|line| !line.starts_with('#'));

@@ -1,4 +1,4 @@
-//! A cgroup of a test's own: what it starts is selected by it and ended with it.
+//! A cgroup for one test. The agent selects the test's processes by it, and they end with it.
 
 use std::{
     fs,
@@ -46,7 +46,8 @@ impl Cgroup {
         Ok(Self { dir, path })
     }
 
-    /// The path below the hierarchy's root, as `/proc/PID/cgroup` and the agent's configuration have it.
+    /// The path below the hierarchy's root, as `/proc/PID/cgroup` and the agent's configuration
+    /// have it.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path

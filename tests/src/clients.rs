@@ -1,4 +1,5 @@
-//! Clients that make a list of requests and report what came back: the truth against which spans are compared.
+//! Clients that make a list of requests and report the responses: the truth with which spans are
+//! compared.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -124,8 +125,9 @@ pub fn curl() -> Result<PathBuf> {
     machine::program("curl").context("curl is not installed")
 }
 
-/// The file with which one curl (`curl -q -K FILE`) makes every request over one connection, as far as the server lets it,
-/// each with these header fields (`Name: value`), and reports them ([`exchanges`]).
+/// The file with which one curl (`curl -q -K FILE`) makes every request over one connection, as far
+/// as the server lets it, each with these header fields (`Name: value`), and reports them
+/// ([`exchanges`]).
 ///
 /// # Errors
 /// When it cannot be written.

@@ -1,5 +1,6 @@
-//! The bench of the end-to-end tests: starts standard servers and clients and the agent itself, each under a guard that
-//! leaves nothing behind, and reads back the spans. `cargo xtask demo` and `bench` stand on it too.
+//! What the end-to-end tests are made of: it starts standard servers and clients and the agent,
+//! each under a guard that leaves nothing behind, and reads back the spans. `cargo xtask demo` and
+//! `bench` use it too.
 
 pub mod agent;
 pub mod cgroup;

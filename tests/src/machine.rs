@@ -1,4 +1,5 @@
-//! What the machine under the tests can do. A test that lacks something says `SKIPPED`; in CI that is a failure.
+//! What the machine under the tests can do. A test that lacks something says `SKIPPED`; in CI that
+//! is a failure.
 
 use std::{
     env,
@@ -21,7 +22,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
     env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// Debian's own Python where it is: a wrapper on PATH is not the program that serves.
+/// Debian's own Python, if it is installed: a wrapper on PATH would not be the process that serves.
 #[must_use]
 pub fn python() -> &'static str {
     if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
@@ -42,7 +43,7 @@ pub fn lacks_kernel_access() -> Option<&'static str> {
     None
 }
 
-/// What of the list (programs, or what [`lacks_kernel_access`] asks) is missing.
+/// What the machine lacks: one of these programs, or what [`lacks_kernel_access`] checks.
 #[must_use]
 pub fn lacks(programs: &[&str]) -> Option<String> {
     if let Some(reason) = lacks_kernel_access() {
@@ -52,8 +53,8 @@ pub fn lacks(programs: &[&str]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("{} is not installed", missing.join(", ")))
 }
 
-/// Says that a test was skipped. The line goes past the test runner's capture, and into the file that
-/// `WIRESPAN_SKIPPED` names, from which `cargo xtask test` makes its summary.
+/// Reports that a test was skipped. The line bypasses the test runner's capture. It also goes into
+/// the file that `WIRESPAN_SKIPPED` names, from which `cargo xtask test` makes its summary.
 ///
 /// # Panics
 /// In CI (`CI=true`) on a machine where the agent can run: there nothing may be skipped.
@@ -91,7 +92,8 @@ pub fn wirespan() -> anyhow::Result<PathBuf> {
     BUILT.get_or_init(build).clone().map_err(anyhow::Error::msg)
 }
 
-/// Cargo, as a shell would run it: what it sets for the programs that it runs makes build scripts, and so everything, run again.
+/// Cargo, as a shell would run it. The variables that cargo sets for the programs that it runs
+/// would make build scripts, and so everything, run again.
 #[must_use]
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

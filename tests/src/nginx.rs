@@ -23,7 +23,8 @@ pub struct Nginx {
     process: Process,
 }
 
-/// The routes that every service of the tests has; a count of requests; an OTLP collector that takes everything.
+/// The routes that every service of the tests has; a count of requests; an OTLP collector that
+/// takes everything.
 const ROUTES: &str = r#"
         location /hello/ { return 200 "hello\n"; }
         location /echo/ { return 200 "posted\n"; }
@@ -48,7 +49,8 @@ pub fn temporary() -> String {
 }
 
 impl Nginx {
-    /// Starts it in a cgroup, with which its workers end; `locations` are added to the routes of the other test services.
+    /// Starts it in a cgroup, with which its workers end; `locations` are added to the routes of
+    /// the other test services.
     ///
     /// # Errors
     /// When it does not listen.
@@ -56,7 +58,8 @@ impl Nginx {
         Self::with_room(cgroup, dir, locations, 4_096)
     }
 
-    /// As [`Nginx::start`], for so many connections at once: with more workers where one may not have so many descriptors.
+    /// As [`Nginx::start`], for this many connections at once: with more workers where one may not
+    /// have enough descriptors.
     ///
     /// # Errors
     /// When it does not listen.

@@ -1,4 +1,5 @@
-//! A process under a guard: started inside a cgroup and a network namespace, its output in files, ended when dropped.
+//! A process under a guard: it starts inside a cgroup and a network namespace, writes its output to
+//! files, and ends when it is dropped.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -136,7 +137,7 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.stderr).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until the text stands in its output.
+    /// Waits until its output has the text.
     ///
     /// # Errors
     /// When it ends before, or does not write it in time.

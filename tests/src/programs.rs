@@ -102,7 +102,7 @@ pub fn go_relay(stripped: bool) -> Result<PathBuf> {
     if stripped { go_with("go-relay-stripped", text, "-s -w") } else { go("go-relay", text) }
 }
 
-/// What must be there to have a Go program: Go itself, or programs that it has made elsewhere.
+/// What a Go program needs: Go itself, or a program that was compiled elsewhere.
 #[must_use]
 pub fn go_needs() -> &'static [&'static str] {
     if env::var_os("WIRESPAN_PROGRAMS").is_some() { &["go-relay", "go-relay-stripped"] } else { &["go"] }
@@ -139,7 +139,8 @@ fn go_with(name: &str, text: &str, link: &str) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
-/// The directory with what `build` makes from `text`, kept under the target directory until the text changes.
+/// The directory with what `build` makes from `text`, kept under the target directory until the
+/// text changes.
 fn compiled(name: &str, text: &str, build: &dyn Fn(&Path, &Path) -> Result<()>) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);

@@ -1,4 +1,5 @@
-//! The exported spans as a test reads them: one row per span from the file exporter's OTLP JSON lines.
+//! The exported spans as a test reads them: one row per span from the file exporter's OTLP JSON
+//! lines.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

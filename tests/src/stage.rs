@@ -25,7 +25,7 @@ enum Share {
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
-/// Everything that a test starts stands on it; what is left over goes when it is dropped.
+/// Holds everything that a test starts, and ends or removes it when it is dropped.
 #[derive(Debug)]
 pub struct Stage {
     /// Selected by the agent that [`Stage::select`] configures.
@@ -35,7 +35,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A stage beside those of other tests, or `None` (and a `SKIPPED` line) when the machine lacks something.
+    /// A stage beside those of other tests, or `None` (and a `SKIPPED` line) when the machine lacks
+    /// something.
     ///
     /// # Panics
     /// When the machine has all that is needed, but the stage cannot be made.
@@ -92,7 +93,8 @@ impl Stage {
     }
 }
 
-/// A port that nothing listens on, below those that the kernel gives to clients; each is given once.
+/// A port that nothing listens on, below those that the kernel gives to clients; each is given
+/// once.
 ///
 /// # Panics
 /// When thousands of ports in a row are taken.
@@ -123,7 +125,8 @@ impl Directory {
         Ok(Self(path))
     }
 
-    /// Says how the standard error of each of the test's processes ends: the files of a guest are gone with it.
+    /// Prints the end of each process's standard error, because the files of a guest are gone with
+    /// the guest.
     fn tell(&self) {
         let files = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
         for path in files.filter(|path| path.extension().is_some_and(|kind| kind == "stderr")) {
@@ -204,7 +207,8 @@ impl Namespace {
 }
 
 impl Namespace {
-    /// Cuts the wire to its only neighbour: what was on its way is lost, and nobody is told.
+    /// Cuts the wire to its only neighbour: packets on their way are lost, and neither end is
+    /// notified.
     ///
     /// # Errors
     /// When it is not connected.

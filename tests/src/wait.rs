@@ -1,4 +1,4 @@
-//! Waiting for a condition, never for a time.
+//! Waits for a condition, never for a time.
 
 use std::{
     thread,
@@ -7,8 +7,9 @@ use std::{
 
 use anyhow::{Result, bail};
 
-/// How long anything that should happen may take; generous, because only a failing test waits that long. The machine
-/// under the test may be emulated by another that is slow itself: there 2,400 requests to asyncio once took a minute.
+/// How long anything that should happen may take; generous, because only a failing test waits that
+/// long. The machine under the test may be emulated by another that is slow itself: there 2,400
+/// requests to asyncio once took a minute.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Asks again until the condition gives a value; an error names what was waited for.

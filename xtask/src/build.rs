@@ -1,4 +1,5 @@
-//! What chores need built: the agent and the test programs, by cargo, and where cargo put them.
+//! Builds what chores need by cargo, the agent and the test programs, and finds where cargo put
+//! them.
 
 use std::{
     path::PathBuf,
@@ -28,7 +29,8 @@ pub(crate) fn agent(profile: Profile) -> Result<PathBuf> {
     one(executables(&mut command)?, "wirespan")
 }
 
-/// The program that moves bytes by every system call, linked statically: it runs on any machine of this architecture.
+/// The program that moves bytes by every system call. It is linked statically, so it runs on any
+/// machine of this architecture.
 pub(crate) fn syscalls() -> Result<PathBuf> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let mut command = sh::cargo();

@@ -1,5 +1,5 @@
-//! `cargo xtask ci`: the gate. Format, dependencies, lints and documentation first, because they are quick to fail; then what a
-//! span costs, and every test.
+//! `cargo xtask ci`: the gate. It checks format, dependencies, lints and documentation first,
+//! because they fail quickly; then what a span costs, and every test.
 
 use std::{process::ExitCode, time::Instant};
 
@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let cost = pipeline::check()?;
     let tests = test::run(&test::Arguments::default())?;
     println!("ci: {} s", started.elapsed().as_secs());
-    // Whoever made a span dearer still learns what else is wrong.
+    // A span that costs more does not hide the other failures.
     Ok(if tests == ExitCode::SUCCESS { cost } else { tests })
 }
 

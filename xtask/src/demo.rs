@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: nginx in front of a Python and a Node service that call each other, none of which knows of tracing,
-//! and their traces as they happen.
+//! `cargo xtask demo`: shows traces as they happen of nginx, a Python service and a Node service
+//! that call each other. None of them is instrumented.
 
 use std::{
     process::{Command, ExitCode},
@@ -87,7 +87,7 @@ fn traffic(stage: &Stage, nginx: u16, python: u16, node: u16, over: &AtomicBool)
         if let Err(err) = curl.start(stage.dir()).and_then(Process::finish) {
             eprintln!("demo: {err:#}");
         }
-        // A person reads along.
+        // Slow enough for a person to read.
         thread::sleep(Duration::from_millis(400));
     }
 }

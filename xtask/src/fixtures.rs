@@ -1,5 +1,6 @@
-//! `cargo xtask fixtures`: event logs of real servers, recorded anew, with the spans that a replay makes of them and the list
-//! of what the clients did. tests/fixtures/log/README.md says what they are for.
+//! `cargo xtask fixtures`: records the event logs of real servers again, with the spans that a
+//! replay makes of them and the list of what the clients did. tests/fixtures/log/README.md says
+//! what they are for.
 
 use std::{
     collections::BTreeSet,
@@ -30,13 +31,13 @@ pub(crate) struct Arguments {
     names: Vec<String>,
 }
 
-/// More than this is no small file any more.
+/// Most bytes of a fixture.
 const MAX_BYTES: usize = 60_000;
 
-/// A fixture: its name, the programs without which it cannot be recorded, and what happens.
+/// A fixture: its name, the programs that it needs, and what happens in it.
 type Fixture = (&'static str, &'static [&'static str], fn(&Scene) -> Result<Recorded>);
 
-/// A further one is a line here and a function.
+/// To add a fixture, add a line here and a function.
 const FIXTURES: [Fixture; 9] = [
     ("python", &["/usr/bin/python3", "curl"], |scene| scene.direct(Service::Python, Client::Curl)),
     ("wsgi", &["/usr/bin/python3"], |scene| scene.direct(Service::Wsgi, Client::Python)),
@@ -101,7 +102,8 @@ struct Recorded {
     partly: bool,
 }
 
-/// The middle of the last block that is more than a few ticks: what was asked in a block before is open there.
+/// The middle of the last block that has more than a few ticks. Requests of earlier blocks are open
+/// there.
 fn middle_of_the_last_answer(log: &[u8]) -> Result<usize> {
     const FILE_HEADER: usize = 16;
     const BLOCK_HEADER: usize = 20;
@@ -140,7 +142,7 @@ fn get(path: impl Into<String>) -> Request {
 }
 
 impl Scene {
-    /// An agent of no host, so that nothing of this one is recorded.
+    /// An agent without a host's attributes, so that none of this host's is recorded.
     fn agent(&self, words: &[&str]) -> Result<Process> {
         let id = self.stage.file("machine-id", "00000000000000000000000000000000\n")?;
         let script = "echo fixture >/proc/sys/kernel/hostname && \
@@ -149,7 +151,8 @@ impl Scene {
         launch.arg(&self.agent).args(words).env("OTEL_RESOURCE_ATTRIBUTES", "").start(self.stage.dir())
     }
 
-    /// Records everything that happens in the stage's cgroup meanwhile; `more` of the agent's configuration.
+    /// Records everything that happens in the stage's cgroup meanwhile. `more` is added to the
+    /// agent's configuration.
     fn record(&self, more: &str, happens: impl FnOnce() -> Result<Vec<Exchange>>) -> Result<Recorded> {
         let (log, live) = (self.stage.dir().join("log"), self.stage.dir().join("live.jsonl"));
         let text = format!(
@@ -185,7 +188,7 @@ impl Scene {
     }
 }
 
-/// nginx by itself: keep-alive, a file that the client has, chunks of its own.
+/// nginx alone: keep-alive, a file that the client has already, chunks made by nginx.
 fn nginx(scene: &Scene) -> Result<Recorded> {
     let fresh = "        location /fresh/ { if_modified_since before; rewrite ^ /files/100 break; }\n";
     let nginx = Nginx::start(&scene.stage.cgroup, scene.stage.dir(), fresh)?;
@@ -199,7 +202,7 @@ fn nginx(scene: &Scene) -> Result<Recorded> {
     scene.record("", || scene.curl(nginx.port, &list, &[header]))
 }
 
-/// What stands before the path at nginx, and not at the service behind it.
+/// The prefix of the path at nginx, which the service behind it does not see.
 const PREFIXES: [&str; 2] = ["/node/", "/python/"];
 
 /// nginx before Node (HTTP/1.1, chunked) and before Python, which asks Node.
@@ -256,7 +259,7 @@ fn command(scene: &Scene) -> Result<Recorded> {
     Ok(Recorded { log: fs::read(&log)?, live: None, expected, partly: false })
 }
 
-/// More at once than a ring of one page holds.
+/// More requests at once than a ring of one page holds.
 fn loss(scene: &Scene) -> Result<Recorded> {
     let server = Service::Python.start(&scene.stage)?;
     let url = format!("http://127.0.0.1:{}/hello/[1-40]", server.port);
@@ -276,7 +279,7 @@ fn loss(scene: &Scene) -> Result<Recorded> {
     Ok(recorded)
 }
 
-/// The spans of a request: both ends of it, and of what is asked because of it.
+/// The spans of a request: of both its ends, and of the calls that it causes.
 fn hops(mut exchange: Exchange) -> Vec<(&'static str, Exchange)> {
     let mut found = vec![];
     loop {
@@ -290,7 +293,7 @@ fn hops(mut exchange: Exchange) -> Vec<(&'static str, Exchange)> {
 }
 
 impl Recorded {
-    /// Puts it into the folder, and checks what can be checked only here.
+    /// Puts the fixture into its folder, and checks what can only be checked here.
     fn keep(&self, scene: &Scene, folder: &Path, name: &str) -> Result<()> {
         let Self { log, live, expected, partly } = self;
         ensure!(log.len() <= MAX_BYTES, "{} bytes are no small log", log.len());
@@ -339,7 +342,7 @@ fn private() -> Result<BTreeSet<String>> {
         texts.insert(format!("{}/", home.to_string_lossy()));
     }
     texts.insert(sh::root().display().to_string());
-    // A host named "a" would be found everywhere.
+    // A short name, such as "a", would be found everywhere.
     texts.retain(|text| text.len() > 3);
     ensure!(machine::lacks_kernel_access().is_none(), "only root can record");
     Ok(texts)

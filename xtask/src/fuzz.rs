@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: gives every parser and reader input that no one would think of. What is found goes into the committed
-//! corpus, which `cargo xtask test` runs without any of this.
+//! `cargo xtask fuzz`: gives hostile input to every parser and reader. Inputs that break a property
+//! go into the committed corpus, which `cargo xtask test` runs without libFuzzer.
 
 use std::{
     fs,
@@ -22,19 +22,20 @@ pub(crate) struct Arguments {
     seconds: u64,
 }
 
-/// libFuzzer's instrumentation, of this workspace's crates and of all that they use. These are options of any compiler; the
-/// address sanitizer, which is not, would watch code that has no `unsafe`.
+/// libFuzzer's instrumentation, of this workspace's crates and of all that they use. Every compiler
+/// has these options. The address sanitizer needs another compiler, and would watch code that has
+/// no `unsafe`.
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Bytes of an input: enough for some packets, few enough to be quick.
+/// Most bytes of an input: enough for some packets, few enough to be quick.
 const MAX_INPUT: u32 = 4096;
-/// An input that takes longer hangs.
+/// Seconds after which an input counts as hanging.
 const INPUT_SECONDS: u32 = 10;
 const MEMORY_MIB: u32 = 1024;
 
-/// What libFuzzer says of a run at its end.
+/// What libFuzzer reports at the end of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     executions: u64,
@@ -104,7 +105,7 @@ fn one(fuzzer: &Path, name: &str, seconds: u64) -> Result<bool> {
     let started = Instant::now();
     let mut command = Command::new(fuzzer);
     command.env("WIRESPAN_FUZZ", name);
-    // What is new goes to the first directory; the committed one is only read.
+    // libFuzzer writes new inputs to the first directory and only reads the committed one.
     command.arg(&grown).arg(&seeds);
     command.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={MAX_INPUT}"));
     command.arg(format!("-timeout={INPUT_SECONDS}")).arg(format!("-rss_limit_mb={MEMORY_MIB}"));

@@ -1,4 +1,4 @@
-//! Every chore of wirespan: `cargo xtask --help` lists them. CI runs what a person runs.
+//! Every chore of wirespan; `cargo xtask --help` lists them. CI runs the same commands as a person.
 
 mod bench;
 mod build;
@@ -28,7 +28,8 @@ enum Chore {
     Setup,
     /// Set up, start three services that call each other, and print their traces live
     Demo(demo::Arguments),
-    /// Set up, then run every test: those of the crates, end to end here, end to end under other kernels
+    /// Set up, then run every test: those of the crates, end to end here, end to end under other
+    /// kernels
     Test(test::Arguments),
     /// Measure what the agent costs
     #[command(subcommand)]

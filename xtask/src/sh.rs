@@ -1,4 +1,4 @@
-//! Running other programs: what a chore does with a command's output and status.
+//! Runs other programs, and handles their output and status.
 
 use std::{
     ffi::OsStr,
@@ -18,8 +18,8 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// A cargo command in the workspace, without the variables that `cargo xtask` itself was given: they would make every
-/// second build start anew.
+/// A cargo command in the workspace, without the variables that `cargo xtask` itself got. With them
+/// every second build would start from nothing.
 pub(crate) fn cargo() -> Command {
     let mut command = wirespan_tests::machine::cargo();
     command.current_dir(root());
@@ -55,7 +55,8 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
     silent.status().is_ok_and(|status| status.success())
 }
 
-/// The first file of this name on PATH, or in the directories of system programs that a user's PATH lacks.
+/// The first file of this name on PATH, or in the directories of system programs that a user's PATH
+/// lacks.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);

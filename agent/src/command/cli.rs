@@ -1,4 +1,5 @@
-//! The command line and its exit statuses: 0 it worked, 1 it failed (the message says what to do), 2 wrong usage.
+//! The command line and its exit statuses: 0 it worked, 1 it failed (the message says what to do),
+//! 2 wrong usage.
 
 use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -7,16 +8,17 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    config, doctor, gate,
+    config, doctor,
     record::{self, RecordArgs},
     replay::{self, ReplayArgs},
     run::{self, RunArgs},
-    stdout::tell,
+    stdout::report,
     trace::{self, TraceArgs},
 };
-use crate::{config::LogLevel, source::kernel::Rung};
+use crate::{config::LogLevel, session::gate, source::kernel::Rung};
 
-/// Traces programs that nobody instrumented: HTTP requests become OpenTelemetry spans, straight from the kernel.
+/// Traces programs that nobody instrumented: HTTP requests become OpenTelemetry spans, straight
+/// from the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "wirespan", version, about)]
 pub struct Cli {
@@ -66,7 +68,8 @@ struct DoctorArgs {
     /// Try only this rung: raw_tp or fexit.
     #[arg(long)]
     rung: Option<Rung>,
-    /// Only what a running agent knows of this process: how far its calls' parents are believed, what could not be read.
+    /// Only what a running agent knows of this process: how far the links of its calls can be
+    /// trusted, and what could not be read.
     #[arg(long)]
     pid: Option<u32>,
     /// Where a running agent serves its metrics.
@@ -79,7 +82,7 @@ struct DoctorArgs {
 pub fn main() -> ExitCode {
     let Cli { verbose, command } = Cli::parse();
     execute(command, verbose).unwrap_or_else(|error| {
-        tell(format_args!("{error:#}"));
+        report(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -98,24 +101,39 @@ fn execute(command: Command, verbose: bool) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(args.json, args.rung, &args.metrics).map(exit),
         Command::Trace(args) => trace::trace(args, verbose).map(status),
         Command::Record(args) => record::record(args, verbose).map(status),
-        Command::Replay(args) => replay::replay(&args).map(status),
-        Command::ExecGate { command } => gate::pass(&command).map(status),
+        Command::Replay(args) => replay::replay(&args, verbose).map(status),
+        Command::ExecGate { command } => exec_gate(&command).map(status),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Default) => config::default().map(|()| ExitCode::SUCCESS),
         Command::Run(_) => Ok(ExitCode::SUCCESS),
     }
 }
 
+/// Exit status when the command cannot be executed, as shells have it.
+const NOT_FOUND: i32 = 127;
+
+/// Returns only when the command could not be executed.
+fn exec_gate(command: &[OsString]) -> Result<i32> {
+    let error = gate::pass(command)?;
+    let program = command.first().map(|program| program.display());
+    report(format_args!(
+        "cannot execute {}: {error}",
+        program.map_or_else(String::new, |name| name.to_string())
+    ));
+    Ok(NOT_FOUND)
+}
+
 fn exit(works: bool) -> ExitCode {
     if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A status that is not one of ours (a command's) as it is.
+/// Passes on the exit status of a command as it is.
 fn status(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
-/// RUST_LOG decides; without it the configuration's level, or everything of ours with `--verbose`.
+/// The level is that of RUST_LOG, else with `--verbose` everything of the agent, else the
+/// configuration's.
 fn log_to_stderr(verbose: bool, level: &str) {
     let default = if verbose { "wirespan=debug".to_owned() } else { format!("wirespan={level}") };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
@@ -123,7 +141,7 @@ fn log_to_stderr(verbose: bool, level: &str) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        // It would tell of a failed write by a panic.
+        // A failed write would be reported by a panic.
         .log_internal_errors(false)
         .without_time()
         .init();

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use anyhow::Result;
 
-use super::stdout::{self, tell};
+use super::stdout::{self, report};
 use crate::{
     config::Config,
     export::{
@@ -22,10 +22,10 @@ pub(super) fn check(path: &Path) -> Result<()> {
     let ignored = config.apply_environment(|name| std::env::var(name).ok());
     let text = summary(&config)?;
     for variable in ignored {
-        tell(format_args!("warning: {variable}"));
+        report(format_args!("warning: {variable}"));
     }
     for doubt in config.warnings() {
-        tell(format_args!("warning: {doubt}"));
+        report(format_args!("warning: {doubt}"));
     }
     stdout::print(&format!("{} is valid; a run with it would\n{text}", path.display()))
 }
@@ -78,7 +78,7 @@ fn summary(config: &Config) -> Result<String> {
         .map_or("a ring sized by the host".to_owned(), |bytes| format!("ring of {bytes} bytes"));
     writeln!(
         text,
-        "  capture  {} bytes of a call, {} of a head, {ring}, read at nice {}",
+        "  capture  {} bytes of a system call, {} of a head, {ring}, read at nice {}",
         capture.bytes, capture.head_bytes, capture.nice
     )?;
     let limits = config.limits;
@@ -103,7 +103,7 @@ mod tests {
              \x20 exclude  exe */sshd\n\
              \x20 export   otlp to http://127.0.0.1:4317/ (grpc, not compressed)\n\
              \x20 metrics  http://127.0.0.1:9464/metrics\n\
-             \x20 capture  4096 bytes of a call, 65536 of a head, a ring sized by the host, read at nice -10\n\
+             \x20 capture  4096 bytes of a system call, 65536 of a head, a ring sized by the host, read at nice -10\n\
              \x20 limits   65536 connections, 50000 spans waiting up to 30s for a parent, 32768 for each exporter\n"
         );
     }

@@ -1,4 +1,5 @@
-//! The list that `wirespan trace` without a selector shows: which processes listen, and how to trace one of them.
+//! The list that `wirespan trace` without a selector shows: which processes listen, and how to
+//! trace one of them.
 
 use std::fmt::Write as _;
 
@@ -10,7 +11,7 @@ use crate::process::{
     listeners::{ListeningProcess, listening_processes},
 };
 
-/// Addresses shown of one process; how many more there are is said.
+/// Most addresses shown of one process; the number of further ones follows.
 const SHOWN_ADDRESSES: usize = 3;
 /// Characters of an executable's path that are shown: its end, where the name is.
 const SHOWN_PATH: usize = 48;
@@ -79,7 +80,7 @@ fn row(process: &ListeningProcess) -> [String; 4] {
     ]
 }
 
-/// A name may hold anything; a terminal must not obey it.
+/// A name may hold control sequences, which a terminal must not carry out.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

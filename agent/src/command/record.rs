@@ -8,7 +8,8 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{recording::Recording, target::Target, trace::NO_TARGET};
+use super::{ending, target::Target, trace::NO_TARGET};
+use crate::session::recording::Recording;
 use crate::{
     config,
     export::{self, HostResource},
@@ -31,15 +32,15 @@ pub(super) struct RecordArgs {
     redact: bool,
 }
 
-/// Records until the time is over, a signal comes, the command ends or the file is full. Returns the exit status: that of
-/// the command, but 1 when not everything could be recorded.
+/// Records until the time is over, a signal comes, the command ends or the file is full. Returns
+/// the exit status: that of the command, but 1 when not everything could be recorded.
 pub(super) fn record(args: RecordArgs, verbose: bool) -> Result<i32> {
     let host = HostResource::detect(|name| std::env::var(name).ok());
     let settings =
         RecorderSettings { output: output(args.out)?, max_bytes: args.max_size, redact: args.redact };
     let recording = Recording::new(settings, host.clone());
     let status = args.target.watch(host, export::Settings::default(), Some(recording.clone()), verbose);
-    let complete = recording.report();
+    let complete = ending::report_recording(&recording);
     let Some(status) = status? else { return Ok(NO_TARGET) };
     Ok(if complete { status } else { 1 })
 }
@@ -56,13 +57,14 @@ fn output(path: PathBuf) -> Result<Output> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    let expected = || format!("{text:?} is no size: write it like 500MiB or 2GiB");
-    config::parse_size(text).filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(expected)
+    let fits = config::parse_size(text).filter(|bytes| *bytes <= i64::MAX as u64);
+    fits.ok_or_else(|| format!("expected {}", config::SIZE))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::recording::MAX_BYTES, *};
+    use super::*;
+    use crate::session::recording::MAX_BYTES;
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

@@ -5,13 +5,7 @@ use std::{io::Write as _, path::PathBuf, sync::Arc};
 use anyhow::Result;
 use clap::Args;
 
-use super::{
-    recording::Recording,
-    runtime::{Setup, Signals, Tracing},
-    session::{Options, Session},
-    stdout::tell,
-    telemetry::Telemetry,
-};
+use super::{ending, signals::Signals, stdout::report};
 use crate::{
     config::Config,
     export::{
@@ -21,6 +15,12 @@ use crate::{
         metrics_server::{MetricsServer, Pages},
     },
     pipeline, protocol,
+    session::{
+        Options, Session,
+        recording::Recording,
+        runtime::{Setup, Tracing},
+        telemetry::Telemetry,
+    },
     source::kernel::{self, Rung},
     trace,
 };
@@ -43,10 +43,10 @@ pub(super) struct RunArgs {
 pub(super) fn configuration(args: &RunArgs) -> Result<Config> {
     let mut config = Config::from_file(&args.config)?;
     for variable in config.apply_environment(environment) {
-        tell(format_args!("warning: {variable}"));
+        report(format_args!("warning: {variable}"));
     }
     for doubt in config.warnings() {
-        tell(format_args!("warning: {doubt}"));
+        report(format_args!("warning: {doubt}"));
     }
     Ok(config)
 }
@@ -56,7 +56,7 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     let setup = Setup { host: config.host_resource(environment), export: config.export.clone() };
     let metrics = config.metrics;
     let recording = args.record.clone().map(|path| Recording::beside(path, setup.host.clone()));
-    let options = Options { recording: recording.clone(), ..options(args, config, verbose) };
+    let options = Options { recording: recording.clone(), ..options(args.rung, config, verbose) };
     let prepared = setup.start()?;
     let mut signals = Signals::catch(&prepared.runtime)?;
     // Before the programs are loaded: a port that is taken must not leave anything to clean up.
@@ -70,33 +70,34 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     };
     let pages = Pages {
         metrics: Arc::new(collect),
-        processes: Arc::new(move |out: &mut MetricsText| details.collect_processes(out)),
+        status: Arc::new(move || serde_json::to_string(&details.status()).unwrap_or_default()),
     };
     let server =
         metrics.map(|address| MetricsServer::start(address, pages, prepared.runtime.handle())).transpose()?;
     let tracing = Tracing::start(prepared, options, Box::new(ready))?;
     let numbers = tracing.telemetry();
-    tracing.until(async move { until_ended(&mut signals, &reopened, &numbers).await })?;
+    let ended = tracing.until(async move { until_ended(&mut signals, &reopened, &numbers, verbose).await });
+    ending::conclude(ended, verbose)?;
     drop(server);
     if let Some(recording) = recording {
-        recording.report();
+        ending::report_recording(&recording);
     }
     Ok(0)
 }
 
-/// Does what signals ask for until one asks for the end.
-async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemetry) -> i32 {
+/// Carries out what signals ask for, until one asks for the end.
+async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemetry, verbose: bool) -> i32 {
     loop {
         match signals.any().await {
             // An event log is one piece: it stays open.
             libc::SIGHUP | libc::SIGUSR1 => sender.reopen(),
-            libc::SIGUSR2 => tell(format_args!("{}", telemetry.summary())),
+            libc::SIGUSR2 => report(format_args!("{}", telemetry.summary(verbose))),
             number => return number,
         }
     }
 }
 
-/// The line that says that every hook is attached and the processes that match are known.
+/// Reports that every hook is attached and that the processes that match are known.
 fn ready(session: &mut Session) -> Result<()> {
     let rung = session.rung();
     let selected = session.selected();
@@ -104,8 +105,8 @@ fn ready(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
-    // Only the trees of a console show what is open.
+fn options(rung: Option<Rung>, config: Config, verbose: bool) -> Options {
+    // Only the tree on a console shows open requests.
     let shown = config.export.console.as_ref().is_some_and(|console| console.format == ConsoleFormat::Tree);
     let defaults = trace::Settings::default();
     let trace = trace::Settings {
@@ -128,7 +129,7 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
         idle: config.limits.idle,
     };
     let kernel = kernel::Settings {
-        rung: args.rung,
+        rung,
         ring_bytes: config.capture.ring_bytes,
         nice: config.capture.nice,
         capture_bytes: config.capture.bytes,
@@ -142,4 +143,23 @@ fn options(args: &RunArgs, config: Config, verbose: bool) -> Options {
 
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::to_value;
+
+    use super::*;
+    use crate::export::console::ConsoleSettings;
+
+    /// So `run` with it, `trace` and `replay` agree.
+    #[test]
+    fn the_default_configuration_is_the_defaults_of_the_layers() {
+        let mut config = Config::parse("c.yaml", Config::example()).unwrap();
+        config.export.console = Some(ConsoleSettings::default());
+        let options = options(None, config, false);
+        let (engine, kernel) = (pipeline::Settings::default(), kernel::Settings::default());
+        assert_eq!(to_value(options.engine).unwrap(), to_value(engine).unwrap());
+        assert_eq!(format!("{:?}", options.kernel), format!("{kernel:?}"));
+    }
 }

@@ -1,4 +1,4 @@
-//! Signals: none ends the agent before it has drained, save SIGKILL.
+//! Signals. Only SIGKILL ends the agent before it has drained.
 //!
 //! | signal | `run` | `trace`, `record`, `replay` |
 //! |---|---|---|
@@ -33,14 +33,14 @@ const CAUGHT: [i32; 10] = [
 /// The signals of the module's table.
 pub(super) struct Signals {
     streams: Vec<(i32, Signal)>,
-    /// Whoever started the agent has it survive its terminal.
+    /// The agent was started to survive its terminal (`nohup`).
     hang_up_ignored: bool,
 }
 
 impl Signals {
     /// From now on these signals do not end the process by themselves. Needs the runtime's context.
     pub(super) fn catch(runtime: &Runtime) -> Result<Self> {
-        // To be asked before a handler is installed.
+        // Read before a handler is installed, which would change it.
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let hang_up_ignored = is_ignored(&status, libc::SIGHUP);
         let _context = runtime.enter();
@@ -49,7 +49,7 @@ impl Signals {
         Ok(Self { streams: CAUGHT.into_iter().map(stream).collect::<Result<_>>()?, hang_up_ignored })
     }
 
-    /// The next signal of any sort that means something, as its number.
+    /// The number of the next signal that has a meaning.
     pub(super) async fn any(&mut self) -> i32 {
         loop {
             let number = self.received().await;
@@ -59,7 +59,8 @@ impl Signals {
         }
     }
 
-    /// The next that ends a command at a terminal; `asked` is called for one that asks how it stands.
+    /// The next signal that ends a command at a terminal. Calls `asked` for each that asks for a
+    /// summary.
     pub(super) async fn next_end(&mut self, asked: impl Fn()) -> i32 {
         loop {
             match self.any().await {
@@ -70,7 +71,7 @@ impl Signals {
         }
     }
 
-    /// The same without an answer to who asks.
+    /// The same, ignoring those that ask for a summary.
     pub(super) async fn next(&mut self) -> i32 {
         self.next_end(|| {}).await
     }
@@ -111,7 +112,7 @@ mod tests {
         assert!(!is_ignored(status, libc::SIGINT) && !is_ignored("", libc::SIGHUP));
     }
 
-    /// One test, since signals are the whole process's.
+    /// One test, since signals concern the whole process.
     #[test]
     fn every_signal_has_its_meaning() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,5 +1,5 @@
-//! Text for people goes to stdout and stderr here: `println!` and `eprintln!` would panic when nobody reads it any more, as
-//! behind `| head` or after a terminal has hung up.
+//! Writes text for people to stdout and stderr. `println!` and `eprintln!` would panic when nobody
+//! reads it any more, as behind `| head` or after a terminal has hung up.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ pub(super) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// A line on stderr under the agent's name. Nobody is told when it cannot be written: there is nowhere to tell it.
-pub(super) fn tell(text: fmt::Arguments<'_>) {
+/// Writes a line to stderr under the agent's name. A failure to write has nowhere to be reported.
+pub(super) fn report(text: fmt::Arguments<'_>) {
     drop(writeln!(io::stderr().lock(), "wirespan: {text}"));
 }

@@ -1,4 +1,5 @@
-//! What `trace` and `record` share: whom they watch, for how long, and the session around it.
+//! What `trace` and `record` share: which processes they trace, for how long, and the session for
+//! it.
 
 use std::{ffi::OsString, future, process::ExitStatus, sync::Arc, time::Duration};
 
@@ -9,26 +10,26 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
-    gate::Gated,
-    listeners,
-    recording::Recording,
-    runtime::{Setup, Signals, Tracing},
-    session::{Options, Session},
-    stdout::tell,
-    telemetry::Telemetry,
-};
+use super::{ending, listeners, signals::Signals, stdout::report};
 use crate::{
     config,
     export::{self, HostResource},
     process::{Glob, Rule, Selection},
+    session::{
+        Options, Session,
+        gate::Gated,
+        recording::Recording,
+        runtime::{Setup, Tracing},
+        telemetry::Telemetry,
+    },
     source::kernel::{self, Rung},
 };
 
-/// How often the command is looked at.
+/// How often the command is checked.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long after the command's end events are still read: the last of them, and what the trees wait for.
+/// How long events are read after the command's end, for the last of them and for trees that wait
+/// for them.
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// How long a command may go on after the terminal is gone.
@@ -40,7 +41,8 @@ pub(super) struct Target {
     /// Trace this process (may be repeated, as all selectors; one that matches suffices).
     #[arg(long, value_name = "N")]
     pid: Vec<u32>,
-    /// Trace processes whose executable's path matches; `*` also matches `/`. A bare name matches in any directory.
+    /// Trace processes whose executable's path matches; `*` also matches `/`. A bare name matches
+    /// in any directory.
     #[arg(long, value_name = "GLOB")]
     exe: Vec<String>,
     /// Trace processes whose arguments, joined by spaces, match.
@@ -52,7 +54,7 @@ pub(super) struct Target {
     /// Trace processes in this cgroup and below it.
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
-    /// Stop after this time: 10s, 500ms, 2m, 1h.
+    /// Stop after this time: 500ms, 10s, 2m, 1h.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
     /// Use only this rung of hooks: raw_tp or fexit.
@@ -64,8 +66,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Watches until the time is over, a signal comes, the command ends, nobody reads or the recording is over. Returns
-    /// the exit status; `None` when it was not said whom to watch.
+    /// Watches until the time is over, a signal comes, the command ends, nobody reads or the
+    /// recording is over. Returns the exit status; `None` when no process was named.
     pub(super) fn watch(
         self,
         host: HostResource,
@@ -79,7 +81,7 @@ impl Target {
             return Ok(None);
         }
         for doubt in selection.select.iter().filter_map(config::doubt_of_rule) {
-            tell(format_args!("warning: {doubt}"));
+            report(format_args!("warning: {doubt}"));
         }
         let gated = if self.command.is_empty() {
             None
@@ -109,18 +111,21 @@ impl Target {
         match gated {
             Some(gated) => {
                 gated.open()?;
-                let wait = Wait { signals, deadline, numbers, reader: closed, recorder: recorded };
-                tracing.until(wait.command(gated))?.map(Some)
+                let wait = Wait { signals, deadline, numbers, reader: closed, recorder: recorded, verbose };
+                ending::conclude(tracing.until(wait.command(gated)), verbose)?.map(Some)
             }
-            None => tracing.until(async move {
-                tokio::select! {
-                    _ = signals.next_end(|| tell(format_args!("{}", numbers.summary()))) => {}
-                    () = closed.notified() => {}
-                    () = recorded.notified() => {}
-                    () = over(deadline) => {}
-                }
-                Ok(Some(0))
-            })?,
+            None => ending::conclude(
+                tracing.until(async move {
+                    tokio::select! {
+                        _ = signals.next_end(|| report(format_args!("{}", numbers.summary(verbose)))) => {}
+                        () = closed.notified() => {}
+                        () = recorded.notified() => {}
+                        () = over(deadline) => {}
+                    }
+                    Ok(Some(0))
+                }),
+                verbose,
+            )?,
         }
     }
 
@@ -150,7 +155,7 @@ impl Target {
     }
 }
 
-/// What is done with the session before it runs.
+/// Sets up the session before it runs.
 fn prepare(options: &Options, pid: Option<u32>) -> impl FnOnce(&mut Session) -> Result<()> + use<> {
     let named = !options.selection.select.is_empty();
     move |session| {
@@ -158,7 +163,7 @@ fn prepare(options: &Options, pid: Option<u32>) -> impl FnOnce(&mut Session) -> 
             session.pin(pid)?;
         }
         if named && session.selected() == 0 {
-            tell(format_args!("no process matches yet; those that start from now on are traced"));
+            report(format_args!("no process matches yet; those that start from now on are traced"));
         }
         Ok(())
     }
@@ -173,6 +178,8 @@ struct Wait {
     reader: Arc<Notify>,
     /// A recording without a trace has stopped.
     recorder: Arc<Notify>,
+    /// The summary has the figures of each process.
+    verbose: bool,
 }
 
 /// Why a wait is over.
@@ -180,12 +187,13 @@ enum Cause {
     Signal(i32),
     Time,
     Poll,
-    /// What is traced reaches nobody any more.
+    /// Nobody gets the traces any more.
     Unread,
 }
 
 impl Wait {
-    /// Waits for the command and passes signals on to it; when the time is over it is asked to end. Its status is ours.
+    /// Waits for the command and forwards signals to it. When the time is over, the command is
+    /// asked to end. Returns its exit status.
     async fn command(mut self, mut gated: Gated) -> Result<i32> {
         let mut hung_up = None;
         loop {
@@ -213,17 +221,17 @@ impl Wait {
         }
     }
 
-    /// What the command has left behind (a daemon that has detached itself) is traced until it ends or somebody has seen
-    /// enough, as strace -f does.
+    /// Traces what the command has left behind, such as a daemon, until that ends or somebody has
+    /// seen enough, as strace -f does.
     async fn descendants(&mut self) {
-        let mut told = false;
+        let mut announced = false;
         loop {
             let running = self.numbers.descendants();
             if running == 0 {
                 return;
             }
-            if !std::mem::replace(&mut told, true) {
-                tell(format_args!(
+            if !std::mem::replace(&mut announced, true) {
+                report(format_args!(
                     "the command has ended; {running} of its descendants still run and are traced until they end, or Ctrl-C"
                 ));
             }
@@ -231,16 +239,17 @@ impl Wait {
                 Cause::Poll => {}
                 Cause::Signal(_) | Cause::Time | Cause::Unread => {
                     let running = self.numbers.descendants();
-                    return tell(format_args!("{running} descendants of the command go on untraced"));
+                    return report(format_args!("{running} descendants of the command go on untraced"));
                 }
             }
         }
     }
 
     async fn next(&mut self, hung_up: Option<Instant>) -> Cause {
-        let Self { signals, deadline, numbers, reader, recorder } = self;
+        let Self { signals, deadline, numbers, reader, recorder, verbose } = self;
+        let verbose = *verbose;
         tokio::select! {
-            signal = signals.next_end(|| tell(format_args!("{}", numbers.summary()))) => Cause::Signal(signal),
+            signal = signals.next_end(|| report(format_args!("{}", numbers.summary(verbose)))) => Cause::Signal(signal),
             () = over(*deadline) => Cause::Time,
             () = over(hung_up) => Cause::Time,
             () = reader.notified() => Cause::Unread,
@@ -263,19 +272,8 @@ async fn over(deadline: Option<Instant>) {
     }
 }
 
-/// `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let expected = || format!("{text:?} is no time: write it like 10s, 500ms, 2m or 1h");
-    let number: u64 = text[..digits].parse().map_err(|_| expected())?;
-    let milliseconds = match &text[digits..] {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(expected()),
-    };
-    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(expected)
+    config::parse_duration(text).ok_or_else(|| format!("expected {}", config::DURATION))
 }
 
 #[cfg(test)]
@@ -283,14 +281,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_people_write_them() {
-        for (text, milliseconds) in
-            [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("3", 3_000)]
-        {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "s", "10 s", "-1s", "1d", "99999999999999999999s"] {
-            assert!(duration(text).is_err(), "{text}");
+    fn times_are_read_and_refused_as_in_the_configuration() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2 m"), Ok(Duration::from_secs(120)));
+        for text in ["", "30", "1d"] {
+            assert_eq!(duration(text), Err("expected a duration like 500ms, 10s, 2m or 1h".to_owned()));
         }
     }
 }

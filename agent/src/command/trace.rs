@@ -1,15 +1,17 @@
-//! `wirespan trace`: traces scroll by on the terminal, of the processes that match or of a command started here.
+//! `wirespan trace`: shows traces on the terminal as they happen, of the processes that match or of
+//! a command that it starts.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::{recording::Recording, target::Target};
+use super::{ending, target::Target};
 use crate::export::{
     self, HostResource,
     console::{ConsoleFormat, ConsoleSettings},
 };
+use crate::session::recording::Recording;
 
 /// How traces are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,10 +34,11 @@ pub(super) struct TraceArgs {
     record: Option<PathBuf>,
 }
 
-/// Exit status of wrong usage: it was not said whom to watch.
+/// Exit status of wrong usage: no process was named.
 pub(super) const NO_TARGET: i32 = 2;
 
-/// Traces until the time is over, a signal comes, the command ends or nobody reads. Returns the exit status.
+/// Traces until the time is over, a signal comes, the command ends or nobody reads. Returns the
+/// exit status.
 pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
     if args.record.as_deref().is_some_and(|path| path.as_os_str() == "-") {
         bail!("standard output holds the traces: give --record a file, or use `wirespan record --out -`");
@@ -45,7 +48,7 @@ pub(super) fn trace(args: TraceArgs, verbose: bool) -> Result<i32> {
     let export = export::Settings { console: Some(args.format.console()), ..export::Settings::default() };
     let status = args.target.watch(host, export, recording.clone(), verbose);
     if let Some(recording) = recording {
-        recording.report();
+        ending::report_recording(&recording);
     }
     Ok(status?.unwrap_or(NO_TARGET))
 }

@@ -1,5 +1,5 @@
-//! Settings that are valid and probably do not mean what their writer meant. Each costs a warning, the same from
-//! `config check` and from `run`.
+//! Settings that are valid and probably do not mean what their writer meant. Each costs a warning,
+//! the same from `config check` and from `run`.
 
 use std::{path::Path, time::Duration};
 
@@ -18,10 +18,10 @@ const SHORT_IDLE: u64 = 60;
 /// Spans of one batch.
 const BATCH: usize = crate::pipeline::queue::Batcher::MAX_ENTRIES;
 
-/// What is doubtful in a file that has been read without an error.
+/// What is doubtful in a file that has no errors.
 pub(super) fn of_file(root: &Node, config: &Config) -> Vec<Problem> {
     let mut doubts = Vec::new();
-    // Every section has been read before: an error cannot be.
+    // Every section has been read before, so there is no error.
     drop(sections(&Entry::new("", root), config, &mut doubts));
     doubts
 }
@@ -80,7 +80,7 @@ fn rules(
     Ok(())
 }
 
-/// The kernel tells the path of an executable absolute and without links.
+/// The kernel reports the path of an executable as absolute and without links.
 pub(super) fn executable(text: &str) -> Option<String> {
     if text.ends_with(['\n', '\r']) {
         return Some(line_break());
@@ -112,10 +112,11 @@ pub(super) fn executable(text: &str) -> Option<String> {
     linked(text)
 }
 
-/// Ends of names of files that no kernel executes by themselves; a script's executable is its interpreter.
+/// Ends of names of files that no kernel executes by themselves; a script's executable is its
+/// interpreter.
 const SCRIPTS: [&str; 8] = [".jar", ".war", ".py", ".js", ".rb", ".php", ".pl", ".sh"];
 
-/// A path on this host that leads elsewhere. What is only in a container cannot be known here.
+/// A path on this host that is a symbolic link. Paths inside containers cannot be checked here.
 fn linked(text: &str) -> Option<String> {
     if text.contains(['*', '?', '[', '{', '\\']) {
         return None;

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration file, said so that it can be put right.
+//! What can be wrong with a configuration file, in words that say how to correct it.
 
 use std::io;
 

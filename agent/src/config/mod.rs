@@ -1,8 +1,9 @@
-//! Configuration: one YAML file and the standard environment variables become one typed, validated [`Config`].
+//! Configuration: one YAML file and the standard environment variables become one typed, validated
+//! [`Config`].
 //!
-//! The file says what is selected and which exporters run; the `OTEL_EXPORTER_OTLP_*` variables fill in what it leaves out
-//! of `export.otlp`. Nothing is guessed: an unknown key, a wrong type or an impossible value is an error that names
-//! file, line, column and what was expected there.
+//! The file says what is selected and which exporters run; the `OTEL_EXPORTER_OTLP_*` variables
+//! fill in what it leaves out of `export.otlp`. Nothing is guessed: an unknown key, a wrong type or
+//! an impossible value is an error that names file, line, column and what was expected there.
 
 mod doubts;
 mod endpoint;
@@ -16,11 +17,13 @@ use std::{fs::File, io::Read, net::SocketAddr, path::Path, time::Duration};
 pub(crate) use doubts::of_rule as doubt_of_rule;
 pub(crate) use endpoint::check as check_endpoint;
 pub use error::ConfigError;
-pub(crate) use quantity::bytes as parse_size;
+pub(crate) use quantity::{DURATION, SIZE, bytes as parse_size, duration as parse_duration};
 
 use crate::{
     export::{self, HostResource, otlp::settings::InvalidVariable},
+    pipeline,
     process::Selection,
+    source::kernel,
     trace::{CausalityRules, Forwarded, Instrumented, Redaction, SENSITIVE_QUERY_NAMES},
 };
 
@@ -52,7 +55,7 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 /// What `wirespan config default` prints: every key with its default and meaning. It parses.
 const EXAMPLE: &str = include_str!("default.yaml");
 
-/// Everything that a run of the agent can be told.
+/// Everything that can be configured.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Which processes are traced. `select` is never empty.
@@ -71,62 +74,65 @@ pub struct Config {
     pub instrumented: Instrumented,
     /// Request headers that become attributes of spans, in lower case.
     pub correlation_headers: Vec<String>,
-    /// Which peers are believed when they say for whom they ask.
+    /// Which peers are trusted when they say for whom they ask.
     pub forwarded: Forwarded,
     /// `redaction.query_parameters`: names besides the built-in ones; see [`Config::redaction`].
     pub query_parameters: Vec<String>,
     /// Level of the agent's own log; `None`: the command line decides.
     pub log: Option<LogLevel>,
-    /// What of the file is valid and probably not meant; see [`Config::warnings`].
+    /// What in the file is valid and probably not meant; see [`Config::warnings`].
     pub doubts: Vec<String>,
 }
 
-/// What the kernel copies.
+/// What the kernel copies. Defaults: those of [`kernel::Settings`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capture {
-    /// Most bytes copied from the start of one call, [`CAPTURE_BYTES`]. Default 4096.
+    /// Most bytes copied from the start of one system call, [`CAPTURE_BYTES`].
     pub bytes: u32,
-    /// Most bytes of a message's head, which is captured in pieces beyond `bytes`, [`HEAD_BYTES`]. Default 65536.
+    /// Most bytes of a message's head, which is captured in pieces beyond `bytes`, [`HEAD_BYTES`].
     pub head_bytes: u32,
-    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. `None`, the default: by the host's CPUs
-    /// and the memory that the agent may use.
+    /// Size of the ring between kernel and agent, a power of two in [`RING_BYTES`]. `None`: by the
+    /// host's CPUs and the memory that the agent may use.
     pub ring_bytes: Option<u32>,
-    /// Nice value of the thread that reads the ring, [`NICE`]. Default -10.
+    /// Nice value of the thread that reads the ring, [`NICE`].
     pub nice: i32,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { bytes: 4096, head_bytes: 65536, ring_bytes: None, nice: -10 }
+        let kernel::Settings { capture_bytes, head_bytes, ring_bytes, nice, .. } =
+            kernel::Settings::default();
+        Self { bytes: capture_bytes, head_bytes, ring_bytes, nice }
     }
 }
 
-/// Ceilings. What each costs when it is met is counted by the layer that keeps it.
+/// Ceilings. The layer that keeps one owns its default and counts what it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections traced at once, [`CONNECTIONS`]. Default 65,536.
+    /// Connections traced at once, [`CONNECTIONS`].
     pub connections: u32,
-    /// Bytes that all connections together may buffer, [`BUFFERED_BYTES`]. Default 128 MiB.
+    /// Bytes that all connections together may buffer, [`BUFFERED_BYTES`].
     pub buffered_bytes: usize,
-    /// How long a connection may be silent before it is forgotten, at most [`MAX_IDLE`]. Default 1 h.
+    /// How long a connection may be silent before it is forgotten, at most [`MAX_IDLE`].
     pub idle: Duration,
-    /// Finished spans that may wait for their parent, [`WAITING_SPANS`]. Default 50,000.
+    /// Finished spans that may wait for their parent, [`WAITING_SPANS`].
     pub waiting_spans: usize,
-    /// How long a finished span waits for its parent, at most [`MAX_PARENT_WAIT`]. Default 30 s.
+    /// How long a finished span waits for its parent, at most [`MAX_PARENT_WAIT`].
     pub parent_wait: Duration,
-    /// Spans that may wait for each exporter, [`QUEUE_SPANS`]. Default 32,768.
+    /// Spans that may wait for each exporter, [`QUEUE_SPANS`].
     pub queue_spans: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let pipeline::Settings { buffered_bytes, idle, trace, .. } = pipeline::Settings::default();
         Self {
-            connections: 65_536,
-            buffered_bytes: 128 << 20,
-            idle: Duration::from_secs(3_600),
-            waiting_spans: 50_000,
-            parent_wait: Duration::from_secs(30),
-            queue_spans: crate::pipeline::queue::DEFAULT_CAPACITY,
+            connections: kernel::Settings::default().connections,
+            buffered_bytes,
+            idle,
+            waiting_spans: trace.waiting_spans,
+            parent_wait: trace.parent_wait,
+            queue_spans: pipeline::queue::DEFAULT_CAPACITY,
         }
     }
 }
@@ -161,12 +167,12 @@ impl Config {
     /// Reads and validates a file.
     ///
     /// # Errors
-    /// The first that is wrong with it.
+    /// The first thing that is wrong with it.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let file = path.display().to_string();
         let unreadable = |source| ConfigError::unreadable(&file, source);
         let mut bytes = Vec::new();
-        // One byte more than allowed tells a large file; its size on disk would not tell a pipe's.
+        // One byte more than allowed shows a large file. A pipe has no size on disk.
         File::open(path)
             .map_err(unreadable)?
             .take(MAX_FILE + 1)
@@ -186,7 +192,7 @@ impl Config {
     /// Validates a text; `name` stands for the file in errors.
     ///
     /// # Errors
-    /// The first that is wrong with it.
+    /// The first thing that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
         let read = |root: yaml::Node| {
             let mut config = read::config(&root)?;
@@ -217,7 +223,8 @@ impl Config {
         EXAMPLE
     }
 
-    /// Fills in what the file leaves out of `export.otlp`. Returns the variables that were ignored, to be logged.
+    /// Fills in what the file leaves out of `export.otlp`. Returns the variables that were ignored,
+    /// to be logged.
     pub fn apply_environment(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Vec<InvalidVariable> {
         let Some(otlp) = self.export.otlp.as_mut() else {
             let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -231,8 +238,8 @@ impl Config {
         otlp.apply_environment(lookup)
     }
 
-    /// What all exported resources share: what is detected of this host, the agent's OTEL_RESOURCE_ATTRIBUTES, and over
-    /// them `resource` of the file.
+    /// What all exported resources share: what is detected of this host, the agent's
+    /// OTEL_RESOURCE_ATTRIBUTES, and over them `resource` of the file.
     #[must_use]
     pub fn host_resource(&self, lookup: impl Fn(&str) -> Option<String>) -> HostResource {
         let mut host = HostResource::detect(lookup);

@@ -1,9 +1,16 @@
-//! Durations and sizes as people write them.
+//! Durations and sizes as people write them, in the configuration and on the command line alike.
 
 use std::time::Duration;
 
-/// `500ms`, `30s`, `2m`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+/// What [`duration()`] expects, for error messages.
+pub(crate) const DURATION: &str = "a duration like 500ms, 10s, 2m or 1h";
+
+/// What [`bytes()`] expects, for error messages.
+pub(crate) const SIZE: &str = "a size like 500KiB, 128MiB or 2GiB";
+
+/// A whole number and its unit: `500ms`, `30s`, `2m`, `1h`. A space may stand between. A bare
+/// number has no obvious unit: OTEL_EXPORTER_OTLP_TIMEOUT counts milliseconds, timeout(1) seconds.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     match unit {
         "ms" => Some(Duration::from_millis(number)),
@@ -14,7 +21,8 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     }
 }
 
-/// `8192`, `64KiB`, `8MiB`, `1GiB`.
+/// A whole number and its unit, a bare one in bytes: `8192`, `64KiB`, `8MiB`, `1GiB`. A space may
+/// stand between.
 pub(crate) fn bytes(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let factor = match unit {

@@ -1,4 +1,5 @@
-//! The tree of a configuration file becomes a [`Config`]: one function per section, each naming the keys it knows.
+//! The tree of a configuration file becomes a [`Config`]: one function per section, each naming the
+//! keys it knows.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -250,7 +251,8 @@ fn capture(section: Entry<'_>) -> Result<Capture, Problem> {
     })
 }
 
-/// The kernel's ring buffer map accepts powers of two only (kernel/bpf/ringbuf.c: ringbuf_map_alloc).
+/// The kernel's ring buffer map accepts powers of two only (kernel/bpf/ringbuf.c:
+/// ringbuf_map_alloc).
 fn ring_bytes(entry: Entry<'_>) -> Result<Option<u32>, Problem> {
     const EXPECTED: &str = "auto, or a power of two from 4KiB to 1GiB, like 8MiB";
     if entry.as_integer().is_none() && entry.text(EXPECTED)? == "auto" {
@@ -308,7 +310,7 @@ fn causality(section: Entry<'_>) -> Result<CausalityRules, Problem> {
     })
 }
 
-/// No time at all would forget every connection at once.
+/// Zero would forget every connection at once.
 fn idle(entry: Entry<'_>) -> Result<Duration, Problem> {
     let given = duration(entry, MAX_IDLE)?;
     if given.is_zero() { Err(entry.expected("more than 0 s, like 1h")) } else { Ok(given) }
@@ -317,7 +319,7 @@ fn idle(entry: Entry<'_>) -> Result<Duration, Problem> {
 fn buffered_bytes(entry: Entry<'_>) -> Result<usize, Problem> {
     let given = match entry.as_integer() {
         Some(number) => u64::try_from(number).ok(),
-        None => quantity::bytes(entry.text("a size like 128MiB")?),
+        None => quantity::bytes(entry.text(quantity::SIZE)?),
     };
     given
         .filter(|bytes| BUFFERED_BYTES.contains(bytes))
@@ -334,7 +336,7 @@ fn query_parameters(section: Entry<'_>) -> Result<Vec<String>, Problem> {
     Ok(names.unwrap_or_default())
 }
 
-/// `trust: private`, `all`, `none`, or a list of networks, in which `private` may stand too.
+/// `trust: private`, `all`, `none`, or a list of networks, which may include `private`.
 fn forwarded(section: Entry<'_>) -> Result<Forwarded, Problem> {
     const EXPECTED: &str = "private, all, none, or a list of networks like [ private, 203.0.113.0/24 ]";
     let fields = section.fields(&["trust"])?;
@@ -357,7 +359,8 @@ fn instrumented(entry: Entry<'_>) -> Result<Instrumented, Problem> {
     }
 }
 
-/// Names of fields, in lower case. Those that carry credentials are refused: spans are no place for them.
+/// Names of header fields, in lower case. Those that carry credentials are refused: they do not
+/// belong into spans.
 fn correlation_headers(section: Entry<'_>) -> Result<Vec<String>, Problem> {
     const EXPECTED: &str = "a list of at most 16 names of request headers, like x-request-id";
     let items: Vec<_> = section.list(EXPECTED)?.collect();
@@ -380,7 +383,7 @@ fn correlation_header(item: Entry<'_>) -> Result<String, Problem> {
     Ok(name)
 }
 
-/// What is each process's own is refused, since it would never be used.
+/// Attributes that each process has for itself are refused, since they would never be used.
 fn resource(section: Entry<'_>) -> Result<Vec<(String, String)>, Problem> {
     let pairs = section.pairs("a mapping of attribute names to values")?;
     pairs
@@ -393,7 +396,7 @@ fn resource(section: Entry<'_>) -> Result<Vec<(String, String)>, Problem> {
                 return Err(entry.problem("each process has its own service name; give `service` in a rule"));
             }
             if ["service.instance.", "process.", "telemetry."].iter().any(|own| name.starts_with(own)) {
-                return Err(entry.problem("this is told of each process by itself; leave it out"));
+                return Err(entry.problem("each process has its own; leave it out"));
             }
             Ok((name.to_owned(), entry.text("a text")?.to_owned()))
         })
@@ -415,7 +418,7 @@ fn path(entry: Entry<'_>, expected: &str) -> Result<PathBuf, Problem> {
 }
 
 fn duration(entry: Entry<'_>, most: Duration) -> Result<Duration, Problem> {
-    let expected = format!("a duration of at most {} s, like 10s or 500ms", most.as_secs());
+    let expected = format!("{}, at most {} s", quantity::DURATION, most.as_secs());
     let given = quantity::duration(entry.word(&expected)?).filter(|duration| *duration <= most);
     given.ok_or_else(|| entry.expected(expected))
 }

@@ -9,7 +9,7 @@ use crate::{
         otlp::settings::{Compression, Endpoint, Protocol},
     },
     process::{Glob, Rule},
-    trace::{CausalityRules, Instrumented},
+    trace::{self, CausalityRules, Instrumented},
 };
 
 const MINIMAL: &str = "select: [ { port: 80 } ]\nexport: { console: {} }\n";
@@ -174,7 +174,11 @@ fn the_environment_fills_in_what_the_file_leaves_out() {
 fn the_example_is_valid_and_shows_the_defaults() {
     let config = parsed(Config::example());
     assert_eq!((config.capture, config.limits), (Capture::default(), Limits::default()));
-    assert_eq!(config.causality, CausalityRules::default());
+    let trace = trace::Settings::default();
+    assert_eq!(config.causality, trace.causality);
+    assert_eq!(config.instrumented, trace.instrumented);
+    assert_eq!(config.correlation_headers, trace.correlation_headers);
+    assert_eq!(config.forwarded, trace.forwarded);
     // What stands in comments is valid too.
     let uncommented: String = Config::example()
         .lines()
@@ -221,7 +225,8 @@ fn errors_of_the_whole_file() {
     }
 }
 
-/// Each text stands in a valid file in place of its section; the line is counted from the section's own first line.
+/// Each text replaces its section in a valid file; lines are counted from the first line of the
+/// section.
 #[test]
 fn errors_of_values() {
     const SELECT_HINT: &str =
@@ -313,7 +318,7 @@ fn errors_of_values() {
         ),
         (
             "export:\n  otlp: { timeout: 10 }",
-            "2:20: timeout: expected a duration of at most 600 s, like 10s or 500ms, found 10",
+            "2:20: timeout: expected a duration like 500ms, 10s, 2m or 1h, at most 600 s, found 10",
         ),
         ("export:\n  otlp: { timeout: 0s }", "2:20: timeout: expected a timeout above 0, found \"0s\""),
         (
@@ -364,7 +369,7 @@ fn errors_of_values() {
         ("limits: { connections: 0 }", "1:24: connections: expected a number from 1 to 1048576, found 0"),
         (
             "limits: { parent_wait: 11m }",
-            "1:24: parent_wait: expected a duration of at most 600 s, like 10s or 500ms, found \"11m\"",
+            "1:24: parent_wait: expected a duration like 500ms, 10s, 2m or 1h, at most 600 s, found \"11m\"",
         ),
         (
             "limits: { waiting_spans: 99999999999999999999999999999999999999999 }",
@@ -388,14 +393,11 @@ fn errors_of_values() {
             "resource: { service.name: x }",
             "1:27: service.name: each process has its own service name; give `service` in a rule",
         ),
-        (
-            "resource: { process.pid: x }",
-            "1:26: process.pid: this is told of each process by itself; leave it out",
-        ),
+        ("resource: { process.pid: x }", "1:26: process.pid: each process has its own; leave it out"),
         ("resource: { tier: 1 }", "1:19: tier: expected a text in double quotes, found 1"),
         ("log: loud", "1:6: log: expected error, warn, info, debug or trace, found \"loud\""),
     ] {
-        // What the section does not give itself stands below it.
+        // The sections that the text does not have follow it.
         let mut text = format!("{section}\n");
         for line in MINIMAL.lines() {
             let key = line.split(':').next().unwrap();

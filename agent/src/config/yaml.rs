@@ -1,7 +1,8 @@
-//! A YAML text as a tree in which every key and value knows its line and column, and the questions that are asked of it.
+//! A YAML text as a tree in which every key and value has its line and column, with typed access to
+//! its values.
 //!
-//! The tree, and not a derived reader, because errors have to name the place of a key, what is expected there and the
-//! nearest known key, whatever the value turns out to be.
+//! It is a tree and no derived reader, because an error has to name the place of a key, what is
+//! expected there and the nearest known key, whatever the value is.
 
 use std::{fmt, ops::RangeInclusive};
 
@@ -206,7 +207,8 @@ fn unknown_key(key: &Spanned<String>, known: &[&str]) -> Problem {
     Problem { at: key.referenced.into(), message }
 }
 
-/// Levenshtein's distance between two short names, in characters; long ones are far from everything.
+/// Levenshtein distance between two short names, in characters. A long name is far from every
+/// other.
 fn distance(left: &str, right: &str) -> usize {
     const LONG: usize = 64;
     if left.len() > LONG || right.len() > LONG {

@@ -3,10 +3,12 @@
 //! The pipeline knows time, randomness and processes only through what stands here, so the same events give the same
 //! spans. Payload is borrowed from the source's buffer: whoever needs it longer copies it.
 
+mod limits;
 mod process;
 
 use std::{net::SocketAddr, ops::Sub};
 
+pub use limits::DEFAULT_CONNECTIONS;
 pub use process::{FIRST_VIRTUAL_PID, ProcessFacts, ProcessKey, Told, UNKNOWN_SERVICE, arguments_in};
 
 /// Kernel time: nanoseconds of CLOCK_MONOTONIC. Wall time is this plus the offset of the last [`Event::Clock`].

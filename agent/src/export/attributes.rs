@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use compact_str::CompactString;
 
 use super::otlp::key_value::{text_beginning, text_beginning_length, whole_text};
-use crate::trace::span::{Http, Span, Status};
+use crate::trace::{
+    http::{Http, Text},
+    span::{Span, Status},
+};
 
 /// The version of the semantic conventions that the names below are from.
 pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
@@ -123,21 +126,21 @@ pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
 
 fn http_attributes(http: &Http, out: &mut impl Sink) {
     usual_text!("http.request.method", http.method, ["GET" "POST"], out);
-    optional_text(key!("http.request.method_original"), http.method_original.as_deref(), out);
-    optional_text(key!("url.full"), http.full_url.as_deref(), out);
-    optional_text(key!("url.path"), http.path.as_deref(), out);
-    optional_text(key!("url.query"), http.query.as_deref(), out);
+    optional_text(key!("http.request.method_original"), http.text(Text::MethodOriginal), out);
+    optional_text(key!("url.full"), http.text(Text::FullUrl), out);
+    optional_text(key!("url.path"), http.text(Text::Path), out);
+    optional_text(key!("url.query"), http.text(Text::Query), out);
     usual_text!("url.scheme", http.scheme, ["http"], out);
     if let Some(status) = http.status {
         out.integer(key!("http.response.status_code"), status.into());
     }
-    optional_text(key!("server.address"), http.server_address.as_deref(), out);
+    optional_text(key!("server.address"), http.text(Text::ServerAddress), out);
     optional_port(key!("server.port"), http.server_port, out);
-    optional_text(key!("client.address"), http.client_address.as_deref(), out);
+    optional_text(key!("client.address"), http.text(Text::ClientAddress), out);
     optional_port(key!("client.port"), http.client_port, out);
     out.constant(constant!("network.protocol.name", "http"));
     usual_text!("network.protocol.version", http.version, ["1.1"], out);
-    optional_text(key!("user_agent.original"), http.user_agent.as_deref(), out);
+    optional_text(key!("user_agent.original"), http.text(Text::UserAgent), out);
     request_headers(&http.request_headers, out);
     optional_size(key!("http.request.body.size"), http.request_body_size, out);
     optional_size(key!("http.response.body.size"), http.response_body_size, out);

@@ -29,7 +29,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection ends after this time whatever it does.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Writes a page; called for every request, from a task of the runtime, so it must be quick.
+/// Writes the metrics; called for every request, from a task of the runtime, so it must be quick.
 pub type Collect = Arc<dyn Fn(&mut MetricsText) + Send + Sync>;
 
 /// What the endpoint shows.
@@ -37,8 +37,8 @@ pub type Collect = Arc<dyn Fn(&mut MetricsText) + Send + Sync>;
 pub struct Pages {
     /// `/metrics`: all metrics of the agent.
     pub metrics: Collect,
-    /// `/processes`: what is known of single processes.
-    pub processes: Collect,
+    /// `/status`: what `wirespan doctor` asks for, as JSON.
+    pub status: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl fmt::Debug for Pages {
@@ -69,7 +69,7 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
-    /// Listens on `address` and answers `GET /metrics` and `GET /healthz`.
+    /// Listens on `address` and answers `GET /metrics`, `GET /status` and `GET /healthz`.
     ///
     /// # Errors
     /// When `address` cannot be listened on.
@@ -167,23 +167,21 @@ fn respond<B>(request: &Request<B>, pages: &Pages, closed: u64) -> Response<Full
             );
             page(StatusCode::OK, text.finish())
         }
-        "/processes" => {
-            let mut text = MetricsText::default();
-            (pages.processes)(&mut text);
-            page(StatusCode::OK, text.finish())
-        }
+        "/status" => typed(StatusCode::OK, "application/json", (pages.status)()),
         "/healthz" => page(StatusCode::OK, "ok\n"),
-        _ => page(StatusCode::NOT_FOUND, "there are /metrics, /processes and /healthz\n"),
+        _ => page(StatusCode::NOT_FOUND, "there are /metrics, /status and /healthz\n"),
     }
 }
 
 fn page(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
+    typed(status, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-    );
+    let content_type = header::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 
@@ -196,7 +194,7 @@ mod tests {
     fn pages() -> Pages {
         Pages {
             metrics: Arc::new(|out| out.counter("wirespan_a_spans_total", "First.", &[], 3)),
-            processes: Arc::new(|out| out.gauge("wirespan_b_calls", "Second.", &[("pid", "7")], 2.0)),
+            status: Arc::new(|| r#"{"agent":"wirespan"}"#.to_owned()),
         }
     }
 
@@ -236,7 +234,8 @@ mod tests {
         for (line, status, part) in [
             ("GET /metrics HTTP/1.1", "200", "\nwirespan_a_spans_total 3\n"),
             ("GET /metrics?x=1 HTTP/1.0", "200", "version=0.0.4"),
-            ("GET /processes HTTP/1.1", "200", "wirespan_b_calls{pid=\"7\"} 2\n"),
+            ("GET /status HTTP/1.1", "200", "content-type: application/json"),
+            ("GET /status HTTP/1.1", "200", r#"{"agent":"wirespan"}"#),
             ("GET /healthz HTTP/1.1", "200", "ok"),
             ("GET / HTTP/1.1", "404", "/metrics"),
             ("POST /metrics HTTP/1.1", "405", "GET"),

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::{
         event::{Direction, Earlier, Thread, Transfer},
-        protocol::{Limits, Output},
+        protocol::{Limits, Output, Recorder},
     };
 
     fn opened(id: u64, at: u64) -> Opened {
@@ -228,7 +228,7 @@ mod tests {
     fn somewhat_too_many_in_turn_cost_some_of_them() {
         let mut connections =
             Connections::new(Bounds { connections: 960, buffered: 1 << 20, idle: u64::MAX });
-        let (mut out, mut found, mut at) = (Output::default(), [0; 6], 0);
+        let (mut out, mut found, mut at) = (Output::<Recorder>::default(), [0; 6], 0);
         for round in &mut found {
             for id in 1..=1_000 {
                 at += 1;
@@ -252,7 +252,7 @@ mod tests {
     fn what_is_used_stays() {
         let mut connections =
             Connections::new(Bounds { connections: 100, buffered: 1 << 20, idle: u64::MAX });
-        let mut out = Output::default();
+        let mut out = Output::<Recorder>::default();
         for id in 1..=100 {
             connections.insert(ConnectionId(id), Connection::new(&opened(id, id), &Limits::default()));
         }

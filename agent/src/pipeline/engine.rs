@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{
-        Closed, ConnectionId, Direction, Event, Feedback, LocalClosed, NotCaptured, Opened, Timestamp,
-        Transfer,
+        Closed, ConnectionId, DEFAULT_CONNECTIONS, Direction, Event, Feedback, LocalClosed, NotCaptured,
+        Opened, Timestamp, Transfer,
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
+    stream,
     trace::{self, Figures, Tracer, TrustLevel, span::SpanEvent},
 };
 
@@ -29,7 +30,7 @@ const IDLE_SEARCH: u64 = 10_000_000_000;
 pub struct Settings {
     pub trace: trace::Settings,
     pub limits: Limits,
-    /// Connections parsed at once; beyond it the longest silent make room (default 65,536).
+    /// Connections parsed at once; beyond it the longest silent make room (default [`DEFAULT_CONNECTIONS`]).
     pub connections: usize,
     /// Bytes that all connections together may buffer (default 128 MiB); beyond it the longest silent of those that buffer
     /// something make room.
@@ -43,7 +44,7 @@ impl Default for Settings {
         Self {
             trace: trace::Settings::default(),
             limits: Limits::default(),
-            connections: 65_536,
+            connections: DEFAULT_CONNECTIONS as usize,
             buffered_bytes: 128 << 20,
             idle: Duration::from_secs(3_600),
         }
@@ -53,10 +54,10 @@ impl Default for Settings {
 /// Parsers and trace layer behind one door.
 #[derive(Debug)]
 pub struct Engine {
-    tracer: Tracer,
     connections: Connections,
     limits: Limits,
-    output: Output,
+    /// The tracer is what parsers report to.
+    output: Output<Tracer>,
     feedback: Vec<Feedback>,
     tally: Tally,
     services: Services,
@@ -79,8 +80,8 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let interest = Interest::in_fields(settings.trace.wanted_fields());
+        let report = Tracer::new(settings.trace);
         Self {
-            tracer: Tracer::new(settings.trace),
             connections: Connections::new(Bounds {
                 connections: settings.connections,
                 buffered: settings.buffered_bytes,
@@ -88,7 +89,13 @@ impl Engine {
             }),
             next_idle_search: Timestamp::default(),
             limits: settings.limits,
-            output: Output { interest, ..Output::default() },
+            output: Output {
+                feedback: Vec::new(),
+                interest,
+                counters: ProtocolCounters::default(),
+                stream: stream::Counters::default(),
+                report,
+            },
             feedback: Vec::new(),
             tally: Tally::default(),
             services: Services::default(),
@@ -102,19 +109,19 @@ impl Engine {
     pub fn feed(&mut self, event: &Event<'_>) {
         self.settle(event);
         self.tally.count(event);
-        let weighed = self.tracer.with_input_ambiguity(event);
+        let weighed = self.output.report.with_input_ambiguity(event);
         let event = weighed.as_ref().unwrap_or(event);
         // What ends by this event is told before the trace layer hears of it.
         match event {
             Event::Opened(opened) if self.connections.began_with(opened) => {
-                self.output.counters.first_sights_again += 1;
+                self.output.stream.opened_again += 1;
                 return;
             }
             Event::Shutdown { at } => self.finish_all(*at),
             Event::Opened(opened) => self.end_older(opened),
             _ => {}
         }
-        self.tracer.event(event);
+        self.output.report.event(event);
         match event {
             Event::Opened(opened) => self.open(opened),
             Event::Transfer(transfer) => self.transfer(transfer),
@@ -130,7 +137,7 @@ impl Engine {
 
     /// Finished spans and notices since the last call.
     pub fn drain(&mut self) -> impl Iterator<Item = SpanEvent> + '_ {
-        self.tracer.drain()
+        self.output.report.drain()
     }
 
     /// What the source is asked for, since the last call.
@@ -150,15 +157,21 @@ impl Engine {
         &self.output.counters
     }
 
+    /// Counts of the order of connections' bytes.
+    #[must_use]
+    pub const fn stream_counters(&self) -> &stream::Counters {
+        &self.output.stream
+    }
+
     /// Counts of the trace layer.
     pub fn trace_counters(&self) -> trace::Counters {
-        self.tracer.counters()
+        self.output.report.counters()
     }
 
     /// How far the processes with most calls are believed, at most `limit`; and how many have made calls.
     #[must_use]
     pub fn standings(&self, limit: usize) -> (Vec<trace::ProcessConfidence>, usize) {
-        self.tracer.process_confidence(limit)
+        self.output.report.process_confidence(limit)
     }
 
     /// The same by service, of the processes in `standings`.
@@ -182,7 +195,8 @@ impl Engine {
 
     /// Calls whose bytes were withheld, by reason and service, since start.
     pub fn withheld_by_service(&mut self) -> BTreeMap<(NotCaptured, Arc<str>), u64> {
-        let Self { tally, tracer, services, .. } = self;
+        let Self { tally, output, services, .. } = self;
+        let tracer = &output.report;
         tally.withheld_by_service(|pid| services.label(&tracer.service(pid)))
     }
 
@@ -194,7 +208,7 @@ impl Engine {
             _ => return,
         };
         if self.tally.withholds(pid) {
-            let service = self.services.label(&self.tracer.service(pid));
+            let service = self.services.label(&self.output.report.service(pid));
             self.tally.settle(pid, &service);
         }
     }
@@ -214,7 +228,7 @@ impl Engine {
     /// Met again after it was forgotten, and the order to forget it came late.
     fn end_older(&mut self, opened: &Opened) {
         if let Some(connection) = self.connections.remove(opened.connection) {
-            self.end(opened.at, opened.connection, connection);
+            self.end(opened.at, connection);
         }
     }
 
@@ -231,17 +245,17 @@ impl Engine {
         for id in ids {
             let Some(connection) = self.connections.remove(id) else { continue };
             self.tally.count_evicted(reason);
-            self.end(at, id, connection);
-            self.tracer.forget(id);
+            self.end(at, connection);
+            self.output.report.forget(id);
             self.feedback.push(Feedback::Forget { connection: id });
         }
     }
 
     /// What is open on a connection ends as it stands.
-    fn end(&mut self, at: Timestamp, id: ConnectionId, mut connection: Connection) {
+    fn end(&mut self, at: Timestamp, mut connection: Connection) {
         connection.finish(at, &mut self.output);
         self.tally.ledger.add(&connection.snapshot());
-        self.tell(id);
+        self.settle_output();
     }
 
     fn transfer(&mut self, transfer: &Transfer<'_>) {
@@ -251,7 +265,7 @@ impl Engine {
             self.tally.stray_transfers += 1;
             return;
         }
-        self.tell(id);
+        self.settle_output();
         if self.connections.is_heavy() {
             let heavy = self.connections.heavy();
             self.evict(transfer.at, heavy, Eviction::Memory);
@@ -263,7 +277,7 @@ impl Engine {
         let known =
             self.connections.work(id, |connection| connection.half_closed(at, direction, position, output));
         if known.is_some() {
-            self.tell(id);
+            self.settle_output();
         }
     }
 
@@ -271,7 +285,7 @@ impl Engine {
         let id = closed.connection;
         let output = &mut self.output;
         if self.connections.work(id, |connection| connection.local_closed(closed, output)).is_some() {
-            self.tell(id);
+            self.settle_output();
         }
     }
 
@@ -285,14 +299,14 @@ impl Engine {
             tracing::warn!(connection = closed.connection.0, ?ledger, "the loss ledger does not balance");
         }
         self.tally.ledger.add(&ledger);
-        self.tell(closed.connection);
+        self.settle_output();
     }
 
     fn tick(&mut self, at: Timestamp) {
         for id in self.connections.take_ticking() {
             let output = &mut self.output;
             if self.connections.work(id, |connection| connection.tick(at, output)).is_some() {
-                self.tell(id);
+                self.settle_output();
             }
         }
         if at >= self.next_idle_search {
@@ -304,21 +318,14 @@ impl Engine {
 
     /// Everything that is open ends as it stands.
     fn finish_all(&mut self, at: Timestamp) {
-        for (id, connection) in self.connections.take_all() {
-            self.end(at, id, connection);
+        for (_, connection) in self.connections.take_all() {
+            self.end(at, connection);
         }
     }
 
-    /// Hands on what the parser of `id` has just said.
-    fn tell(&mut self, id: ConnectionId) {
-        for message in &mut self.output.messages {
-            self.tracer.message(id, message);
-        }
-        self.output.messages.clear();
-        for pid in self.output.exporters.drain(..) {
-            self.tracer.exports_by_grpc(pid);
-        }
+    /// A parser has worked: the source hears what is asked of it, and the parsers what is wanted from now on.
+    fn settle_output(&mut self) {
         self.feedback.append(&mut self.output.feedback);
-        self.output.interest.content = self.tracer.wants_content();
+        self.output.interest.content = self.output.report.wants_content();
     }
 }

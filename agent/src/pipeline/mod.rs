@@ -2,16 +2,18 @@
 
 mod connections;
 mod engine;
-mod line;
 #[cfg(test)]
 mod properties;
 pub mod queue;
 #[cfg(test)]
 pub(crate) mod samples;
 mod services;
+mod sink;
+mod snapshot;
 mod tally;
 
 pub use connections::Eviction;
 pub use engine::{Engine, ServiceStanding, Settings};
-pub use line::Pipeline;
+pub(crate) use sink::EventSink;
+pub(crate) use snapshot::Snapshot;
 pub use tally::{LedgerTotals, NotCapturedKey, Tally};

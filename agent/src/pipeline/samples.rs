@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::queue::Batch;
 use crate::{
     event::{ProcessFacts, Timestamp},
-    trace::span::{Evidence, Http, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
+    trace::{
+        http::{Http, Text},
+        span::{Evidence, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
+    },
 };
 
 /// 2026-11-20T14:03:07.123456789Z
@@ -51,23 +54,28 @@ pub(crate) fn server_span() -> Span {
         status: Status::Unset,
         error: None,
         first_response_byte: Some(START + 11 * MILLI),
-        http: Some(Http {
-            method: "GET",
-            path: Some("/orders".into()),
-            query: Some("id=7".into()),
-            scheme: "http",
-            status: Some(200),
-            version: "1.1",
-            server_address: Some("shop.example".into()),
-            server_port: Some(8080),
-            client_address: Some("192.0.2.7".into()),
-            client_port: Some(51_000),
-            user_agent: Some("curl/8.9.1".into()),
-            request_headers: vec![("x-request-id".into(), "7".into()), ("x-request-id".into(), "8".into())],
-            request_body_size: Some(0),
-            response_body_size: Some(2048),
-            ..Http::default()
-        }),
+        http: Some(
+            Http {
+                method: "GET",
+                scheme: "http",
+                status: Some(200),
+                version: "1.1",
+                server_port: Some(8080),
+                client_port: Some(51_000),
+                request_headers: vec![
+                    ("x-request-id".into(), "7".into()),
+                    ("x-request-id".into(), "8".into()),
+                ],
+                request_body_size: Some(0),
+                response_body_size: Some(2048),
+                ..Http::default()
+            }
+            .with(Text::Path, "/orders")
+            .with(Text::Query, "id=7")
+            .with(Text::ServerAddress, "shop.example")
+            .with(Text::ClientAddress, "192.0.2.7")
+            .with(Text::UserAgent, "curl/8.9.1"),
+        ),
         local: Some("[::ffff:192.0.2.1]:8080".parse().unwrap()),
         peer: "[::ffff:192.0.2.7]:51000".parse().unwrap(),
         thread_id: 4712,
@@ -89,18 +97,20 @@ pub(crate) fn client_span() -> Span {
         status: Status::Error,
         error: Some("404".into()),
         first_response_byte: None,
-        http: Some(Http {
-            method: "GET",
-            path: Some("/stock/7".into()),
-            full_url: Some("http://stock:9000/stock/7".into()),
-            scheme: "http",
-            status: Some(404),
-            version: "1.1",
-            server_address: Some("stock".into()),
-            server_port: Some(9000),
-            response_body_size: Some(9),
-            ..Http::default()
-        }),
+        http: Some(
+            Http {
+                method: "GET",
+                scheme: "http",
+                status: Some(404),
+                version: "1.1",
+                server_port: Some(9000),
+                response_body_size: Some(9),
+                ..Http::default()
+            }
+            .with(Text::Path, "/stock/7")
+            .with(Text::FullUrl, "http://stock:9000/stock/7")
+            .with(Text::ServerAddress, "stock"),
+        ),
         local: Some("[2001:db8::1]:40000".parse().unwrap()),
         peer: "[2001:db8::2]:9000".parse().unwrap(),
         ..server_span()
@@ -162,16 +172,14 @@ pub(crate) fn variety() -> Vec<Span> {
         span.error = Some(nasty.into());
         span.status = Status::Error;
         span.process = Arc::clone(&other_process);
-        span.http = Some(Http {
-            method: "_OTHER",
-            method_original: Some(nasty.into()),
-            path: Some(nasty.into()),
-            query: Some(nasty.into()),
-            full_url: Some(nasty.into()),
-            user_agent: Some(nasty.into()),
-            status: None,
-            ..span.http.unwrap()
-        });
+        let http = Http { method: "_OTHER", status: None, ..span.http.unwrap() };
+        span.http = Some(
+            http.with(Text::MethodOriginal, nasty)
+                .with(Text::Path, nasty)
+                .with(Text::Query, nasty)
+                .with(Text::FullUrl, nasty)
+                .with(Text::UserAgent, nasty),
+        );
         all.push(span);
     }
     let mut extremes = client_span();

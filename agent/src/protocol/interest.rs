@@ -11,7 +11,7 @@ pub const MOST_FIELDS: usize = 16;
 /// Set by the caller, in force for the heads that are read from then on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interest {
-    /// Compute [`Content`](super::Content).
+    /// Compute [`Content`](super::http::Content).
     pub content: bool,
     fields: Vec<CompactString>,
     /// The first letters of names.
@@ -31,7 +31,7 @@ impl Interest {
         Self { content: false, fields, letters }
     }
 
-    /// [`Content`](super::Content) alone.
+    /// [`Content`](super::http::Content) alone.
     #[cfg(test)]
     pub(super) fn in_content() -> Self {
         Self { content: true, ..Self::default() }

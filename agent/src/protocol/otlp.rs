@@ -1,11 +1,11 @@
-//! Whether a connection that is no HTTP/1 sends traces over OTLP/gRPC: the path of that call in the first bytes that are sent.
+//! Whether a connection that is no HTTP/1 sends traces over OTLP/gRPC: the path of that RPC in the first bytes that are sent.
 //!
 //! HTTP/2 is not parsed. But a header's text is either literal or in HPACK's Huffman code (RFC 7541, appendix B), which begins at
 //! a byte's boundary and is always the same, so that the path can be searched for.
 
 use memchr::memmem;
 
-/// The path of the call (opentelemetry-proto, `TraceService.Export`).
+/// The path of the RPC (opentelemetry-proto, `TraceService.Export`).
 const PATH: &[u8] = b"/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// The same in Huffman code, padded with ones.

@@ -1,10 +1,12 @@
-//! One system call's bytes as a cursor: captured bytes at the front, perhaps a hole, captured bytes at the end.
+//! The bytes of one transfer as a cursor: captured bytes at the front, perhaps a hole, captured bytes at the end.
 
+use super::Tally;
 use crate::event::{LastReceive, NotCaptured, Task, Thread, Timestamp, Transfer};
 
-/// The part of a call that is still to be read. INVARIANT: `head.len() + tail.len() <= length`.
+/// The part of a transfer that is still to be read. Each byte that is read is counted once, by what it was good for.
+/// INVARIANT: `head.len() + tail.len() <= length`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cursor<'a> {
+pub struct Cursor<'a> {
     pub at: Timestamp,
     pub thread: Thread,
     pub last_receive: Option<LastReceive>,
@@ -16,14 +18,16 @@ pub(crate) struct Cursor<'a> {
     pub length: u64,
     head: &'a [u8],
     tail: &'a [u8],
-    /// Nothing was read or cut from the front: `position` is where the call began.
+    /// Nothing was read or cut from the front: `position` is where the transfer began.
     pub whole: bool,
-    /// Other calls claim some of the same positions: two threads were on the socket.
+    /// Other transfers claim some of the same positions: two threads were on the socket.
     pub overlap: bool,
+    /// What was read since it was last taken.
+    tally: Tally,
 }
 
 impl<'a> Cursor<'a> {
-    /// The whole call. Captured bytes beyond the call's length are ignored.
+    /// The whole transfer. Captured bytes beyond its length are ignored.
     pub(crate) fn new(transfer: &Transfer<'a>) -> Self {
         let length = transfer.length as usize;
         let head = transfer.head.get(..length).unwrap_or(transfer.head);
@@ -41,6 +45,7 @@ impl<'a> Cursor<'a> {
             tail,
             whole: true,
             overlap: false,
+            tally: Tally::default(),
         }
     }
 
@@ -70,8 +75,34 @@ impl<'a> Cursor<'a> {
         (self.head.len() + self.tail.len()) as u64
     }
 
-    /// Reads past `count` bytes, at most to the call's end.
-    pub(crate) fn advance(&mut self, count: u64) {
+    /// Reads past captured bytes that were understood.
+    pub(crate) fn parse(&mut self, count: usize) {
+        self.tally.parsed += count as u64;
+        self.advance(count as u64);
+    }
+
+    /// Reads past bytes that are not needed, at most to the transfer's end.
+    pub(crate) fn skip(&mut self, count: u64) {
+        let count = count.min(self.length);
+        self.tally.skipped += count;
+        self.advance(count);
+    }
+
+    /// Reads past bytes that are needed and were not captured; returns how many.
+    pub(crate) fn miss(&mut self) -> u64 {
+        let hole = self.hole();
+        self.tally.truncated += hole;
+        self.advance(hole);
+        hole
+    }
+
+    /// What was read since this was last asked.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Moves past `count` bytes that are counted elsewhere, at most to the transfer's end.
+    pub(super) fn advance(&mut self, count: u64) {
         let count = count.min(self.length);
         if count == 0 {
             return;
@@ -86,7 +117,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Whether the last bytes of the call were captured and are `pattern`.
+    /// Whether the last bytes of the transfer were captured and are `pattern`.
     pub(crate) fn ends_with(&self, pattern: &[u8]) -> bool {
         if self.tail.len() >= pattern.len() {
             return self.tail.ends_with(pattern);
@@ -102,7 +133,7 @@ impl<'a> Cursor<'a> {
         (self.head, self.tail)
     }
 
-    /// A call from captured bytes that were kept. `head` and `tail` are those of [`Call::captures`].
+    /// A cursor over captured bytes that were kept. `head` and `tail` are those of [`Cursor::captures`].
     pub(crate) const fn with_captures<'b>(self, head: &'b [u8], tail: &'b [u8]) -> Cursor<'b> {
         Cursor {
             at: self.at,
@@ -116,6 +147,7 @@ impl<'a> Cursor<'a> {
             tail,
             whole: self.whole,
             overlap: self.overlap,
+            tally: self.tally,
         }
     }
 }

@@ -1,11 +1,20 @@
 //! The loss ledger: what became of every byte that the kernel counted, per direction of a connection.
 
-/// What the parser did with the bytes of the calls it was given. Every byte is counted in exactly one field.
+/// What the parser did with the bytes of the transfers that it was given. Every byte is counted in exactly one field.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub parsed: u64,
     pub skipped: u64,
     pub truncated: u64,
+}
+
+impl Tally {
+    /// Adds what was read besides.
+    pub(super) const fn add(&mut self, other: Self) {
+        self.parsed += other.parsed;
+        self.skipped += other.skipped;
+        self.truncated += other.truncated;
+    }
 }
 
 /// One direction of a connection: `observed = parsed + skipped + truncated + dropped + unseen`, in bytes.
@@ -17,7 +26,7 @@ pub struct Account {
     pub parsed: u64,
     /// Not needed: bodies, bytes for which the kernel was asked to make no event, protocols that nobody parses.
     pub skipped: u64,
-    /// Needed, the call was seen, the bytes were not captured.
+    /// Needed, the system call was seen, the bytes were not captured.
     pub truncated: u64,
     /// The event found no room in the ring.
     pub dropped: u64,

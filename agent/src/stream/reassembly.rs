@@ -1,4 +1,4 @@
-//! One direction's calls in the order of their positions, whatever order they were logged in. Calls that cannot be read
+//! One direction's transfers in the order of their positions, whatever order they were logged in. Transfers that cannot be read
 //! yet (a hole before them, or the reader waits for the other direction) are copied and held; the owner bounds them.
 
 use std::{collections::VecDeque, ops::Range};
@@ -6,10 +6,10 @@ use std::{collections::VecDeque, ops::Range};
 use super::Cursor;
 use crate::event::Timestamp;
 
-/// Holes that are remembered so that a call which comes too late for one is told from an overlap.
+/// Holes that are remembered so that a transfer which comes too late for one is told from an overlap.
 const REMEMBERED_GAPS: usize = 8;
 
-/// What to do with a call that has just been logged.
+/// What to do with a transfer that has just been logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// It is next: read it now, then call [`Reassembler::consumed`].
@@ -23,9 +23,9 @@ pub(crate) enum Admission {
 /// Why nothing can be read although something is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blocked {
-    /// `length` bytes before the next held call (or before the FIN) were not seen yet.
+    /// `length` bytes before the next held transfer (or before the FIN) were not seen yet.
     Hole { length: u64, since: Timestamp },
-    /// The next held call is in order; its reader waits.
+    /// The next held transfer is in order; its reader waits.
     Reader { since: Timestamp },
 }
 
@@ -36,7 +36,7 @@ struct Held {
     bytes: Box<[u8]>,
     /// Where the head ends and the tail begins in `bytes`.
     split: usize,
-    /// Bytes of the call that were read before it was held again.
+    /// Bytes of the transfer that were read before it was held again.
     read: u64,
 }
 
@@ -80,7 +80,7 @@ impl Reassembler {
         self.next - self.first
     }
 
-    /// A call began before the first byte that is looked for: looks for that one first. False once anything was read.
+    /// A transfer began before the first byte that is looked for: looks for that one first. False once anything was read.
     pub(crate) const fn begin_earlier(&mut self, first: u64) -> bool {
         if self.next > self.first || first >= self.first {
             return false;
@@ -112,12 +112,12 @@ impl Reassembler {
         self.held_bytes
     }
 
-    pub(crate) fn held_calls(&self) -> usize {
+    pub(crate) fn held_transfers(&self) -> usize {
         self.held.len()
     }
 
-    /// Where the stream stands for who reads the other direction now: after what is held, too, unless that waits for
-    /// something to be read there.
+    /// Position of the next byte that the application has not moved yet. What is held behind a hole was moved, too; what waits for
+    /// the other direction does not count.
     pub(crate) fn delivered_position(&self) -> u64 {
         match (self.blocked(), self.held.back()) {
             (Some(Blocked::Hole { .. }), Some(last)) => last.cursor.end(),
@@ -125,17 +125,17 @@ impl Reassembler {
         }
     }
 
-    /// Time of the first held call.
+    /// Time of the first held transfer.
     pub(crate) fn held_at(&self) -> Option<Timestamp> {
         self.held.front().map(|held| held.cursor.at)
     }
 
-    /// Whether a call or a FIN waits.
+    /// Whether a transfer or a FIN waits.
     pub(crate) fn waits(&self) -> bool {
         !self.held.is_empty() || self.fin.is_some()
     }
 
-    /// Places a call that was just logged; what was read of it already is cut.
+    /// Places a transfer that was just logged; what was read of it already is cut.
     pub(crate) fn admit(&mut self, cursor: &mut Cursor<'_>) -> Admission {
         if cursor.end() <= self.next {
             return Admission::Late { filled: self.fill(cursor.position..cursor.end()) };
@@ -147,7 +147,7 @@ impl Reassembler {
         Admission::Next
     }
 
-    /// Cuts what was read already from the front of a call; more than `read` bytes means that calls overlap.
+    /// Cuts what was read already from the front of a transfer; more than `read` bytes means that transfers overlap.
     fn cut(&self, cursor: &mut Cursor<'_>, read: u64) {
         let passed = self.next.saturating_sub(cursor.position);
         cursor.overlap = passed > read;
@@ -159,7 +159,7 @@ impl Reassembler {
         self.next = self.next.max(position);
     }
 
-    /// Keeps a copy of the call, in the order of positions; calls come almost sorted.
+    /// Keeps a copy of the transfer, in the order of positions; transfers come almost sorted.
     pub(crate) fn hold(&mut self, cursor: &Cursor<'_>) {
         let held = Held::new(cursor);
         self.held_bytes += held.bytes.len();
@@ -170,7 +170,7 @@ impl Reassembler {
         self.held.insert(index, held);
     }
 
-    /// The next held call if it is in order; what was read of it before is cut.
+    /// The next held transfer if it is in order; what was read of it before is cut.
     pub(crate) fn front(&self) -> Option<Cursor<'_>> {
         let held = self.held.front()?;
         let mut cursor = held.view();
@@ -181,7 +181,7 @@ impl Reassembler {
         Some(cursor)
     }
 
-    /// The next held call was read up to `position`; it goes when nothing of it is left.
+    /// The next held transfer was read up to `position`; it goes when nothing of it is left.
     pub(crate) fn front_consumed(&mut self, position: u64) {
         self.consumed(position);
         let Some(held) = self.held.front_mut() else { return };
@@ -254,7 +254,7 @@ impl Reassembler {
         range.end - range.start
     }
 
-    /// Lets go of everything held; returns the bytes of calls that no one had read, each position counted once.
+    /// Drops everything held; returns the bytes of transfers that no one had read, each position counted once.
     pub(crate) fn abandon(&mut self) -> u64 {
         let mut bytes = 0;
         for held in std::mem::take(&mut self.held) {

@@ -21,9 +21,10 @@ use super::{
     Tracer,
     causality::{self, UnlinkedReason},
     exchange::{Exchange, Key},
-    span::{Http, SpanKind},
+    http::Http,
+    span::SpanKind,
 };
-use crate::{event::Timestamp, protocol::Content};
+use crate::{event::Timestamp, protocol::http::Content};
 
 /// Nanoseconds within which equal requests and calls are compared.
 const WINDOW: u64 = 60_000_000_000;
@@ -281,15 +282,13 @@ fn http(exchange: &Exchange) -> Option<&Http> {
 /// may be truncated.
 fn differ(request: &Exchange, call: &Exchange) -> bool {
     let (Some(request), Some(call)) = (http(request), http(call)) else { return false };
-    let (Some(received), Some(sent)) = (&request.path, &call.path) else { return false };
+    let (Some(received), Some(sent)) = (request.path(), call.path()) else { return false };
     if request.method != call.method {
         return true;
     }
-    match &request.query {
-        None => !sent.starts_with(received.as_str()),
-        Some(query) => {
-            received != sent || !call.query.as_ref().is_some_and(|sent| sent.starts_with(query.as_str()))
-        }
+    match request.query() {
+        None => !sent.starts_with(received),
+        Some(query) => received != sent || !call.query().is_some_and(|sent| sent.starts_with(query)),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::{ConnectionId, Timestamp},
-    protocol::{Content, Ordinal, Origin},
+    protocol::{Ordinal, Origin, http::Content},
 };
 
 /// Identifies an exchange by its connection and its number there, and says in which slot it is

@@ -6,7 +6,10 @@
 //! the first address that is not a trusted proxy is the client, and everything before it may be
 //! invented by the client. Scheme and host are those that the proxy next to the client saw.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -141,13 +144,13 @@ impl Forwarded {
     pub(super) fn claims<'a>(
         &self,
         peer: IpAddr,
-        fields: &'a [(CompactString, CompactString)],
+        fields: &'a [(CompactString, Cow<'a, str>)],
     ) -> Option<Claims<'a>> {
         if !fields.iter().any(|(name, _)| FIELDS.contains(&name.as_str())) || !self.trusts(peer) {
             return None;
         }
         let of = |wanted: &'static str| {
-            fields.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| value.as_str())
+            fields.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| &**value)
         };
         let mut malformed = false;
         if of(FIELDS[0]).next().is_some() {

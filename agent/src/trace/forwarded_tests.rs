@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn fields(lines: &[(&str, &str)]) -> Vec<(CompactString, CompactString)> {
+fn fields<'a>(lines: &[(&'a str, &'a str)]) -> Vec<(CompactString, Cow<'a, str>)> {
     lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 

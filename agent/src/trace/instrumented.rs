@@ -13,7 +13,7 @@ use super::{
     exchange::Key,
     span::{Span, SpanEvent, SpanKind},
 };
-use crate::protocol::RequestHead;
+use crate::protocol::http::RequestHead;
 
 /// What happens to the spans of a program that exports its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl Otlp {
 
 /// Whether a request is an OTLP export over HTTP (opentelemetry.io/docs/specs/otlp). The endpoint's
 /// path may have any prefix.
-fn is_export(head: &RequestHead) -> bool {
+fn is_export(head: &RequestHead<'_>) -> bool {
     if head.method != "POST" {
         return false;
     }
@@ -52,7 +52,7 @@ fn is_export(head: &RequestHead) -> bool {
 
 impl Tracer {
     /// The head of a request or call was read.
-    pub(super) fn note_export(&mut self, pid: u32, kind: SpanKind, head: &RequestHead) {
+    pub(super) fn note_export(&mut self, pid: u32, kind: SpanKind, head: &RequestHead<'_>) {
         if !is_export(head) {
             return;
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     event::{ConnectionId, SocketId, Timestamp},
-    protocol::{ExchangeEnd, Outcome},
+    protocol::{ExchangeEnd, Incomplete, Outcome},
 };
 
 impl Tracer {
@@ -118,7 +118,7 @@ impl Tracer {
             response_body: None,
             request_end: None,
             missing: 0,
-            incomplete: Vec::new(),
+            incomplete: Incomplete::default(),
         };
         self.end(key, self.now, &mut end);
     }

@@ -1,4 +1,4 @@
-//! Messages: what each message from a parser changes in its exchange.
+//! Messages: what each report of a parser about a message changes in its exchange.
 
 use std::{
     hash::{Hash as _, Hasher as _},
@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     event::{ConnectionId, Direction, Task, Timestamp},
-    protocol::{ExchangeEnd, Ordinal, Origin, Outcome, RequestHead, ResponseHead},
+    protocol::{
+        ExchangeEnd, Ordinal, Origin, Outcome,
+        http::{RequestHead, ResponseHead},
+    },
 };
 
 /// What is known of a request before its exchange is made.
@@ -191,7 +194,7 @@ impl Tracer {
     }
 
     /// The head of a request.
-    pub(super) fn request_head(&mut self, key: Key, head: &mut RequestHead) {
+    pub(super) fn request_head(&mut self, key: Key, head: &RequestHead<'_>) {
         let first = self.exchanges.get_mut(key).and_then(Exchange::first_head);
         let Some((kind, pid)) = first else { return };
         self.note_export(pid, kind, head);
@@ -228,7 +231,7 @@ impl Tracer {
     }
 
     /// The first byte of a response.
-    pub(super) fn response(&mut self, key: Key, origin: &Origin, head: &ResponseHead) {
+    pub(super) fn response(&mut self, key: Key, origin: &Origin, interim: bool, head: &ResponseHead) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
@@ -236,12 +239,12 @@ impl Tracer {
         if first {
             live.first_response = Some(origin.at);
         }
-        if !head.interim {
+        if !interim {
             live.status = Some(head.status).filter(|status| *status != 0);
         }
         match kind {
             SpanKind::Client => {
-                if !head.interim {
+                if !interim {
                     exchange.links.call_answered(origin.at);
                 }
                 if first {
@@ -252,7 +255,7 @@ impl Tracer {
                     }
                 }
             }
-            SpanKind::Server if head.interim => {}
+            SpanKind::Server if interim => {}
             SpanKind::Server => {
                 let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
                 if let Some(ended) = self.causality.answer_request(exchanges, processes, key, origin, true) {
@@ -299,7 +302,7 @@ impl Tracer {
     }
 
     /// Both messages of an exchange are over.
-    pub(super) fn end(&mut self, key: Key, at: Timestamp, end: &mut ExchangeEnd) {
+    pub(super) fn end(&mut self, key: Key, at: Timestamp, end: &ExchangeEnd) {
         let unix_offset = self.unix_offset;
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);
@@ -351,25 +354,25 @@ impl Tracer {
 }
 
 /// The hash of a call's signature: peer, method and the first part of the path.
-fn signature_hash(head: &RequestHead, peer: SocketAddr) -> u64 {
+fn signature_hash(head: &RequestHead<'_>, peer: SocketAddr) -> u64 {
     let path = head.target.strip_prefix('/').unwrap_or(&head.target);
     let first = path.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let first = first.map_or(path, |end| &path[..end]);
     let mut hasher = FxHasher::default();
-    (peer, head.method.as_str(), first).hash(&mut hasher);
+    (peer, &*head.method, first).hash(&mut hasher);
     hasher.finish()
 }
 
 /// Reads the trace context from the head of a request.
-fn incoming(head: &mut RequestHead, counters: &mut Counters) -> Option<Incoming> {
-    let value = head.traceparent.take()?;
-    let Some(parent) = context::trace_parent(&value) else {
+fn incoming(head: &RequestHead<'_>, counters: &mut Counters) -> Option<Incoming> {
+    let value = head.traceparent.as_deref()?;
+    let Some(parent) = context::trace_parent(value) else {
         counters.invalid_traceparents += 1;
         return None;
     };
-    let sent = head.tracestate.take();
-    let state = sent.as_deref().and_then(context::trace_state).filter(|state| !state.is_empty());
-    let complete = sent.as_deref().map(|sent| sent.trim_matches([' ', '\t'])).filter(|sent| !sent.is_empty());
+    let sent = head.tracestate.as_deref();
+    let state = sent.and_then(context::trace_state).filter(|state| !state.is_empty());
+    let complete = sent.map(|sent| sent.trim_matches([' ', '\t'])).filter(|sent| !sent.is_empty());
     counters.invalid_tracestates += u64::from(state != complete);
     Some(Incoming { parent, state: state.map(Arc::from) })
 }

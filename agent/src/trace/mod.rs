@@ -1,8 +1,8 @@
 //! From exchanges to spans with parents.
 //!
-//! The [`Tracer`] receives every event and every message, in the order in which the kernel saw
-//! them, and emits spans. It uses no clock and no randomness, and its output does not depend on the
-//! order of a hash map. So the same events give the same spans.
+//! The [`Tracer`] receives every event and every report of a parser, in the order in which the
+//! kernel saw them, and emits spans. It uses no clock and no randomness, and its output does not
+//! depend on the order of a hash map. So the same events give the same spans.
 //!
 //! The parent of a call is, in this order:
 //!
@@ -28,6 +28,7 @@ mod errors;
 mod exchange;
 mod exchanges;
 mod forwarded;
+pub mod http;
 mod identifiers;
 mod instrumented;
 mod lifetime;
@@ -37,6 +38,7 @@ mod parents;
 mod pass_through;
 mod process;
 mod redaction;
+mod report;
 mod semantics;
 mod settings;
 mod slots;
@@ -74,12 +76,8 @@ use self::{
     settings::nanos,
     span::SpanEvent,
 };
-use crate::{
-    address::AddressTexts,
-    event::{
-        Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
-    },
-    protocol::Message,
+use crate::event::{
+    Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
 };
 
 /// What gets a notice once it has been open for long.
@@ -141,7 +139,6 @@ impl Tracer {
                 redaction: settings.redaction.clone(),
                 forwarded: settings.forwarded.clone(),
                 shown: settings.correlation_headers.clone(),
-                addresses: AddressTexts::default(),
             },
             identifiers: Identifiers::new(&[0; 16]),
             unix_offset: 0,
@@ -288,26 +285,6 @@ impl Tracer {
                 self.forget_connection_later(closed.connection);
             }
             _ => {}
-        }
-    }
-
-    /// Handles a message of a parser. Its texts are moved out of it.
-    #[inline(never)]
-    pub fn message(&mut self, connection: ConnectionId, message: &mut Message) {
-        let ordinal = match message {
-            Message::Request { ordinal, direction, origin, other_position } => {
-                return self.request((connection, *ordinal), *direction, origin, *other_position);
-            }
-            Message::RequestHead { ordinal, .. }
-            | Message::Response { ordinal, .. }
-            | Message::End { ordinal, .. } => *ordinal,
-        };
-        let Some(key) = self.exchanges.key(connection, ordinal) else { return };
-        match message {
-            Message::Request { .. } => {}
-            Message::RequestHead { head, .. } => self.request_head(key, head),
-            Message::Response { origin, head, .. } => self.response(key, origin, head),
-            Message::End { at, end, .. } => self.end(key, *at, end),
         }
     }
 

@@ -6,7 +6,6 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use compact_str::CompactString;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
@@ -107,27 +106,26 @@ impl Redaction {
         Self { names, longest, shapes }
     }
 
-    /// Replaces the values of sensitive parameters and any userinfo in `query` (without its
-    /// question mark). Returns whether there were any.
-    pub(super) fn query(&self, query: &mut CompactString) -> bool {
-        let Some(first) = self.first_sensitive(query, 0) else { return replace_userinfo(query) };
-        if self.first_sensitive(query, first.end).is_some() {
-            *query = self.rewritten(query);
-        } else {
-            query.replace_range(first, REDACTED);
+    /// `query` (without its question mark) with the values of sensitive parameters and any userinfo
+    /// replaced. Borrowed if there were none.
+    pub(super) fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
+        let Some(first) = self.first_sensitive(query, 0) else { return userinfo(query) };
+        let rewritten = self.rewritten(query, first);
+        match userinfo(&rewritten) {
+            Cow::Owned(redacted) => Cow::Owned(redacted),
+            Cow::Borrowed(_) => Cow::Owned(rewritten),
         }
-        replace_userinfo(query);
-        true
     }
 
-    /// `query` with the values of several sensitive parameters replaced.
-    fn rewritten(&self, query: &str) -> CompactString {
-        let mut rewritten = CompactString::with_capacity(query.len());
-        let mut copied = 0;
-        while let Some(value) = self.first_sensitive(query, copied) {
+    /// `query` with the values of sensitive parameters replaced. `first` is the first of them.
+    fn rewritten(&self, query: &str, first: Range<usize>) -> String {
+        let mut rewritten = String::with_capacity(query.len() + REDACTED.len());
+        let (mut copied, mut next) = (0, Some(first));
+        while let Some(value) = next {
             rewritten.push_str(&query[copied..value.start]);
             rewritten.push_str(REDACTED);
             copied = value.end;
+            next = self.first_sensitive(query, copied);
         }
         rewritten.push_str(&query[copied..]);
         rewritten
@@ -207,13 +205,6 @@ fn decode(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
     u8::try_from(high << 4 | low).ok()
 }
 
-/// Replaces the userinfo of every URL in `text`. Returns whether there was any.
-fn replace_userinfo(text: &mut CompactString) -> bool {
-    let Cow::Owned(redacted) = userinfo(text) else { return false };
-    *text = redacted.into();
-    true
-}
-
 /// `text` with the userinfo of every URL in it replaced (RFC 3986 section 3.2.1).
 pub(super) fn userinfo(text: &str) -> Cow<'_, str> {
     if words::find(text.as_bytes(), b'@').is_none() {
@@ -247,11 +238,10 @@ mod tests {
 
     use super::*;
 
-    fn redacted(redaction: &Redaction, query: &str) -> CompactString {
-        let mut text = CompactString::from(query);
-        let any = redaction.query(&mut text);
-        assert!(any || text == query);
-        text
+    fn redacted(redaction: &Redaction, query: &str) -> String {
+        let redacted = redaction.query(query);
+        assert!(matches!(redacted, Cow::Owned(_)) || redacted == query);
+        redacted.into_owned()
     }
 
     #[test]

@@ -3,7 +3,11 @@
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>). Request targets follow RFC
 //! 9112 section 3.2.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use compact_str::CompactString;
 
@@ -11,13 +15,14 @@ use super::{
     counters::Counters,
     errors,
     forwarded::{Claims, Client, Forwarded},
+    http::{Http, Text, Texts},
     redaction::{self, Redaction},
     settings::TextLimits,
-    span::{Http, Span, SpanKind, Status},
+    span::{Span, SpanKind, Status},
 };
 use crate::{
-    address::AddressTexts,
-    protocol::{ExchangeEnd, MOST_FIELDS, Outcome, RequestHead},
+    address::push_address,
+    protocol::{ExchangeEnd, MOST_FIELDS, Outcome, http::RequestHead},
     words,
 };
 
@@ -36,7 +41,6 @@ pub(super) struct Semantics {
     pub(super) forwarded: Forwarded,
     /// Fields that become attributes, in lower case.
     pub(super) shown: Vec<String>,
-    pub(super) addresses: AddressTexts,
 }
 
 /// The span's name before anything is known of the request.
@@ -51,9 +55,8 @@ pub(super) fn unknown_http() -> Http {
 
 impl Semantics {
     /// Fills a span from the head of its request.
-    pub(super) fn request(&mut self, span: &mut Span, head: &mut RequestHead, counters: &mut Counters) {
+    pub(super) fn request(&mut self, span: &mut Span, head: &RequestHead<'_>, counters: &mut Counters) {
         let known = known_method(&head.method);
-        let method = known.unwrap_or(OTHER_METHOD);
         span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
 
         let host = head.host.as_deref().map(trimmed).filter(|host| !host.is_empty());
@@ -61,57 +64,58 @@ impl Semantics {
         let claims = self.claims(span, head, counters);
         let scheme = claims.scheme.unwrap_or(target.scheme);
         let authority = claims.host.or(target.authority).or(host).map(without_userinfo);
-        let (server_address, server_port) = self.server(span, scheme, authority, counters);
+        let agent = head.user_agent.as_deref().map(|agent| limited(agent, self.limits.user_agent, counters));
+
+        let room = USUAL_TEXTS + head.target.len() + agent.map_or(0, str::len);
+        let mut texts = Texts::with_capacity(room);
+        if known.is_none() && !head.method.is_empty() {
+            texts.push(Text::MethodOriginal, limited(&head.method, self.limits.method, counters));
+        }
+        let server_port = self.server(span, scheme, authority, &mut texts, counters);
+        let client_port = match span.kind {
+            SpanKind::Server => client(span.peer, claims.client, &mut texts),
+            SpanKind::Client => None,
+        };
         let path = target.path.map(|path| self.path(path, counters));
-        let query_length = target.query.map_or(0, str::len);
-        let mut full_url = match span.kind {
-            SpanKind::Client => self.full_url(&target, authority, span.peer, path.as_deref()),
-            SpanKind::Server => None,
-        };
-        let (client_address, client_port) = self.client(span, claims.client);
-        // A target that is only a path, with nothing to redact, need not be copied.
-        let is_target = matches!(&path, Some(Cow::Borrowed(path)) if path.len() == head.target.len());
-        let path = if is_target {
-            drop(path);
-            Some(std::mem::take(&mut head.target))
-        } else {
-            path.map(CompactString::from)
-        };
-        let query =
-            (query_length > 0).then(|| self.query(std::mem::take(&mut head.target), query_length, counters));
-        if let (Some(url), Some(query)) = (&mut full_url, &query) {
-            url.push('?');
-            url.push_str(query);
+        let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
+        match span.kind {
+            SpanKind::Client => {
+                self.full_url(&target, authority, span.peer, (path.as_deref(), query.as_deref()), &mut texts);
+            }
+            SpanKind::Server => put_path(path.as_deref(), query.as_deref(), &mut texts),
+        }
+        if let Some(agent) = agent {
+            texts.push(Text::UserAgent, agent);
         }
         span.http = Some(Http {
-            method,
-            method_original: known
-                .is_none()
-                .then(|| limited(std::mem::take(&mut head.method), self.limits.method, counters))
-                .filter(|method| !method.is_empty()),
-            path,
-            query,
-            full_url: full_url.map(CompactString::from),
+            method: known.unwrap_or(OTHER_METHOD),
             scheme,
             status: None,
             version: version(head.version_minor),
-            server_address,
             server_port,
-            client_address,
             client_port,
-            user_agent: head.user_agent.take().map(|agent| limited(agent, self.limits.user_agent, counters)),
-            request_headers: std::mem::take(&mut head.fields)
-                .into_iter()
-                .filter(|(name, _)| self.shown.iter().any(|shown| shown == name.as_str()))
-                .map(|(name, value)| (name, limited(value, self.limits.header, counters)))
-                .collect(),
+            request_headers: self.headers(head, counters),
             request_body_size: None,
             response_body_size: None,
+            texts,
         });
     }
 
+    /// The fields that become attributes.
+    fn headers(
+        &self,
+        head: &RequestHead<'_>,
+        counters: &mut Counters,
+    ) -> Vec<(CompactString, CompactString)> {
+        let shown =
+            head.fields.iter().filter(|(name, _)| self.shown.iter().any(|shown| shown == name.as_str()));
+        shown
+            .map(|(name, value)| (name.clone(), limited(value, self.limits.header, counters).into()))
+            .collect()
+    }
+
     /// What a proxy says about the client, if it is trusted.
-    fn claims<'a>(&self, span: &Span, head: &'a RequestHead, counters: &mut Counters) -> Claims<'a> {
+    fn claims<'a>(&self, span: &Span, head: &'a RequestHead<'_>, counters: &mut Counters) -> Claims<'a> {
         if span.kind == SpanKind::Client {
             return Claims::default();
         }
@@ -125,97 +129,120 @@ impl Semantics {
         if too_many { Claims::default() } else { claims }
     }
 
-    /// `client.address` and `client.port` of a server span: what a trusted proxy says, otherwise the
-    /// peer.
-    fn client(&mut self, span: &Span, client: Option<Client>) -> (Option<CompactString>, Option<u16>) {
-        if span.kind == SpanKind::Client {
-            return (None, None);
-        }
-        match client {
-            Some(Client::Known(address, port)) => (Some(self.addresses.text(address)), port),
-            Some(Client::Hidden) => (None, None),
-            None => (Some(self.addresses.text(span.peer.ip())), Some(span.peer.port())),
-        }
-    }
-
     /// `server.address` and `server.port`: from the URI, otherwise from the server's end of the
     /// connection.
     fn server(
-        &mut self,
+        &self,
         span: &Span,
         scheme: &str,
         authority: Option<&str>,
+        texts: &mut Texts,
         counters: &mut Counters,
-    ) -> (Option<CompactString>, Option<u16>) {
+    ) -> Option<u16> {
         if let Some(authority) = authority {
             let (host, port) = host_and_port(authority);
             if !host.is_empty() {
                 let default = if scheme == HTTPS { 443 } else { 80 };
-                let host = limited(host.into(), self.limits.host, counters);
-                return (Some(host), Some(port.unwrap_or(default)));
+                texts.push(Text::ServerAddress, limited(host, self.limits.host, counters));
+                return Some(port.unwrap_or(default));
             }
         }
         let address = match span.kind {
-            SpanKind::Server => span.local,
-            SpanKind::Client => Some(span.peer),
+            SpanKind::Server => span.local?,
+            SpanKind::Client => span.peer,
         };
-        (address.map(|address| self.addresses.text(address.ip())), address.map(|address| address.port()))
+        put_address(Text::ServerAddress, address.ip(), texts);
+        Some(address.port())
     }
 
     fn path<'a>(&self, path: &'a str, counters: &mut Counters) -> Cow<'a, str> {
-        match redaction::userinfo(path) {
-            Cow::Borrowed(path) if path.len() <= self.limits.path => Cow::Borrowed(path),
-            text => Cow::Owned(redacted(text, self.limits.path, counters).into()),
-        }
+        redacted(redaction::userinfo(path), self.limits.path, counters)
     }
 
-    /// The query of a target. It is the last part of the target and reuses its memory.
-    fn query(&self, mut target: CompactString, length: usize, counters: &mut Counters) -> CompactString {
-        target.replace_range(..target.len() - length, "");
-        counters.redactions += u64::from(self.redaction.query(&mut target));
-        limited(target, self.limits.query, counters)
+    fn query<'a>(&self, query: &'a str, counters: &mut Counters) -> Cow<'a, str> {
+        redacted(self.redaction.query(query), self.limits.query, counters)
     }
 
-    /// `url.full` without the query, built from parts that are already redacted and limited.
+    /// `url.full`, built from parts that are already redacted and limited. Path and query are part
+    /// of it.
     fn full_url(
         &self,
         target: &Target<'_>,
         authority: Option<&str>,
         peer: SocketAddr,
-        path: Option<&str>,
-    ) -> Option<String> {
-        if target.form == Form::Authority {
+        (path, query): (Option<&str>, Option<&str>),
+        texts: &mut Texts,
+    ) {
+        match target.form {
             // The target of CONNECT is a host to tunnel to, not a resource.
-            return None;
+            Form::Authority => return put_path(path, query, texts),
+            // The asterisk is no part of the URL.
+            Form::Asterisk => put_path(path, None, texts),
+            Form::Origin | Form::Absolute => {}
         }
-        let userinfo = target.authority.is_some_and(|authority| authority.contains('@'));
-        let authority = match authority {
-            Some(authority) => Cow::Borrowed(cut(authority, self.limits.host + ":65535".len())),
-            None => Cow::Owned(peer.to_string()),
-        };
-        let path = if target.form == Form::Asterisk { "" } else { path.unwrap_or_default() };
-        let mut url = String::with_capacity(64 + path.len() + target.query.map_or(0, str::len));
+        let start = texts.buffer().len();
+        let url = texts.buffer();
         url.push_str(target.written_scheme.unwrap_or(HTTP));
         url.push_str("://");
-        if userinfo {
+        if target.authority.is_some_and(|authority| authority.contains('@')) {
             url.push_str("REDACTED:REDACTED@");
         }
-        url.push_str(&authority);
-        if !path.is_empty() && !path.starts_with('/') {
-            // A target that has none of RFC 9112's forms must not run into the host.
-            url.push('/');
+        match authority {
+            Some(authority) => url.push_str(cut(authority, self.limits.host + ":65535".len())),
+            // Writing to a string does not fail.
+            None => _ = write!(url, "{peer}"),
         }
-        url.push_str(path);
-        Some(url)
+        if target.form != Form::Asterisk {
+            if path.is_some_and(|path| !path.is_empty() && !path.starts_with('/')) {
+                // A target that has none of RFC 9112's forms must not run into the host.
+                url.push('/');
+            }
+            put_path(path, query, texts);
+        }
+        let end = texts.buffer().len();
+        texts.name(Text::FullUrl, start..end);
+    }
+}
+
+/// Bytes of the texts of a typical request, besides its target and user agent.
+const USUAL_TEXTS: usize = 64;
+
+/// Writes `client.address` and returns `client.port`, if known: what a trusted proxy says,
+/// otherwise the peer's.
+fn client(peer: SocketAddr, claims: Option<Client>, texts: &mut Texts) -> Option<u16> {
+    let (address, port) = match claims {
+        Some(Client::Known(address, port)) => (address, port),
+        Some(Client::Hidden) => return None,
+        None => (peer.ip(), Some(peer.port())),
+    };
+    put_address(Text::ClientAddress, address, texts);
+    port
+}
+
+fn put_address(which: Text, address: IpAddr, texts: &mut Texts) {
+    let start = texts.buffer().len();
+    push_address(address, texts.buffer());
+    let end = texts.buffer().len();
+    texts.name(which, start..end);
+}
+
+/// Writes path and query, with the question mark between them.
+fn put_path(path: Option<&str>, query: Option<&str>, texts: &mut Texts) {
+    if let Some(path) = path {
+        texts.push(Text::Path, path);
+    }
+    if let Some(query) = query {
+        texts.buffer().push('?');
+        texts.push(Text::Query, query);
     }
 }
 
 /// Writes the end of an exchange into its span: sizes, status, `error.type`, what was missing.
-pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &mut ExchangeEnd) {
+pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) {
     span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
     span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
     span.missing_bytes = end.missing;
-    span.incomplete = std::mem::take(&mut end.incomplete);
+    span.incomplete = end.incomplete.names().collect();
     let reason = match end.outcome {
         Outcome::Unfinished => Some("unfinished"),
         Outcome::Lost if span.incomplete.is_empty() => Some("lost"),
@@ -384,17 +411,25 @@ fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
-fn redacted(text: Cow<'_, str>, limit: usize, counters: &mut Counters) -> CompactString {
-    counters.redactions += u64::from(matches!(text, Cow::Owned(_)));
-    limited(text.into(), limit, counters)
+/// At most `limit` bytes of a text. Something was redacted in it if it is not borrowed from the
+/// head.
+fn redacted<'a>(text: Cow<'a, str>, limit: usize, counters: &mut Counters) -> Cow<'a, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(limited(text, limit, counters)),
+        Cow::Owned(text) => {
+            counters.redactions += 1;
+            Cow::Owned(limited(&text, limit, counters).to_owned())
+        }
+    }
 }
 
-fn limited(mut text: CompactString, limit: usize, counters: &mut Counters) -> CompactString {
-    if text.len() > limit {
-        counters.texts_cut += 1;
-        text.truncate(text.floor_char_boundary(limit));
+/// At most `limit` bytes of a text.
+fn limited<'a>(text: &'a str, limit: usize, counters: &mut Counters) -> &'a str {
+    if text.len() <= limit {
+        return text;
     }
-    text
+    counters.texts_cut += 1;
+    cut(text, limit)
 }
 
 #[cfg(test)]

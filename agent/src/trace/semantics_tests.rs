@@ -1,6 +1,9 @@
 //! Tables of request heads and the attributes that the conventions give them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::*;
 use crate::{event::Thread, trace::settings::TextLimits};
@@ -11,7 +14,6 @@ fn semantics() -> Semantics {
         redaction: Redaction::default(),
         forwarded: Forwarded::default(),
         shown: vec!["x-request-id".to_owned()],
-        addresses: AddressTexts::default(),
     }
 }
 
@@ -22,7 +24,7 @@ fn span(kind: SpanKind) -> Span {
     span
 }
 
-fn head(method: &str, target: &str, host: Option<&str>) -> RequestHead {
+fn head<'a>(method: &'a str, target: &'a str, host: Option<&'a str>) -> RequestHead<'a> {
     RequestHead {
         method: method.into(),
         target: target.into(),
@@ -32,9 +34,9 @@ fn head(method: &str, target: &str, host: Option<&str>) -> RequestHead {
     }
 }
 
-fn http(kind: SpanKind, head: RequestHead) -> (String, Http) {
+fn http(kind: SpanKind, head: RequestHead<'_>) -> (String, Http) {
     let mut span = span(kind);
-    semantics().request(&mut span, &mut { head }, &mut Counters::default());
+    semantics().request(&mut span, &head, &mut Counters::default());
     (span.name.into_owned(), span.http.unwrap())
 }
 
@@ -50,7 +52,7 @@ fn methods() {
     ] {
         let (found, http) = http(SpanKind::Server, head(sent, "/", None));
         assert_eq!(
-            (found.as_str(), http.method, http.method_original.as_deref()),
+            (found.as_str(), http.method, http.text(Text::MethodOriginal)),
             (name, method, original),
             "{sent}"
         );
@@ -157,11 +159,11 @@ fn targets() {
     for (method, target, host, path, query, address, port, full) in rows {
         for kind in [SpanKind::Server, SpanKind::Client] {
             let (_, http) = http(kind, head(method, target, host));
-            assert_eq!((http.path.as_deref(), http.query.as_deref()), (path, query), "{target}");
-            assert_eq!(http.server_address.as_deref(), Some(address), "{target} {host:?}");
+            assert_eq!((http.path(), http.query()), (path, query), "{target}");
+            assert_eq!(http.text(Text::ServerAddress), Some(address), "{target} {host:?}");
             assert_eq!(http.server_port, Some(port), "{target} {host:?}");
             let expected = if kind == SpanKind::Client { full } else { None };
-            assert_eq!(http.full_url.as_deref(), expected, "{target} {host:?}");
+            assert_eq!(http.text(Text::FullUrl), expected, "{target} {host:?}");
         }
     }
 }
@@ -169,12 +171,12 @@ fn targets() {
 #[test]
 fn without_a_host_the_server_is_the_connections_address() {
     let (_, server) = http(SpanKind::Server, head("GET", "/x", None));
-    assert_eq!((server.server_address.as_deref(), server.server_port), (Some("192.0.2.1"), Some(8_080)));
-    assert_eq!((server.client_address.as_deref(), server.client_port), (Some("203.0.113.9"), Some(4_711)));
+    assert_eq!((server.text(Text::ServerAddress), server.server_port), (Some("192.0.2.1"), Some(8_080)));
+    assert_eq!((server.text(Text::ClientAddress), server.client_port), (Some("203.0.113.9"), Some(4_711)));
     let (_, client) = http(SpanKind::Client, head("GET", "/x", Some(" ")));
-    assert_eq!((client.server_address.as_deref(), client.server_port), (Some("203.0.113.9"), Some(4_711)));
-    assert_eq!((client.client_address, client.client_port), (None, None));
-    assert_eq!(client.full_url.as_deref(), Some("http://203.0.113.9:4711/x"));
+    assert_eq!((client.text(Text::ServerAddress), client.server_port), (Some("203.0.113.9"), Some(4_711)));
+    assert_eq!((client.text(Text::ClientAddress), client.client_port), (None, None));
+    assert_eq!(client.text(Text::FullUrl), Some("http://203.0.113.9:4711/x"));
 }
 
 #[test]
@@ -189,7 +191,7 @@ fn configured_headers_are_kept_within_their_limit() {
 fn versions_scheme_and_user_agent() {
     let sent = RequestHead { version_minor: 0, user_agent: Some("curl/8".into()), ..head("GET", "/", None) };
     let (_, http) = http(SpanKind::Server, sent);
-    assert_eq!((http.version, http.scheme, http.user_agent.as_deref()), ("1.0", "http", Some("curl/8")));
+    assert_eq!((http.version, http.scheme, http.text(Text::UserAgent)), ("1.0", "http", Some("curl/8")));
 }
 
 #[test]
@@ -197,26 +199,29 @@ fn texts_are_cut_at_a_character() {
     let mut counters = Counters::default();
     let mut span = span(SpanKind::Client);
     let long = "ä".repeat(5_000);
-    let sent = RequestHead {
-        user_agent: Some(long.as_str().into()),
-        ..head(&long, &format!("/{long}?{long}"), Some(&format!("{long}:80")))
-    };
-    semantics().request(&mut span, &mut { sent }, &mut counters);
+    let (target, host) = (format!("/{long}?{long}"), format!("{long}:80"));
+    let sent = RequestHead { user_agent: Some(long.as_str().into()), ..head(&long, &target, Some(&host)) };
+    semantics().request(&mut span, &sent, &mut counters);
     let http = span.http.unwrap();
-    assert_eq!(http.path.map(|path| path.len()), Some(8_191), "a slash and whole characters of two bytes");
-    assert_eq!(http.query.map(|query| query.len()), Some(8_192));
-    assert_eq!(http.user_agent.map(|agent| agent.len()), Some(512));
-    assert_eq!(http.method_original.map(|method| method.len()), Some(64));
-    assert_eq!(http.server_address.map(|address| address.len()), Some(254));
-    assert!(http.full_url.is_some_and(|url| url.len() < 17_000));
+    assert_eq!(http.path().map(str::len), Some(8_191), "a slash and whole characters of two bytes");
+    assert_eq!(http.query().map(str::len), Some(8_192));
+    assert_eq!(http.text(Text::UserAgent).map(str::len), Some(512));
+    assert_eq!(http.text(Text::MethodOriginal).map(str::len), Some(64));
+    assert_eq!(http.text(Text::ServerAddress).map(str::len), Some(254));
+    assert!(http.text(Text::FullUrl).is_some_and(|url| url.len() < 17_000));
     assert_eq!(counters.texts_cut, 5);
 }
 
 proptest::proptest! {
     #[test]
-    fn addresses_have_their_usual_text(four in proptest::prelude::any::<[u8; 4]>(), six in proptest::prelude::any::<[u8; 16]>()) {
-        for address in [std::net::IpAddr::from(four), std::net::IpAddr::from(six)] {
-            proptest::prop_assert_eq!(crate::address::address_text(address), address.to_string());
+    fn addresses_have_their_usual_text(
+        four in proptest::prelude::any::<[u8; 4]>(),
+        six in proptest::prelude::any::<[u8; 16]>(),
+    ) {
+        for address in [IpAddr::from(four), IpAddr::from(six)] {
+            let mut text = String::new();
+            push_address(address, &mut text);
+            proptest::prop_assert_eq!(text, address.to_string());
         }
     }
 
@@ -235,16 +240,16 @@ fn forwarded(peer: &str, lines: &[(&str, &str)]) -> (String, Http) {
     let fields = lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let head = RequestHead { fields, ..head("GET", "/x", Some("inner:8080")) };
     let mut counters = Counters::default();
-    semantics().request(&mut span, &mut { head }, &mut counters);
+    semantics().request(&mut span, &head, &mut counters);
     let http = span.http.unwrap();
-    let text = |text: &Option<CompactString>| text.as_deref().unwrap_or("-").to_owned();
+    let text = |which| http.text(which).unwrap_or("-").to_owned();
     let port = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
     let shown = format!(
         "{} {} {} {} {} {}",
-        text(&http.server_address),
+        text(Text::ServerAddress),
         port(http.server_port),
         http.scheme,
-        text(&http.client_address),
+        text(Text::ClientAddress),
         port(http.client_port),
         counters.invalid_forwarded,
     );
@@ -262,7 +267,7 @@ fn client_attributes_come_from_trusted_proxies() {
     let (shown, http) = forwarded("127.0.0.1:4711", &shop);
     assert_eq!(shown, "shop.example 443 https 203.0.113.7 - 0");
     assert_eq!(http.request_headers, [("x-request-id".into(), "7".into())], "the others are no attributes");
-    assert_eq!(http.full_url, None);
+    assert_eq!(http.text(Text::FullUrl), None);
     let junk: Vec<_> = std::iter::repeat_n(("x-forwarded-for", "1.2.3.4"), 20).collect();
     for (peer, lines, expected) in [
         ("8.8.8.8:4711", &shop[..], "inner 8080 http 8.8.8.8 4711 0"),
@@ -278,5 +283,5 @@ fn client_attributes_come_from_trusted_proxies() {
     // A proxy's own call has the proxy's own client.
     let head =
         RequestHead { fields: vec![("x-forwarded-host".into(), "b".into())], ..head("GET", "/", Some("a")) };
-    assert_eq!(self::http(SpanKind::Client, head).1.server_address.as_deref(), Some("a"));
+    assert_eq!(self::http(SpanKind::Client, head).1.text(Text::ServerAddress), Some("a"));
 }

@@ -10,6 +10,7 @@ use super::{
     instrumented::Instrumented,
     redaction::Redaction,
 };
+use crate::event::DEFAULT_CONNECTIONS;
 
 /// How much memory the trace layer may use and how long it may wait. All times are event time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ pub struct Settings {
     /// How long a closed connection and an exited process are remembered. Default 2 s.
     pub linger: Duration,
     /// Connections known at once. Beyond this number one that was idle for long is evicted. Default
-    /// 65,536.
+    /// [`DEFAULT_CONNECTIONS`].
     pub connections: usize,
     /// Exchanges open or waiting at once. Further requests get no span. Default 200,000.
     pub exchanges: usize,
@@ -75,7 +76,7 @@ impl Default for Settings {
             flow_wait: Duration::from_millis(200),
             open_notice: Some(Duration::from_secs(1)),
             linger: Duration::from_secs(2),
-            connections: 65_536,
+            connections: DEFAULT_CONNECTIONS as usize,
             exchanges: 200_000,
             exchanges_per_connection: 1_024,
             recent_exchanges: 32,

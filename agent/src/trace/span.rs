@@ -3,8 +3,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
-use compact_str::CompactString;
-
+use super::http::Http;
 use crate::event::{Direction, ProcessFacts, Thread};
 
 /// W3C / OTLP trace id. All zeros is invalid.
@@ -187,31 +186,4 @@ pub enum SpanEvent {
     /// A request that has been open for a second, with what is known so far. `end` is the time of
     /// this notice. For people only.
     Open(Box<Span>),
-}
-
-/// The HTTP part of a span, in the words of the semantic conventions.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Http {
-    /// A known method, or `_OTHER`.
-    pub method: &'static str,
-    /// `http.request.method_original`, only with `_OTHER`.
-    pub method_original: Option<CompactString>,
-    pub path: Option<CompactString>,
-    pub query: Option<CompactString>,
-    /// `url.full` on client spans.
-    pub full_url: Option<CompactString>,
-    pub scheme: &'static str,
-    pub status: Option<u16>,
-    /// "1.0" or "1.1".
-    pub version: &'static str,
-    pub server_address: Option<CompactString>,
-    pub server_port: Option<u16>,
-    pub client_address: Option<CompactString>,
-    pub client_port: Option<u16>,
-    pub user_agent: Option<CompactString>,
-    /// `http.request.header.<name>` of the configured fields, by name in lower case, one entry per
-    /// line of the head.
-    pub request_headers: Vec<(CompactString, CompactString)>,
-    pub request_body_size: Option<u64>,
-    pub response_body_size: Option<u64>,
 }

@@ -48,15 +48,14 @@ impl TrustLevel {
         }
     }
 
+    /// The level in words. "Under load" means while several requests are open at once.
     const fn meaning(self) -> &'static str {
         match self {
-            Self::RequestSide => "the request side names parents, before a call is answered",
-            Self::ResponseSide => "the response side names parents",
-            Self::BothSides => "request side and response side name parents where they agree",
-            Self::Unproven => {
-                "parents are named while one request is open; too few calls agreed while several were"
-            }
-            Self::Conflicting => "no parents are named, because the sides of its calls conflict",
+            Self::RequestSide => "certain under load",
+            Self::ResponseSide => "certain under load, once the request is answered",
+            Self::BothSides => "certain under load for calls that are consistent",
+            Self::Unproven => "not yet certain under load",
+            Self::Conflicting => "not linked under load: its calls conflict",
         }
     }
 }
@@ -114,25 +113,25 @@ figures! {
     agreed_concurrently: "agreed_apart";
 }
 
+/// One line for people. `{:#}` adds a second one with the numbers.
 impl fmt::Display for ProcessConfidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, service, level, figures } = self;
         let calls = figures.parents + figures.unlinked;
+        let (linked, meaning) = (figures.parents, level.meaning());
+        write!(f, "{service} (pid {pid}): {linked} of {calls} calls linked; {meaning}")?;
+        if !f.alternate() {
+            return Ok(());
+        }
         let judged = figures.consistent
             + figures.conflicts
             + figures.request_side_only
             + figures.response_side_only
             + figures.unexplained;
-        writeln!(
-            f,
-            "{service} (pid {pid}): {} of {calls} calls have a parent; {}",
-            figures.parents,
-            level.meaning()
-        )?;
         write!(
             f,
-            "  of its last {judged} calls {} have two sides that agree, {} two that conflict, {} a request side alone, \
-             {} a response side alone, {} neither; {} of its last {} responses are covered",
+            "\n  of its last {judged} calls {} consistent, {} in conflict, {} with request side alone, {} with response side alone, \
+             {} with neither; {} of its last {} responses explained",
             figures.consistent,
             figures.conflicts,
             figures.request_side_only,
@@ -185,5 +184,26 @@ impl Tracer {
         } else {
             process.unlinked += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_line_and_its_figures_another() {
+        let figures = Figures { parents: 3, consistent: 3, responses: 4, covered: 3, ..Figures::default() };
+        let level = TrustLevel::Unproven;
+        let process = ProcessConfidence { pid: 4574, service: "nginx".into(), level, figures };
+        let line = "nginx (pid 4574): 3 of 3 calls linked; not yet certain under load";
+        assert_eq!(process.to_string(), line);
+        assert_eq!(
+            format!("{process:#}"),
+            format!(
+                "{line}\n  of its last 3 calls 3 consistent, 0 in conflict, 0 with request side alone, \
+                 0 with response side alone, 0 with neither; 3 of its last 4 responses explained"
+            )
+        );
     }
 }

@@ -1,10 +1,10 @@
-//! The kernel's type information: any bytes are types or an error, and every question about them has an end.
+//! The kernel's type information: any bytes are types or an error, and every look-up in them ends.
 
 use wirespan::source::kernel::btf::Btf;
 
 pub(crate) fn run(data: &[u8]) {
     let Ok(btf) = Btf::parse(data.to_vec()) else { return };
-    // The names of the seeds; the fuzzer moves them to where it wants.
+    // The names that the seeds have; the fuzzer may move them anywhere.
     for name in ["", "s", "t"] {
         for path in [&["a"][..], &["b"], &["a", "b"], &["b", "a", "b"], &[]] {
             let field = btf.field(name, path);

@@ -14,7 +14,8 @@ pub(crate) fn run(data: &[u8]) {
         Err(ConfigError::Invalid { file, line, column, message }) => {
             assert_eq!(file, "f.yaml");
             assert!(!message.trim().is_empty(), "an error that says nothing");
-            // YAML's line breaks are more than LF: a lone CR is one too. An error may stand behind the last line.
+            // YAML's line breaks are more than LF: a lone CR is one too. An error may stand behind
+            // the last line.
             let lines = text.matches(['\n', '\r']).count() as u64 + 1;
             assert!((1..=lines + 1).contains(&line), "line {line} of {lines}: {message}");
             let columns = text.chars().count() as u64 + 1;

@@ -1,4 +1,5 @@
-//! Executable files as the kernel is asked to run them: any bytes are a Go program, one of which too little is known, or none.
+//! Executable files: any bytes are a Go program, a Go program of which too little is known, or
+//! neither.
 
 use wirespan::process::runtime::go::examine;
 

@@ -1,7 +1,8 @@
-//! Hostile input for every parser and reader. Each target takes any bytes and checks properties: that nothing panics is
-//! the least of them. `main.rs` hands them to libFuzzer, `tests/corpus.rs` runs them over everything that is committed.
+//! Hostile input for every parser and reader. Each target takes any bytes and checks properties, of
+//! which the absence of panics is the least. `main.rs` gives the targets to libFuzzer,
+//! `tests/corpus.rs` runs them over everything that is committed.
 //!
-//! A further target is a module, a line in [`TARGETS`] and a directory of seeds, `corpus/NAME`; nothing else names it.
+//! To add a target, add a module, a line in [`TARGETS`] and a directory of seeds, `corpus/NAME`.
 
 mod btf;
 mod config;

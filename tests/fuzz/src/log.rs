@@ -1,9 +1,9 @@
-//! Event logs: any bytes as a file, and files whose checksums are right whatever else they hold, since nothing gets past a
-//! wrong one. What is read goes through the engine, as a replay does it.
+//! Event logs: any bytes as a file, and files whose checksums are right whatever else they hold,
+//! since the reader stops at a wrong one. The events go through the engine, as in a replay.
 //!
-//! Input: a file, if it begins like one; it is read as it is, and again with its checksums put right. Everything else is a
-//! recipe: minor version, what to damage (how, and a place of 2 bytes), then records (kind, length, body) with ends of
-//! blocks between them ([`END`]).
+//! Input: a file, if it begins like one; it is read as it is, and again with its checksums put
+//! right. Everything else is a recipe: minor version, what to damage (how, and a place of 2 bytes),
+//! then records (kind, length, body) with ends of blocks between them ([`END`]).
 
 use std::{collections::HashSet, io::Read, time::Duration};
 
@@ -46,7 +46,7 @@ pub(crate) fn run(data: &[u8]) {
         }
         return;
     }
-    // The reader is for anything, also for what is no log at all.
+    // The reader must handle anything, also what is no log at all.
     assert!(read(data).is_err(), "it is no log");
     let mut choices = Choices(data);
     let minor = u16::from(choices.byte() & 1);
@@ -63,7 +63,7 @@ struct File {
 #[derive(Default)]
 struct Block {
     payload: Vec<u8>,
-    /// What it says of itself.
+    /// What its header says.
     records: u32,
     number: u64,
 }
@@ -80,7 +80,7 @@ impl Block {
         self.records += 1;
     }
 
-    /// Its records, if they are as many as it says and nothing else is in it.
+    /// Its records, if their number is right and nothing else is in it.
     fn parse(&self) -> Option<Vec<Record<'_>>> {
         let mut found = vec![];
         let mut rest = &self.payload[..];
@@ -168,7 +168,8 @@ impl File {
         (bytes, borders)
     }
 
-    /// By block, the records that are events; `None` when the file is wrong in what the checksums cannot tell.
+    /// By block, the records that are events; `None` when the file has an error that checksums do
+    /// not show.
     fn events(&self) -> Option<Vec<Vec<Record<'_>>>> {
         let (first, rest) = self.blocks.split_first()?;
         let [(HEADER, text)] = first.parse()?[..] else { return None };
@@ -234,7 +235,7 @@ impl File {
         }
     }
 
-    /// What was read is what was written, up to the first record that is none.
+    /// What was read is what was written, up to the first invalid record.
     fn check_contents(&self, found: &Contents, events: &[Vec<Record<'_>>], borders: &[usize]) {
         let newer = self.minor > MINOR;
         let mut written = events
@@ -245,7 +246,7 @@ impl File {
             let (_, (kind, body)) = written.next().expect("an event was read that was not written");
             let (header, read) = read.split_at(RECORD_HEADER);
             assert_eq!(header[0], *kind);
-            // A first sight of 1.1 is written with what 1.2 adds.
+            // A record of an opened connection of 1.1 is written with what 1.2 adds.
             let grown = *kind == OPENED && read.starts_with(body);
             assert!(
                 grown || if newer { body.starts_with(read) } else { body == &read },
@@ -262,7 +263,7 @@ impl File {
             End::Whole | End::Early => {
                 assert!(unread.is_none(), "{unread:?} was not read");
                 let all: usize = self.blocks.iter().map(|block| block.records as usize).sum();
-                // All but the header, which is no unknown one.
+                // All but the header, which is not unknown.
                 assert_eq!(found.unknown, (all - 1 - found.records.len()) as u64);
                 let last = found.records.last().map(|record| record[0]);
                 assert_eq!(found.end == End::Whole, last == Some(SHUTDOWN));
@@ -275,16 +276,16 @@ const fn is_event(kind: u8) -> bool {
     matches!(kind, 16..=20 | 32..=38 | 48 | 49)
 }
 
-/// What was read of a file.
+/// What was read from a file.
 struct Contents {
-    /// The events, written anew.
+    /// The events, written again.
     records: Vec<Vec<u8>>,
     unknown: u64,
     end: End,
     spans: Vec<Span>,
 }
 
-/// Nobody asks for more at once than a block may have.
+/// The reader asks for no more at once than a block may have.
 struct Careful<'a>(&'a [u8]);
 
 impl Read for Careful<'_> {
@@ -310,7 +311,7 @@ fn read(bytes: &[u8]) -> Result<Contents, String> {
     Ok(Contents { records, unknown: reader.unknown_records(), end, spans: replay.finish(end) })
 }
 
-/// The record of an event; what is read of it is the event.
+/// Writes the record of an event, and checks that reading it gives the event.
 fn again(event: &Event<'_>) -> Vec<u8> {
     let (mut blocks, mut log) = Blocks::begin("").expect("a short header");
     let full = blocks.add(event).expect("what was read can be written");
@@ -338,7 +339,7 @@ impl Replay {
     fn new() -> Self {
         let limits = protocol::Limits {
             head_bytes: 512,
-            held_calls: 8,
+            held_transfers: 8,
             held_bytes: 2_048,
             pending_requests: 4,
             ..protocol::Limits::default()

@@ -1,4 +1,5 @@
-//! One libFuzzer binary for all targets: `WIRESPAN_FUZZ` names the one. `cargo xtask fuzz` builds and runs it.
+//! One libFuzzer binary for all targets: `WIRESPAN_FUZZ` names the one. `cargo xtask fuzz` builds
+//! and runs it.
 
 #![no_main]
 

@@ -41,7 +41,8 @@ pub(crate) fn run(data: &[u8]) {
     assert!(whole.is_none() || is_capture(data), "it was read, and is said to be no capture");
     let pieces = read_all(Pieces(data, 0), View::Both);
     let broken = |outcome: &Option<Outcome>| outcome.as_ref().is_none_or(|(_, _, damage)| damage.is_some());
-    // The decoder of compressed data gives what it has up to a broken byte, or not, as its input comes.
+    // The decoder of compressed data gives what it has up to a broken byte, or not, as its input
+    // comes.
     if !(data.starts_with(&GZIP) && broken(&whole) && broken(&pieces)) {
         assert_eq!(whole, pieces, "it matters in what pieces the file is read");
     }

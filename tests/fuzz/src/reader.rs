@@ -1,4 +1,4 @@
-//! Choices out of the input: what is not there any more is 0.
+//! Takes choices from the input; at its end every number is 0.
 
 /// Takes numbers and bytes from the front.
 #[derive(Debug)]

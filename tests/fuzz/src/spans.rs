@@ -24,7 +24,8 @@ pub(crate) fn check(spans: &[Span]) {
     check_each(spans);
 }
 
-/// A span has its ids, does not end before it begins, was answered in between, and is not its own parent.
+/// A span has its ids, does not end before it begins, was answered in between, and is not its own
+/// parent.
 pub(crate) fn check_each(spans: &[Span]) {
     for span in spans {
         assert!(span.trace.0 != [0; 16] && span.id.0 != [0; 8], "no id: {span:?}");

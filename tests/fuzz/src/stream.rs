@@ -1,7 +1,9 @@
-//! Connections as the kernel tells of them: calls in any order, that overlap, are cut, withheld or lost; forks, ends and time
-//! between them. What the kernel counts is true, whatever else happens; then every ledger balances.
+//! Connections as the kernel reports them: transfers in any order that overlap, are cut, not
+//! captured or lost, with forks, ends and time between them. As long as the kernel's counts are
+//! right, every ledger balances.
 //!
-//! Input: steps of one byte (what: 4 bits, which end: 2 bits, direction: 1 bit, cut: 1 bit) and what each needs.
+//! Input: steps of one byte (what: 4 bits, which end: 2 bits, direction: 1 bit, cut: 1 bit) and
+//! what each needs.
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
@@ -23,7 +25,7 @@ const BUFFERED: usize = 4 * 1024;
 const CONNECTIONS: usize = 3;
 const ENDS: usize = 4;
 const MILLISECOND: u64 = 1_000_000;
-/// More than the most bytes of a call.
+/// More than the most bytes of a transfer.
 const JUMP: u64 = 1 << 24;
 
 const PHRASES: [&[u8]; 16] = [
@@ -58,24 +60,24 @@ fn play(data: &[u8]) -> Vec<Span> {
     world.finish()
 }
 
-/// Where both directions of a connection stand at first sight.
+/// The positions of both directions when a connection is first observed.
 const FIRST_POSITION: u64 = 1 << 32;
-/// Bytes that had moved before that, and may be told of after it.
+/// Bytes that had moved before that and may be reported after it.
 const BEFORE: u64 = 40;
 
 /// What the kernel knows of one end of a connection.
 #[derive(Debug)]
 struct End {
     id: ConnectionId,
-    /// Where the stream stands, by direction.
+    /// The position of the stream, by direction.
     position: [u64; 2],
     dropped: [u64; 2],
     skipped: [u64; 2],
-    /// Calls may overlap from here on: nothing before it was lost or left out.
+    /// Transfers may overlap from here on: nothing before it was lost or left out.
     told: [u64; 2],
     skip_until: [u64; 2],
     opaque: bool,
-    /// A call that is told later than it happened.
+    /// A transfer that is reported later than it happened.
     late: Option<Late>,
 }
 
@@ -101,7 +103,7 @@ impl World {
     fn new() -> Self {
         let limits = protocol::Limits {
             head_bytes: 512,
-            held_calls: 8,
+            held_transfers: 8,
             held_bytes: 2_048,
             pending_requests: 4,
             ..protocol::Limits::default()
@@ -144,7 +146,7 @@ impl World {
         self.found.extend(spans::drain(&mut self.engine));
     }
 
-    /// As the kernel does what it is asked.
+    /// Carries out feedback, as the kernel does.
     fn obey(&mut self, order: Feedback) {
         let id = order.connection();
         let Some(place) = self.ends.iter_mut().find(|end| end.as_ref().is_some_and(|end| end.id == id))
@@ -207,7 +209,8 @@ impl World {
         Thread { pid, tid: pid * 10 + u32::from((self.now / MILLISECOND).is_multiple_of(8)) }
     }
 
-    /// Ends 0 and 1 are those of one connection, so are 2 and 3, if they are opened one after the other.
+    /// Ends 0 and 1 are those of one connection, so are 2 and 3, if they are opened one after the
+    /// other.
     fn open(&mut self, number: usize) {
         if self.ends[number].is_some() {
             return;
@@ -254,7 +257,7 @@ impl World {
         self.feed(&Event::Opened(opened));
     }
 
-    /// A call at the stream's front, or `back` bytes before it.
+    /// A transfer at the stream's front, or `back` bytes before it.
     fn call(&mut self, number: usize, direction: Direction, back: u64, bytes: &[u8], cut: u8) {
         let Some(end) = self.ends[number].as_mut() else { return };
         let index = direction.index();
@@ -323,7 +326,7 @@ impl World {
         self.feed(&Event::Transfer(transfer));
     }
 
-    /// Bytes pass without an event; the kernel knows of it when it is the ring that was full.
+    /// Bytes move without an event; the kernel counts them if the ring was full.
     fn lose(&mut self, number: usize, direction: Direction, count: u64, counted: bool) {
         let Some(end) = self.ends[number].as_mut() else { return };
         let index = direction.index();

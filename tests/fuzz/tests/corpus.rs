@@ -1,4 +1,5 @@
-//! Everything that is committed goes through the targets, on any compiler: what was found once stays found.
+//! Runs the targets over everything that is committed, with any compiler, so that a defect that was
+//! found once does not come back.
 
 use std::{
     fs,
@@ -7,7 +8,7 @@ use std::{
 
 use wirespan_fuzz::{TARGETS, target};
 
-/// Where each committed input is cut besides: ends of files are where readers fail.
+/// Each committed input is also cut at these places: readers fail at ends of files.
 const CUTS: usize = 24;
 
 fn here(path: &str) -> PathBuf {

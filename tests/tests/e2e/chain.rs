@@ -1,4 +1,5 @@
-//! Four services in four network namespaces, each seen by its own means: nginx, Node with a timer, Python's asyncio, Go.
+//! Four services in four network namespaces, each linked by other evidence: nginx, Node with a
+//! timer, Python's asyncio, Go.
 
 use std::{fs, path::PathBuf};
 
@@ -58,7 +59,8 @@ impl Chain {
         Ok(Self { port: ports[0], first, _processes: processes, _namespaces: spaces.collect() })
     }
 
-    /// Requests with the numbers from `first` on at the end of their paths, so many at a time.
+    /// Requests with the numbers from `first` on at the end of their paths, a number of them at a
+    /// time.
     fn drive(&self, stage: &Stage, first: usize, count: usize, at_once: usize) -> Result<()> {
         let url = format!("http://127.0.0.1:{}/hello/[{first}-{}]", self.port, first + count - 1);
         let curl = Launch::new("curl").args(["-q", "-sS", "-Z", "--parallel-max", &at_once.to_string()]);
@@ -79,7 +81,8 @@ fn proxy(stage: &Stage, port: u16, next: &str) -> Result<PathBuf> {
     stage.file("chain.conf", &text)
 }
 
-/// How many spans each request's trace has in one chain from its root on. A wrong parent is a failure.
+/// How many spans the trace of each request has in one chain from its root. A wrong parent is a
+/// failure.
 fn depths(rows: &[SpanRow], first: usize, count: usize) -> Vec<usize> {
     let of = |number: usize| {
         let path = format!("/hello/{number}");
@@ -112,7 +115,8 @@ fn four_hops_over_four_network_namespaces_are_one_trace() -> Result<()> {
     let chain = Chain::start(&stage)?;
     let log = stage.dir().join("chain.wslog");
     let agent = Agent::recording(&stage, &log)?;
-    // At one request at a time everything is known from the start; the next teach what holds when there are many.
+    // With one request at a time everything is known from the start. The next requests show what
+    // can be trusted when there are many.
     let (alone, learning, many) = (20, 300, 400);
     chain.drive(&stage, 1_000, alone, 1)?;
     chain.drive(&stage, 2_000, learning, 8)?;

@@ -49,7 +49,7 @@ fn lines(exchanges: &[Exchange]) -> String {
     if more > 0 { format!("{shown}\n  … and {more} more") } else { shown }
 }
 
-/// What of sorted `a` is not in sorted `b`, counting repetitions.
+/// The elements of sorted `a` that are not in sorted `b`, counting repetitions.
 fn difference(a: &[Exchange], b: &[Exchange]) -> Vec<Exchange> {
     let mut rest = b.iter().peekable();
     let mut left = Vec::new();

@@ -1,4 +1,5 @@
-//! Which connections and processes are traced: older than the agent, of other namespaces, refused, not selected.
+//! Which connections and processes are traced: older than the agent, of other namespaces, refused,
+//! not selected.
 
 use std::{
     io::{Read as _, Write as _},
@@ -229,7 +230,8 @@ fn a_server_that_starts_after_the_agent_is_found_by_its_port() -> Result<()> {
     let script = stage.file("later.py", include_str!("../../programs/server.py"))?;
     let mut server = Launch::new(machine::python()).arg(script).arg(port.to_string()).start(stage.dir())?;
     server.says("listening")?;
-    // A port rule is looked at when the listen is seen, in user space: a request right after it may come first.
+    // A rule on ports is evaluated in user space, when the listen is seen there. A request right
+    // after the listen may come first.
     wirespan_tests::wait::until("the server to be selected", || {
         let metrics = agent.metrics().ok()?;
         (metrics.sum("wirespan_process_decisions_total", &["what=\"selected\""]) > 0.0).then_some(())
@@ -242,8 +244,8 @@ fn a_server_that_starts_after_the_agent_is_found_by_its_port() -> Result<()> {
     Ok(())
 }
 
-/// A connection that had to make room is met again at position 0. A thread that read from it before must not be taken to
-/// have read what came after.
+/// An evicted connection is opened again at position 0. A thread that received from it before must
+/// not count as having received what came after.
 #[test]
 fn what_was_read_before_an_eviction_causes_nothing_after_it() -> Result<()> {
     let Some(stage) = Stage::alone("evicted", &["nginx", "/usr/bin/python3"]) else { return Ok(()) };
@@ -257,7 +259,7 @@ fn what_was_read_before_an_eviction_causes_nothing_after_it() -> Result<()> {
     program.says("up")?;
     let agent = Agent::with_select(&stage, &format!("{}limits: {{ connections: 16 }}\n", stage.select()))?;
     let mut one = TcpStream::connect(("127.0.0.1", port))?;
-    // Longer than the second request and its answer, as positions go.
+    // Longer than the second request and its response, in positions.
     write!(one, "GET /first HTTP/1.1\r\nHost: h\r\nX-Long: {}\r\n\r\n", "x".repeat(500))?;
     program.says("read")?;
     let crowd: Result<Vec<_>> = (0..64).map(|number| answered(port, &format!("/crowd/{number}"))).collect();
@@ -278,7 +280,8 @@ fn what_was_read_before_an_eviction_causes_nothing_after_it() -> Result<()> {
     Ok(())
 }
 
-/// A process that is not traced reads the request and passes the descriptor on. There is no span; the closing line says so.
+/// A process that is not traced reads the request and passes on the descriptor. There is no span,
+/// and the closing line reports that.
 #[test]
 fn a_request_that_another_process_read_is_counted() -> Result<()> {
     let Some(stage) = Stage::shared("passed", &["/usr/bin/python3"]) else { return Ok(()) };
@@ -300,10 +303,10 @@ fn a_request_that_another_process_read_is_counted() -> Result<()> {
     Ok(())
 }
 
-/// A connection on which a request was answered.
+/// Opens a connection on which a request is answered.
 fn answered(port: u16, path: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    // In one piece: who answers the first piece may be gone before the last.
+    // In one piece: the server that answers the first piece may be gone before the last.
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes())?;
     let mut answer = [0; 256];
     ensure!(stream.read(&mut answer)? > 0, "no answer to {path}");

@@ -1,4 +1,5 @@
-//! When calls end that get no answer: at the act of the program, and exported then, whatever TCP still does.
+//! Calls that get no response end when the program gives them up, and are exported then, whatever
+//! TCP still does.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,8 +22,9 @@ use crate::{
 const END: &str = "\r\n\r\n";
 const PART: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
 
-/// Requests with the numbers 0 to 2,999, each on a connection of its own, which the client resets as soon as it has sent it: the
-/// reset meets the server's receive, on another CPU. Prints how many the server has read.
+/// Requests with the numbers 0 to 2,999, each on a connection of its own, which the client resets
+/// as soon as it has sent it: the reset meets the server's receive, on another CPU. Prints how many
+/// the server has read.
 const RESETS: &str = r#"
 import os, socket, struct
 listener = socket.create_server(("127.0.0.1", 0))
@@ -65,7 +67,7 @@ fn client(place: &Place<'_>, words: &[&str]) -> Result<Process> {
     Ok(client)
 }
 
-/// Between which times the program acted, by its own clock.
+/// The times between which the program acted, by its own clock.
 fn act(client: &mut Process) -> Result<(u64, u64)> {
     client.says("act ")?;
     let text = client.stdout();
@@ -93,7 +95,7 @@ fn ends_at(row: &SpanRow, (before, behind): (u64, u64), error: &str) {
     assert_eq!((row.status, row.attribute("wirespan.incomplete")), (2, ""), "{what}");
 }
 
-/// Nothing more is told of it when the agent ends.
+/// No further span of the call is exported when the agent ends.
 fn nothing_else(agent: Agent, spans: usize) -> Result<()> {
     let rows = agent.stop()?;
     ensure!(rows.len() == spans, "{}", brief(&rows));
@@ -105,7 +107,7 @@ fn aside<'a>(stage: &'a Stage) -> Place<'a> {
     Place { cgroup: None, ..Place::local(stage) }
 }
 
-/// What gives up a call, and how: nobody reads its request, or nobody answers it.
+/// How a call is given up: nobody reads its request, or nobody answers it.
 #[test]
 fn a_call_that_is_given_up_ends_then() -> Result<()> {
     let Some(stage) = Stage::shared("ends-given-up", &["/usr/bin/python3"]) else { return Ok(()) };
@@ -144,7 +146,7 @@ fn a_call_whose_program_is_killed_ends_then() -> Result<()> {
         let agent = Agent::start(&stage)?;
         let mut client = client(&place, &[request, "stay"])?;
         if request == "upload" {
-            // It is in the middle of its call, of which nothing was told yet.
+            // The client is in the middle of its system call, which has not been reported yet.
             await_until::until("a full send buffer", || blocked(&client).then_some(()))?;
         } else {
             client.says("sent")?;

@@ -1,4 +1,5 @@
-//! Go: a call's parent is the request that its goroutine serves, although another goroutine writes it.
+//! Go: a call's parent is the request that its goroutine serves, although another goroutine writes
+//! it.
 
 use std::{
     fs::{self, File},
@@ -36,14 +37,14 @@ fn launch(stage: &Stage, launch: Launch<'_>, backend: Option<&Relay>) -> Result<
     Ok(Relay { port, process })
 }
 
-/// Requests with the numbers 1 to `count` at the end of their paths, so many at a time.
+/// Requests with the numbers 1 to `count` at the end of their paths, a number of them at a time.
 fn drive(stage: &Stage, port: u16, path: &str, count: u32, at_once: u32) -> Result<()> {
     let url = format!("http://127.0.0.1:{port}/{path}/[1-{count}]");
     let curl = Launch::new("curl").args(["-q", "-sS", "-Z", "--parallel-max", &at_once.to_string()]);
     curl.args(["-o", "/dev/null", &url]).start(stage.dir())?.finish().map(drop)
 }
 
-/// How many calls there were, and how many of them have a parent. None may have a wrong one.
+/// The number of calls, and how many of them have a parent. None may have a wrong one.
 fn judge(rows: &[SpanRow]) -> (usize, usize) {
     let number = |row: &SpanRow| row.path().rsplit('/').next().map(str::to_owned);
     let calls: Vec<_> = rows.iter().filter(|row| row.kind == Kind::Client).collect();
@@ -52,8 +53,8 @@ fn judge(rows: &[SpanRow]) -> (usize, usize) {
         let Some(id) = &call.parent else { continue };
         let parent = rows.iter().find(|row| row.id == *id).expect("the parent is among the spans");
         assert_eq!(number(call), number(parent), "a wrong parent: {call:#?} {parent:#?}");
-        // Those of the first milliseconds of a process, before the agent knows that it is one of Go, by their threads, or by
-        // what a proxy sends on.
+        // Calls of the first milliseconds of a process have their parents by threads or by content,
+        // before the agent knows that it is a Go program.
         let evidence = call.attribute("wirespan.parent.evidence");
         assert!(["goroutine", "two-sided", "content"].contains(&evidence), "{call:#?}");
         linked += 1;
@@ -61,7 +62,7 @@ fn judge(rows: &[SpanRow]) -> (usize, usize) {
     (calls.len(), linked)
 }
 
-/// Those that lack something, and servers' ends whose call was not told.
+/// Spans that are incomplete, and requests whose call was not reported.
 fn doubtful(rows: &[SpanRow]) -> Vec<SpanRow> {
     let lacks = |row: &&SpanRow| {
         let callless = row.kind == Kind::Server && row.path().starts_with("/hello/") && row.parent.is_none();
@@ -75,7 +76,7 @@ fn with(name: &str, stripped: bool) -> Result<()> {
     let Some(stage) = Stage::shared(name, &needs) else { return Ok(()) };
     let program = programs::go_relay(stripped)?;
     let backend = start(&stage, &program, None)?;
-    // One that is older than the agent, with its connections, and one that is younger.
+    // One process that is older than the agent, with its connections, and one that is younger.
     let older = start(&stage, &program, Some(&backend))?;
     drive(&stage, older.port, "call", 8, 8)?;
     let agent = Agent::start(&stage)?;
@@ -85,7 +86,7 @@ fn with(name: &str, stripped: bool) -> Result<()> {
         for path in ["call", "both", "proxy"] {
             drive(&stage, relay.port, path, count, 8)?;
         }
-        // Which request a goroutine was made for is not known.
+        // It is not known for which request a goroutine was made.
         drive(&stage, relay.port, "spawn", 10, 8)?;
     }
     let metrics = agent.metrics()?;
@@ -127,8 +128,8 @@ fn wait_for_probes(agent: &Agent, processes: u32) -> Result<()> {
     })
 }
 
-/// The very first request of a process, once the agent knows that it is one of Go: nothing has been seen of it, and its call
-/// has a parent.
+/// The first request of a process, once the agent knows that it is a Go program: its call has a
+/// parent although nothing was seen of the process before.
 #[test]
 fn the_first_call_of_a_process_has_its_parent() -> Result<()> {
     let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
@@ -144,8 +145,9 @@ fn the_first_call_of_a_process_has_its_parent() -> Result<()> {
     Ok(())
 }
 
-/// A process that was traced before it became one of Go is not looked at again with its first connection, as one is whose
-/// runtime may be in a library: its goroutines would be others from there on.
+/// A process that was traced before it executed a Go program is not examined again at its first
+/// connection, as processes are whose runtime may be in a library. Otherwise its goroutines would
+/// get new identities from there on.
 #[test]
 fn a_connection_does_not_make_other_goroutines() -> Result<()> {
     let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
@@ -162,7 +164,7 @@ fn a_connection_does_not_make_other_goroutines() -> Result<()> {
     Ok(())
 }
 
-/// Switched off, nothing is put into the program, and threads are as good as they are: no parent is wrong.
+/// When it is switched off, no probe is placed. Links by threads must still not be wrong.
 #[test]
 fn without_goroutines_no_probe_is_placed() -> Result<()> {
     let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
@@ -203,12 +205,13 @@ fn changed_code(pid: u32) -> Result<usize> {
     Ok(changed)
 }
 
-/// Breakpoints that nobody takes out any more would cost the program a trap for each request, for as long as it runs.
+/// Breakpoints that stay would cost the program a trap for each request, for as long as it runs.
 #[test]
 fn an_agent_that_ends_leaves_programs_as_they_were() -> Result<()> {
     let needs: Vec<&str> = programs::go_needs().iter().copied().chain(["curl"]).collect();
     let Some(stage) = Stage::shared("go-leaves", &needs) else { return Ok(()) };
-    // A file of its own: probes lie in files, and other tests trace processes of the same one meanwhile.
+    // A separate file, because probes belong to files and other tests trace processes of the same
+    // file meanwhile.
     let program = stage.dir().join("relay");
     Launch::new("cp").arg(programs::go_relay(false)?).arg(&program).start(stage.dir())?.finish()?;
     let relay = start(&stage, &program, None)?;

@@ -1,5 +1,5 @@
-//! Heads that are longer than what is copied of a call: cookies, Kerberos tickets and tokens of many kilobytes, with what matters at
-//! their end.
+//! Heads that are longer than what is copied of a system call: cookies, Kerberos tickets and tokens
+//! of many kilobytes, with what matters at their end.
 
 use anyhow::Result;
 use wirespan_tests::{
@@ -13,7 +13,8 @@ use crate::check::{brief, the};
 
 /// Bytes of heads that are captured whole.
 const SIZES: [usize; 4] = [5 << 10, 12 << 10, 33 << 10, 63 << 10];
-/// How they are sent: in one call, with shorter messages before and behind them in it, in pieces of so many bytes, or one piece first.
+/// How they are sent: in one system call, in one with shorter messages before and after, in pieces
+/// of this many bytes, or with one piece first.
 const WAYS: [&str; 8] = ["one", "behind", "1024", "3000", "4096", "16384", "600+", "1448+"];
 /// How they are read.
 const BUFFERS: [&str; 3] = ["nginx", "5000", "65536"];

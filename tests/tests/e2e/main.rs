@@ -1,5 +1,9 @@
-//! Real programs, a real kernel, the real agent: what was asked and answered must be what the spans say, no more and no
-//! less. Needs root; a test that lacks something says `SKIPPED`.
+//! End-to-end tests with real programs, a real kernel and the real agent: the spans must show the
+//! requests and responses that took place, no more and no less. They need root; a test that lacks
+//! something reports `SKIPPED`.
+//!
+//! Modules choose where a test runs: those in `userspace` are not run under each kernel, those in
+//! `native` in no guest.
 
 mod chain;
 mod check;
@@ -12,7 +16,7 @@ mod harm;
 mod heads;
 mod matrix;
 mod messages;
-mod operators;
+mod native;
 mod peers;
 mod processes;
 mod replay;
@@ -20,3 +24,4 @@ mod sockmap;
 mod syscalls;
 mod tasks;
 mod traces;
+mod userspace;

@@ -19,12 +19,12 @@ pub(crate) fn send(text: &str) -> Value {
     json!(["send", text])
 }
 
-/// Sends so many bytes of body.
+/// Sends this many bytes of body.
 pub(crate) fn fill(size: usize) -> Value {
     json!(["fill", size])
 }
 
-/// Sends text and so many bytes of body in one call, which may end in a reset.
+/// Sends text and this many bytes of body in one system call, which may end in a reset.
 pub(crate) fn flood(text: &str, size: usize) -> Value {
     json!(["flood", text, size])
 }
@@ -34,7 +34,7 @@ pub(crate) fn narrow() -> Value {
     json!(["narrow"])
 }
 
-/// Receives so many bytes in one call, which may end in a reset.
+/// Receives this many bytes in one system call, which may end in a reset.
 pub(crate) fn whole(size: usize) -> Value {
     json!(["whole", size])
 }
@@ -54,7 +54,7 @@ pub(crate) fn consumed() -> Value {
     json!(["consumed"])
 }
 
-/// Receives so many bytes.
+/// Receives this many bytes.
 pub(crate) fn read(size: usize) -> Value {
     json!(["read", size])
 }
@@ -79,7 +79,7 @@ pub(crate) fn wait(path: &std::path::Path) -> Value {
     json!(["wait", path])
 }
 
-/// Makes a file, for the one who waits for it.
+/// Makes a file, for the end that waits for it.
 pub(crate) fn touch(path: &std::path::Path) -> Value {
     json!(["touch", path])
 }

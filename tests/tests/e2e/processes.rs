@@ -1,5 +1,5 @@
-//! Processes that end before anybody looks at them, that become another user, or that no rule selects: spans have their facts,
-//! and nobody else's.
+//! Processes that end before the agent can look at them, that become another user, or that no rule
+//! selects: spans have the facts of their own process.
 
 use std::{
     io::{Read as _, Write as _},
@@ -51,7 +51,7 @@ if os.fork() == 0:
 os.wait()
 "#;
 
-/// For sed: the first line of a request becomes an answer.
+/// For sed: the first line of a request becomes a response.
 const ANSWER: &str = r"1{s/.*/HTTP\/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok/;q}";
 
 struct Inetd {
@@ -85,10 +85,10 @@ fn ask(port: u16, count: usize) -> Result<usize> {
     for number in 1..=count {
         let mut connection = TcpStream::connect(("127.0.0.1", port))?;
         connection.set_read_timeout(Some(Duration::from_secs(10)))?;
-        // In one call: a server that reads once has it whole.
+        // In one system call, so that a server that reads once gets all of it.
         connection.write_all(format!("GET /{number} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes())?;
         let mut answer = String::new();
-        // A reset after the answer is the program's way to end.
+        // The program ends with a reset after its response.
         let _reset = connection.read_to_string(&mut answer);
         answered += usize::from(answer.contains("ok"));
     }
@@ -105,7 +105,7 @@ fn facts(row: &SpanRow) -> [&str; 3] {
 fn processes_of_a_millisecond_have_their_own_facts() -> Result<()> {
     let Some(inetd) = Inetd::new("inetd")? else { return Ok(()) };
     let count = std::env::var("WIRESPAN_PROCESSES").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    // A rule of another kind takes nothing away, nor does an exclude of another file.
+    // A rule of another kind excludes nothing, nor does an exclude of another file.
     let rules = format!(
         "select: [ {{ exe: \"{}\" }}, {{ cmdline: \"*no-such-argument*\" }} ]\nexclude: [ {{ exe: sshd }} ]\n",
         inetd.program.display()
@@ -130,7 +130,8 @@ fn processes_of_a_millisecond_have_their_own_facts() -> Result<()> {
     Ok(())
 }
 
-/// The kernel tells the arguments, so that a rule on them holds for who is gone. The others leave nothing behind.
+/// The kernel reports the arguments, so that a rule on them also holds for processes that are gone.
+/// Processes that it does not select leave no span.
 #[test]
 fn a_rule_on_arguments_holds_for_processes_that_are_gone() -> Result<()> {
     let Some(inetd) = Inetd::new("arguments")? else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! Recording a run and replaying it: the same spans, the same trees, by anyone, from whatever is left of the file.
+//! Recording a run and replaying it gives the same spans and trees, without root, and from whatever
+//! is left of the file.
 
 use std::{
     fs,
@@ -21,7 +22,7 @@ use wirespan_tests::{
 
 use crate::check::{assert_exactly, brief, exchanges};
 
-/// Replays a log into a span file; what was said on stderr, and the exit status.
+/// Replays a log into a span file; returns what was written to stderr, and the exit status.
 fn replay_to(stage: &Stage, log: &Path, spans: &str) -> Result<(PathBuf, String, Option<i32>)> {
     let spans = stage.dir().join(spans);
     let mut replay = wirespan()?.arg("replay").arg(log).arg("--export").arg(&spans).start(stage.dir())?;
@@ -224,7 +225,7 @@ fn a_recording_ends_at_its_limit_and_at_a_full_disk() -> Result<()> {
             &stage,
             &["record", "--port", &port, "--out", &out, "--max-size", limit, "--for", "10m"],
         )?;
-        // The agent says nothing when it is ready: what ends it is that it sees enough requests.
+        // This agent does not report that it is ready. It ends when it has seen enough requests.
         let ended = wirespan_tests::wait::until("the recording to end", || {
             let curl = Launch::new("curl").args(["-q", "-sS", "-o", "/dev/null", &url]);
             curl.inside(&stage.cgroup).start(stage.dir()).and_then(Process::finish).ok()?;

@@ -1,4 +1,5 @@
-//! Every way in which user code moves bytes through a TCP socket, in a static program, IPv4 and IPv6.
+//! Every way in which user code moves bytes through a TCP socket, in a static program, IPv4 and
+//! IPv6.
 
 use std::path::PathBuf;
 
@@ -20,7 +21,7 @@ fn program() -> PathBuf {
 }
 
 fn requests(mode: &str) -> Vec<Request> {
-    // A byte per call is slow; the others get bodies that fill socket buffers.
+    // A byte per system call is slow; the other modes get bodies that fill socket buffers.
     let large: u64 = if mode == "bytes" { 2_000 } else { 300_000 };
     let request = |method, path: String, size| Request { method, path, size };
     let mut list = Vec::new();
@@ -58,7 +59,8 @@ fn run(
     Ok(Some((agent.stop()?, expected)))
 }
 
-/// Every byte of a connection that has ended is accounted for: parsed, skipped, truncated, dropped or unseen.
+/// Every byte of a connection that has ended is accounted for: parsed, skipped, truncated, dropped
+/// or unseen.
 fn ledger(metrics: &Metrics) -> (f64, f64) {
     let entry = |name: &str| metrics.sum("wirespan_ledger_bytes_total", &[&format!("entry=\"{name}\"")]);
     let told = ["parsed", "skipped", "truncated", "dropped", "unseen"].map(entry).iter().sum();
@@ -93,7 +95,7 @@ fn exact(mode: &str) -> Result<()> {
     Ok(())
 }
 
-/// What may not be read gives no span, or one with nothing made up.
+/// Bytes that are not captured give no span, or one without invented attributes.
 fn unreadable(mode: &str, check: fn(&Agent) -> Result<()>) -> Result<()> {
     let Some((rows, expected)) = run(mode, "127.0.0.1", check)? else { return Ok(()) };
     for kind in [Kind::Server, Kind::Client] {
@@ -129,7 +131,7 @@ exact! {
     an_io_uring_that_moves_nothing_of_sockets_does_no_harm "idle-io-uring"
 }
 
-/// Waits until calls were counted as not read for this reason.
+/// Waits until system calls were counted as not captured for this reason.
 fn counted(agent: &Agent, reason: &str) -> Result<()> {
     let label = format!("reason=\"{reason}\"");
     wait::until(&format!("calls counted as {reason}"), || {
@@ -138,7 +140,8 @@ fn counted(agent: &Agent, reason: &str) -> Result<()> {
     })
 }
 
-/// One system call that sends or receives many messages: which of them an event is about cannot be told.
+/// One system call that sends or receives many messages: an event does not say which of them it is
+/// about.
 #[test]
 fn sendmmsg_and_recvmmsg_are_not_misread() -> Result<()> {
     unreadable("sendmmsg-recvmmsg", |agent| counted(agent, "syscall"))
@@ -154,8 +157,9 @@ fn what_goes_through_io_uring_is_not_misread() -> Result<()> {
     unreadable("io-uring", |agent| {
         counted(agent, "io_uring")?;
         balanced(agent)?;
-        // The thread reads zeros meanwhile: whatever is captured is of those. The kernel's own figure has other tests'
-        // processes, too, until the agent has judged that no rule selects them.
+        // The thread reads zeros meanwhile, so whatever is captured is zeros. The kernel's own
+        // counter includes processes of other tests, until the agent has decided that no rule
+        // selects them.
         let captured = agent.metrics()?.sum("wirespan_captured_bytes_total", &[]);
         assert!(captured < 0.5, "{captured} bytes were captured");
         Ok(())

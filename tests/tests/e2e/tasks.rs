@@ -1,4 +1,5 @@
-//! asyncio: one thread serves many requests at a time, and the task that serves one is known by its context.
+//! asyncio: one thread serves many requests at a time, and the task that serves one is known by its
+//! context.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,8 @@ use wirespan_tests::{
     stage::Stage,
 };
 
-/// What so many requests over eight connections call, by the evidence of the parent; none may be wrong.
+/// The calls of this many requests over eight connections, by the evidence of the parent; none may
+/// be wrong.
 fn calls(name: &str, kind: &str, requests: usize) -> Result<Option<BTreeMap<String, usize>>> {
     let Some(stage) = Stage::shared(name, &["/usr/bin/python3"]) else { return Ok(None) };
     let (back, front) = (Service::Tasks.start(&stage)?, Service::Tasks.start(&stage)?);
@@ -42,7 +44,8 @@ fn belongs(call: &SpanRow, request: &SpanRow) -> bool {
 #[test]
 fn a_call_belongs_to_the_request_that_its_task_answers() -> Result<()> {
     let Some(found) = calls("tasks", "call", 600)? else { return Ok(()) };
-    // From the first one on: what earns the belief is believed with it, unless that takes over 2 s as on an emulated machine.
+    // From the first call on: the calls that earn the trust are linked with it, unless that takes
+    // over 2 s as on an emulated machine.
     assert!(found.get("task").is_some_and(|task| *task >= 560), "{found:?}");
     Ok(())
 }

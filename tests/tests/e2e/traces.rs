@@ -1,4 +1,4 @@
-//! Parents: what headers say, what a connection's two ends say, what a proxy's two sides say.
+//! Parents by `traceparent`, by the two ends of a connection, and by the two sides of a proxy.
 
 use anyhow::Result;
 use wirespan_tests::{
@@ -51,8 +51,8 @@ fn both_ends_on_one_host_are_one_trace() -> Result<()> {
             (the(&rows, Kind::Server, &request.path), the(&rows, Kind::Client, &request.path));
         assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
         assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "flow"));
-        // No more can be said of their times: a call is timed when it returns, and a client whose send was preempted
-        // returns from it after the server has answered.
+        // Their times allow no more: a system call is timed when it returns, and a client whose
+        // send was preempted returns after the server has answered.
         assert!(server.start <= client.end, "{}", brief(&rows));
         assert_eq!(client.parent, None, "{}", brief(&rows));
     }
@@ -107,7 +107,7 @@ fn a_chain_of_three_services_is_one_trace() -> Result<()> {
     Ok(())
 }
 
-/// The same with many at once: a call may be an orphan, but no parent may be wrong.
+/// The same with many at once: a call may be unlinked, but no parent may be wrong.
 #[test]
 fn no_parent_is_wrong_under_concurrency() -> Result<()> {
     let Some(stage) = Stage::shared("concurrent", &["nginx", "curl", "/usr/bin/python3"]) else {

@@ -1,4 +1,5 @@
-//! This agent and another build of it in turn, so that what drifts drifts for both.
+//! Measures this agent and another build of it in turn, so that both see the same drift of the
+//! machine.
 
 use std::path::Path;
 
@@ -44,7 +45,7 @@ pub(super) fn run(rig: &Rig, nginx: &Nginx, load: Load, pairs: usize, other: &Pa
     Ok(())
 }
 
-/// The time in BPF programs is measured in a run of its own: to measure it costs time too.
+/// The time in BPF programs is measured in a separate run, because measuring it costs time too.
 fn cost(rig: &Rig, nginx: &Nginx, load: Load, binary: Option<&Path>) -> Result<Cost> {
     let (dir, workers) = (rig.stage.dir(), nginx.workers());
     let agent = rig.agent(binary)?;

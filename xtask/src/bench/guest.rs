@@ -1,4 +1,5 @@
-//! The benchmark in the VM whose time is a count of instructions: the same on every run, however busy the host.
+//! The benchmark in the VM whose time is a count of instructions: the same on every run, however
+//! busy the host.
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
@@ -19,8 +20,8 @@ use super::{
 };
 use crate::{build, setup, sh, vm};
 
-/// What the strongest existing eBPF tracer costs in the same machine (Debian 6.12): requests/s off and on, the server's CPU
-/// µs per request off and on, its agent's CPU µs per request.
+/// For comparison, another eBPF tracer in the same machine (Debian 6.12): requests/s off and on,
+/// the server's CPU µs per request off and on, its agent's CPU µs per request.
 const REFERENCE: [(&str, [f64; 5]); 4] = [
     ("nginx", [4_940.0, 1_420.0, 91.0, 229.0, 385.0]),
     ("go", [2_750.0, 790.0, 253.0, 750.0, 340.0]),
@@ -42,7 +43,7 @@ pub(super) const fn servers() -> [&'static str; REFERENCE.len()] {
     names
 }
 
-/// How a line with numbers for the host begins.
+/// The beginning of a line with numbers for the host.
 const MARK: &str = "bench-run:";
 
 /// Boots the VM, runs the benchmark in it and compares.
@@ -171,14 +172,14 @@ fn off_and_on(
     let before = off()?;
     let agent = agent()?;
     let on = load.run(stage.dir(), port, server, Some(agent.pid()))?;
-    // In a run of its own: to measure it costs time, too.
+    // In a separate run, because measuring it costs time too.
     let statistics = Statistics::enable()?;
     let before_counted = Held::by(agent.pid())?.nanoseconds;
     let counted = load.run(stage.dir(), port, server, Some(agent.pid()))?;
     let bpf = (Held::by(agent.pid())?.nanoseconds - before_counted) / counted.requests;
     drop(statistics);
     finish(agent)?;
-    // What still got faster with time is shared between both.
+    // So a server that is still getting faster favours neither.
     let after = off()?;
     let middle = Run {
         per_second: f64::midpoint(before.per_second, after.per_second),

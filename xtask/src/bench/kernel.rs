@@ -1,4 +1,5 @@
-//! What the kernel knows of the agent: the time in its BPF programs, the memory of its maps.
+//! Reads from the kernel what the agent costs there: the time in its BPF programs, the memory of
+//! its maps.
 
 use std::{collections::BTreeSet, fs};
 
@@ -6,7 +7,8 @@ use anyhow::{Context as _, Result};
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// BPF run-time statistics, on while this lives. They cost every program of the host some nanoseconds per run.
+/// BPF run-time statistics, on while this lives. They cost every program of the host some
+/// nanoseconds per run.
 #[derive(Debug)]
 pub(super) struct Statistics {
     before: String,
@@ -28,7 +30,8 @@ impl Drop for Statistics {
     }
 }
 
-/// What the kernel tells of the programs and maps that a process holds. Of programs only while `Statistics` is on.
+/// What the kernel reports about the programs and maps that a process holds. Programs have times
+/// only while `Statistics` is on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Held {
     /// Time in programs, and how often they ran.

@@ -1,4 +1,4 @@
-//! One run of wrk against a server, and what it cost whom.
+//! One run of wrk against a server, and the CPU time that it cost server and agent.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ pub(super) struct Load {
     pub(super) seconds: u32,
 }
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Run {
     pub(super) requests: f64,
@@ -72,7 +72,8 @@ fn cpu_of(pids: &[u32]) -> Result<f64> {
     for pid in pids {
         let path = format!("/proc/{pid}/stat");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        // The name may hold spaces; after its closing parenthesis utime and stime are the 12th and 13th field.
+        // The name may hold spaces; after its closing parenthesis utime and stime are the 12th and
+        // 13th field.
         let (_, fields) = text.rsplit_once(") ").with_context(|| format!("{path} is not as expected"))?;
         for field in fields.split(' ').skip(11).take(2) {
             sum += field.parse::<f64>().context("a clock tick count is a number")? * MICROSECONDS_PER_TICK;

@@ -1,7 +1,8 @@
-//! `cargo xtask bench losses`: how many records find no room in the ring while other processes want all the CPU there is, this
-//! agent and another build of it in turn.
+//! `cargo xtask bench losses`: how many records find no room in the ring while other processes want
+//! every CPU. It measures this agent and another build of it in turn.
 //!
-//! nginx and wrk run at nice -15, so that they go on at full speed: what is left to the agent is a share of the rest.
+//! nginx and wrk run at nice -15, so that they keep their full speed and the agent shares the rest
+//! with the other processes.
 
 use std::{path::PathBuf, process::Command};
 
@@ -32,7 +33,7 @@ pub(crate) struct Arguments {
     seconds: u32,
 }
 
-/// Nice value of those who make the load.
+/// Nice value of nginx and wrk.
 const FAVOURED: &str = "-15";
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {

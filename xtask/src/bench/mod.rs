@@ -1,6 +1,7 @@
-//! `cargo xtask bench overhead`: what the agent costs the traced program, the machine, and a program it does not trace.
-//! `cargo xtask bench pipeline`: what a span costs in user space, whatever the kernel.
-//! `cargo xtask bench links`: how many calls of real applications get their parent, and that no other gets one.
+//! `cargo xtask bench overhead`: what the agent costs the traced program, the machine, and a
+//! program it does not trace. `cargo xtask bench pipeline`: what a span costs in user space,
+//! whatever the kernel. `cargo xtask bench links`: how many calls of real applications get their
+//! parent, and that no other gets one.
 
 mod against;
 mod guest;
@@ -25,10 +26,11 @@ use wirespan_tests::{agent::Agent, stage::Stage};
 pub(crate) enum Bench {
     /// nginx and wrk with the agent off and on
     Overhead(Arguments),
-    /// Parsers, tracer and encoder alone, on generated events: instructions, allocations and copies per span and stage; or time
-    /// and memory
+    /// Parsers, tracer and encoder alone, on generated events: instructions, allocations and copies
+    /// per span and stage; or time and memory
     Pipeline(pipeline::Arguments),
-    /// Real applications that call each other: right, orphaned and wrong parents, by application and concurrency
+    /// Real applications that call each other: linked, unlinked and wrong calls, by application
+    /// and concurrency
     Links(links::Arguments),
     /// Records that are lost while other processes want all the CPU, against another binary in turn
     Losses(losses::Arguments),
@@ -77,7 +79,8 @@ enum Export {
 }
 
 impl Export {
-    /// An agent that exports so; `collector` is a port of loopback. Without a binary it is that of this workspace.
+    /// Starts an agent with this exporter; `collector` is a port of loopback. Without a binary it
+    /// is the one of this workspace.
     fn agent(self, stage: &Stage, collector: u16, binary: Option<&Path>) -> Result<Agent> {
         match self {
             Self::Otlp => Agent::exporting(stage, collector, "none", binary),
@@ -90,7 +93,7 @@ impl Export {
     }
 }
 
-/// Ends an agent that was measured. All its spans must have got out, and nobody wants to read them.
+/// Ends an agent that was measured. All its spans must have been exported; nobody reads them.
 fn finish(agent: Agent) -> Result<()> {
     let metrics = agent.metrics()?;
     let lost = metrics.sum("wirespan_export_dropped_spans_total", &[]);
@@ -110,7 +113,8 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     }
 }
 
-/// Runs both, one after the other; which of them comes first alternates with the number, so that what drifts drifts for both.
+/// Runs both, one after the other. Which of them comes first alternates with the number, so that
+/// both see the same drift of the machine.
 fn in_turn<T>(
     number: usize,
     one: impl FnOnce() -> Result<T>,

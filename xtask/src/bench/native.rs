@@ -1,4 +1,5 @@
-//! The benchmark on this machine: alternating pairs without and with the agent, so that what drifts drifts for both.
+//! The benchmark on this machine: alternating pairs without and with the agent, so that both see
+//! the same drift of the machine.
 
 use std::{
     path::Path,
@@ -34,7 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let bystanders = Cgroup::create("bystanders")?;
     let selected = Nginx::start(&stage.cgroup, stage.dir(), "")?;
     let unselected = Nginx::start(&bystanders, stage.dir(), "")?;
-    // Its collector is the one that is not traced.
+    // The other nginx is the collector and is not traced.
     let rig = Rig { stage, export: arguments.export, collector: unselected.port };
     let load = Load { connections: 64, seconds: arguments.seconds };
 
@@ -128,7 +129,7 @@ fn report(pairs: &[(Run, Run)]) {
     );
 }
 
-/// A run of its own for the time in BPF programs: to measure it costs time too.
+/// The time in BPF programs takes a separate run, because measuring it costs time too.
 fn inside(rig: &Rig, nginx: &Nginx, load: Load) -> Result<()> {
     let agent = rig.agent(None)?;
     let idle = resident(agent.pid())?.0;

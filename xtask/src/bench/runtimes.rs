@@ -1,4 +1,5 @@
-//! What it costs in the kernel to look for the goroutine, or for CPython's context, that makes a call.
+//! What it costs in the kernel to find the goroutine, or CPython's context, that makes a system
+//! call.
 
 use anyhow::Result;
 use wirespan_tests::{agent::Agent, programs::Service};
@@ -11,7 +12,7 @@ use super::{
     native::Rig,
 };
 
-/// What is looked for, by whom, and how it is switched off.
+/// What is looked for, in which program, and how it is switched off.
 const READS: [(&str, Service, &str); 2] = [
     ("Go's goroutine", Service::Go, "causality: { goroutine: false }\n"),
     ("CPython's context", Service::Tasks, "causality: { task: false }\n"),

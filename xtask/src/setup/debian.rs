@@ -16,7 +16,8 @@ pub(super) fn is_here() -> bool {
 
 /// Installs packages without what they only recommend.
 pub(super) fn install(packages: &[&str]) -> Result<()> {
-    // A web server that was installed for tests must not start serving: policy-rc.d is Debian's way to say so.
+    // A web server that is installed for tests must not start serving. Debian asks policy-rc.d for
+    // that.
     const SCRIPT: &str = r#"set -e
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then

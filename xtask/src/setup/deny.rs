@@ -1,5 +1,5 @@
-//! cargo-deny, which holds the dependencies' licences and sources against deny.toml. Only the gate needs it, so that a
-//! person who wants to build does not wait for it.
+//! Installs cargo-deny, which checks the licences and sources of dependencies against deny.toml.
+//! Only `cargo xtask ci` needs it, so `cargo xtask setup` does not install it.
 
 use std::process::Command;
 

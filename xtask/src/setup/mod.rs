@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: installs what building and testing need and says what it did. What is there stays untouched, so
-//! that every other chore can begin with it.
+//! `cargo xtask setup`: installs what building and testing need and reports what it did. It leaves
+//! alone what is there already, so that every other chore can begin with it.
 
 mod debian;
 pub(crate) mod deny;

@@ -1,4 +1,5 @@
-//! The compiler and the linker of the BPF programs; agent/build.rs looks for the same ones in the same order.
+//! The compiler and the linker of the BPF programs; agent/build.rs looks for the same ones in the
+//! same order.
 
 use std::{path::Path, process::Command};
 

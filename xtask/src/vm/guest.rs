@@ -1,4 +1,5 @@
-//! What the guest's file system holds: programs, Python's library, and an init that runs one command and powers off.
+//! What the guest's file system holds: programs, Python's library, and an init that runs one
+//! command and powers off.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,8 @@ use anyhow::{Result, anyhow};
 use super::{image::Image, kernel::Kernel, qemu::EXIT_MARKER};
 use crate::sh;
 
-/// Programs of this machine that go into every guest; a missing one is left out, and the tests that need it say so.
+/// Programs of this machine that go into every guest. A missing one is left out, and the tests that
+/// need it report that.
 const PROGRAMS: [&str; 6] = ["nginx", "curl", "wrk", "ip", "bpftool", "setpriv"];
 
 /// Programs of our own: a path here, a name in the guest's `/usr/bin`.
@@ -78,7 +80,8 @@ fn python(image: &mut Image<impl std::io::Write>) -> Result<()> {
     image.tree(Path::new(library.trim()), &|name| unused.contains(&name) || name.starts_with("config-"))
 }
 
-/// The guest's first process. Its own words go to the kernel's console, the command's output to the second serial line.
+/// The guest's first process. Its own output goes to the kernel's console, the command's output to
+/// the second serial line.
 fn init(kernel: &Kernel) -> String {
     let modules: Vec<_> = kernel.modules.iter().filter_map(|module| module.file_name()?.to_str()).collect();
     let modules = modules.join(" ");

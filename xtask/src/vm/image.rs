@@ -1,5 +1,5 @@
-//! The initramfs of a VM: an uncompressed newc cpio archive (unpacking costs the guest less than inflating) of programs
-//! with all that they load, written without touching the disk in between.
+//! Writes the initramfs of a VM: a newc cpio archive of programs and all that they load. It is not
+//! compressed, because unpacking costs an emulated guest less than inflating.
 
 use std::{
     collections::BTreeSet,
@@ -54,7 +54,7 @@ impl<W: Write> Image<W> {
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         let metadata = fs::metadata(from)?;
         let mode = 0o100_000 | metadata.permissions().mode() & 0o7777;
-        // Python compiles its library anew when the times of source and compiled file do not agree.
+        // Python compiles its library again when the times of source and compiled file differ.
         let modified = u32::try_from(metadata.mtime()).unwrap_or(0);
         self.entry(to.as_ref(), mode, modified, &content)
     }
@@ -78,7 +78,8 @@ impl<W: Write> Image<W> {
         Ok(())
     }
 
-    /// A directory tree of this machine under the same path; `skip` decides by name what stays out.
+    /// A directory tree of this machine under the same path; `skip` decides by name what is left
+    /// out.
     pub(crate) fn tree(&mut self, dir: &Path, skip: &dyn Fn(&str) -> bool) -> Result<()> {
         let mut open = vec![dir.to_owned()];
         while let Some(dir) = open.pop() {
@@ -127,7 +128,8 @@ impl<W: Write> Image<W> {
         Ok(())
     }
 
-    /// One entry: a header of thirteen 8-digit fields, the name, the content, each padded to 4 bytes.
+    /// One entry: a header of thirteen 8-digit fields, the name, the content, each padded to 4
+    /// bytes.
     fn write(&mut self, name: &str, mode: u32, modified: u32, content: &[u8]) -> Result<()> {
         self.inode += 1;
         let size = u32::try_from(content.len()).context("a file of 4 GiB does not fit into an initramfs")?;
@@ -150,7 +152,8 @@ const fn padding(length: usize) -> usize {
     (4 - length % 4) % 4
 }
 
-/// The path without `.`, `..` and through the merged `/usr`: the guest has `/lib -> usr/lib` like Debian.
+/// The path without `.`, `..` and through the merged `/usr`: the guest has `/lib -> usr/lib` like
+/// Debian.
 fn normal(path: &Path) -> PathBuf {
     let mut plain = PathBuf::from("/");
     for part in path.components() {

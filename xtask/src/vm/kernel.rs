@@ -1,4 +1,5 @@
-//! Debian's cloud kernels: fetched once by apt from the machine's own mirror, kept under `target/vm`.
+//! Debian's cloud kernels: fetched once by apt from the machine's own mirror, kept under
+//! `target/vm`.
 
 use std::{
     cmp::Ordering,
@@ -36,7 +37,8 @@ pub(crate) struct Kernel {
     pub(crate) modules: Vec<PathBuf>,
 }
 
-/// What the tests need and a cloud kernel has only as modules: socket lists for the agent, veth for network namespaces.
+/// What the tests need and a cloud kernel has only as modules: sock_diag for the agent, veth for
+/// network namespaces.
 const MODULES: [&str; 4] = ["inet_diag", "tcp_diag", "veth", "tls"];
 
 impl Version {
@@ -114,7 +116,8 @@ impl Apt {
         command
     }
 
-    /// A private state directory with one suite from the mirror that serves the machine's own release.
+    /// A private state directory with one suite from the mirror that serves the machine's own
+    /// release.
     fn private(suite: &str, dir: &Path) -> Result<Self> {
         let release = fs::read_to_string("/etc/os-release")?;
         let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
@@ -141,7 +144,7 @@ impl Apt {
             format!("-oDir::State::lists={}", dir.join("lists").display()),
             format!("-oDir::Cache={}", dir.join("cache").display()),
             "-oAPT::Sandbox::User=root".to_owned(),
-            // Only the package lists are of use: no translations, no application metadata.
+            // Fetch only the package lists, no translations and no application metadata.
             "-oAcquire::Languages=none".to_owned(),
             "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
         ];

@@ -1,5 +1,5 @@
-//! One boot: qemu without hardware acceleration, two serial lines (the kernel's log to a file, the guest's output to us),
-//! a deadline.
+//! Boots a guest once: qemu without hardware acceleration, with a deadline. One serial line has the
+//! kernel's log, which goes to a file; the other has the guest's output.
 
 use std::{
     fs,
@@ -16,8 +16,8 @@ use anyhow::{Context as _, Result, bail};
 /// The line that the guest's init writes last, with the exit status of what it ran.
 pub(super) const EXIT_MARKER: &str = "wirespan-vm-exit-status:";
 
-/// Warnings are logged with their stacks; a processor that hangs for a minute ends the boot instead of waiting for the
-/// deadline.
+/// Warnings are logged with their stacks; a processor that hangs for a minute ends the boot instead
+/// of waiting for the deadline.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 loglevel=5 watchdog_thresh=20 softlockup_panic=1 softlockup_all_cpu_backtrace=1 mitigations=off";
 
 /// How time passes in the guest.
@@ -25,7 +25,7 @@ const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 loglevel=5 watchdog_thres
 pub(super) enum Clock {
     /// As on the host.
     Real,
-    /// One instruction is 4 ns: measures the same on a busy host. One processor.
+    /// One instruction takes 4 ns, on one processor: so a busy host measures the same.
     Instructions,
 }
 
@@ -99,8 +99,9 @@ impl Guest {
         command.args(["-machine", "q35", "-cpu", "max", "-m", "2048", "-no-reboot", "-nodefaults"]);
         command.args(["-display", "none", "-monitor", "none"]);
         match boot.clock {
-            // With a thread for each processor qemu 7.2 may keep a breakpoint in its translation that the kernel has long
-            // taken away again while attaching a program; what runs into it hangs. (It crashes programs with uprobes, too.)
+            // With a thread for each processor, qemu 7.2 may keep a breakpoint in its translation
+            // that the kernel has removed after attaching a program. Code that runs into it hangs,
+            // and programs with uprobes crash.
             Clock::Real => command.args(["-smp", "2", "-accel", "tcg,thread=single"]),
             Clock::Instructions => command
                 .args(["-smp", "1", "-accel", "tcg,thread=single"])

@@ -70,7 +70,7 @@ impl Programs {
         let machine = Machine { version, own: &self.own, clock: Clock::Real, timeout };
         let mut sum = Sum::default();
         let outcome = machine.run(&command, &mut |line| {
-            // What a guest lacks by design (Node, Java, Go) is no news.
+            // Node, Java and Go are left out of guests on purpose, so their skips are not shown.
             if !line.starts_with("SKIPPED: ") {
                 println!("    {name}: {line}");
             }

@@ -1,4 +1,5 @@
-//! What tracing needs from the machine: kernel, types, privileges, mounts. Each answer is yes, no (why) or could not tell.
+//! What tracing needs from the machine: kernel, types, privileges, mounts. Each check ends with
+//! yes, no (and why) or unknown.
 
 use std::{fmt, fs, path::Path};
 
@@ -6,7 +7,7 @@ use serde::Serialize;
 
 use crate::source::kernel::{btf::Btf, cgroup_root};
 
-/// A probe's answer.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {

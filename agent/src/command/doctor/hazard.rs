@@ -1,4 +1,4 @@
-//! Known hazards of kernels and hosts (the table of ARCHITECTURE.md), as far as this machine shows them.
+//! Known hazards of kernels and hosts, as far as this machine shows them.
 
 use std::fs;
 
@@ -39,14 +39,15 @@ fn memlock() -> Check {
     }
 }
 
-/// A preempted fexit program makes the kernel skip the same program of another task: those calls are unseen.
+/// While an fexit program is preempted, the kernel skips the same program for other tasks: their
+/// system calls are not seen.
 fn preemption() -> Check {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     if kernel_version().is_none_or(|(major, minor, _)| (major, minor) >= (6, 3)) {
         return Check::new(
             PREEMPTION,
             Verdict::Yes,
-            "the programs are not preempted in a way that skips calls",
+            "the programs are not preempted in a way that skips system calls",
         );
     }
     let release = read("/proc/sys/kernel/osrelease");
@@ -60,12 +61,12 @@ fn preemption() -> Check {
 
 const PREEMPTION: &str = "preemption";
 
-/// By the kernel's version line, what it says of its mode (`none voluntary (full)`, where debugfs is mounted), its command line
-/// and the configuration that it was built with.
+/// Decides by the kernel's version line, its mode (`none voluntary (full)`, where debugfs is
+/// mounted), its command line and its build configuration.
 fn preemption_before_6_3(version: &str, mode: &str, command_line: &str, config: &str) -> Check {
     let has = |text: &str, wanted: &str| text.split_whitespace().any(|word| word == wanted);
     let dynamic = has(version, "PREEMPT_DYNAMIC");
-    // The first that says anything decides.
+    // The first source that says anything decides.
     let full = [
         (has(mode, "(full)"), mode.contains('(')),
         (has(command_line, "preempt=full"), command_line.contains("preempt=")),
@@ -77,7 +78,7 @@ fn preemption_before_6_3(version: &str, mode: &str, command_line: &str, config: 
         return Check::new(
             PREEMPTION,
             Verdict::Warning,
-            "this kernel preempts fexit programs and then skips calls: unseen bytes, and \
+            "this kernel preempts fexit programs and then skips system calls: unseen bytes, and \
              wirespan_bpf_recursion_misses_total; boot with preempt=voluntary where it is PREEMPT_DYNAMIC",
         );
     }
@@ -85,11 +86,11 @@ fn preemption_before_6_3(version: &str, mode: &str, command_line: &str, config: 
         return Check::new(
             PREEMPTION,
             Verdict::Unknown,
-            "with preempt=full this kernel would skip calls (wirespan_bpf_recursion_misses_total); \
+            "with preempt=full this kernel would skip system calls (wirespan_bpf_recursion_misses_total); \
              mount debugfs to know, or boot with preempt=voluntary",
         );
     }
-    Check::new(PREEMPTION, Verdict::Yes, "the programs are not preempted in a way that skips calls")
+    Check::new(PREEMPTION, Verdict::Yes, "the programs are not preempted in a way that skips system calls")
 }
 
 fn io_uring() -> Check {
@@ -110,7 +111,7 @@ fn mptcp() -> Check {
         Ok("1") => Check::new(
             NAME,
             Verdict::Yes,
-            "enabled; its sockets are not traced, their calls are counted as mptcp",
+            "enabled; its sockets are not traced, their system calls are counted as mptcp",
         ),
         _ => Check::new(NAME, Verdict::Yes, "not enabled"),
     }

@@ -1,5 +1,5 @@
-//! `wirespan doctor`: can this machine be traced, by which hooks, and what stands in the way. It really loads, attaches and
-//! tests the programs, then takes everything away again.
+//! `wirespan doctor`: whether this machine can be traced, by which hooks, and what prevents it. It
+//! loads, attaches and tests the programs, and then removes them.
 
 mod check;
 mod hazard;
@@ -12,8 +12,10 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::stdout;
+use crate::session::status::Count;
 use crate::source::kernel::{HookState, KernelSource, LadderReport, Rung, Settings};
 use check::{Check, Verdict};
+use running::AskError;
 
 /// Everything that `doctor` found.
 #[derive(Debug, Serialize)]
@@ -27,8 +29,10 @@ struct Report {
     /// Rungs that were not taken, and why.
     rejected: Vec<Rejected>,
     hazards: Vec<Check>,
-    /// What a running agent could not read, by reason and process; `None` when none answers.
-    running_agent: Option<Vec<String>>,
+    /// What a running agent could not read or did not trace, by reason; `None` when none answers.
+    running_agent: Option<Vec<Count>>,
+    /// Why no agent's status is known.
+    running_agent_error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +81,14 @@ fn examine(rung: Option<Rung>, metrics: &str) -> Report {
             false
         }
     };
+    let (running_agent, running_agent_error) = match running::status(metrics) {
+        Ok(status) => (Some(status.unreadable), None),
+        // It is no error here that no agent runs.
+        Err(AskError::Nobody { address, .. }) => {
+            (None, Some(format!("none answers at {address} (give its address with --metrics)")))
+        }
+        Err(error) => (None, Some(error.to_string())),
+    };
     Report {
         works,
         rung: ladder.rung.map(str::to_owned),
@@ -88,7 +100,8 @@ fn examine(rung: Option<Rung>, metrics: &str) -> Report {
             .map(|(rung, reason)| Rejected { rung: rung.to_owned(), reason })
             .collect(),
         hazards: hazard::all(),
-        running_agent: running::unreadable(metrics),
+        running_agent,
+        running_agent_error,
     }
 }
 
@@ -133,17 +146,17 @@ fn text(report: &Report) -> Result<String> {
     for hazard in &report.hazards {
         writeln!(out, "  {hazard}")?;
     }
-    match &report.running_agent {
-        None => writeln!(out, "running agent: none answers (give its address with --metrics)")?,
-        Some(lines) if lines.is_empty() => {
-            writeln!(out, "running agent: nothing not_captured, nothing untraced")?;
+    match (&report.running_agent, &report.running_agent_error) {
+        (Some(counts), _) if counts.is_empty() => {
+            writeln!(out, "running agent: all bytes could be read, nothing was left untraced")?;
         }
-        Some(lines) => {
-            writeln!(out, "running agent, calls whose bytes could not be read and what was not traced:")?;
-            for line in lines {
-                writeln!(out, "  {line}")?;
+        (Some(counts), _) => {
+            writeln!(out, "running agent, what could not be read and what was not traced:")?;
+            for count in counts {
+                writeln!(out, "  {}", running::line(count))?;
             }
         }
+        (None, error) => writeln!(out, "running agent: {}", error.as_deref().unwrap_or("none"))?,
     }
     writeln!(
         out,

@@ -1,49 +1,70 @@
-//! `wirespan doctor --pid N`: how far a running agent believes a process, and which of its bytes it could not read.
+//! `wirespan doctor --pid N`: how far a running agent trusts a process's links, and which of its
+//! bytes it could not read.
 
 use std::fmt::Write as _;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{super::stdout, running};
-use crate::trace::ProcessConfidence;
+use crate::session::status::Process;
 
 /// Prints what the agent at `metrics` says of the process; false when it has seen no call of it.
 pub(super) fn doctor(json: bool, pid: u32, metrics: &str) -> Result<bool> {
-    let Some(told) = running::process(metrics, pid) else {
-        bail!(
-            "no agent answers at {metrics}: a running agent tells of its processes where `metrics.listen` of its configuration \
-             says; give that address with --metrics"
-        );
-    };
+    let status = running::status(metrics)?;
+    let known = status.processes.into_iter().find(|process| process.pid == pid);
+    let process = known.unwrap_or_else(|| Process { pid, ..Process::default() });
     if json {
-        stdout::print(&format!("{}\n", serde_json::to_string_pretty(&as_json(pid, &told))?))?;
+        stdout::print(&format!("{}\n", serde_json::to_string_pretty(&as_json(&process))?))?;
     } else {
-        stdout::print(&text(pid, &told)?)?;
+        stdout::print(&text(&process)?)?;
     }
-    Ok(told.standing.is_some())
+    Ok(process.confidence.is_some())
 }
 
-fn text(pid: u32, told: &running::Process) -> Result<String> {
+fn text(process: &Process) -> Result<String> {
     let mut out = String::new();
-    match &told.standing {
-        Some(standing) => writeln!(out, "{standing}")?,
-        None => {
-            writeln!(out, "process {pid}: the agent has seen no call of it (or 64 others have made more)")?;
+    match (process.standing(), &process.confidence) {
+        (Some(standing), _) => writeln!(out, "{standing:#}")?,
+        // An agent of another version may use other words.
+        (None, Some(confidence)) => {
+            writeln!(out, "{} (pid {}): {}", confidence.service, process.pid, confidence.level)?;
+            for (name, value) in &confidence.figures {
+                writeln!(out, "  {name} {value}")?;
+            }
         }
+        (None, None) => writeln!(
+            out,
+            "process {}: the agent has seen no outbound request of it (or 64 others have made more)",
+            process.pid
+        )?,
     }
-    for line in &told.unreadable {
-        writeln!(out, "  not read: {line}")?;
+    for (reason, count) in &process.not_captured {
+        writeln!(out, "  not captured: {count} system calls ({reason})")?;
     }
     Ok(out)
 }
 
-fn as_json(pid: u32, told: &running::Process) -> Value {
-    json!({ "pid": pid, "belief": told.standing.as_ref().map(belief), "unreadable": told.unreadable })
+fn as_json(process: &Process) -> Value {
+    json!({ "pid": process.pid, "confidence": process.confidence, "not_captured": process.not_captured })
 }
 
-fn belief(standing: &ProcessConfidence) -> Value {
-    let figures: serde_json::Map<String, Value> =
-        standing.figures.list().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    json!({ "service": &*standing.service, "standing": standing.level.name(), "figures": figures })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::status::Confidence;
+
+    #[test]
+    fn what_is_known_of_a_process() {
+        let mut process = Process { pid: 7, ..Process::default() };
+        assert!(text(&process).unwrap().contains("process 7: the agent has seen no outbound request of it"));
+        process.not_captured.insert("io_uring".to_owned(), 3);
+        assert!(text(&process).unwrap().ends_with("  not captured: 3 system calls (io_uring)\n"));
+        process.confidence = Some(Confidence {
+            service: "shop".to_owned(),
+            level: "new".to_owned(),
+            figures: [("parents".to_owned(), 9)].into(),
+        });
+        assert!(text(&process).unwrap().starts_with("shop (pid 7): new\n  parents 9\n"));
+    }
 }

@@ -1,5 +1,6 @@
-//! Recorded runs of real servers: `tests/fixtures/log`, whose README.md says how they were made. Each replays to the very
-//! bytes that are kept beside it, and to what the clients said they did, which no code of the agent has seen.
+//! Recorded runs of real servers: `tests/fixtures/log`, whose README.md says how they were made.
+//! Each must replay to the bytes that are kept beside it, and to what the clients reported, which
+//! no code of the agent has seen.
 //!
 //! `WIRESPAN_BLESS=1` writes the bytes anew instead of comparing them.
 
@@ -12,31 +13,31 @@ fn folder() -> PathBuf {
 }
 
 /// A span as `NAME.expected` has one: kind, method, path with query, status, sizes of the bodies.
-type Told = [String; 5];
+type Reported = [String; 5];
 
 struct Expected {
-    /// Whether something was lost, or cut off: then spans may be missing, and tell less.
+    /// Whether something was lost or cut off: then spans may be missing or incomplete.
     partly: bool,
     /// Whether the log is cut.
     cut: bool,
-    told: Vec<Told>,
+    reported: Vec<Reported>,
 }
 
 impl Expected {
     fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (notes, lines): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with('#'));
-        let told = lines.iter().map(|line| {
+        let reported = lines.iter().map(|line| {
             let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
-            Told::try_from(words).unwrap_or_else(|_| panic!("{}: {line:?}", path.display()))
+            Reported::try_from(words).unwrap_or_else(|_| panic!("{}: {line:?}", path.display()))
         });
         let noted = |note| notes.contains(&note);
-        Self { partly: noted("# partly"), cut: noted("# cut"), told: told.collect() }
+        Self { partly: noted("# partly"), cut: noted("# cut"), reported: reported.collect() }
     }
 }
 
-/// What the exported lines tell, and which of the spans say that they are incomplete.
-fn told(lines: &[u8]) -> Vec<(Told, bool)> {
+/// What the exported lines report, and which of the spans are marked as incomplete.
+fn reported(lines: &[u8]) -> Vec<(Reported, bool)> {
     let text = std::str::from_utf8(lines).unwrap();
     let mut found = vec![];
     for line in text.lines() {
@@ -72,19 +73,20 @@ fn told(lines: &[u8]) -> Vec<(Told, bool)> {
     found
 }
 
-/// None twice, none invented; none missing and none incomplete, unless that is what the fixture is for.
-fn compare(name: &str, found: Vec<(Told, bool)>, expected: Expected) {
-    let mut left = expected.told;
+/// None twice, none invented; none missing and none incomplete, unless that is what the fixture is
+/// for.
+fn compare(name: &str, found: Vec<(Reported, bool)>, expected: Expected) {
+    let mut left = expected.reported;
     let all = left.len();
     let incomplete = found.iter().filter(|(_, incomplete)| *incomplete).count();
-    for (told, incomplete) in found {
-        let same = |other: &Told| {
-            // What was lost is not told, but what is told is true.
-            let known = |at: usize| told[at] == other[at] || incomplete && told[at].is_empty();
-            told[..3] == other[..3] && known(3) && (incomplete || told[4] == other[4])
+    for (reported, incomplete) in found {
+        let same = |other: &Reported| {
+            // What was lost is not reported, but what is reported is true.
+            let known = |at: usize| reported[at] == other[at] || incomplete && reported[at].is_empty();
+            reported[..3] == other[..3] && known(3) && (incomplete || reported[4] == other[4])
         };
         let place = left.iter().position(same);
-        let place = place.unwrap_or_else(|| panic!("{name}: nobody made {told:?}, or not so often"));
+        let place = place.unwrap_or_else(|| panic!("{name}: nobody made {reported:?}, or not so often"));
         left.swap_remove(place);
     }
     if expected.partly {
@@ -98,7 +100,7 @@ fn compare(name: &str, found: Vec<(Told, bool)>, expected: Expected) {
     }
 }
 
-/// Checks every fixture of a folder; how many there are.
+/// Checks every fixture of a folder; returns their number.
 fn check(folder: &Path, bless: bool) -> usize {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut logs: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -113,7 +115,7 @@ fn check(folder: &Path, bless: bool) -> usize {
         assert!(bytes == again, "{name}: two replays differ");
         let expected = Expected::read(&log.with_extension("expected"));
         assert_eq!(outcome, if expected.cut { Outcome::Partly } else { Outcome::Whole }, "{name}");
-        compare(name, told(&bytes), expected);
+        compare(name, reported(&bytes), expected);
         let golden = log.with_extension("otlp.jsonl");
         if bless {
             fs::write(&golden, &bytes).unwrap();
@@ -158,18 +160,18 @@ fn other_spans_than_those_that_are_kept_are_found() {
     check(directory.path(), false);
 }
 
-fn line(line: &str) -> Told {
+fn line(line: &str) -> Reported {
     line.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()
 }
 
 #[test]
 fn spans_that_are_missing_twice_or_invented_are_found() {
     let (one, other) = (line("server GET /a 200 0/1"), line("client GET /a 200 0/1"));
-    let expected = |partly| Expected { partly, cut: false, told: vec![one.clone(), other.clone()] };
-    let fails = |found: Vec<(Told, bool)>, partly| {
+    let expected = |partly| Expected { partly, cut: false, reported: vec![one.clone(), other.clone()] };
+    let fails = |found: Vec<(Reported, bool)>, partly| {
         std::panic::catch_unwind(|| compare("x", found, expected(partly))).is_err()
     };
-    let whole = |told: &Told| (told.clone(), false);
+    let whole = |reported: &Reported| (reported.clone(), false);
     assert!(!fails(vec![whole(&other), whole(&one)], false));
     assert!(fails(vec![whole(&one)], false), "one is missing");
     assert!(fails(vec![whole(&one), whole(&one)], false), "one is there twice");

@@ -1,9 +1,9 @@
-//! What a replayed capture says at its end.
+//! Tests of what a replayed capture reports at its end.
 
 use crate::{
-    command::telemetry::capture_summary,
-    pipeline::{Engine, Settings},
+    pipeline::{EventSink, Settings},
     protocol,
+    session::telemetry::capture_summary,
     source::pcap::{
         self,
         tests::talk::{Client, Server, Talk, file, request, response},
@@ -11,10 +11,10 @@ use crate::{
 };
 
 fn summary_of(capture: &[u8]) -> String {
-    let mut engine = Engine::new(Settings::default());
+    let mut sink = EventSink::new(Settings::default(), drop);
     let options = pcap::Options::new(protocol::opening);
-    let report = pcap::read(capture, &options, &mut |event| engine.feed(event)).unwrap();
-    capture_summary(&mut engine, &report.missed())
+    let report = pcap::read(capture, &options, &mut |event| sink.feed(event)).unwrap();
+    capture_summary(&sink.snapshot(0), &report.missed())
 }
 
 fn summary(talk: &Talk) -> String {
@@ -55,8 +55,8 @@ fn what_was_missed_is_said() {
     let mut lost = talk();
     lost.packets.remove(4);
     for (talk, expected) in [
-        (&answers_only, "2 answers without a request that could be read"),
-        (&unreadable, "1 answers without a request that could be read"),
+        (&answers_only, "2 responses without a request that could be read"),
+        (&unreadable, "1 responses without a request that could be read"),
         (&old, "1 connections not read as HTTP/1; missed:\n  1 requests of HTTP/0.9, which is not read"),
         (&odd, "1 made; missed:\n  1 spans made from incomplete data"),
         (&long, "1 texts of spans cut to their limit"),

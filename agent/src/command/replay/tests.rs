@@ -1,19 +1,19 @@
-//! A simulated run, recorded beside a live export: its replay must give the same bytes, always.
+//! A simulated run, recorded beside a live export: every replay must give the same bytes.
+
+use std::sync::mpsc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    command::{
-        funnel::Funnel,
-        recording::{Header, Recording, Run as About},
-    },
     event::{
-        Clarity, Closed, ConnectionId, Direction, Earlier, LastReceive, Opened, ProcessFacts, Thread,
-        Transfer,
+        Clarity, Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Opened, ProcessFacts, Thread,
+        Timestamp, Transfer,
     },
     export::{Exporters, HostResource},
     pipeline,
+    pipeline::EventSink,
+    session::recording::{Header, Recording, Run as About},
     source::log::{
         Output, RecorderSettings,
         redact::Masker,
@@ -25,7 +25,7 @@ use crate::{
 const MILLI: u64 = 1_000_000;
 const FRONT: Thread = Thread { pid: 10, tid: 11 };
 const BACK: Thread = Thread { pid: 20, tid: 20 };
-/// What stands in every request and response and may not survive a redaction.
+/// A text in every request and response that must not survive a redaction.
 const SECRET: &str = "s3cret-value";
 
 /// A run: a front server that answers each request after a call to a back server; both are traced.
@@ -38,8 +38,8 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let mut run = Self { events: vec![], at: 5_000 * MILLI, positions: [[0; 2]; 4] };
-        run.put(Event::Clock { at: Timestamp(run.at), unix_offset: 1_700_000_000_000_000_000 });
-        run.put(Event::RunKey([7; 16]));
+        run.push(Event::Clock { at: Timestamp(run.at), unix_offset: 1_700_000_000_000_000_000 });
+        run.push(Event::RunKey([7; 16]));
         for (thread, name) in [(FRONT, "front"), (BACK, "back")] {
             let facts = ProcessFacts {
                 pid: thread.pid,
@@ -49,7 +49,7 @@ impl Run {
                 service_name: name.into(),
                 ..ProcessFacts::default()
             };
-            run.put(Event::Process { at: Timestamp(run.at), facts: Box::new(facts) });
+            run.push(Event::Process { at: Timestamp(run.at), facts: Box::new(facts) });
         }
         run.open(1, FRONT, ("10.0.0.1:80", "10.0.0.9:5000"), [1_000, 2_000]);
         run.open(2, FRONT, ("10.0.0.1:6000", "10.0.0.2:81"), [3_000, 4_000]);
@@ -57,7 +57,7 @@ impl Run {
         run
     }
 
-    fn put(&mut self, event: Event<'static>) {
+    fn push(&mut self, event: Event<'static>) {
         self.events.push(event.into());
     }
 
@@ -73,10 +73,17 @@ impl Run {
             first_position: 0,
             earlier: [Earlier::Nothing; 2],
         };
-        self.put(Event::Opened(opened));
+        self.push(Event::Opened(opened));
     }
 
-    fn call(&mut self, id: usize, direction: Direction, thread: Thread, input: Option<usize>, text: &str) {
+    fn transfer(
+        &mut self,
+        id: usize,
+        direction: Direction,
+        thread: Thread,
+        input: Option<usize>,
+        text: &str,
+    ) {
         self.at += MILLI;
         let last_receive = input.map(|id| LastReceive {
             connection: ConnectionId(id as u64),
@@ -115,17 +122,17 @@ impl Run {
             format!("HTTP/1.1 200 {SECRET}\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{SECRET}\r\n0\r\n\r\n");
         let (answer, rest) = answer.split_at(answer.len() / 2);
         let failed = format!("HTTP/1.1 50{} {SECRET}\r\nContent-Length: 0\r\n\r\n", number % 5);
-        self.call(1, In, FRONT, None, &asked);
-        self.call(2, Out, FRONT, Some(1), &inner);
-        self.call(3, In, BACK, None, &inner);
-        self.call(3, Out, BACK, Some(3), answer);
-        self.call(3, Out, BACK, Some(3), rest);
-        self.call(2, In, FRONT, None, answer);
-        self.call(2, In, FRONT, None, rest);
-        self.call(1, Out, FRONT, Some(2), &failed);
+        self.transfer(1, In, FRONT, None, &asked);
+        self.transfer(2, Out, FRONT, Some(1), &inner);
+        self.transfer(3, In, BACK, None, &inner);
+        self.transfer(3, Out, BACK, Some(3), answer);
+        self.transfer(3, Out, BACK, Some(3), rest);
+        self.transfer(2, In, FRONT, None, answer);
+        self.transfer(2, In, FRONT, None, rest);
+        self.transfer(1, Out, FRONT, Some(2), &failed);
         if number.is_multiple_of(3) {
             self.at += 60 * MILLI;
-            self.put(Event::Tick { at: Timestamp(self.at) });
+            self.push(Event::Tick { at: Timestamp(self.at) });
         }
     }
 
@@ -140,9 +147,9 @@ impl Run {
                 dropped: [0; 2],
                 skipped: [0; 2],
             };
-            self.put(Event::Closed(closed));
+            self.push(Event::Closed(closed));
         }
-        self.put(Event::Shutdown { at: Timestamp(self.at + MILLI) });
+        self.push(Event::Shutdown { at: Timestamp(self.at + MILLI) });
         self.events
     }
 }
@@ -165,7 +172,8 @@ fn to_file(path: PathBuf) -> export::Settings {
     export::Settings { file: Some(FileSettings::new(path)), ..export::Settings::default() }
 }
 
-/// What the session does, without a kernel: records and exports. Gives the exported bytes and the log's path.
+/// What a session does, without a kernel: records and exports. Returns the exported bytes and the
+/// log's path.
 fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) {
     let (log, spans) = (directory.join("log"), directory.join("live.jsonl"));
     let settings = RecorderSettings { output: Output::File(log.clone()), max_bytes: u64::MAX, redact };
@@ -173,9 +181,10 @@ fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) 
     let recorder = Recording::new(settings, host()).start(About::default(), pipeline.clone()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let exporters = Exporters::start(&to_file(spans.clone()), &host(), runtime.handle()).unwrap();
-    let mut funnel = Funnel::new(pipeline, exporters.sender(), Some(recorder));
-    events.iter().for_each(|event| funnel.feed(&event.event()));
-    let recorded = funnel.close().unwrap();
+    let sender = exporters.sender();
+    let mut sink = EventSink::new(pipeline, move |batch| sender.send(&batch)).recorded_by(Some(recorder));
+    events.iter().for_each(|event| sink.feed(&event.event()));
+    let recorded = sink.close().unwrap();
     assert_eq!((recorded.events, recorded.dropped), (events.len() as u64, 0));
     runtime.block_on(exporters.shutdown(Duration::from_secs(60)));
     (std::fs::read(spans).unwrap(), log)
@@ -183,7 +192,7 @@ fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) 
 
 pub(super) fn replayed(directory: &Path, log: &Path, name: &str) -> (Vec<u8>, Outcome) {
     let spans = directory.join(name);
-    let outcome = one(log, &to_file(spans.clone()), &plain()).unwrap();
+    let outcome = replay_file(log, &to_file(spans.clone()), &plain(), false).unwrap();
     (std::fs::read(spans).unwrap(), outcome)
 }
 
@@ -260,7 +269,7 @@ fn a_log_that_was_cut_anywhere_is_replayed_up_to_there() {
     for length in (0..bytes.len()).step_by(97) {
         std::fs::write(&cut, &bytes[..length]).unwrap();
         let spans = directory.path().join(format!("spans-{length}"));
-        match one(&cut, &to_file(spans.clone()), &plain()) {
+        match replay_file(&cut, &to_file(spans.clone()), &plain(), false) {
             Ok(outcome) => assert_eq!(outcome, Outcome::Partly, "{length}"),
             Err(error) => assert!(most == 0, "{length}: {error:#}"),
         }
@@ -291,7 +300,8 @@ fn captures_are_replayed_by_the_same_command() {
     for (view, kinds) in [("client", [0, 8]), ("server", [8, 0]), ("both", [8, 8])] {
         let spans = directory.path().join(view);
         let args = ReplayArgs { view: view.parse().unwrap(), ..plain() };
-        let outcome = one(&fixtures.join("mixed.pcap.gz"), &to_file(spans.clone()), &args).unwrap();
+        let outcome =
+            replay_file(&fixtures.join("mixed.pcap.gz"), &to_file(spans.clone()), &args, false).unwrap();
         assert_eq!(outcome, Outcome::Whole);
         let text = std::fs::read_to_string(spans).unwrap();
         let count = |kind: &str| text.matches(kind).count();
@@ -309,22 +319,10 @@ fn other_files_are_named() {
         (b"", "is neither an event log"),
     ] {
         std::fs::write(&path, bytes).unwrap();
-        let error = format!("{:#}", one(&path, &export::Settings::default(), &plain()).unwrap_err());
+        let error =
+            format!("{:#}", replay_file(&path, &export::Settings::default(), &plain(), false).unwrap_err());
         assert!(error.contains(expected), "{error}");
     }
-}
-
-#[test]
-fn a_replay_at_recorded_pace_takes_the_time_of_the_run() {
-    let mut pace = Pace::default();
-    let started = Instant::now();
-    let stop = AtomicBool::new(false);
-    for at in [5, 30, 20, 60] {
-        pace.wait(Timestamp(at * MILLI), &stop);
-    }
-    assert!(started.elapsed() >= Duration::from_millis(55));
-    stop.store(true, Ordering::Relaxed);
-    pace.wait(Timestamp(u64::MAX), &stop);
 }
 
 #[test]
@@ -373,7 +371,7 @@ fn replace_numbers(value: &mut serde_json::Value, number: u32) {
     }
 }
 
-/// Requests and their answers, of every framing.
+/// Requests and their responses, of every framing.
 const TALKS: &[(&str, &str)] = &[
     (
         "GET /a?b=s3cret HTTP/1.1\r\nHost: a.b:81\r\n\r\n",
@@ -399,31 +397,34 @@ const TALKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// What the spans of a conversation tell, of what a redaction keeps.
-fn told(events: &[Owned]) -> Vec<String> {
-    let mut pipeline = Pipeline::new(pipeline::Settings::default());
-    let mut told = vec![];
+/// What the spans of a conversation have that a redaction keeps.
+fn described(events: &[Owned]) -> Vec<String> {
+    let (sender, batches) = mpsc::channel();
+    let mut sink = EventSink::new(pipeline::Settings::default(), move |batch| sender.send(batch).unwrap());
     for event in events {
-        pipeline.feed(&event.event(), |batch| {
-            for traced in batch.entries.iter() {
-                let SpanEvent::Span(span) = traced else { continue };
-                let http = span.http.as_ref().map(|http| {
-                    let path = http.path.as_deref().map(str::len);
-                    let sizes = (http.request_body_size, http.response_body_size);
-                    (http.method, path, http.status, sizes, http.server_port, http.query.is_some())
-                });
-                told.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
-            }
-        });
-        drop(pipeline.engine().drain_feedback());
+        sink.feed(&event.event());
+        drop(sink.drain_feedback());
     }
-    told
+    drop(sink);
+    let mut described = vec![];
+    for batch in batches {
+        for traced in batch.entries.iter() {
+            let SpanEvent::Span(span) = traced else { continue };
+            let http = span.http.as_ref().map(|http| {
+                let path = http.path().map(str::len);
+                let sizes = (http.request_body_size, http.response_body_size);
+                (http.method, path, http.status, sizes, http.server_port, http.query().is_some())
+            });
+            described.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
+        }
+    }
+    described
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A log can hold anything: nothing of it may bring the pipeline down, whatever its header says.
+    /// A log can hold anything. Whatever its header says, the pipeline must not crash.
     #[test]
     fn any_events_do_no_harm(
         events in prop::collection::vec(samples::event(), 0..80),
@@ -434,14 +435,15 @@ proptest! {
             replace_numbers(&mut header, number);
         }
         let (header, _) = Header::parse(&header.to_string()).unwrap();
-        let mut pipeline = Pipeline::new(header.pipeline);
+        let mut sink = EventSink::new(header.pipeline, drop);
         for event in &events {
-            pipeline.feed(&event.event(), drop);
-            drop(pipeline.engine().drain_feedback());
+            sink.feed(&event.event());
+            drop(sink.drain_feedback());
         }
     }
 
-    /// However a conversation is cut into calls, its masked form tells of the same exchanges, and of no secret.
+    /// However a conversation is cut into transfers, its masked form has the same exchanges and no
+    /// secret.
     #[test]
     fn a_masked_conversation_is_the_same_conversation(
         talks in prop::collection::vec(0..TALKS.len() - 1, 1..6),
@@ -450,14 +452,15 @@ proptest! {
     ) {
         let mut run = Run::new();
         let mut cuts = cuts.iter().cycle();
-        // After it the framing is lost, and a body may be taken for a message, which its masked form is not.
+        // After it the framing is lost. A body may then be taken for a message, and its masked form
+        // may not.
         let last = malformed.then_some(TALKS.len() - 1);
         for talk in talks.into_iter().chain(last) {
             let (request, response) = TALKS[talk];
             for (direction, mut text) in [(Direction::In, request), (Direction::Out, response)] {
                 while !text.is_empty() {
                     let (piece, rest) = text.split_at((*cuts.next().unwrap()).min(text.len()));
-                    run.call(1, direction, FRONT, None, piece);
+                    run.transfer(1, direction, FRONT, None, piece);
                     text = rest;
                 }
             }
@@ -475,8 +478,8 @@ proptest! {
         }
         let text = String::from_utf8_lossy(&bytes);
         prop_assert!(!text.contains("s3c") && !text.contains("cret"), "{}", text);
-        let plain = told(&events);
+        let plain = described(&events);
         prop_assert!(!plain.is_empty());
-        prop_assert_eq!(told(&masked), plain, "{}", text);
+        prop_assert_eq!(described(&masked), plain, "{}", text);
     }
 }

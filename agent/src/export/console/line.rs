@@ -6,7 +6,10 @@ use super::tree::{Place, Row};
 use crate::{
     event::UNKNOWN_SERVICE,
     export::attributes::plain,
-    trace::span::{Http, Span, SpanKind, Status},
+    trace::{
+        http::{Http, Text},
+        span::{Span, SpanKind, Status},
+    },
 };
 
 /// Bodies of at least this many bytes are worth a word.
@@ -79,7 +82,7 @@ fn actor(span: &Span) -> String {
 }
 
 fn method(span: &Span) -> String {
-    let original = span.http.as_ref().and_then(|http| http.method_original.as_deref());
+    let original = span.http.as_ref().and_then(|http| http.text(Text::MethodOriginal));
     match (original, &span.http) {
         (Some(original), _) => escaped(original),
         (None, Some(http)) if !http.method.is_empty() => http.method.to_owned(),
@@ -96,8 +99,8 @@ fn target(span: &Span) -> String {
     if span.kind == SpanKind::Client {
         server(http, &mut text);
     }
-    text.push_str(&escaped(http.path.as_deref().unwrap_or("?")));
-    if let Some(query) = &http.query {
+    text.push_str(&escaped(http.path().unwrap_or("?")));
+    if let Some(query) = http.query() {
         text.push('?');
         text.push_str(&escaped(query));
     }
@@ -105,7 +108,7 @@ fn target(span: &Span) -> String {
 }
 
 fn server(http: &Http, out: &mut String) {
-    out.push_str(&escaped(http.server_address.as_deref().unwrap_or_default()));
+    out.push_str(&escaped(http.text(Text::ServerAddress).unwrap_or_default()));
     if let Some(port) = http.server_port.filter(|port| *port != 80) {
         // Writing to a string cannot fail.
         let _ = write!(out, ":{port}");

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     event::{FIRST_VIRTUAL_PID, ProcessFacts, Timestamp, UNKNOWN_SERVICE},
     pipeline::samples::{self, MILLI, client_span, connect_span, open, server_span, span_id, trace_id},
-    trace::span::{Evidence, Parent, Span, Status},
+    trace::{
+        http::Text,
+        span::{Evidence, Parent, Span, Status},
+    },
 };
 
 const PLAIN: Style = Style { color: false, width: None };
@@ -45,8 +48,8 @@ fn stock_server() -> Span {
     span.end = span.start + 750_000;
     span.process = Arc::new(ProcessFacts { service_name: "stock".into(), ..ProcessFacts::default() });
     if let Some(http) = &mut span.http {
-        http.path = Some("/stock/7".into());
-        http.query = None;
+        http.set(Text::Path, Some("/stock/7"));
+        http.set(Text::Query, None);
         http.status = Some(404);
         http.response_body_size = Some(1_500_000);
     }
@@ -150,9 +153,9 @@ fn hostile_text_does_not_reach_the_terminal() {
     span.process = Arc::new(facts);
     if let Some(http) = &mut span.http {
         http.method = "_OTHER";
-        http.method_original = Some("\u{1b}]0;x\u{7}".into());
-        http.path = Some("/\u{1b}[2J\u{202e}\n".into());
-        http.query = Some("\u{0}\u{200b}ü".into());
+        http.set(Text::MethodOriginal, Some("\u{1b}]0;x\u{7}"));
+        http.set(Text::Path, Some("/\u{1b}[2J\u{202e}\n"));
+        http.set(Text::Query, Some("\u{0}\u{200b}ü"));
     }
     let mut forest = Forest::new(10);
     forest.add(&span, at(0));
@@ -186,8 +189,8 @@ fn colours_only_where_wanted_and_errors_are_red() {
 fn paths_are_cut_to_the_terminal_but_never_to_nothing() {
     let mut span = server_span();
     if let Some(http) = &mut span.http {
-        http.path = Some(format!("/{}", "long".repeat(50)).into());
-        http.query = None;
+        http.set(Text::Path, Some(&format!("/{}", "long".repeat(50))));
+        http.set(Text::Query, None);
     }
     for (width, expected) in [(80, 80), (60, 60), (20, 50), (1, 50)] {
         let mut forest = Forest::new(10);

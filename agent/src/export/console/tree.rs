@@ -299,7 +299,7 @@ impl Trace {
         if self.printed.len() >= MAX_REMEMBERED {
             self.printed.pop_front();
         }
-        let path = span.http.as_ref().and_then(|http| http.path.as_deref()).unwrap_or_default();
+        let path = span.http.as_ref().and_then(|http| http.path()).unwrap_or_default();
         self.printed.push_back((span.id, format!("{} {} {path}", span.process.service_name, span.name)));
     }
 }

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::{
         pipeline::samples,
-        trace::span::{Http, Parent},
+        trace::{http::Http, span::Parent},
     };
 
     fn attributes(span: &Span) -> Vec<(String, String)> {

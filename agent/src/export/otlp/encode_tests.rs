@@ -16,7 +16,10 @@ use crate::{
     event::{FIRST_VIRTUAL_PID, ProcessFacts},
     export::HostResource,
     pipeline::samples,
-    trace::span::{Evidence, Http, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
+    trace::{
+        http::{Http, Text},
+        span::{Evidence, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
+    },
 };
 
 /// Lengths at which a varint, or a length that contains it, gets one more byte.
@@ -64,8 +67,8 @@ fn texts_of_any_length() {
         let text = "x".repeat(length);
         let mut span = samples::client_span();
         let http = span.http.as_mut().unwrap();
-        http.path = Some(text.as_str().into());
-        http.user_agent = Some(text.as_str().into());
+        http.set(Text::Path, Some(&text));
+        http.set(Text::UserAgent, Some(&text));
         http.request_headers = vec![("x".into(), text.as_str().into()), (text.as_str().into(), "x".into())];
         assert_same(&[traced(span.clone())]);
         span.name = text.clone().into();
@@ -204,29 +207,25 @@ fn http() -> impl Strategy<Value = Http> {
     )
         .prop_map(
             |((method, scheme, version), texts, [status, server_port, client_port], sizes, headers)| {
-                let mut texts = texts.into_iter().map(|text| text.map(Into::into));
-                let mut text = || texts.next().flatten();
-                Http {
+                let mut http = Http {
                     method,
-                    method_original: text(),
-                    path: text(),
-                    query: text(),
-                    full_url: text(),
                     scheme,
                     status,
                     version,
-                    server_address: text(),
                     server_port,
-                    client_address: text(),
                     client_port,
-                    user_agent: text(),
                     request_headers: headers
                         .into_iter()
                         .map(|(name, value)| (name.into(), value.into()))
                         .collect(),
                     request_body_size: sizes[0],
                     response_body_size: sizes[1],
+                    ..Http::default()
+                };
+                for (which, text) in Text::ALL.into_iter().zip(&texts) {
+                    http.set(which, text.as_deref());
                 }
+                http
             },
         )
 }

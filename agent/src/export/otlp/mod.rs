@@ -33,7 +33,7 @@ use tokio::{
 pub use self::encode::Encoder;
 pub use self::transport::OtlpError;
 use self::{
-    retry::{RetrySettings, chance},
+    retry::RetrySettings,
     settings::OtlpSettings,
     transport::{Accepted, Client, SendError},
 };
@@ -158,7 +158,7 @@ impl Delivery {
                      check the endpoint and that the collector runs"
                 );
             }
-            let wait = self.retry.wait(failures, asked, chance());
+            let wait = self.retry.wait(failures, asked, fastrand::f64());
             if started.elapsed() + wait > self.retry.max_elapsed {
                 self.feed.add_dropped(DropReason::RetriesExhausted, spans);
                 return;

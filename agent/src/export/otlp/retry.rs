@@ -1,9 +1,6 @@
 //! When a request that failed is sent again: exponential backoff with jitter, and what the collector asks for.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// The longest that a collector's Retry-After is honoured for one wait.
 const MAX_ASKED: Duration = Duration::from_secs(120);
@@ -45,13 +42,6 @@ impl RetrySettings {
     }
 }
 
-/// A number in 0..1, different in every agent. Nothing that spans are made of depends on it.
-pub(crate) fn chance() -> f64 {
-    // A new RandomState has a new key, so hashing nothing with it gives a new number.
-    let bits = RandomState::new().hash_one(0_u8) >> 11;
-    bits as f64 / (1_u64 << 53) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,12 +64,5 @@ mod tests {
         ] {
             assert_eq!(settings.wait(failures, asked, chance), expected, "{failures} {asked:?} {chance}");
         }
-    }
-
-    #[test]
-    fn chances_are_chances() {
-        let all: Vec<_> = (0..100).map(|_| chance()).collect();
-        assert!(all.iter().all(|one| (0.0..1.0).contains(one)));
-        assert!(all.iter().any(|one| *one != all[0]));
     }
 }

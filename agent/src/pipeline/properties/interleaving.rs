@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn is_of(span: &Span, number: u32, path: &str) -> bool {
-    let told = span.http.as_ref().and_then(|http| http.path.as_deref());
+    let told = span.http.as_ref().and_then(|http| http.path());
     span.process.pid == number && told == Some(path)
 }
 

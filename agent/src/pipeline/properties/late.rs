@@ -23,7 +23,7 @@ pub(super) fn is_first_sight(span: &Span, at: u64) -> bool {
 }
 
 pub(super) fn is_fake(span: &Span) -> bool {
-    span.http.as_ref().and_then(|http| http.path.as_deref()).is_some_and(|path| path.starts_with("/fake/"))
+    span.http.as_ref().and_then(|http| http.path()).is_some_and(|path| path.starts_with("/fake/"))
 }
 
 fn play_from(script: &Arc<Script>, timeline: &Timeline, first: usize) -> Host {

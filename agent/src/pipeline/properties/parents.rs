@@ -42,7 +42,7 @@ proptest! {
                 prop_assert_eq!(of(number).count(), script.exchanges.len());
             }
         }
-        let path = |span: &Span| span.http.as_ref().and_then(|http| http.path.clone()).expect("it has a path");
+        let path = |span: &Span| span.http.as_ref().and_then(|http| http.path().map(str::to_owned)).expect("it has a path");
         for span in &spans {
             let Some(parent) = span.parent else { continue };
             let found = spans.iter().find(|other| other.id == parent.span);

@@ -43,7 +43,7 @@ fn settings() -> Settings {
         skip_bytes: 250,
         unknown_starts: u32::MAX,
         unknown_starts_late: u32::MAX,
-        unknown_calls: u32::MAX,
+        unknown_transfers: u32::MAX,
         ..Limits::default()
     };
     Settings { limits, ..Settings::default() }
@@ -158,7 +158,7 @@ proptest! {
         timeline.0.append(&mut rest);
         let spans = check(&script, &timeline)?;
         for exchange in script.exchanges.iter().skip(before + 2) {
-            let path = |span: &&Span| span.http.as_ref().and_then(|http| http.path.as_deref()) == Some(&*exchange.path);
+            let path = |span: &&Span| span.http.as_ref().and_then(|http| http.path()) == Some(&*exchange.path);
             let span = spans.iter().find(path);
             let whole = span.is_some_and(|span| span.incomplete.is_empty());
             let truth = Truth { script: &script, timeline: &timeline };

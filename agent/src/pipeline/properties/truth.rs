@@ -43,7 +43,7 @@ impl Facts {
         let http = span.http.as_ref()?;
         Some(Self {
             method: http.method,
-            path: http.path.as_deref()?.to_owned(),
+            path: http.path()?.to_owned(),
             status: http.status,
             kind: span.kind,
             sizes: [http.request_body_size, http.response_body_size],
@@ -78,7 +78,7 @@ impl<'a> Truth<'a> {
 
     /// The exchange that a span tells of.
     pub(super) fn find(&self, span: &Span) -> Option<&'a Exchange> {
-        let path = span.http.as_ref()?.path.as_deref()?;
+        let path = span.http.as_ref()?.path()?;
         self.script.exchanges.iter().find(|exchange| exchange.path == path)
     }
 

@@ -12,7 +12,7 @@ use super::{
     lines::Lines,
     name::{first_letter, tests::NAMES},
 };
-use crate::protocol::{Interest, MOST_FIELDS, RequestHead};
+use crate::protocol::{Interest, MOST_FIELDS, http::RequestHead};
 
 const METHODS: [&str; 12] =
     ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "M-SEARCH", "get", "GETT", ""];
@@ -143,14 +143,19 @@ fn plain_text(value: &[u8]) -> String {
     if value.contains(&b'\n') { parts.collect::<Vec<_>>().join(" ") } else { text.into_owned() }
 }
 
-fn read(head: &[u8], line: &FirstLine, lines: &Lines, interest: &Interest) -> (RequestHead, Framing) {
+fn read<'a>(
+    head: &'a [u8],
+    line: &FirstLine,
+    lines: &Lines,
+    interest: &Interest,
+) -> (RequestHead<'a>, Framing) {
     let mut framing = Framing::default();
     let request = head::request(head, line, lines, Some(head.len() as u64), interest, &mut framing);
-    (request, framing)
+    (request.into_owned(), framing)
 }
 
 /// What the head says, by its fields one after the other.
-fn plain(head: &[u8], line: &FirstLine, interest: &Interest) -> (RequestHead, Framing) {
+fn plain<'a>(head: &'a [u8], line: &FirstLine, interest: &Interest) -> (RequestHead<'a>, Framing) {
     let (method, target) = (line.request.method(head), line.request.target(head));
     let mut framing = Framing::default();
     let mut summary = Summary::new(method, target);
@@ -166,6 +171,7 @@ fn plain(head: &[u8], line: &FirstLine, interest: &Interest) -> (RequestHead, Fr
         let named = fields.iter().filter(|field| field.0.eq_ignore_ascii_case(name.as_bytes()));
         named.map(|field| plain_text(&field.1)).collect::<Vec<_>>()
     };
+    let (hosts, agents) = (values("host"), values("user-agent"));
     let (traceparents, tracestates) = (values("traceparent"), values("tracestate"));
     let joined = tracestates.iter().filter(|value| !value.is_empty()).cloned().collect::<Vec<_>>().join(",");
     let of_interest = fields.iter().filter_map(|(name, value)| {
@@ -178,8 +184,8 @@ fn plain(head: &[u8], line: &FirstLine, interest: &Interest) -> (RequestHead, Fr
         method: String::from_utf8_lossy(method).into(),
         target: String::from_utf8_lossy(target).into(),
         version_minor: line.request.minor,
-        host: values("host").first().map(Into::into),
-        user_agent: values("user-agent").first().map(Into::into),
+        host: hosts.first().map(Into::into),
+        user_agent: agents.first().map(Into::into),
         traceparent: traceparents.first().filter(|_| traceparents.len() == 1).map(Into::into),
         tracestate: (!tracestates.is_empty()).then(|| joined.into()),
         prefix,
@@ -188,7 +194,7 @@ fn plain(head: &[u8], line: &FirstLine, interest: &Interest) -> (RequestHead, Fr
         content: interest.content.then(|| summary.content()),
         ..RequestHead::default()
     };
-    (request, framing)
+    (request.into_owned(), framing)
 }
 
 proptest! {

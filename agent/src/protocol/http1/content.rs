@@ -16,7 +16,7 @@ use std::{
 use foldhash::{SharedSeed, quality::FoldHasher};
 
 use super::name::Name;
-use crate::protocol::Content;
+use crate::protocol::http::Content;
 
 /// The seeds of this run.
 struct Seeds {

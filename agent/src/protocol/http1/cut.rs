@@ -3,14 +3,17 @@
 
 use super::{
     body::Body,
-    exchange::Flags,
     kept::Kept,
     line::Role,
     lines::Lines,
     reader::{Lost, State},
-    session::{Answered, Context, Session, Step},
+    session::{Answered, Session, Step},
 };
-use crate::{event::Direction, stream::Cursor};
+use crate::{
+    event::Direction,
+    protocol::{Context, Incomplete},
+    stream::Cursor,
+};
 
 /// A request line that was cut in its target counts only with this many bytes of it, unless HTTP was seen before.
 const CUT_TARGET_BYTES: usize = 32;
@@ -74,7 +77,7 @@ impl Session {
         }
         line.request.minor = 1;
         let (origin, head) = (reader.origin, reader.buffer.clone());
-        let (other_position, flag) = (cx.other_position, Flags::TRUNCATED);
+        let (other_position, flag) = (cx.other_position, Incomplete::TRUNCATED);
         let end = origin.position;
         self.keep(Kept { direction, origin, line, head, other_position, end, whole: false, flag }, cx);
     }
@@ -107,7 +110,7 @@ impl Session {
         if framing.is_stated() { framing.response_body() } else { None }
     }
 
-    /// After a hole in a head: a call that ends with an empty line ends the head.
+    /// After a hole in a head: a transfer that ends with an empty line ends the head.
     pub(super) fn cut_head_goes_on(
         &mut self,
         direction: Direction,
@@ -147,7 +150,7 @@ impl Session {
             let mut rest = *cursor;
             return self.unknown(direction, true, &mut rest, cx);
         }
-        self.blame(direction, Flags::TRUNCATED, 0);
+        self.blame(direction, Incomplete::TRUNCATED, 0);
         let buffer = std::mem::take(&mut self.reader(direction).buffer);
         let known = self.emit_cut_head(direction, &buffer, cx);
         let reader = self.reader(direction);
@@ -173,7 +176,7 @@ impl Session {
         }
         let reader = self.reader(direction);
         let found = reader.blank.find(front);
-        reader.parse(cursor, found.unwrap_or(front.len()));
+        cursor.parse(found.unwrap_or(front.len()));
         match (found, body) {
             (None, _) => {}
             (Some(_), Some(body)) => self.start_body(direction, Some(body), cursor.at, cx),
@@ -188,7 +191,7 @@ impl Session {
         if reader.state != State::Head || !reader.line_done {
             return;
         }
-        self.blame(direction, Flags::TRUNCATED, 0);
+        self.blame(direction, Incomplete::TRUNCATED, 0);
         let buffer = std::mem::take(&mut self.reader(direction).buffer);
         let known = self.emit_cut_head(direction, &buffer, cx);
         let reader = self.reader(direction);
@@ -214,7 +217,7 @@ impl Session {
             let Answered::Exchange(ordinal) = answered else { return };
             self.answers(direction, ordinal);
         }
-        self.blame(direction, Flags::TRUNCATED, 0);
+        self.blame(direction, Incomplete::TRUNCATED, 0);
         self.cut_head(direction, Lost::Nothing, cx);
     }
 }

@@ -3,36 +3,8 @@
 use super::framing::Framing;
 use crate::{
     event::Timestamp,
-    protocol::{ExchangeEnd, Ordinal, Outcome},
+    protocol::{ExchangeEnd, Incomplete, Ordinal, Outcome},
 };
-
-/// What happened to an exchange, by [`Flags::NAMES`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Flags(u8);
-
-impl Flags {
-    pub(super) const GAP: Self = Self(1);
-    pub(super) const LATE_JOIN: Self = Self(2);
-    pub(super) const MALFORMED: Self = Self(4);
-    pub(super) const OVERLAP: Self = Self(8);
-    pub(super) const TRUNCATED: Self = Self(16);
-    pub(super) const WITHHELD: Self = Self(32);
-    /// In the order of the bits, which is that of the alphabet.
-    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "overlap", "truncated", "not_captured"];
-
-    pub(super) const fn add(&mut self, flag: Self) {
-        self.0 |= flag.0;
-    }
-
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    fn names(self) -> Vec<&'static str> {
-        let set = |(bit, name): (usize, &&'static str)| (self.0 & 1 << bit != 0).then_some(*name);
-        Self::NAMES.iter().enumerate().filter_map(set).collect()
-    }
-}
 
 /// How far the request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +51,7 @@ pub(super) struct Exchange {
     pub upgrade: bool,
     /// The request waits for 100 (Continue) and none came.
     pub expects_continue: bool,
-    /// Only the first sight of the connection says that its request is one.
+    /// Only the first observation of the connection says that its request is one.
     pub unproven: bool,
     /// Nothing may be paired with it: it is not certain which response is its own.
     pub unpairable: bool,
@@ -88,12 +60,12 @@ pub(super) struct Exchange {
     pub request_end: Option<Timestamp>,
     pub request_body: Option<u64>,
     pub response: ResponseState,
-    /// Time of the last call that moved bytes of it, once begun.
+    /// Time of the last transfer that moved bytes of it, once begun.
     pub response_at: Timestamp,
     pub response_body: Option<u64>,
     /// Bytes that were needed and not had.
     pub missing: u64,
-    pub flags: Flags,
+    pub incomplete: Incomplete,
 }
 
 impl Exchange {
@@ -114,7 +86,7 @@ impl Exchange {
             response_at: request_at,
             response_body: None,
             missing: 0,
-            flags: Flags::default(),
+            incomplete: Incomplete::default(),
         }
     }
 
@@ -146,31 +118,7 @@ impl Exchange {
             response_body: self.response_body,
             request_end: self.request_end,
             missing: self.missing,
-            incomplete: self.flags.names(),
+            incomplete: self.incomplete,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_sorted_and_match_their_bits() {
-        let mut flags = Flags::default();
-        for (flag, name) in [
-            (Flags::WITHHELD, "not_captured"),
-            (Flags::GAP, "gap"),
-            (Flags::LATE_JOIN, "late_join"),
-            (Flags::MALFORMED, "malformed"),
-            (Flags::OVERLAP, "overlap"),
-            (Flags::TRUNCATED, "truncated"),
-        ] {
-            let mut one = Flags::default();
-            one.add(flag);
-            assert_eq!(one.names(), [name]);
-            flags.add(flag);
-        }
-        assert!(flags.names().is_sorted() && flags.names().len() == 6);
     }
 }

@@ -1,9 +1,7 @@
 //! Reads a head: the few fields that matter are kept as text, and say what the body is. One pass, the same for whole and for
 //! cut heads.
 
-use std::ops::Range;
-
-use compact_str::CompactString;
+use std::{borrow::Cow, ops::Range};
 
 use super::{
     body::Body,
@@ -14,20 +12,24 @@ use super::{
     lines::Lines,
     name::Name,
 };
-use crate::protocol::{Interest, MOST_FIELDS, RequestHead};
+use crate::protocol::{
+    Interest, MOST_FIELDS,
+    http::{Fields, RequestHead},
+};
 
-/// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: those that may matter, if known; `size`: its length, if it is whole. What it says of the body goes into `framing`.
-pub(super) fn request(
-    head: &[u8],
+/// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: those that may matter, if known;
+/// `size`: its length, if it is whole. What it says of the body goes into `framing`.
+pub(super) fn request<'a>(
+    head: &'a [u8],
     line: &FirstLine,
     lines: &Lines,
     size: Option<u64>,
     interest: &Interest,
     framing: &mut Framing,
-) -> RequestHead {
+) -> RequestHead<'a> {
     let (method, target) = (line.request.method_in(head), line.request.target_in(head));
     let mut kept = Kept::default();
-    let mut fields = Vec::new();
+    let mut fields = Fields::new();
     let mut summary = interest.content.then(|| Summary::new(&head[method.clone()], &head[target.clone()]));
     let wanted = |line: &[u8]| Name::may_begin(line, interest.content) || interest.may_begin(line[0]);
     fields::each(head, line.length(), lines, wanted, |name, value| {
@@ -47,7 +49,7 @@ pub(super) fn request(
     });
     let texts = Texts::new(head, kept.end.max(target.end));
     RequestHead {
-        method: texts.method(method),
+        method: texts.part(method),
         target: texts.part(target),
         version_minor: line.request.minor,
         host: kept.host.map(|value| texts.value(value)),
@@ -142,6 +144,7 @@ impl Repeated {
 
 /// Makes texts of a head's parts. Whether the bytes are UTF-8 is checked once, up to the last part; where they are not, for
 /// each part.
+#[derive(Clone, Copy)]
 struct Texts<'a> {
     head: &'a [u8],
     checked: Option<&'a str>,
@@ -152,31 +155,23 @@ impl<'a> Texts<'a> {
         Self { head, checked: head.get(..end).and_then(|bytes| str::from_utf8(bytes).ok()) }
     }
 
-    fn part(&self, part: Range<usize>) -> CompactString {
+    fn part(self, part: Range<usize>) -> Cow<'a, str> {
         match self.checked.and_then(|text| text.get(part.clone())) {
             Some(text) => text.into(),
             None => lossy(&self.head[part]),
         }
     }
 
-    /// Nearly all requests have one of two methods.
-    fn method(&self, method: Range<usize>) -> CompactString {
-        match &self.head[method.clone()] {
-            b"GET" => const { CompactString::const_new("GET") },
-            b"POST" => const { CompactString::const_new("POST") },
-            _ => self.part(method),
-        }
-    }
-
-    fn value(&self, value: Value) -> CompactString {
+    fn value(self, value: Value) -> Cow<'a, str> {
         let text = self.part(value.start..value.end);
         if value.folded { unfolded(text) } else { text }
     }
 
     /// The values as one list (RFC 9110, section 5.3).
-    fn joined(&self, values: &Repeated) -> Option<CompactString> {
+    fn joined(self, values: &Repeated) -> Option<Cow<'a, str>> {
         let mut list = self.value(values.first?);
         for value in values.more.iter().filter(|value| value.start < value.end) {
+            let list = list.to_mut();
             if !list.is_empty() {
                 list.push(',');
             }
@@ -186,15 +181,12 @@ impl<'a> Texts<'a> {
     }
 }
 
-fn lossy(bytes: &[u8]) -> CompactString {
-    match str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => String::from_utf8_lossy(bytes).into(),
-    }
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }
 
 /// Text of a field's value; its line ends become spaces.
-fn unfolded(value: CompactString) -> CompactString {
+fn unfolded(value: Cow<'_, str>) -> Cow<'_, str> {
     if !value.contains('\n') {
         return value;
     }
@@ -220,7 +212,7 @@ fn prefix(head: &[u8]) -> [u8; 16] {
 mod tests {
     use super::*;
 
-    fn read(head: &[u8]) -> (RequestHead, Framing) {
+    fn read(head: &[u8]) -> (RequestHead<'_>, Framing) {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
         let mut framing = Framing::default();
@@ -229,7 +221,7 @@ mod tests {
         (request, framing)
     }
 
-    fn read_with(head: &[u8], interest: &Interest) -> RequestHead {
+    fn read_with<'a>(head: &'a [u8], interest: &Interest) -> RequestHead<'a> {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
         let size = Some(head.len() as u64);
@@ -242,7 +234,7 @@ mod tests {
             b"POST /x HTTP/1.1\r\nHost: a\r\nUSER-agent :  u a \r\ntracestate: a=1\r\nTraceparent: 00-t\r\n\
               tracestate:b=2,c=3\r\nContent-Length: 7\r\nnonsense\r\nbad name: x\r\nHost: b\r\n\r\n",
         );
-        assert_eq!((head.method.as_str(), head.target.as_str(), head.version_minor), ("POST", "/x", 1));
+        assert_eq!((&*head.method, &*head.target, head.version_minor), ("POST", "/x", 1));
         assert_eq!(head.host.as_deref(), Some("a"));
         assert_eq!(head.user_agent.as_deref(), Some("u a"));
         assert_eq!(head.traceparent.as_deref(), Some("00-t"));
@@ -264,8 +256,7 @@ mod tests {
         let interest = Interest::in_fields(["X-Request-ID", "via"]);
         let head =
             read_with(b"GET / HTTP/1.1\r\nx-request-id: a b\r\nX-Other: 1\r\nVIA:  p\r\n\r\n", &interest);
-        let fields: Vec<_> =
-            head.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let fields: Vec<_> = head.fields.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
         assert_eq!(fields, [("x-request-id", "a b"), ("via", "p")]);
         assert_eq!(head.content, None);
     }

@@ -1,21 +1,21 @@
 //! Requests that only an answer proves: kept until it begins, and told then or never.
 //!
-//! A request line that was cut early may be the start of anything. So may what follows a request that was the first sight of
+//! A request line that was cut early may be the start of anything. So may what follows a request that was the first observation of
 //! its connection: both may be text in the body of an older one. But a client that was no client would get no answer, and
 //! only one that pipelines gets two in a row.
 
 use super::{
-    exchange::{Flags, RequestState},
+    exchange::RequestState,
     framing::Framing,
     head,
     line::{FirstLine, Role},
     lines::Lines,
     reader::empty_lines,
-    session::{Context, Session},
+    session::Session,
 };
 use crate::{
     event::Direction,
-    protocol::{Message, Ordinal, Origin},
+    protocol::{Context, ExchangeId, Incomplete, Operation, Ordinal, Origin},
     stream::Cursor,
 };
 
@@ -37,7 +37,7 @@ pub(super) struct Kept {
     pub end: u64,
     /// The head is whole, and nothing follows.
     pub whole: bool,
-    pub flag: Flags,
+    pub flag: Incomplete,
 }
 
 impl Session {
@@ -77,7 +77,7 @@ impl Session {
         let front = &cursor.front()[empty..];
         let Some((line, size)) = head::whole_request(front) else { return false };
         let reader = self.reader(direction);
-        reader.parse(cursor, empty);
+        cursor.parse(empty);
         let origin = Origin {
             at: cursor.at,
             thread: cursor.thread,
@@ -85,7 +85,7 @@ impl Session {
             last_receive: cursor.last_receive,
             task: cursor.task,
         };
-        reader.parse(cursor, size);
+        cursor.parse(size);
         reader.ended_at = Some(cursor.position);
         reader.last_at = reader.last_at.max(cursor.at);
         let kept = Kept {
@@ -96,7 +96,7 @@ impl Session {
             other_position: cx.other_position,
             end: cursor.position,
             whole: true,
-            flag: Flags::LATE_JOIN,
+            flag: Incomplete::LATE_JOIN,
         };
         self.keep(kept, cx);
         true
@@ -132,9 +132,10 @@ impl Session {
         cx.out.counters.heads_incomplete += u64::from(!kept.whole);
         let exchange = self.pairing.get(Some(ordinal))?;
         exchange.head_told(&head[line.request.method_in(head)], &framing);
-        exchange.flags.add(kept.flag);
+        exchange.incomplete.add(kept.flag);
         exchange.unproven = kept.whole;
-        cx.out.messages.push(Message::RequestHead { ordinal, head: request });
+        let id = ExchangeId { connection: cx.connection, ordinal };
+        cx.out.report.described(id, Operation::Http(&request));
         if kept.whole {
             // Another one was sent before it was answered.
             self.pairing.pipelines();

@@ -63,7 +63,7 @@ impl FirstLine {
         }
     }
 
-    /// Goes on where the last call ended; `head` is the message from its first byte.
+    /// Goes on where the last transfer ended; `head` is the message from its first byte.
     pub(super) fn advance(&mut self, head: &[u8]) -> Recognised {
         self.ordinary(head).unwrap_or_else(|| self.careful(head))
     }

@@ -1,7 +1,7 @@
 //! Where the lines of a head lie: one scan finds the empty line and keeps the lines that may matter, so that nobody looks for line
 //! ends again, nor at other lines.
 //!
-//! [`BlankLine`](super::body::BlankLine) is the careful path: it goes on over calls, and agrees with this scan on every head
+//! [`BlankLine`](super::body::BlankLine) is the careful path: it goes on over transfers, and agrees with this scan on every head
 //! that lies in one piece.
 
 use std::ops::Range;

@@ -2,18 +2,18 @@
 
 use super::{
     body::{BlankLine, Body},
-    exchange::{Flags, Method, RequestState, ResponseState},
+    exchange::{Method, RequestState, ResponseState},
     framing::Framing,
     head,
     line::{FirstLine, Recognised, Role},
     lines::Lines,
     loose::{self, Loose},
     reader::{Lost, State, is_interim, proven},
-    session::{Answered, Context, Session, Step},
+    session::{Answered, Session, Step},
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Message, Ordinal, ResponseHead},
+    protocol::{Context, ExchangeId, Incomplete, Operation, Ordinal, Progress, Reply, http::ResponseHead},
     stream::Cursor,
 };
 
@@ -37,16 +37,16 @@ impl Session {
         let reader = self.reader(direction);
         if reader.state == State::Head {
             match step {
-                // Other bytes may come in this place first, when calls overlap.
+                // Other bytes may come in this place first, when transfers overlap.
                 Step::Wait => reader.line = FirstLine::new(role),
-                Step::Next | Step::Opaque => reader.buffer.extend_from_slice(front),
+                Step::Next | Step::Opaque | Step::Unknown { .. } => reader.buffer.extend_from_slice(front),
             }
             return self.head_so_far(direction, step, cursor, cx);
         }
         step
     }
 
-    /// In a head that came in part with earlier calls.
+    /// In a head that came in part with earlier transfers.
     fn head_goes_on(
         &mut self,
         direction: Direction,
@@ -86,7 +86,7 @@ impl Session {
         step
     }
 
-    /// `view` is the head so far, of which the first `before` bytes came with earlier calls.
+    /// `view` is the head so far, of which the first `before` bytes came with earlier transfers.
     fn head_bytes(
         &mut self,
         direction: Direction,
@@ -98,13 +98,13 @@ impl Session {
         if !self.reader(direction).line_done {
             match self.reader(direction).line.advance(view) {
                 Recognised::More => {
-                    self.reader(direction).parse(cursor, view.len() - before);
+                    cursor.parse(view.len() - before);
                     return Step::Next;
                 }
                 Recognised::Neither => match self.loose_line(direction, view, cx) {
                     Loose::Request(_) => self.request_starts(direction, cx),
                     Loose::More => {
-                        self.reader(direction).parse(cursor, view.len() - before);
+                        cursor.parse(view.len() - before);
                         return Step::Next;
                     }
                     Loose::Simple | Loose::Neither => return self.unknown(direction, true, cursor, cx),
@@ -129,10 +129,10 @@ impl Session {
         let letters = head::letters(self.role(direction), &cx.out.interest);
         let reader = self.reader(direction);
         let Some(end) = reader.head_end(view, &mut lines, letters) else {
-            reader.parse(cursor, view.len() - before);
+            cursor.parse(view.len() - before);
             return Step::Next;
         };
-        reader.parse(cursor, end - before);
+        cursor.parse(end - before);
         let step = self.head_complete(direction, &view[..end], &lines, cursor.at, cx);
         self.note_end(direction, cursor.position, cx);
         step
@@ -189,10 +189,10 @@ impl Session {
         let Some(exchange) = self.pairing.get(Some(ordinal)) else { return };
         if unproven {
             exchange.unproven = true;
-            exchange.flags.add(Flags::LATE_JOIN);
+            exchange.incomplete.add(Incomplete::LATE_JOIN);
         }
         if malformed {
-            exchange.flags.add(Flags::MALFORMED);
+            exchange.incomplete.add(Incomplete::MALFORMED);
         }
     }
 
@@ -304,8 +304,10 @@ impl Session {
             read();
             return framing;
         };
-        cx.out.messages.push(Message::RequestHead { ordinal: exchange.ordinal, head: read() });
+        let request = read();
         exchange.head_told(&head[method], &framing);
+        let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
+        cx.out.report.described(id, Operation::Http(&request));
         framing
     }
 
@@ -336,9 +338,10 @@ impl Session {
             version_minor: status.minor,
             head_size: size,
             incomplete: size.is_none(),
-            interim,
         };
-        cx.out.messages.push(Message::Response { ordinal: exchange.ordinal, origin, head });
+        let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
+        let progress = if interim { Progress::Interim } else { Progress::Final };
+        cx.out.report.reply(id, &origin, progress, Reply::Http(&head));
         let connected = exchange.method == Method::Connect && matches!(status.status, 200..300);
         (framing, connected || status.status == 101)
     }
@@ -363,7 +366,7 @@ impl Session {
             Some(Body::EMPTY) => self.message_over(direction, at, Some(0), cx),
             Some(body) => self.reader(direction).state = State::Body(body),
             None => {
-                self.blame(direction, Flags::MALFORMED, 0);
+                self.blame(direction, Incomplete::MALFORMED, 0);
                 self.lose_framing(direction, Lost::Nothing, cx);
             }
         }
@@ -413,7 +416,7 @@ impl Session {
         }
         let count = body.skippable().min(cursor.length);
         if count > 0 {
-            reader.skip(cursor, count);
+            cursor.skip(count);
             reader.payload += count;
             body.skip(count);
         } else if let Body::Chunked(chunked) = &mut body {
@@ -422,11 +425,11 @@ impl Session {
                 return self.hole_in_chunks(direction, cursor, cx);
             }
             let Ok(count) = chunked.framing(front) else {
-                self.blame(direction, Flags::MALFORMED, 0);
+                self.blame(direction, Incomplete::MALFORMED, 0);
                 self.lose_framing(direction, Lost::Nothing, cx);
                 return Step::Next;
             };
-            reader.parse(cursor, count);
+            cursor.parse(count);
         }
         reader.state = State::Body(body);
         let over = match body {

@@ -7,13 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::{
-    exchange::{Exchange, Flags, RequestState, ResponseState},
-    session::Context,
-};
+use super::exchange::{Exchange, RequestState, ResponseState};
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Message, Ordinal, Origin, Outcome},
+    protocol::{Begin, Context, ExchangeId, Incomplete, Ordinal, Origin, Outcome, Role},
 };
 
 /// What a request's start says about the exchanges before it.
@@ -122,7 +119,8 @@ impl Pairing {
         let mut exchange = Exchange::new(ordinal, origin.at);
         exchange.unpairable = self.needs_idle;
         self.exchanges.push_back(exchange);
-        cx.out.messages.push(Message::Request { ordinal, direction, origin, other_position });
+        let begin = Begin { role: Role::of_request(direction), origin, other_position };
+        cx.out.report.begin(ExchangeId { connection: cx.connection, ordinal }, &begin);
         ordinal
     }
 
@@ -336,9 +334,10 @@ impl Pairing {
         let Some(mut exchange) = self.exchanges.remove(index) else { return };
         let lost = outcome == Outcome::Lost;
         cx.out.counters.exchanges_lost += u64::from(lost);
-        if self.late_join && exchange.ordinal == 0 && (lost || !exchange.flags.is_empty()) {
-            exchange.flags.add(Flags::LATE_JOIN);
+        if self.late_join && exchange.ordinal == 0 && (lost || !exchange.incomplete.is_empty()) {
+            exchange.incomplete.add(Incomplete::LATE_JOIN);
         }
-        cx.out.messages.push(Message::End { ordinal: exchange.ordinal, at, end: exchange.end(outcome) });
+        let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
+        cx.out.report.end(id, at, &exchange.end(outcome));
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     event::{Opening, Thread, Timestamp},
     protocol::{Ordinal, Origin},
-    stream::{Cursor, Tally},
+    stream::Cursor,
 };
 
 /// Where the next byte lies.
@@ -29,9 +29,9 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lost {
     Nothing,
-    /// A call that ends with the last chunk.
+    /// A transfer that ends with the last chunk.
     Chunked,
-    /// A call that ends with an empty line ends the head; then comes this body, if it is known.
+    /// A transfer that ends with an empty line ends the head; then comes this body, if it is known.
     Head(Option<Body>),
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Reader {
     /// The end of the head: bytes of the head that were searched.
     pub blank: BlankLine,
     pub searched: usize,
-    /// The head so far, when it comes in several calls.
+    /// The head so far, when it comes in several transfers.
     pub buffer: Vec<u8>,
     /// First byte of the message being read.
     pub origin: Origin,
@@ -61,23 +61,18 @@ pub(super) struct Reader {
     /// Where a message ended of which it is not proven that it is one, and where the other direction stood then.
     pub ended_at: Option<u64>,
     pub ended_other: u64,
-    /// Only the first sight of the connection says that the message begins here.
+    /// Only the first observation of the connection says that the message begins here.
     pub unproven: bool,
     /// Where the message ends was told from bytes that may as well lie in its body.
     pub unsure: bool,
     /// Payload bytes of the body so far.
     pub payload: u64,
-    /// The position up to which the source was asked to make no events.
-    pub skip_until: u64,
-    /// The source was asked to capture calls of this direction whole.
-    pub whole: bool,
     /// Last time at which bytes passed that were not understood.
     pub lost_at: Option<Timestamp>,
     /// When the last final response began that may answer the last request.
     pub answered_at: Option<Timestamp>,
-    /// Time of the last call.
+    /// Time of the last transfer.
     pub last_at: Timestamp,
-    pub tally: Tally,
 }
 
 impl Reader {
@@ -107,16 +102,13 @@ impl Reader {
             unproven: false,
             unsure: false,
             payload: 0,
-            skip_until: 0,
-            whole: false,
             lost_at: None,
             answered_at: None,
             last_at: Timestamp::default(),
-            tally: Tally::default(),
         }
     }
 
-    /// A message may start at the call's next byte.
+    /// A message may start at the transfer's next byte.
     pub(super) fn begin(&mut self, role: Role, cursor: &Cursor<'_>) {
         self.state = State::Head;
         self.line = FirstLine::new(role);
@@ -161,27 +153,6 @@ impl Reader {
         self.unsure || matches!(self.state, State::Lost(_))
     }
 
-    /// Reads past captured bytes that were understood.
-    pub(super) fn parse(&mut self, cursor: &mut Cursor<'_>, count: usize) {
-        self.tally.parsed += count as u64;
-        cursor.advance(count as u64);
-    }
-
-    /// Reads past bytes that are not needed.
-    pub(super) fn skip(&mut self, cursor: &mut Cursor<'_>, count: u64) {
-        let count = count.min(cursor.length);
-        self.tally.skipped += count;
-        cursor.advance(count);
-    }
-
-    /// Reads past bytes that are needed and were not captured; returns how many.
-    pub(super) fn miss(&mut self, cursor: &mut Cursor<'_>) -> u64 {
-        let hole = cursor.hole();
-        self.tally.truncated += hole;
-        cursor.advance(hole);
-        hole
-    }
-
     /// Lets go of the buffer, keeping a small one for the next head.
     pub(super) fn release(&mut self, mut buffer: Vec<u8>) {
         const KEPT: usize = 4096;
@@ -196,7 +167,7 @@ pub(super) fn empty_lines(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len())
 }
 
-/// Whether the call, of which nothing was read yet, surely starts with a message: its first line is complete in it.
+/// Whether the transfer, of which nothing was read yet, surely starts with a message: its first line is complete in it.
 pub(super) fn proven(cursor: &Cursor<'_>, role: Role) -> Option<Role> {
     if !cursor.whole {
         return None;
@@ -209,7 +180,7 @@ pub(super) fn opens(front: &[u8], role: Role) -> Option<Role> {
     first_line(front, role)
 }
 
-/// The message whose first line stands, cut by the capture, at the front of a call of which nothing was read yet.
+/// The message whose first line stands, cut by the capture, at the front of a transfer of which nothing was read yet.
 pub(super) fn opens_cut(cursor: &Cursor<'_>, role: Role) -> Option<Role> {
     /// Bytes of a target that tell it from a line of text.
     const TARGET: usize = 8;

@@ -2,19 +2,18 @@
 //! A body may hold what looks like a message, so that looks prove nothing.
 
 use super::{
-    exchange::Flags,
     line::{Role, begins_with_known_method},
     reader::{Lost, State, empty_lines, has_final_response, is_interim, opens, opens_cut, proven},
-    session::{Context, Session, Step},
+    session::{Session, Step},
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Ordinal, otlp},
+    protocol::{Context, Incomplete, Ordinal},
     stream::Cursor,
 };
 
 impl Session {
-    /// In bytes of which nothing is known but where calls begin and end.
+    /// In bytes of which nothing is known but where transfers begin and end.
     pub(super) fn lost(
         &mut self,
         direction: Direction,
@@ -37,8 +36,8 @@ impl Session {
             }
             let empty = if found == Role::Response { 0 } else { empty_lines(cursor.front()) };
             let unproven = self.first_sight() || !may_begin;
+            cursor.parse(empty);
             let reader = self.reader(direction);
-            reader.parse(cursor, empty);
             reader.begin(role, cursor);
             reader.follows = follows;
             reader.unproven = unproven && found == Role::Request;
@@ -71,8 +70,8 @@ impl Session {
         Step::Next
     }
 
-    /// Whether the request that this call seems to begin with is one, and not a part of another message's body. A client that
-    /// waits for answers begins its next request after one: the first call after a final response does, if nothing of its
+    /// Whether the request that this transfer seems to begin with is one, and not a part of another message's body. A client that
+    /// waits for answers begins its next request after one: the first transfer after a final response does, if nothing of its
     /// direction was missed since then. A client that does not wait says nothing by that unless it was idle.
     fn request_may_begin(&self, direction: Direction, cursor: &Cursor<'_>, cx: &Context<'_>) -> bool {
         if self.first_sight() && !cx.older_is_held(cursor) {
@@ -155,7 +154,7 @@ impl Session {
         none.then_some(Step::Next)
     }
 
-    /// Who was taken for the client by the first sight is not: that was no request.
+    /// Who was taken for the client by the first observation is not: that was no request.
     pub(super) fn forget_client(&mut self, cx: &mut Context<'_>) {
         if let Some(client) = self.client {
             self.give_up_request_head(client, cx);
@@ -166,7 +165,7 @@ impl Session {
         }
     }
 
-    /// Nothing is known of these bytes and no message starts here; too many of them and the connection is given up.
+    /// Nothing is known of these bytes and no message starts here.
     pub(super) fn unknown(
         &mut self,
         direction: Direction,
@@ -174,45 +173,24 @@ impl Session {
         cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
     ) -> Step {
-        if direction == Direction::Out && self.client.is_none() {
-            self.http2 |= cursor.front().starts_with(otlp::PREFACE);
-            if otlp::exports_traces(cursor.front()) {
-                cx.out.exporters.push(cursor.thread.pid);
-            }
-        }
         self.reader(direction).state = State::Lost(Lost::Nothing);
         self.pass(direction, cursor, cx);
-        self.unknown_calls += 1;
-        if at_start || self.turned {
-            self.turned = false;
-            self.unknown_starts += 1;
-            match self.client {
-                None => cx.out.counters.unknown_starts += 1,
-                Some(_) => cx.out.counters.parse_failures += 1,
-            }
-        }
-        let limits = cx.limits;
-        let (starts, calls) = match self.client {
-            Some(_) => (limits.unknown_starts_late, u32::MAX),
-            // Its requests come after its settings; of what they are only one is of interest.
-            None if self.http2 => (limits.unknown_starts_late, limits.unknown_calls),
-            None if self.late_join => (limits.unknown_starts_late, limits.unknown_calls_late),
-            None => (limits.unknown_starts, limits.unknown_calls),
-        };
-        if self.unknown_starts < starts && self.unknown_calls < calls {
-            return Step::Next;
-        }
+        let begins = at_start || self.turned;
+        self.turned &= !begins;
+        Step::Unknown { begins }
+    }
+
+    /// Too much was no HTTP/1: what is open ends.
+    pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
         if let Some(client) = self.client {
             self.give_up_request_head(client, cx);
             cx.out.counters.http1_given_up += 1;
         }
         self.over(cx);
         self.pairing.end_all_lost(cx);
-        cx.out.counters.connections_given_up += 1;
-        Step::Opaque
     }
 
-    /// Reads past the rest of a call of which nothing can be said; a message may start in it.
+    /// Reads past the rest of a transfer of which nothing can be said; a message may start in it.
     pub(super) fn pass(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) {
         self.pairing.lose(cx);
         let reader = self.reader(direction);
@@ -220,16 +198,17 @@ impl Session {
         if cursor.not_captured.is_some() {
             self.miss_needed(direction, cursor);
         }
-        self.reader(direction).skip(cursor, u64::MAX);
+        cursor.skip(u64::MAX);
     }
 
     /// Reads past a hole that had something needed in it.
     pub(super) fn miss_needed(&mut self, direction: Direction, cursor: &mut Cursor<'_>) {
-        let flag = if cursor.not_captured.is_some() { Flags::WITHHELD } else { Flags::TRUNCATED };
+        let flag =
+            if cursor.not_captured.is_some() { Incomplete::NOT_CAPTURED } else { Incomplete::TRUNCATED };
         self.lossy = true;
         let reader = self.reader(direction);
         reader.lost_at = reader.lost_at.max(Some(cursor.at));
-        let missed = reader.miss(cursor);
+        let missed = cursor.miss();
         self.blame(direction, flag, missed);
     }
 

@@ -30,7 +30,7 @@ use super::{
     ring_size, selftest,
     uprobe::Probes,
 };
-use crate::event::{ConnectionId, Feedback};
+use crate::event::{ConnectionId, DEFAULT_CONNECTIONS, Feedback};
 
 /// Times that the self-test is run before a rung is given up.
 const SELF_TESTS: usize = 3;
@@ -74,7 +74,7 @@ impl Default for Settings {
             nice: -10,
             capture_bytes: 4096,
             head_bytes: 64 << 10,
-            connections: 65_536,
+            connections: DEFAULT_CONNECTIONS,
             report_listen: false,
             excludes_listeners: false,
             report_exec: false,

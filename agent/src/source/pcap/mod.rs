@@ -38,7 +38,7 @@ use self::{
     table::Table,
     tcp::Segment,
 };
-use crate::event::{Event, Opening, Timestamp, UNKNOWN_SERVICE};
+use crate::event::{DEFAULT_CONNECTIONS, Event, Opening, Timestamp, UNKNOWN_SERVICE};
 
 /// Whoever reads the same capture gets the same span and trace ids.
 const RUN_KEY: [u8; 16] = *b"wirespan capture";
@@ -86,7 +86,7 @@ impl FromStr for View {
 /// What a reading may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections followed at once (default 65,536); beyond it the longest silent are forgotten.
+    /// Connections followed at once (default [`DEFAULT_CONNECTIONS`]); beyond it the longest silent are forgotten.
     pub connections: usize,
     /// Bytes that wait behind holes, of all connections (default 64 MiB), bookkeeping included.
     pub waiting_bytes: usize,
@@ -99,7 +99,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 65_536,
+            connections: DEFAULT_CONNECTIONS as usize,
             waiting_bytes: 64 * 1024 * 1024,
             waiting_bytes_each: 4 * 1024 * 1024,
             waiting_segments_each: 4_096,

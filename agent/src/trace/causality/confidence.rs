@@ -277,7 +277,7 @@ impl Confidence {
         self.stolen.stray();
     }
 
-    /// Whether a thread that reads a response and then responses a request does so because of that
+    /// Whether a thread that reads a response and then answers a request does so because of that
     /// response, although another thread had read the request.
     pub(super) const fn trusts_stolen(&self) -> bool {
         self.stolen.suffices(SEEN_SEVERAL_READERS)

@@ -17,7 +17,7 @@
 //! them while several requests were open. Each conflict of a trusted process doubles that number.
 //! Calls that are claimed before the process is trusted wait a moment for it, because they are as
 //! good as later ones. If a trusted response side names another request than the join, the join
-//! ends for good in that process. A task whose calls are never claimed, such as a poller, is unfinished
+//! ends for good in that process. A task whose calls are never claimed, such as a poller, is left
 //! out.
 
 use std::collections::VecDeque;

@@ -5,7 +5,7 @@ use super::{
     world::{Exchange, SECOND, UNIX_OFFSET, World, complete, get, ok, thread},
 };
 use crate::{
-    protocol::RequestHead,
+    protocol::http::RequestHead,
     trace::{
         Settings,
         span::{Evidence, Link},

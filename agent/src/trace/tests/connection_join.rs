@@ -59,7 +59,7 @@ fn the_ends_of_many_connections_are_not_confused() {
     }
 }
 
-/// Positions that count bytes of system calls earn_confidence nothing, because the two ends may have been
+/// Positions that count bytes of system calls prove nothing, because the two ends may have been
 /// observed at different system calls.
 #[test]
 fn the_ends_of_a_redirected_connection_are_not_joined() {

@@ -3,13 +3,13 @@
 use super::world::{Exchange, SECOND, World, get, thread};
 use crate::{
     event::{ConnectionId, Thread},
-    protocol::{Content, RequestHead},
+    protocol::http::{Content, RequestHead},
     trace::span::Evidence,
 };
 
 const LOOP: Thread = Thread { pid: 1, tid: 1_000 };
 
-fn head(base: u64, identity: u64) -> RequestHead {
+fn head(base: u64, identity: u64) -> RequestHead<'static> {
     RequestHead { content: Some(Content { base, identity }), ..get("/") }
 }
 
@@ -42,8 +42,8 @@ impl Proxy {
     /// All requests arrive, are forwarded and are answered, in a mixed order.
     fn round(
         &mut self,
-        heads: &[RequestHead],
-        sent: impl Fn(&RequestHead) -> RequestHead,
+        heads: &[RequestHead<'static>],
+        sent: impl Fn(&RequestHead<'static>) -> RequestHead<'static>,
     ) -> Vec<(Exchange, Exchange)> {
         let world = &mut self.world;
         let requests: Vec<_> = heads

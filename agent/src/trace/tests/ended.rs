@@ -1,4 +1,4 @@
-//! Calls without a response: they get their parents, but earn_confidence nothing about their process.
+//! Calls without a response: they get their parents, but prove nothing about their process.
 
 use super::{
     scenario::earn_confidence,

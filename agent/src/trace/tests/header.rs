@@ -2,7 +2,7 @@
 
 use super::world::{SECOND, World, get, thread};
 use crate::{
-    protocol::RequestHead,
+    protocol::http::RequestHead,
     trace::span::{Evidence, Parent, SpanId, TraceId},
 };
 
@@ -10,8 +10,12 @@ const CONTEXT: &str = "00-0102030405060708090a0b0c0d0e0f10-a1a2a3a4a5a6a7a8-00";
 const TRACE: TraceId = TraceId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
 const SPAN: SpanId = SpanId([0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8]);
 
-fn with_context(traceparent: &str) -> RequestHead {
-    RequestHead { traceparent: Some(traceparent.into()), tracestate: Some("vendor=1".into()), ..get("/") }
+fn with_context(traceparent: &str) -> RequestHead<'static> {
+    RequestHead {
+        traceparent: Some(traceparent.to_owned().into()),
+        tracestate: Some("vendor=1".into()),
+        ..get("/")
+    }
 }
 
 const REMOTE: Parent = Parent { span: SPAN, evidence: Evidence::Header, remote: true };

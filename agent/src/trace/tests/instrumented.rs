@@ -2,7 +2,7 @@
 
 use super::world::{Exchange, SECOND, World, get, thread};
 use crate::{
-    protocol::RequestHead,
+    protocol::http::RequestHead,
     trace::{Instrumented, Settings, span::Evidence},
 };
 
@@ -10,7 +10,7 @@ fn world(instrumented: Instrumented) -> World {
     World::with(Settings { instrumented, open_notice: None, ..Settings::default() })
 }
 
-fn post(target: &str) -> RequestHead {
+fn post(target: &str) -> RequestHead<'static> {
     RequestHead { method: "POST".into(), ..get(target) }
 }
 

@@ -3,7 +3,7 @@
 use super::world::{MILLISECOND, SECOND, UNIX_OFFSET, World, address, complete, ended, ok, thread};
 use crate::{
     event::{ConnectionId, Direction, Earlier, Event, Opened, Timestamp},
-    protocol::{Message, Origin, Outcome},
+    protocol::{Begin, Message, Origin, Outcome, Role},
     trace::{
         Settings,
         span::{SpanKind, Status},
@@ -98,7 +98,7 @@ fn a_notice_is_emitted_once_after_a_second() {
     assert_eq!(names, ["GET", "connect"]);
     let notice = &world.notices[0];
     assert_eq!(notice.id, world.id(slow));
-    assert_eq!(notice.http.as_ref().unwrap().path.as_deref(), Some("/slow"));
+    assert_eq!(notice.http.as_ref().unwrap().path(), Some("/slow"));
     assert!(notice.end - notice.start >= SECOND);
     world.read_response(slow, own);
     assert_eq!(world.span(slow).trace, world.notices[0].trace);
@@ -171,7 +171,8 @@ fn messages_of_unknown_connections_and_out_of_order_do_no_harm() {
     let own = thread(1, 0);
     let origin =
         Origin { at: Timestamp(world.now), thread: own, position: 0, last_receive: None, task: None };
-    let request = |ordinal| Message::Request { ordinal, direction: Direction::In, origin, other_position: 0 };
+    let request =
+        |ordinal| Message::Begin { ordinal, begin: Begin { role: Role::Server, origin, other_position: 0 } };
     let end = |ordinal| Message::End { ordinal, at: Timestamp(0), end: complete() };
     world.message(ConnectionId(99), request(0));
     world.message(ConnectionId(99), end(0));
@@ -288,17 +289,17 @@ fn an_evicted_connection_that_is_observed_again_gets_ids_of_its_own() {
     let origin = Origin { at, thread, position: 0, last_receive: None, task: None };
     world.message(
         connection,
-        Message::Request { ordinal: 0, direction: Direction::In, origin, other_position: 0 },
+        Message::Begin { ordinal: 0, begin: Begin { role: Role::Server, origin, other_position: 0 } },
     );
     // Only the connection's first life has ended.
     world.pass(2 * SECOND);
     let head = super::world::get("/second");
-    world.message(connection, Message::RequestHead { ordinal: 0, head });
+    world.message(connection, Message::Described { ordinal: 0, head });
     let at = world.step();
     world.message(connection, Message::End { ordinal: 0, at, end: complete() });
     world.pass(SECOND);
     let [one, other] = world.spans.as_slice() else { panic!("two spans: {:?}", world.spans) };
-    assert_eq!(other.http.as_ref().and_then(|http| http.path.as_deref()), Some("/second"));
+    assert_eq!(other.http.as_ref().and_then(|http| http.path()), Some("/second"));
     assert!(other.incomplete.is_empty());
     assert!(one.id != other.id && one.trace != other.trace);
 }

@@ -1,6 +1,7 @@
-//! One static server and client that move HTTP/1.1 through every system call that a program may use on a socket:
-//! `syscalls server MODE ADDRESS` and `syscalls client MODE ADDRESS < REQUESTS` (a line per request: method, path, size
-//! of the body; the client reports method, path, status, bytes sent and received).
+//! A static server and client that move HTTP/1.1 through every system call that a program may use
+//! on a socket: `syscalls server MODE ADDRESS` and `syscalls client MODE ADDRESS < REQUESTS` (a
+//! line per request: method, path, size of the body; the client reports method, path, status, bytes
+//! sent and received).
 #![expect(unsafe_code, reason = "raw system calls are what this program is for")]
 
 mod mode;

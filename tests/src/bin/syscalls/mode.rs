@@ -1,4 +1,4 @@
-//! The ways through which bytes go.
+//! The ways in which bytes move.
 
 use std::io;
 
@@ -28,13 +28,13 @@ pub(crate) enum Mode {
     Truncate,
     /// Not blocking, with the smallest send buffer: partial writes and EAGAIN.
     Partial,
-    /// One byte per call.
+    /// One byte per system call.
     Bytes,
     /// `read` and `write` of the 32-bit kernel interface.
     Int80,
     /// `read` and `write` in a task that has an io_uring and moves nothing through it.
     IdleRing,
-    /// Through an io_uring, while the thread makes other calls with other buffers.
+    /// Through an io_uring, while the thread makes other system calls with other buffers.
     Ring,
 }
 

@@ -1,5 +1,5 @@
-//! An io_uring of one thread, which does something else while the ring works: the ring's receive then runs inside or at the
-//! end of an unrelated `read`, whose registers name another buffer.
+//! An io_uring of one thread, which does something else while the ring works: the ring's receive
+//! then runs inside or at the end of an unrelated `read`, whose registers name another buffer.
 
 use std::{
     fs::File,
@@ -20,7 +20,8 @@ impl Ring {
 
     /// Submits one operation and reads zeros until it is done.
     pub(crate) fn carry_out(&mut self, operation: &squeue::Entry) -> Result<usize> {
-        // SAFETY: the operation's buffer outlives this call, which waits for the end of the operation.
+        // SAFETY: the operation's buffer outlives this call, which waits for the end of the
+        // operation.
         unsafe { self.ring.submission().push(operation) }.map_err(Error::other)?;
         self.ring.submit()?;
         let mut zeros = vec![0; 16_384];

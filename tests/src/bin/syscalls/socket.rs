@@ -65,7 +65,8 @@ impl Socket {
 
     /// Receives up to the end of a head. `None`: the other side has closed.
     pub(crate) fn head(&mut self) -> Result<Option<String>> {
-        // Where the body must arrive by another call than the head, nothing of it may be read with the head.
+        // In modes whose body must arrive by another system call, none of it may be read with the
+        // head.
         let step = if matches!(self.mode, Mode::Splice | Mode::Truncate | Mode::Bytes) { 1 } else { 16_384 };
         let mut buffer = vec![0; step];
         loop {
@@ -125,7 +126,8 @@ impl Socket {
         let fd = self.fd();
         let (data, size) = (bytes.as_ptr().cast::<libc::c_void>(), bytes.len());
         match self.mode {
-            // SAFETY: each call reads at most `size` bytes at `data`, which `bytes` owns; the vectors point into it.
+            // SAFETY: each call reads at most `size` bytes at `data`, which `bytes` owns; the
+            // vectors point into it.
             Mode::Vectors => checked(unsafe {
                 let vectors = vectors(data, size, 3, 40);
                 libc::writev(fd, vectors.as_ptr(), vectors.len() as libc::c_int)
@@ -180,7 +182,8 @@ impl Socket {
         let fd = self.fd();
         let (data, size) = (buffer.as_mut_ptr().cast::<libc::c_void>(), buffer.len());
         match self.mode {
-            // SAFETY: each call writes at most `size` bytes at `data`, which `buffer` owns; the vectors point into it.
+            // SAFETY: each call writes at most `size` bytes at `data`, which `buffer` owns; the
+            // vectors point into it.
             Mode::Vectors | Mode::ManyVectors => checked(unsafe {
                 let vectors = vectors(data, size, 3, 40);
                 libc::readv(fd, vectors.as_ptr(), vectors.len() as libc::c_int)
@@ -210,7 +213,8 @@ impl Socket {
             }
             Mode::Int80 => {
                 let received = checked(int80(3, fd, self.low, size.min(LOW_SIZE)))?;
-                // SAFETY: the kernel has written `received` bytes, no more than `buffer` has, to the low buffer.
+                // SAFETY: the kernel has written `received` bytes, no more than `buffer` has, to
+                // the low buffer.
                 unsafe { ptr::copy_nonoverlapping(self.low, buffer.as_mut_ptr(), received) };
                 Ok(received)
             }
@@ -272,7 +276,8 @@ fn send_two(fd: RawFd, data: *const libc::c_void, size: usize) -> Result<usize> 
     let mut messages = two_messages(&mut first, &mut second);
     // SAFETY: two messages with vectors over the caller's buffer; all live through the call.
     let sent = checked(unsafe { libc::sendmmsg(fd, messages.as_mut_ptr(), 2, libc::MSG_NOSIGNAL) } as isize)?;
-    // A message may be sent in part; what follows it would then be out of order, so the program counts on room.
+    // A message may be sent in part; what follows it would then be out of order, so the program
+    // counts on room.
     Ok(messages[..sent].iter().map(|message| message.msg_len as usize).sum())
 }
 
@@ -357,8 +362,8 @@ fn low_memory() -> Result<*mut u8> {
 /// `read` (3) or `write` (4) through the 32-bit interface; sets errno like libc.
 fn int80(number: i64, fd: RawFd, buffer: *mut u8, size: usize) -> isize {
     let returned: i64;
-    // SAFETY: the kernel reads or writes `size` bytes of a buffer below 4 GiB. rbx belongs to LLVM, so it is swapped in
-    // and out; the 32-bit entry clobbers r8 to r11.
+    // SAFETY: the kernel reads or writes `size` bytes of a buffer below 4 GiB. rbx belongs to LLVM,
+    // so it is swapped in and out; the 32-bit entry clobbers r8 to r11.
     unsafe {
         std::arch::asm!(
             "xchg rbx, {fd}",

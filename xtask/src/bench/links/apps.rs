@@ -1,7 +1,8 @@
-//! The applications: what each row starts and what is demanded of it.
+//! The applications: what each row starts, and which share of links it must reach.
 //!
-//! A floor is the least percent of calls, at each steady concurrency and after the first 30, that must have their parent. 0 stands
-//! where nothing that is seen tells the parent, so that an orphan is the honest answer. Wrong parents have one limit for all.
+//! A floor is the least percent of calls, at each steady concurrency and after the first 30, that
+//! must have their parent. 0 means that nothing in the events shows the parent, so that an unlinked
+//! call is right. Wrong parents have one limit for all.
 
 use super::{
     database::Database::{self, Postgres, Redis},
@@ -18,11 +19,11 @@ pub(super) struct App {
     /// Calls per request; 0 where several requests share one.
     pub(super) calls: u64,
     pub(super) floor: f64,
-    /// What it asks besides.
+    /// What else it calls.
     pub(super) database: Option<Database>,
     /// Further lines of the agent's configuration.
     pub(super) config: &'static str,
-    /// How it takes calls that fail; `None`: it is not asked to.
+    /// How it handles calls that fail; `None`: its calls do not fail.
     pub(super) survives: Option<Survives>,
 }
 
@@ -61,7 +62,7 @@ pub(super) enum Program {
     Go(&'static str),
     Rust(&'static str),
     Puma,
-    /// One that a configuration or a script describes.
+    /// A server that a configuration or a script describes.
     Served(&'static Server),
 }
 
@@ -187,7 +188,8 @@ pub(super) const APPS: &[App] = &[
     app("node-cache", NODE, "cache", 0, 90.0),
     app("node-batch", NODE, "batch", 0, 0.0),
     app("node-redis", NPM, "redis", 1, 97.0).asking(Redis),
-    // The client writes what several requests ask in one go, after the input of one of them: so answers have another's trigger.
+    // The client writes the calls of several requests at once, after it received one of these
+    // requests: so responses have the cause of another request.
     app("node-redis-after", NPM, "redis-after", 1, 0.0).asking(Redis),
     app("node-postgres", NPM, "postgres", 1, 85.0).asking(Postgres),
     app("node-postgres-after", NPM, "postgres-after", 1, 0.0).asking(Postgres),
@@ -209,7 +211,7 @@ pub(super) const APPS: &[App] = &[
     app("vertx-shared", Maven("Reactive"), "shared", 1, 0.0),
     app("vertx-delay", Maven("Reactive"), "delay", 1, 0.0),
     app("go", GO, "plain", 1, 99.0).surviving(REFUSED),
-    // Without its edge, and by threads: which of them takes over whose work is up to the scheduler.
+    // Without its edge, and by threads: the scheduler decides which thread takes over whose work.
     app("go-threads", GO, "plain", 1, 50.0).configured("causality: { goroutine: false }").surviving(REFUSED),
     app("go-row", GO, "row", 2, 99.0),
     app("go-timer", GO, "timer", 1, 99.0),
@@ -246,7 +248,8 @@ pub(super) const APPS: &[App] = &[
     app("queue-shared", QUEUE, "shared", 1, 0.0),
 ];
 
-/// Whether a name matches a pattern in which `*` stands for any text; patterns may be several, with commas between.
+/// Whether a name matches a pattern in which `*` stands for any text; patterns may be several, with
+/// commas between.
 pub(super) fn matches(patterns: &str, name: &str) -> bool {
     patterns.split(',').any(|pattern| one_matches(pattern, name))
 }

@@ -1,8 +1,10 @@
-//! What every application calls: a server that answers each call after a random time, so that calls overlap and are answered
-//! in another order than they were made. It is part of the bench so that it counts the calls, and it is not traced.
+//! The server that every application calls. It answers each call after a random time, so that calls
+//! overlap and end in another order than they began. It is part of the bench so that it can count
+//! the calls, and it is not traced.
 //!
-//! `/big/…` is answered by 400 kB, `/flaky/ID.1` by 503 (each further try succeeds), `/…/same` by a length that no other
-//! answer of this backend has, an ID with a letter fails as [`Failure`] says, everything else is answered by a few bytes.
+//! `/big/…` is answered by 400 kB, `/flaky/ID.1` by 503 (each further try succeeds), `/…/same` by a
+//! length that no other response of this backend has, an ID with a letter fails as [`Failure`]
+//! says, everything else is answered by a few bytes.
 
 use std::{
     io::{self, BufReader, Write as _},
@@ -19,7 +21,7 @@ use anyhow::{Context as _, Result};
 
 use super::{failure::Failure, http};
 
-/// The longest that an answer takes, in microseconds.
+/// The longest time until a response, in microseconds.
 const DELAY: u64 = 2_000;
 const LARGE: usize = 400_000;
 
@@ -43,7 +45,8 @@ impl Backend {
         let shared = Arc::new(Shared::default());
         let first = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
         let port = first.local_addr()?.port();
-        // Who resolves `localhost` may try IPv6 first; without it the call is refused there and made again.
+        // A program that resolves `localhost` may try IPv6 first. Without IPv6 its connect is
+        // refused and tried again.
         let second = TcpListener::bind(("::1", port)).ok();
         let mut addresses = Vec::new();
         for listener in [Some(first), second].into_iter().flatten() {
@@ -54,7 +57,7 @@ impl Backend {
         Ok(Self { port, shared, addresses })
     }
 
-    /// How many calls that have a request as their cause have arrived.
+    /// How many calls have arrived that a request caused.
     pub(super) fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)
     }
@@ -77,7 +80,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let Ok(stream) = stream else { continue };
         let shared = Arc::clone(shared);
-        // It ends with its connection, whose other end is a process of the stage.
+        // The thread ends with its connection, whose other end is a process of the stage.
         thread::spawn(move || drop(serve(&stream, &shared)));
     }
 }

@@ -1,5 +1,5 @@
-//! Databases that an application asks: their own servers, fresh for each run, on a port of loopback. They are not traced, so that
-//! what an application says to them is bytes that the agent cannot read (an opaque connection).
+//! Databases that an application uses: real servers, new for each run, on a port of loopback. They
+//! are not traced. To the agent a connection to them is opaque.
 
 use std::{
     fs,
@@ -17,7 +17,8 @@ use wirespan_tests::{
 
 use crate::{setup, sh};
 
-/// PostgreSQL refuses to run as root: both run as Debian's user without rights, 65534 on every Debian.
+/// PostgreSQL refuses to run as root: both run as Debian's user without rights, 65534 on every
+/// Debian.
 const NOBODY: u32 = 65_534;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,7 +51,7 @@ impl Database {
     fn program(self) -> Option<PathBuf> {
         match self {
             Self::Redis => sh::which("redis-server"),
-            // Debian keeps each version apart, and none of them on PATH.
+            // Debian keeps each version in its own directory, and none of them on PATH.
             Self::Postgres => {
                 let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
                 let programs = versions.map(|version| version.path().join("bin/postgres"));
@@ -62,7 +63,7 @@ impl Database {
     /// Starts it; what it writes goes to `output`.
     pub(super) fn start(self, output: &Path) -> Result<Server> {
         let program = self.program().context("the database is not installed")?;
-        // The target directory may lie where only its owner can go; nobody needs one of its own.
+        // The target directory may be closed to others, and the user `nobody` needs a directory.
         let dir = std::env::temp_dir().join(format!("wirespan-links-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -105,7 +106,8 @@ fn postgres(program: &Path, dir: &Path, port: u16, output: &Path) -> Result<Laun
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both end without waiting for clients. After SIGKILL PostgreSQL's shared memory would stay.
+        // Both end without waiting for clients. After SIGKILL PostgreSQL's shared memory would
+        // stay.
         let _ = self.process.signal(Signal::SIGINT);
         if self.process.wait().is_ok() {
             let _ = fs::remove_dir_all(&self.dir);

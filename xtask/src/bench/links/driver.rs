@@ -1,5 +1,6 @@
-//! The load: so many connections at once, one request after the other on each, a number of its own in every path. That number
-//! is the ground truth: the application puts it into the path of the call that it makes for the request.
+//! Makes the load: a number of connections at once, one request after the other on each, and a
+//! number in every path. That number is the ground truth: the application puts it into the path of
+//! the call that it makes for the request.
 
 use std::{
     fmt,
@@ -37,7 +38,8 @@ pub(super) struct Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Concurrency {
     Steady(usize),
-    /// One after the other those of [`RAMP`]: what a program shows while it is idle must not be believed when load comes.
+    /// The concurrencies of [`RAMP`] in turn: what a program shows while it is idle must not be
+    /// trusted when load comes.
     Ramp,
 }
 
@@ -68,7 +70,7 @@ impl FromStr for Concurrency {
 impl fmt::Display for Concurrency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Padded as a number in a table is.
+            // Padded like a number in a table.
             Self::Steady(connections) => connections.fmt(f),
             Self::Ramp => f.pad("ramp"),
         }
@@ -88,8 +90,8 @@ pub(super) struct Load {
     pub(super) refuses: bool,
 }
 
-/// Sends requests to a port of loopback. `wanted` says whether the application has made less than this share (parts, of so
-/// many) of the calls that it should make.
+/// Sends requests to a port of loopback. `wanted` returns whether the application has made less
+/// than this share (parts of a whole) of the calls that it should make.
 pub(super) fn drive(port: u16, load: Load, wanted: &(dyn Fn(u64, u64) -> bool + Sync)) -> Outcome {
     let drive = Drive { port, load, next: AtomicU64::new(0), outcome: Mutex::default() };
     let phases = load.concurrency.phases();
@@ -134,7 +136,7 @@ impl Drive {
             outcome.failed += 1;
             outcome.complaint.get_or_insert_with(|| format!("request {number}: {err}"));
             drop(outcome);
-            // A dead application would be asked in a tight loop.
+            // Without a pause, a dead application would be asked in a tight loop.
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -1,6 +1,7 @@
-//! Calls that fail: an ID that ends in a letter (`/in/1000007h`) says how the backend treats the call that is made for it. The
-//! letter travels in the path, so that applications need not know of it, but for refused connects: for these they connect to an
-//! address on which nobody listens, `127.0.1.N`, where N is the last two digits of the ID.
+//! Calls that fail: an ID that ends in a letter (`/in/1000007h`) says how the backend treats the
+//! call that is made for it. The letter travels in the path, so that applications need not know of
+//! it, but for refused connects: for these they connect to an address on which nobody listens,
+//! `127.0.1.N`, where N is the last two digits of the ID.
 
 use std::{
     fmt,
@@ -13,15 +14,15 @@ use std::{
 
 use super::backend::scrambled;
 
-/// Longer than any application waits for an answer (150 ms).
+/// Longer than any application waits for a response (150 ms).
 const HANG: Duration = Duration::from_secs(3);
-/// How long an error takes.
+/// How long the backend takes for an error.
 const SLOW: Duration = Duration::from_millis(10);
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The backend closes the connection without an answer.
+    /// The backend closes the connection without a response.
     HangUp,
     /// It resets the connection.
     Reset,
@@ -29,7 +30,7 @@ pub(super) enum Failure {
     TimeOut,
     /// Nobody listens where the application connects to.
     Refused,
-    /// It answers 500, slowly: an answer all the same.
+    /// It responds with 500, slowly, which is a response all the same.
     Error,
 }
 
@@ -47,20 +48,20 @@ impl Failure {
         }
     }
 
-    /// That of an ID.
+    /// The failure that an ID asks for.
     pub(super) fn of_id(id: &str) -> Option<Self> {
         let failure = Self::ALL.into_iter().find(|failure| id.ends_with(failure.letter()))?;
         let number = id.strip_suffix(failure.letter())?;
         (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(failure)
     }
 
-    /// That of a call: `/out/ID`, or the first one of several, `/out/ID.1`.
+    /// The failure of a call: `/out/ID`, or the first of several, `/out/ID.1`.
     pub(super) fn of_call(target: &str) -> Option<Self> {
         let id = target.rsplit('/').next().unwrap_or_default();
         Self::of_id(id.strip_suffix(".1").unwrap_or(id))
     }
 
-    /// Fails a call that was read from this connection; whether that ends the connection.
+    /// Fails a call that was read from this connection. Returns whether that ends the connection.
     pub(super) fn ends(self, mut stream: &TcpStream) -> io::Result<bool> {
         match self {
             Self::HangUp | Self::Refused => Ok(true),
@@ -85,14 +86,16 @@ impl Failure {
 /// How many of an application's calls fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failing {
-    /// So many in a hundred, in every way in turn.
+    /// This many in a hundred, in every way in turn.
     Percent(u64),
-    /// In the middle third of the run all of them hang up or are refused: a dependency that is down, and comes back.
+    /// In the middle third of the run all calls fail by a hang-up or a refusal, as with a
+    /// dependency that is down and comes back.
     Down,
 }
 
 impl Failing {
-    /// What becomes of the call of request `number` of `all`. `refuses`: the application can be told where to connect to.
+    /// What becomes of the call of request `number` of `all`. `refuses`: the request can say where
+    /// the application connects to.
     pub(super) fn failure(self, number: u64, all: u64, refuses: bool) -> Option<Failure> {
         let way = scrambled(number ^ 0x5eed);
         let failure = match self {

@@ -1,5 +1,5 @@
-//! As much HTTP/1 as the bench's own backend and driver need: they must be faster than what stands between them, and an
-//! application must meet them as it would meet any server or client.
+//! As much HTTP/1 as the bench's backend and driver need. They must be faster than the application
+//! between them, and look to it like any server or client.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -24,7 +24,7 @@ impl Message {
     }
 }
 
-/// How far the body goes.
+/// How the body ends.
 enum Body {
     Sized(u64),
     Chunked,
@@ -77,7 +77,8 @@ fn skip_chunks(from: &mut impl BufRead) -> io::Result<()> {
         from.read_line(&mut line)?;
         let size = line.split(';').next().unwrap_or_default().trim();
         let size = u64::from_str_radix(size, 16).map_err(io::Error::other)?;
-        // The line end after the data; after the last chunk the empty line that ends the trailers, which nobody sends here.
+        // The line end after the data; after the last chunk the empty line that ends the trailers,
+        // which nobody sends here.
         skip(from, size + 2)?;
         if size == 0 {
             return Ok(());

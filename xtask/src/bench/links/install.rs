@@ -1,5 +1,6 @@
-//! What the applications need: packages from the registries by their own tools, compiled programs. All of it lies below the
-//! target directory; only Debian's packages are the system's. What cannot be had is the reason why a row is skipped.
+//! What the applications need: packages from the registries by their own tools, compiled programs.
+//! All of it is below the target directory, except for Debian's packages. A row whose needs cannot
+//! be installed is skipped, with the reason.
 
 use std::{
     collections::HashMap,
@@ -41,7 +42,7 @@ impl Tools {
     }
 }
 
-/// What was prepared so far, failures included: nothing is tried twice.
+/// What was prepared so far, with the failures, so that nothing is tried twice.
 #[derive(Debug)]
 pub(super) struct Toolbox {
     dir: PathBuf,
@@ -55,7 +56,7 @@ impl Toolbox {
         Self { dir, ready: HashMap::new(), venv: None }
     }
 
-    /// Makes sure that an application and what it asks can be started; an error says why not.
+    /// Makes sure that an application and its databases can be started; an error says why not.
     pub(super) fn prepare_for(&mut self, app: &App) -> Result<Tools> {
         app.database.map_or(Ok(()), Database::prepare)?;
         self.prepare(app.program)
@@ -116,7 +117,7 @@ impl Toolbox {
         println!("links: installing Python packages into {}", venv.display());
         let made = sh::output(Command::new(machine::python()).args(["-m", "venv", "--clear"]).arg(&venv));
         if made.is_err() {
-            // Debian packs what venv needs apart.
+            // Debian has a separate package for what venv needs.
             setup::install(&["python3-venv"])?;
             sh::output(Command::new(machine::python()).args(["-m", "venv", "--clear"]).arg(&venv))?;
         }
@@ -187,7 +188,7 @@ impl Toolbox {
         let go = debian("go", "golang-go")?;
         let built = self.dir.join(format!("go-{name}"));
         let mut build = Command::new(go);
-        // Debian's Go builds them; another one need not be had.
+        // Debian's Go builds them; no other version is fetched.
         build.env("GOTOOLCHAIN", "local").current_dir(sources("go").join(name));
         sh::output(build.args(["build", "-o"]).arg(&built).arg("."))?;
         Ok(built)
@@ -216,7 +217,7 @@ fn debian(program: &str, package: &str) -> Result<PathBuf> {
     packaged(program, &[package])
 }
 
-/// A program of the first of these packages, which it needs all.
+/// A program of the first of these packages; it needs all of them.
 fn packaged(program: &str, packages: &[&str]) -> Result<PathBuf> {
     let missing: Vec<_> = packages.iter().copied().filter(|package| !is_installed(package)).collect();
     if !missing.is_empty() {

@@ -1,9 +1,11 @@
-//! Which links are right: the numbers in the paths are the truth, the agent's spans are what is judged.
+//! Judges the links of the agent's spans by the numbers in the paths, which are the truth.
 //!
-//! `/in/ID` is a request; `/out/ID`, `/out/ID.2`, `/big/ID` … are calls that it caused; `/batch/ID,ID` is caused by each of
-//! these; `/poll/…` by none. A refused connect to `127.0.1.N` was caused by the request whose ID ends in N. Where all requests are the same (`/in/same`), each answer has a length of its own, which is then
-//! the number. A call whose parent is another request than a cause of it is *wrong*, so is one that has a
-//! cause nowhere and yet a parent, and a request that has a parent (who sent it is not traced).
+//! `/in/ID` is a request; `/out/ID`, `/out/ID.2`, `/big/ID` … are calls that it caused;
+//! `/batch/ID,ID` is caused by each of these; `/poll/…` by none. A refused connect to `127.0.1.N`
+//! was caused by the request whose ID ends in N. Where all requests are the same (`/in/same`), each
+//! response has a length of its own, which is then the number. Three links are *wrong*: a parent
+//! that is no cause of the call, a parent of a call without a cause, and a parent of an inbound
+//! request, since its client is not traced.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,33 +13,34 @@ use wirespan_tests::span::{Kind, SpanRow};
 
 use super::failure::Failure;
 
-/// So many calls of a run say nothing about how many links are right: belief is earned.
+/// The first calls of a run are not counted: a process must first show that its links can be
+/// trusted.
 const UNCOUNTED: usize = 30;
-/// So many wrong links are shown.
+/// Most wrong links that are shown.
 const EXAMPLES: usize = 5;
 
-/// What stands in the path in place of a number.
+/// What the path has in place of a number.
 const SAME: &str = "same";
 const SIZE: &str = "http.response.body.size";
-/// Where an application is sent to be refused.
+/// The addresses at which an application is refused.
 const REFUSING: &str = "127.0.1.";
 
-/// What the spans of one run, or of several, came to.
+/// The result of one run, or of several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Calls seen that have a cause, the first [`UNCOUNTED`] included.
     pub(super) calls: u64,
-    /// Of those that were answered, without the first: their parent is their cause, or they have none.
+    /// Counted calls with a response: linked to their cause, or unlinked.
     pub(super) right: u64,
     pub(super) orphans: u64,
-    /// The same of those that were not.
+    /// The same for calls without a response.
     pub(super) failed_right: u64,
     pub(super) failed_orphans: u64,
     /// Wrong parents of all spans.
     pub(super) wrong: u64,
     /// Calls without a cause, which must have no parent.
     pub(super) causeless: u64,
-    /// How the parents are known.
+    /// The evidence of the parents.
     pub(super) evidence: BTreeMap<String, u64>,
     /// Which call was the first with its parent, counted from 1.
     pub(super) first_link: Option<usize>,
@@ -54,13 +57,14 @@ impl Verdict {
         percent(self.orphans, self.right + self.orphans + self.wrong)
     }
 
-    /// Percent of the counted calls without an answer that have their parent; nothing where there are none.
+    /// Percent of the counted calls without a response that have their parent; `None` where there
+    /// are none.
     pub(super) fn failed_right_percent(&self) -> Option<f64> {
         let all = self.failed_right + self.failed_orphans;
         (all > 0).then(|| percent(self.failed_right, all))
     }
 
-    /// Adds those of another run.
+    /// Adds the numbers of another run.
     pub(super) fn add(&mut self, other: &Self) {
         self.calls += other.calls;
         self.right += other.right;
@@ -142,7 +146,7 @@ enum Causes<'a> {
     Nothing,
     /// Those with these IDs. `failed`: the call was not answered.
     Ids { ids: Vec<&'a str>, failed: bool },
-    /// One that was open, with an ID that ends in these two digits, and that was to be refused.
+    /// A request that was open, whose ID ends in these two digits and whose call was to be refused.
     Refused(u64),
 }
 
@@ -335,7 +339,8 @@ mod tests {
         let mut spans = run(Some);
         for (number, span) in spans.iter_mut().enumerate() {
             let number = number / 2;
-            // The two ends of one exchange see the same answer; those of the last two are mixed up.
+            // The two ends of one exchange see the same response; those of the last two are
+            // swapped.
             let is_late = span.kind == Kind::Client && number >= 38;
             let size = if is_late { 77 - number } else { number };
             span.attributes.insert(SIZE.to_owned(), size.to_string());

@@ -1,7 +1,9 @@
-//! `cargo xtask bench links`: how many calls of real applications get their parent, and that no call gets another's.
+//! `cargo xtask bench links`: how many calls of real applications get their parent, and that no
+//! call gets another's.
 //!
-//! Each application stands between the bench's own driver and backend, both untraced. A request `/in/ID` makes it call
-//! `/out/ID` (or several), so that the number in the path is the truth by which the agent's spans are judged.
+//! Each application stands between the bench's own driver and backend, both untraced. A request
+//! `/in/ID` makes it call `/out/ID` (or several), so that the number in the path is the truth by
+//! which the agent's spans are judged.
 
 mod apps;
 mod backend;
@@ -43,8 +45,8 @@ pub(crate) struct Arguments {
     /// Connections that the driver keeps busy; `ramp`: 1, 64, 1, 8 and 32 in turn
     #[arg(long, value_delimiter = ',', default_value = "1,8,32,64,ramp")]
     concurrency: Vec<Concurrency>,
-    /// Percent of the calls that fail, in five ways; `down`: all of the middle third. Applications that end on a failed call
-    /// are left out where it is not 0
+    /// Percent of the calls that fail, in five ways; `down`: all of the middle third. Applications
+    /// that end on a failed call are left out where it is not 0
     #[arg(long, value_delimiter = ',', default_value = "0")]
     failing: Vec<Failing>,
     /// Calls per application, over all concurrencies, for each kind of failing
@@ -53,7 +55,8 @@ pub(crate) struct Arguments {
     /// The agent's binary; a release build of this workspace without it
     #[arg(long)]
     agent: Option<PathBuf>,
-    /// Keep spans, the agent's output and metrics, and the recorded event log of each run in this directory
+    /// Keep spans, the agent's output and metrics, and the recorded event log of each run in this
+    /// directory
     #[arg(long)]
     keep: Option<PathBuf>,
     /// Further lines of the agent's configuration, such as `causality: { end: false }`
@@ -67,7 +70,7 @@ pub(crate) struct Arguments {
     list: bool,
 }
 
-/// An interrupt was seen: stop, and leave nothing behind.
+/// Set by an interrupt: stop, and leave nothing behind.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn interrupted() -> bool {
@@ -103,7 +106,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn measure(arguments: &Arguments, apps: &[&App], agent: PathBuf) -> Result<ExitCode> {
     let dir = sh::target().join("bench-links");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    // Programs run elsewhere: they need to find what is there.
+    // Programs run in other directories, so paths must be absolute.
     let dir = dir.canonicalize()?;
     let mut tools = Toolbox::new(dir.clone());
     let rig = Rig { agent, dir, keep: arguments.keep.clone(), config: arguments.config.clone() };

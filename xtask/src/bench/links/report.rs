@@ -7,7 +7,7 @@ use super::{
     judge::{Verdict, percent},
 };
 
-/// Wrong parents of an application, of this many calls at all concurrencies together, may be one.
+/// One wrong parent is allowed in this many calls of an application, at all concurrencies together.
 const CALLS_PER_WRONG: u64 = 10_000;
 
 /// One application at one concurrency.
@@ -64,8 +64,9 @@ impl Report {
         for loss in &sample.losses {
             println!("    lost: {loss}");
         }
-        // What a process is believed changes with the ramp's load; that nothing is wrong then is what it is for.
-        // Floors of calls that fail are those of `App::survives`' rows, taken from what was measured.
+        // The trust in a process changes with the load of the ramp, which only has to show that no
+        // link is wrong. Floors of calls that fail are those of the rows of `App::survives`, taken
+        // from measurements.
         let steady = sample.concurrency != Concurrency::Ramp && sample.failing.none();
         if steady && verdict.right_percent() < app.floor {
             self.failures.push(format!(
@@ -79,7 +80,7 @@ impl Report {
         self.open.push(sample);
     }
 
-    /// A run that came to no result.
+    /// A run without a result.
     pub(super) fn fail(&mut self, app: &App, concurrency: Concurrency, why: &str) {
         println!("{:22} {concurrency:>8}  FAILED: {why}", app.name);
         self.failures.push(format!("{} at {concurrency}: {why}", app.name));
@@ -107,7 +108,7 @@ impl Report {
         }
     }
 
-    /// Whatever was measured, whole or not.
+    /// Writes what was measured, complete or not.
     pub(super) fn finish(&self, markdown: bool) {
         if markdown {
             println!("\n{}", self.markdown());

@@ -1,4 +1,5 @@
-//! One run: an application at one concurrency, fresh, with an agent that has never seen it. Both are ended whatever happens.
+//! One run: a new process of an application at one concurrency, with a new agent. Both are ended
+//! whatever happens.
 
 use std::{
     fs,
@@ -25,8 +26,8 @@ use super::{
     start,
 };
 
-/// After the last answer: calls that were made after it end, and two ends of a connection that were not joined are told apart
-/// (200 ms).
+/// Wait after the last response, until calls that were made after it have ended and connections
+/// without a second end are given up (200 ms).
 const QUIET: Duration = Duration::from_millis(600);
 
 /// Where several requests share a call, no more than this many per call are sent.
@@ -37,7 +38,7 @@ const SHARED_BY: u64 = 20;
 pub(super) struct Run {
     pub(super) concurrency: Concurrency,
     pub(super) failing: Failing,
-    /// About so many.
+    /// About this many calls.
     pub(super) calls: u64,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// Runs an application until it has made about as many calls as are asked for.
+    /// Runs an application until it has made about the number of calls that is asked for.
     pub(super) fn run(&self, app: &App, tools: &Tools, run: Run) -> Result<Sample> {
         let dir = Directory::create(self.dir.join(format!("run-{}", std::process::id())))?;
         let done = self.run_in(&dir.0, app, tools, run);
@@ -126,7 +127,7 @@ fn settle(backend: &Backend) {
     }
 }
 
-/// What the agent counted as lost, and the calls that lost their parent by it.
+/// What the agent counted as lost, and the calls that have no parent because of it.
 fn losses(metrics: &Metrics) -> Vec<String> {
     let mut lines = metrics.losses();
     let by_loss = metrics.sum("wirespan_trace_roots_total", &["reason=\"loss\""]);

@@ -1,7 +1,8 @@
-//! Servers of Debian's that are described by a configuration file or a script: what to install, what to write, what to run.
+//! Servers of Debian's that are described by a configuration file or a script: what to install,
+//! what to write, what to run.
 //!
-//! In files and words these stand for what a run has of its own: `@PORT@`, `@BACKEND_PORT@`, `@DIR@` (of this run), `@SOURCES@`
-//! (the programs of `tests/programs/links`).
+//! In files and arguments these names are replaced by the values of a run: `@PORT@`,
+//! `@BACKEND_PORT@`, `@DIR@` (of this run), `@SOURCES@` (the programs of `tests/programs/links`).
 
 use std::{fs, path::Path};
 
@@ -12,7 +13,7 @@ use wirespan_tests::process::Launch;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     pub(super) program: &'static str,
-    /// The first has the program.
+    /// Packages; the first has the program.
     pub(super) packages: &'static [&'static str],
     /// The configuration, as `config` in the directory of the run.
     config: &'static str,
@@ -57,7 +58,7 @@ pub(super) const LIGHTTPD: Server = Server {
     words: &["-D", "-f", "@DIR@/config"],
 };
 
-/// A pool of threads; what asks the backend is another thread than what answers.
+/// A pool of threads; the thread that calls the backend is not the one that answers.
 pub(super) const VARNISH: Server = Server {
     program: "varnishd",
     packages: &["varnish", "gcc", "libc6-dev"],

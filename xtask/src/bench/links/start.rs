@@ -1,4 +1,5 @@
-//! How each kind of program is started: with its port, the backend's port and its mode in the environment.
+//! How each kind of program is started: with its port, the backend's port and its mode in the
+//! environment.
 
 use std::{fs, net::TcpStream, path::Path};
 
@@ -36,7 +37,7 @@ pub(super) fn start(app: &App, tools: &Tools, backend: u16, cgroup: &Cgroup, dir
         .env("BACKEND_PORT", backend.to_string())
         .env("DATABASE_PORT", database.as_ref().map(|server| server.port.to_string()).unwrap_or_default())
         .env("MODE", app.mode)
-        // Sources stay as they are.
+        // The sources stay unchanged.
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let mut process = launch.inside(cgroup).start(dir)?;
     let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
@@ -111,7 +112,7 @@ fn launch(app: &App, tools: &Tools, place: &Place<'_>) -> Result<Launch<'static>
 
 fn nginx(keepalive: bool, workers: u32, place: &Place<'_>) -> Result<std::path::PathBuf> {
     let target = if keepalive { "backend".to_owned() } else { format!("127.0.0.1:{}", place.backend) };
-    // Without a path behind the name the request's own is passed on.
+    // Without a path after the name nginx passes on the request's own.
     let target = if place.mode == "big" { format!("{target}/big/") } else { target };
     let header = if keepalive { "proxy_http_version 1.1; proxy_set_header Connection \"\";" } else { "" };
     let text = include_str!("../../../../tests/programs/links/proxy/nginx.conf")

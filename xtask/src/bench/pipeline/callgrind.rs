@@ -1,8 +1,9 @@
-//! Callgrind's profile: from calls between functions to instructions of each stage.
+//! Reads callgrind's profile: from function calls to the instructions of each stage.
 //!
-//! The file (valgrind's manual, "Callgrind Format Specification") lists, for each function, its own cost and its calls:
-//! `fn=(id) name`, then lines `position cost`; `cfn=(id) name`, `calls=count position`, and a line with the cost of
-//! these calls, what the called function called included. A name stands only where its id is met first.
+//! The file (valgrind's manual, "Callgrind Format Specification") lists, for each function, its own
+//! cost and its calls: `fn=(id) name`, then lines `position cost`; `cfn=(id) name`, `calls=count
+//! position`, and a line with the cost of these calls, what the called function called included. A
+//! name is written only where its id occurs first.
 
 use std::collections::HashMap;
 
@@ -23,16 +24,22 @@ pub(super) struct Profile {
 /// The functions of a stage. None of them is inlined: their definitions say so.
 const FEED: &[&str] = &["wirespan::pipeline::engine::Engine::feed"];
 const PROTOCOL: &[&str] = &[
-    "wirespan::protocol::connection::Connection::transfer",
-    "wirespan::protocol::connection::Connection::half_closed",
-    "wirespan::protocol::connection::Connection::local_closed",
-    "wirespan::protocol::connection::Connection::closed",
-    "wirespan::protocol::connection::Connection::tick",
-    "wirespan::protocol::connection::Connection::finish",
+    "wirespan::stream::connection::Connection::transfer",
+    "wirespan::stream::connection::Connection::half_closed",
+    "wirespan::stream::connection::Connection::local_closed",
+    "wirespan::stream::connection::Connection::closed",
+    "wirespan::stream::connection::Connection::tick",
+    "wirespan::stream::connection::Connection::finish",
 ];
 const WEIGHED: &[&str] = &["wirespan::trace::Tracer::with_input_ambiguity"];
 const EVENT: &[&str] = &["wirespan::trace::Tracer::event"];
-const MESSAGE: &[&str] = &["wirespan::trace::Tracer::message"];
+/// What parsers report, while they work.
+const MESSAGE: &[&str] = &[
+    "wirespan::trace::report::::begin",
+    "wirespan::trace::report::::described",
+    "wirespan::trace::report::::reply",
+    "wirespan::trace::report::::end",
+];
 const EXPORT: &[&str] = &["pipeline::replay::exporter::Exporter::export"];
 const FORGET: &[&str] = &["pipeline::replay::forget"];
 
@@ -44,18 +51,19 @@ pub(super) fn read(text: &str) -> Result<Profile> {
         ensure!(instructions > 0, "valgrind saw no call of {}: was it inlined or renamed?", names[0]);
         Ok(instructions)
     };
+    let message = stage(MESSAGE)?;
     Ok(Profile {
         feed: stage(FEED)?,
-        protocol: stage(PROTOCOL)?,
+        protocol: stage(PROTOCOL)?.saturating_sub(message),
         weighed: stage(WEIGHED)?,
         event: stage(EVENT)?,
-        message: stage(MESSAGE)?,
+        message,
         export: stage(EXPORT)?,
         forget: stage(FORGET)?,
     })
 }
 
-/// What each function took, the functions that it called included. What it calls of itself counts once.
+/// The cost of each function, with the functions that it called. Recursion counts once.
 fn instructions(text: &str) -> Result<HashMap<String, u64>> {
     let mut names = HashMap::new();
     let mut functions: HashMap<String, u64> = HashMap::new();
@@ -80,11 +88,27 @@ fn instructions(text: &str) -> Result<HashMap<String, u64>> {
 fn name(text: &str, names: &mut HashMap<String, String>) -> Result<String> {
     let (id, name) = text.split_once(' ').unwrap_or((text, ""));
     if !name.is_empty() {
-        // `<T>::f` is the newer mangling's way to write `T::f`, and LTO appends a number to some.
-        let plain = name.split(".llvm.").next().unwrap_or(name).replace(['<', '>'], "");
-        names.insert(id.to_owned(), plain);
+        names.insert(id.to_owned(), plain(name));
     }
     names.get(id).cloned().ok_or_else(|| anyhow!("no name for function {id}"))
+}
+
+/// `T::f` of `<T>::f` (the newer mangling), of `T<P>::f`, and of either with the number that LTO
+/// appends to some.
+fn plain(name: &str) -> String {
+    let name = name.split(".llvm.").next().unwrap_or(name);
+    let name = name.strip_prefix('<').unwrap_or(name);
+    let mut depth = 0_u32;
+    let outside = |character: &char| {
+        match character {
+            '<' => depth += 1,
+            '>' if depth > 0 => depth -= 1,
+            '>' => {}
+            _ => return depth == 0,
+        }
+        false
+    };
+    name.chars().filter(outside).collect()
 }
 
 /// The cost in a line `position cost`; the cost may be left out, which means none.
@@ -113,18 +137,21 @@ calls=1 5
 
 fn=(2)
 5 10
-cfn=(4) wirespan::protocol::connection::Connection::transfer
+cfn=(4) <wirespan::stream::connection::Connection<wirespan::protocol::session::Session>>::transfer
 calls=2 5
-6 30
+6 80
 cfn=(5) wirespan::trace::Tracer::with_input_ambiguity
 calls=2 5
 6 1
 cfn=(6) wirespan::trace::Tracer::event
 calls=2 5
 6 2
-cfn=(7) wirespan::trace::Tracer::message
+
+fn=(4)
+7 10
+cfn=(7) wirespan::trace::report::<impl wirespan::protocol::report::Report for wirespan::trace::Tracer>::begin
 calls=3 5
-6 50
+7 50
 
 fn=(7)
 7 5

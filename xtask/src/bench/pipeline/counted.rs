@@ -1,5 +1,5 @@
-//! Counting: every row runs the benchmark's program under callgrind, then twice under DHAT, as many rows at once as there
-//! are processors. What else the machine does changes nothing.
+//! Counts: every row runs the benchmark's program under callgrind, then twice under DHAT, as many
+//! rows at once as there are processors. Other load on the machine changes no count.
 
 use std::{fs, path::Path, process::Command, sync::Mutex, thread};
 
@@ -35,10 +35,10 @@ pub(super) const COLUMNS: [&str; 12] = [
     "copied_bytes",
 ];
 
-/// Counts all rows; they come out in their order.
+/// Counts all rows; the results are in the order of the rows.
 pub(super) fn count(program: &Path, rows: &[Row]) -> Result<Vec<Counted>> {
-    // At its start libc reads the program's path into the heap, where its length moves all that follows: so the program
-    // gets a path that is equally long everywhere.
+    // At its start libc copies the program's path to the heap, where its length moves all that
+    // follows. So the program gets a path of the same length everywhere.
     let place = std::env::temp_dir().join(format!("wirespan-bench-{:010}", std::process::id()));
     fs::create_dir(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let placed = place.join("pipeline");
@@ -97,7 +97,7 @@ fn count_row(program: &Path, row: &Row, output: &Path) -> Result<Counted> {
     Ok(Counted { row: name, figures: all.map(|figure| figure as f64 / spans as f64) })
 }
 
-/// Spans that came out of the measured rounds, and where instructions went.
+/// The spans of the measured rounds, and the instructions of each stage.
 fn instructions(program: &Path, row: &Row, output: &Path) -> Result<(u64, callgrind::Profile)> {
     let profile = output.with_extension("callgrind");
     let mut command = valgrind(&profile, "callgrind-out-file");
@@ -110,7 +110,7 @@ fn instructions(program: &Path, row: &Row, output: &Path) -> Result<(u64, callgr
     Ok((spans, callgrind::read(&fs::read_to_string(profile)?)?))
 }
 
-/// What the allocator gave, or memcpy and memmove moved, in the measured rounds.
+/// What was allocated, or copied by memcpy and memmove, in the measured rounds.
 fn blocks(program: &Path, row: &Row, output: &Path, mode: &str) -> Result<Blocks> {
     let profile = output.with_extension(mode);
     let mut command = valgrind(&profile, "dhat-out-file");
@@ -125,8 +125,8 @@ fn valgrind(profile: &Path, option: &str) -> Command {
     command
 }
 
-/// Runs the benchmark's program from its directory and without a variable: its name and the environment lie on its stack
-/// and move everything below.
+/// Runs the benchmark's program from its directory and without environment variables: its name and
+/// the environment are on its stack and move everything below.
 fn run(mut command: Command, program: &Path, row: &Row) -> Result<String> {
     let (Some(directory), Some(name)) = (program.parent(), program.file_name()) else {
         bail!("{} is no program", program.display());

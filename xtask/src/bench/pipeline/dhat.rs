@@ -1,11 +1,12 @@
-//! DHAT's profiles: how many blocks the allocator gave, and how many bytes memcpy and memmove moved (`--mode=copy`), while the
-//! measured rounds ran. DHAT counts from the program's start, but says of each place with which stack it was reached.
-//! Callgrind's own numbers of calls will not do: it counts them outside the measured rounds, too.
+//! DHAT's profiles: how many blocks the allocator gave, and how many bytes memcpy and memmove moved
+//! (`--mode=copy`), while the measured rounds ran. DHAT counts from the program's start, but
+//! reports the stack of each place. Callgrind's own numbers of function calls are no use: it counts
+//! them outside the measured rounds, too.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// The function inside which everything counts.
+/// Only what happens inside this function counts.
 pub(super) const MEASURED: &str = "Replay::measured_round";
 
 /// Blocks allocated or calls that copied, and their bytes.
@@ -15,8 +16,8 @@ pub(super) struct Blocks {
     pub(super) bytes: u64,
 }
 
-/// What happened in the measured rounds. A profile has program points (`pps`), each with blocks (`tbk`), bytes (`tb`) and a
-/// stack (`fs`) of indices into the table of frames (`ftbl`).
+/// What happened in the measured rounds. A profile has program points (`pps`), each with blocks
+/// (`tbk`), bytes (`tb`) and a stack (`fs`) of indices into the table of frames (`ftbl`).
 pub(super) fn read(text: &str) -> Result<Blocks> {
     let profile: Value = serde_json::from_str(text).context("not a profile of DHAT")?;
     let frames: Vec<_> = list(&profile["ftbl"])?.iter().map(is_measured).collect();

@@ -1,5 +1,6 @@
-//! `cargo xtask bench pipeline`: what a span costs in user space. By default in instructions, which are the same on every
-//! day and under any load, so that a table of the repository can hold them and CI can compare; or in time and memory.
+//! `cargo xtask bench pipeline`: what a span costs in user space. The default counts instructions,
+//! which are the same every day and under any load, so that the repository can hold a table and CI
+//! can compare with it. The other measures are time and memory.
 
 mod callgrind;
 mod counted;
@@ -16,7 +17,7 @@ use crate::{build, sh};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Fail if a row got dearer than the table in agent/benches/instructions.tsv says
+    /// Fail if a row costs more than the table in agent/benches/instructions.tsv says
     #[arg(long, conflicts_with_all = ["write", "time"])]
     check: bool,
     /// Write the table anew

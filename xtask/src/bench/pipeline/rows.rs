@@ -1,4 +1,5 @@
-//! The rows of the table: who talks, over how many connections, how long these live, and where spans go.
+//! The rows of the table: which programs talk, over how many connections, how long these live, and
+//! which exporter gets the spans.
 
 /// What `--only` calls the rows that CI checks.
 pub(super) const CI: &str = "ci";
@@ -16,11 +17,13 @@ pub(super) struct Row {
 /// How long connections live, and how fast events follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
-    /// 100 exchanges, at 250,000 events/s: at 100 connections they close before the other end is given up
+    /// 100 exchanges, at 250,000 events/s: at 100 connections they close before the other end is
+    /// given up
     Short,
     /// 10,000 exchanges, at 25,000 events/s: a server's keep-alive or a client's pool
     Long,
-    /// The same at 2,500 events/s, which is what people look at: the console holds a trace for 200 ms
+    /// The same at 2,500 events/s, which is what people look at: the console holds a trace for 200
+    /// ms
     Slow,
 }
 
@@ -50,14 +53,15 @@ impl Row {
 
     /// Whether `--only` asks for it.
     pub(super) fn is_meant_by(&self, only: &str) -> bool {
-        // Each mix and each exporter once, at the pace at which little has to happen before the count begins.
+        // Each mix and each exporter once, at the pace that needs the shortest warm-up.
         let stands_for_others = self.life != Life::Short && (self.export == "otlp" || self.mix == "gateway");
         if only == CI { stands_for_others } else { self.name().contains(only) }
     }
 
     /// Options of the benchmark's program.
     pub(super) fn options(&self) -> Vec<String> {
-        // More where spans come out in waves: of connections that close at once, and of those that rest together.
+        // More where spans come out in waves: when connections close at once, and when they are
+        // idle together.
         let (lifetime, step, exchanges) = match self.life {
             Life::Short => (100, 4_000, 30_000),
             Life::Long => (10_000, 40_000, 5_000),

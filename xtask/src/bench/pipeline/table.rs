@@ -1,4 +1,5 @@
-//! The table in the repository: what a span costs, row by row. A commit that makes a row dearer says so by changing it.
+//! The table in the repository: what a span costs, row by row. A commit that makes a row cost more
+//! changes the table, too.
 
 use std::{fmt::Write as _, fs, path::PathBuf, process::Command, process::ExitCode};
 
@@ -7,14 +8,14 @@ use anyhow::{Context as _, Result, bail};
 use super::counted::{COLUMNS, Counted};
 use crate::sh;
 
-/// A figure may grow by so much before it has to be written down.
+/// How much a figure may grow before the table must change.
 const ALLOWED: f64 = 1.02;
 
-/// The figures that must not grow unsaid. The others tell where it went, and move when a function of one stage takes over
-/// work from another.
+/// The figures that must not grow without a change of the table. The others show where the cost is,
+/// and move when a stage takes over work from another.
 const HELD: [&str; 4] = ["instructions", "encoder", "allocations", "copied_bytes"];
 
-/// Below so much a figure's grain is larger than what is allowed.
+/// Below this, one unit of a figure is larger than what it may grow.
 const GRAIN: f64 = 0.1;
 
 /// Writes the table anew.
@@ -28,7 +29,7 @@ pub(super) fn show(counted: &[Counted]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Compares what was counted with the table; fails where it says less.
+/// Compares what was counted with the table; fails where the table has less.
 pub(super) fn check(counted: &[Counted]) -> Result<ExitCode> {
     let table = fs::read_to_string(path()).context("there is no table: --write makes one")?;
     print!("{}", text(counted));
@@ -64,7 +65,8 @@ fn path() -> PathBuf {
     sh::root().join("agent/benches/instructions.tsv")
 }
 
-/// The programs whose versions move the figures, and what the C library and memchr choose their functions by.
+/// The programs whose versions move the figures, and what the C library and memchr choose their
+/// functions by.
 fn made_by() -> Result<String> {
     let rustc = sh::output(Command::new("rustc").arg("--version"))?;
     let valgrind = sh::output(Command::new("valgrind").arg("--version"))?;
@@ -110,7 +112,7 @@ fn parse_row(line: &str) -> Result<Counted> {
     Ok(Counted { row, figures })
 }
 
-/// What the table does not say, a line each.
+/// What the table lacks or has less of, a line each.
 #[derive(Debug, Default)]
 struct Moved {
     dearer: Vec<String>,

@@ -1,5 +1,5 @@
-//! Time and memory of a span in user space. Every size runs in a process of its own, all sizes in turn, so that what
-//! disturbs one disturbs the others.
+//! Time and memory of a span in user space. Every size runs in a process of its own. All sizes run
+//! in turn, so that other load disturbs all of them alike.
 
 use std::{path::Path, process::Command, process::ExitCode};
 
@@ -19,7 +19,8 @@ pub(super) struct Options {
     /// With --time: exchanges measured per run
     #[arg(long, default_value_t = 200_000, requires = "time")]
     exchanges: usize,
-    /// With --time: exchanges of each connection before anything is measured: 33 fill what is remembered of each
+    /// With --time: exchanges of each connection before anything is measured: 33 fill what is
+    /// remembered of each
     #[arg(long, default_value_t = 1, requires = "time")]
     warm: usize,
 }
@@ -42,7 +43,7 @@ pub(super) fn run(program: &Path, options: &Options) -> Result<ExitCode> {
     let mut rows: Vec<_> =
         conditions.map(|(mix, connections)| Row { mix, connections, runs: Vec::new() }).collect();
     for round in 0..options.rounds {
-        // There and back, so that no row always follows the same one.
+        // Forward and backward in turn, so that no row always follows the same one.
         let mut order: Vec<_> = rows.iter_mut().collect();
         if round % 2 == 1 {
             order.reverse();

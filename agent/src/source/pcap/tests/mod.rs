@@ -52,7 +52,7 @@ pub(super) fn line(span: &Span) -> String {
     let mut line = format!(
         "{kind} {} {} {} {}/{}",
         http.method,
-        http.path.unwrap_or("-".into()),
+        http.path().unwrap_or("-"),
         http.status.map_or("-".to_owned(), |status| status.to_string()),
         size(http.request_body_size),
         size(http.response_body_size)

@@ -33,7 +33,7 @@ fn both_ends_are_joined() {
             assert_eq!(parent.evidence, Evidence::Flow);
             let client = outcome.spans.iter().find(|span| span.id == parent.span).unwrap();
             assert_eq!((client.kind, client.trace), (SpanKind::Client, server.trace));
-            assert_eq!(client.http.as_ref().unwrap().path, server.http.as_ref().unwrap().path);
+            assert_eq!(client.http.as_ref().unwrap().path(), server.http.as_ref().unwrap().path());
             assert_eq!((client.local, Some(client.peer)), (Some(server.peer), server.local));
         }
     }

@@ -1,8 +1,11 @@
 //! The heads and ends of messages on the fake host.
 
-use crate::protocol::{ExchangeEnd, Outcome, RequestHead, ResponseHead};
+use crate::protocol::{
+    ExchangeEnd, Incomplete, Outcome,
+    http::{RequestHead, ResponseHead},
+};
 
-pub(in crate::trace::tests) fn get(target: &str) -> RequestHead {
+pub(in crate::trace::tests) fn get(target: &str) -> RequestHead<'static> {
     let mut prefix = [0; 16];
     let line = format!("GET {target} HTTP/1.1\r\n");
     for (to, from) in prefix.iter_mut().zip(line.bytes()) {
@@ -10,7 +13,7 @@ pub(in crate::trace::tests) fn get(target: &str) -> RequestHead {
     }
     RequestHead {
         method: "GET".into(),
-        target: target.into(),
+        target: target.to_owned().into(),
         version_minor: 1,
         prefix,
         ..RequestHead::default()
@@ -22,12 +25,7 @@ pub(in crate::trace::tests) fn ok() -> ResponseHead {
 }
 
 pub(in crate::trace::tests) fn status(status: u16) -> ResponseHead {
-    ResponseHead {
-        status,
-        version_minor: 1,
-        interim: (100..200).contains(&status) && status != 101,
-        ..ResponseHead::default()
-    }
+    ResponseHead { status, version_minor: 1, ..ResponseHead::default() }
 }
 
 pub(in crate::trace::tests) fn complete() -> ExchangeEnd {
@@ -41,6 +39,6 @@ pub(in crate::trace::tests) fn ended(outcome: Outcome) -> ExchangeEnd {
         response_body: Some(2),
         request_end: None,
         missing: 0,
-        incomplete: Vec::new(),
+        incomplete: Incomplete::default(),
     }
 }

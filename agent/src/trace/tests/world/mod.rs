@@ -17,7 +17,10 @@ use crate::{
         Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, Opened,
         ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
     },
-    protocol::{ExchangeEnd, Message, Origin, RequestHead, ResponseHead},
+    protocol::{
+        Begin, ExchangeEnd, ExchangeId, Message, Operation, Origin, Progress, Reply, Report as _, Role,
+        http::{RequestHead, ResponseHead},
+    },
     trace::{
         Settings, Tracer,
         span::{Span, SpanEvent},
@@ -239,7 +242,7 @@ impl World {
         &mut self,
         connection: ConnectionId,
         thread: Thread,
-        head: RequestHead,
+        head: RequestHead<'static>,
     ) -> Exchange {
         self.request(connection, thread, Direction::In, head)
     }
@@ -258,7 +261,7 @@ impl World {
         &mut self,
         connection: ConnectionId,
         thread: Thread,
-        head: RequestHead,
+        head: RequestHead<'static>,
     ) -> Exchange {
         self.request(connection, thread, Direction::Out, head)
     }
@@ -268,7 +271,7 @@ impl World {
         connection: ConnectionId,
         thread: Thread,
         direction: Direction,
-        head: RequestHead,
+        head: RequestHead<'static>,
     ) -> Exchange {
         let origin = self.moved(connection, direction, thread);
         let pipe = self.pipes.get_mut(&connection).unwrap();
@@ -276,8 +279,9 @@ impl World {
         pipe.requests += 1;
         let stream_offset = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
         let other_position = pipe.position[direction.reverse().index()];
-        self.message(connection, Message::Request { ordinal, direction, origin, other_position });
-        self.message(connection, Message::RequestHead { ordinal, head });
+        let begin = Begin { role: Role::of_request(direction), origin, other_position };
+        self.message(connection, Message::Begin { ordinal, begin });
+        self.message(connection, Message::Described { ordinal, head });
         Exchange { connection, ordinal, direction, stream_offset }
     }
 
@@ -313,7 +317,9 @@ impl World {
         head: ResponseHead,
     ) {
         let origin = self.moved(exchange.connection, exchange.direction.reverse(), thread);
-        let message = Message::Response { ordinal: exchange.ordinal, origin, head };
+        let interim = (100..200).contains(&head.status) && head.status != 101;
+        let progress = if interim { Progress::Interim } else { Progress::Final };
+        let message = Message::Reply { ordinal: exchange.ordinal, origin, progress, head };
         self.message(exchange.connection, message);
     }
 
@@ -370,7 +376,16 @@ impl World {
     }
 
     pub(in crate::trace::tests) fn message(&mut self, connection: ConnectionId, message: Message) {
-        self.tracer.message(connection, &mut { message });
+        let id = |ordinal| ExchangeId { connection, ordinal };
+        let tracer = &mut self.tracer;
+        match message {
+            Message::Begin { ordinal, begin } => tracer.begin(id(ordinal), &begin),
+            Message::Described { ordinal, head } => tracer.described(id(ordinal), Operation::Http(&head)),
+            Message::Reply { ordinal, origin, progress, head } => {
+                tracer.reply(id(ordinal), &origin, progress, Reply::Http(&head));
+            }
+            Message::End { ordinal, at, end } => crate::protocol::Report::end(tracer, id(ordinal), at, &end),
+        }
         self.drain();
     }
 

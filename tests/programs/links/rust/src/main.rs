@@ -1,5 +1,5 @@
-//! An axum service that calls another through one reqwest client, in the way that MODE names: `single-…` on a tokio
-//! runtime with one thread, else with two workers.
+//! An axum service that calls another through one reqwest client, in the way that MODE names:
+//! `single-…` on a tokio runtime with one thread, else with two workers.
 
 use std::{env, time::Duration};
 
@@ -17,14 +17,14 @@ struct Service {
 }
 
 impl Service {
-    /// Whether there was an answer, of whatever status.
+    /// Whether there was a response, of any status.
     async fn call(&self, path: &str) -> bool {
         let url = format!("{}{path}", self.place(path));
         let Ok(response) = self.client.get(url).send().await else { return false };
         response.bytes().await.is_ok()
     }
 
-    /// Where the call of an ID that ends in c goes, nobody listens.
+    /// The call of an ID that ends in c goes to an address where nobody listens.
     fn place(&self, path: &str) -> String {
         let id = path.split(['/', '.']).nth(2).unwrap_or_default();
         let Some(number) = id.strip_suffix('c').filter(|_| !path.ends_with(".2")) else {
@@ -61,7 +61,7 @@ async fn answer(State(service): State<Service>, Path(id): Path<String>) -> &'sta
     "done\n"
 }
 
-/// A timer's calls beside the requests.
+/// Calls of a timer, besides those of requests.
 async fn poll(service: Service) {
     for n in 1.. {
         service.call(&format!("/poll/{n}")).await;

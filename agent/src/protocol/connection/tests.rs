@@ -1,9 +1,0 @@
-//! Tables of whole conversations, written as calls; see `properties` for what must hold for any conversation.
-
-mod conversation;
-mod framing;
-mod loss;
-mod order;
-mod outcomes;
-mod properties;
-mod unread;

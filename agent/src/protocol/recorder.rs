@@ -1,0 +1,53 @@
+//! Keeps what parsers report, for tests and fuzzing.
+
+use super::{
+    http::{RequestHead, ResponseHead},
+    report::{Begin, ExchangeEnd, ExchangeId, Operation, Ordinal, Origin, Progress, Reply, Report},
+};
+use crate::event::Timestamp;
+
+/// One report, without the connection that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    Begin { ordinal: Ordinal, begin: Begin },
+    Described { ordinal: Ordinal, head: RequestHead<'static> },
+    Reply { ordinal: Ordinal, origin: Origin, progress: Progress, head: ResponseHead },
+    End { ordinal: Ordinal, at: Timestamp, end: ExchangeEnd },
+}
+
+/// All reports, in their order.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder {
+    pub messages: Vec<Message>,
+    /// Processes that export traces themselves.
+    pub exporters: Vec<u32>,
+}
+
+impl Report for Recorder {
+    fn begin(&mut self, exchange: ExchangeId, begin: &Begin) {
+        self.messages.push(Message::Begin { ordinal: exchange.ordinal, begin: *begin });
+    }
+
+    fn described(&mut self, exchange: ExchangeId, operation: Operation<'_>) {
+        let Operation::Http(head) = operation;
+        self.messages.push(Message::Described { ordinal: exchange.ordinal, head: head.clone().into_owned() });
+    }
+
+    fn reply(&mut self, exchange: ExchangeId, origin: &Origin, progress: Progress, reply: Reply<'_>) {
+        let Reply::Http(head) = reply;
+        self.messages.push(Message::Reply {
+            ordinal: exchange.ordinal,
+            origin: *origin,
+            progress,
+            head: *head,
+        });
+    }
+
+    fn end(&mut self, exchange: ExchangeId, at: Timestamp, end: &ExchangeEnd) {
+        self.messages.push(Message::End { ordinal: exchange.ordinal, at, end: end.clone() });
+    }
+
+    fn exports_traces(&mut self, pid: u32) {
+        self.exporters.push(pid);
+    }
+}

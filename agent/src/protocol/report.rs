@@ -1,0 +1,193 @@
+//! The contract between parsers and the trace layer: all that the latter knows of any protocol.
+//!
+//! A parser reports *exchanges* to a [`Report`]: `begin`, `described`?, `reply`*, `end` for each. Exchanges of one connection may
+//! overlap. What an exchange does ([`Operation`]) and how it was answered ([`Reply`]) are the protocol's own; everything else is
+//! the same for all of them.
+
+use std::fmt;
+
+use super::http;
+use crate::event::{ConnectionId, Direction, LastReceive, Task, Thread, Timestamp};
+
+/// Number of an exchange on its connection, from 0, in the order in which they begin.
+pub type Ordinal = u64;
+
+/// Names an exchange while the agent runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId {
+    pub connection: ConnectionId,
+    pub ordinal: Ordinal,
+}
+
+/// Where and by whom the first byte of a message was sent or received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub at: Timestamp,
+    pub thread: Thread,
+    /// Position of the message's first byte in its direction.
+    pub position: u64,
+    /// What the thread had received last; `None` for messages that were received.
+    pub last_receive: Option<LastReceive>,
+    /// What the runtime was running on the thread.
+    pub task: Option<Task>,
+}
+
+/// What the traced process does in an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It sends the request.
+    Client,
+    /// It receives the request.
+    Server,
+}
+
+impl Role {
+    /// Of the process whose request moves in this direction.
+    #[must_use]
+    pub const fn of_request(direction: Direction) -> Self {
+        match direction {
+            Direction::Out => Self::Client,
+            Direction::In => Self::Server,
+        }
+    }
+
+    /// The direction of the request.
+    #[must_use]
+    pub const fn request_direction(self) -> Direction {
+        match self {
+            Self::Client => Direction::Out,
+            Self::Server => Direction::In,
+        }
+    }
+}
+
+/// The first byte of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    pub role: Role,
+    pub origin: Origin,
+    /// Position of the next byte that the application had not moved in the other direction.
+    pub other_position: u64,
+}
+
+/// What an exchange asks for.
+#[derive(Debug, Clone, Copy)]
+pub enum Operation<'a> {
+    Http(&'a http::RequestHead<'a>),
+}
+
+/// How an exchange is answered.
+#[derive(Debug, Clone, Copy)]
+pub enum Reply<'a> {
+    Http(&'a http::ResponseHead),
+}
+
+/// How far an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Progress {
+    /// Another reply follows, and this one decides nothing (HTTP's 1xx other than 101).
+    Interim,
+    /// The one that decides.
+    Final,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Both messages were seen to their ends.
+    Complete,
+    /// CONNECT accepted or 101: the exchange ends with the response head and the connection is opaque from there.
+    Upgraded,
+    /// The connection ended before the response was complete. `Some(errno)` when by an error such as ECONNRESET.
+    ConnectionClosed(Option<u16>),
+    /// The client went away before the response was complete. Seen from the server: its reset or FIN came first. Seen from the
+    /// client: its program closed the connection, and the server had not ended anything.
+    ClientAborted(Option<u16>),
+    /// Bytes were lost or not captured, so that the end of the exchange is not known exactly.
+    Lost,
+    /// The agent stopped or evicted the connection while the exchange was open.
+    Unfinished,
+}
+
+/// The end of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExchangeEnd {
+    pub outcome: Outcome,
+    /// Payload bytes of the request as on the wire (chunk framing excluded); `None` when it could not be known.
+    pub request_body: Option<u64>,
+    pub response_body: Option<u64>,
+    /// Time at which the last byte of the request was moved.
+    pub request_end: Option<Timestamp>,
+    /// Bytes that the parser needed and did not get (truncated, dropped, unseen) in this exchange.
+    pub missing: u64,
+    /// What happened to it.
+    pub incomplete: Incomplete,
+}
+
+/// Why what is known of an exchange is not whole: a set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Incomplete(u8);
+
+impl Incomplete {
+    pub const GAP: Self = Self(1);
+    pub const LATE_JOIN: Self = Self(2);
+    pub const MALFORMED: Self = Self(4);
+    pub const NOT_CAPTURED: Self = Self(8);
+    pub const OVERLAP: Self = Self(16);
+    pub const TRUNCATED: Self = Self(32);
+    /// The values of `wirespan.incomplete`, in the order of the bits, which is that of the alphabet.
+    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "not_captured", "overlap", "truncated"];
+
+    /// Adds a reason.
+    pub const fn add(&mut self, reason: Self) {
+        self.0 |= reason.0;
+    }
+
+    /// Whether everything is known.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The values of `wirespan.incomplete`, sorted.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let set = move |(bit, name): (usize, &'static str)| (self.0 & 1 << bit != 0).then_some(name);
+        Self::NAMES.into_iter().enumerate().filter_map(set)
+    }
+}
+
+/// Takes what parsers report, in the order in which it happened on a connection.
+pub trait Report: fmt::Debug {
+    /// The first byte of an exchange.
+    fn begin(&mut self, exchange: ExchangeId, begin: &Begin);
+    /// What the exchange asks for: its head is complete, or given up.
+    fn described(&mut self, exchange: ExchangeId, operation: Operation<'_>);
+    /// The first byte of a reply, which moved at `origin`.
+    fn reply(&mut self, exchange: ExchangeId, origin: &Origin, progress: Progress, reply: Reply<'_>);
+    /// The exchange is over.
+    fn end(&mut self, exchange: ExchangeId, at: Timestamp, end: &ExchangeEnd);
+    /// A process sends traces over OTLP itself.
+    fn exports_traces(&mut self, pid: u32);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_sorted_and_match_their_bits() {
+        let mut all = Incomplete::default();
+        for (reason, name) in [
+            (Incomplete::GAP, "gap"),
+            (Incomplete::LATE_JOIN, "late_join"),
+            (Incomplete::MALFORMED, "malformed"),
+            (Incomplete::NOT_CAPTURED, "not_captured"),
+            (Incomplete::OVERLAP, "overlap"),
+            (Incomplete::TRUNCATED, "truncated"),
+        ] {
+            assert_eq!(reason.names().collect::<Vec<_>>(), [name]);
+            all.add(reason);
+        }
+        assert!(all.names().is_sorted() && all.names().count() == 6);
+    }
+}

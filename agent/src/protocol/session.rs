@@ -1,0 +1,117 @@
+//! The reading of one connection: its parser, and the detector that says which parser that is and when to give up.
+
+use super::{
+    Context, Limits, Output,
+    detect::Detector,
+    http1,
+    parser::{Parser, Protocol as _, Read, each},
+    report::Report,
+};
+use crate::{
+    event::{Direction, Feedback, Timestamp},
+    stream::{self, Cursor, Fed, Need},
+};
+
+/// Reads a connection of any protocol that is known here.
+#[derive(Debug)]
+pub struct Session {
+    parser: Parser,
+    detector: Detector,
+}
+
+impl Session {
+    /// The parser does not know the end of what this process has moved.
+    #[cold]
+    fn unknown(
+        &mut self,
+        direction: Direction,
+        (pid, bytes): (u32, &[u8]),
+        begins: bool,
+        cx: &mut Context<'_>,
+    ) -> Fed {
+        let known = each!(&self.parser, parser => parser.recognition());
+        if direction == Direction::Out && !known.seen {
+            self.detector.look_at(pid, bytes, cx);
+        }
+        if !self.detector.unknown(begins, known, cx) {
+            return Fed::Done;
+        }
+        each!(&mut self.parser, parser => parser.give_up(cx));
+        cx.out.counters.connections_given_up += 1;
+        Fed::Opaque
+    }
+}
+
+impl stream::Parser for Session {
+    type Output = Output;
+    type Limits = Limits;
+
+    fn new(from_start: [bool; 2]) -> Self {
+        Self { parser: Parser::Http1(http1::Session::new(from_start)), detector: Detector::default() }
+    }
+
+    fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Fed {
+        let (front, pid) = (cursor.front(), cursor.thread.pid);
+        let read = each!(&mut self.parser, parser => parser.feed(direction, cursor, cx));
+        if each!(&mut self.parser, parser => parser.take_recognised()) {
+            self.detector.recognised();
+        }
+        match read {
+            Read::Done => Fed::Done,
+            Read::Wait => Fed::Wait,
+            Read::Opaque => Fed::Opaque,
+            Read::Unknown { begins } => self.unknown(direction, (pid, front), begins, cx),
+        }
+    }
+
+    fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>) {
+        each!(&mut self.parser, parser => parser.gap(direction, length, at, cx));
+    }
+
+    fn half_closed(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {
+        each!(&mut self.parser, parser => parser.half_closed(direction, at, cx));
+    }
+
+    fn local_closed(&mut self, peer_finished: bool, at: Timestamp, cx: &mut Context<'_>) {
+        each!(&mut self.parser, parser => parser.local_closed(peer_finished, at, cx));
+    }
+
+    fn closed(&mut self, errno: u16, at: Timestamp, cx: &mut Context<'_>) {
+        each!(&mut self.parser, parser => parser.closed(errno, at, cx));
+    }
+
+    fn finish(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        each!(&mut self.parser, parser => parser.finish(at, cx));
+    }
+
+    fn awaits_beginning(&self, direction: Direction) -> bool {
+        each!(&self.parser, parser => parser.awaits_beginning(direction))
+    }
+
+    fn begins(&mut self, direction: Direction, from_start: bool) {
+        each!(&mut self.parser, parser => parser.begins(direction, from_start));
+    }
+
+    fn need(&self, direction: Direction) -> Need {
+        each!(&self.parser, parser => parser.need(direction))
+    }
+
+    fn buffered(&self) -> usize {
+        each!(&self.parser, parser => parser.buffered())
+    }
+
+    fn joined_mid_stream(&self) -> bool {
+        let known = each!(&self.parser, parser => parser.recognition());
+        known.mid_stream && known.understood
+    }
+}
+
+impl<R: Report + ?Sized> stream::Sink for Output<R> {
+    fn feedback(&mut self) -> &mut Vec<Feedback> {
+        &mut self.feedback
+    }
+
+    fn stream_counters(&mut self) -> &mut stream::Counters {
+        &mut self.stream
+    }
+}

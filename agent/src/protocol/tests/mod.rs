@@ -1,0 +1,9 @@
+//! Tables of whole conversations, written as transfers; see `properties` for what must hold for any conversation.
+
+mod conversation;
+mod framing;
+mod loss;
+mod order;
+mod outcomes;
+mod properties;
+mod unread;

@@ -1,0 +1,157 @@
+//! The HTTP part of a span, as the attributes of the semantic conventions. Its texts are in one
+//! buffer, which is allocated once per span. A text is a range of the buffer, and two texts may
+//! share bytes: path and query are part of `url.full`.
+
+use std::ops::Range;
+
+use compact_str::CompactString;
+
+/// What is known of a request and its response as attributes; every text is already redacted.
+#[derive(Debug, Clone, Default)]
+pub struct Http {
+    /// `http.request.method`: a known method, or `_OTHER`.
+    pub method: &'static str,
+    pub scheme: &'static str,
+    pub status: Option<u16>,
+    /// "1.0" or "1.1".
+    pub version: &'static str,
+    pub server_port: Option<u16>,
+    pub client_port: Option<u16>,
+    /// `http.request.header.<name>` of the configured fields, by name in lower case, one entry per
+    /// line of the head.
+    pub request_headers: Vec<(CompactString, CompactString)>,
+    pub request_body_size: Option<u64>,
+    pub response_body_size: Option<u64>,
+    pub(crate) texts: Texts,
+}
+
+/// The attributes whose values are texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Text {
+    /// `http.request.method_original`, only with `_OTHER`.
+    MethodOriginal,
+    /// `url.full`, on client spans.
+    FullUrl,
+    Path,
+    Query,
+    ServerAddress,
+    ClientAddress,
+    UserAgent,
+}
+
+impl Text {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::MethodOriginal,
+        Self::FullUrl,
+        Self::Path,
+        Self::Query,
+        Self::ServerAddress,
+        Self::ClientAddress,
+        Self::UserAgent,
+    ];
+}
+
+impl Http {
+    /// The value of an attribute, if it is known.
+    #[must_use]
+    pub fn text(&self, which: Text) -> Option<&str> {
+        self.texts.get(which)
+    }
+
+    /// `url.path`.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.text(Text::Path)
+    }
+
+    /// `url.query`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.text(Text::Query)
+    }
+}
+
+#[cfg(test)]
+impl Http {
+    /// The same with another value of an attribute.
+    pub(crate) fn with(mut self, which: Text, value: impl Into<Option<&'static str>>) -> Self {
+        self.set(which, value.into());
+        self
+    }
+
+    pub(crate) fn set(&mut self, which: Text, value: Option<&str>) {
+        match value {
+            Some(value) => self.texts.push(which, value),
+            None => self.texts.ranges[which as usize] = Texts::ABSENT,
+        }
+    }
+}
+
+/// Compares the values of the attributes, wherever their texts are in the buffer.
+impl PartialEq for Http {
+    fn eq(&self, other: &Self) -> bool {
+        let but_texts = |http: &Self| {
+            (
+                http.method,
+                http.scheme,
+                http.status,
+                http.version,
+                http.server_port,
+                http.client_port,
+                http.request_body_size,
+                http.response_body_size,
+            )
+        };
+        but_texts(self) == but_texts(other)
+            && self.request_headers == other.request_headers
+            && Text::ALL.iter().all(|which| self.text(*which) == other.text(*which))
+    }
+}
+
+impl Eq for Http {}
+
+/// Texts in one buffer.
+#[derive(Debug, Clone)]
+pub(crate) struct Texts {
+    buffer: String,
+    /// Start and end, by [`Text`].
+    ranges: [[u32; 2]; Text::ALL.len()],
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
+}
+
+impl Texts {
+    const ABSENT: [u32; 2] = [u32::MAX; 2];
+
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self { buffer: String::with_capacity(capacity), ranges: [Self::ABSENT; Text::ALL.len()] }
+    }
+
+    fn get(&self, which: Text) -> Option<&str> {
+        let [start, end] = self.ranges[which as usize];
+        self.buffer.get(start as usize..end as usize)
+    }
+
+    /// Appends a text.
+    pub(super) fn push(&mut self, which: Text, value: &str) {
+        let start = self.buffer.len();
+        self.buffer.push_str(value);
+        self.name(which, start..self.buffer.len());
+    }
+
+    /// The buffer, to build a text in it that [`Texts::name`] then names.
+    pub(super) const fn buffer(&mut self) -> &mut String {
+        &mut self.buffer
+    }
+
+    /// Names a part of the buffer. Heads are bounded, so all positions fit.
+    pub(super) fn name(&mut self, which: Text, range: Range<usize>) {
+        let position = |position| u32::try_from(position).unwrap_or(u32::MAX);
+        self.ranges[which as usize] = [position(range.start), position(range.end)];
+    }
+}

@@ -1,0 +1,54 @@
+//! The tracer as the receiver of the parsers' reports. Each report finds its exchange once.
+//!
+//! These functions are never inlined, so that `bench pipeline` can find them in a profile.
+
+use super::{Tracer, exchange::Key};
+use crate::{
+    event::Timestamp,
+    protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Progress, Reply, Report},
+};
+
+impl Tracer {
+    fn key(&mut self, exchange: ExchangeId) -> Option<Key> {
+        self.exchanges.key(exchange.connection, exchange.ordinal)
+    }
+}
+
+impl Report for Tracer {
+    #[inline(never)]
+    fn begin(&mut self, exchange: ExchangeId, begin: &Begin) {
+        let Begin { role, origin, other_position } = begin;
+        self.request(
+            (exchange.connection, exchange.ordinal),
+            role.request_direction(),
+            origin,
+            *other_position,
+        );
+    }
+
+    #[inline(never)]
+    fn described(&mut self, exchange: ExchangeId, operation: Operation<'_>) {
+        let Some(key) = self.key(exchange) else { return };
+        match operation {
+            Operation::Http(head) => self.request_head(key, head),
+        }
+    }
+
+    #[inline(never)]
+    fn reply(&mut self, exchange: ExchangeId, origin: &Origin, progress: Progress, reply: Reply<'_>) {
+        let Some(key) = self.key(exchange) else { return };
+        match reply {
+            Reply::Http(head) => self.response(key, origin, progress == Progress::Interim, head),
+        }
+    }
+
+    #[inline(never)]
+    fn end(&mut self, exchange: ExchangeId, at: Timestamp, end: &ExchangeEnd) {
+        let Some(key) = self.key(exchange) else { return };
+        Self::end(self, key, at, end);
+    }
+
+    fn exports_traces(&mut self, pid: u32) {
+        self.exports_by_grpc(pid);
+    }
+}

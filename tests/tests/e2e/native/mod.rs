@@ -1,0 +1,3 @@
+//! Tests for which no guest has room: guests have 2 GiB of memory.
+
+mod crowd;
