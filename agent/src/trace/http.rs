@@ -1,5 +1,6 @@
-//! The HTTP part of a span, in the words of the semantic conventions. Its texts lie in one buffer, which is made once for each
-//! span; a text is a range of it, and two may share their bytes (`url.full` has the path and the query in it).
+//! The HTTP part of a span, as the attributes of the semantic conventions. Its texts are in one
+//! buffer, which is allocated once per span. A text is a range of the buffer, and two texts may
+//! share bytes: path and query are part of `url.full`.
 
 use std::ops::Range;
 
@@ -16,14 +17,15 @@ pub struct Http {
     pub version: &'static str,
     pub server_port: Option<u16>,
     pub client_port: Option<u16>,
-    /// `http.request.header.<name>` of the fields that were asked for, by name in lower case, one per line of the head.
+    /// `http.request.header.<name>` of the configured fields, by name in lower case, one entry per
+    /// line of the head.
     pub request_headers: Vec<(CompactString, CompactString)>,
     pub request_body_size: Option<u64>,
     pub response_body_size: Option<u64>,
     pub(crate) texts: Texts,
 }
 
-/// The attributes that are texts.
+/// The attributes whose values are texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Text {
@@ -86,7 +88,7 @@ impl Http {
     }
 }
 
-/// By what they say, wherever the texts lie.
+/// Compares the values of the attributes, wherever their texts are in the buffer.
 impl PartialEq for Http {
     fn eq(&self, other: &Self) -> bool {
         let but_texts = |http: &Self| {
@@ -142,12 +144,12 @@ impl Texts {
         self.name(which, start..self.buffer.len());
     }
 
-    /// Where more text can be put together; [`Texts::name`] says what it is.
+    /// The buffer, to build a text in it that [`Texts::name`] then names.
     pub(super) const fn buffer(&mut self) -> &mut String {
         &mut self.buffer
     }
 
-    /// A part of the buffer is this text. Heads are bounded, so that all positions fit.
+    /// Names a part of the buffer. Heads are bounded, so all positions fit.
     pub(super) fn name(&mut self, which: Text, range: Range<usize>) {
         let position = |position| u32::try_from(position).unwrap_or(u32::MAX);
         self.ranges[which as usize] = [position(range.start), position(range.end)];
