@@ -112,7 +112,7 @@ impl Tracer {
     }
 
     fn end_unfinished(&mut self, key: Key) {
-        let mut end = ExchangeEnd {
+        let end = ExchangeEnd {
             outcome: Outcome::Unfinished,
             request_body: None,
             response_body: None,
@@ -120,7 +120,7 @@ impl Tracer {
             missing: 0,
             incomplete: Incomplete::default(),
         };
-        self.end(key, self.now, &mut end);
+        self.end(key, self.now, &end);
     }
 
     pub(super) fn keys(&self, id: ConnectionId, wanted: impl Fn(&Exchange) -> bool) -> Vec<Key> {

@@ -24,35 +24,35 @@ pub(super) struct CallLinks {
     /// It was open when the request of its request side was answered, and that request side is
     /// certain.
     pub(super) outlives: bool,
-    /// The thread that answered that request closed this call next. If the call gets no response,
-    /// it was given up.
+    /// The thread that answered the request of its request side closed this call next. If the call
+    /// gets no response, it was given up.
     pub(super) abandoned: bool,
-    /// It was open when the request of its request side was answered, and whoever closes it may
-    /// show whose it is.
+    /// It was open when the request of its request side was answered, and the thread that closes it
+    /// may show which request caused it.
     pub(super) may_be_given_up: bool,
-    /// The request that a thread answered, for no reason that is seen, right before it closed this
-    /// call.
+    /// The request that a thread answered right before it closed this call, if nothing that was
+    /// received explains that response.
     pub(super) closed_after: Option<Key>,
-    /// Nothing that belongs to its request was read last before that request's response. If the
-    /// call is answered after all, the response counts as uncovered.
+    /// The request of its request side was answered without a receive that explains it. If this
+    /// call is answered after all, that response counts as uncovered.
     pub(super) leaves_response_uncovered: bool,
     /// A thread has seen that it ends without a response.
     pub(super) end_seen: bool,
     /// Its outcome, recorded if its response comes. It was judged while it was still open.
     pub(super) pending_outcome: Option<LinkOutcome>,
-    /// The request of its request side.
+    /// Its request side: the request that its cause belongs to.
     pub(super) request_side: Option<Key>,
     /// The request for which its connection was made. Only for the first call of a connection,
     /// until it gets a response side.
     pub(super) connected_for: Option<Key>,
     /// The earlier call whose response was its cause.
     pub(super) continues: Option<Key>,
-    /// How many calls precede it in that chain.
+    /// How many calls precede it in the chain of calls that it continues.
     pub(super) chain_length: u8,
     /// Its response caused the response to an inbound request.
     pub(super) has_response_side: bool,
-    /// That request, or the one named by the response side of a call that continues it, is the one
-    /// of its request side.
+    /// Its response side, or that of a call that continues it, names the request of its request
+    /// side.
     pub(super) confirmed: bool,
     /// Its request side and response side name different requests.
     pub(super) has_conflict: bool,

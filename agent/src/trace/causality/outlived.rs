@@ -1,6 +1,6 @@
 //! Calls that are still open when the request of their request side is answered. Some belong to
-//! another request, for some nobody waits, and some are given up. Whoever closes the last kind
-//! shows whose they are.
+//! another request, for some nobody waits, and some are given up. A call that is given up shows its
+//! request by the thread that closes it.
 
 use super::{Causality, Verdict, confidence::LinkOutcome, response_side::record_coverage};
 use crate::{
