@@ -5,7 +5,7 @@ use std::hint::black_box;
 use wirespan::{
     event::Timestamp,
     export::{HostResource, LineWriter, console::Trees, otlp::Encoder},
-    trace::span::Traced,
+    trace::span::SpanEvent,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -42,7 +42,7 @@ impl Exporter {
 
     /// Encodes a batch; how many spans and bytes came out. A function of its own, which valgrind tells from others.
     #[inline(never)]
-    pub(super) fn export(&mut self, batch: &[Traced], at: Timestamp) -> (u64, u64) {
+    pub(super) fn export(&mut self, batch: &[SpanEvent], at: Timestamp) -> (u64, u64) {
         let (bytes, spans) = match self {
             Self::Otlp(encoder) => encoder.request(batch.iter()),
             Self::Json(writer) => {

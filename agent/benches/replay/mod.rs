@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use wirespan::{
     event::{Event, Timestamp},
     pipeline::{self, Engine},
-    trace::{self, span::Traced},
+    trace::{self, span::SpanEvent},
 };
 
 use self::{
@@ -78,7 +78,7 @@ pub(crate) struct Replay {
     traffic: Traffic,
     engine: Engine,
     exporter: Exporter,
-    batch: Vec<Traced>,
+    batch: Vec<SpanEvent>,
     /// Spans that what was replayed should give, but for what was lost.
     expected: u64,
     options: Options,
@@ -139,7 +139,7 @@ impl Replay {
 
     fn round(&mut self, measured: &mut Measured) {
         let Self { traffic, engine, exporter, batch, .. } = self;
-        let mut export = |batch: &mut Vec<Traced>, at: Timestamp| {
+        let mut export = |batch: &mut Vec<SpanEvent>, at: Timestamp| {
             let before = cpu_time();
             let (spans, bytes) = exporter.export(batch, at);
             measured.spans += spans;
@@ -186,7 +186,7 @@ impl Replay {
 
 /// What an exporter's thread does with spans that are out. A function of its own, which valgrind tells from others.
 #[inline(never)]
-fn forget(batch: &mut Vec<Traced>) {
+fn forget(batch: &mut Vec<SpanEvent>) {
     batch.clear();
 }
 

@@ -15,11 +15,11 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use super::*;
 use crate::{
     pipeline::{queue::Batch, samples},
-    trace::span::Traced,
+    trace::span::SpanEvent,
 };
 
 fn spans(count: usize) -> Batch {
-    samples::batch((0..count).map(|_| Traced::Span(Box::new(samples::server_span()))).collect())
+    samples::batch((0..count).map(|_| SpanEvent::Span(Box::new(samples::server_span()))).collect())
 }
 
 fn feed() -> Arc<Feed> {

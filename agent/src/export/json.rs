@@ -15,7 +15,7 @@ use super::{
 use crate::{
     address::write_address,
     event::ProcessFacts,
-    trace::span::{Span, SpanKind, Status, Traced},
+    trace::span::{Span, SpanEvent, SpanKind, Status},
 };
 
 /// Writes batches as lines.
@@ -34,7 +34,7 @@ impl LineWriter {
     }
 
     /// Appends one line with the finished spans of `entries`, nothing if there are none. Returns their number.
-    pub fn line(&mut self, entries: &[Traced], out: &mut Vec<u8>) -> u64 {
+    pub fn line(&mut self, entries: &[SpanEvent], out: &mut Vec<u8>) -> u64 {
         let groups = resource::by_process(entries.iter());
         if groups.is_empty() {
             return 0;
@@ -298,7 +298,7 @@ mod tests {
     }
 
     /// What an OTLP reader makes of our line must be what we send as protobuf.
-    fn assert_same(entries: &[Traced]) {
+    fn assert_same(entries: &[SpanEvent]) {
         let mut line = vec![];
         let written = LineWriter::new(host()).line(entries, &mut line);
         let text = str::from_utf8(&line).unwrap();
@@ -314,7 +314,8 @@ mod tests {
 
     #[test]
     fn lines_read_back_as_what_is_sent_as_protobuf() {
-        let all: Vec<_> = samples::variety().into_iter().map(|span| Traced::Span(Box::new(span))).collect();
+        let all: Vec<_> =
+            samples::variety().into_iter().map(|span| SpanEvent::Span(Box::new(span))).collect();
         for one in &all {
             assert_same(std::slice::from_ref(one));
         }
@@ -355,7 +356,7 @@ mod tests {
             span.name = text.clone().into();
             span.error = Some(text + &tail);
             span.trace_state = tail;
-            assert_same(&[Traced::Span(Box::new(span))]);
+            assert_same(&[SpanEvent::Span(Box::new(span))]);
         }
     }
 
@@ -369,7 +370,7 @@ mod tests {
             .map(|index| {
                 let mut span = if index % 2 == 0 { samples::server_span() } else { samples::client_span() };
                 span.process = std::sync::Arc::clone(&process);
-                Traced::Span(Box::new(span))
+                SpanEvent::Span(Box::new(span))
             })
             .collect();
         let mut writer = LineWriter::new(host());

@@ -14,7 +14,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use crate::{
     event::ProcessFacts,
     process::attributes,
-    trace::span::{Span, Traced},
+    trace::span::{Span, SpanEvent},
 };
 
 /// Resources of processes kept ready by each exporter; beyond that all are made anew.
@@ -179,12 +179,12 @@ impl<T> Cache<T> {
 
 /// The finished spans among `entries` by process, processes and spans in the order of their first appearance.
 pub(crate) fn by_process<'a>(
-    entries: impl Iterator<Item = &'a Traced>,
+    entries: impl Iterator<Item = &'a SpanEvent>,
 ) -> Vec<(&'a Arc<ProcessFacts>, Vec<&'a Span>)> {
     let mut groups: Vec<(&Arc<ProcessFacts>, Vec<&Span>)> = vec![];
     let mut index = FxHashMap::default();
     for entry in entries {
-        let Traced::Span(span) = entry else { continue };
+        let SpanEvent::Span(span) = entry else { continue };
         let group = *index.entry(address(&span.process)).or_insert_with(|| {
             groups.push((&span.process, vec![]));
             groups.len() - 1

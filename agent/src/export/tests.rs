@@ -3,11 +3,15 @@
 use super::*;
 use crate::{
     pipeline::samples::{self, open, server_span},
-    trace::span::Traced,
+    trace::span::SpanEvent,
 };
 
 fn batch() -> Batch {
-    samples::batch(vec![Traced::Span(Box::new(server_span())), open(), Traced::Span(Box::new(server_span()))])
+    samples::batch(vec![
+        SpanEvent::Span(Box::new(server_span())),
+        open(),
+        SpanEvent::Span(Box::new(server_span())),
+    ])
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::{
     event::NotCaptured,
     export::DropReason,
     pipeline::Eviction,
-    trace::{Figures, Standing},
+    trace::{Figures, TrustLevel},
 };
 
 /// What a counter may count: the word before `_total`.
@@ -81,7 +81,7 @@ fn the_values_of_labels_are_those_of_the_code() {
     let reasons = DropReason::ALL.map(DropReason::name);
     assert_eq!(values("wirespan_export_dropped_spans_total", "reason"), reasons);
     assert_eq!(values("wirespan_evicted_connections_total", "reason"), Eviction::ALL.map(Eviction::name));
-    assert_eq!(values("wirespan_process_confidence", "level"), Standing::ALL.map(Standing::name));
+    assert_eq!(values("wirespan_process_confidence", "level"), TrustLevel::ALL.map(TrustLevel::name));
     let figures = Figures::default().list().map(|(name, _)| name);
     assert_eq!(values("wirespan_process_calls", "result"), figures);
 }

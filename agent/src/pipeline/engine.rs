@@ -12,7 +12,7 @@ use crate::{
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
     stream,
-    trace::{self, Figures, Standing, Tracer, span::Traced},
+    trace::{self, Figures, Tracer, TrustLevel, span::SpanEvent},
 };
 
 use super::{
@@ -66,11 +66,11 @@ pub struct Engine {
 
 /// How far the processes of a service are believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceStanding {
+pub struct ServiceConfidence {
     /// `other`: all beyond the bound.
     pub service: Arc<str>,
-    /// Processes, by `Standing as usize`.
-    pub standings: [u64; Standing::ALL.len()],
+    /// Processes, by `TrustLevel as usize`.
+    pub standings: [u64; TrustLevel::ALL.len()],
     /// The sums of theirs.
     pub figures: Figures,
 }
@@ -109,7 +109,7 @@ impl Engine {
     pub fn feed(&mut self, event: &Event<'_>) {
         self.settle(event);
         self.tally.count(event);
-        let weighed = self.output.report.weighed(event);
+        let weighed = self.output.report.with_input_ambiguity(event);
         let event = weighed.as_ref().unwrap_or(event);
         // What ends by this event is told before the trace layer hears of it.
         match event {
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Finished spans and notices since the last call.
-    pub fn drain(&mut self) -> impl Iterator<Item = Traced> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = SpanEvent> + '_ {
         self.output.report.drain()
     }
 
@@ -170,24 +170,24 @@ impl Engine {
 
     /// How far the processes with most calls are believed, at most `limit`; and how many have made calls.
     #[must_use]
-    pub fn standings(&self, limit: usize) -> (Vec<trace::ProcessStanding>, usize) {
-        self.output.report.standings(limit)
+    pub fn standings(&self, limit: usize) -> (Vec<trace::ProcessConfidence>, usize) {
+        self.output.report.process_confidence(limit)
     }
 
     /// The same by service, of the processes in `standings`.
-    pub fn service_standings(&mut self, standings: &[trace::ProcessStanding]) -> Vec<ServiceStanding> {
-        let mut all: Vec<ServiceStanding> = Vec::new();
+    pub fn service_confidence(&mut self, standings: &[trace::ProcessConfidence]) -> Vec<ServiceConfidence> {
+        let mut all: Vec<ServiceConfidence> = Vec::new();
         for process in standings {
             let service = self.services.label(&process.service);
             let index = all.iter().position(|one| one.service == service).unwrap_or_else(|| {
-                all.push(ServiceStanding {
+                all.push(ServiceConfidence {
                     service,
                     standings: Default::default(),
                     figures: Figures::default(),
                 });
                 all.len() - 1
             });
-            all[index].standings[process.standing as usize] += 1;
+            all[index].standings[process.level as usize] += 1;
             all[index].figures.add(&process.figures);
         }
         all

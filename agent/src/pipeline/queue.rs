@@ -1,6 +1,6 @@
 //! The bounded queue between the pipeline thread, which never waits, and one exporter, and the batcher that feeds it.
 //!
-//! The bound is counted in entries ([`Traced`]), not in batches, so memory has a ceiling whatever the batch size. A span
+//! The bound is counted in entries ([`SpanEvent`]), not in batches, so memory has a ceiling whatever the batch size. A span
 //! with its texts takes about 1 KB; all queues of one agent share the batches, so with [`DEFAULT_CAPACITY`] the queues
 //! hold at most about 32 MB together. What does not fit is dropped, newest first, and counted exactly.
 
@@ -16,7 +16,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{event::Timestamp, trace::span::Traced};
+use crate::{event::Timestamp, trace::span::SpanEvent};
 
 /// Entries that one queue holds unless configured otherwise: 0.2 s of 150,000 spans/s.
 pub const DEFAULT_CAPACITY: usize = 32_768;
@@ -26,7 +26,7 @@ pub const DEFAULT_CAPACITY: usize = 32_768;
 pub struct Batch {
     /// Event time when it was complete; a batch without entries says that this much time has passed.
     pub at: Timestamp,
-    pub entries: Arc<Vec<Traced>>,
+    pub entries: Arc<Vec<SpanEvent>>,
 }
 
 /// Part of a batch, taken from the queue.
@@ -39,7 +39,7 @@ pub struct Piece {
 impl Piece {
     /// The entries of this piece, oldest first.
     #[must_use]
-    pub fn entries(&self) -> &[Traced] {
+    pub fn entries(&self) -> &[SpanEvent] {
         &self.batch.entries[self.range.clone()]
     }
 
@@ -215,7 +215,7 @@ impl Queue {
         self.dropped_spans.load(Ordering::Relaxed)
     }
 
-    /// Notices of open requests ([`Traced::Open`]) that found no room; no span is lost with them.
+    /// Notices of open requests ([`SpanEvent::Open`]) that found no room; no span is lost with them.
     #[must_use]
     pub fn dropped_notices(&self) -> u64 {
         self.dropped_notices.load(Ordering::Relaxed)
@@ -244,15 +244,15 @@ impl State {
 }
 
 /// Finished spans and notices of open requests in `entries`.
-fn count(entries: &[Traced]) -> (u64, u64) {
-    let spans = entries.iter().filter(|entry| matches!(entry, Traced::Span(_))).count();
+fn count(entries: &[SpanEvent]) -> (u64, u64) {
+    let spans = entries.iter().filter(|entry| matches!(entry, SpanEvent::Span(_))).count();
     (spans as u64, (entries.len() - spans) as u64)
 }
 
 /// Collects what the trace layer gives until a batch is worth handing over: by size, or by age in event time.
 #[derive(Debug)]
 pub struct Batcher {
-    entries: Vec<Traced>,
+    entries: Vec<SpanEvent>,
     oldest: Timestamp,
     max_entries: usize,
     max_age: u64,
@@ -277,7 +277,7 @@ impl Batcher {
     }
 
     /// Adds an entry at event time `now`; the batch, when that filled it.
-    pub fn push(&mut self, traced: Traced, now: Timestamp) -> Option<Batch> {
+    pub fn push(&mut self, traced: SpanEvent, now: Timestamp) -> Option<Batch> {
         if self.entries.is_empty() {
             self.oldest = now;
         }

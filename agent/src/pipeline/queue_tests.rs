@@ -10,7 +10,7 @@ use crate::pipeline::samples::{batch, open, server_span};
 const LONG: Duration = Duration::from_secs(60);
 
 fn spans(count: usize) -> Batch {
-    batch((0..count).map(|_| Traced::Span(Box::new(server_span()))).collect())
+    batch((0..count).map(|_| SpanEvent::Span(Box::new(server_span()))).collect())
 }
 
 fn taken(next: Next) -> usize {
@@ -35,7 +35,7 @@ fn a_full_queue_drops_the_newest_and_counts() {
 #[test]
 fn notices_of_open_requests_take_room_but_are_no_lost_spans() {
     let queue = Queue::new(2);
-    let entry = || Traced::Span(Box::new(server_span()));
+    let entry = || SpanEvent::Span(Box::new(server_span()));
     queue.push(batch(vec![open(), entry(), open(), entry()]));
     assert_eq!((queue.accepted_spans(), queue.dropped_spans(), queue.dropped_notices()), (1, 1, 1));
 }
@@ -92,7 +92,7 @@ async fn a_waiting_task_is_woken_by_a_push_and_by_the_close() {
 
 #[test]
 fn the_batcher_flushes_by_size_age_and_on_demand() {
-    let entry = || Traced::Span(Box::new(server_span()));
+    let entry = || SpanEvent::Span(Box::new(server_span()));
     let mut batcher = Batcher::with_limits(3, 100);
     assert!(batcher.tick(Timestamp(1_000_000)).is_none(), "nothing to flush");
     assert!(batcher.push(entry(), Timestamp(1_000)).is_none());

@@ -7,7 +7,7 @@ use crate::{
     event::{ProcessFacts, Timestamp},
     trace::{
         http::{Http, Text},
-        span::{Evidence, Link, Parent, Span, SpanId, SpanKind, Status, TraceId, Traced},
+        span::{Evidence, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
     },
 };
 
@@ -134,13 +134,13 @@ pub(crate) fn connect_span() -> Span {
 }
 
 /// A notice of a request that is open for 1.2 s.
-pub(crate) fn open() -> Traced {
+pub(crate) fn open() -> SpanEvent {
     let mut span = server_span();
     span.end = span.start + 1_200 * MILLI;
     if let Some(http) = &mut span.http {
         http.status = None;
     }
-    Traced::Open(Box::new(span))
+    SpanEvent::Open(Box::new(span))
 }
 
 /// Ordinary, odd and hostile spans, of several processes.
@@ -199,6 +199,6 @@ pub(crate) fn variety() -> Vec<Span> {
 }
 
 /// A batch that was complete at time 0.
-pub(crate) fn batch(entries: Vec<Traced>) -> Batch {
+pub(crate) fn batch(entries: Vec<SpanEvent>) -> Batch {
     Batch { at: Timestamp(0), entries: Arc::new(entries) }
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Engine, ServiceStanding, Tally};
+use super::{Engine, ServiceConfidence, Tally};
 use crate::{event::NotCaptured, protocol::Counters as ProtocolCounters, stream, trace};
 
 /// See the module.
@@ -19,11 +19,11 @@ pub(crate) struct Snapshot {
     /// System calls whose bytes were not captured, by reason and service.
     pub(crate) not_captured: BTreeMap<(NotCaptured, Arc<str>), u64>,
     /// Those with most calls first.
-    pub(crate) processes: Vec<trace::ProcessStanding>,
+    pub(crate) processes: Vec<trace::ProcessConfidence>,
     /// How many processes have made calls.
     pub(crate) calling_processes: usize,
     /// The sums over `processes`.
-    pub(crate) services: Vec<ServiceStanding>,
+    pub(crate) services: Vec<ServiceConfidence>,
 }
 
 impl Snapshot {
@@ -33,7 +33,7 @@ impl Snapshot {
         let (processes, calling_processes) = engine.standings(limit);
         Self {
             not_captured,
-            services: engine.service_standings(&processes),
+            services: engine.service_confidence(&processes),
             processes,
             calling_processes,
             tally: engine.tally().clone(),

@@ -26,7 +26,7 @@ pub struct Limits {
     pub pending_requests: usize,
     /// Message starts that no parser knows, seen from the connection's start, after which it is given up (default 24): more
     /// than a database takes to log in, ask and leave, since while it is read it is known what it stands for
-    /// (`trace::causality::carried`).
+    /// (`trace::causality::inherited`).
     pub unknown_starts: u32,
     /// The same for a connection that was joined late or has carried HTTP before: it may be in the middle of a message
     /// (default 8). Only transfers that turn the direction of the traffic count then.

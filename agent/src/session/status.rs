@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::sample::{NOT_CAPTURED, Sample};
 use crate::{
     pipeline::NotCapturedKey,
-    trace::{Figures, ProcessStanding, Standing},
+    trace::{Figures, ProcessConfidence, TrustLevel},
 };
 
 /// By this name a doctor recognizes an agent.
@@ -69,7 +69,7 @@ impl Status {
     /// Makes the page of the last publication.
     pub(super) fn new(
         samples: &[Sample],
-        standings: &[ProcessStanding],
+        standings: &[ProcessConfidence],
         not_captured: &[(NotCapturedKey, u64)],
     ) -> Self {
         let mut processes: BTreeMap<u32, Process> = BTreeMap::new();
@@ -105,12 +105,12 @@ impl From<&Sample> for Count {
     }
 }
 
-impl From<&ProcessStanding> for Confidence {
-    fn from(standing: &ProcessStanding) -> Self {
+impl From<&ProcessConfidence> for Confidence {
+    fn from(standing: &ProcessConfidence) -> Self {
         let figures = standing.figures.list().into_iter().map(|(name, value)| (name.to_owned(), value));
         Self {
             service: standing.service.to_string(),
-            level: standing.standing.name().to_owned(),
+            level: standing.level.name().to_owned(),
             figures: figures.collect(),
         }
     }
@@ -119,14 +119,14 @@ impl From<&ProcessStanding> for Confidence {
 impl Process {
     /// How far the links of its calls are trusted, for people. `None` also when an agent of another
     /// version says what this one does not know.
-    pub(crate) fn standing(&self) -> Option<ProcessStanding> {
+    pub(crate) fn standing(&self) -> Option<ProcessConfidence> {
         let Confidence { service, level, figures: counts } = self.confidence.as_ref()?;
-        let standing = Standing::ALL.into_iter().find(|standing| standing.name() == level)?;
+        let standing = TrustLevel::ALL.into_iter().find(|standing| standing.name() == level)?;
         let mut figures = Figures::default();
         for (name, value) in counts {
             figures.set(name, *value);
         }
-        Some(ProcessStanding { pid: self.pid, service: service.as_str().into(), standing, figures })
+        Some(ProcessConfidence { pid: self.pid, service: service.as_str().into(), level: standing, figures })
     }
 }
 
@@ -135,9 +135,9 @@ mod tests {
     use super::*;
     use crate::event::NotCaptured;
 
-    fn standing() -> ProcessStanding {
-        let figures = Figures { parents: 90, orphans: 10, ..Figures::default() };
-        ProcessStanding { pid: 7, service: "a \"shop\"".into(), standing: Standing::Start, figures }
+    fn standing() -> ProcessConfidence {
+        let figures = Figures { parents: 90, unlinked: 10, ..Figures::default() };
+        ProcessConfidence { pid: 7, service: "a \"shop\"".into(), level: TrustLevel::RequestSide, figures }
     }
 
     #[test]

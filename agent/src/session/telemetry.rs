@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     export::{self, metrics::MetricsText},
-    pipeline::{EventSink, LedgerTotals, NotCapturedKey, ServiceStanding, Snapshot},
+    pipeline::{EventSink, LedgerTotals, NotCapturedKey, ServiceConfidence, Snapshot},
     process::{Table, runtime::Runtimes},
     source::kernel::{Fill, KernelSource},
-    trace::{ProcessStanding, Standing},
+    trace::{ProcessConfidence, TrustLevel},
 };
 
 /// Processes, those with most calls, that are counted by service.
@@ -45,7 +45,7 @@ const UNDELIVERED: &str = "wirespan_export_dropped_spans_total";
 #[derive(Debug, Default)]
 pub(crate) struct Telemetry {
     samples: Mutex<Vec<Sample>>,
-    standings: Mutex<Vec<ProcessStanding>>,
+    standings: Mutex<Vec<ProcessConfidence>>,
     /// System calls of running processes whose bytes were not captured.
     not_captured: Mutex<Vec<(NotCapturedKey, u64)>>,
     refused_feedback: AtomicU64,
@@ -106,7 +106,7 @@ impl Telemetry {
         ring(&mut samples, source.fill(), source.undecodable());
         let snapshot = sink.snapshot(PROCESSES);
         pipeline(&mut samples, &snapshot);
-        beliefs(&mut samples, &snapshot.services, snapshot.calling_processes);
+        confidence(&mut samples, &snapshot.services, snapshot.calling_processes);
         *self.not_captured.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.tally.not_captured();
         let mut standings = snapshot.processes;
         standings.truncate(DETAILED);
@@ -184,7 +184,7 @@ pub(crate) fn capture_summary(snapshot: &Snapshot, also: &[String]) -> String {
 }
 
 /// How far the links of the processes that make most calls are trusted, for people.
-fn append_processes(text: &mut String, standings: &[ProcessStanding], figures: bool) {
+fn append_processes(text: &mut String, standings: &[ProcessConfidence], figures: bool) {
     for standing in standings.iter().take(SUMMARIZED) {
         let line = if figures { format!("{standing:#}") } else { standing.to_string() };
         text.push_str(&format!("\nwirespan: {line}"));
@@ -196,13 +196,13 @@ fn append_processes(text: &mut String, standings: &[ProcessStanding], figures: b
 
 /// How far the links of processes are trusted, by service: pids would make a series for each
 /// process.
-fn beliefs(samples: &mut Vec<Sample>, standings: &[ServiceStanding], callers: usize) {
+fn confidence(samples: &mut Vec<Sample>, standings: &[ServiceConfidence], callers: usize) {
     let mut add = |name, labels, value| samples.push(Sample { name, labels, value });
     add("wirespan_calling_processes", Vec::new(), callers as u64);
     for standing in standings {
         let of =
             |label, value: &str| vec![("service", standing.service.to_string()), (label, value.to_owned())];
-        for believed in Standing::ALL {
+        for believed in TrustLevel::ALL {
             let processes = standing.standings[believed as usize];
             add("wirespan_process_confidence", of("level", believed.name()), processes);
         }

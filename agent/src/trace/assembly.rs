@@ -1,16 +1,17 @@
-//! Assembly: a span is given out when its exchange has ended and its chain to the root is known, because the trace id is
-//! the root's. What waits is bounded in number and in event time.
+//! Assembly: a span is exported when its exchange has ended and its chain to the root is known,
+//! because the trace id is the root's. The number of waiting spans and the event time they wait are
+//! bounded.
 
 use super::{
     Tracer,
     deadlines::Deadlines,
     exchange::{Context, Exchange, Incoming, Key, Keys, Live, Parentage},
     semantics,
-    span::{Evidence, Link, Parent, Span, SpanKind, Traced},
+    span::{Evidence, Link, Parent, Span, SpanEvent, SpanKind},
 };
 use crate::event::Timestamp;
 
-/// Unresolved spans that are followed upwards when one of them has waited for too long.
+/// Unresolved spans that are followed upwards when one of them has waited too long.
 const CHAIN: usize = 1_000;
 /// W3C trace flags of a trace that begins here: sampled.
 pub(super) const ROOT_FLAGS: u8 = 1;
@@ -27,7 +28,7 @@ pub(super) enum Expiry {
 #[derive(Debug)]
 pub(super) struct Assembly {
     waiting: Deadlines<Key>,
-    pub(super) ready: Vec<Traced>,
+    pub(super) ready: Vec<SpanEvent>,
 }
 
 impl Assembly {
@@ -37,7 +38,7 @@ impl Assembly {
 }
 
 impl Tracer {
-    /// The parent of a span is known, or known to be none.
+    /// The parent of a span is known, or it is known to have none.
     pub(super) fn decide(&mut self, key: Key, parentage: Parentage) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         if exchange.context.is_some() {
@@ -74,7 +75,8 @@ impl Tracer {
         }
     }
 
-    /// The parent of a span whose trace is fixed is a relation, and only where it was not known then.
+    /// A parent that is found after the trace id was fixed becomes a link, unless the span had
+    /// another parent then.
     fn decide_late(&mut self, key: Key, parentage: Parentage) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let fixed_early = std::mem::take(&mut exchange.fixed_early);
@@ -100,7 +102,7 @@ impl Tracer {
         }
     }
 
-    /// An exchange has ended: its span goes when its chain is known, else it waits.
+    /// An exchange has ended. Its span is exported if its chain is known, otherwise it waits.
     pub(super) fn finish_or_wait(&mut self, key: Key) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let known = exchange.context.is_some();
@@ -126,21 +128,22 @@ impl Tracer {
         }
     }
 
-    /// Gives out what has waited long enough.
+    /// Exports the spans that have waited long enough.
     pub(super) fn expire_waiting(&mut self) {
         while let Some(key) = self.assembly.waiting.pop_due(self.now) {
             self.expire_span(key, Expiry::Wait);
         }
     }
 
-    /// Gives out everything that waits.
+    /// Exports all waiting spans.
     pub(super) fn expire_all_waiting(&mut self) {
         while let Some(key) = self.assembly.waiting.pop() {
             self.expire_span(key, Expiry::Shutdown);
         }
     }
 
-    /// Fixes the trace of a span that waits for its chain: the topmost span whose parent is not known becomes a root.
+    /// Fixes the trace of a span that waits for its chain. The topmost span whose parent is not
+    /// known becomes the root.
     pub(super) fn expire_span(&mut self, key: Key, reason: Expiry) {
         if self.exchanges.get(key).is_none_or(|exchange| exchange.context.is_some()) {
             return;
@@ -150,16 +153,17 @@ impl Tracer {
             Expiry::Bound => self.counters.expired_bound += 1,
             Expiry::Shutdown => self.counters.expired_shutdown += 1,
         }
-        self.causality.give_up(&mut self.exchanges, &mut self.processes, key);
+        self.causality.give_up_waiting(&mut self.exchanges, &mut self.processes, key);
         let top = self.topmost(key);
-        self.settle_as_it_stands(top);
-        // Only a chain that is too long, or hostile sequence numbers that made a ring of it, leave it open.
+        self.fix_as_it_is(top);
+        // The chain is still open only if it is too long, or if hostile sequence numbers made it a
+        // ring.
         if self.exchanges.get(key).is_some_and(|exchange| exchange.context.is_none()) {
-            self.settle_as_it_stands(key);
+            self.fix_as_it_is(key);
         }
     }
 
-    /// A notice of an exchange that is still open, with what is known.
+    /// A notice of an exchange that is still open, with what is known so far.
     pub(super) fn open_span(&self, key: Key) -> Option<Box<Span>> {
         let exchange = self.exchanges.get(key)?;
         let live = exchange.live.as_deref()?;
@@ -186,7 +190,7 @@ impl Tracer {
         top
     }
 
-    fn settle_as_it_stands(&mut self, key: Key) {
+    fn fix_as_it_is(&mut self, key: Key) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let header = match (exchange.kind, exchange.live.as_deref()) {
             (SpanKind::Server, Some(live)) => header_context(live),
@@ -211,39 +215,39 @@ impl Tracer {
             Some((socket, at)) => self.identifiers.connect(socket, at).0,
             None => {
                 let direction = exchange.kind.request_direction();
-                self.identifiers.trace(key.connection, direction, exchange.place)
+                self.identifiers.trace(key.connection, direction, exchange.stream_offset)
             }
         };
         Context { trace, flags: ROOT_FLAGS, state: None }
     }
 
-    /// The chain of a span is known, and with it that of everything below.
+    /// The chain of a span is known, and with it the chain of all its descendants.
     fn resolve(&mut self, key: Key, context: Context) {
-        let mut family = Keys::new();
+        let mut descendants = Keys::new();
         let mut next = 0;
         let mut current = Some(key);
         while let Some(key) = current {
-            self.resolve_one(key, &context, &mut family);
-            current = family.get(next).copied();
+            self.resolve_one(key, &context, &mut descendants);
+            current = descendants.get(next).copied();
             next += 1;
         }
     }
 
-    /// Resolves one span and adds the spans that waited for it.
-    fn resolve_one(&mut self, key: Key, context: &Context, family: &mut Keys) {
+    /// Resolves one span and adds the spans that waited for it to `descendants`.
+    fn resolve_one(&mut self, key: Key, context: &Context, descendants: &mut Keys) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         if exchange.context.is_some() {
             return;
         }
         exchange.context = Some(context.clone());
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        family.append(&mut live.children);
+        descendants.append(&mut live.children);
         if live.ended.is_some() {
             self.export(key);
         }
     }
 
-    /// Gives out a span that has ended and whose chain is known.
+    /// Exports a span that has ended and whose chain is known.
     fn export(&mut self, key: Key) {
         let Some(live) = self.exchanges.take_live(key) else { return };
         let Live { mut span, parentage, incoming, relations, waiting, .. } = live;
@@ -251,7 +255,7 @@ impl Tracer {
         let Some(context) = &exchange.context else { return };
         identify(&mut span, exchange, context, &parentage, incoming.as_deref());
         for (other, evidence) in &relations {
-            // Of two related spans the one that goes later has the link.
+            // Of two related spans, the one that is exported later gets the link.
             let Some(other) = self.exchanges.get(*other) else { continue };
             if let (true, Some(context)) = (other.exported(), &other.context) {
                 span.links.push(Link { trace: context.trace, span: other.id, evidence: *evidence });
@@ -261,10 +265,10 @@ impl Tracer {
         if waiting {
             self.counters.waiting -= 1;
         }
-        self.give(span);
+        self.emit(span);
     }
 
-    /// A parent found after the child's trace was fixed.
+    /// Relates a child to a parent that was found after the child's trace was fixed.
     fn relate(&mut self, child: Key, parent: Key, evidence: Evidence) {
         let mut either_waits = false;
         for (one, other) in [(child, parent), (parent, child)] {
@@ -278,7 +282,7 @@ impl Tracer {
         }
     }
 
-    /// Wall-clock time of an event.
+    /// The wall-clock time of an event, in Unix nanoseconds.
     pub(super) const fn unix(&self, at: Timestamp) -> u64 {
         at.0.saturating_add(self.unix_offset)
     }

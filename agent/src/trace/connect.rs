@@ -1,7 +1,8 @@
-//! Connects: what the successful ones lend to their connection's first request, and spans for those that failed.
+//! Connects. The cause of a successful one is kept for the first call of its connection; a failed
+//! one gets a span.
 //!
-//! A connect that failed is a call without an answer: an exchange on a connection of its own, with a number that no socket
-//! cookie has, so that it is judged like any other.
+//! A failed connect is a call without a response. It is an exchange on a connection of its own,
+//! whose number no socket cookie has. So it is judged like any other call.
 
 use std::net::SocketAddr;
 
@@ -9,11 +10,11 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Tracer,
-    causality::{Causality, Sides, Trigger},
+    causality::{CausalLinks, Causality, Cause},
+    connection_join::Partner,
     errors,
     exchange::{Exchange, Key, Live},
     exchanges::Connection,
-    flow::Partner,
     span::{Span, SpanKind, Status},
 };
 use crate::{
@@ -23,7 +24,8 @@ use crate::{
     protocol::Origin,
 };
 
-/// Connections from here on are connects that failed. Cookies are numbers from a counter.
+/// Connections from this number on are failed connects. Socket cookies come from a counter and stay
+/// far below.
 const FAILED: u64 = 1 << 63;
 
 /// The name of a failed connect's span.
@@ -35,20 +37,20 @@ struct Connect {
     at: Timestamp,
     thread: Thread,
     peer: SocketAddr,
-    trigger: Trigger,
-    /// The goroutine that has started the one which connects, and what it had taken in.
+    cause: Cause,
+    /// The goroutine that started the connecting one, and its last receive.
     started: Option<(u64, LastReceive)>,
     task: Option<Task>,
 }
 
-/// Connects in progress, and triggers of those that succeeded before their connection was seen.
+/// Connects in progress, and the causes of those that succeeded before their connection was seen.
 #[derive(Debug)]
 pub(super) struct Connects {
     open: FxHashMap<SocketId, Connect>,
-    lent: FxHashMap<ConnectionId, Trigger>,
-    /// Those that failed, by their sockets, until these are closed or used again.
+    connect_causes: FxHashMap<ConnectionId, Cause>,
+    /// Failed connects by their sockets, until a socket is closed or used again.
     failed: FxHashMap<SocketId, ConnectionId>,
-    /// How many have failed.
+    /// How many connects have failed.
     failures: u64,
     limit: usize,
 }
@@ -57,16 +59,16 @@ impl Connects {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             open: FxHashMap::default(),
-            lent: FxHashMap::default(),
+            connect_causes: FxHashMap::default(),
             failed: FxHashMap::default(),
             failures: 0,
             limit,
         }
     }
 
-    /// What the connect of this connection lends to its first request, once.
-    pub(super) fn take_lent(&mut self, connection: ConnectionId) -> Option<Trigger> {
-        self.lent.remove(&connection)
+    /// Takes the cause of this connection's connect. It is given out once.
+    pub(super) fn take_connect_cause(&mut self, connection: ConnectionId) -> Option<Cause> {
+        self.connect_causes.remove(&connection)
     }
 
     /// Whether the connect that began at `at` has no result yet.
@@ -78,16 +80,17 @@ impl Connects {
 impl Tracer {
     pub(super) fn connecting(&mut self, connecting: &Connecting) {
         let started = self.started(connecting);
-        let trigger = match connecting.task {
-            // A goroutine that was made to connect has taken in nothing, and its connection may serve another request.
-            Some(Task::Handoff(_)) => Trigger::None,
-            _ => Trigger::of(&self.exchanges, &self.processes, connecting.last_receive),
+        let cause = match connecting.task {
+            // A goroutine that was started to connect has received nothing, and its connection may
+            // serve another request.
+            Some(Task::Handoff(_)) => Cause::None,
+            _ => Cause::of(&self.exchanges, &self.processes, connecting.last_receive),
         };
         let connect = Connect {
             at: connecting.at,
             thread: connecting.thread,
             peer: connecting.peer,
-            trigger,
+            cause,
             started,
             task: connecting.task,
         };
@@ -101,24 +104,28 @@ impl Tracer {
         self.notice_connect(connecting.socket, connecting.at);
     }
 
-    /// `net/http` starts a goroutine to connect for the one that makes a call. That serves a request, of which it has read something
-    /// and nothing else, and waits for no other call: a goroutine that ends one may make room for somebody else's connection.
+    /// The goroutine that started the connecting one, if it serves a request.
+    ///
+    /// `net/http` starts a goroutine to connect on behalf of the one that makes a call. That one
+    /// has read its request and nothing else, and waits for no other call. (A goroutine whose call
+    /// ends may make room for somebody else's connection.)
     fn started(&self, connecting: &Connecting) -> Option<(u64, LastReceive)> {
-        let (Some(Task::Handoff(goroutine)), Some(input)) = (connecting.task, connecting.last_receive) else {
+        let (Some(Task::Handoff(goroutine)), Some(receive)) = (connecting.task, connecting.last_receive)
+        else {
             return None;
         };
-        let connection = self.exchanges.connection(input.connection)?;
-        let request = self.exchanges.by_input(connection, input.position)?;
-        let serves = request.kind == SpanKind::Server && !request.sides.waits_for_call();
-        serves.then_some((goroutine, input))
+        let connection = self.exchanges.connection(receive.connection)?;
+        let request = self.exchanges.by_received(connection, receive.position)?;
+        let serves = request.kind == SpanKind::Server && !request.links.waits_for_call();
+        serves.then_some((goroutine, receive))
     }
 
     pub(super) fn connected(&mut self, socket: SocketId, id: ConnectionId) {
         let Some(connect) = self.connects.open.remove(&socket) else { return };
         if let Some(connection) = self.exchanges.connection_mut(id) {
-            connection.lent = Some(connect.trigger);
-        } else if self.connects.lent.len() < self.connects.limit {
-            self.connects.lent.insert(id, connect.trigger);
+            connection.connect_cause = Some(connect.cause);
+        } else if self.connects.connect_causes.len() < self.connects.limit {
+            self.connects.connect_causes.insert(id, connect.cause);
         } else {
             self.counters.refused_connects += 1;
         }
@@ -135,20 +142,21 @@ impl Tracer {
         let connection = ConnectionId(FAILED | self.connects.failures);
         self.fail(connection, socket, &connect, span, at);
         if self.connects.failed.len() >= self.connects.limit {
-            // Who closes these sockets will not be known: a log of before 1.3 never tells.
+            // Nobody will know who closes these sockets. Event logs before version 1.3 never record
+            // it, so the map would only grow.
             self.connects.failed.clear();
         }
         self.connects.failed.insert(socket, connection);
     }
 
-    /// A thread has closed the socket of a connect that had failed.
+    /// A thread has closed the socket of a failed connect.
     pub(super) fn failed_connect_closed(&mut self, socket: SocketId, actor: &Actor, at: Timestamp) {
         if let Some(connection) = self.connects.failed.remove(&socket) {
             self.closed_by(connection, actor, at);
         }
     }
 
-    /// A call that ended before it was sent.
+    /// Adds the exchange of a call that ended before it was sent.
     fn fail(
         &mut self,
         id: ConnectionId,
@@ -168,8 +176,8 @@ impl Tracer {
             last_receive: None,
             task: connect.task,
         };
-        let mut sides = Sides::new(epoch, &origin, false);
-        sides.call_failed(at, false);
+        let mut links = CausalLinks::of_call(epoch, &origin);
+        links.call_ended(at, false);
         let span_id = span.id;
         let mut live = Live::new(span, 0, Partner::Absent);
         (live.ended, live.head_seen) = (Some(at), true);
@@ -180,21 +188,21 @@ impl Tracer {
             id: span_id,
             at: connect.at,
             position: 0,
-            place: socket.0,
-            input_from: 0,
+            stream_offset: socket.0,
+            receives_from: 0,
             pid,
             context: None,
             fixed_early: false,
             passed_on: false,
-            sides,
+            links,
             live,
         };
         let Some(key) = self.exchanges.push(id, 0, make) else { return };
-        if let Some((goroutine, input)) = connect.started {
-            self.handed_over(key, goroutine, Some(input));
+        if let Some((goroutine, receive)) = connect.started {
+            self.judge_handoff(key, goroutine, Some(receive));
         } else {
-            let trigger = connect.trigger.lent(&self.exchanges, &self.processes);
-            self.start_side(key, trigger);
+            let cause = connect.cause.revalidated(&self.exchanges, &self.processes);
+            self.note_request_side(key, cause);
         }
         self.task_call(key, &origin);
         Causality::call_over(&mut self.exchanges, &mut self.processes, key);
@@ -203,9 +211,10 @@ impl Tracer {
         self.forget_connection_later(id);
     }
 
-    /// Whether an exchange is a connect that failed: the socket and the time by which its ids are made.
+    /// The socket and the time from which the ids of a failed connect are made. `None` if the
+    /// exchange is something else.
     pub(super) fn is_failed_connect(key: Key, exchange: &Exchange) -> Option<(SocketId, Timestamp)> {
-        (key.connection.0 >= FAILED).then_some((SocketId(exchange.place), exchange.at))
+        (key.connection.0 >= FAILED).then_some((SocketId(exchange.stream_offset), exchange.at))
     }
 
     /// A notice of a connect that began at `at` and is still in progress.
@@ -216,7 +225,7 @@ impl Tracer {
         Some(span)
     }
 
-    /// With the ids of a root, which a parent may change.
+    /// A span with the ids of a root. A parent may change them.
     fn connect_span(&mut self, socket: SocketId, connect: &Connect) -> Box<Span> {
         let (trace, id) = self.identifiers.connect(socket, connect.at);
         let (process, _) = self.facts_of(connect.thread.pid);

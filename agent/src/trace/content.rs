@@ -1,14 +1,17 @@
-//! Content: a proxy sends on what it received. Where the threads of a process tell nothing (one loop serves all), a call whose
-//! method, target and end-to-end fields are those of exactly one request that its process received before it, and that went
-//! out exactly once, was caused by that request.
+//! Content: a proxy forwards what it received. Where one event loop serves everything, its threads
+//! say nothing about causes. There a call is taken to be caused by a request if method, target and
+//! end-to-end fields are the same, and if exactly one such request was received before it and
+//! exactly one such call was sent.
 //!
-//! Equality alone would also join what two programs of the same make ask each other. So one of these must hold besides: the
-//! call lies inside of the request (sent after it came, answered before it was), or both carry the same `X-Request-ID` or
-//! its like.
+//! Equality alone would also join the independent requests of two similar programs. So one of two
+//! more conditions must hold: the call lies within the request (sent after the request arrived,
+//! answered before the request was), or both carry the same `X-Request-ID` or a similar field.
 //!
-//! Only processes that receive requests take part: with their first requests at any rate, from then on if they have calls that
-//! nothing else explains. Of a request that was read before, or whose head is cut, method and target must differ as long as it is
-//! open: it may be the cause, too. What is remembered is bounded, in number and in time.
+//! Only processes that receive requests take part: during their first requests in any case, later
+//! only if they have calls that nothing else explains. A request whose content is not known,
+//! because it was read earlier or its head was truncated, may also be the cause while it is open.
+//! So its method or target must differ from the call's. What is remembered is bounded in number and
+//! in time.
 
 use std::collections::{VecDeque, hash_map::Entry};
 
@@ -16,23 +19,24 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Tracer,
-    causality::{self, Orphan},
+    causality::{self, UnlinkedReason},
     exchange::{Exchange, Key},
     http::Http,
     span::SpanKind,
 };
 use crate::{event::Timestamp, protocol::http::Content};
 
-/// What equals was received or sent within this time: nanoseconds.
+/// Nanoseconds within which equal requests and calls are compared.
 const WINDOW: u64 = 60_000_000_000;
 /// Requests and calls that are remembered.
 const REMEMBERED: usize = 65_536;
-/// More requests with one content than these need not be looked at: two are too many.
+/// Requests with the same content that are looked at. Two are too many already.
 const LOOKED_AT: usize = 8;
-/// Open requests without content that a call is compared with. Where there are more its content says nothing.
+/// Open requests of unknown content that a call is compared with. If there are more, its content
+/// says nothing.
 const WITHOUT_CONTENT: usize = 64;
 
-/// Content within a process.
+/// A process and a content.
 type Name = (u32, Content);
 
 /// The requests and calls of the last minute.
@@ -41,7 +45,7 @@ pub(super) struct Contents {
     seen: FxHashMap<Name, Seen>,
     /// The same in the order in which they came.
     order: VecDeque<(Timestamp, Name, Side)>,
-    /// Forgotten before their time, to make room.
+    /// Entries that were evicted within the minute.
     pub(super) forgotten: u64,
 }
 
@@ -53,7 +57,7 @@ enum Side {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// The oldest request, mostly the only one, and those after it.
+    /// The oldest request, and the later ones. Mostly there is only one.
     first: Option<(Timestamp, Key)>,
     more: VecDeque<(Timestamp, Key)>,
     calls: u64,
@@ -67,7 +71,8 @@ impl Contents {
         self.note(at, name, Side::Request);
     }
 
-    /// A call was sent. One with an identity may be that of a request without: proxies add them.
+    /// A call was sent. A call with a request id may forward a request without one, because proxies
+    /// add them.
     pub(super) fn call(&mut self, pid: u32, at: Timestamp, content: Content) {
         for name in
             [Some((pid, content)), anonymous(content).map(|content| (pid, content))].into_iter().flatten()
@@ -77,7 +82,8 @@ impl Contents {
         }
     }
 
-    /// The only request before `at` that the only call with this content can be, and whether they share an identity.
+    /// The only request before `at` that the only call with this content can forward, and whether
+    /// both have the same request id.
     fn only(&self, pid: u32, at: Timestamp, content: Content) -> Option<(Key, bool)> {
         if content.identity != 0
             && let Some(seen) = self.seen.get(&(pid, content)).filter(|seen| seen.first.is_some())
@@ -132,12 +138,12 @@ impl Seen {
     }
 }
 
-/// The content without its identity, if it has one.
+/// The content without its request id, if it has one.
 const fn anonymous(content: Content) -> Option<Content> {
     if content.identity == 0 { None } else { Some(Content { identity: 0, ..content }) }
 }
 
-/// What content says of a call.
+/// What the content of a call says about its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     Parent(Key),
@@ -147,7 +153,7 @@ pub(super) enum Found {
 }
 
 impl Tracer {
-    /// Whether contents are of use to any process.
+    /// Whether any process needs contents.
     #[must_use]
     pub const fn wants_content(&self) -> bool {
         self.settings.causality.content && self.processes.keep_contents()
@@ -156,7 +162,7 @@ impl Tracer {
     /// The head of a request or a call was read.
     pub(super) fn note_content(&mut self, key: Key, content: Option<Content>) {
         let Some(content) = content else { return self.note_without_content(key) };
-        let compared = self.is_apart(key);
+        let compared = self.differs_from_others(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (pid, at) = (exchange.pid, exchange.at);
         let Some(process) = self.processes.get_mut(pid).filter(|process| process.keeps_contents()) else {
@@ -167,22 +173,22 @@ impl Tracer {
         }
         match exchange.kind {
             SpanKind::Server => {
-                if !exchange.sides.is_answered() && !exchange.sides.is_compared() {
-                    process.uncompared = process.uncompared.saturating_sub(1);
+                if !exchange.links.is_answered() && !exchange.links.has_known_content() {
+                    process.unknown_contents = process.unknown_contents.saturating_sub(1);
                 }
-                exchange.sides.set_compared();
+                exchange.links.set_content_known();
                 self.contents.request(pid, key, at, content);
             }
             SpanKind::Client => {
                 if compared {
-                    exchange.sides.set_compared();
+                    exchange.links.set_content_known();
                 }
                 self.contents.call(pid, at, content);
             }
         }
     }
 
-    /// A head was read, and its content is not known.
+    /// A head was read whose content is not known.
     fn note_without_content(&mut self, key: Key) {
         let Some(request) = self.exchanges.get(key).filter(|it| it.kind == SpanKind::Server) else { return };
         let Some(process) = self.processes.get_mut(request.pid).filter(|process| process.keeps_contents())
@@ -194,37 +200,39 @@ impl Tracer {
         }
     }
 
-    /// Whether no open request without content can be what a call sends on.
-    fn is_apart(&mut self, call: Key) -> bool {
+    /// Whether no open request of unknown content can be what this call forwards.
+    fn differs_from_others(&mut self, call: Key) -> bool {
         let Some(call) = self.exchanges.get(call).filter(|it| it.kind == SpanKind::Client) else {
             return false;
         };
         let Some(process) = self.processes.get_mut(call.pid) else { return false };
-        if process.uncompared == 0 {
+        if process.unknown_contents == 0 {
             process.without_content.clear();
             return true;
         }
-        if process.uncompared > WITHOUT_CONTENT as u64 {
+        if process.unknown_contents > WITHOUT_CONTENT as u64 {
             return false;
         }
         let exchanges = &self.exchanges;
-        let waits =
-            |key: &Key| exchanges.get(*key).filter(|it| !it.sides.is_answered() && !it.sides.is_compared());
+        let waits = |key: &Key| {
+            exchanges.get(*key).filter(|it| !it.links.is_answered() && !it.links.has_known_content())
+        };
         process.without_content.retain(|key| waits(key).is_some());
         let unlike = |key: &&Key| waits(key).is_some_and(|request| differ(request, call));
         let open = &process.without_content;
-        open.len() as u64 == process.uncompared && open.iter().filter(unlike).count() == open.len()
+        open.len() as u64 == process.unknown_contents && open.iter().filter(unlike).count() == open.len()
     }
 
-    /// Looks for the request of a call that has no parent otherwise.
-    pub(super) fn by_content(&mut self, key: Key, orphan: Orphan) -> Found {
-        if !self.settings.causality.content || matches!(orphan, Orphan::Loss | Orphan::Bound) {
+    /// Looks for the request that a call without another parent forwards.
+    pub(super) fn by_content(&mut self, key: Key, reason: UnlinkedReason) -> Found {
+        if !self.settings.causality.content || matches!(reason, UnlinkedReason::Loss | UnlinkedReason::Limit)
+        {
             return Found::Nothing;
         }
         let Some(call) = self.exchanges.get(key) else { return Found::Nothing };
         let exchanges = &self.exchanges;
         let open = || {
-            let unknown = |key: &Key| exchanges.get(*key).is_some_and(|it| !it.sides.is_compared());
+            let unknown = |key: &Key| exchanges.get(*key).is_some_and(|it| !it.links.has_known_content());
             exchanges.unanswered(call.pid).into_iter().map(|(key, _)| key).filter(unknown).collect()
         };
         if !self.processes.need_contents(call.pid, open) {
@@ -236,27 +244,28 @@ impl Tracer {
         };
         let Some(received) = self.exchanges.get(request) else { return Found::Nothing };
         let lost = |exchange: &Exchange| causality::lost(&self.processes, exchange);
-        if lost(call) || lost(received) || call.sides.agree_on_other(request) {
+        if lost(call) || lost(received) || call.links.agree_on_other(request) {
             return Found::Nothing;
         }
-        if received.sides.is_answered() && call.at <= received.sides.answered_at() && call.open() {
-            // Whether its program gives it up shows when it ends.
+        if received.links.is_answered() && call.at <= received.links.answered_at() && call.open() {
+            // When the call ends it shows whether its program gave it up.
             return Found::Later;
         }
-        if received.sides.is_answered() {
-            let sent_inside = call.at <= received.sides.answered_at();
-            let inside = sent_inside && call.sides.is_compared() && call.sides.over_within(&received.sides);
+        if received.links.is_answered() {
+            let sent_inside = call.at <= received.links.answered_at();
+            let inside =
+                sent_inside && call.links.has_known_content() && call.links.over_within(&received.links);
             return if inside || identified { Found::Parent(request) } else { Found::Nothing };
         }
-        self.await_answer(key, request)
+        self.await_response(key, request)
     }
 
-    fn await_answer(&mut self, call: Key, request: Key) -> Found {
+    fn await_response(&mut self, call: Key, request: Key) -> Found {
         let bound = self.settings.calls_per_request;
         match self.exchanges.live_mut(request) {
-            Some(live) if live.alike.len() < bound => {
-                if !live.alike.contains(&call) {
-                    live.alike.push(call);
+            Some(live) if live.same_content.len() < bound => {
+                if !live.same_content.contains(&call) {
+                    live.same_content.push(call);
                 }
                 Found::Later
             }
@@ -269,7 +278,8 @@ fn http(exchange: &Exchange) -> Option<&Http> {
     exchange.live.as_deref()?.span.http.as_ref()
 }
 
-/// Whether a request with such a method and target is not what the call sends on. What was read of the target may be cut.
+/// Whether the call does not forward this request, by method and target. The target of the request
+/// may be truncated.
 fn differ(request: &Exchange, call: &Exchange) -> bool {
     let (Some(request), Some(call)) = (http(request), http(call)) else { return false };
     let (Some(received), Some(sent)) = (request.path(), call.path()) else { return false };
@@ -299,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_before_one_call() {
+    fn a_call_matches_the_only_request_before_it() {
         let mut contents = Contents::default();
         assert_eq!(contents.only(1, at(9), CONTENT), None);
         contents.request(1, key(1), at(1), CONTENT);
@@ -316,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_out_twice_is_nobodys() {
+    fn a_content_that_is_sent_twice_matches_nothing() {
         let mut contents = Contents::default();
         contents.request(1, key(1), at(1), CONTENT);
         contents.call(1, at(2), NAMED);
@@ -326,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_tells_alike_requests_apart() {
+    fn a_request_id_distinguishes_equal_requests() {
         let mut contents = Contents::default();
         contents.request(1, key(1), at(1), NAMED);
         contents.request(1, key(2), at(1), Content { identity: 10, ..CONTENT });
@@ -336,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn remembered_contents_are_bounded() {
         let mut contents = Contents::default();
         for number in 0..2 * REMEMBERED as u64 {
             contents.request(1, key(number), at(1), Content { base: number, identity: 0 });

@@ -1,12 +1,14 @@
-//! W3C trace context: what `traceparent` and `tracestate` say (<https://www.w3.org/TR/trace-context/>).
+//! W3C trace context: what `traceparent` and `tracestate` say
+//! (<https://www.w3.org/TR/trace-context/>).
 
 use super::span::{SpanId, TraceId};
 
-/// Characters of `tracestate` that are kept; more is cut at a list member (section 3.3.1.5 asks for at least 512).
+/// Characters of `tracestate` that are kept. Longer values are cut at a list member (section
+/// 3.3.1.5 asks for at least 512).
 const STATE_CHARACTERS: usize = 512;
-/// List members of `tracestate`; a longer list is invalid and dropped whole (section 3.3.1.1).
+/// List members of `tracestate`. A longer list is invalid and dropped whole (section 3.3.1.1).
 const STATE_MEMBERS: usize = 32;
-/// Flags that have a meaning in version 00: sampled, and random trace id (level 2).
+/// The flags that version 00 defines: sampled, and random trace id (level 2).
 const KNOWN_FLAGS: u8 = 0b11;
 const SAMPLED: u8 = 0b01;
 
@@ -18,8 +20,8 @@ pub(super) struct TraceParent {
     pub(super) flags: u8,
 }
 
-/// Reads a `traceparent` strictly: lower-case hex, version `ff` and zero ids invalid, anything after the flags only
-/// behind a dash and only in versions above `00` (sections 3.2.2 and 4.1).
+/// Parses a `traceparent` strictly: lower-case hex, no version `ff`, no zero ids. Anything after
+/// the flags must follow a dash, and only in versions above `00` (sections 3.2.2 and 4.1).
 pub(super) fn trace_parent(value: &str) -> Option<TraceParent> {
     let bytes = value.as_bytes();
     let (fixed, rest) = bytes.split_at_checked(55)?;
@@ -42,7 +44,8 @@ pub(super) fn trace_parent(value: &str) -> Option<TraceParent> {
     Some(TraceParent { trace: TraceId(trace), span: SpanId(span), flags })
 }
 
-/// The part of a `tracestate` that is kept: whole members, at most 512 characters. `None` when it is invalid.
+/// The part of a `tracestate` that is kept: whole members, at most 512 characters. `None` if it is
+/// invalid.
 pub(super) fn trace_state(value: &str) -> Option<&str> {
     let value = value.trim_matches([' ', '\t']);
     let printable = value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
@@ -155,7 +158,11 @@ mod tests {
         }
 
         #[test]
-        fn what_is_printed_is_read_again(trace in any::<[u8; 16]>(), span in any::<[u8; 8]>(), flags in 0_u8..4) {
+        fn a_printed_traceparent_is_parsed_back(
+            trace in any::<[u8; 16]>(),
+            span in any::<[u8; 8]>(),
+            flags in 0_u8..4,
+        ) {
             let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
             let value = format!("00-{}-{}-{flags:02x}", digits(&trace), digits(&span));
             let expected = (trace != [0; 16] && span != [0; 8])

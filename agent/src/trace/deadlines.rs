@@ -1,20 +1,20 @@
-//! A queue of things to look at when event time has reached a moment.
+//! A queue of items that are looked at once event time has reached a moment.
 //!
-//! Deadlines are pushed with a fixed distance from "now", and "now" never goes back, so the queue is ordered by itself
-//! and needs no heap. An entry whose matter settled earlier stays until its moment, or until [`Deadlines::compact`]
-//! finds that the queue has doubled.
+//! Every deadline lies at the same distance from "now", and "now" never goes back. So the queue is
+//! ordered by itself and needs no heap. An entry that is settled earlier stays until its moment, or
+//! until [`Deadlines::compact`] finds that the queue has doubled.
 
 use std::collections::VecDeque;
 
 use crate::event::Timestamp;
 
-/// Below this length a queue is never compacted.
+/// A shorter queue is never compacted.
 const COMPACT_FROM: usize = 4_096;
 
 #[derive(Debug)]
 pub(super) struct Deadlines<T> {
     queue: VecDeque<(Timestamp, T)>,
-    /// The moment of the first item, or none that comes: looked at with every event.
+    /// The moment of the first item, or [`NEVER`]. It is compared with the time of every event.
     next: Timestamp,
     compact_at: usize,
 }
@@ -33,7 +33,7 @@ impl<T: Copy> Deadlines<T> {
         self.queue.push_back((due, item));
     }
 
-    /// The first item, when its moment has come.
+    /// The first item, if its moment has come.
     #[inline]
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<T> {
         if self.next > now { None } else { self.pop() }
@@ -50,12 +50,12 @@ impl<T: Copy> Deadlines<T> {
         self.next = self.queue.front().map_or(NEVER, |(due, _)| *due);
     }
 
-    /// The moment of the first item that `still_open` confirms.
+    /// The moment of the first item that is still open.
     pub(super) fn first(&self, mut still_open: impl FnMut(&T) -> bool) -> Option<Timestamp> {
         self.queue.iter().find(|(_, item)| still_open(item)).map(|(at, _)| *at)
     }
 
-    /// Forgets the first items, as long as `still_open` denies them.
+    /// Drops items from the front until one is still open.
     pub(super) fn drop_front(&mut self, mut still_open: impl FnMut(&T) -> bool) {
         while self.queue.front().is_some_and(|(_, item)| !still_open(item)) {
             self.queue.pop_front();
@@ -63,7 +63,7 @@ impl<T: Copy> Deadlines<T> {
         self.find_next();
     }
 
-    /// Forgets what `still_open` denies, when the queue has doubled since it was last looked through.
+    /// Drops all items that are not open any more, if the queue has doubled since the last time.
     pub(super) fn compact(&mut self, mut still_open: impl FnMut(&T) -> bool) {
         if self.queue.len() < self.compact_at {
             return;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gives_items_when_their_moment_has_come() {
+    fn items_are_due_at_their_moment() {
         let mut deadlines = Deadlines::new();
         deadlines.push(Timestamp(10), 'a');
         deadlines.push(Timestamp(20), 'b');
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_not_due() {
+    fn dropped_items_are_not_due() {
         let is_open = |item: &char| *item == 'b';
         for from_front in [true, false] {
             let mut deadlines = Deadlines { compact_at: 0, ..Deadlines::new() };
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_settled_items_only_when_it_has_grown() {
+    fn compacts_only_when_it_has_grown() {
         let mut deadlines = Deadlines::new();
         for number in 0..COMPACT_FROM - 1 {
             deadlines.push(Timestamp(1), number);

@@ -1,10 +1,11 @@
-//! `error.type` of what the kernel reports: a low-cardinality word for the usual errors, the errno's name for the rest.
+//! `error.type` for errors that the kernel reports: a low-cardinality word for common errors, the
+//! errno's name for the others.
 
 use std::borrow::Cow;
 
 use nix::errno::Errno;
 
-/// A connect that the program itself gave up before an answer came (errno 0).
+/// The program closed the socket before the connect had a result (errno 0).
 const CONNECT_CANCELLED: &str = "connect_cancelled";
 
 /// The word for a positive errno of a socket.
@@ -23,7 +24,8 @@ pub(super) fn error_type(errno: u16) -> Cow<'static, str> {
     Cow::Borrowed(word)
 }
 
-/// The word for how a connect failed; 0 when the program closed the socket before an answer came.
+/// The word for how a connect failed; 0 if the program closed the socket before the connect had a
+/// result.
 pub(super) fn connect_error_type(errno: u16) -> Cow<'static, str> {
     if errno == 0 { Cow::Borrowed(CONNECT_CANCELLED) } else { error_type(errno) }
 }

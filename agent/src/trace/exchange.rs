@@ -1,13 +1,14 @@
-//! One request with its response: what is known of it, and of its parent, until and after its span is exported.
+//! One request with its response: what is known of it and of its parent, before and after its span
+//! is exported.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::{
-    causality::{Sides, Verdict},
+    causality::{CausalLinks, Verdict},
+    connection_join::Partner,
     context::TraceParent,
-    flow::Partner,
     slots::Slot,
     span::{Evidence, Span, SpanId, SpanKind, TraceId},
 };
@@ -16,7 +17,8 @@ use crate::{
     protocol::{Ordinal, Origin, http::Content},
 };
 
-/// Names an exchange: its connection, its number there, and where it is kept.
+/// Identifies an exchange by its connection and its number there, and says in which slot it is
+/// kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) connection: ConnectionId,
@@ -25,17 +27,17 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Whether it names the exchange that the other does, both with the same slot.
+    /// Whether both keys, which have the same slot, identify the same exchange.
     #[inline]
     pub(super) fn names_same(self, other: Self) -> bool {
         self.ordinal == other.ordinal && self.connection == other.connection
     }
 }
 
-/// Keys of which there is mostly one, or none.
+/// A list that mostly has one key or none.
 pub(super) type Keys = SmallVec<[Key; 1]>;
 
-/// What a span hands down to its children.
+/// What a span passes on to its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Context {
     pub(super) trace: TraceId,
@@ -50,17 +52,17 @@ pub(super) struct Incoming {
     pub(super) state: Option<Arc<str>>,
 }
 
-/// What is known of a span's parent.
+/// What is known about a span's parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parentage {
     Undecided,
-    /// There is none. `unknown`: it was not waited for any longer.
+    /// It has none. `unknown`: its parent was not waited for any longer.
     Root {
         unknown: bool,
     },
-    /// What the header says, out of our sight.
+    /// The span that the `traceparent` names, which this agent does not see.
     Header,
-    /// Another exchange that we have seen.
+    /// Another exchange that this agent sees.
     Exchange {
         of: Key,
         id: SpanId,
@@ -68,29 +70,31 @@ pub(super) enum Parentage {
     },
 }
 
-/// One request with its response. What is needed after its span was exported stands here, the rest in [`Live`].
+/// One request with its response. Holds what is needed after its span was exported; the rest is in
+/// [`Live`].
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) key: Key,
     pub(super) kind: SpanKind,
     pub(super) id: SpanId,
-    /// First byte of the request.
+    /// When the first byte of the request was read or written.
     pub(super) at: Timestamp,
-    /// Position of that byte in the request's direction.
+    /// The position of that byte in the request's direction.
     pub(super) position: u64,
-    /// That position for its id.
-    pub(super) place: u64,
-    /// Bytes received from this position on belong to this exchange, until another one's begin. `u64::MAX`: not known yet.
-    pub(super) input_from: u64,
+    /// The same position as an absolute sequence number, from which its ids are made.
+    pub(super) stream_offset: u64,
+    /// Bytes received from this position on belong to this exchange, until the next one's begin.
+    /// `u64::MAX` if it is not known yet.
+    pub(super) receives_from: u64,
     /// The process that read or wrote the first byte.
     pub(super) pid: u32,
-    /// Set when the chain to the root is known.
+    /// Set once the chain to the root is known.
     pub(super) context: Option<Context>,
     /// The context was fixed before the parent was known.
     pub(super) fixed_early: bool,
-    /// Client: its `traceparent` is one that it forwards.
+    /// Client: the `traceparent` that it carries is one that its process received.
     pub(super) passed_on: bool,
-    pub(super) sides: Sides,
+    pub(super) links: CausalLinks,
     /// Empty once the span was exported.
     pub(super) live: LiveBox,
 }
@@ -100,27 +104,29 @@ impl Exchange {
         self.live.as_deref().is_none()
     }
 
-    /// The head of its request is here; what it is and whose, the first time while it is open.
+    /// The head of the request was read. Returns kind and process the first time while the exchange
+    /// is open.
     pub(super) fn first_head(&mut self) -> Option<(SpanKind, u32)> {
         let live = self.live.as_deref_mut().filter(|live| live.ended.is_none() && !live.head_seen)?;
         live.head_seen = true;
         Some((self.kind, self.pid))
     }
 
-    /// Neither exported nor at its end.
+    /// Whether it is neither exported nor ended.
     pub(super) fn open(&self) -> bool {
         self.live.as_deref().is_some_and(|live| live.ended.is_none())
     }
 }
 
-/// Holds the live part of an exchange. The memory stays when that is taken, for another exchange: an allocation less for each.
+/// Holds the live part of an exchange. When that is taken the memory stays for another exchange,
+/// which saves an allocation.
 #[derive(Debug, Default)]
 pub(super) struct LiveBox(Option<Box<Option<Live>>>);
 
 impl LiveBox {
     pub(super) fn put(&mut self, live: Live) {
         match &mut self.0 {
-            Some(place) => **place = Some(live),
+            Some(memory) => **memory = Some(live),
             None => self.0 = Some(Box::new(Some(live))),
         }
     }
@@ -140,45 +146,46 @@ impl LiveBox {
     }
 }
 
-/// The part of an exchange that goes when its span is exported.
+/// The part of an exchange that is dropped when its span is exported.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) span: Box<Span>,
     pub(super) status: Option<u16>,
     pub(super) first_response: Option<Timestamp>,
-    /// Last byte, when both messages are over.
+    /// When both messages were over.
     pub(super) ended: Option<Timestamp>,
     /// The head was read, or will not come any more.
     pub(super) head_seen: bool,
     pub(super) incoming: Option<Box<Incoming>>,
     pub(super) parentage: Parentage,
-    /// Bytes that had gone the other way when the request began.
+    /// Bytes that had moved in the other direction when the request began.
     pub(super) other_position: u64,
-    /// Whether the connection's other end was known when the request began, or known not to be here.
-    pub(super) flow_known: bool,
-    /// Server: the other end of the connection.
+    /// When the request began, the connection's other end was known, or known not to be on this
+    /// host.
+    pub(super) join_known: bool,
+    /// Server: the exchange at the other end of the connection.
     pub(super) partner: Partner,
-    /// Client: the request at the other end, when it waits for this one's head.
+    /// Client: the exchange at the other end, if it waits for this one's head.
     pub(super) partner_request: Option<Key>,
     /// Client: the open request whose `traceparent` this one forwards.
     pub(super) passes_on: Option<Key>,
-    /// Client: what causality found.
+    /// Client: the verdict of causality.
     pub(super) verdict: Option<Verdict>,
-    /// Server: who closed its connection.
+    /// Server: who closed its connection, and when.
     pub(super) closing: Option<Box<Origin>>,
-    /// Client: it has waited for its process to be believed.
+    /// Client: it has already waited for its process to be trusted.
     pub(super) has_waited: bool,
-    /// Server: calls whose verdict waits for the answer.
+    /// Server: calls that are judged when it is answered.
     pub(super) calls: Keys,
-    /// If it was asked for.
+    /// Its content, if any process needs contents.
     pub(super) content: Option<Content>,
-    /// Server: calls with its content, to be decided on when it is answered.
-    pub(super) alike: Vec<Key>,
+    /// Server: calls with the same content, decided on when it is answered.
+    pub(super) same_content: Vec<Key>,
     /// Spans that wait for this one's context.
     pub(super) children: Keys,
-    /// Spans related to this one too late to be parent or child.
+    /// Spans that turned out to be parent or child of this one after its trace id was fixed.
     pub(super) relations: Vec<(Key, Evidence)>,
-    /// Counted among the waiting spans.
+    /// It is counted among the waiting spans.
     pub(super) waiting: bool,
 }
 
@@ -194,7 +201,7 @@ impl Live {
             parentage: Parentage::Undecided,
             other_position,
             partner,
-            flow_known: false,
+            join_known: false,
             partner_request: None,
             passes_on: None,
             verdict: None,
@@ -202,7 +209,7 @@ impl Live {
             has_waited: false,
             calls: Keys::new(),
             content: None,
-            alike: Vec::new(),
+            same_content: Vec::new(),
             children: Keys::new(),
             relations: Vec::new(),
             waiting: false,

@@ -1,11 +1,12 @@
-//! The exchanges that are open, that wait, or that were exported a moment ago, by connection.
+//! The exchanges of all connections: those that are open, that wait, or that were exported a moment
+//! ago.
 
 use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
 
 use super::{
-    causality::{Carried, Trigger},
+    causality::{Cause, InheritedCauses},
+    connection_join::ConnectionJoin,
     exchange::{Exchange, Key, Live, LiveBox},
-    flow::Flow,
     slots::{Slot, Slots},
     span::SpanKind,
     table::Table,
@@ -15,7 +16,7 @@ use crate::{
     protocol::Ordinal,
 };
 
-/// Live parts whose memory is kept for others.
+/// Live parts whose memory is kept for reuse.
 const SPARE: usize = 1_024;
 
 /// One end of a connection.
@@ -23,22 +24,23 @@ const SPARE: usize = 1_024;
 pub(super) struct Connection {
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
-    /// Absolute sequence numbers at first sight, by direction; see [`Opened::first_sequence`].
+    /// Absolute sequence numbers when the connection was first observed, by direction; see
+    /// [`Opened::first_sequence`].
     pub(super) first_sequence: [u32; 2],
-    /// When it was first seen. One that was forgotten may be met again.
+    /// When it was first observed. A connection that was forgotten may be observed again.
     pub(super) opened_at: Timestamp,
-    pub(super) flow: Flow,
-    /// What its connect lends to the first request, which may be no trigger at all.
-    pub(super) lent: Option<Trigger>,
+    pub(super) join: ConnectionJoin,
+    /// The cause of its connect, for the first call on it. It may be no cause at all.
+    pub(super) connect_cause: Option<Cause>,
     /// No exchange was found on it yet.
-    pub(super) bare: bool,
-    /// What it carries while that is so and something was written to it.
-    pub(super) carried: Option<Box<Carried>>,
-    /// In the order of their ordinals.
+    pub(super) no_exchange_yet: bool,
+    /// What it inherits while that is so and something was written to it.
+    pub(super) inherited: Option<Box<InheritedCauses>>,
+    /// Slots of its exchanges in the order of their ordinals.
     exchanges: VecDeque<Slot>,
     /// How many of them are not exported.
     pub(super) live: usize,
-    /// Something happened since the last search for room.
+    /// Something happened on it since the last search for room.
     touched: bool,
 }
 
@@ -49,42 +51,45 @@ impl Connection {
             peer: canonical(opened.peer),
             first_sequence: opened.first_sequence,
             opened_at: opened.at,
-            flow: Flow::default(),
-            lent: None,
-            bare: true,
-            carried: None,
+            join: ConnectionJoin::default(),
+            connect_cause: None,
+            no_exchange_yet: true,
+            inherited: None,
             exchanges: VecDeque::new(),
             live: 0,
             touched: true,
         }
     }
 
-    /// Where a position stands in the stream, whenever that was first seen: its absolute sequence number, not wrapped. Ids
-    /// are made of it, since positions begin anew when a connection that was evicted is met again.
-    pub(super) fn place(&self, direction: Direction, position: u64) -> u64 {
+    /// The absolute sequence number of a position, not wrapped. Ids are made from it because it
+    /// does not depend on when the connection was first observed. Positions do: they start anew if
+    /// the connection was evicted and is observed again.
+    pub(super) fn stream_offset(&self, direction: Direction, position: u64) -> u64 {
         u64::from(self.first_sequence[direction.index()]).saturating_add(position)
     }
 }
 
-/// All connections.
+/// All connections with their exchanges.
 #[derive(Debug)]
 pub(super) struct Exchanges {
     connections: Table<ConnectionId, Connection>,
     slots: Slots,
-    /// All connections in the order of their opening, for the search for one to forget; may name some that are gone.
+    /// All connections in the order in which they were opened. May contain connections that are
+    /// gone.
     order: VecDeque<ConnectionId>,
-    /// Exported exchanges that are remembered, the oldest first; may name some that are gone.
+    /// Exported exchanges that are remembered, the oldest first. May contain exchanges that are
+    /// gone.
     exported: VecDeque<Key>,
     remembered: Remembered,
-    /// The memory of live parts that went.
+    /// Memory of live parts that were dropped.
     spare: Vec<LiveBox>,
-    /// The last one that was asked for by its number: the messages of one exchange come in pairs.
+    /// The last key that was looked up by its ordinal. The messages of one exchange come in pairs.
     asked: Cell<Option<Key>>,
     /// Exchanges of all connections that are not exported.
     pub(super) live: usize,
 }
 
-/// How many exchanges stay for later spans to name as their parent.
+/// How many exported exchanges are kept because later spans may name them as parents.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Remembered {
     pub(super) in_all: usize,
@@ -105,13 +110,14 @@ impl Exchanges {
         }
     }
 
-    /// The requests that a process has read and not answered, in that order. Looks at all exchanges.
+    /// The requests that a process has read and not answered, in the order of reading. Looks at all
+    /// exchanges.
     pub(super) fn unanswered(&self, pid: u32) -> Vec<(Key, Timestamp)> {
         let waits = |exchange: &&Exchange| {
             exchange.kind == SpanKind::Server
                 && exchange.pid == pid
                 && exchange.open()
-                && !exchange.sides.is_answered()
+                && !exchange.links.is_answered()
         };
         let mut found: Vec<_> = self.slots.iter().filter(waits).map(|it| (it.key, it.at)).collect();
         found.sort_unstable_by_key(|(key, at)| (*at, key.connection.0, key.ordinal));
@@ -142,7 +148,7 @@ impl Exchanges {
         self.slots.get_mut(key)
     }
 
-    /// The key of the exchange with this number on its connection.
+    /// The key of the exchange with this ordinal on its connection.
     pub(super) fn key(&self, connection: ConnectionId, ordinal: Ordinal) -> Option<Key> {
         let asked = self.asked.get().filter(|key| key.connection == connection && key.ordinal == ordinal);
         if let Some(key) = asked
@@ -151,8 +157,8 @@ impl Exchanges {
             return Some(key);
         }
         let connection = self.connections.get(connection)?;
-        let place = place(connection, &self.slots, ordinal)?;
-        let key = self.slots.at(*connection.exchanges.get(place)?)?.key;
+        let index = index_of(connection, &self.slots, ordinal)?;
+        let key = self.slots.at(*connection.exchanges.get(index)?)?.key;
         self.asked.set(Some(key));
         Some(key)
     }
@@ -170,10 +176,10 @@ impl Exchanges {
         self.slots.at(*connection.exchanges.back()?)
     }
 
-    /// The exchange that the byte at this position of direction `In` belongs to.
-    pub(super) fn by_input(&self, connection: &Connection, position: u64) -> Option<&Exchange> {
+    /// The exchange to which the byte at this position of direction `In` belongs.
+    pub(super) fn by_received(&self, connection: &Connection, position: u64) -> Option<&Exchange> {
         let slots = connection.exchanges.iter().rev();
-        slots.filter_map(|slot| self.slots.at(*slot)).find(|exchange| exchange.input_from <= position)
+        slots.filter_map(|slot| self.slots.at(*slot)).find(|exchange| exchange.receives_from <= position)
     }
 
     /// The exchange of this kind whose request begins at this position.
@@ -205,8 +211,8 @@ impl Exchanges {
         }
     }
 
-    /// Adds an exchange to its connection, and forgets what of that would be remembered beyond the bound. `None`: its connection
-    /// is not known.
+    /// Adds an exchange to its connection, and drops the oldest exported one there if there are too
+    /// many. Returns `None` if the connection is not known.
     #[inline]
     pub(super) fn push(
         &mut self,
@@ -215,7 +221,7 @@ impl Exchanges {
         make: impl FnOnce(Key) -> Exchange,
     ) -> Option<Key> {
         let connection = self.connections.get_mut(id)?;
-        // Room first: one beyond the bound would double what the ring takes.
+        // This comes first, because one entry beyond the limit would double the ring's memory.
         while connection.exchanges.len() >= self.remembered.of_connection
             && let Some(oldest) = take_oldest_exported(connection, &self.slots)
         {
@@ -223,8 +229,8 @@ impl Exchanges {
         }
         let key = self.slots.insert(id, ordinal, make)?;
         connection.touched = true;
-        connection.bare = false;
-        connection.carried = None;
+        connection.no_exchange_yet = false;
+        connection.inherited = None;
         connection.exchanges.push_back(key.slot);
         self.asked.set(Some(key));
         connection.live += 1;
@@ -232,19 +238,19 @@ impl Exchanges {
         Some(key)
     }
 
-    /// Where the live part of a new exchange is kept.
+    /// Memory with the live part of a new exchange.
     pub(super) fn boxed(&mut self, live: Live) -> LiveBox {
-        let mut place = self.spare.pop().unwrap_or_default();
-        place.put(live);
-        place
+        let mut memory = self.spare.pop().unwrap_or_default();
+        memory.put(live);
+        memory
     }
 
-    /// Takes the live part of an exchange: from now on it counts as exported.
+    /// Takes the live part of an exchange, which then counts as exported.
     pub(super) fn take_live(&mut self, key: Key) -> Option<Live> {
-        let place = &mut self.slots.get_mut(key)?.live;
-        let live = place.take()?;
+        let memory = &mut self.slots.get_mut(key)?.live;
+        let live = memory.take()?;
         if self.spare.len() < SPARE {
-            self.spare.push(std::mem::take(place));
+            self.spare.push(std::mem::take(memory));
         }
         if let Some(connection) = self.connections.get_mut(key.connection) {
             connection.live -= 1;
@@ -254,7 +260,7 @@ impl Exchanges {
         Some(live)
     }
 
-    /// Remembers an exported exchange; for that the oldest of all goes when there are too many.
+    /// Remembers an exported exchange. If there are too many, the oldest of all is dropped.
     fn remember(&mut self, key: Key) {
         self.exported.push_back(key);
         if self.exported.len() <= self.remembered.in_all {
@@ -265,10 +271,10 @@ impl Exchanges {
             return;
         }
         if let Some(connection) = self.connections.get_mut(oldest.connection)
-            && let Some(place) = place(connection, &self.slots, oldest.ordinal)
+            && let Some(index) = index_of(connection, &self.slots, oldest.ordinal)
         {
-            connection.exchanges.remove(place);
-            // Gives back room that was needed for more.
+            connection.exchanges.remove(index);
+            // Gives back memory that was needed for more.
             if connection.exchanges.capacity() > 4 * connection.exchanges.len().max(4) {
                 connection.exchanges.shrink_to(2 * connection.exchanges.len());
             }
@@ -284,8 +290,9 @@ impl Exchanges {
         Some(connection)
     }
 
-    /// A connection on which nothing happened since it was asked about last, else the one that was opened first: the
-    /// second-chance rule, so that connections whose end was never seen do not stay for ever.
+    /// The connection to evict: one on which nothing happened since the last search, else the one
+    /// that was opened first. This is the second-chance rule. It removes connections whose end was
+    /// never seen.
     pub(super) fn least_needed(&mut self) -> Option<ConnectionId> {
         const CHANCES: usize = 16;
         let mut asked = 0;
@@ -302,7 +309,7 @@ impl Exchanges {
     }
 }
 
-/// Takes a connection's oldest exported exchange out of it, mostly its first one.
+/// Removes the oldest exported exchange of a connection, which mostly is its first.
 fn take_oldest_exported(connection: &mut Connection, slots: &Slots) -> Option<Slot> {
     if connection.exchanges.len() == connection.live {
         return None;
@@ -315,9 +322,10 @@ fn take_oldest_exported(connection: &mut Connection, slots: &Slots) -> Option<Sl
     connection.exchanges.remove(oldest)
 }
 
-/// Where the exchange with this number stands in its connection. Ordinals usually have no holes, so the place is known; else it is
-/// searched. Counted from the newest one, which is at hand: the oldest has left the processor's caches.
-fn place(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usize> {
+/// The index of the exchange with this ordinal in its connection. Ordinals usually have no gaps, so
+/// the index can be calculated; otherwise it is searched. The calculation starts from the newest
+/// exchange, which is in the processor's caches, unlike the oldest.
+fn index_of(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usize> {
     let exchanges = &connection.exchanges;
     let number = |slot: &Slot| slots.at(*slot).map(|exchange| exchange.key.ordinal);
     let behind = usize::try_from(exchanges.back().and_then(number)?.checked_sub(ordinal)?).ok()?;
@@ -331,7 +339,7 @@ fn place(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usi
     exchanges.binary_search_by_key(&Some(ordinal), number).ok()
 }
 
-/// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is an IPv4 address.
+/// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` becomes an IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

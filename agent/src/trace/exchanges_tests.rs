@@ -1,10 +1,11 @@
-//! What is forgotten of exchanges, and what is not.
+//! Which exchanges are forgotten, and which are kept.
 
 use super::*;
 use crate::{
     event::{Earlier, Thread},
     pipeline::samples,
-    trace::{causality::Sides, flow::Partner, span::SpanId},
+    protocol::Origin,
+    trace::{causality::CausalLinks, connection_join::Partner, span::SpanId},
 };
 
 const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
@@ -31,19 +32,21 @@ fn exchanges(connections: u64) -> Exchanges {
 
 fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
     let live = exchanges.boxed(Live::new(Box::new(samples::client_span()), 0, Partner::Absent));
+    let thread = Thread { pid: 1, tid: 1 };
+    let origin = Origin { at: Timestamp(1), thread, position: ordinal, last_receive: None, task: None };
     let make = |key| Exchange {
         key,
         kind: SpanKind::Client,
         id: SpanId([1; 8]),
         at: Timestamp(1),
         position: ordinal,
-        place: ordinal,
-        input_from: ordinal,
+        stream_offset: ordinal,
+        receives_from: ordinal,
         pid: 1,
         context: None,
         fixed_early: false,
         passed_on: false,
-        sides: Sides::default(),
+        links: CausalLinks::of_call(0, &origin),
         live,
     };
     exchanges.push(ConnectionId(connection), ordinal, make).unwrap()
@@ -61,7 +64,7 @@ fn known(exchanges: &Exchanges, connection: u64) -> Vec<Ordinal> {
 }
 
 #[test]
-fn a_connection_forgets_the_oldest_exported_even_behind_one_that_waits() {
+fn a_connection_forgets_its_oldest_exported_exchange_even_behind_a_waiting_one() {
     let mut exchanges = exchanges(1);
     push(&mut exchanges, 0, 0);
     let keys: Vec<_> = (1..100).map(|ordinal| push_exported(&mut exchanges, 0, ordinal)).collect();
@@ -85,7 +88,7 @@ fn open_exchanges_are_never_forgotten() {
 }
 
 #[test]
-fn all_connections_together_forget_what_was_exported_first() {
+fn all_connections_together_forget_the_exchange_exported_first() {
     let mut exchanges = exchanges(10);
     for connection in 0..10 {
         push_exported(&mut exchanges, connection, 0);

@@ -1,8 +1,10 @@
-//! What a proxy says of the request that it passes on: `Forwarded` (RFC 7239), else `X-Forwarded-For`, `-Proto` and `-Host`.
+//! What a proxy says about the request that it forwards: `Forwarded` (RFC 7239), otherwise
+//! `X-Forwarded-For`, `-Proto` and `-Host`.
 //!
-//! Anybody can send these fields, so they are believed of peers in trusted networks alone. Each proxy appends the address
-//! that it was asked from: read from the end, what is not itself a trusted proxy is the client, and what stands before it
-//! is the client's own invention. Scheme and host are taken from the proxy that met the client.
+//! Anyone can send these fields, so they are trusted only from peers in trusted networks. Each
+//! proxy appends the address from which it received the request. So the list is read from its end:
+//! the first address that is not a trusted proxy is the client, and everything before it may be
+//! invented by the client. Scheme and host are those that the proxy next to the client saw.
 
 use std::{
     borrow::Cow,
@@ -15,10 +17,10 @@ use serde::{Deserialize, Serialize};
 /// The fields, in lower case.
 pub(crate) const FIELDS: [&str; 4] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
-/// Proxies on the way of one request; a longer list is not looked at.
+/// Proxies on the path of one request. A longer list is ignored.
 const PROXIES: usize = 32;
 
-/// Whose word is believed: networks. Event logs hold them as a list of texts.
+/// The networks whose peers are trusted. Event logs hold them as a list of texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Forwarded {
@@ -26,7 +28,7 @@ pub struct Forwarded {
 }
 
 impl Default for Forwarded {
-    /// Loopback and private networks, from which proxies of one's own ask.
+    /// Loopback and private networks, where one's own proxies are.
     fn default() -> Self {
         Self { networks: PRIVATE.to_vec() }
     }
@@ -84,33 +86,33 @@ impl Network {
     }
 }
 
-/// What is said of the client.
+/// What a proxy says about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Client {
     Known(IpAddr, Option<u16>),
-    /// The proxy does not want to say (`unknown`, `_hidden`).
+    /// The proxy hides the client (`unknown`, `_hidden`).
     Hidden,
 }
 
-/// What is said of a request.
+/// What a proxy says about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Told<'a> {
+pub(super) struct Claims<'a> {
     pub(super) client: Option<Client>,
     pub(super) scheme: Option<&'static str>,
-    /// Host, perhaps with a port.
+    /// A host, with or without a port.
     pub(super) host: Option<&'a str>,
-    /// A field was there and not readable.
+    /// A field was present but could not be parsed.
     pub(super) malformed: bool,
 }
 
 impl Forwarded {
-    /// Nobody is believed.
+    /// Trusts nobody.
     #[must_use]
     pub const fn none() -> Self {
         Self { networks: Vec::new() }
     }
 
-    /// `private`, `all`, `none` (which adds nothing) and networks in CIDR notation; the text that is none of these otherwise.
+    /// Parses `private`, `all`, `none` (which adds nothing) and networks in CIDR notation.
     ///
     /// # Errors
     /// The text that is none of these.
@@ -127,9 +129,9 @@ impl Forwarded {
         Ok(Self { networks })
     }
 
-    /// Whether anybody is believed.
+    /// Whether any network is trusted.
     #[must_use]
-    pub const fn believes_any(&self) -> bool {
+    pub const fn trusts_any(&self) -> bool {
         !self.networks.is_empty()
     }
 
@@ -138,12 +140,12 @@ impl Forwarded {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// What `peer` says; `None` when it says nothing or is not believed.
-    pub(super) fn told<'a>(
+    /// What `peer` says. `None` if it says nothing or is not trusted.
+    pub(super) fn claims<'a>(
         &self,
         peer: IpAddr,
         fields: &'a [(CompactString, Cow<'a, str>)],
-    ) -> Option<Told<'a>> {
+    ) -> Option<Claims<'a>> {
         if !fields.iter().any(|(name, _)| FIELDS.contains(&name.as_str())) || !self.trusts(peer) {
             return None;
         }
@@ -153,16 +155,16 @@ impl Forwarded {
         let mut malformed = false;
         if of(FIELDS[0]).next().is_some() {
             match self.standard(of(FIELDS[0])) {
-                Some(told) => return Some(told),
+                Some(claims) => return Some(claims),
                 None => malformed = true,
             }
         }
-        let told = self.customary(of(FIELDS[1]), of(FIELDS[2]), of(FIELDS[3]));
-        Some(Told { malformed: malformed || told.malformed, ..told })
+        let claims = self.customary(of(FIELDS[1]), of(FIELDS[2]), of(FIELDS[3]));
+        Some(Claims { malformed: malformed || claims.malformed, ..claims })
     }
 
-    /// `Forwarded`; `None` when a line of it is not as RFC 7239 section 4 has it.
-    fn standard<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Option<Told<'a>> {
+    /// Parses `Forwarded`. `None` if a line does not follow RFC 7239 section 4.
+    fn standard<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Option<Claims<'a>> {
         let mut elements = Vec::new();
         for line in lines {
             for element in split(line, b',')? {
@@ -177,9 +179,9 @@ impl Forwarded {
             _ => false,
         };
         let client = elements.iter().rposition(|element| !is_proxy(element)).unwrap_or(0);
-        // A proxy that has nothing to add leaves the word to the next.
+        // If a proxy says nothing about scheme or host, the next one does.
         let from = &elements[client..];
-        Some(Told {
+        Some(Claims {
             client: elements[client].node,
             scheme: from.iter().find_map(|element| element.scheme),
             host: from.iter().find_map(|element| element.host),
@@ -187,37 +189,39 @@ impl Forwarded {
         })
     }
 
-    /// `X-Forwarded-*`, which nobody has specified: lists, or one value that each proxy leaves or replaces.
+    /// Parses `X-Forwarded-*`. They have no specification; each is a list, or one value that every
+    /// proxy keeps or replaces.
     fn customary<'a>(
         &self,
         addresses: impl Iterator<Item = &'a str>,
         hosts: impl Iterator<Item = &'a str>,
         schemes: impl Iterator<Item = &'a str>,
-    ) -> Told<'a> {
-        let mut told = Told::default();
+    ) -> Claims<'a> {
+        let mut claims = Claims::default();
         let mut hops = 0;
         for text in list(addresses).iter().rev().take(PROXIES) {
             let Some(node) = node(text) else {
-                told.client = None;
-                told.malformed = true;
+                claims.client = None;
+                claims.malformed = true;
                 break;
             };
-            told.client = Some(node);
+            claims.client = Some(node);
             match node {
                 Client::Known(address, _) if self.trusts(address) => hops += 1,
                 _ => break,
             }
         }
-        // A list of addresses that are all trusted ends with the client all the same.
+        // If all addresses of the list are trusted, the first one is the client.
         let met = |values: Vec<&'a str>| {
             let last = values.len().checked_sub(1)?;
             Some(values[last.saturating_sub(hops)])
         };
         let (scheme, host) = (met(list(schemes)), met(list(hosts)));
-        told.scheme = scheme.and_then(known_scheme);
-        told.host = host.filter(|host| is_host(host));
-        told.malformed |= scheme.is_some() && told.scheme.is_none() || host.is_some() && told.host.is_none();
-        told
+        claims.scheme = scheme.and_then(known_scheme);
+        claims.host = host.filter(|host| is_host(host));
+        claims.malformed |=
+            scheme.is_some() && claims.scheme.is_none() || host.is_some() && claims.host.is_none();
+        claims
     }
 }
 
@@ -236,7 +240,8 @@ impl From<Forwarded> for Vec<String> {
     }
 }
 
-/// The values of a list that may have several lines; empty ones do not count (RFC 9110 section 5.6.1).
+/// The values of a list that may span several lines. Empty values are ignored (RFC 9110 section
+/// 5.6.1).
 fn list<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|text| !text.is_empty()).collect()
 }
@@ -257,7 +262,7 @@ impl<'a> Element<'a> {
                 continue;
             }
             let (name, value) = pair.split_once('=')?;
-            // Each may occur once; what else a proxy says is its own matter.
+            // Each parameter may occur once. Other parameters are ignored.
             match name.trim().to_ascii_lowercase().as_str() {
                 "for" if element.node.is_none() => element.node = Some(node(unquoted(value)?)?),
                 "proto" if element.scheme.is_none() => {
@@ -274,7 +279,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Splits at a separator outside of quoted strings; `None` when a quote is not closed.
+/// Splits at a separator outside of quoted strings. `None` if a quote is not closed.
 fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
     let mut parts = Vec::new();
     let (mut start, mut quoted, mut escaped) = (0, false, false);
@@ -298,7 +303,8 @@ fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
     Some(parts)
 }
 
-/// The text of a token or a quoted string. Nodes and hosts need no escapes, so one that has some is not believed.
+/// The text of a token or a quoted string. Nodes and hosts need no escapes, so a text with escapes
+/// is rejected.
 fn unquoted(text: &str) -> Option<&str> {
     let text = text.trim();
     match text.strip_prefix('"') {
@@ -307,7 +313,7 @@ fn unquoted(text: &str) -> Option<&str> {
     }
 }
 
-/// An address with or without a port, or what stands for one that is not told (RFC 7239 section 6).
+/// An address with or without a port, or a placeholder for a hidden one (RFC 7239 section 6).
 fn node(text: &str) -> Option<Client> {
     if text.eq_ignore_ascii_case("unknown") || text.starts_with('_') {
         return Some(Client::Hidden);
@@ -323,7 +329,7 @@ fn node(text: &str) -> Option<Client> {
     Some(Client::Known(IpAddr::V4(address.parse().ok()?), port(&text[address.len()..])?))
 }
 
-/// `:8080`, nothing, or a port that is not told (`:_hidden`). `None`: neither.
+/// `:8080`, nothing, or a hidden port (`:_hidden`). `None` if it is none of these.
 fn port(text: &str) -> Option<Option<u16>> {
     let Some(port) = text.strip_prefix(':') else { return text.is_empty().then_some(None) };
     if port.starts_with('_') {
@@ -340,7 +346,8 @@ fn known_scheme(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether it looks like a host with or without a port: no blanks, nothing of another part of a URL.
+/// Whether the text looks like a host with or without a port: no blanks, and no other parts of a
+/// URL.
 fn is_host(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte))

@@ -1,4 +1,4 @@
-//! Tables of what proxies say, and what is made of it.
+//! Tables of what proxies say and what becomes of it.
 
 use proptest::prelude::*;
 
@@ -8,19 +8,19 @@ fn fields<'a>(lines: &[(&'a str, &'a str)]) -> Vec<(CompactString, Cow<'a, str>)
     lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
-/// `client scheme host`, each `-` when it is not told, `?` when hidden; then `!` when something was malformed.
-fn told(trust: &[&str], peer: &str, lines: &[(&str, &str)]) -> String {
+/// `client scheme host`: `-` if missing, `?` if hidden; then `!` if something was malformed.
+fn claims(trust: &[&str], peer: &str, lines: &[(&str, &str)]) -> String {
     let forwarded = Forwarded::parse(trust.iter().copied()).unwrap();
     let fields = fields(lines);
-    let Some(told) = forwarded.told(peer.parse().unwrap(), &fields) else { return "nothing".to_owned() };
-    let client = match told.client {
+    let Some(claims) = forwarded.claims(peer.parse().unwrap(), &fields) else { return "nothing".to_owned() };
+    let client = match claims.client {
         None => "-".to_owned(),
         Some(Client::Hidden) => "?".to_owned(),
         Some(Client::Known(address, None)) => address.to_string(),
         Some(Client::Known(address, Some(port))) => format!("{address}|{port}"),
     };
-    let malformed = if told.malformed { " !" } else { "" };
-    format!("{client} {} {}{malformed}", told.scheme.unwrap_or("-"), told.host.unwrap_or("-"))
+    let malformed = if claims.malformed { " !" } else { "" };
+    format!("{client} {} {}{malformed}", claims.scheme.unwrap_or("-"), claims.host.unwrap_or("-"))
 }
 
 #[test]
@@ -41,15 +41,15 @@ fn the_customary_fields() {
         (&[(FOR, "[2001:db8::1]")], "2001:db8::1 - -"),
         (&[(FOR, "[2001:db8::1]:80")], "2001:db8::1|80 - -"),
         (&[(FOR, "::ffff:203.0.113.7")], "203.0.113.7 - -"),
-        // Several lines are one list; empty values are none.
+        // Several lines are one list, and empty values are ignored.
         (&[(FOR, "203.0.113.7"), (FOR, ", 10.0.0.1,")], "203.0.113.7 - -"),
-        // What the client has invented stands before what the first trusted proxy saw.
+        // What the client invented comes before what the first trusted proxy saw.
         (&[(FOR, "8.8.8.8, 203.0.113.7")], "203.0.113.7 - -"),
         (&[(FOR, "8.8.8.8"), (FOR, "203.0.113.7, 10.0.0.1")], "203.0.113.7 - -"),
         (&[(FOR, "nonsense, 203.0.113.7")], "203.0.113.7 - -"),
         (&[(FOR, "203.0.113.7"), (PROTO, "https, http")], "203.0.113.7 http -"),
         (&[(FOR, "203.0.113.7"), (HOST, "bank.example, shop.example")], "203.0.113.7 - shop.example"),
-        // A chain: each proxy has appended, or the inner one has left what the outer one said.
+        // A chain: each proxy appended a value, or the inner one kept the value of the outer one.
         (&[(FOR, "203.0.113.7, 10.0.0.1"), (PROTO, "https, http")], "203.0.113.7 https -"),
         (&[(FOR, "203.0.113.7, 10.0.0.1"), (PROTO, "https")], "203.0.113.7 https -"),
         // A client within the trusted network.
@@ -62,7 +62,7 @@ fn the_customary_fields() {
         (&[(PROTO, "gopher"), (HOST, "a b")], "- - - !"),
     ];
     for (lines, expected) in rows {
-        assert_eq!(told(&["private"], "127.0.0.1", lines), expected, "{lines:?}");
+        assert_eq!(claims(&["private"], "127.0.0.1", lines), expected, "{lines:?}");
     }
 }
 
@@ -84,7 +84,7 @@ fn the_standard_field() {
         (&["proto=https"], "- https -"),
         (&["for=203.0.113.7;ext=\"a,b;c\\\"d\""], "203.0.113.7 - -"),
         (&["for=203.0.113.7;;"], "203.0.113.7 - -"),
-        // Not as the RFC has it.
+        // Not as RFC 7239 requires.
         (&["for=[2001:db8::1]"], "2001:db8::1 - -"),
         (&["for=\"203.0.113.7"], "- - - !"),
         (&["for"], "- - - !"),
@@ -100,22 +100,22 @@ fn the_standard_field() {
     ];
     for (lines, expected) in rows {
         let lines: Vec<_> = lines.iter().map(|line| ("forwarded", *line)).collect();
-        assert_eq!(told(&["private"], "10.1.2.3", &lines), expected, "{lines:?}");
+        assert_eq!(claims(&["private"], "10.1.2.3", &lines), expected, "{lines:?}");
     }
     let both = [
         ("forwarded", "for=203.0.113.7"),
         ("x-forwarded-for", "198.51.100.1"),
         ("x-forwarded-proto", "https"),
     ];
-    assert_eq!(told(&["private"], "10.1.2.3", &both), "203.0.113.7 - -", "the standard one alone");
+    assert_eq!(claims(&["private"], "10.1.2.3", &both), "203.0.113.7 - -", "the standard one alone");
     let broken = [("forwarded", "for"), ("x-forwarded-for", "198.51.100.1")];
-    assert_eq!(told(&["private"], "10.1.2.3", &broken), "198.51.100.1 - - !");
+    assert_eq!(claims(&["private"], "10.1.2.3", &broken), "198.51.100.1 - - !");
     let long = "for=10.0.0.1,".repeat(PROXIES + 1);
-    assert_eq!(told(&["private"], "10.1.2.3", &[("forwarded", &long)]), "- - - !");
+    assert_eq!(claims(&["private"], "10.1.2.3", &[("forwarded", &long)]), "- - - !");
 }
 
 #[test]
-fn only_trusted_peers_are_believed() {
+fn only_peers_in_trusted_networks_are_trusted() {
     let line = [("x-forwarded-for", "198.51.100.1, 203.0.113.5")];
     for (trust, peer, expected) in [
         (&["private"][..], "127.0.0.1", "203.0.113.5 - -"),
@@ -133,7 +133,7 @@ fn only_trusted_peers_are_believed() {
         (&["8.8.8.0/24"], "8.8.9.8", "nothing"),
         (&["2001:db8::/32"], "2001:db8:1::1", "203.0.113.5 - -"),
     ] {
-        assert_eq!(told(trust, peer, &line), expected, "{trust:?} {peer}");
+        assert_eq!(claims(trust, peer, &line), expected, "{trust:?} {peer}");
     }
     for text in ["", "10.0.0.0/33", "::/129", "10/8", "everybody", "10.0.0.0/-1"] {
         assert!(Forwarded::parse([text]).is_err(), "{text}");
@@ -150,9 +150,12 @@ fn logs_hold_networks_as_texts() {
 
 proptest! {
     #[test]
-    fn any_text_is_answered(lines in prop::collection::vec((0..4_usize, "[ -~]{0,40}"), 0..6), all in any::<bool>()) {
+    fn any_text_is_parsed_without_harm(
+        lines in prop::collection::vec((0..4_usize, "[ -~]{0,40}"), 0..6),
+        all in any::<bool>(),
+    ) {
         let forwarded = Forwarded::parse([if all { "all" } else { "private" }]).unwrap();
         let fields: Vec<_> = lines.iter().map(|(name, value)| (FIELDS[*name].into(), value.into())).collect();
-        let _ = forwarded.told("10.0.0.1".parse().unwrap(), &fields);
+        let _ = forwarded.claims("10.0.0.1".parse().unwrap(), &fields);
     }
 }

@@ -1,10 +1,11 @@
-//! Span and trace ids: a keyed hash of where a message stands, so that the kernel, user space and a replay agree on them
-//! without asking each other.
+//! Span and trace ids: a keyed hash of a message's connection and stream offset. So kernel, user
+//! space and a replay get the same ids without asking each other.
 //!
-//! SipHash-1-3 with 128 bits of output, keyed by the run key, over 18 bytes (little endian): domain (1), connection or
-//! socket (8), direction (1), place or time (8). The domain keeps span ids, trace ids and those of failed connects apart.
-//! The place is an absolute sequence number, and not the position since first sight: a connection may be met a second time,
-//! when it was evicted, and then its positions begin anew.
+//! The hash is SipHash-1-3 with 128 bits of output, keyed by the run key, over 18 bytes (little
+//! endian): domain (1), connection or socket (8), direction (1), stream offset or time (8). The
+//! domain separates span ids, trace ids and those of failed connects. The stream offset is an
+//! absolute sequence number and not a position. A connection that was evicted may be observed a
+//! second time, and then its positions start anew.
 
 use siphasher::sip128::SipHasher13;
 
@@ -27,17 +28,22 @@ impl Identifiers {
         Self { hasher: SipHasher13::new_with_key(run_key) }
     }
 
-    /// The id of the span whose request begins at `place` of `direction`.
-    pub(super) fn span(&self, connection: ConnectionId, direction: Direction, place: u64) -> SpanId {
-        span_id(self.hash(SPAN, connection.0, direction as u8, place))
+    /// The id of the span whose request begins at `stream_offset` of `direction`.
+    pub(super) fn span(&self, connection: ConnectionId, direction: Direction, stream_offset: u64) -> SpanId {
+        span_id(self.hash(SPAN, connection.0, direction as u8, stream_offset))
     }
 
     /// The id of the trace whose root is that span.
-    pub(super) fn trace(&self, connection: ConnectionId, direction: Direction, place: u64) -> TraceId {
-        trace_id(self.hash(TRACE, connection.0, direction as u8, place))
+    pub(super) fn trace(
+        &self,
+        connection: ConnectionId,
+        direction: Direction,
+        stream_offset: u64,
+    ) -> TraceId {
+        trace_id(self.hash(TRACE, connection.0, direction as u8, stream_offset))
     }
 
-    /// The ids of a failed connect, which never had a cookie.
+    /// The ids of a failed connect, whose socket never had a cookie.
     pub(super) fn connect(&self, socket: SocketId, at: Timestamp) -> (TraceId, SpanId) {
         let out = Direction::Out as u8;
         (
@@ -46,17 +52,17 @@ impl Identifiers {
         )
     }
 
-    fn hash(&self, domain: u8, place: u64, direction: u8, offset: u64) -> [u8; 16] {
+    fn hash(&self, domain: u8, connection: u64, direction: u8, offset: u64) -> [u8; 16] {
         let mut input = [0; 18];
         input[0] = domain;
-        input[1..9].copy_from_slice(&place.to_le_bytes());
+        input[1..9].copy_from_slice(&connection.to_le_bytes());
         input[9] = direction;
         input[10..].copy_from_slice(&offset.to_le_bytes());
         self.hasher.hash(&input).as_bytes()
     }
 }
 
-/// All zeros is invalid in W3C trace context, so the last bit is set then.
+/// W3C trace context forbids all zeros, so the last bit is set in that case.
 fn trace_id(mut hash: [u8; 16]) -> TraceId {
     if hash == [0; 16] {
         hash[15] = 1;
@@ -80,7 +86,7 @@ mod tests {
     const KEY: [u8; 16] = *b"0123456789abcdef";
 
     #[test]
-    fn every_part_of_the_place_matters() {
+    fn every_part_of_the_input_changes_the_id() {
         let ids = Identifiers::new(&KEY);
         let one = ids.span(ConnectionId(7), Direction::Out, 100);
         assert_eq!(one, Identifiers::new(&KEY).span(ConnectionId(7), Direction::Out, 100));

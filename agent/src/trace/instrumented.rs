@@ -1,31 +1,32 @@
-//! Programs that are instrumented already: they export traces over OTLP themselves, so spans of theirs from here would be
-//! there twice.
+//! Programs that are instrumented already. They export traces over OTLP themselves, so their spans
+//! would otherwise appear twice.
 //!
-//! Recognised by what they do, not by their environment: a process that sends traces to an OTLP endpoint (a POST to
-//! `…/v1/traces`, or gRPC's `TraceService/Export`) and receives none, as a collector or a proxy in front of one does. What was
-//! given out before its first export stays.
+//! They are recognised by what they do, not by their environment: a process that sends traces to an
+//! OTLP endpoint (a POST to `…/v1/traces`, or gRPC's `TraceService/Export`) and receives none, as a
+//! collector or a proxy in front of one would. Spans that were exported before its first export
+//! stay.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Tracer,
     exchange::Key,
-    span::{Span, SpanKind, Traced},
+    span::{Span, SpanEvent, SpanKind},
 };
 use crate::protocol::http::RequestHead;
 
-/// What becomes of the spans of a program that exports its own.
+/// What happens to the spans of a program that exports its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Instrumented {
-    /// They are left out, counted.
+    /// They are left out and counted.
     #[default]
     Skip,
-    /// They are given out beside its own.
+    /// They are exported in addition to the program's own.
     Join,
 }
 
-/// What a process has to do with OTLP.
+/// Whether a process sends or receives traces over OTLP.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Otlp {
     exports: bool,
@@ -38,7 +39,8 @@ impl Otlp {
     }
 }
 
-/// The path of OTLP over HTTP (opentelemetry.io/docs/specs/otlp), behind whatever prefix the endpoint has.
+/// Whether a request is an OTLP export over HTTP (opentelemetry.io/docs/specs/otlp). The endpoint's
+/// path may have any prefix.
 fn is_export(head: &RequestHead<'_>) -> bool {
     if head.method != "POST" {
         return false;
@@ -61,7 +63,7 @@ impl Tracer {
         }
     }
 
-    /// The process sends traces over gRPC.
+    /// Notes that a process sends traces over gRPC.
     pub fn exports_by_grpc(&mut self, pid: u32) {
         if let Some(process) = self.processes.get_mut(pid) {
             process.otlp.exports = true;
@@ -74,7 +76,7 @@ impl Tracer {
             && self.processes.get(pid).is_some_and(|process| process.otlp.is_source())
     }
 
-    /// Whether this exchange will have no span to refer to, for one of another process.
+    /// Whether `parent` will have no span that `child`, of another process, could refer to.
     pub(super) fn hides(&self, parent: Key, child: Key) -> bool {
         let pid = |key: Key| self.exchanges.get(key).map(|exchange| exchange.pid);
         match (pid(parent), pid(child)) {
@@ -83,14 +85,14 @@ impl Tracer {
         }
     }
 
-    /// Gives out a finished span.
-    pub(super) fn give(&mut self, span: Box<Span>) {
+    /// Emits a finished span, unless its process exports its own.
+    pub(super) fn emit(&mut self, span: Box<Span>) {
         if self.leaves_out(span.process.pid) {
             self.counters.left_out += 1;
             return;
         }
         self.counters.spans += 1;
         self.counters.incomplete_spans += u64::from(!span.incomplete.is_empty());
-        self.assembly.ready.push(Traced::Span(span));
+        self.assembly.ready.push(SpanEvent::Span(span));
     }
 }

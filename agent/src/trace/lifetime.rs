@@ -1,12 +1,12 @@
-//! What ends without an end of its own: connections that are forgotten, exchanges that make room, notices of what is open
-//! for long.
+//! What ends without a message of its own: connections that are forgotten, exchanges that make
+//! room, and notices of exchanges that stay open for long.
 
 use super::{
     Gone, Notice, Tracer,
     assembly::Expiry,
     exchange::{Exchange, Key},
     settings::nanos,
-    span::Traced,
+    span::SpanEvent,
 };
 use crate::{
     event::{ConnectionId, SocketId, Timestamp},
@@ -25,11 +25,11 @@ impl Tracer {
         }
     }
 
-    /// A connection closed a while ago; it stays while spans of it wait.
+    /// Forgets a connection that closed a while ago. It stays while spans of it wait.
     pub(super) fn forget_connection(&mut self, id: ConnectionId, opened_at: Timestamp) {
         let known = self.exchanges.connection(id);
         if known.is_none_or(|connection| connection.opened_at != opened_at) {
-            // It was met again since, and goes on.
+            // The connection was observed again since, and lives on.
             return;
         }
         self.end_open(id);
@@ -40,13 +40,13 @@ impl Tracer {
         }
     }
 
-    /// The source knows nothing of this connection any more: its end will not be told.
+    /// The source knows nothing of this connection any more, so no event will end it.
     pub fn forget(&mut self, id: ConnectionId) {
-        self.connects.take_lent(id);
+        self.connects.take_connect_cause(id);
         self.forget_connection_later(id);
     }
 
-    /// Forgets a connection at once; its spans go as they stand.
+    /// Forgets a connection at once. Its spans are exported as they are.
     pub(super) fn evict_connection(&mut self, id: ConnectionId) {
         self.end_open(id);
         for key in self.keys(id, |exchange| !exchange.exported()) {
@@ -81,8 +81,8 @@ impl Tracer {
         self.compact_notices();
     }
 
-    /// Announces what has been open for long, once.
-    pub(super) fn give_notices(&mut self) {
+    /// Emits a notice, once, of each exchange and connect that has been open for long.
+    pub(super) fn emit_notices(&mut self) {
         while let Some(notice) = self.notices.pop_due(self.now) {
             let span = match notice {
                 Notice::Exchange(key) => {
@@ -92,7 +92,7 @@ impl Tracer {
             };
             if let Some(span) = span.filter(|span| !self.leaves_out(span.process.pid)) {
                 self.counters.open_notices += 1;
-                self.assembly.ready.push(Traced::Open(span));
+                self.assembly.ready.push(SpanEvent::Open(span));
             }
         }
     }
@@ -131,7 +131,7 @@ impl Tracer {
 
     fn remove_connection(&mut self, id: ConnectionId) {
         if let Some(connection) = self.exchanges.remove(id) {
-            self.flows.forget(&connection);
+            self.joins.forget(&connection);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Pairing: what each message does to the exchange that it belongs to.
+//! Messages: what each report of a parser about a message changes in its exchange.
 
 use std::{
     hash::{Hash as _, Hasher as _},
@@ -10,11 +10,11 @@ use rustc_hash::FxHasher;
 
 use super::{
     Tracer,
-    causality::{Causality, Sides, Trigger, Verdict},
+    causality::{CausalLinks, Causality, Cause, Verdict},
+    connection_join::{ConnectionJoin, ConnectionJoins, Partner},
     context,
     counters::Counters,
     exchange::{Exchange, Incoming, Key, Live},
-    flow::{Flow, Flows, Partner},
     semantics,
     span::{Span, SpanKind},
 };
@@ -29,18 +29,18 @@ use crate::{
 /// What is known of a request before its exchange is made.
 struct Begun {
     kind: SpanKind,
-    /// Of its first byte, for its id.
-    place: u64,
+    /// The offset of its first byte, from which its ids are made.
+    stream_offset: u64,
     local: SocketAddr,
     peer: SocketAddr,
     partner: Partner,
     /// The connection's other end is known.
     joined: bool,
-    /// It is known, or known not to be here.
-    flow_known: bool,
-    /// What its connect lends to a call, if it is the first.
-    lent: Option<Trigger>,
-    /// The request before it is not over.
+    /// The connection's other end is known, or known not to be on this host.
+    join_known: bool,
+    /// The cause of the connect, if the request is the first call of its connection.
+    connect_cause: Option<Cause>,
+    /// The previous request of the connection is not over.
     last_open: bool,
 }
 
@@ -65,7 +65,7 @@ impl Tracer {
             self.counters.refused_messages += 1;
             return;
         };
-        let Begun { lent, joined, .. } = begun;
+        let Begun { connect_cause, joined, .. } = begun;
         match direction {
             Direction::In => self.counters.requests_received += 1,
             Direction::Out => self.counters.requests_made += 1,
@@ -78,22 +78,23 @@ impl Tracer {
             }
             Direction::Out => {
                 if let Some(Task::Handoff(goroutine)) = origin.task {
-                    self.handed_over(key, goroutine, origin.last_receive);
+                    self.judge_handoff(key, goroutine, origin.last_receive);
                 } else {
-                    let trigger = self.trigger(key, lent, origin);
-                    self.start_side(key, trigger);
+                    let cause = self.cause_of_call(key, connect_cause, origin);
+                    self.note_request_side(key, cause);
                 }
                 self.task_call(key, origin);
             }
         }
         if joined {
-            self.flows.request(&mut self.exchanges, &mut self.counters, key, self.now);
+            self.joins.request(&mut self.exchanges, &mut self.counters, key, self.now);
         }
         self.decide_settled();
         self.notice_exchange(key);
     }
 
-    /// What the connection says of a request that begins on it. `None`: it is not known, or knows the request already.
+    /// What the connection says about a request that begins on it. `None` if the connection is not
+    /// known, or knows the request already.
     fn begun(
         &mut self,
         id: ConnectionId,
@@ -109,33 +110,38 @@ impl Tracer {
         }
         let mut begun = Begun {
             kind,
-            place: connection.place(direction, origin.position),
+            stream_offset: connection.stream_offset(direction, origin.position),
             local: connection.local,
             peer: connection.peer,
-            partner: Flows::at_start(&connection.flow, kind),
-            joined: matches!(connection.flow, Flow::Joined { .. }),
-            flow_known: !matches!(connection.flow, Flow::Unknown { .. }),
-            lent: connection.lent.filter(|_| kind == SpanKind::Client),
+            partner: ConnectionJoins::at_start(&connection.join, kind),
+            joined: matches!(connection.join, ConnectionJoin::Joined { .. }),
+            join_known: !matches!(connection.join, ConnectionJoin::Unknown { .. }),
+            connect_cause: connection.connect_cause.filter(|_| kind == SpanKind::Client),
             last_open: last.is_some_and(Exchange::open),
         };
-        if begun.lent.is_some() {
-            begun.lent = self.exchanges.connection_mut(id)?.lent.take();
+        if begun.connect_cause.is_some() {
+            begun.connect_cause = self.exchanges.connection_mut(id)?.connect_cause.take();
         }
         Some(begun)
     }
 
-    /// What caused the first byte of a call, given what the connect lends, if it is the connection's first.
-    fn trigger(&mut self, key: Key, lent: Option<Trigger>, origin: &Origin) -> Trigger {
-        let own = Trigger::of(&self.exchanges, &self.processes, origin.last_receive);
-        let Some(lent) = lent.map(|lent| lent.lent(&self.exchanges, &self.processes)) else { return own };
-        // A goroutine that was made to connect has taken in nothing, and the one that writes does one thing at a time.
-        if lent == Trigger::None && matches!(origin.task, Some(Task::Goroutine(_))) {
+    /// The cause of a call, given the cause of its connect if it is the connection's first call.
+    fn cause_of_call(&mut self, key: Key, connect_cause: Option<Cause>, origin: &Origin) -> Cause {
+        let own = Cause::of(&self.exchanges, &self.processes, origin.last_receive);
+        let Some(connect_cause) =
+            connect_cause.map(|connect_cause| connect_cause.revalidated(&self.exchanges, &self.processes))
+        else {
+            return own;
+        };
+        // A goroutine that was started to connect has received nothing, and the goroutine that
+        // writes the call does one thing at a time.
+        if connect_cause == Cause::None && matches!(origin.task, Some(Task::Goroutine(_))) {
             return own;
         }
-        if Causality::connected_for(&mut self.exchanges, &self.processes, key, lent) {
-            return lent;
+        if Causality::connected_for(&mut self.exchanges, &self.processes, key, connect_cause) {
+            return connect_cause;
         }
-        if own.is_clear() { own } else { lent.doubted() }
+        if own.is_unambiguous() { own } else { connect_cause.doubted() }
     }
 
     fn add_exchange(
@@ -146,38 +152,42 @@ impl Tracer {
         origin: &Origin,
         other_position: u64,
     ) -> Option<Key> {
-        let Begun { kind, place, local, peer, partner, flow_known, last_open, .. } = begun;
+        let Begun { kind, stream_offset, local, peer, partner, join_known, last_open, .. } = begun;
         let pid = origin.thread.pid;
         let (process, epoch) = self.facts_of(pid);
-        let id = self.identifiers.span(connection, kind.request_direction(), place);
-        let input_from = match kind {
+        let id = self.identifiers.span(connection, kind.request_direction(), stream_offset);
+        let receives_from = match kind {
             SpanKind::Server => origin.position,
-            // An earlier response is still awaited: where this one's begins shows when it comes.
+            // An earlier response is still awaited. Where this one begins is known when it comes.
             SpanKind::Client if last_open => u64::MAX,
             SpanKind::Client => other_position,
         };
-        // With the memory at hand first it is made in its place.
+        // The span is built in place, because its memory is allocated first.
         let mut span = Box::write(
             Box::new_uninit(),
             Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process),
         );
         span.local = Some(local);
         let mut live = Live::new(span, other_position, partner);
-        live.flow_known = flow_known;
+        live.join_known = join_known;
         let live = self.exchanges.boxed(live);
+        let links = match kind {
+            SpanKind::Server => CausalLinks::of_request(epoch, origin, last_open),
+            SpanKind::Client => CausalLinks::of_call(epoch, origin),
+        };
         let make = |key| Exchange {
             key,
             kind,
             id,
             at: origin.at,
             position: origin.position,
-            place,
-            input_from,
+            stream_offset,
+            receives_from,
             pid,
             context: None,
             fixed_early: false,
             passed_on: false,
-            sides: Sides::new(epoch, origin, last_open),
+            links,
             live,
         };
         self.exchanges.push(connection, ordinal, make)
@@ -192,7 +202,7 @@ impl Tracer {
         let Some(live) = exchange.live.as_deref_mut() else { return };
         let incoming = incoming(head, &mut self.counters);
         let (prefix, content) = (head.prefix, head.content);
-        let sort = sort(head, live.span.peer);
+        let signature_hash = signature_hash(head, live.span.peer);
         self.semantics.request(&mut live.span, head, &mut self.counters);
         if let Some(incoming) = incoming {
             let parent = incoming.parent;
@@ -205,13 +215,13 @@ impl Tracer {
             }
             live.incoming = Some(Box::new(incoming));
         }
-        let (partner_request, flow_known) = (live.partner_request.take(), live.flow_known);
+        let (partner_request, join_known) = (live.partner_request.take(), live.join_known);
         self.note_content(key, content);
         if kind == SpanKind::Client {
-            self.start_at_once(key, sort);
+            self.judge_by_request_side(key, signature_hash);
         }
-        if !flow_known {
-            self.flows.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
+        if !join_known {
+            self.joins.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
         }
         self.decide_settled();
         self.try_decide(key);
@@ -225,7 +235,7 @@ impl Tracer {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        let (first, flow_known) = (live.first_response.is_none(), live.flow_known);
+        let (first, join_known) = (live.first_response.is_none(), live.join_known);
         if first {
             live.first_response = Some(origin.at);
         }
@@ -235,56 +245,57 @@ impl Tracer {
         match kind {
             SpanKind::Client => {
                 if !interim {
-                    exchange.sides.call_answered(origin.at);
+                    exchange.links.call_answered(origin.at);
                 }
                 if first {
-                    exchange.input_from = origin.position;
-                    exchange.sides.response_read(origin);
-                    if !flow_known {
-                        self.flows.response(&mut self.exchanges, key.connection, self.now);
+                    exchange.receives_from = origin.position;
+                    exchange.links.response_read(origin);
+                    if !join_known {
+                        self.joins.response(&mut self.exchanges, key.connection, self.now);
                     }
                 }
             }
             SpanKind::Server if interim => {}
             SpanKind::Server => {
                 let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-                if let Some(ended) = self.causality.answer(exchanges, processes, key, origin, true) {
+                if let Some(ended) = self.causality.answer_request(exchanges, processes, key, origin, true) {
                     self.answered(key, ended, origin);
                 }
             }
         }
     }
 
-    /// A request was answered, perhaps after this call.
+    /// A request was answered. `ended` is the call whose response side names it, with its verdict.
     fn answered(&mut self, key: Key, ended: Option<(Key, Verdict)>, origin: &Origin) {
         if let Some((call, verdict)) = ended {
             self.take_verdict(call, verdict);
         }
-        if !self.inputs.answered(&self.exchanges, key, origin) {
+        if !self.receives.answered(&self.exchanges, key, origin) {
             Causality::unexplained(&self.exchanges, &mut self.processes, key, origin.at);
         }
         self.judge_calls(key, Some(origin));
-        self.task_answer(key, Some(origin));
+        self.task_answered(key, Some(origin));
         let pid = origin.thread.pid;
         if let Some(process) = self.processes.get_mut(pid) {
-            process.belief.reconsider();
-            self.inputs.set_deferral(pid, process.belief.deferral());
+            process.confidence.reconsider_receive_order();
+            self.receives.set_deferral(pid, process.confidence.deferral());
         }
     }
 
-    /// A request ended, and if it has no answer it never will have. Who closed its connection instead has done so for a reason, as
-    /// if that were an answer.
+    /// A request has ended, so if it has no response it never will. Whoever closed its connection
+    /// instead did so for a reason, which counts like the cause of a response.
     fn request_over(&mut self, key: Key, closing: Option<Origin>) {
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
         match closing {
             Some(origin) => {
-                if let Some(ended) = self.causality.answer(exchanges, processes, key, &origin, false) {
+                if let Some(ended) = self.causality.answer_request(exchanges, processes, key, &origin, false)
+                {
                     self.answered(key, ended, &origin);
                 }
             }
             None if Causality::unanswered(exchanges, processes, key) => {
                 self.judge_calls(key, None);
-                self.task_answer(key, None);
+                self.task_answered(key, None);
             }
             None => {}
         }
@@ -296,8 +307,8 @@ impl Tracer {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (kind, pid, start) = (exchange.kind, exchange.pid, exchange.at);
         if end.outcome == Outcome::Upgraded {
-            // What flows from here on is no message of this exchange.
-            exchange.sides.trigger_nothing();
+            // From here on the connection carries another protocol.
+            exchange.links.cause_nothing();
         }
         let Some(live) = exchange.live.as_deref_mut() else { return };
         if live.ended.is_some() {
@@ -314,7 +325,7 @@ impl Tracer {
         live.span.http.get_or_insert_with(semantics::unknown_http);
         semantics::conclude(&mut live.span, live.status, end);
         if !live.head_seen {
-            // The head will not come any more, and without it the other end cannot be recognised.
+            // The head will not come any more, and without it the other end cannot be found.
             live.head_seen = true;
             live.partner = match live.partner {
                 Partner::Pending => Partner::Absent,
@@ -324,7 +335,7 @@ impl Tracer {
         let partner_request = live.partner_request.take();
         let closing = live.closing.take();
         if kind == SpanKind::Client {
-            exchange.sides.call_failed(at, given_up);
+            exchange.links.call_ended(at, given_up);
             Causality::call_over(&mut self.exchanges, &mut self.processes, key);
             self.task_call_over(key);
             self.judge_outlived(key);
@@ -342,8 +353,8 @@ impl Tracer {
     }
 }
 
-/// What sort of call this is: the peer, the method and the first part of the path.
-fn sort(head: &RequestHead<'_>, peer: SocketAddr) -> u64 {
+/// The hash of a call's signature: peer, method and the first part of the path.
+fn signature_hash(head: &RequestHead<'_>, peer: SocketAddr) -> u64 {
     let path = head.target.strip_prefix('/').unwrap_or(&head.target);
     let first = path.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let first = first.map_or(path, |end| &path[..end]);
@@ -352,7 +363,7 @@ fn sort(head: &RequestHead<'_>, peer: SocketAddr) -> u64 {
     hasher.finish()
 }
 
-/// Reads the trace context of a request's head.
+/// Reads the trace context from the head of a request.
 fn incoming(head: &RequestHead<'_>, counters: &mut Counters) -> Option<Incoming> {
     let value = head.traceparent.as_deref()?;
     let Some(parent) = context::trace_parent(value) else {

@@ -1,18 +1,24 @@
-//! Spans: from exchanges to spans with parents.
+//! From exchanges to spans with parents.
 //!
-//! The [`Tracer`] is told every event and every message, in the order in which the kernel saw them, and gives out spans.
-//! It knows no clock and no randomness, and nothing that comes out of it depends on the order of a hash map: the same
-//! events give the same spans.
+//! The [`Tracer`] receives every event and every report of a parser, in the order in which the
+//! kernel saw them, and emits spans. It uses no clock and no randomness, and its output does not
+//! depend on the order of a hash map. So the same events give the same spans.
 //!
-//! A span's parent is, in this order: for a call, the `traceparent` that it carries itself, or the open request whose
-//! `traceparent` it forwards (`context`); the request that causality finds (`causality`), from what its thread, goroutine or
-//! task did; the request that it is itself, sent on (`content`). For a request, the call at the other end of the connection
-//! (`flow`), unless the program that made that call sent a context of its own; then its `traceparent`. Without any of these it
-//! is a root.
+//! The parent of a call is, in this order:
+//!
+//! 1. what the call's own `traceparent` names, or the open request whose `traceparent` it forwards
+//!    (`context`, `pass_through`);
+//! 2. the request that causality finds from what its thread, goroutine or task did (`causality`);
+//! 3. the request that the call forwards, by its content (`content`).
+//!
+//! The parent of an inbound request is the call at the other end of its connection
+//! (`connection_join`), unless the calling program sent a trace context of its own; then what its
+//! `traceparent` names. A span without any of these is a root.
 
 mod assembly;
 mod causality;
 mod connect;
+mod connection_join;
 mod content;
 mod context;
 mod counters;
@@ -21,7 +27,6 @@ mod ended;
 mod errors;
 mod exchange;
 mod exchanges;
-mod flow;
 mod forwarded;
 pub mod http;
 mod identifiers;
@@ -38,10 +43,10 @@ mod semantics;
 mod settings;
 mod slots;
 pub mod span;
-mod standing;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod unproven;
 
 use std::sync::Arc;
@@ -52,30 +57,30 @@ pub use forwarded::Forwarded;
 pub use instrumented::Instrumented;
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};
 pub use settings::{Settings, TextLimits};
-pub use standing::{Figures, ProcessStanding, Standing};
+pub use trust::{Figures, ProcessConfidence, TrustLevel};
 
 use self::{
     assembly::Assembly,
-    causality::{Causality, Inputs},
+    causality::{Causality, Receives},
     connect::Connects,
+    connection_join::ConnectionJoins,
     content::Contents,
     deadlines::Deadlines,
     exchange::Key,
     exchanges::{Connection, Exchanges, Remembered},
-    flow::Flows,
     identifiers::Identifiers,
     open::OpenExchanges,
     pass_through::PassThrough,
     process::Processes,
     semantics::Semantics,
     settings::nanos,
-    span::Traced,
+    span::SpanEvent,
 };
 use crate::event::{
     Connecting, ConnectionId, Direction, Event, Opened, ProcessFacts, SocketId, Timestamp, Transfer,
 };
 
-/// What is looked at once it has been open for long.
+/// What gets a notice once it has been open for long.
 #[derive(Debug, Clone, Copy)]
 enum Notice {
     Exchange(Key),
@@ -85,31 +90,33 @@ enum Notice {
 /// What is forgotten a while after its end.
 #[derive(Debug, Clone, Copy)]
 enum Gone {
-    /// Calls that tasks of this process had claimed by this time, if it is not believed by now.
+    /// Claims of calls by tasks of this process up to this time, if the process is not trusted by
+    /// then.
     Claims(u32, Timestamp),
-    /// The one that was first seen at this time.
+    /// The connection that was first observed at this time.
     Connection(ConnectionId, Timestamp),
     Process(u32),
-    /// Calls of this process that had waited for belief at this time.
+    /// Calls of this process that began to wait for its confidence at this time.
     Unproven(u32, Timestamp),
 }
 
-/// Makes spans of messages. Single-threaded; every call costs a constant amount of work, apart from what it releases.
+/// Makes spans from messages. Single-threaded. Each method does a constant amount of work, apart
+/// from what it releases.
 #[derive(Debug)]
 pub struct Tracer {
     settings: Settings,
     semantics: Semantics,
     identifiers: Identifiers,
     unix_offset: u64,
-    /// The youngest event time seen.
+    /// The latest event time seen.
     now: Timestamp,
     shutdown: bool,
     exchanges: Exchanges,
     open: OpenExchanges,
     processes: Processes,
     causality: Causality,
-    inputs: Inputs,
-    flows: Flows,
+    receives: Receives,
+    joins: ConnectionJoins,
     pass_through: PassThrough,
     connects: Connects,
     contents: Contents,
@@ -144,8 +151,8 @@ impl Tracer {
             open: OpenExchanges::new(),
             processes: Processes::new(settings.processes),
             causality: Causality::new(settings.causality),
-            inputs: Inputs::default(),
-            flows: Flows::new(nanos(settings.flow_wait), settings.flow_keys),
+            receives: Receives::default(),
+            joins: ConnectionJoins::new(nanos(settings.flow_wait), settings.flow_keys),
             pass_through: PassThrough::default(),
             connects: Connects::new(settings.connects),
             contents: Contents::default(),
@@ -159,25 +166,26 @@ impl Tracer {
         }
     }
 
-    /// What must be known of an event before the parser holds it back: how clear it is what its thread took in last. `None`: it
-    /// took in nothing, or does not say.
+    /// The event with the ambiguity of its last receive filled in. The parser may hold an event
+    /// back, so this must be known before. `None` if the thread received nothing, or the event does
+    /// not say.
     #[must_use]
     #[inline(never)]
-    pub fn weighed<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
+    pub fn with_input_ambiguity<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {
         match event {
             Event::Transfer(transfer) => {
-                let last_receive = Some(self.inputs.moved(&self.exchanges, transfer)?);
+                let last_receive = Some(self.receives.moved(&self.exchanges, transfer)?);
                 Some(Event::Transfer(Transfer { last_receive, ..*transfer }))
             }
             Event::Connecting(connecting) => {
-                let last_receive = self.inputs.connects(&self.exchanges, connecting);
+                let last_receive = self.receives.connects(&self.exchanges, connecting);
                 Some(Event::Connecting(Connecting { last_receive, ..*connecting }))
             }
             _ => None,
         }
     }
 
-    /// Sees every event, before the parser does.
+    /// Handles an event, before the parser sees it.
     #[inline(never)]
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
@@ -222,10 +230,31 @@ impl Tracer {
                 if self.processes.drops(transfer.thread.pid, transfer.process_drops) {
                     self.counters.losses += 1;
                 }
-                if self.exchanges.connection(transfer.connection).is_some_and(|connection| connection.bare) {
-                    causality::carry(&mut self.exchanges, &self.processes, transfer);
+                if self
+                    .exchanges
+                    .connection(transfer.connection)
+                    .is_some_and(|connection| connection.no_exchange_yet)
+                {
+                    causality::propagate_cause(&mut self.exchanges, &self.processes, transfer);
                 }
             }
+            Event::Tick { at } => self.advance(*at),
+            Event::Shutdown { at } => {
+                self.advance(*at);
+                self.finish();
+            }
+            Event::HalfClosed { .. }
+            | Event::LocalClosed(_)
+            | Event::Released { .. }
+            | Event::Redirected { .. }
+            | Event::Closed(_) => self.closing_event(event),
+        }
+    }
+
+    /// Handles an event by which a connection ends, in part or as a whole.
+    #[inline]
+    fn closing_event(&mut self, event: &Event<'_>) {
+        match event {
             Event::HalfClosed { at, connection, direction, actor, .. } => {
                 self.advance(*at);
                 match (direction, actor) {
@@ -245,26 +274,22 @@ impl Tracer {
                     None => self.failed_connect_closed(*socket, actor, *at),
                 }
             }
-            Event::Tick { at } => self.advance(*at),
             Event::Redirected { at, connection } => {
                 self.advance(*at);
-                self.flows.give_up_positions(&mut self.exchanges, *connection);
+                self.joins.give_up_positions(&mut self.exchanges, *connection);
                 self.decide_settled();
             }
             Event::Closed(closed) => {
                 self.advance(closed.at);
-                self.connects.take_lent(closed.connection);
+                self.connects.take_connect_cause(closed.connection);
                 self.forget_connection_later(closed.connection);
             }
-            Event::Shutdown { at } => {
-                self.advance(*at);
-                self.finish();
-            }
+            _ => {}
         }
     }
 
-    /// What is ready: finished spans and notices, in the order in which they became so.
-    pub fn drain(&mut self) -> impl Iterator<Item = Traced> + '_ {
+    /// The finished spans and notices, in the order in which they became ready.
+    pub fn drain(&mut self) -> impl Iterator<Item = SpanEvent> + '_ {
         self.assembly.ready.drain(..)
     }
 
@@ -272,10 +297,10 @@ impl Tracer {
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
-            contradictions: self.causality.contradictions,
-            inputs_forgotten: self.inputs.forgotten,
+            contradictions: self.causality.conflicts,
+            inputs_forgotten: self.receives.forgotten,
             contents_forgotten: self.contents.forgotten,
-            task_contradictions: self.causality.task_contradictions,
+            task_contradictions: self.causality.task_conflicts,
             exchanges: self.exchanges.live as u64,
             open_server: self.open.server,
             open_client: self.open.client,
@@ -288,24 +313,27 @@ impl Tracer {
         }
     }
 
-    /// Event time goes on.
+    /// Moves event time forward, and does what is due by then.
     fn advance(&mut self, at: Timestamp) {
         if at <= self.now {
             return;
         }
         self.now = at;
-        self.flows.expire(&mut self.exchanges, &mut self.counters, at);
+        self.joins.expire(&mut self.exchanges, &mut self.counters, at);
         self.decide_settled();
         self.expire_waiting();
-        self.give_notices();
+        self.emit_notices();
         while let Some(gone) = self.gone.pop_due(at) {
             match gone {
                 Gone::Claims(pid, until) => self.expire_claims(pid, until),
                 Gone::Process(pid) => {
                     self.processes.forget(pid);
-                    let deferral =
-                        self.processes.get(pid).map(|process| process.belief.deferral()).unwrap_or_default();
-                    self.inputs.set_deferral(pid, deferral);
+                    let deferral = self
+                        .processes
+                        .get(pid)
+                        .map(|process| process.confidence.deferral())
+                        .unwrap_or_default();
+                    self.receives.set_deferral(pid, deferral);
                 }
                 Gone::Unproven(pid, until) => self.expire_unproven(pid, until),
                 Gone::Connection(id, opened_at) => self.forget_connection(id, opened_at),
@@ -313,7 +341,8 @@ impl Tracer {
         }
     }
 
-    /// There will be no further event: what waits goes as it stands, and so does what ends from now on.
+    /// No further event will come. What waits is exported as it is, and so is what ends from now
+    /// on.
     fn finish(&mut self) {
         self.shutdown = true;
         while let Some(gone) = self.gone.pop() {
@@ -323,7 +352,7 @@ impl Tracer {
                 Gone::Connection(..) | Gone::Process(_) => {}
             }
         }
-        self.flows.expire_all(&mut self.exchanges, &mut self.counters);
+        self.joins.expire_all(&mut self.exchanges, &mut self.counters);
         self.decide_settled();
         self.expire_all_waiting();
     }
@@ -332,14 +361,14 @@ impl Tracer {
         self.counters.refused_processes += u64::from(!kept);
     }
 
-    /// What is known of a process, and its epoch.
+    /// The facts of a process, and its epoch.
     fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, u32) {
         let (facts, epoch, kept) = self.processes.facts_of(pid);
         self.count_process(kept);
         (facts, epoch)
     }
 
-    /// Room for one more connection.
+    /// Makes room for one more connection.
     fn make_room_for(&mut self, id: ConnectionId) {
         let full = self.exchanges.connections() >= self.settings.connections
             && self.exchanges.connection(id).is_none();
@@ -352,7 +381,7 @@ impl Tracer {
     fn opened(&mut self, opened: &Opened) {
         self.make_room_for(opened.connection);
         let mut connection = Connection::new(opened);
-        connection.lent = self.connects.take_lent(opened.connection);
+        connection.connect_cause = self.connects.take_connect_cause(opened.connection);
         self.evict_connection(opened.connection);
         self.exchanges.insert(opened.connection, connection);
     }

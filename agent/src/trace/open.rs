@@ -1,4 +1,4 @@
-//! Exchanges that have no end yet: how many, and since when the oldest one is open.
+//! Exchanges that have not ended: how many there are, and since when the oldest one is open.
 
 use super::{
     deadlines::Deadlines,
@@ -12,7 +12,7 @@ use crate::event::Timestamp;
 pub(super) struct OpenExchanges {
     pub(super) server: u64,
     pub(super) client: u64,
-    /// In the order of their requests; may name some that have ended.
+    /// In the order of their requests. May contain exchanges that have ended.
     order: Deadlines<Key>,
 }
 
@@ -34,7 +34,7 @@ impl OpenExchanges {
         self.order.compact(open);
     }
 
-    /// The end of one is here.
+    /// An exchange of this kind has ended.
     pub(super) fn end(&mut self, kind: SpanKind) {
         let open = self.of(kind);
         *open = open.saturating_sub(1);

@@ -1,11 +1,11 @@
-//! Decisions: which of the things that can name a span's parent does, and when enough is known to say so.
+//! Decisions: which evidence names a span's parent, and when enough is known to decide.
 
 use super::{
     Gone, Tracer,
-    causality::{Causality, Claimed, Orphan, Settled, Trigger, Verdict},
+    causality::{Causality, Cause, Claimed, Settled, UnlinkedReason, Verdict},
+    connection_join::Partner,
     content::Found,
     exchange::{Key, Parentage},
-    flow::Partner,
     span::{Evidence, SpanKind},
 };
 use crate::{
@@ -14,39 +14,41 @@ use crate::{
 };
 
 impl Tracer {
-    /// Notes the start side of a call; the verdict falls at once, or when the request is answered.
-    pub(super) fn start_side(&mut self, key: Key, trigger: Trigger) {
-        let start = self.causality.call(&mut self.exchanges, &mut self.processes, key, trigger);
+    /// Notes the request side of a call. The verdict is made at once, or when that request is
+    /// answered.
+    pub(super) fn note_request_side(&mut self, key: Key, cause: Cause) {
+        let start = self.causality.call(&mut self.exchanges, &mut self.processes, key, cause);
         let mut verdict = start.verdict;
         if let Some(request) = start.judged_with {
             let limit = self.settings.calls_per_request;
-            let orphan = match self.exchanges.live_mut(request) {
+            let unlinked = match self.exchanges.live_mut(request) {
                 Some(live) if live.calls.len() < limit => {
                     live.calls.push(key);
                     None
                 }
-                Some(_) => Some(Orphan::Bound),
-                None => Some(Orphan::StartOnly),
+                Some(_) => Some(UnlinkedReason::Limit),
+                None => Some(UnlinkedReason::RequestSideOnly),
             };
-            verdict = verdict.or(orphan.map(Verdict::Orphan));
+            verdict = verdict.or(unlinked.map(Verdict::Unlinked));
         }
         if let Some(live) = self.exchanges.live_mut(key) {
             live.verdict = verdict;
         }
     }
 
-    /// The head of a call was read, which says of what kind it is: its start side may be believed now.
-    pub(super) fn start_at_once(&mut self, key: Key, kind: u64) {
-        let verdict = self.causality.head_read(&mut self.exchanges, &self.processes, key, kind);
+    /// The head of a call was read, so its signature is known. Its request side alone may be
+    /// trusted now.
+    pub(super) fn judge_by_request_side(&mut self, key: Key, signature_hash: u64) {
+        let verdict = self.causality.head_read(&mut self.exchanges, &self.processes, key, signature_hash);
         if let (Some(live), Some(verdict)) = (self.exchanges.live_mut(key), verdict) {
             live.verdict.get_or_insert(verdict);
         }
     }
 
-    /// A goroutine has handed a call to the one that writes it: the verdict falls at once.
-    pub(super) fn handed_over(&mut self, key: Key, goroutine: u64, input: Option<LastReceive>) {
+    /// A goroutine has handed off a call to the one that writes it. The verdict is made at once.
+    pub(super) fn judge_handoff(&mut self, key: Key, goroutine: u64, receive: Option<LastReceive>) {
         let verdict =
-            self.causality.handed_over(&mut self.exchanges, &mut self.processes, key, goroutine, input);
+            self.causality.judge_handoff(&mut self.exchanges, &mut self.processes, key, goroutine, receive);
         if let Some(live) = self.exchanges.live_mut(key) {
             live.verdict = Some(verdict);
         }
@@ -57,13 +59,14 @@ impl Tracer {
         Causality::task_request(&mut self.exchanges, &mut self.processes, key, origin);
     }
 
-    /// A call was sent: if its task is believed, its parent may be known only when that answers.
+    /// A call was sent. If its task is trusted, its parent may be known only when the task answers
+    /// its request.
     pub(super) fn task_call(&mut self, key: Key, origin: &Origin) {
         let mut settled = Vec::new();
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
         if self.causality.task_call(exchanges, processes, key, origin, &mut settled)
             && let Some(live) = self.exchanges.live_mut(key)
-            && let Some(verdict @ Verdict::Orphan(_)) = live.verdict
+            && let Some(verdict @ Verdict::Unlinked(_)) = live.verdict
         {
             live.verdict = None;
             self.take_verdict(key, verdict);
@@ -71,7 +74,7 @@ impl Tracer {
         self.settle(&settled);
     }
 
-    /// A call is over that was open when its request was answered.
+    /// A call has ended that was open when its request was answered.
     pub(super) fn judge_outlived(&mut self, key: Key) {
         let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
         if let Some(verdict) = self.causality.judge_outlived(exchanges, processes, key) {
@@ -79,15 +82,15 @@ impl Tracer {
         }
     }
 
-    /// A call is over.
+    /// A call has ended.
     pub(super) fn task_call_over(&mut self, key: Key) {
         let mut settled = Vec::new();
         self.causality.task_call_over(&self.exchanges, &mut self.processes, key, &mut settled);
         self.settle(&settled);
     }
 
-    /// A request was answered by a task, or (`None`) never will be.
-    pub(super) fn task_answer(&mut self, key: Key, origin: Option<&Origin>) {
+    /// A task has answered a request, or (`None`) nobody ever will.
+    pub(super) fn task_answered(&mut self, key: Key, origin: Option<&Origin>) {
         let process = self.exchanges.get(key).and_then(|request| self.processes.get(request.pid));
         if process.is_none_or(|process| process.tasks.is_none()) {
             return;
@@ -95,7 +98,7 @@ impl Tracer {
         let mut settled = Vec::new();
         if let Some(origin) = origin {
             let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-            self.causality.task_answer(exchanges, processes, key, origin, &mut settled);
+            self.causality.task_answered(exchanges, processes, key, origin, &mut settled);
             self.settle(&settled);
             settled.clear();
         }
@@ -103,7 +106,7 @@ impl Tracer {
         self.settle(&settled);
     }
 
-    /// Claims of tasks that have waited for long enough.
+    /// Claims of tasks have waited long enough.
     pub(super) fn expire_claims(&mut self, pid: u32, until: Timestamp) {
         let mut settled = Vec::new();
         Causality::expire_claims(&mut self.processes, pid, until, &mut settled);
@@ -131,25 +134,25 @@ impl Tracer {
         }
     }
 
-    /// A request is answered, or (`None`) never will be: the verdicts on its calls fall.
-    pub(super) fn judge_calls(&mut self, key: Key, answer: Option<&Origin>) {
+    /// A request is answered, or (`None`) never will be. Its calls are judged.
+    pub(super) fn judge_calls(&mut self, key: Key, response: Option<&Origin>) {
         let Some(live) = self.exchanges.live_mut(key) else { return };
-        if live.calls.is_empty() && live.alike.is_empty() {
+        if live.calls.is_empty() && live.same_content.is_empty() {
             return;
         }
         for call in std::mem::take(&mut live.calls) {
             let (exchanges, processes) = (&mut self.exchanges, &mut self.processes);
-            if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, answer) {
+            if let Some(verdict) = self.causality.judge_with_request(exchanges, processes, call, response) {
                 self.take_verdict(call, verdict);
             }
         }
-        let alike = self.exchanges.live_mut(key).map(|live| std::mem::take(&mut live.alike));
-        for call in alike.unwrap_or_default() {
+        let same_content = self.exchanges.live_mut(key).map(|live| std::mem::take(&mut live.same_content));
+        for call in same_content.unwrap_or_default() {
             self.try_decide(call);
         }
     }
 
-    /// The verdict on a call, unless one was needed before.
+    /// Uses the verdict on a call, unless it has one already.
     pub(super) fn take_verdict(&mut self, call: Key, verdict: Verdict) {
         if self.causality.hold_back(&mut self.exchanges, &mut self.processes, call, verdict) {
             return;
@@ -167,7 +170,8 @@ impl Tracer {
         }
     }
 
-    /// A verdict on a call that was given out already, because it had waited for too long or knew its parent otherwise.
+    /// A verdict on a call whose span was exported already, because it had waited too long or had
+    /// another parent.
     fn judge_late(&mut self, call: Key, verdict: Verdict) {
         let unknown = self.exchanges.get(call).is_some_and(|call| call.fixed_early);
         if let (true, Verdict::Parent(request, evidence)) = (unknown, verdict) {
@@ -175,23 +179,23 @@ impl Tracer {
         }
     }
 
-    /// Decides on the requests whose other end has become known, or known to be absent.
+    /// Decides on the requests whose other end is now known, or known to be absent.
     #[inline]
     pub(super) fn decide_settled(&mut self) {
-        if self.flows.has_settled() {
+        if self.joins.has_settled() {
             self.decide_all_settled();
         }
     }
 
     fn decide_all_settled(&mut self) {
-        let settled = self.flows.take_settled();
+        let settled = self.joins.take_settled();
         for key in &settled {
             self.try_decide(*key);
         }
-        self.flows.settled_decided(settled);
+        self.joins.settled_decided(settled);
     }
 
-    /// Decides on a span's parent as soon as everything that could say more has spoken.
+    /// Decides on a span's parent as soon as nothing more can be learned.
     pub(super) fn try_decide(&mut self, key: Key) {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let kind = exchange.kind;
@@ -219,12 +223,12 @@ impl Tracer {
             (None, false, Some(Verdict::Parent(request, evidence))) => {
                 self.decide_child(key, request, evidence);
             }
-            (None, false, Some(Verdict::Orphan(reason))) => match self.by_content(key, reason) {
+            (None, false, Some(Verdict::Unlinked(reason))) => match self.by_content(key, reason) {
                 Found::Parent(request) => self.decide_child(key, request, Evidence::Content),
                 Found::Later => {}
-                Found::Nothing if reason == Orphan::Unproven && self.await_proof(key) => {}
+                Found::Nothing if reason == UnlinkedReason::Unproven && self.await_proof(key) => {}
                 Found::Nothing => {
-                    self.count_orphan(reason);
+                    self.count_unlinked(reason);
                     self.decide(key, Parentage::Root { unknown: false });
                 }
             },
@@ -240,17 +244,18 @@ impl Tracer {
             Partner::Absent => None,
             Partner::Exchange(call) => self.exchanges.get(call).map(|exchange| (call, exchange)),
         };
-        let by_flow = match partner {
+        let by_connection = match partner {
             None => None,
             Some((call, _)) if !has_context => Some(call),
-            // Whose context it is shows in the call's head: its program's own, or one that it passes on.
+            // The call's head shows whose trace context it is: its program's own, or one that it
+            // forwards.
             Some((call, sent)) if sent.live.as_deref().is_some_and(|live| !live.head_seen) => {
                 self.await_head(call, key);
                 return;
             }
             Some((call, sent)) => sent.passed_on.then_some(call),
         };
-        if let Some(call) = by_flow.filter(|call| !self.hides(*call, key)) {
+        if let Some(call) = by_connection.filter(|call| !self.hides(*call, key)) {
             self.decide_child(key, call, Evidence::Connection);
         } else if has_context {
             self.decide(key, Parentage::Header);
@@ -277,17 +282,17 @@ impl Tracer {
         }
     }
 
-    fn count_orphan(&mut self, reason: Orphan) {
+    fn count_unlinked(&mut self, reason: UnlinkedReason) {
         let counter = match reason {
-            Orphan::None => &mut self.counters.orphans_none,
-            Orphan::StartOnly => &mut self.counters.orphans_start_only,
-            Orphan::EndOnly => &mut self.counters.orphans_end_only,
-            Orphan::Unanswered => &mut self.counters.orphans_unanswered,
-            Orphan::Contradiction => &mut self.counters.orphans_contradiction,
-            Orphan::Unproven => &mut self.counters.orphans_unproven,
-            Orphan::Loss => &mut self.counters.orphans_loss,
-            Orphan::Pipelined => &mut self.counters.orphans_pipelined,
-            Orphan::Bound => &mut self.counters.orphans_bound,
+            UnlinkedReason::NoCause => &mut self.counters.orphans_none,
+            UnlinkedReason::RequestSideOnly => &mut self.counters.orphans_start_only,
+            UnlinkedReason::ResponseSideOnly => &mut self.counters.orphans_end_only,
+            UnlinkedReason::Unanswered => &mut self.counters.orphans_unanswered,
+            UnlinkedReason::Conflict => &mut self.counters.orphans_contradiction,
+            UnlinkedReason::Unproven => &mut self.counters.orphans_unproven,
+            UnlinkedReason::Loss => &mut self.counters.orphans_loss,
+            UnlinkedReason::Pipelined => &mut self.counters.orphans_pipelined,
+            UnlinkedReason::Limit => &mut self.counters.orphans_bound,
         };
         *counter += 1;
     }

@@ -1,11 +1,13 @@
-//! Pass-through: a proxy forwards the `traceparent` that it received. A call that carries the context of exactly one open
-//! request of its process was caused by that request; if there are more, it is the program's own word and no more.
+//! Pass-through: a proxy forwards the `traceparent` that it received. A call with the context of
+//! exactly one open request of its process was caused by that request. If several open requests
+//! have it, the call's parent is just what the `traceparent` names.
 
 use rustc_hash::FxHashMap;
 
 use super::{context::TraceParent, exchange::Key};
 
-/// The open requests with a context, by process and context. Flags do not matter: a proxy may change them.
+/// The open requests with a context, by process and context. Flags are ignored, because a proxy may
+/// change them.
 #[derive(Debug, Default)]
 pub(super) struct PassThrough {
     open: FxHashMap<(u32, [u8; 16], [u8; 8]), Vec<Key>>,
@@ -17,7 +19,7 @@ impl PassThrough {
         self.open.entry(name(pid, context)).or_default().push(request);
     }
 
-    /// It is over.
+    /// The request is over.
     pub(super) fn close(&mut self, pid: u32, context: TraceParent, request: Key) {
         let name = name(pid, context);
         let Some(requests) = self.open.get_mut(&name) else { return };

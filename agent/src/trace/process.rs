@@ -1,9 +1,9 @@
-//! The traced processes as spans see them: facts, what was lost, and how far the process is believed.
+//! The traced processes as spans see them: their facts, what was lost, and the confidence in each.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    causality::{Belief, Tasks},
+    causality::{Confidence, Tasks},
     exchange::Key,
     instrumented::Otlp,
     table::Table,
@@ -13,16 +13,17 @@ use crate::{
     protocol::Origin,
 };
 
-/// Processes whose tasks are followed.
+/// Processes whose tasks are tracked.
 const WITH_TASKS: usize = 256;
-/// Requests of a process whose contents are kept before it is known whether they are of use. A proxy that is busy from its
-/// start would lose its first calls else: all requests that were open when contents became of use have to be answered first.
+/// Requests of a process whose contents are kept before it is known whether they are needed.
+/// Without these, a proxy that is busy from its start would lose its first calls: all requests that
+/// were open when contents became needed would have to be answered first.
 const AT_FIRST: u32 = 200;
 
-/// Whether what the requests and calls of a process contain is of use.
+/// Whether the contents of a process's requests and calls are needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Contents {
-    /// It has received no request: who receives nothing sends nothing on.
+    /// It has received no request. A process that receives nothing forwards nothing.
     #[default]
     Useless,
     /// Not known yet, for so many more requests.
@@ -51,21 +52,22 @@ impl Contents {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) facts: Arc<ProcessFacts>,
-    pub(super) belief: Belief,
-    /// Once it has named one.
+    pub(super) confidence: Confidence,
+    /// Set once one of its calls named a task.
     pub(super) tasks: Option<Box<Tasks>>,
-    /// Rises with every loss of events and with exec: what began in an earlier epoch is not joined to what came after.
+    /// Rises with every loss of events and with exec. What began in an earlier epoch is not linked
+    /// to what came after.
     pub(super) epoch: u32,
-    /// Its calls with a parent, and without.
+    /// How many of its calls have a parent, and how many have none.
     pub(super) linked: u64,
     pub(super) unlinked: u64,
     pub(super) otlp: Otlp,
-    /// Calls whose sides agree, and that wait for the process to be believed in that, each since when.
+    /// Calls whose sides agree and that wait for the process to be trusted, each since when.
     pub(super) unproven: VecDeque<(Key, Timestamp)>,
     contents: Contents,
-    /// Open requests whose content is not known: a call may be any of them.
-    pub(super) uncompared: u64,
-    /// Those of them whose head was read before contents were kept, or not to its end.
+    /// How many open requests have an unknown content. A call may forward any of them.
+    pub(super) unknown_contents: u64,
+    /// The ones among them whose head was read before contents were kept, or was truncated.
     pub(super) without_content: Vec<Key>,
     /// The last `process_drops` seen.
     drops: Option<u64>,
@@ -76,7 +78,7 @@ impl Process {
     fn new(facts: Arc<ProcessFacts>) -> Self {
         Self {
             facts,
-            belief: Belief::default(),
+            confidence: Confidence::default(),
             tasks: None,
             epoch: 0,
             linked: 0,
@@ -84,7 +86,7 @@ impl Process {
             otlp: Otlp::default(),
             unproven: VecDeque::new(),
             contents: Contents::Useless,
-            uncompared: 0,
+            unknown_contents: 0,
             without_content: Vec::new(),
             drops: None,
             exited: false,
@@ -93,20 +95,20 @@ impl Process {
 }
 
 impl Process {
-    /// Whether what its requests and calls contain is of use.
+    /// Whether the contents of its requests and calls are needed.
     pub(super) const fn keeps_contents(&self) -> bool {
         self.contents.are_kept()
     }
 }
 
-/// The processes by pid (initial pid namespace), bounded.
+/// The processes by pid (initial pid namespace). Their number is bounded.
 #[derive(Debug)]
 pub(super) struct Processes {
     by_pid: Table<u32, Process>,
     limit: usize,
-    /// How many of them have named a task.
+    /// How many of them have tasks.
     with_tasks: usize,
-    /// Of how many the contents are kept.
+    /// How many of them keep contents.
     with_contents: usize,
 }
 
@@ -115,7 +117,7 @@ impl Processes {
         Self { by_pid: Table::new(), limit, with_tasks: 0, with_contents: 0 }
     }
 
-    /// A process was selected or executed a program. `false` when there is no room.
+    /// A process was selected or executed a program. Returns `false` if there is no room.
     pub(super) fn facts(&mut self, facts: &ProcessFacts) -> bool {
         let facts = Arc::new(facts.clone());
         match self.by_pid.get_mut(facts.pid) {
@@ -124,7 +126,7 @@ impl Processes {
                     known.facts.executable == facts.executable && known.facts.key() == facts.key();
                 let first_facts = known.facts.executable.is_empty();
                 if !same_program && !first_facts {
-                    known.belief = Belief::default();
+                    known.confidence = Confidence::default();
                     self.with_contents -= usize::from(std::mem::take(&mut known.contents).are_kept());
                     known.otlp = Otlp::default();
                     self.with_tasks -= usize::from(known.tasks.take().is_some());
@@ -141,10 +143,12 @@ impl Processes {
         }
     }
 
-    /// The child is its parent's program, but earns its own belief. `false` when there is no room.
+    /// The child runs its parent's program, but earns its own confidence. Returns `false` if there
+    /// is no room.
     pub(super) fn fork(&mut self, parent: u32, child: u32) -> bool {
         let facts = match self.by_pid.get(parent) {
-            // The child's start time is not known here; its own facts, when they follow, have it.
+            // The child's start time is not known here. The child's own facts, if they follow, have
+            // it.
             Some(known) => ProcessFacts {
                 pid: child,
                 parent_pid: Some(parent),
@@ -157,7 +161,7 @@ impl Processes {
         self.insert(Process::new(Arc::new(facts)))
     }
 
-    /// The process is gone; it stays known until [`Processes::forget`].
+    /// The process is gone. It stays known until [`Processes::forget`].
     pub(super) fn exit(&mut self, pid: u32) {
         if let Some(process) = self.by_pid.get_mut(pid) {
             process.exited = true;
@@ -171,7 +175,7 @@ impl Processes {
         }
     }
 
-    /// Notes the running count of lost events; `true` when it has risen.
+    /// Notes the running count of lost events. Returns `true` if it has risen.
     pub(super) fn drops(&mut self, pid: u32, drops: u64) -> bool {
         let Some(process) = self.by_pid.get_mut(pid) else { return false };
         let risen = process.drops.is_some_and(|before| drops > before);
@@ -180,8 +184,8 @@ impl Processes {
         risen
     }
 
-    /// The facts of a process, placeholders when it is not known, and its epoch. The last value is `false` when there is no room
-    /// for it.
+    /// The facts of a process, or placeholders if it is not known, and its epoch. The last value is
+    /// `false` if there is no room for it.
     pub(super) fn facts_of(&mut self, pid: u32) -> (Arc<ProcessFacts>, u32, bool) {
         if let Some(process) = self.by_pid.get(pid) {
             return (Arc::clone(&process.facts), process.epoch, true);
@@ -191,7 +195,7 @@ impl Processes {
         (facts, 0, kept)
     }
 
-    /// All of them, in no order.
+    /// All processes, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
         self.by_pid.values()
     }
@@ -204,7 +208,8 @@ impl Processes {
         self.by_pid.get_mut(pid)
     }
 
-    /// The tasks of a process, made when it names the first; `None`: it is not known, or too many have some.
+    /// The tasks of a process, made when it names the first one. `None` if it is not known, or too
+    /// many processes have tasks.
     pub(super) fn tasks(&mut self, pid: u32, make: impl FnOnce(&Process) -> Tasks) -> Option<&mut Tasks> {
         let process = self.by_pid.get_mut(pid)?;
         if process.tasks.is_none() {
@@ -220,16 +225,16 @@ impl Processes {
     /// A process received a request.
     pub(super) fn request(&mut self, pid: u32, origin: &Origin) {
         let Some(process) = self.by_pid.get_mut(pid) else { return };
-        process.belief.request_opened(origin);
-        process.uncompared += 1;
+        process.confidence.request_opened(origin);
+        process.unknown_contents += 1;
         let contents = process.contents.after_request();
         if contents != process.contents {
             self.set_contents(pid, contents);
         }
     }
 
-    /// A process has a call that nothing but its content may explain. `false`: that can not either. `open` are the requests that it
-    /// has read and not answered.
+    /// A process has a call that nothing but its content may explain. `open` are the requests that
+    /// it has read and not answered. Returns `false` if the content cannot explain it either.
     pub(super) fn need_contents(&mut self, pid: u32, open: impl FnOnce() -> Vec<Key>) -> bool {
         let Some(process) = self.by_pid.get_mut(pid) else { return false };
         match process.contents {
@@ -242,7 +247,7 @@ impl Processes {
         true
     }
 
-    /// Whether the contents of any process are of use.
+    /// Whether any process needs contents.
     pub(super) const fn keep_contents(&self) -> bool {
         self.with_contents > 0
     }
@@ -293,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn exec_starts_belief_and_epoch_anew_and_refined_facts_do_not() {
+    fn exec_resets_confidence_and_epoch_but_refined_facts_do_not() {
         let mut processes = Processes::new(10);
         processes.facts(&facts(1, 7, "/a"));
         processes.facts(&facts(1, 7, "/a"));
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_its_parents_program() {
+    fn a_forked_child_inherits_its_parents_facts() {
         let mut processes = Processes::new(10);
         processes.facts(&facts(1, 7, "/a"));
         processes.fork(1, 2);

@@ -1,7 +1,8 @@
-//! Redaction: secrets that stand in URLs are replaced before a span holds them.
+//! Redaction: secrets in URLs are replaced before a span holds them.
 //!
-//! Two rules. Userinfo (`scheme://user:password@`) is always replaced, wherever such a URL stands in the text. The value
-//! of a query parameter is replaced when its name, percent-decoded and without regard to case, is on the list.
+//! There are two rules. Userinfo (`scheme://user:password@`) is always replaced, wherever such a
+//! URL occurs in the text. The value of a query parameter is replaced if its name, percent-decoded
+//! and without regard to case, is on the list.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -10,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::{self, equal};
 
-/// What stands in place of a secret.
+/// What replaces a secret.
 pub const REDACTED: &str = "REDACTED";
 
-/// Names of query parameters whose values are replaced by default: the list of the OpenTelemetry semantic conventions
-/// for `url.query` (the first five), and names that commonly hold credentials.
+/// Names of query parameters whose values are replaced by default: the list of the OpenTelemetry
+/// semantic conventions for `url.query` (the first five), and names that commonly hold credentials.
 pub const SENSITIVE_QUERY_NAMES: &[&str] = &[
     "AWSAccessKeyId",
     "Signature",
@@ -58,7 +59,7 @@ pub const SENSITIVE_QUERY_NAMES: &[&str] = &[
     "x-api-key",
 ];
 
-/// Bytes of a name on the list, at most.
+/// The maximum length of a name on the list, in bytes.
 const LONGEST_NAME: usize = 128;
 
 /// The names of query parameters whose values are replaced. Event logs hold them as a list.
@@ -67,7 +68,7 @@ const LONGEST_NAME: usize = 128;
 pub struct Redaction {
     names: FxHashSet<Box<[u8]>>,
     longest: usize,
-    /// The first letters of names, a bit for each, by the length of the name.
+    /// For each length of a name, one bit per first letter of the names with that length.
     shapes: [u32; 64],
 }
 
@@ -84,7 +85,7 @@ impl From<Vec<String>> for Redaction {
 }
 
 impl From<Redaction> for Vec<String> {
-    /// In alphabetic order, so that the same names are the same text.
+    /// In alphabetic order, so that equal lists give equal texts.
     fn from(redaction: Redaction) -> Self {
         let mut names: Self =
             redaction.names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
@@ -94,7 +95,8 @@ impl From<Redaction> for Vec<String> {
 }
 
 impl Redaction {
-    /// Redacts the values of these query parameters, whatever the case of their names. A name has at most 128 bytes.
+    /// Redacts the values of these query parameters, whatever the case of their names. A name has
+    /// at most 128 bytes.
     pub fn new<Name: AsRef<str>>(names: impl IntoIterator<Item = Name>) -> Self {
         let names: FxHashSet<Box<[u8]>> =
             names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().into_bytes().into()).collect();
@@ -104,8 +106,8 @@ impl Redaction {
         Self { names, longest, shapes }
     }
 
-    /// `query` (without its question mark) with the values of sensitive parameters and any userinfo replaced. Borrowed: there
-    /// were none.
+    /// `query` (without its question mark) with the values of sensitive parameters and any userinfo
+    /// replaced. Borrowed if there were none.
     pub(super) fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
         let Some(first) = self.first_sensitive(query, 0) else { return userinfo(query) };
         let rewritten = self.rewritten(query, first);
@@ -115,7 +117,7 @@ impl Redaction {
         }
     }
 
-    /// `query` with the values of sensitive parameters replaced, of which this is the first.
+    /// `query` with the values of sensitive parameters replaced. `first` is the first of them.
     fn rewritten(&self, query: &str, first: Range<usize>) -> String {
         let mut rewritten = String::with_capacity(query.len() + REDACTED.len());
         let (mut copied, mut next) = (0, Some(first));
@@ -129,8 +131,9 @@ impl Redaction {
         rewritten
     }
 
-    /// Where the first value lies that is to be replaced, of the parameters that begin at `start` or behind it. A fragment does
-    /// not belong into a query, but what looks like its parameters is treated alike.
+    /// The range of the first sensitive value among the parameters that begin at or after `start`.
+    /// A fragment does not belong in a query, but text that looks like its parameters is treated
+    /// alike.
     fn first_sensitive(&self, query: &str, mut start: usize) -> Option<Range<usize>> {
         let bytes = query.as_bytes();
         loop {
@@ -156,7 +159,8 @@ impl Redaction {
         if words::find(name.as_bytes(), b'%').is_some() {
             return self.is_encoded_sensitive(name);
         }
-        // Nearly every name is shorter or longer than those on the list with its first letter.
+        // Nearly every name differs in length from the names on the list with the same first
+        // letter.
         self.shapes[name.len() % 64] & letter(name.as_bytes()) != 0 && self.is_on_list(name)
     }
 
@@ -174,15 +178,15 @@ impl Redaction {
         let mut bytes = name.bytes();
         while let Some(byte) = bytes.next() {
             let byte = if byte == b'%' { decode(&mut bytes).unwrap_or(byte) } else { byte };
-            let Some(place) = decoded.get_mut(length) else { return false };
-            *place = byte.to_ascii_lowercase();
+            let Some(entry) = decoded.get_mut(length) else { return false };
+            *entry = byte.to_ascii_lowercase();
             length += 1;
         }
         self.names.contains(&decoded[..length])
     }
 }
 
-/// Marks what ends a parameter.
+/// Marks the bytes that end a parameter.
 const fn ends(word: u64) -> u64 {
     equal(word, b'&') | equal(word, b';') | equal(word, b'#') | equal(word, b'?')
 }
@@ -192,7 +196,7 @@ fn letter(name: &[u8]) -> u32 {
     name.first().map_or(0, |first| 1 << (first & 31))
 }
 
-/// The byte of the two hex digits that come next; takes them only when they are digits.
+/// The byte that the next two hex digits encode. Advances only if both are digits.
 fn decode(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
     let mut ahead = bytes.clone();
     let high = char::from(ahead.next()?).to_digit(16)?;
@@ -212,7 +216,8 @@ pub(super) fn userinfo(text: &str) -> Cow<'_, str> {
     while let Some(found) = text[from..].find("://") {
         let start = from + found + 3;
         let end = text[start..].find(['/', '?', '#', '&', ' ']).map_or(text.len(), |length| start + length);
-        // The last @ ends the userinfo: a password with an @ that should have been encoded must not leak in part.
+        // The last @ ends the userinfo. A password may contain an @ that should have been encoded,
+        // and no part of it may leak.
         if let Some(length) = text[start..end].rfind('@') {
             redacted.push_str(&text[copied..start]);
             redacted.push_str("REDACTED:REDACTED");

@@ -1,6 +1,6 @@
-//! What parsers report, for the tracer: each report finds its exchange once and is handed on.
+//! The tracer as the receiver of the parsers' reports. Each report finds its exchange once.
 //!
-//! None of these functions is inlined, so that `bench pipeline` finds them.
+//! These functions are never inlined, so that `bench pipeline` can find them in a profile.
 
 use super::{Tracer, exchange::Key};
 use crate::{

@@ -1,5 +1,7 @@
-//! The stable HTTP semantic conventions: what a request's head, a response's status and an end mean for a span
-//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, request targets by RFC 9112 section 3.2).
+//! The stable HTTP semantic conventions: what the head of a request, the status of a response and
+//! the end of an exchange mean for a span
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>). Request targets follow RFC
+//! 9112 section 3.2.
 
 use std::{
     borrow::Cow,
@@ -12,26 +14,26 @@ use compact_str::CompactString;
 use super::{
     counters::Counters,
     errors,
-    forwarded::{Client, Forwarded, Told},
+    forwarded::{Claims, Client, Forwarded},
     http::{Http, Text, Texts},
     redaction::{self, Redaction},
     settings::TextLimits,
     span::{Span, SpanKind, Status},
 };
 use crate::{
-    address::push_address,
+    address::with_address,
     protocol::{ExchangeEnd, MOST_FIELDS, Outcome, http::RequestHead},
     words,
 };
 
-/// `http.request.method` of a method that is not [`known_method`].
+/// `http.request.method` of a method that is not a [`known_method`].
 const OTHER_METHOD: &str = "_OTHER";
-/// The span's name where the method is not known.
+/// The span's name if the method is not known.
 const UNKNOWN_NAME: &str = "HTTP";
 const HTTP: &str = "http";
 const HTTPS: &str = "https";
 
-/// Turns heads into the words of the conventions.
+/// Translates heads into the attributes of the conventions.
 #[derive(Debug)]
 pub(super) struct Semantics {
     pub(super) limits: TextLimits,
@@ -46,7 +48,7 @@ pub(super) const fn unknown_name() -> Cow<'static, str> {
     Cow::Borrowed(UNKNOWN_NAME)
 }
 
-/// The HTTP part of a span of which no head was seen.
+/// The HTTP part of a span whose head was not seen.
 pub(super) fn unknown_http() -> Http {
     Http { method: OTHER_METHOD, scheme: HTTP, version: version(1), ..Http::default() }
 }
@@ -59,9 +61,9 @@ impl Semantics {
 
         let host = head.host.as_deref().map(trimmed).filter(|host| !host.is_empty());
         let target = Target::parse(&head.method, &head.target);
-        let told = self.told(span, head, counters);
-        let scheme = told.scheme.unwrap_or(target.scheme);
-        let authority = told.host.or(target.authority).or(host).map(without_userinfo);
+        let claims = self.claims(span, head, counters);
+        let scheme = claims.scheme.unwrap_or(target.scheme);
+        let authority = claims.host.or(target.authority).or(host).map(without_userinfo);
         let agent = head.user_agent.as_deref().map(|agent| limited(agent, self.limits.user_agent, counters));
 
         let room = USUAL_TEXTS + head.target.len() + agent.map_or(0, str::len);
@@ -71,7 +73,7 @@ impl Semantics {
         }
         let server_port = self.server(span, scheme, authority, &mut texts, counters);
         let client_port = match span.kind {
-            SpanKind::Server => client(span.peer, told.client, &mut texts),
+            SpanKind::Server => client(span.peer, claims.client, &mut texts),
             SpanKind::Client => None,
         };
         let path = target.path.map(|path| self.path(path, counters));
@@ -112,19 +114,23 @@ impl Semantics {
             .collect()
     }
 
-    /// What a proxy says for whom it asks, when it is believed.
-    fn told<'a>(&self, span: &Span, head: &'a RequestHead<'_>, counters: &mut Counters) -> Told<'a> {
+    /// What a proxy says about the client, if it is trusted.
+    fn claims<'a>(&self, span: &Span, head: &'a RequestHead<'_>, counters: &mut Counters) -> Claims<'a> {
         if span.kind == SpanKind::Client {
-            return Told::default();
+            return Claims::default();
         }
-        let Some(told) = self.forwarded.told(span.peer.ip(), &head.fields) else { return Told::default() };
-        // Of more fields than are kept the last would be missing, and that is the one that counts.
+        let Some(claims) = self.forwarded.claims(span.peer.ip(), &head.fields) else {
+            return Claims::default();
+        };
+        // If there are more fields than are kept, the last one is missing, and that is the one that
+        // counts.
         let too_many = head.fields.len() >= MOST_FIELDS;
-        counters.invalid_forwarded += u64::from(told.malformed || too_many);
-        if too_many { Told::default() } else { told }
+        counters.invalid_forwarded += u64::from(claims.malformed || too_many);
+        if too_many { Claims::default() } else { claims }
     }
 
-    /// `server.address` and `server.port`: of the URI, else of the connection's own end that serves.
+    /// `server.address` and `server.port`: from the URI, otherwise from the server's end of the
+    /// connection.
     fn server(
         &self,
         span: &Span,
@@ -157,7 +163,8 @@ impl Semantics {
         redacted(self.redaction.query(query), self.limits.query, counters)
     }
 
-    /// `url.full`, put together from parts that are redacted and limited already, with path and query in it.
+    /// `url.full`, built from parts that are already redacted and limited. Path and query are part
+    /// of it.
     fn full_url(
         &self,
         target: &Target<'_>,
@@ -167,42 +174,41 @@ impl Semantics {
         texts: &mut Texts,
     ) {
         match target.form {
-            // CONNECT names a host to tunnel to, no resource.
+            // The target of CONNECT is a host to tunnel to, not a resource.
             Form::Authority => return put_path(path, query, texts),
             // The asterisk is no part of the URL.
             Form::Asterisk => put_path(path, None, texts),
             Form::Origin | Form::Absolute => {}
         }
-        let start = texts.buffer().len();
-        let url = texts.buffer();
-        url.push_str(target.written_scheme.unwrap_or(HTTP));
-        url.push_str("://");
+        let start = texts.length();
+        texts.add(target.written_scheme.unwrap_or(HTTP));
+        texts.add("://");
         if target.authority.is_some_and(|authority| authority.contains('@')) {
-            url.push_str("REDACTED:REDACTED@");
+            texts.add("REDACTED:REDACTED@");
         }
         match authority {
-            Some(authority) => url.push_str(cut(authority, self.limits.host + ":65535".len())),
+            Some(authority) => texts.add(cut(authority, self.limits.host + ":65535".len())),
             // Writing to a string does not fail.
-            None => _ = write!(url, "{peer}"),
+            None => _ = write!(texts, "{peer}"),
         }
         if target.form != Form::Asterisk {
             if path.is_some_and(|path| !path.is_empty() && !path.starts_with('/')) {
-                // A target that is none of RFC 9112's forms must not run into the host.
-                url.push('/');
+                // A target that has none of RFC 9112's forms must not run into the host.
+                texts.add("/");
             }
             put_path(path, query, texts);
         }
-        let end = texts.buffer().len();
-        texts.name(Text::FullUrl, start..end);
+        texts.name(Text::FullUrl, start..texts.length());
     }
 }
 
-/// Bytes of the texts of an ordinary request besides its target and user agent.
+/// Bytes of the texts of a typical request, besides its target and user agent.
 const USUAL_TEXTS: usize = 64;
 
-/// `client.address`, and `client.port` where it is known: what a proxy says, else the peer's.
-fn client(peer: SocketAddr, told: Option<Client>, texts: &mut Texts) -> Option<u16> {
-    let (address, port) = match told {
+/// Writes `client.address` and returns `client.port`, if known: what a trusted proxy says,
+/// otherwise the peer's.
+fn client(peer: SocketAddr, claims: Option<Client>, texts: &mut Texts) -> Option<u16> {
+    let (address, port) = match claims {
         Some(Client::Known(address, port)) => (address, port),
         Some(Client::Hidden) => return None,
         None => (peer.ip(), Some(peer.port())),
@@ -212,19 +218,16 @@ fn client(peer: SocketAddr, told: Option<Client>, texts: &mut Texts) -> Option<u
 }
 
 fn put_address(which: Text, address: IpAddr, texts: &mut Texts) {
-    let start = texts.buffer().len();
-    push_address(address, texts.buffer());
-    let end = texts.buffer().len();
-    texts.name(which, start..end);
+    with_address(address, |text| texts.push(which, text));
 }
 
-/// Path and query, with the mark between them.
+/// Writes path and query, with the question mark between them.
 fn put_path(path: Option<&str>, query: Option<&str>, texts: &mut Texts) {
     if let Some(path) = path {
         texts.push(Text::Path, path);
     }
     if let Some(query) = query {
-        texts.buffer().push('?');
+        texts.add("?");
         texts.push(Text::Query, query);
     }
 }
@@ -241,9 +244,9 @@ pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) 
         _ => None,
     };
     if let Some(reason) = reason
-        && let Err(place) = span.incomplete.binary_search(&reason)
+        && let Err(index) = span.incomplete.binary_search(&reason)
     {
-        span.incomplete.insert(place, reason);
+        span.incomplete.insert(index, reason);
     }
     if let Some(http) = &mut span.http {
         http.status = status;
@@ -252,7 +255,7 @@ pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) 
     }
 }
 
-/// A server's 5xx is an error, and a client's 4xx and 5xx.
+/// 5xx is an error for a server; 4xx and 5xx are errors for a client.
 fn error_by_status(kind: SpanKind, status: Option<u16>) -> Option<String> {
     let first_error = match kind {
         SpanKind::Server => 500,
@@ -272,7 +275,7 @@ fn error_by_outcome(outcome: Outcome) -> Option<String> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// `/path?query`, or what does not look like any form.
+    /// `/path?query`, or a target that has none of these forms.
     Origin,
     /// `http://host/path?query`.
     Absolute,
@@ -350,7 +353,7 @@ fn path_and_query(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Without white space around it, of which a field's value mostly has none.
+/// The text without surrounding white space. Most field values have none.
 fn trimmed(text: &str) -> &str {
     match text.as_bytes() {
         [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
@@ -365,7 +368,7 @@ fn without_userinfo(authority: &str) -> &str {
     }
 }
 
-/// Splits an authority; the brackets of an IPv6 address go.
+/// Splits an authority into host and port. The brackets of an IPv6 address are dropped.
 fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
@@ -377,7 +380,7 @@ fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// RFC 9110, RFC 5789 (PATCH) and the QUERY method; case-sensitive.
+/// The methods of RFC 9110, RFC 5789 (PATCH) and QUERY. Methods are case-sensitive.
 fn known_method(method: &str) -> Option<&'static str> {
     Some(match method {
         "GET" => "GET",
@@ -398,12 +401,13 @@ const fn version(minor: u8) -> &'static str {
     if minor == 0 { "1.0" } else { "1.1" }
 }
 
-/// The longest start of `text` that has at most `limit` bytes and ends at a character.
+/// The longest prefix of `text` that has at most `limit` bytes and ends at a character boundary.
 fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
-/// At most `limit` bytes of a text in which something was redacted if it is no longer a part of the head.
+/// At most `limit` bytes of a text. Something was redacted in it if it is not borrowed from the
+/// head.
 fn redacted<'a>(text: Cow<'a, str>, limit: usize, counters: &mut Counters) -> Cow<'a, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(limited(text, limit, counters)),

@@ -1,4 +1,4 @@
-//! Tables of request heads and what the conventions make of them.
+//! Tables of request heads and the attributes that the conventions give them.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -169,7 +169,7 @@ fn targets() {
 }
 
 #[test]
-fn without_a_host_the_addresses_of_the_connection_serve() {
+fn without_a_host_the_server_is_the_connections_address() {
     let (_, server) = http(SpanKind::Server, head("GET", "/x", None));
     assert_eq!((server.text(Text::ServerAddress), server.server_port), (Some("192.0.2.1"), Some(8_080)));
     assert_eq!((server.text(Text::ClientAddress), server.client_port), (Some("203.0.113.9"), Some(4_711)));
@@ -180,7 +180,7 @@ fn without_a_host_the_addresses_of_the_connection_serve() {
 }
 
 #[test]
-fn headers_that_were_asked_for_are_kept_within_their_limit() {
+fn configured_headers_are_kept_within_their_limit() {
     let long = "x".repeat(300);
     let sent = RequestHead { fields: vec![("x-request-id".into(), long.into())], ..head("GET", "/", None) };
     let (_, http) = http(SpanKind::Server, sent);
@@ -214,10 +214,13 @@ fn texts_are_cut_at_a_character() {
 
 proptest::proptest! {
     #[test]
-    fn addresses_read_as_usual(four in proptest::prelude::any::<[u8; 4]>(), six in proptest::prelude::any::<[u8; 16]>()) {
+    fn addresses_have_their_usual_text(
+        four in proptest::prelude::any::<[u8; 4]>(),
+        six in proptest::prelude::any::<[u8; 16]>(),
+    ) {
         for address in [IpAddr::from(four), IpAddr::from(six)] {
             let mut text = String::new();
-            push_address(address, &mut text);
+            with_address(address, |written| text.push_str(written));
             proptest::prop_assert_eq!(text, address.to_string());
         }
     }
@@ -254,7 +257,7 @@ fn forwarded(peer: &str, lines: &[(&str, &str)]) -> (String, Http) {
 }
 
 #[test]
-fn what_proxies_say_of_the_client() {
+fn client_attributes_come_from_trusted_proxies() {
     let shop = [
         ("x-forwarded-for", "203.0.113.7, 10.0.0.1"),
         ("x-forwarded-proto", "https"),
@@ -277,7 +280,7 @@ fn what_proxies_say_of_the_client() {
     ] {
         assert_eq!(forwarded(peer, lines).0, expected, "{peer} {lines:?}");
     }
-    // A proxy's own call is not made for itself.
+    // A proxy's own call has the proxy's own client.
     let head =
         RequestHead { fields: vec![("x-forwarded-host".into(), "b".into())], ..head("GET", "/", Some("a")) };
     assert_eq!(self::http(SpanKind::Client, head).1.text(Text::ServerAddress), Some("a"));

@@ -12,45 +12,54 @@ use super::{
 };
 use crate::event::DEFAULT_CONNECTIONS;
 
-/// How far the trace layer may go in memory and in waiting. All times are event time.
+/// How much memory the trace layer may use and how long it may wait. All times are event time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// How long a finished span waits for its parent before it is exported as it stands. Default 30 s.
+    /// How long a finished span waits for its parent before it is exported without one. Default 30
+    /// s.
     pub parent_wait: Duration,
-    /// Finished spans that may wait at once; beyond it the one that ended first goes as it stands. Default 50,000.
+    /// Finished spans that may wait at once. Beyond this number the one that ended first is
+    /// exported as it is. Default 50,000.
     pub waiting_spans: usize,
-    /// How long a request waits for the other end of its connection to show. Default 200 ms.
+    /// How long a request waits for the other end of its connection to appear. Default 200 ms.
     pub flow_wait: Duration,
-    /// An exchange or connect open for this long is announced once; `None` never. Default 1 s.
+    /// How long an exchange or connect is open when a notice of it is emitted; `None`: never.
+    /// Default 1 s.
     pub open_notice: Option<Duration>,
     /// How long a closed connection and an exited process are remembered. Default 2 s.
     pub linger: Duration,
-    /// Connections known at once; beyond it one that was silent for long makes room. Default [`DEFAULT_CONNECTIONS`].
+    /// Connections known at once. Beyond this number one that was idle for long is evicted. Default
+    /// [`DEFAULT_CONNECTIONS`].
     pub connections: usize,
-    /// Exchanges open or waiting at once; further requests make no span. Default 200,000.
+    /// Exchanges open or waiting at once. Further requests get no span. Default 200,000.
     pub exchanges: usize,
-    /// Exchanges open or waiting on one connection; beyond it the oldest is ended as it stands. Default 1,024.
+    /// Exchanges open or waiting on one connection. Beyond this number the oldest is ended as it
+    /// is. Default 1,024.
     pub exchanges_per_connection: usize,
-    /// Exported exchanges of one connection that later spans may still name as their parent. Default 32.
+    /// Exported exchanges of one connection that later spans may still name as their parent.
+    /// Default 32.
     pub recent_exchanges: usize,
-    /// The same of all connections; the one exported first goes. Default 100,000.
+    /// The same for all connections together; the one exported first is dropped. Default 100,000.
     pub remembered_exchanges: usize,
-    /// Calls of one request that wait for its answer to be judged; further ones are orphans. Default 1,024.
+    /// Calls of one request that wait for its response to be judged. Further ones are unlinked.
+    /// Default 1,024.
     pub calls_per_request: usize,
-    /// Connects in progress; further ones make no span when they fail. Default 16,384.
+    /// Connects in progress. Further ones get no span when they fail. Default 16,384.
     pub connects: usize,
-    /// Processes known at once; further ones get placeholder facts and no inferred parents. Default 32,768.
+    /// Processes known at once. Further ones get placeholder facts and no inferred parents. Default
+    /// 32,768.
     pub processes: usize,
-    /// Requests by which connections that have no partner yet may be recognised. Default 65,536.
+    /// Requests under which connections without a partner are registered. Default 65,536.
     pub flow_keys: usize,
     /// Which evidence may name a parent within a process.
     pub causality: Rules,
-    /// What becomes of the spans of programs that export their own. Default: they are left out.
+    /// What happens to the spans of programs that export their own. Default: they are left out.
     pub instrumented: Instrumented,
     /// Fields of requests that become attributes, in lower case. Default `x-request-id`.
     pub correlation_headers: Vec<String>,
-    /// Which peers are believed when they say for whom they ask. Logs that do not say were made without.
+    /// Peers that are trusted when they say for which client they forward a request. Event logs
+    /// without this setting were made when no peer was.
     #[serde(default = "Forwarded::none")]
     pub forwarded: Forwarded,
     /// Limits of texts.
@@ -87,18 +96,18 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The fields of requests that spans are made of besides those that every span needs.
+    /// The request fields that spans are made from, besides those that every span needs.
     pub(crate) fn wanted_fields(&self) -> impl Iterator<Item = &str> {
-        let forwarded = forwarded::FIELDS.into_iter().filter(|_| self.forwarded.believes_any());
+        let forwarded = forwarded::FIELDS.into_iter().filter(|_| self.forwarded.trusts_any());
         self.correlation_headers.iter().map(String::as_str).chain(forwarded)
     }
 }
 
-/// Bytes of UTF-8 that a text may have after redaction; the rest is cut at a character.
+/// Limits of texts in bytes of UTF-8, after redaction. The rest is cut at a character boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextLimits {
-    /// `url.path`. Default 8,192: the longest that servers take by themselves.
+    /// `url.path`. Default 8,192, the longest path that servers accept by default.
     pub path: usize,
     /// `url.query`. Default 8,192.
     pub query: usize,

@@ -1,5 +1,6 @@
-//! Where exchanges are kept: each in a slot of its own, whose number is part of its [`Key`], so that a key leads to its exchange
-//! without a search. A slot is used again when its exchange is forgotten; whose it is then shows in the exchange's own key.
+//! Memory for exchanges. Each has a slot, and the slot's number is part of its [`Key`], so a key
+//! leads to its exchange without a search. A slot is reused when its exchange is forgotten. The
+//! exchange's own key shows whose the slot is.
 
 use std::num::NonZeroU32;
 
@@ -11,7 +12,7 @@ use crate::{event::ConnectionId, protocol::Ordinal};
 pub(super) struct Slot(NonZeroU32);
 
 impl Slot {
-    /// One that nothing is kept in.
+    /// A slot that is never used.
     #[cfg(test)]
     pub(super) const NONE: Self = Self(NonZeroU32::MAX);
 
@@ -27,12 +28,12 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     slots: Vec<Option<Exchange>>,
-    /// Those that are empty. The last one was used a moment ago.
+    /// The slots that are empty. The last one was used most recently.
     free: Vec<Slot>,
 }
 
 impl Slots {
-    /// Keeps an exchange that is made for its key. `None`: there are no more numbers.
+    /// Keeps an exchange, made for its key. Returns `None` if there are no more numbers.
     #[inline]
     pub(super) fn insert(
         &mut self,
@@ -53,7 +54,7 @@ impl Slots {
         Some(key)
     }
 
-    /// Forgets what is kept there.
+    /// Forgets the exchange in this slot.
     pub(super) fn empty(&mut self, slot: Slot) {
         if let Some(kept) = self.slots.get_mut(slot.index()).filter(|kept| kept.is_some()) {
             *kept = None;
@@ -61,7 +62,7 @@ impl Slots {
         }
     }
 
-    /// What is kept there, whatever that is.
+    /// The exchange in this slot, whichever it is.
     pub(super) fn at(&self, slot: Slot) -> Option<&Exchange> {
         self.slots.get(slot.index())?.as_ref()
     }
@@ -76,7 +77,7 @@ impl Slots {
         exchange.key.names_same(key).then_some(exchange)
     }
 
-    /// All of them, in no order that means anything.
+    /// All exchanges, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Exchange> {
         self.slots.iter().flatten()
     }

@@ -1,4 +1,5 @@
-//! The finished span: typed fields of one HTTP exchange (or failed connect), from which each exporter makes what it needs.
+//! The finished span: typed fields of one HTTP exchange (or failed connect), which each exporter
+//! encodes in its own way.
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
@@ -21,7 +22,7 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
-    /// Of a request that takes this direction.
+    /// The kind of a span whose request goes in this direction.
     #[must_use]
     pub const fn of_request(direction: Direction) -> Self {
         match direction {
@@ -30,7 +31,7 @@ impl SpanKind {
         }
     }
 
-    /// The direction that the request takes, seen from the process whose span it is.
+    /// The direction of the request, seen from the process whose span it is.
     #[must_use]
     pub const fn request_direction(self) -> Direction {
         match self {
@@ -83,11 +84,11 @@ impl Evidence {
 pub struct Parent {
     pub span: SpanId,
     pub evidence: Evidence,
-    /// The parent is outside this agent's sight (it came by header).
+    /// The parent is not visible to this agent (it came by header).
     pub remote: bool,
 }
 
-/// A relation that is not parenthood (a parent that was found too late).
+/// A relation that is not a parent: one that was found too late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     pub trace: TraceId,
@@ -102,7 +103,7 @@ pub enum Status {
     Error,
 }
 
-/// What the span tells of; every text is already redacted.
+/// A span; every text in it is already redacted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     pub trace: TraceId,
@@ -113,7 +114,8 @@ pub struct Span {
     pub flags: u8,
     pub trace_state: String,
     pub kind: SpanKind,
-    /// Low-cardinality name per semantic conventions: the method (`HTTP` when unknown), `connect` for a failed connect.
+    /// Low-cardinality name per semantic conventions: the method (`HTTP` when unknown), `connect`
+    /// for a failed connect.
     pub name: Cow<'static, str>,
     /// Unix nanoseconds: first byte of the request.
     pub start: u64,
@@ -131,9 +133,10 @@ pub struct Span {
     /// The other end.
     pub peer: SocketAddr,
     pub thread_id: u32,
-    /// `wirespan.incomplete`: what was missing, e.g. `truncated`, `gap`. Empty for a span made from complete data.
+    /// `wirespan.incomplete`: what was missing, e.g. `truncated`, `gap`. Empty for a span made from
+    /// complete data.
     pub incomplete: Vec<&'static str>,
-    /// Bytes that were needed and not had.
+    /// Bytes that were needed and are missing.
     pub missing_bytes: u64,
     /// The span was exported before its parent could be known.
     pub parent_unknown: bool,
@@ -141,7 +144,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// A span of which nothing is known yet but who acts and with whom.
+    /// A span of which only the thread and its peer are known.
     pub(super) fn begin(
         kind: SpanKind,
         name: Cow<'static, str>,
@@ -175,11 +178,12 @@ impl Span {
     }
 }
 
-/// What the trace layer gives to the pipeline.
+/// What the trace layer emits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Traced {
+pub enum SpanEvent {
     /// A finished span, exactly once.
     Span(Box<Span>),
-    /// A request that has been open for a second: what is known so far, `end` is the time of this notice. For people only.
+    /// A request that has been open for a second, with what is known so far. `end` is the time of
+    /// this notice. For people only.
     Open(Box<Span>),
 }

@@ -1,5 +1,5 @@
-//! A map whose values lie in slots, and that knows which of them was asked for last: most look-ups are for the same key as the one
-//! before, and need no hash.
+//! A map whose values are kept in slots, and that remembers which slot was asked for last. Most
+//! look-ups are for the same key as the one before and need no hash.
 
 use std::{cell::Cell, hash::Hash};
 
@@ -7,9 +7,9 @@ use rustc_hash::FxHashMap;
 
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
-    places: FxHashMap<K, usize>,
+    slot_of: FxHashMap<K, usize>,
     slots: Vec<Option<(K, V)>>,
-    /// Slots that are empty.
+    /// The slots that are empty.
     free: Vec<usize>,
     /// The slot that was asked for last.
     last: Cell<usize>,
@@ -17,11 +17,11 @@ pub(super) struct Table<K, V> {
 
 impl<K: Copy + Eq + Hash, V> Table<K, V> {
     pub(super) fn new() -> Self {
-        Self { places: FxHashMap::default(), slots: Vec::new(), free: Vec::new(), last: Cell::new(0) }
+        Self { slot_of: FxHashMap::default(), slots: Vec::new(), free: Vec::new(), last: Cell::new(0) }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.slot_of.len()
     }
 
     #[inline]
@@ -31,48 +31,48 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         {
             return Some(value);
         }
-        let place = self.search(key)?;
-        self.slots[place].as_ref().map(|(_, value)| value)
+        let slot = self.search(key)?;
+        self.slots[slot].as_ref().map(|(_, value)| value)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
         let last = self.last.get();
-        let place = match self.slots.get(last) {
+        let slot = match self.slots.get(last) {
             Some(Some((last_key, _))) if *last_key == key => last,
             _ => self.search(key)?,
         };
-        self.slots[place].as_mut().map(|(_, value)| value)
+        self.slots[slot].as_mut().map(|(_, value)| value)
     }
 
     #[inline(never)]
     fn search(&self, key: K) -> Option<usize> {
-        let place = *self.places.get(&key)?;
-        self.last.set(place);
-        Some(place)
+        let slot = *self.slot_of.get(&key)?;
+        self.last.set(slot);
+        Some(slot)
     }
 
-    /// Gives back the value that was there before.
+    /// Returns the previous value of the key.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
         if let Some(known) = self.get_mut(key) {
             return Some(std::mem::replace(known, value));
         }
-        let place = self.free.pop().unwrap_or_else(|| {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         });
-        self.places.insert(key, place);
-        self.slots[place] = Some((key, value));
+        self.slot_of.insert(key, slot);
+        self.slots[slot] = Some((key, value));
         None
     }
 
     pub(super) fn remove(&mut self, key: K) -> Option<V> {
-        let place = self.places.remove(&key)?;
-        self.free.push(place);
-        self.slots[place].take().map(|(_, value)| value)
+        let slot = self.slot_of.remove(&key)?;
+        self.free.push(slot);
+        self.slots[slot].take().map(|(_, value)| value)
     }
 
-    /// All of them, in no order that means anything.
+    /// All values, in no particular order.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.slots.iter().flatten().map(|(_, value)| value)
     }
@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holds_what_a_map_holds(steps in prop::collection::vec((0..4_u8, 0..6_u32), 0..60)) {
+        fn behaves_like_a_map(steps in prop::collection::vec((0..4_u8, 0..6_u32), 0..60)) {
             let (mut table, mut map) = (Table::new(), FxHashMap::default());
             for (number, (kind, key)) in steps.into_iter().enumerate() {
                 match kind {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_used_again() {
+    fn slots_are_reused() {
         let mut table = Table::new();
         for key in 0..100 {
             table.insert(key, key);

@@ -1,23 +1,24 @@
-//! Calls whose two sides agree in a process that has not shown enough yet to be believed in that. Those that earn it the belief are
-//! worth as much as those that come after: they wait a moment for it, if their threads had taken in nothing else at either end.
+//! Calls whose two sides agree in a process that is not trusted yet. The calls by which the process
+//! earns its confidence are as good as the ones that come after. So they wait a moment for it, if
+//! their threads had received nothing else at either end.
 
 use super::{
     Gone, Tracer,
-    causality::{Orphan, Verdict},
+    causality::{UnlinkedReason, Verdict},
     exchange::Key,
 };
 use crate::event::Timestamp;
 
-/// Calls of a process that wait. The oldest makes room, as an orphan.
+/// Waiting calls per process. Beyond this number the oldest stays unlinked.
 const WAITING: usize = 1_024;
-/// Of them those that are looked at with each call that is believed.
+/// Waiting calls that are looked at with each call that is trusted.
 const AT_ONCE: usize = 8;
 
 impl Tracer {
-    /// A call waits for its process to be believed; `false`: it has done so already.
+    /// A call waits for its process to be trusted. Returns `false` if it has waited already.
     pub(super) fn await_proof(&mut self, call: Key) -> bool {
         let Some(exchange) = self.exchanges.get_mut(call) else { return false };
-        if !exchange.sides.is_clear() {
+        if !exchange.links.is_unambiguous() {
             return false;
         }
         let pid = exchange.pid;
@@ -32,14 +33,15 @@ impl Tracer {
         if process.unproven.len() > WAITING
             && let Some((oldest, _)) = process.unproven.pop_front()
         {
-            self.orphan(oldest);
+            self.leave_unlinked(oldest);
         }
         self.forget_later(Gone::Unproven(pid, self.now));
         true
     }
 
-    /// The process of this call is believed: so are those that have waited for that, a few at a time. One that is not goes to the end,
-    /// and stops it: for the same reason most others would not be, either.
+    /// This call's process is trusted, so its waiting calls are looked at, a few at a time. One
+    /// that is still not trusted goes to the end of the queue and stops the search, because most
+    /// others would fail for the same reason.
     pub(super) fn prove_others(&mut self, call: Key) {
         let Some(pid) = self.exchanges.get(call).map(|call| call.pid) else { return };
         for _ in 0..AT_ONCE {
@@ -55,20 +57,20 @@ impl Tracer {
         }
     }
 
-    /// Calls that have waited since then have waited for long enough.
+    /// Calls that began to wait by this time have waited long enough.
     pub(super) fn expire_unproven(&mut self, pid: u32, until: Timestamp) {
         while let Some(process) = self.processes.get_mut(pid)
             && let Some((call, _)) = process.unproven.pop_front_if(|(_, since)| *since <= until)
         {
             match self.causality.prove(&self.exchanges, &self.processes, call) {
                 Some(verdict) => self.settle_unproven(call, verdict),
-                None => self.orphan(call),
+                None => self.leave_unlinked(call),
             }
         }
     }
 
-    fn orphan(&mut self, call: Key) {
-        self.settle_unproven(call, Verdict::Orphan(Orphan::Unproven));
+    fn leave_unlinked(&mut self, call: Key) {
+        self.settle_unproven(call, Verdict::Unlinked(UnlinkedReason::Unproven));
     }
 
     fn settle_unproven(&mut self, call: Key, verdict: Verdict) {

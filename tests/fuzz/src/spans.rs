@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use wirespan::{
     pipeline::Engine,
-    trace::span::{Span, Traced},
+    trace::span::{Span, SpanEvent},
 };
 
 /// The spans that came out since the last call; notices of open ones are no spans.
 pub(crate) fn drain(engine: &mut Engine) -> impl Iterator<Item = Span> + '_ {
     engine.drain().filter_map(|traced| match traced {
-        Traced::Span(span) => Some(*span),
-        Traced::Open(_) => None,
+        SpanEvent::Span(span) => Some(*span),
+        SpanEvent::Open(_) => None,
     })
 }
 

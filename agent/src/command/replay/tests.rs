@@ -19,7 +19,7 @@ use crate::{
         redact::Masker,
         samples::{self, Owned},
     },
-    trace::span::Traced,
+    trace::span::SpanEvent,
 };
 
 const MILLI: u64 = 1_000_000;
@@ -410,7 +410,7 @@ fn described(events: &[Owned]) -> Vec<String> {
     let mut described = vec![];
     for batch in batches {
         for traced in batch.entries.iter() {
-            let Traced::Span(span) = traced else { continue };
+            let SpanEvent::Span(span) = traced else { continue };
             let http = span.http.as_ref().map(|http| {
                 let path = http.path().map(str::len);
                 let sizes = (http.request_body_size, http.response_body_size);

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     event::Timestamp,
     pipeline::queue::{DEFAULT_CAPACITY, Next},
-    trace::span::Traced,
+    trace::span::SpanEvent,
 };
 
 /// How often event time is looked at while no span comes, and how long JSON lines may wait.
@@ -104,12 +104,12 @@ impl Trees {
     }
 
     /// Takes what was ready at `at`.
-    pub fn add(&mut self, entries: &[Traced], at: Timestamp) {
+    pub fn add(&mut self, entries: &[SpanEvent], at: Timestamp) {
         self.0.tick(at);
         for entry in entries {
             match entry {
-                Traced::Span(span) => self.0.add(span, at),
-                Traced::Open(span) => self.0.open(span),
+                SpanEvent::Span(span) => self.0.add(span, at),
+                SpanEvent::Open(span) => self.0.open(span),
             }
         }
     }

@@ -143,7 +143,7 @@ fn a_remote_parent_makes_a_root_and_a_missing_one_an_orphan() {
 #[test]
 fn an_open_request_is_shown_at_once() {
     let mut forest = Forest::new(10);
-    let Traced::Open(span) = open() else { panic!("it is open") };
+    let SpanEvent::Open(span) = open() else { panic!("it is open") };
     forest.open(&span);
     assert_eq!(printed(&mut forest, PLAIN), "14:03:07.123Z shop ← GET /orders?id=7  … open 1.2 s\n");
 }
@@ -293,7 +293,7 @@ impl Lines for Kept {
 }
 
 fn traced(spans: Vec<Span>) -> crate::pipeline::queue::Batch {
-    let mut entries: Vec<_> = spans.into_iter().map(|span| Traced::Span(Box::new(span))).collect();
+    let mut entries: Vec<_> = spans.into_iter().map(|span| SpanEvent::Span(Box::new(span))).collect();
     entries.push(open());
     samples::batch(entries)
 }

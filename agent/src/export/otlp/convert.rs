@@ -17,7 +17,7 @@ use crate::{
         },
         resource::{self, Cache, HostResource, Value},
     },
-    trace::span::{Link, Span, SpanKind, Status, Traced},
+    trace::span::{Link, Span, SpanEvent, SpanKind, Status},
 };
 
 /// Makes requests, with the resource of each process made once.
@@ -35,7 +35,7 @@ impl Converter {
     /// One request with all finished spans of `entries`.
     pub(crate) fn request<'a>(
         &mut self,
-        entries: impl Iterator<Item = &'a Traced>,
+        entries: impl Iterator<Item = &'a SpanEvent>,
     ) -> ExportTraceServiceRequest {
         let resource_spans = resource::by_process(entries)
             .into_iter()

@@ -20,7 +20,7 @@ use crate::{
         },
         resource::{self, Cache, HostResource, Value},
     },
-    trace::span::{Link, Parent, Span, SpanKind, Status, Traced},
+    trace::span::{Link, Parent, Span, SpanEvent, SpanKind, Status},
 };
 
 /// Room for an ordinary span and for an ordinary resource, so that the buffer is made once and not many times.
@@ -46,7 +46,7 @@ impl Encoder {
     }
 
     /// One `ExportTraceServiceRequest` with all finished spans of `entries`, and how many these are.
-    pub fn request<'a>(&mut self, entries: impl Iterator<Item = &'a Traced>) -> (Vec<u8>, u64) {
+    pub fn request<'a>(&mut self, entries: impl Iterator<Item = &'a SpanEvent>) -> (Vec<u8>, u64) {
         let groups = resource::by_process(entries);
         let count: usize = groups.iter().map(|(_, spans)| spans.len()).sum();
         let mut out = Vec::with_capacity(count * SPAN_BYTES + groups.len() * RESOURCE_BYTES);

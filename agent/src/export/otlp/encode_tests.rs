@@ -18,7 +18,7 @@ use crate::{
     pipeline::samples,
     trace::{
         http::{Http, Text},
-        span::{Evidence, Link, Parent, Span, SpanId, SpanKind, Status, TraceId, Traced},
+        span::{Evidence, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
     },
 };
 
@@ -29,12 +29,12 @@ fn host() -> HostResource {
     HostResource { name: Some("node".into()), id: None, attributes: vec![("team".into(), "a".into())] }
 }
 
-fn traced(span: Span) -> Traced {
-    Traced::Span(Box::new(span))
+fn traced(span: Span) -> SpanEvent {
+    SpanEvent::Span(Box::new(span))
 }
 
 /// What is written must be, byte by byte, what opentelemetry-proto's own types make of the same spans.
-fn assert_same(entries: &[Traced]) {
+fn assert_same(entries: &[SpanEvent]) {
     let (written, count) = Encoder::new(host()).request(entries.iter());
     let expected = Converter::new(host()).request(entries.iter());
     assert!(written == expected.encode_to_vec(), "not the bytes of {expected:?}");

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     export::{ExporterSummary, Exporters, Settings},
     pipeline::{queue::Batch, samples},
-    trace::span::Traced,
+    trace::span::SpanEvent,
 };
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
@@ -51,7 +51,7 @@ fn spans(count: usize) -> Batch {
     let one = |_| {
         let mut span = samples::server_span();
         span.process = Arc::clone(&process);
-        Traced::Span(Box::new(span))
+        SpanEvent::Span(Box::new(span))
     };
     samples::batch((0..count).map(one).collect())
 }

@@ -12,7 +12,7 @@ use crate::{
         ProcessFacts, Thread, Timestamp, Transfer,
     },
     pipeline::{Engine, Eviction, LedgerTotals, Settings},
-    trace::span::{Span, Traced},
+    trace::span::{Span, SpanEvent},
 };
 
 pub(super) const UNIX_OFFSET: u64 = 1_700_000_000_000_000_000;
@@ -311,8 +311,8 @@ impl Host {
             self.obey(order);
         }
         self.spans.extend(self.engine.drain().filter_map(|traced| match traced {
-            Traced::Span(span) => Some(*span),
-            Traced::Open(_) => None,
+            SpanEvent::Span(span) => Some(*span),
+            SpanEvent::Open(_) => None,
         }));
     }
 

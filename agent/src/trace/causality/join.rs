@@ -1,5 +1,6 @@
-//! The task join as the tracer asks for it: what each message means for the tasks of its process, and what a task that claims
-//! a call means for the call's verdict. A parent that the two sides have named stays.
+//! The task join as the tracer uses it: what each message means for the tasks of its process, and
+//! what a task's claim means for the verdict on a call. A parent that the call's two sides have
+//! named stays.
 
 use super::{Causality, Claimed, Settled, Tasks, Verdict, lost};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 impl Causality {
-    /// A request was read.
+    /// An inbound request was read.
     pub(in crate::trace) fn task_request(
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -27,17 +28,17 @@ impl Causality {
         };
         tasks.opened(key, origin.at);
         let waits = |other: &Exchange| {
-            other.kind == SpanKind::Server && other.key.ordinal != key.ordinal && !other.sides.answered
+            other.kind == SpanKind::Server && other.key.ordinal != key.ordinal && !other.links.answered
         };
-        let queued = exchanges
+        let pipelined = exchanges
             .connection(key.connection)
             .is_some_and(|connection| exchanges.of(connection).rev().take(2).any(waits));
-        if let Some(request) = exchanges.get_mut(key) {
-            request.sides.queued = queued;
+        if let Some(request) = exchanges.get_mut(key).and_then(|it| it.links.request_mut()) {
+            request.pipelined = pipelined;
         }
     }
 
-    /// A call was sent; whether its verdict waits for its task.
+    /// A call was sent. Returns whether the verdict on it waits for its task.
     pub(in crate::trace) fn task_call(
         &mut self,
         exchanges: &mut Exchanges,
@@ -49,7 +50,7 @@ impl Causality {
         let Some(Task::Context(id)) = origin.task.filter(|_| self.rules.task) else { return false };
         let pid = origin.thread.pid;
         let Some((epoch, open)) =
-            processes.get(pid).map(|process| (process.epoch, process.belief.open_requests()))
+            processes.get(pid).map(|process| (process.epoch, process.confidence.open_requests()))
         else {
             return false;
         };
@@ -57,18 +58,18 @@ impl Causality {
             return false;
         };
         tasks.lost(epoch, origin.at, open, settled);
-        let followed = tasks.call(exchanges, key, id, settled);
+        let tracked = tasks.call(exchanges, key, id, settled);
         let alone = open <= 1;
-        let held = followed && tasks.worth_waiting(alone);
-        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
-        if let Some(call) = exchanges.get_mut(key) {
-            (call.sides.followed, call.sides.alone, call.sides.held) = (followed, alone, held);
+        let waits = tracked && tasks.worth_waiting(alone);
+        self.task_conflicts += std::mem::take(&mut tasks.conflicts);
+        if let Some(links) = exchanges.get_mut(key).and_then(|call| call.links.call_mut()) {
+            (links.task_may_claim, links.sent_alone, links.awaits_task) = (tracked, alone, waits);
         }
-        held
+        waits
     }
 
-    /// A request was answered by a task.
-    pub(in crate::trace) fn task_answer(
+    /// A task answered an inbound request.
+    pub(in crate::trace) fn task_answered(
         &mut self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -78,19 +79,19 @@ impl Causality {
     ) {
         let Some(request) = exchanges.get(key) else { return };
         let Some(process) = processes.get_mut(request.pid) else { return };
-        let (epoch, open) = (process.epoch, process.belief.open_requests());
+        let (epoch, open) = (process.epoch, process.confidence.open_requests());
         let Some(tasks) = process.tasks.as_deref_mut() else { return };
         tasks.lost(epoch, request.at, open, settled);
         if let Some(Task::Context(id)) = origin.task
             && origin.thread.pid == request.pid
-            && request.sides.epoch == epoch
+            && request.links.epoch == epoch
         {
-            tasks.answer(exchanges, key, id, origin.at, settled);
+            tasks.answered(exchanges, key, id, origin.at, settled);
         }
-        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+        self.task_conflicts += std::mem::take(&mut tasks.conflicts);
     }
 
-    /// A call is over, or never will be answered.
+    /// A call has ended, with or without a response.
     pub(in crate::trace) fn task_call_over(
         &mut self,
         exchanges: &Exchanges,
@@ -98,13 +99,14 @@ impl Causality {
         key: Key,
         settled: &mut Vec<Settled>,
     ) {
-        let Some(call) = exchanges.get(key).filter(|call| call.sides.followed) else { return };
+        let Some(call) = exchanges.get(key).filter(|call| call.links.task_may_claim()) else { return };
         let Some(tasks) = processes.get_mut(call.pid).and_then(|it| it.tasks.as_deref_mut()) else { return };
         tasks.call_over(key, call, settled);
-        self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+        self.task_conflicts += std::mem::take(&mut tasks.conflicts);
     }
 
-    /// A request was answered, or never will be, and what its task has claimed is settled.
+    /// A request was answered, or never will be. Calls that no open request can claim any more are
+    /// settled.
     pub(in crate::trace) fn task_closed(
         &mut self,
         exchanges: &Exchanges,
@@ -116,11 +118,11 @@ impl Causality {
         if let Some(tasks) = pid.and_then(|pid| processes.get_mut(pid)).and_then(|it| it.tasks.as_deref_mut())
         {
             tasks.seal(exchanges, settled);
-            self.task_contradictions += std::mem::take(&mut tasks.contradictions);
+            self.task_conflicts += std::mem::take(&mut tasks.conflicts);
         }
     }
 
-    /// Claims of a process up to this time have waited for long enough.
+    /// Claims of a process up to this time have waited long enough.
     pub(in crate::trace) fn expire_claims(
         processes: &mut Processes,
         pid: u32,
@@ -132,8 +134,9 @@ impl Causality {
         }
     }
 
-    /// Whether a verdict must wait because the task that sent the call may still claim it. A parent that the two sides know
-    /// ends the wait, and one that contradicts what the task has claimed ends the join for its process.
+    /// Whether a verdict must wait because the task that sent the call may still claim it. A parent
+    /// from the two sides ends the wait. If it differs from the task's claim, it also ends the join
+    /// for this process.
     pub(in crate::trace) fn hold_back(
         &self,
         exchanges: &mut Exchanges,
@@ -142,26 +145,26 @@ impl Causality {
         verdict: Verdict,
     ) -> bool {
         let Some(exchange) = exchanges.get_mut(call) else { return false };
-        let sides = &mut exchange.sides;
+        let Some(links) = exchange.links.call_mut() else { return false };
         match verdict {
-            Verdict::Orphan(reason) if sides.held => {
-                sides.otherwise = Some(reason);
+            Verdict::Unlinked(reason) if links.awaits_task => {
+                links.reason_without_task = Some(reason);
                 true
             }
-            Verdict::Orphan(_) | Verdict::Parent(_, Evidence::Task) => false,
+            Verdict::Unlinked(_) | Verdict::Parent(_, Evidence::Task) => false,
             Verdict::Parent(request, evidence) => {
-                sides.held = false;
+                links.awaits_task = false;
                 let ends = matches!(evidence, Evidence::ResponseSide | Evidence::BothSides);
-                if ends && sides.claimed.is_some_and(|claimed| claimed != request) {
-                    contradict(processes, exchange.pid);
+                if ends && links.claimed_for.is_some_and(|claimed| claimed != request) {
+                    end_task_join(processes, exchange.pid);
                 }
-                sides.named = ends.then_some(request);
+                links.response_side = ends.then_some(request);
                 false
             }
         }
     }
 
-    /// What became of a call that was followed, as a verdict on it if one was held back.
+    /// The verdict on a call whose claim was settled, if its verdict was held back.
     pub(in crate::trace) fn settle(
         &self,
         exchanges: &mut Exchanges,
@@ -176,47 +179,48 @@ impl Causality {
             Claimed::No | Claimed::Unproven => None,
         };
         let call = exchanges.get_mut(settled.call)?;
-        let sides = &mut call.sides;
-        sides.followed = false;
+        let links = call.links.call_mut()?;
+        links.task_may_claim = false;
         if settled.claim == Claimed::Unproven {
             return None;
         }
-        sides.claimed = request;
-        if let (Some(named), Some(request)) = (sides.named, request)
+        links.claimed_for = request;
+        if let (Some(named), Some(request)) = (links.response_side, request)
             && named != request
         {
-            contradict(processes, call.pid);
+            end_task_join(processes, call.pid);
         }
-        if !std::mem::take(&mut sides.held) {
+        if !std::mem::take(&mut links.awaits_task) {
             return None;
         }
         match request {
             Some(request) => Some(Verdict::Parent(request, Evidence::Task)),
-            None => sides.otherwise.take().map(Verdict::Orphan),
+            None => links.reason_without_task.take().map(Verdict::Unlinked),
         }
     }
 }
 
-/// The tasks of a process that has sent its first call: those that serve the requests which are open, if all of these are known.
+/// The tasks of a process that has just sent its first call from a task. They serve the open
+/// requests, if all of these are known.
 fn first(exchanges: &mut Exchanges, process: &Process, pid: u32, now: Timestamp) -> Tasks {
-    let open = process.belief.open_requests();
+    let open = process.confidence.open_requests();
     let mut known = exchanges.unanswered(pid);
-    known.retain(|(key, _)| exchanges.get(*key).is_some_and(|request| request.sides.epoch == process.epoch));
+    known.retain(|(key, _)| exchanges.get(*key).is_some_and(|request| request.links.epoch == process.epoch));
     if (known.len() as u64) < open {
         return Tasks::new(process.epoch, now, open);
     }
     let mut tasks = Tasks::new(process.epoch, Timestamp(0), 0);
     for (key, at) in known {
         tasks.opened(key, at);
-        if let Some(request) = exchanges.get_mut(key) {
-            request.sides.queued = request.sides.early;
+        if let Some(request) = exchanges.get_mut(key).and_then(|it| it.links.request_mut()) {
+            request.pipelined = request.overlaps_previous;
         }
     }
     tasks
 }
 
-fn contradict(processes: &mut Processes, pid: u32) {
+fn end_task_join(processes: &mut Processes, pid: u32) {
     if let Some(tasks) = processes.get_mut(pid).and_then(|process| process.tasks.as_mut()) {
-        tasks.contradicted();
+        tasks.switch_off();
     }
 }

@@ -1,20 +1,25 @@
-//! The verdict on a call: what its sides show, and whether its process is believed in that.
+//! The verdict on a call: its outcome, and whether its process is trusted enough to draw a parent
+//! from it.
 //!
-//! In this order:
-//! 1. its sides differ, and in its process they mostly agree: no parent;
-//! 2. it ended in an answer, all answers of its process are covered, and one thread read the request, read the response and
-//!    wrote the answer: the answered request;
-//! 3. its sides agree, and its process is believed in that: the request on which they do;
-//! 4. a start side alone of a call that was answered before its request was, and its process is believed in that: the request
-//!    of the start side;
-//! 5. else none.
+//! The rules are tried in this order:
 //!
-//! A verdict falls when a call ends in an answer, or when the request of its start side is answered. In a process whose end
-//! sides are believed, a call that has none then waits for it.
+//! 1. Its sides conflict, and sides mostly agree in its process: no parent.
+//! 2. It has a response side, all responses of its process are covered, and one thread read the
+//!    request, read the response and wrote the response to the request: the parent is the request
+//!    that the response side names.
+//! 3. Its sides agree, and its process is trusted in that: the parent is the request that both
+//!    name.
+//! 4. It has a request side alone, it was answered before that request was, and its process is
+//!    trusted in that: the parent is the request that the request side names.
+//! 5. Otherwise it has no parent.
+//!
+//! A verdict is made when a call gets its response side, or when the request of its request side is
+//! answered. Where response sides are trusted, a call that has none by then waits for one.
 
 use super::{
-    Belief, Causality, Orphan, Runner, Sides, Verdict,
-    belief::Shown,
+    Causality, Confidence, Runner, UnlinkedReason, Verdict,
+    call_links::CallLinks,
+    confidence::LinkOutcome,
     lost,
     stolen::{self, Threads},
 };
@@ -25,20 +30,20 @@ use crate::{
         exchange::{Exchange, Key},
         exchanges::Exchanges,
         process::{Process, Processes},
-        span::{Evidence, SpanKind},
+        span::Evidence,
     },
 };
 
-/// The request in whose answer a call ended.
+/// The request that a call's response side names, and the threads involved.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct End {
+pub(super) struct ResponseSide {
     request: Key,
     threads: Threads,
 }
 
 impl Causality {
-    /// The verdict on a call whose response triggered the answer of `request`.
-    pub(super) fn judge_ended(
+    /// The verdict on a call whose response caused the response to `request`.
+    pub(super) fn judge_with_response_side(
         &mut self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
@@ -46,57 +51,62 @@ impl Causality {
         request: Key,
         threads: Threads,
     ) -> Verdict {
-        stolen::show(exchanges, processes, key, request, threads);
+        stolen::record(exchanges, processes, key, request, threads);
         self.compare(exchanges, processes, key, request);
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
-        let shown = match call.sides.root {
-            Some(root) if root == request => Shown::Agrees,
-            Some(_) => differing(&call.sides),
-            None => Shown::Ends,
+        let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else {
+            return Verdict::Unlinked(UnlinkedReason::NoCause);
         };
-        self.judge(exchanges, processes, key, shown, Some(End { request, threads }))
+        let outcome = match links.request_side {
+            Some(request_side) if request_side == request => LinkOutcome::Consistent,
+            Some(_) => links.conflict(),
+            None => LinkOutcome::ResponseSideOnly,
+        };
+        self.judge(exchanges, processes, key, outcome, Some(ResponseSide { request, threads }))
     }
 
-    /// The verdict on a call whose start side's request is answered now (`None`: never will be). `None`: it was judged before,
-    /// or its end side is waited for.
+    /// The verdict on a call when the request of its request side is answered, or never will be
+    /// (`response` is `None`). Returns `None` if the call was judged before, or if it waits for its
+    /// response side.
     pub(in crate::trace) fn judge_with_request(
         &self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        answer: Option<&Origin>,
+        response: Option<&Origin>,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
-        let sides = &call.sides;
-        if sides.shown.is_some() || sides.ended {
+        let links = call.links.call()?;
+        if links.outcome_number.is_some() || links.has_response_side {
             return None;
         }
-        let over = sides.answered || sides.has_failed();
-        if (sides.outlives || sides.lingers) && !over {
+        let over = call.links.answered || links.has_failed();
+        if (links.outlives || links.may_be_given_up) && !over {
             return None;
         }
-        let Some(answer) = answer else { return Some(Verdict::Orphan(Orphan::Unanswered)) };
-        let shown = match (sides.contradicted, sides.confirmed, over) {
-            (true, _, _) => differing(sides),
-            (false, true, _) => Shown::Agrees,
-            (false, false, true) => Shown::Starts,
-            (false, false, false) => Shown::Unexplained,
+        let Some(response) = response else { return Some(Verdict::Unlinked(UnlinkedReason::Unanswered)) };
+        let outcome = match (links.has_conflict, links.confirmed, over) {
+            (true, _, _) => links.conflict(),
+            (false, true, _) => LinkOutcome::Consistent,
+            (false, false, true) => LinkOutcome::RequestSideOnly,
+            (false, false, false) => LinkOutcome::Unexplained,
         };
-        if self.awaits_end(processes, call, shown) {
-            let superseded = superseded(exchanges, key, answer);
-            if let Some(call) = exchanges.get_mut(key) {
-                call.sides.started = shown == Shown::Starts;
+        if self.awaits_response_side(processes, call, outcome) {
+            let superseded = superseded(exchanges, key, response);
+            if let Some(links) = exchanges.get_mut(key).and_then(|call| call.links.call_mut()) {
+                links.request_side_only = outcome == LinkOutcome::RequestSideOnly;
             }
-            if shown == Shown::Starts && superseded {
-                // It counts at once, or belief would come as much later as such calls wait; an end side corrects it.
-                show(exchanges, processes, key, shown);
+            if outcome == LinkOutcome::RequestSideOnly && superseded {
+                // The outcome counts at once, and a later response side corrects it. Otherwise
+                // confidence would grow as late as such calls wait.
+                record(exchanges, processes, key, outcome);
             }
             return None;
         }
-        Some(self.judge(exchanges, processes, key, shown, None))
+        Some(self.judge(exchanges, processes, key, outcome, None))
     }
 
-    /// The verdict on a call whose sides agreed before its process was believed in that: its parent, if it is by now.
+    /// The verdict on a call whose sides agreed before its process was trusted: its parent, if the
+    /// process is trusted by now.
     pub(in crate::trace) fn prove(
         &self,
         exchanges: &Exchanges,
@@ -104,40 +114,58 @@ impl Causality {
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get(key)?;
-        let root = call.sides.root.filter(|_| call.sides.confirmed && !call.sides.contradicted)?;
-        let request = exchanges.get(root)?;
+        let links = call.links.call()?;
+        let request_side = links.request_side.filter(|_| links.confirmed && !links.has_conflict)?;
+        let request = exchanges.get(request_side)?;
         let process =
             processes.get(call.pid).filter(|_| !lost(processes, call) && !lost(processes, request))?;
-        let both = process.belief.is_consistent()
-            && processes.get(request.pid).is_some_and(|process| process.belief.is_consistent());
-        let believed = (call.pid == request.pid || both) && believes_agreement(&process.belief, call);
-        believed.then_some(Verdict::Parent(root, Evidence::BothSides))
+        let both = process.confidence.is_consistent()
+            && processes.get(request.pid).is_some_and(|process| process.confidence.is_consistent());
+        let trusted = (call.pid == request.pid || both) && trusts_agreement(&process.confidence, links);
+        trusted.then_some(Verdict::Parent(request_side, Evidence::BothSides))
     }
 
-    /// No end side was found for a call for so long that its span goes without: that is what it shows.
-    pub(in crate::trace) fn give_up(&self, exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
-        let Some(call) = exchanges.get(key).filter(|call| call.kind == SpanKind::Client) else { return };
-        let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.sides.answered);
-        let comes_later = call.sides.root.is_some_and(open);
-        if call.sides.shown.is_none() && !call.sides.ended && !comes_later {
-            let shown = if call.sides.started { Shown::Starts } else { Shown::Unexplained };
-            show(exchanges, processes, key, shown);
+    /// A call has waited for its response side so long that its span is exported without one.
+    /// Records that as its outcome.
+    pub(in crate::trace) fn give_up_waiting(
+        &self,
+        exchanges: &mut Exchanges,
+        processes: &mut Processes,
+        key: Key,
+    ) {
+        let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else { return };
+        let open = |request: Key| exchanges.get(request).is_some_and(|request| !request.links.answered);
+        let comes_later = links.request_side.is_some_and(open);
+        if links.outcome_number.is_none() && !links.has_response_side && !comes_later {
+            let outcome =
+                if links.request_side_only { LinkOutcome::RequestSideOnly } else { LinkOutcome::Unexplained };
+            record(exchanges, processes, key, outcome);
         }
     }
 
-    /// Whether an end side that may come later would say more.
-    pub(super) fn awaits_end(&self, processes: &Processes, call: &Exchange, shown: Shown) -> bool {
-        if call.sides.has_failed() {
-            // Whoever saw it end had seen so before this request was answered.
+    /// Whether a response side that may still come would say more.
+    pub(super) fn awaits_response_side(
+        &self,
+        processes: &Processes,
+        call: &Exchange,
+        outcome: LinkOutcome,
+    ) -> bool {
+        let Some(links) = call.links.call() else { return false };
+        if links.has_failed() {
+            // Whoever saw the call fail did so before this request was answered, so no response
+            // side can come.
             return false;
         }
         let Some(process) = processes.get(call.pid) else { return false };
-        let alone = match shown {
-            Shown::Starts => !self.believes_start(&process.belief, call),
-            Shown::Unexplained => true,
-            Shown::Agrees | Shown::Differs | Shown::Muddles | Shown::Ends => false,
+        let alone = match outcome {
+            LinkOutcome::RequestSideOnly => !self.trusts_request_side(&process.confidence, links),
+            LinkOutcome::Unexplained => true,
+            LinkOutcome::Consistent
+            | LinkOutcome::Conflict
+            | LinkOutcome::AmbiguousConflict
+            | LinkOutcome::ResponseSideOnly => false,
         };
-        alone && self.rules.response_side && process.belief.waits_for_ends()
+        alone && self.rules.response_side && process.confidence.awaits_response_side()
     }
 
     pub(super) fn judge(
@@ -145,133 +173,174 @@ impl Causality {
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        shown: Shown,
-        end: Option<End>,
+        outcome: LinkOutcome,
+        response_side: Option<ResponseSide>,
     ) -> Verdict {
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
+        let unlinked = Verdict::Unlinked;
+        let Some(call) = exchanges.get(key) else { return unlinked(UnlinkedReason::NoCause) };
         let request_lost = |request: Key| exchanges.get(request).is_none_or(|it| lost(processes, it));
-        let named = end.map(|end| end.request).or(call.sides.root);
-        if call.sides.lost || lost(processes, call) || named.is_some_and(request_lost) {
-            return Verdict::Orphan(Orphan::Loss);
+        let Some(links) = call.links.call() else { return unlinked(UnlinkedReason::NoCause) };
+        let named = response_side.map(|response_side| response_side.request).or(links.request_side);
+        if links.cause_lost || lost(processes, call) || named.is_some_and(request_lost) {
+            return unlinked(UnlinkedReason::Loss);
         }
-        // A request without an answer proves nothing of the calls for it.
-        if !named.and_then(|request| exchanges.get(request)).is_some_and(|request| request.sides.unanswered) {
-            show(exchanges, processes, key, shown);
-        }
-        let Some(call) = exchanges.get(key) else { return Verdict::Orphan(Orphan::None) };
-        let Some(process) = processes.get(call.pid) else { return Verdict::Orphan(Orphan::Loss) };
-        let belief = &process.belief;
-        let stolen =
-            end.is_some_and(|end| stolen::believes(exchanges, belief, key, end.request, end.threads));
-        if let Some(end) = end
-            && !(matches!(shown, Shown::Differs | Shown::Muddles) && belief.agrees_mostly())
-            && !call.sides.weak
-            // Of several threads one closes what another has given up, and answers something else next.
-            && (shown == Shown::Agrees || !call.sides.given_up || belief.one_reads())
-            && !belief.kinds().hardly_end(call.sides.kind)
-            && self.believes_end(
-                belief,
-                end.threads == Threads::One || self.rules.across_threads || stolen,
-                call.sides.unambiguous && shown == Shown::Agrees && told(belief, call),
-            )
+        // A request that got no response proves nothing about its calls.
+        if !named
+            .and_then(|request| exchanges.get(request))
+            .is_some_and(|request| request.links.is_unanswered())
         {
-            let evidence = if shown == Shown::Agrees { Evidence::BothSides } else { Evidence::ResponseSide };
-            if evidence == Evidence::ResponseSide || self.rules.both_sides {
-                return Verdict::Parent(end.request, evidence);
+            record(exchanges, processes, key, outcome);
+        }
+        let Some(call) = exchanges.get(key) else { return unlinked(UnlinkedReason::NoCause) };
+        let Some(links) = call.links.call() else { return unlinked(UnlinkedReason::NoCause) };
+        let Some(process) = processes.get(call.pid) else { return unlinked(UnlinkedReason::Loss) };
+        let confidence = &process.confidence;
+        if let Some(response_side) = response_side
+            && self.decides(exchanges, confidence, key, links, outcome, response_side)
+        {
+            let agrees = outcome == LinkOutcome::Consistent;
+            let evidence = if agrees { Evidence::BothSides } else { Evidence::ResponseSide };
+            if !agrees || self.rules.both_sides {
+                return Verdict::Parent(response_side.request, evidence);
             }
         }
-        let Some(root) = call.sides.root else {
-            return Verdict::Orphan(if end.is_some() { Orphan::EndOnly } else { Orphan::None });
+        let Some(request_side) = links.request_side else {
+            let has_response_side = response_side.is_some();
+            return unlinked(if has_response_side {
+                UnlinkedReason::ResponseSideOnly
+            } else {
+                UnlinkedReason::NoCause
+            });
         };
-        // Where a child process makes the call of its parent's request, both are judged.
-        let request = exchanges.get(root).and_then(|request| processes.get(request.pid));
-        let consistent = request.is_some_and(|process| process.belief.is_consistent());
-        let both = belief.is_consistent() && consistent;
-        let own = exchanges.get(root).is_some_and(|request| request.pid == call.pid);
-        match shown {
-            Shown::Agrees if !self.rules.both_sides => Verdict::Orphan(Orphan::StartOnly),
-            Shown::Agrees if (own || both) && believes_agreement(belief, call) => {
-                Verdict::Parent(root, Evidence::BothSides)
+        // If a child process makes a call for a request of its parent process, both must be
+        // consistent.
+        let request = exchanges.get(request_side).and_then(|request| processes.get(request.pid));
+        let consistent = request.is_some_and(|process| process.confidence.is_consistent());
+        let both = confidence.is_consistent() && consistent;
+        let own = exchanges.get(request_side).is_some_and(|request| request.pid == call.pid);
+        match outcome {
+            LinkOutcome::Consistent if !self.rules.both_sides => unlinked(UnlinkedReason::RequestSideOnly),
+            LinkOutcome::Consistent if (own || both) && trusts_agreement(confidence, links) => {
+                Verdict::Parent(request_side, Evidence::BothSides)
             }
-            Shown::Agrees if both => Verdict::Orphan(Orphan::Unproven),
-            Shown::Starts if (own || both) && self.believes_start(belief, call) => {
-                Verdict::Parent(root, Evidence::RequestSide)
+            LinkOutcome::Consistent if both => unlinked(UnlinkedReason::Unproven),
+            LinkOutcome::RequestSideOnly if (own || both) && self.trusts_request_side(confidence, links) => {
+                Verdict::Parent(request_side, Evidence::RequestSide)
             }
-            Shown::Starts | Shown::Unexplained if both => Verdict::Orphan(Orphan::StartOnly),
-            _ => Verdict::Orphan(Orphan::Contradiction),
+            LinkOutcome::RequestSideOnly | LinkOutcome::Unexplained if both => {
+                unlinked(UnlinkedReason::RequestSideOnly)
+            }
+            _ => unlinked(UnlinkedReason::Conflict),
         }
     }
 
-    fn believes_start(&self, belief: &Belief, call: &Exchange) -> bool {
-        let sides = &call.sides;
+    /// Whether the response side of a call decides, whatever its request side says (rule 2).
+    fn decides(
+        &self,
+        exchanges: &Exchanges,
+        confidence: &Confidence,
+        key: Key,
+        call: &CallLinks,
+        outcome: LinkOutcome,
+        response_side: ResponseSide,
+    ) -> bool {
+        let ResponseSide { request, threads } = response_side;
+        let agrees = outcome == LinkOutcome::Consistent;
+        let conflicts = matches!(outcome, LinkOutcome::Conflict | LinkOutcome::AmbiguousConflict);
+        let stolen = stolen::trusts(exchanges, confidence, key, request, threads);
+        (!conflicts || !confidence.agrees_mostly())
+            && !call.response_side_is_ambiguous
+            // With several threads, one may close what another has given up and then answer
+            // something else.
+            && (agrees || !call.given_up || confidence.has_one_reader())
+            && !confidence.signatures().rarely_ends_in_response(call.signature_hash)
+            && self.trusts_response_side(
+                confidence,
+                threads == Threads::One || self.rules.across_threads || stolen,
+                call.only_open_request && agrees && signature_allows(confidence, call),
+            )
+    }
+
+    fn trusts_request_side(&self, confidence: &Confidence, call: &CallLinks) -> bool {
         self.rules.request_side
-            && sides.order == belief.order()
-            && sides.clear()
-            && belief.believes_starts(sides.unambiguous, sides.sort())
+            && call.receive_order == confidence.receive_order()
+            && call.names_one_request()
+            && confidence.trusts_request_side(call.only_open_request, call.signature())
     }
 
-    fn believes_end(&self, belief: &Belief, by_these_threads: bool, unambiguous: bool) -> bool {
-        self.rules.response_side && by_these_threads && belief.believes_ends(unambiguous)
+    fn trusts_response_side(
+        &self,
+        confidence: &Confidence,
+        by_these_threads: bool,
+        unambiguous: bool,
+    ) -> bool {
+        self.rules.response_side && by_these_threads && confidence.trusts_response_side(unambiguous)
     }
 }
 
-/// Whether the thread that read a call's response has taken in something else by the time it writes this answer, so that the
-/// response will hardly be what another answer waited for.
-fn superseded(exchanges: &Exchanges, call: Key, answer: &Origin) -> bool {
-    let Some(input) = answer.last_receive else { return false };
-    let last = exchanges.connection(input.connection).and_then(|it| exchanges.by_input(it, input.position));
+/// Whether the thread that read a call's response has received something else by the time it writes
+/// this response. Then the call's response is hardly what another response waited for.
+fn superseded(exchanges: &Exchanges, call: Key, response: &Origin) -> bool {
+    let Some(receive) = response.last_receive else { return false };
+    let last =
+        exchanges.connection(receive.connection).and_then(|it| exchanges.by_received(it, receive.position));
     let is_call =
-        input.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);
-    !is_call && exchanges.get(call).is_some_and(|call| call.sides.reader == Runner::of_origin(answer))
+        receive.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);
+    !is_call && exchanges.get(call).is_some_and(|call| call.links.reader == Runner::of_origin(response))
 }
 
-/// What a call shows whose sides differ.
-pub(super) fn differing(sides: &Sides) -> Shown {
-    if sides.clarity == Some(Clarity::Clear) { Shown::Differs } else { Shown::Muddles }
-}
-
-/// Whether the kind of a call says that agreement is no chance. Where its end side is weak the kind must be known to agree. Where
-/// another call with the same trigger went before, nothing may speak against it of late and not much before; nor much where only
-/// a call that continues it has ended (one that is sent after that of a timer continues it).
-fn told(belief: &Belief, call: &Exchange) -> bool {
-    let (sides, kinds) = (&call.sides, belief.kinds());
-    if sides.weak {
-        return kinds.agree(sides.kind);
+/// Whether the call's signature says that agreement of its sides is no coincidence.
+///
+/// If its response side is ambiguous, calls with this signature must be known to be consistent. If
+/// an earlier call shares its cause, the signature must have no recent conflicts and few older
+/// ones. Few older ones are also required if only a call that continues this one has a response
+/// side. (A call sent after a timer's call continues it.)
+fn signature_allows(confidence: &Confidence, links: &CallLinks) -> bool {
+    let signatures = confidence.signatures();
+    if links.response_side_is_ambiguous {
+        return signatures.is_consistent(links.signature_hash);
     }
-    let kind = sides.kind;
-    let weaker = sides.again || !sides.ended;
-    let doubted = sides.again && kinds.contested(kind) || weaker && kinds.often_contested(kind);
-    !doubted && !kinds.waver(kind) && !kinds.hardly_end(kind)
+    let hash = links.signature_hash;
+    let weaker = links.shares_cause || !links.has_response_side;
+    let doubted =
+        links.shares_cause && signatures.has_conflicts(hash) || weaker && signatures.often_conflicts(hash);
+    !doubted && !signatures.is_unreliable(hash) && !signatures.rarely_ends_in_response(hash)
 }
 
-/// An agreement counts where neither the kind of call nor the process makes it a chance.
-fn believes_agreement(belief: &Belief, call: &Exchange) -> bool {
-    let sides = &call.sides;
-    sides.order == belief.order()
-        && told(belief, call)
-        && belief.believes_agreement(sides.unambiguous, sides.clarity == Some(Clarity::Clear) && !sides.weak)
+/// Agreement counts where neither the call's signature nor its process makes a coincidence likely.
+fn trusts_agreement(confidence: &Confidence, links: &CallLinks) -> bool {
+    links.receive_order == confidence.receive_order()
+        && signature_allows(confidence, links)
+        && confidence.trusts_agreement(
+            links.only_open_request,
+            links.ambiguity == Some(Clarity::Clear) && !links.response_side_is_ambiguous,
+        )
 }
 
-/// Notes what a call shows of its process: nothing if it was not answered, or not yet.
-pub(super) fn show(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, shown: Shown) {
+/// Records the outcome of a call. A failed call has none, and one that is still open gets it with
+/// its response.
+pub(super) fn record(exchanges: &mut Exchanges, processes: &mut Processes, key: Key, outcome: LinkOutcome) {
     let Some(call) = exchanges.get_mut(key) else { return };
-    if call.sides.handed || call.sides.lost || lost(processes, call) {
+    let (pid, answered, events_lost) = (call.pid, call.links.answered, lost(processes, call));
+    let Some(links) = call.links.call_mut() else { return };
+    if links.handoff || links.cause_lost || events_lost {
         return;
     }
-    // Its start side was found in an order that has turned out to be another.
-    let same = |process: &Process| process.belief.order() == call.sides.order;
-    if !processes.get(call.pid).is_some_and(same) {
+    // Its request side was found with a receive order that has since been given up.
+    let same = |process: &Process| process.confidence.receive_order() == links.receive_order;
+    if !processes.get(pid).is_some_and(same) {
         return;
     }
-    if !call.sides.answered {
-        call.sides.owed = (!call.sides.has_failed()).then_some(shown);
+    if !answered {
+        links.pending_outcome = (!links.has_failed()).then_some(outcome);
         return;
     }
-    call.sides.owed = None;
-    let Some(process) = processes.get_mut(call.pid) else { return };
-    match call.sides.shown {
-        Some(number) => process.belief.correct(number, shown),
-        None => call.sides.shown = Some(process.belief.show(shown)),
+    links.pending_outcome = None;
+    let Some(process) = processes.get_mut(pid) else { return };
+    match links.outcome_number {
+        Some(number) => process.confidence.correct_outcome(number, outcome),
+        None => links.outcome_number = Some(process.confidence.record_outcome(outcome)),
     }
-    process.belief.show_kind(call.sides.sort(), call.sides.of_kind.replace(shown), shown);
+    let before = links.signature_outcome.replace(outcome);
+    process.confidence.record_signature_outcome(links.signature(), before, outcome);
 }

@@ -1,78 +1,87 @@
-//! Causality from two sides: which request caused a call, on nothing but what each thread took in last before it sent
-//! something.
+//! Causality from two sides: which inbound request caused a call. The only evidence is what each
+//! thread received last before it sent something.
 //!
-//! Every *output* (a call's request, a connect, an answer) has a *trigger*: the message to which the last byte belongs that
-//! its thread took in.
-//! * Start side: a call belongs to the request that its trigger belongs to; if the trigger is a call's response, to the
-//!   request of that call (a *continuation*).
-//! * End side: when a call's response is the trigger of an answer, that call is a child of the answered request.
+//! Everything that is sent (a call, a connect, a response) has a *cause*: the message to which the
+//! last byte belongs that its thread received.
 //!
-//! What the two sides of a call are worth depends on what its process has shown so far ([`Belief`]); the rules are in
-//! `judge.rs`. A continuation confirms the start side of the calls it continues, it never decides. Everything else is an
-//! orphan. A request's own bytes trigger nothing once it is answered; an answer uses its trigger up; a call sent before the
-//! request was read cannot be its child.
+//! * Request side: a call belongs to the request that its cause belongs to. If the cause is the
+//!   response to another call, that is the request of that call, and the new call *continues* it.
+//! * Response side: if the response to a call is the cause of the response to an inbound request,
+//!   the call is a child of that request.
+//!
+//! How far the two sides of a call are trusted depends on what its process has shown so far
+//! ([`Confidence`]). The rules are in `judge.rs`. A continuation confirms the request side of the
+//! calls that it continues, but never decides alone. A call for which no rule applies is unlinked.
+//!
+//! Three facts limit what can be a cause. A request causes nothing once it is answered. A response
+//! uses up its cause. A call that was sent before a request was read cannot be its child.
 
-mod belief;
-mod carried;
+mod call_links;
+mod cause;
+mod confidence;
 mod given_up;
-mod handed;
-mod inputs;
+mod handoff;
+mod inherited;
 mod join;
 mod judge;
+mod links;
 mod outlived;
-mod sides;
+mod receives;
+mod response_side;
 mod stolen;
 mod tasks;
-mod trigger;
 mod turns;
 
 use serde::{Deserialize, Serialize};
 
-pub(in crate::trace) use belief::Belief;
-pub(in crate::trace) use carried::{Carried, carry};
-pub(in crate::trace) use inputs::Inputs;
-pub(in crate::trace) use sides::Sides;
+pub(in crate::trace) use cause::Cause;
+pub(in crate::trace) use confidence::Confidence;
+pub(in crate::trace) use inherited::{InheritedCauses, propagate_cause};
+pub(in crate::trace) use links::CausalLinks;
+pub(in crate::trace) use receives::Receives;
 pub(in crate::trace) use tasks::{Claimed, Settled, Tasks};
-pub(in crate::trace) use trigger::Trigger;
 pub(in crate::trace) use turns::Deferral;
 
-use stolen::Threads;
+use confidence::LinkOutcome;
 
 use super::{
     exchange::{Exchange, Key},
     exchanges::Exchanges,
     process::Processes,
-    span::{Evidence, SpanKind},
+    span::Evidence,
 };
 use crate::{
-    event::{Clarity, Task, Thread},
+    event::{Task, Thread},
     protocol::Origin,
 };
 
-/// Continuations that are followed back from a call.
+/// The longest chain of calls, each continuing the one before, that is followed.
 const CHAIN: u8 = 40;
 
 /// Which evidence may name a parent within a process. The aliases are the names in event logs of older versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {
-    /// Both sides agree. Default on.
+    /// Request side and response side agree. Default on.
     #[serde(alias = "two_sided")]
     pub both_sides: bool,
-    /// The request side alone, of processes whose calls show no conflict. Default on.
+    /// The request side alone, in processes whose calls have no conflicts. Default on.
     #[serde(alias = "start")]
     pub request_side: bool,
-    /// The response side alone, of processes whose responses are all covered. Default on.
+    /// The response side alone, in processes whose responses are all covered. Default on.
     #[serde(alias = "end")]
     pub response_side: bool,
-    /// The same task of the runtime wrote call and response (CPython's contexts). Default on.
+    /// The same task of the runtime wrote the call and the response (CPython's contexts). Default
+    /// on.
     pub task: bool,
-    /// The response side also where one thread read the request and another wrote the response: wrong for programs whose
-    /// workers respond from a shared completion queue. Default off.
+    /// The response side alone also where one thread read the request and another wrote the
+    /// response. This is wrong for programs whose workers answer from a shared completion queue.
+    /// Default off.
     pub across_threads: bool,
-    /// The call is a request that the process received, sent on. Default on.
+    /// The call forwards a request that the process received, recognised by its content. Default
+    /// on.
     pub content: bool,
-    /// What a goroutine handed to another, and goroutines in the place of threads. Default on.
+    /// Handoffs between goroutines, and goroutines in place of threads. Default on.
     pub goroutine: bool,
 }
 
@@ -90,7 +99,7 @@ impl Default for Rules {
     }
 }
 
-/// Who runs: a thread, or a goroutine in its place.
+/// Who acts: a thread, or a goroutine in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Runner {
     Thread(u32),
@@ -104,7 +113,7 @@ impl Default for Runner {
 }
 
 impl Runner {
-    /// Of a thread on which the runtime runs this, if it has tasks.
+    /// The runner of a thread on which the runtime runs this task, if it has tasks.
     const fn of(thread: Thread, task: Option<Task>) -> Self {
         match task {
             Some(Task::Goroutine(id) | Task::Handoff(id)) => Self::Goroutine(id),
@@ -117,390 +126,229 @@ impl Runner {
     }
 }
 
-/// What is known of a call's parent when the verdict falls.
+/// The decision on a call's parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::trace) enum Verdict {
     Parent(Key, Evidence),
-    Orphan(Orphan),
+    Unlinked(UnlinkedReason),
 }
 
 /// Why a call has no inferred parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::trace) enum Orphan {
-    /// No start side, and no end side that is waited for.
-    None,
-    /// No end side confirmed the start side, and the process is not believed without.
-    StartOnly,
-    /// An end side only, and the process is not believed without a start side.
-    EndOnly,
-    /// The request of the start side ended without an answer.
+pub(in crate::trace) enum UnlinkedReason {
+    /// It has no request side, and no response side is waited for.
+    NoCause,
+    /// No response side confirmed the request side, and the process is not trusted without one.
+    RequestSideOnly,
+    /// It has a response side alone, and the process is not trusted without a request side.
+    ResponseSideOnly,
+    /// The request of its request side ended without a response.
     Unanswered,
-    /// Its sides differ, or those of others of its process do of late.
-    Contradiction,
-    /// Both sides agree, but other requests were open and the process has not shown enough calls to be believed.
+    /// Its sides conflict, or those of other recent calls of its process do.
+    Conflict,
+    /// Both sides agree, but other requests were open, and the process has not shown enough
+    /// consistent calls to be trusted.
     Unproven,
-    /// Events of the process were lost while it or the request of the start side was open.
+    /// Events of the process were lost while the call or the request of its request side was open.
     Loss,
-    /// Its goroutine had taken in more than one request of a connection, and which of them it serves is not known.
+    /// Its goroutine had read bytes of more than one request of a connection, and which of them it
+    /// serves is not known.
     Pipelined,
     /// The request has too many calls.
-    Bound,
+    Limit,
 }
 
-/// A call's start side: what is known at once, and what to wait for.
+/// What is known of a call when its request side is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::trace) struct Start {
-    /// `None`: it falls later.
+pub(in crate::trace) struct RequestSide {
+    /// `None` if the verdict is made later.
     pub(in crate::trace) verdict: Option<Verdict>,
-    /// The call is to be judged when this request is answered.
+    /// The call is judged when this request is answered.
     pub(in crate::trace) judged_with: Option<Key>,
 }
 
-impl Start {
-    const fn decided(orphan: Orphan) -> Self {
-        Self { verdict: Some(Verdict::Orphan(orphan)), judged_with: None }
+impl RequestSide {
+    const fn decided(reason: UnlinkedReason) -> Self {
+        Self { verdict: Some(Verdict::Unlinked(reason)), judged_with: None }
     }
 }
 
-/// Judges calls; `contradictions` counts those whose two sides differ.
+/// Judges calls. `conflicts` counts those whose two sides differ.
 #[derive(Debug)]
 pub(in crate::trace) struct Causality {
-    pub(in crate::trace) contradictions: u64,
-    /// The same of tasks.
-    pub(in crate::trace) task_contradictions: u64,
+    pub(in crate::trace) conflicts: u64,
+    /// The conflicts that the task join has found.
+    pub(in crate::trace) task_conflicts: u64,
     rules: Rules,
 }
 
 impl Causality {
     pub(in crate::trace) const fn new(rules: Rules) -> Self {
-        Self { contradictions: 0, task_contradictions: 0, rules }
+        Self { conflicts: 0, task_conflicts: 0, rules }
     }
 
-    /// A call's first byte was written: notes its start side.
+    /// The first byte of a call was written: finds its request side.
     pub(in crate::trace) fn call(
         &self,
         exchanges: &mut Exchanges,
         processes: &mut Processes,
         key: Key,
-        trigger: Trigger,
-    ) -> Start {
-        let (root, previous, depth) = match trigger {
-            Trigger::None | Trigger::Lost => (None, None, 0),
-            Trigger::Message { key, .. } => start_side(exchanges, key),
+        cause: Cause,
+    ) -> RequestSide {
+        let (request_side, continues, chain_length) = match cause {
+            Cause::None | Cause::Lost => (None, None, 0),
+            Cause::Message { key, .. } => request_side_of(exchanges, key),
         };
-        let request = root.and_then(|root| exchanges.get(root));
-        let root_open = request.is_some_and(|request| !request.sides.answered);
+        let request = request_side.and_then(|request_side| exchanges.get(request_side));
+        let request_is_open = request.is_some_and(|request| !request.links.answered);
         let request_pid = request.map(|request| request.pid);
-        let unambiguous = request_pid
+        let only_open_request = request_pid
             .and_then(|pid| processes.get(pid))
-            .is_some_and(|process| process.belief.unambiguous());
+            .is_some_and(|process| process.confidence.unambiguous());
         let order = exchanges
             .get(key)
             .and_then(|call| processes.get(call.pid))
-            .map_or(0, |process| process.belief.order());
-        // What goes on from a call of another order is of that order, too.
-        let order = previous.and_then(|call| exchanges.get(call)).map_or(order, |call| call.sides.order);
-        let again = trigger
+            .map_or(0, |process| process.confidence.receive_order());
+        // A call that continues one of another receive order belongs to that order too.
+        let order =
+            continues.and_then(|call| exchanges.get(call)?.links.call()).map_or(order, |it| it.receive_order);
+        let shares_cause = cause
             .key()
-            .and_then(|trigger| exchanges.get_mut(trigger))
-            .is_some_and(|message| std::mem::replace(&mut message.sides.led, true));
-        let Some(call) = exchanges.get_mut(key) else { return Start::decided(Orphan::None) };
-        let sides = &mut call.sides;
-        sides.again = again;
-        sides.order = order;
-        (sides.root, sides.previous, sides.depth) = (root, previous, depth);
-        sides.unambiguous = unambiguous;
-        sides.clarity = match trigger {
-            Trigger::Message { for_call, .. } => Some(for_call),
-            Trigger::None | Trigger::Lost => None,
+            .and_then(|cause| exchanges.get_mut(cause))
+            .is_some_and(|message| std::mem::replace(&mut message.links.caused_other, true));
+        let Some(call) = exchanges.get_mut(key) else { return RequestSide::decided(UnlinkedReason::NoCause) };
+        let Some(links) = call.links.call_mut() else {
+            return RequestSide::decided(UnlinkedReason::NoCause);
         };
-        let Some(process) = processes.get_mut(call.pid).filter(|_| trigger != Trigger::Lost) else {
-            sides.lost = true;
-            return Start::decided(Orphan::Loss);
+        links.shares_cause = shares_cause;
+        links.receive_order = order;
+        (links.request_side, links.continues, links.chain_length) = (request_side, continues, chain_length);
+        links.only_open_request = only_open_request;
+        links.ambiguity = match cause {
+            Cause::Message { for_call, .. } => Some(for_call),
+            Cause::None | Cause::Lost => None,
         };
-        if let (Some(root), true) = (root, root_open) {
-            return Start { verdict: None, judged_with: Some(root) };
+        let Some(process) = processes.get_mut(call.pid).filter(|_| cause != Cause::Lost) else {
+            links.cause_lost = true;
+            return RequestSide::decided(UnlinkedReason::Loss);
+        };
+        if let (Some(request_side), true) = (request_side, request_is_open) {
+            return RequestSide { verdict: None, judged_with: Some(request_side) };
         }
-        if self.rules.response_side && process.belief.waits_for_ends() {
-            // Its end side may still name a parent.
-            return Start { verdict: None, judged_with: None };
+        if self.rules.response_side && process.confidence.awaits_response_side() {
+            // Its response side may still name a parent.
+            return RequestSide { verdict: None, judged_with: None };
         }
-        sides.owed = Some(belief::Shown::Unexplained);
-        // A continuation of an answered request can no more be confirmed.
-        Start::decided(if root.is_some() { Orphan::StartOnly } else { Orphan::None })
+        links.pending_outcome = Some(LinkOutcome::Unexplained);
+        // A continuation of a call whose request is answered cannot be confirmed any more.
+        RequestSide::decided(if request_side.is_some() {
+            UnlinkedReason::RequestSideOnly
+        } else {
+            UnlinkedReason::NoCause
+        })
     }
 
-    /// What the first call of a connection was sent for, as its connect says: noted, and whether that is to be believed.
+    /// Notes the request for which the connection of this call, its first, was made. Returns
+    /// whether connects of this process are trusted.
     pub(in crate::trace) fn connected_for(
         exchanges: &mut Exchanges,
         processes: &Processes,
         key: Key,
-        trigger: Trigger,
+        cause: Cause,
     ) -> bool {
-        let request = trigger.key().and_then(|trigger| start_side(exchanges, trigger).0);
+        let request = cause.key().and_then(|cause| request_side_of(exchanges, cause).0);
         let Some(call) = exchanges.get_mut(key) else { return true };
-        call.sides.connected_for = request;
-        processes.get(call.pid).is_none_or(|process| process.belief.believes_connects())
+        if let Some(links) = call.links.call_mut() {
+            links.connected_for = request;
+        }
+        processes.get(call.pid).is_none_or(|process| process.confidence.trusts_connects())
     }
 
-    /// The head of a call was read, which says of what kind it is: whether its start side alone names its parent, before it
-    /// has ended.
+    /// The head of a call was read, so its signature is known. Returns the parent if the request
+    /// side alone is trusted for this signature, before the call has ended.
     pub(in crate::trace) fn head_read(
         &self,
         exchanges: &mut Exchanges,
         processes: &Processes,
         key: Key,
-        kind: u64,
+        signature_hash: u64,
     ) -> Option<Verdict> {
-        exchanges.get_mut(key)?.sides.kind = kind;
+        exchanges.get_mut(key)?.links.call_mut()?.signature_hash = signature_hash;
         let call = exchanges.get(key)?;
         let process = processes.get(call.pid)?;
-        let sides = &call.sides;
-        let request = sides.root.and_then(|root| exchanges.get(root));
-        let Some(request) = request.filter(|request| !request.sides.answered) else {
-            exchanges.get_mut(key)?.sides.unstarted = true;
+        let links = call.links.call()?;
+        let request = links.request_side.and_then(|request_side| exchanges.get(request_side));
+        let Some(request) = request.filter(|request| !request.links.answered) else {
+            exchanges.get_mut(key)?.links.call_mut()?.without_open_request = true;
             return None;
         };
-        let believed = self.rules.request_side
-            && sides.clear()
-            && process.belief.believes_starts(sides.unambiguous, sides.sort());
-        let known = !lost(processes, call) && !lost(processes, request) && !sides.handed;
-        let root = sides.root.filter(|_| request.pid == call.pid && known && believed)?;
-        Some(Verdict::Parent(root, Evidence::RequestSide))
+        let trusted = self.rules.request_side
+            && links.names_one_request()
+            && process.confidence.trusts_request_side(links.only_open_request, links.signature());
+        let known = !lost(processes, call) && !lost(processes, request) && !links.handoff;
+        let request_side = links.request_side.filter(|_| request.pid == call.pid && known && trusted)?;
+        Some(Verdict::Parent(request_side, Evidence::RequestSide))
     }
 
-    /// A call is over. If it was not answered it shows nothing: neither whose it is nor that it is nobody's. One without a start side, or whose request is answered already, speaks against calls of its kind from now
-    /// on, until an end side comes: while it is awaited it says nothing, or the calls in flight would outvote those that have
-    /// ended.
+    /// A call has ended. One without a response shows nothing: neither which request caused
+    /// it nor that none did.
+    ///
+    /// An answered call that has no request side, or whose request is answered already, counts
+    /// against its signature from now on, until a response side comes. It must not count before it
+    /// has ended, or the calls in flight would outvote those that have ended.
     pub(in crate::trace) fn call_over(exchanges: &mut Exchanges, processes: &mut Processes, key: Key) {
-        let Some(call) = exchanges.get(key) else { return };
-        if let (true, Some(root)) = (call.sides.handed, call.sides.root)
-            && let Some(request) = exchanges.get_mut(root)
+        let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else { return };
+        if let (true, Some(request_side)) = (links.handoff, links.request_side)
+            && let Some(request) = exchanges.get_mut(request_side).and_then(|it| it.links.request_mut())
         {
-            request.sides.handed_calls = request.sides.handed_calls.saturating_sub(1);
+            request.open_handoffs = request.open_handoffs.saturating_sub(1);
         }
         let Some(call) = exchanges.get_mut(key) else { return };
-        let owed = call.sides.owed.take();
-        if !call.sides.answered {
+        let answered = call.links.answered;
+        let pending_outcome = call.links.call_mut().and_then(|links| links.pending_outcome.take());
+        if !answered {
             return;
         }
-        if let Some(shown) = owed {
-            judge::show(exchanges, processes, key, shown);
+        if let Some(outcome) = pending_outcome {
+            judge::record(exchanges, processes, key, outcome);
         }
-        let Some(call) = exchanges.get(key) else { return };
-        let root = call.sides.root.and_then(|root| exchanges.get(root));
-        let explained = !call.sides.unstarted && root.is_some_and(|request| !request.sides.answered);
+        let Some(links) = exchanges.get(key).and_then(|call| call.links.call()) else { return };
+        let request = links.request_side.and_then(|request_side| exchanges.get(request_side));
+        let explained = !links.without_open_request && request.is_some_and(|request| !request.links.answered);
         let Some(call) = exchanges.get_mut(key) else { return };
-        let sides = &mut call.sides;
-        if explained || sides.started || sides.handed || sides.of_kind.is_some() {
+        let Some(links) = call.links.call_mut() else { return };
+        if explained || links.request_side_only || links.handoff || links.signature_outcome.is_some() {
             return;
         }
         if let Some(process) = processes.get_mut(call.pid) {
-            sides.of_kind = Some(belief::Shown::Unexplained);
-            process.belief.show_kind(sides.sort(), None, belief::Shown::Unexplained);
-        }
-    }
-
-    /// The first byte of a request's final response was written, or (`!answered`) its server closed the connection instead:
-    /// notes the end side. `None` when it was answered before; else the call that ended in it, if any, with its verdict.
-    pub(in crate::trace) fn answer(
-        &mut self,
-        exchanges: &mut Exchanges,
-        processes: &mut Processes,
-        key: Key,
-        origin: &Origin,
-        answered: bool,
-    ) -> Option<Option<(Key, Verdict)>> {
-        let trigger = Trigger::of(exchanges, processes, origin.last_receive);
-        let request = exchanges.get_mut(key).filter(|request| !request.sides.answered)?;
-        close(processes, request, answered);
-        request.sides.answered_at = origin.at;
-        let (read_at, pid, reader) = (request.at, request.pid, request.sides.reader);
-        let belief = processes.get(pid).map(|process| &process.belief);
-        let serve_own = belief.is_some_and(Belief::connects_serve_their_own);
-        let all = belief.is_some_and(|belief| belief.believes_given_up(true));
-        outlived::outlive(exchanges, key, serve_own, all);
-        let Some(request) = exchanges.get(key) else { return Some(None) };
-        if lost(processes, request) || trigger == Trigger::Lost {
-            return Some(None);
-        }
-        let Trigger::Message { key: trigger, for_answer, .. } = trigger else {
-            if answered {
-                outlived::show_uncovered(exchanges, processes, key);
-            }
-            return Some(None);
-        };
-        if trigger == key {
-            if answered {
-                show_answer(processes, pid, true);
-            }
-            return Some(None);
-        }
-        // A server closes a connection for many reasons; the end of a call is one, the response to another call is none.
-        let ends = |message: &Exchange| message.kind == SpanKind::Client && !message.sides.answered;
-        if !answered && !exchanges.get(trigger).is_some_and(ends) {
-            return Some(None);
-        }
-        let call = exchanges.get_mut(trigger).filter(|message| message.kind == SpanKind::Client);
-        let covered = call.is_some_and(|call| {
-            call.sides.over = true;
-            call.at > read_at
-        });
-        // An answer after a call that got none proves nothing, either way.
-        let proves = |call: &Exchange| call.kind == SpanKind::Server || call.sides.answered;
-        if answered && exchanges.get(trigger).is_none_or(proves) {
-            if covered {
-                show_answer(processes, pid, true);
-            } else {
-                outlived::show_uncovered(exchanges, processes, key);
-            }
-        }
-        let own = exchanges.get_mut(trigger).filter(|_| covered);
-        let tells = match for_answer {
-            Clarity::Clear | Clarity::OfOne => true,
-            // Of two messages that were read before the answer was written either may be what it waited for.
-            Clarity::Mixed => own.as_ref().is_some_and(|call| call.sides.root == Some(key)),
-            Clarity::Again => false,
-        };
-        if let (Clarity::Mixed, false, Some(call)) = (for_answer, tells, &own)
-            && answered
-            && call.sides.answered
-            && let Some(process) = processes.get_mut(call.pid)
-        {
-            process.belief.show_kind(call.sides.sort(), None, belief::Shown::Differs);
-        }
-        // A call that was handed over needs no end side, so that any is welcome that speaks against it.
-        let Some(call) = own.filter(|call| tells || call.sides.handed) else { return Some(None) };
-        call.sides.weak = for_answer != Clarity::Clear;
-        call.sides.ended = true;
-        let previous = call.sides.previous;
-        let writer = Runner::of_origin(origin);
-        let own = call.pid == pid;
-        let threads = if own { Threads::of(reader, call.sides.reader, writer) } else { Threads::Others };
-        let verdict = self.judge_ended(exchanges, processes, trigger, key, threads);
-        self.confirm_chain(exchanges, processes, previous, key);
-        Some(Some((trigger, verdict)))
-    }
-
-    /// The request ended without an answer, and nobody is seen to have ended it: no end side can come.
-    /// `false` when it was answered before.
-    pub(in crate::trace) fn unanswered(
-        exchanges: &mut Exchanges,
-        processes: &mut Processes,
-        key: Key,
-    ) -> bool {
-        let Some(request) = exchanges.get_mut(key) else { return false };
-        if request.sides.answered {
-            return false;
-        }
-        close(processes, request, false);
-        true
-    }
-
-    /// The end side travels back along the continuations, up to a call that has an end side of its own.
-    fn confirm_chain(
-        &mut self,
-        exchanges: &mut Exchanges,
-        processes: &mut Processes,
-        mut next: Option<Key>,
-        request: Key,
-    ) {
-        for _ in 0..CHAIN {
-            let Some((key, call)) = next.and_then(|key| exchanges.get(key).map(|call| (key, call))) else {
-                return;
-            };
-            if call.sides.ended {
-                return;
-            }
-            next = call.sides.previous;
-            self.compare(exchanges, processes, key, request);
-        }
-    }
-
-    /// Holds the start side of a call against the request in which it, or a continuation of it, ended.
-    fn compare(&mut self, exchanges: &mut Exchanges, processes: &mut Processes, call: Key, request: Key) {
-        let proves = exchanges.get(request).is_some_and(|request| !request.sides.unanswered);
-        let Some(call) = exchanges.get_mut(call) else { return };
-        let proves = proves && call.sides.answered;
-        if let (true, Some(process)) = (proves, processes.get_mut(call.pid)) {
-            match (call.sides.connected_for.take(), call.sides.root, call.sides.clarity) {
-                (Some(made_for), ..) => process.belief.end_told(true, made_for == request),
-                (None, Some(root), Some(Clarity::Clear)) => process.belief.end_told(false, root == request),
-                (None, ..) => {}
-            }
-        }
-        let Some(root) = call.sides.root else { return };
-        if root == request {
-            call.sides.confirmed = true;
-            if !(!proves || call.sides.handed || call.sides.unambiguous)
-                && let Some(process) = processes.get_mut(call.pid)
-                && process.belief.order() == call.sides.order
-            {
-                process.belief.agreed_apart();
-            }
-            return;
-        }
-        call.sides.contradicted = true;
-        if !proves {
-            return;
-        }
-        self.contradictions += 1;
-        if let (true, Some(process)) = (call.sides.handed, processes.get_mut(call.pid)) {
-            process.belief.doubt_hand_overs();
-            return;
-        }
-        let process =
-            processes.get_mut(call.pid).filter(|process| process.belief.order() == call.sides.order);
-        // One that was judged by its start side before counts as what it turned out to be.
-        if let (Some(number), Some(process)) = (call.sides.shown, process) {
-            let shown = judge::differing(&call.sides);
-            let before = call.sides.of_kind.replace(shown);
-            process.belief.correct(number, shown);
-            process.belief.show_kind(call.sides.sort(), before, shown);
+            links.signature_outcome = Some(LinkOutcome::Unexplained);
+            process.confidence.record_signature_outcome(links.signature(), None, LinkOutcome::Unexplained);
         }
     }
 }
 
-/// The request that a call with this trigger belongs to, the call that it continues, and how many it continues.
-fn start_side(exchanges: &Exchanges, trigger: Key) -> (Option<Key>, Option<Key>, u8) {
-    let Some(message) = exchanges.get(trigger) else { return (None, None, 0) };
-    let root = root_of(message, trigger);
-    match message.kind {
-        SpanKind::Server => (root, None, 0),
-        SpanKind::Client => (root, Some(trigger), message.sides.depth.saturating_add(1).min(CHAIN)),
+/// The request that a call with this cause belongs to, the call that it continues, and the length
+/// of that chain.
+fn request_side_of(exchanges: &Exchanges, cause: Key) -> (Option<Key>, Option<Key>, u8) {
+    let Some(message) = exchanges.get(cause) else { return (None, None, 0) };
+    let request_side = request_of(message, cause);
+    match message.links.call() {
+        None => (request_side, None, 0),
+        Some(call) => (request_side, Some(cause), call.chain_length.saturating_add(1).min(CHAIN)),
     }
 }
 
 /// The request that a message belongs to: itself, or that of the call whose response it is.
-fn root_of(message: &Exchange, key: Key) -> Option<Key> {
-    match message.kind {
-        SpanKind::Server => Some(key),
-        SpanKind::Client if message.sides.depth >= CHAIN => None,
-        SpanKind::Client => message.sides.root,
+fn request_of(message: &Exchange, key: Key) -> Option<Key> {
+    match message.links.call() {
+        None => Some(key),
+        Some(call) if call.chain_length >= CHAIN => None,
+        Some(call) => call.request_side,
     }
 }
 
-fn show_answer(processes: &mut Processes, pid: u32, covered: bool) {
-    if let Some(process) = processes.get_mut(pid) {
-        process.belief.answered(covered);
-    }
-}
-
-/// From now on the request triggers nothing.
-fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
-    request.sides.answered = true;
-    request.sides.unanswered = !answered;
-    request.sides.over = true;
-    if let Some(process) = processes.get_mut(request.pid) {
-        process.belief.request_closed();
-        process.uncompared = process.uncompared.saturating_sub(u64::from(!request.sides.compared));
-        if let Some(tasks) = &mut process.tasks {
-            tasks.closed(request.at, answered);
-        }
-    }
-}
-
-/// Whether events of its process were lost since the exchange began (or nothing is known of the process any more).
+/// Whether events of its process were lost since the exchange began, or the process is not known
+/// any more.
 pub(in crate::trace) fn lost(processes: &Processes, exchange: &Exchange) -> bool {
-    processes.get(exchange.pid).is_none_or(|process| process.epoch != exchange.sides.epoch)
+    processes.get(exchange.pid).is_none_or(|process| process.epoch != exchange.links.epoch)
 }

@@ -1,15 +1,17 @@
-//! Calls that are open when their request is answered: those that were made for something else, those that nobody waits for, and
-//! those that are given up, of which whoever closes them tells.
+//! Calls that are still open when the request of their request side is answered. Some belong to
+//! another request, for some nobody waits, and some are given up. A call that is given up shows its
+//! request by the thread that closes it.
 
-use super::{Causality, Verdict, belief::Shown, judge::differing, show_answer};
+use super::{Causality, Verdict, confidence::LinkOutcome, response_side::record_coverage};
 use crate::{
     event::Clarity,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
 };
 
 impl Causality {
-    /// The verdict on a call that has ended, and was open when its request was answered. If who answered that ended it next, and it
-    /// got no answer, it was given up: both sides are known, although in another order.
+    /// The verdict on a call that has ended and was open when its request was answered. It was
+    /// given up if it got no response and was closed right after that request's response, by the
+    /// same thread. Then both sides are known, only in another order.
     pub(in crate::trace) fn judge_outlived(
         &self,
         exchanges: &mut Exchanges,
@@ -17,66 +19,71 @@ impl Causality {
         key: Key,
     ) -> Option<Verdict> {
         let call = exchanges.get_mut(key)?;
-        let (pid, sides) = (call.pid, &mut call.sides);
-        let waited = std::mem::take(&mut sides.outlives) | std::mem::take(&mut sides.lingers);
-        let ended_after = sides.ended_after.take();
-        if !waited && ended_after.is_none() {
+        let (pid, answered) = (call.pid, call.links.answered);
+        let links = call.links.call_mut()?;
+        let waited = std::mem::take(&mut links.outlives) | std::mem::take(&mut links.may_be_given_up);
+        let closed_after = links.closed_after.take();
+        if !waited && closed_after.is_none() {
             return None;
         }
-        if sides.uncovered && sides.answered {
-            show_answer(processes, pid, false);
+        if links.leaves_response_uncovered && answered {
+            record_coverage(processes, pid, false);
         }
-        if sides.shown.is_some() || sides.ended {
+        if links.outcome_number.is_some() || links.has_response_side {
             return None;
         }
-        if sides.abandoned && sides.has_failed() {
-            (sides.ended, sides.confirmed) = (true, true);
+        if links.abandoned && links.has_failed() {
+            (links.has_response_side, links.confirmed) = (true, true);
         }
-        if let (Some(request), true) = (ended_after, sides.has_failed()) {
+        if let (Some(request), true) = (closed_after, links.has_failed()) {
             return Some(self.judge_given_up(exchanges, processes, key, request));
         }
-        let shown = match (sides.contradicted, sides.confirmed) {
-            (true, _) => differing(sides),
-            (false, true) => Shown::Agrees,
-            (false, false) => Shown::Unexplained,
+        let outcome = match (links.has_conflict, links.confirmed) {
+            (true, _) => links.conflict(),
+            (false, true) => LinkOutcome::Consistent,
+            (false, false) => LinkOutcome::Unexplained,
         };
-        if exchanges.get(key).is_some_and(|call| self.awaits_end(processes, call, shown)) {
+        if exchanges.get(key).is_some_and(|call| self.awaits_response_side(processes, call, outcome)) {
             return None;
         }
-        Some(self.judge(exchanges, processes, key, shown, None))
+        Some(self.judge(exchanges, processes, key, outcome, None))
     }
 }
 
-/// A request is answered. Its calls that are open and whose start side is beyond doubt (the first output after the request was read,
-/// and nothing else had been) wait: who closes them may tell whose they are. `serve_own`: so is that of a call on a new connection.
-/// `all`: so do the others.
-pub(super) fn outlive(exchanges: &mut Exchanges, request: Key, serve_own: bool, all: bool) {
+/// A request is answered. Its open calls wait if their request side is certain: they were sent
+/// first after the request was read, and the thread had received nothing else. Whoever closes them
+/// may show whose they are. `serve_own`: the first call of a connection waits too. `all`: so do all
+/// other calls.
+pub(super) fn wait_for_closers(exchanges: &mut Exchanges, request: Key, serve_own: bool, all: bool) {
     let Some(live) = exchanges.get(request).and_then(|request| request.live.as_deref()) else { return };
-    let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.sides.answered);
+    let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.links.answered);
     let open: Vec<Key> = live.calls.iter().copied().filter(is_open).collect();
     for call in open {
-        if let Some(call) = exchanges.get_mut(call) {
-            let sides = &mut call.sides;
-            let first = sides.clarity == Some(Clarity::Clear) && !sides.again && sides.depth == 0;
-            sides.outlives = first && (serve_own || sides.connected_for.is_none());
-            sides.lingers = all;
+        if let Some(links) = exchanges.get_mut(call).and_then(|call| call.links.call_mut()) {
+            let first =
+                links.ambiguity == Some(Clarity::Clear) && !links.shares_cause && links.chain_length == 0;
+            links.outlives = first && (serve_own || links.connected_for.is_none());
+            links.may_be_given_up = all;
         }
     }
 }
 
-/// A request was answered, and neither it nor a call for it was what was read last. That speaks against end sides, unless its last call
-/// gets no answer: then something else has told the program so, a timer for instance. Or unless who has answered gives a call up next
-/// ([`super::Belief::excuse`]).
-pub(super) fn show_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
+/// A request was answered, and its last receive was neither that request nor a response to one of
+/// its calls.
+///
+/// This counts against response sides, with two exceptions. If the request's last call fails,
+/// something else such as a timer caused the response. And if the thread gives up a call right
+/// after the response, that explains it ([`super::Confidence::excuse`]).
+pub(super) fn record_uncovered(exchanges: &mut Exchanges, processes: &mut Processes, request: Key) {
     let Some(pid) = exchanges.get(request).map(|request| request.pid) else { return };
     let live = exchanges.get(request).and_then(|request| request.live.as_deref());
     let last = live.and_then(|live| live.calls.last().copied()).and_then(|call| exchanges.get_mut(call));
-    match last {
-        Some(call) if call.sides.has_failed() => {}
-        Some(call) if call.sides.outlives => call.sides.uncovered = true,
+    match last.and_then(|call| call.links.call_mut()) {
+        Some(links) if links.has_failed() => {}
+        Some(links) if links.outlives => links.leaves_response_uncovered = true,
         _ => {
             if let Some(process) = processes.get_mut(pid) {
-                process.belief.answered_uncovered(request);
+                process.confidence.record_uncovered(request);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Waiting: its bounds, what comes too late, the end of the run.
+//! Waiting spans: their limits, parents that are found too late, and the end of the run.
 
 use super::{
-    causality::agree,
+    scenario::agree,
     world::{Exchange, SECOND, UNIX_OFFSET, World, complete, get, ok, thread},
 };
 use crate::{
@@ -23,7 +23,7 @@ fn unanswered(world: &mut World) -> (Exchange, Exchange) {
 }
 
 #[test]
-fn a_call_waits_for_its_requests_answer() {
+fn a_call_waits_for_the_response_to_its_request() {
     let mut world = World::new();
     let (request, call) = unanswered(&mut world);
     world.pass(29 * SECOND);
@@ -34,9 +34,10 @@ fn a_call_waits_for_its_requests_answer() {
     assert_eq!(world.tracer.counters().expired_wait, 0);
 }
 
-/// A long poll, in a process whose start sides are believed: its calls go out while it is open.
+/// A long poll, in a process whose request sides are trusted. Its calls are exported while it is
+/// open.
 #[test]
-fn a_call_of_a_believed_process_waits_for_no_answer() {
+fn a_call_of_a_trusted_process_waits_for_no_response() {
     let mut world = World::new();
     let own = thread(1, 0);
     agree(&mut world, 1_000);
@@ -81,7 +82,7 @@ fn an_open_span_at_the_top_of_an_expired_chain_is_linked_when_its_parent_is_foun
     let request = world.read_request(into, server, "/");
     world.answer(request, server);
     world.respond(call, own, ok());
-    // The called request waits for the call, which is still being read.
+    // The request at the other end waits for the call, whose response is still being read.
     world.pass(31 * SECOND);
     assert!(world.find(call).is_none());
     let trace = world.span(request).trace;
@@ -110,7 +111,7 @@ fn the_number_of_waiting_spans_is_bounded() {
 }
 
 #[test]
-fn shutdown_gives_out_what_waits_and_what_ends_after_it() {
+fn shutdown_exports_waiting_spans_and_those_that_end_later() {
     let mut world = World::new();
     let (request, call) = unanswered(&mut world);
     let own = thread(2, 0);

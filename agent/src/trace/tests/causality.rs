@@ -1,13 +1,19 @@
-//! Two-sided causality: who caused a call.
+//! Causality from two sides: which request caused a call.
 
-use super::world::{World, ended, ok, status, thread};
-use crate::{protocol::Outcome, trace::span::Evidence};
+use super::{
+    scenario::{Server, call_of, conflict_in, earn_confidence, one_call},
+    world::{SECOND, World, complete, ended, ok, status, thread},
+};
+use crate::{
+    protocol::Outcome,
+    trace::{Settings, causality::Rules, span::Evidence},
+};
 
 #[test]
 fn a_keep_alive_proxy_under_concurrency() {
     let mut world = World::new();
     let proxy = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients: Vec<_> = (0..8).map(|_| world.open(proxy)).collect();
     let backends: Vec<_> = (0..8).map(|_| world.open(proxy)).collect();
     let mut pairs = Vec::new();
@@ -18,7 +24,7 @@ fn a_keep_alive_proxy_under_concurrency() {
             let call = world.write_request(*backend, proxy, "/");
             open.push((request, call));
         }
-        // Answers come in another order than the requests.
+        // The order of the responses differs from the order of the requests.
         open.rotate_left(round % 8);
         for (request, call) in open {
             world.read_response(call, proxy);
@@ -26,7 +32,7 @@ fn a_keep_alive_proxy_under_concurrency() {
             pairs.push((request, call));
         }
     }
-    world.pass(super::world::SECOND);
+    world.pass(SECOND);
     for (request, call) in pairs {
         world.assert_child(call, request, Evidence::BothSides);
         world.assert_root(request);
@@ -38,38 +44,17 @@ fn a_keep_alive_proxy_under_concurrency() {
 #[test]
 fn the_first_call_needs_no_history() {
     let mut world = World::new();
-    let (server, call) = one_call(&mut world);
-    world.assert_child(call, server, Evidence::BothSides);
+    let (request, call) = one_call(&mut world);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
-/// Process 1 agrees with itself often enough, while its requests overlap, to be believed.
-pub(super) fn prove(world: &mut World) {
-    agree(world, 30);
-}
-
-/// It makes twice as many calls, two at a time, whose sides agree.
-pub(super) fn agree(world: &mut World, rounds: usize) {
-    let own = thread(1, 0);
-    let clients = [world.open(own), world.open(own)];
-    let backends = [world.open(own), world.open(own)];
-    for _ in 0..rounds {
-        let pairs = [0, 1].map(|at| {
-            (world.read_request(clients[at], own, "/"), world.write_request(backends[at], own, "/"))
-        });
-        for (request, call) in pairs {
-            world.read_response(call, own);
-            world.answer(request, own);
-        }
-        world.pass(super::world::SECOND);
-    }
-}
-
-/// A pool gives a connection to whoever waits by the time that it is there, and who has made it takes another one.
+/// A pool gives a new connection to whoever waits when it is ready. The one who made it gets
+/// another one.
 #[test]
-fn connections_that_a_pool_gives_away_do_no_harm() {
+fn connections_that_a_pool_gives_away_make_no_wrong_parents() {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients = [world.open(own), world.open(own)];
     let idle = world.open(own);
     let mut pairs = Vec::new();
@@ -85,15 +70,16 @@ fn connections_that_a_pool_gives_away_do_no_harm() {
         }
         pairs.push(calls);
     }
-    world.pass(super::world::SECOND);
+    world.pass(SECOND);
     for (request, call) in pairs.into_iter().skip(4).flatten() {
         world.assert_child(call, request, Evidence::BothSides);
     }
 }
 
-/// Node with a timer before each call: the start side is any request's, the end side is right.
+/// Node with a timer before each call. The request side names any request, the response side names
+/// the right one.
 #[test]
-fn a_timer_before_the_call_is_understood_by_its_end_sides() {
+fn a_timer_before_the_call_is_solved_by_response_sides() {
     let mut world = World::new();
     let own = thread(1, 0);
     let clients: Vec<_> = (0..4).map(|_| world.open(own)).collect();
@@ -109,7 +95,7 @@ fn a_timer_before_the_call_is_understood_by_its_end_sides() {
             pairs.push((request, call));
         }
     }
-    world.pass(super::world::SECOND);
+    world.pass(SECOND);
     for (_, call) in &pairs[..36] {
         assert!(world.span(*call).parent.is_none());
     }
@@ -120,9 +106,10 @@ fn a_timer_before_the_call_is_understood_by_its_end_sides() {
     }
 }
 
-/// A completion queue: any worker answers, so that an end side says nothing of the answered request.
+/// A completion queue: any worker answers, so a response side says nothing about the answered
+/// request.
 #[test]
-fn end_sides_across_threads_are_not_believed() {
+fn response_sides_across_threads_are_not_trusted() {
     let mut world = World::new();
     let (loop_thread, workers) = (thread(1, 0), [thread(1, 1), thread(1, 2)]);
     let clients = [world.open(loop_thread), world.open(loop_thread)];
@@ -132,11 +119,11 @@ fn end_sides_across_threads_are_not_believed() {
         for at in [0, 1] {
             let call = world.write_request(backends[at], workers[at], "/");
             world.read_response(call, workers[at]);
-            // Whose turn it is to be answered has nothing to do with whose call this was.
+            // Which request is answered has nothing to do with whose call this was.
             world.answer(requests[1 - at], workers[at]);
         }
     }
-    world.pass(40 * super::world::SECOND);
+    world.pass(40 * SECOND);
     let counters = world.tracer.counters();
     assert_eq!((counters.parents_end, counters.parents_start, counters.parents_two_sided), (0, 0, 0));
 }
@@ -144,8 +131,7 @@ fn end_sides_across_threads_are_not_believed() {
 /// Evidence that is switched off names no parent.
 #[test]
 fn evidence_can_be_switched_off() {
-    use crate::trace::{Settings, causality::Rules};
-    let rules = Rules {
+    let causality = Rules {
         both_sides: false,
         request_side: false,
         response_side: false,
@@ -154,66 +140,43 @@ fn evidence_can_be_switched_off() {
         across_threads: false,
         content: false,
     };
-    let mut world = World::with(Settings { causality: rules, open_notice: None, ..Settings::default() });
-    prove(&mut world);
+    let mut world = World::with(Settings { causality, open_notice: None, ..Settings::default() });
+    earn_confidence(&mut world);
     let (request, call) = one_call(&mut world);
     world.assert_root(call);
     world.assert_root(request);
 }
 
-/// Thread 1.0 serves one request with one call.
-pub(super) fn one_call(world: &mut World) -> (super::world::Exchange, super::world::Exchange) {
-    let own = thread(1, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let request = world.read_request(client, own, "/");
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.answer(request, own);
-    world.pass(super::world::SECOND);
-    (request, call)
-}
-
 #[test]
-fn the_first_calls_under_concurrency_are_not_believed() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (one, two) = (world.open(own), world.open(own));
+fn the_first_calls_under_concurrency_are_not_trusted() {
+    let mut server = Server::new();
+    let (one, two) = (server.open(), server.open());
     let mut rounds = Vec::new();
     for _ in 0..31 {
-        let request = world.read_request(one, own, "/");
-        let backend = world.open(own);
-        let other = world.read_request(two, own, "/other");
-        let call = world.write_request(backend, own, "/");
-        world.read_response(call, own);
-        world.answer(other, own);
-        world.answer(request, own);
+        let request = server.request_on(one, "/");
+        let backend = server.open();
+        let other = server.request_on(two, "/other");
+        let call = server.call_on(backend, "/");
+        server.read(call);
+        server.answer(other);
+        server.answer(request);
         rounds.push((call, other));
     }
-    world.pass(super::world::SECOND);
+    server.wait();
     for (call, _) in &rounds[..29] {
-        world.assert_root(*call);
+        server.assert_root(*call);
     }
-    let (call, other) = rounds[29];
-    world.assert_child(call, other, Evidence::BothSides);
-    let (call, other) = rounds[30];
-    world.assert_child(call, other, Evidence::BothSides);
-    assert_eq!(world.tracer.counters().orphans_unproven, 29);
+    for (call, other) in &rounds[29..] {
+        server.assert_child(*call, *other);
+    }
+    assert_eq!(server.counters().orphans_unproven, 29);
 }
 
 #[test]
-fn sides_that_differ_orphan_the_whole_process() {
+fn a_conflict_unlinks_the_calls_of_the_whole_process() {
     let mut world = World::new();
-    let own = thread(1, 0);
-    let (one, two) = (world.open(own), world.open(own));
-    let backend = world.open(own);
-    let first = world.read_request(one, own, "/1");
-    let second = world.read_request(two, own, "/2");
-    // Caused by the first, sent after the second was read: the start side is wrong, the end side is right.
-    let call = world.write_request(backend, own, "/1");
-    world.read_response(call, own);
-    world.answer(first, own);
-    world.answer(second, own);
-    world.pass(super::world::SECOND);
+    let call = conflict_in(&mut world, 1);
+    world.pass(SECOND);
     world.assert_root(call);
     assert_eq!(world.tracer.counters().contradictions, 1);
     assert_eq!(world.tracer.counters().orphans_contradiction, 1);
@@ -221,7 +184,7 @@ fn sides_that_differ_orphan_the_whole_process() {
     let (request, call) = one_call(&mut world);
     world.assert_root(call);
     world.assert_root(request);
-    assert!(!world.span(call).parent_unknown, "it is known that nothing is known");
+    assert!(!world.span(call).parent_unknown, "it is known to have no known parent");
 
     for _ in 0..400 {
         one_call(&mut world);
@@ -233,34 +196,17 @@ fn sides_that_differ_orphan_the_whole_process() {
 #[test]
 fn another_process_is_judged_by_itself() {
     let mut world = World::new();
-    sides_differ_in(&mut world, 2);
+    conflict_in(&mut world, 2);
     let (request, call) = one_call(&mut world);
     world.assert_child(call, request, Evidence::BothSides);
 }
 
-fn sides_differ_in(world: &mut World, pid: u32) {
-    let own = thread(pid, 0);
-    let (one, two, backend) = (world.open(own), world.open(own), world.open(own));
-    let first = world.read_request(one, own, "/1");
-    let second = world.read_request(two, own, "/2");
-    let call = world.write_request(backend, own, "/1");
-    world.read_response(call, own);
-    world.answer(first, own);
-    world.answer(second, own);
-}
-
 #[test]
-fn a_child_process_earns_its_own_belief() {
+fn a_child_process_earns_its_own_confidence() {
     let mut world = World::new();
-    sides_differ_in(&mut world, 1);
+    conflict_in(&mut world, 1);
     world.fork(thread(1, 0), thread(9, 0));
-    let own = thread(9, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let request = world.read_request(client, own, "/");
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.answer(request, own);
-    world.pass(super::world::SECOND);
+    let (request, call) = call_of(&mut world, thread(9, 0));
     world.assert_child(call, request, Evidence::BothSides);
     assert_eq!(&*world.span(call).process.service_name, "service-1");
     assert_eq!(world.span(call).process.pid, 9);
@@ -268,228 +214,201 @@ fn a_child_process_earns_its_own_belief() {
 
 #[test]
 fn two_calls_in_a_row_confirm_each_other() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let request = world.read_request(client, own, "/");
-    let first = world.write_request(backend, own, "/1");
-    world.read_response(first, own);
-    let second = world.write_request(backend, own, "/2");
-    world.read_response(second, own);
-    world.answer(request, own);
-    world.pass(super::world::SECOND);
-    world.assert_child(first, request, Evidence::BothSides);
-    world.assert_child(second, request, Evidence::BothSides);
+    let mut server = Server::new();
+    let backend = server.open();
+    let request = server.request("/");
+    let first = server.call_on(backend, "/1");
+    server.read(first);
+    let second = server.call_on(backend, "/2");
+    server.read(second);
+    server.answer(request);
+    server.wait();
+    server.assert_child(first, request);
+    server.assert_child(second, request);
 }
 
 #[test]
-fn a_chain_that_ends_in_another_request_contradicts_all_of_it() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (one, two, backend) = (world.open(own), world.open(own), world.open(own));
-    let other = world.read_request(two, own, "/other");
-    let request = world.read_request(one, own, "/");
-    let first = world.write_request(backend, own, "/1");
-    world.read_response(first, own);
-    let second = world.write_request(backend, own, "/2");
-    world.read_response(second, own);
-    world.answer(other, own);
-    world.answer(request, own);
-    world.pass(super::world::SECOND);
-    world.assert_root(first);
-    world.assert_root(second);
-    assert_eq!(world.tracer.counters().contradictions, 2);
+fn a_chain_whose_response_side_is_another_request_conflicts_as_a_whole() {
+    let mut server = Server::new();
+    let backend = server.open();
+    let other = server.request("/other");
+    let request = server.request("/");
+    let first = server.call_on(backend, "/1");
+    server.read(first);
+    let second = server.call_on(backend, "/2");
+    server.read(second);
+    server.answer(other);
+    server.answer(request);
+    server.wait();
+    server.assert_root(first);
+    server.assert_root(second);
+    assert_eq!(server.counters().contradictions, 2);
 }
 
 #[test]
-fn body_bytes_count_as_input() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let request = world.read_request(client, own, "/");
-    let call = world.write_request(backend, own, "/");
-    world.respond(call, own, ok());
-    world.read_more(backend, own);
-    world.respond(request, own, ok());
-    world.read_more(backend, own);
-    world.end(call, super::world::complete());
-    world.end(request, super::world::complete());
-    world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::BothSides);
+fn body_bytes_count_as_a_receive() {
+    let mut server = Server::new();
+    let own = server.thread;
+    let request = server.request("/");
+    let call = server.call("/");
+    server.world.respond(call, own, ok());
+    server.world.read_more(call.connection, own);
+    server.world.respond(request, own, ok());
+    server.world.read_more(call.connection, own);
+    server.world.end(call, complete());
+    server.world.end(request, complete());
+    server.wait();
+    server.assert_child(call, request);
 }
 
 #[test]
 fn an_interim_response_answers_nothing() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let request = world.read_request(client, own, "/");
-    world.respond(request, own, status(100));
-    world.read_more(client, own);
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.answer(request, own);
-    world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::BothSides);
-    assert_eq!(world.span(request).http.as_ref().unwrap().status, Some(200));
+    let mut server = Server::new();
+    let own = server.thread;
+    let request = server.request("/");
+    server.world.respond(request, own, status(100));
+    server.world.read_more(request.connection, own);
+    let call = server.call("/");
+    server.read(call);
+    server.answer(request);
+    server.wait();
+    server.assert_child(call, request);
+    assert_eq!(server.world.span(request).http.as_ref().unwrap().status, Some(200));
 }
 
 #[test]
-fn a_call_still_open_when_its_request_is_answered_is_an_orphan() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let request = world.read_request(client, own, "/");
-    let call = world.write_request(backend, own, "/");
-    world.answer(request, own);
-    world.read_response(call, own);
-    world.pass(super::world::SECOND);
-    world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_start_only, 1);
+fn a_call_still_open_when_its_request_is_answered_is_unlinked() {
+    let mut server = Server::new();
+    let request = server.request("/");
+    let call = server.call("/");
+    server.answer(request);
+    server.read(call);
+    server.wait();
+    server.assert_root(call);
+    assert_eq!(server.counters().orphans_start_only, 1);
 }
 
 #[test]
-fn a_call_without_input_is_a_root_at_once() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let backend = world.open(own);
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_none, 1);
+fn a_call_without_a_receive_is_a_root_at_once() {
+    let mut server = Server::new();
+    let call = server.call("/");
+    server.read(call);
+    server.assert_root(call);
+    assert_eq!(server.counters().orphans_none, 1);
 }
 
 #[test]
-fn an_answered_request_triggers_nothing() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let request = world.read_request(client, own, "/");
-    world.answer(request, own);
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_none, 1);
+fn an_answered_request_causes_nothing() {
+    let mut server = Server::new();
+    let request = server.request("/");
+    server.answer(request);
+    let call = server.call("/");
+    server.read(call);
+    server.assert_root(call);
+    assert_eq!(server.counters().orphans_none, 1);
 }
 
 #[test]
-fn an_answer_uses_its_trigger_up() {
-    let mut world = World::new();
-    prove(&mut world);
-    let own = thread(1, 0);
-    let (one, two, backend) = (world.open(own), world.open(own), world.open(own));
-    let other = world.read_request(two, own, "/other");
-    let request = world.read_request(one, own, "/");
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.answer(request, own);
-    // Without the rule this answer would contradict the call.
-    world.answer(other, own);
-    world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::BothSides);
-    assert_eq!(world.tracer.counters().contradictions, 0);
+fn a_response_uses_up_its_cause() {
+    let mut server = Server::trusted();
+    let other = server.request("/other");
+    let request = server.request("/");
+    let call = server.call("/");
+    server.read(call);
+    server.answer(request);
+    // If the response's cause were not used up, this response would conflict with the call.
+    server.answer(other);
+    server.wait();
+    server.assert_child(call, request);
+    assert_eq!(server.counters().contradictions, 0);
 }
 
 #[test]
 fn a_call_older_than_the_request_is_not_its_child() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (one, two, backend) = (world.open(own), world.open(own), world.open(own));
-    let request = world.read_request(one, own, "/");
-    let call = world.write_request(backend, own, "/");
-    let younger = world.read_request(two, own, "/younger");
-    world.read_response(call, own);
-    world.answer(younger, own);
-    world.answer(request, own);
-    world.pass(super::world::SECOND);
-    world.assert_root(call);
-    assert_eq!(world.tracer.counters().contradictions, 0);
-    assert_eq!(world.tracer.counters().orphans_start_only, 1);
+    let mut server = Server::new();
+    let request = server.request("/");
+    let call = server.call("/");
+    let younger = server.request("/younger");
+    server.read(call);
+    server.answer(younger);
+    server.answer(request);
+    server.wait();
+    server.assert_root(call);
+    assert_eq!(server.counters().contradictions, 0);
+    assert_eq!(server.counters().orphans_start_only, 1);
 }
 
 #[test]
-fn a_connect_lends_its_trigger_to_the_first_request_only() {
-    let mut world = World::new();
-    prove(&mut world);
-    let (own, other) = (thread(1, 0), thread(1, 1));
-    let (one, two) = (world.open(own), world.open(own));
-    let request = world.read_request(one, own, "/");
-    let backend = world.connect(own);
-    // The connection's first request goes out while another request was the last input.
-    let younger = world.read_request(two, own, "/younger");
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.answer(request, own);
-    let second = world.write_request(backend, own, "/second");
-    world.read_response(second, own);
-    world.answer(younger, other);
-    world.pass(super::world::SECOND);
-    world.assert_child(call, request, Evidence::BothSides);
-    world.assert_root(second);
+fn the_cause_of_a_connect_is_used_for_the_first_call_only() {
+    let mut server = Server::trusted();
+    let (own, other) = (server.thread, thread(1, 1));
+    let request = server.request("/");
+    let backend = server.world.connect(own);
+    // The first call on the connection is sent when another request is the last receive.
+    let younger = server.request("/younger");
+    let call = server.call_on(backend, "/");
+    server.read(call);
+    server.answer(request);
+    let second = server.call_on(backend, "/second");
+    server.read(second);
+    server.world.answer(younger, other);
+    server.wait();
+    server.assert_child(call, request);
+    server.assert_root(second);
 }
 
 #[test]
-fn a_connect_without_input_lends_nothing() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let backend = world.connect(own);
-    let client = world.open(own);
-    let request = world.read_request(client, own, "/");
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.answer(request, own);
-    world.pass(super::world::SECOND);
-    world.assert_root(call);
+fn a_connect_without_a_receive_gives_no_cause() {
+    let mut server = Server::new();
+    let backend = server.world.connect(server.thread);
+    let request = server.request("/");
+    let call = server.call_on(backend, "/");
+    server.read(call);
+    server.answer(request);
+    server.wait();
+    server.assert_root(call);
 }
 
 #[test]
 fn a_request_that_is_never_answered_gives_no_parent() {
-    let mut world = World::new();
-    let own = thread(1, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let request = world.read_request(client, own, "/");
-    let call = world.write_request(backend, own, "/");
-    world.read_response(call, own);
-    world.end(request, ended(Outcome::ClientAborted(None)));
-    world.pass(super::world::SECOND);
-    world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_unanswered, 1);
+    let mut server = Server::new();
+    let request = server.request("/");
+    let call = server.call("/");
+    server.read(call);
+    server.world.end(request, ended(Outcome::ClientAborted(None)));
+    server.wait();
+    server.assert_root(call);
+    assert_eq!(server.counters().orphans_unanswered, 1);
 }
 
 #[test]
 fn pipelined_requests_on_both_sides() {
-    let mut world = World::new();
-    prove(&mut world);
-    let own = thread(1, 0);
-    let (client, backend) = (world.open(own), world.open(own));
-    let first = world.read_request(client, own, "/1");
-    let first_call = world.write_request(backend, own, "/1");
-    let second = world.read_request(client, own, "/2");
-    let second_call = world.write_request(backend, own, "/2");
-    world.read_response(first_call, own);
-    world.answer(first, own);
-    world.read_response(second_call, own);
-    world.answer(second, own);
-    world.pass(super::world::SECOND);
-    world.assert_child(first_call, first, Evidence::BothSides);
-    world.assert_child(second_call, second, Evidence::BothSides);
+    let mut server = Server::trusted();
+    let (client, backend) = (server.open(), server.open());
+    let first = server.request_on(client, "/1");
+    let first_call = server.call_on(backend, "/1");
+    let second = server.request_on(client, "/2");
+    let second_call = server.call_on(backend, "/2");
+    server.read(first_call);
+    server.answer(first);
+    server.read(second_call);
+    server.answer(second);
+    server.wait();
+    server.assert_child(first_call, first);
+    server.assert_child(second_call, second);
 }
 
 #[test]
-fn too_many_calls_of_one_request_are_orphans() {
-    let settings = super::super::Settings { calls_per_request: 2, ..Default::default() };
-    let mut world = World::with(settings);
-    let own = thread(1, 0);
-    let client = world.open(own);
-    let request = world.read_request(client, own, "/");
-    let backends: Vec<_> = (0..3).map(|_| world.open(own)).collect();
-    let calls: Vec<_> = backends.iter().map(|backend| world.write_request(*backend, own, "/")).collect();
-    for call in &calls {
-        world.read_response(*call, own);
+fn calls_beyond_the_limit_of_a_request_are_unlinked() {
+    let mut server = Server::with(Settings { calls_per_request: 2, ..Settings::default() });
+    let request = server.request("/");
+    let calls = [server.call("/"), server.call("/"), server.call("/")];
+    for call in calls {
+        server.read(call);
     }
-    world.answer(request, own);
-    world.pass(super::world::SECOND);
-    assert_eq!(world.tracer.counters().orphans_bound, 1);
-    assert_eq!(world.tracer.counters().orphans_start_only, 2);
-    assert_eq!(world.spans.len(), 4);
+    server.answer(request);
+    server.wait();
+    assert_eq!(server.counters().orphans_bound, 1);
+    assert_eq!(server.counters().orphans_start_only, 2);
+    assert_eq!(server.world.spans.len(), 4);
 }

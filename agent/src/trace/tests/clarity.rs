@@ -1,7 +1,7 @@
-//! How clear an input is: what was read together, and what comes beside requests.
+//! Ambiguous receives: messages that were read together, and calls that no request causes.
 
 use super::{
-    causality::{agree, prove},
+    scenario::{agree, earn_confidence},
     world::{SECOND, World, thread},
 };
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
     trace::span::Evidence,
 };
 
-/// A process that has proven itself and has a request open: its thread, a client and three backends.
-fn proven_beside_another() -> (World, Thread, ConnectionId, Vec<ConnectionId>) {
+/// A trusted process with an open request: its thread, a client and three backends.
+fn trusted_with_open_request() -> (World, Thread, ConnectionId, Vec<ConnectionId>) {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let client = world.open(own);
     let backends = (0..3).map(|_| world.open(own)).collect();
     let other = world.open(own);
@@ -21,10 +21,10 @@ fn proven_beside_another() -> (World, Thread, ConnectionId, Vec<ConnectionId>) {
     (world, own, client, backends)
 }
 
-/// Three calls at once: the answer is triggered by the last response alone.
+/// Three concurrent calls. The cause of the response is the last of their responses alone.
 #[test]
-fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
-    let (mut world, own, client, backends) = proven_beside_another();
+fn concurrent_calls_get_parents_once_their_signature_is_consistent() {
+    let (mut world, own, client, backends) = trusted_with_open_request();
     for round in 0..800 {
         let request = world.read_request(client, own, "/");
         let calls: Vec<_> = backends.iter().map(|backend| world.write_request(*backend, own, "/x")).collect();
@@ -39,10 +39,11 @@ fn calls_at_once_are_understood_once_their_kind_has_proven_itself() {
     }
 }
 
-/// While calls that nothing but their start side explains wait for an end side, they count, or belief would come as much later.
+/// Calls that have a request side alone count while they wait for a response side. Otherwise
+/// confidence would grow that much later.
 #[test]
-fn calls_that_wait_for_an_end_count_before_they_are_given_up() {
-    let (mut world, own, client, backends) = proven_beside_another();
+fn calls_that_wait_for_a_response_side_count_meanwhile() {
+    let (mut world, own, client, backends) = trusted_with_open_request();
     let mut last = vec![];
     for round in 0..700 {
         let request = world.read_request(client, own, "/");
@@ -59,9 +60,10 @@ fn calls_that_wait_for_an_end_count_before_they_are_given_up() {
     }
 }
 
-/// Tasks that move between threads, as Java's virtual ones: a thread sends what it read of, and goes on with another's request.
+/// Tasks that move between threads, like Java's virtual threads. A thread sends a call for what it
+/// read, and goes on with another task's request.
 #[test]
-fn a_second_call_after_the_same_request_may_be_anothers() {
+fn a_second_call_with_the_same_cause_may_belong_to_another_request() {
     let mut world = World::new();
     let (one, two) = (thread(1, 0), thread(1, 1));
     agree(&mut world, 1_000);
@@ -78,12 +80,13 @@ fn a_second_call_after_the_same_request_may_be_anothers() {
     world.assert_root(calls[1]);
 }
 
-/// A poller beside requests, whose answers happen to be read together with those of calls: both sides agree.
+/// A poller whose responses happen to be read together with those of requests' calls. Both sides of
+/// its calls agree.
 #[test]
-fn a_poller_is_nobodys_although_both_of_its_sides_agree() {
+fn a_poller_gets_no_parent_although_both_sides_agree() {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
     let mut polls = vec![];
     for round in 0..1_000 {
@@ -92,7 +95,7 @@ fn a_poller_is_nobodys_although_both_of_its_sides_agree() {
         let poll = (round % 2 == 0).then(|| world.write_request(polled, own, "/poll"));
         world.read_response(call, own);
         if let Some(poll) = poll {
-            // Now and then both are read before the request is answered.
+            // Now and then both responses are read before the request is answered.
             let together = round % 20 == 0;
             if !together {
                 world.answer(request, own);
@@ -114,12 +117,13 @@ fn a_poller_is_nobodys_although_both_of_its_sides_agree() {
     }
 }
 
-/// Two requests read in one turn, their calls written, both responses read in one turn: both sides agree on the wrong one.
+/// Two requests are read in one turn, and so are both responses. Both sides of the calls agree on
+/// the wrong request.
 #[test]
-fn agreement_of_what_was_read_together_is_no_agreement() {
+fn agreement_of_messages_read_together_does_not_count() {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (one, two) = (world.open(own), world.open(own));
     let backends = [world.open(own), world.open(own)];
     let (first, second) = (world.read_request(one, own, "/1"), world.read_request(two, own, "/2"));
@@ -133,12 +137,13 @@ fn agreement_of_what_was_read_together_is_no_agreement() {
     world.assert_root(calls[1]);
 }
 
-/// One whose calls end in answers only when they happen to be read together with others, and are nobody's otherwise.
+/// A poller whose calls have a response side only when their responses are read together with
+/// others. Otherwise no request explains them.
 #[test]
-fn what_speaks_against_a_kind_of_call_counts_also_when_it_is_known_at_once() {
+fn evidence_against_a_signature_counts_for_calls_judged_at_once() {
     let mut world = World::new();
     let own = thread(1, 0);
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
     let mut polls = vec![];
     for _ in 0..200 {
@@ -158,9 +163,10 @@ fn what_speaks_against_a_kind_of_call_counts_also_when_it_is_known_at_once() {
     }
 }
 
-/// A hundred calls at a time that nothing but their ends explains: while they are in flight they do not speak against themselves.
+/// A hundred concurrent calls that only their response sides explain. While they are in flight they
+/// do not count against themselves.
 #[test]
-fn calls_in_flight_do_not_outvote_those_that_have_ended() {
+fn calls_in_flight_do_not_outvote_ended_ones() {
     let mut world = World::new();
     let own = thread(1, 0);
     let other = world.open(own);
@@ -170,7 +176,7 @@ fn calls_in_flight_do_not_outvote_those_that_have_ended() {
             .iter()
             .map(|(client, backend)| {
                 let request = world.read_request(*client, own, "/");
-                // What it takes in last is nobody's.
+                // The last receive of the thread belongs to no message.
                 world.read_more(other, own);
                 (request, world.write_request(*backend, own, "/out"))
             })
@@ -188,21 +194,22 @@ fn calls_in_flight_do_not_outvote_those_that_have_ended() {
     }
 }
 
-/// A loop that answers some turns after it has what it waited for, and a timer's calls beside it, one request at a time: now and then
-/// a call of the timer lies between, begins after the request and ends just before its answer.
+/// A loop that answers some turns after it has what it waited for, with one request at a time, and
+/// a timer's calls. Now and then a timer's call begins after the request and ends right before its
+/// response.
 #[test]
-fn a_poller_beside_deferred_answers_is_nobodys() {
+fn a_poller_during_deferred_responses_gets_no_parent() {
     for (first, seed) in [(true, 1_u64), (false, 2), (true, 3), (false, 4)] {
         let mut world = World::new();
         let own = thread(1, 0);
         let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
         let (mut polls, mut pairs, mut dice) = (vec![], vec![], seed);
-        let mut roll = |sides: u64| {
+        let mut roll = |links: u64| {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (dice >> 33) % sides
+            (dice >> 33) % links
         };
         for round in 0..2_000 {
-            // It began before the first request.
+            // The timer's call began before the first request.
             if round == 0 || roll(4) == 0 {
                 let poll = world.write_request(polled, own, "/poll/1");
                 world.read_response(poll, own);
@@ -238,10 +245,11 @@ fn a_poller_beside_deferred_answers_is_nobodys() {
     }
 }
 
-/// A timer's calls fall into step with requests for a while: more than half of them lie between a request and its call, so that the
-/// call continues them, and none is sent beside requests. That they were before is not forgotten.
+/// A timer's calls fall into step with requests for a while. More than half of them lie between a
+/// request and its call, so the request's call continues them, and none is sent while no request is
+/// open. That some were sent at such times before is not forgotten.
 #[test]
-fn a_poller_in_step_with_requests_is_still_nobodys() {
+fn a_poller_in_step_with_requests_gets_no_parent() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
@@ -271,16 +279,17 @@ fn a_poller_in_step_with_requests_is_still_nobodys() {
     }
     world.pass(40 * SECOND);
     polls.iter().for_each(|poll| world.assert_root(*poll));
-    // Until its kind is known, an answer after two responses tells nothing.
+    // Until its signature is known, a response that follows two receives shows nothing.
     for (request, call) in &pairs[30..] {
         world.assert_child(*call, *request, Evidence::BothSides);
     }
 }
 
-/// A timer's calls whose path begins as that of the requests' calls: both are of one kind, which mostly agrees. Now and then one
-/// goes out after the call, and its response is what the thread has read last when it answers.
+/// A timer's calls have the same signature as the requests' calls, and that is mostly consistent.
+/// Now and then one is sent after the request's call, and its response is the last receive when the
+/// request is answered.
 #[test]
-fn a_poller_of_the_same_kind_is_nobodys() {
+fn a_poller_with_the_same_signature_gets_no_parent() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (client, backend, polled) = (world.open(own), world.open(own), world.open(own));
@@ -295,7 +304,7 @@ fn a_poller_of_the_same_kind_is_nobodys() {
         let request = world.read_request(client, own, "/in/1");
         let call = world.write_request(backend, own, "/out/1");
         let poll = (round % 100 == 99).then(|| {
-            // The connect lends what was the last input when it began.
+            // The cause of the connect is the last receive at its beginning.
             let connection = world.connect(own);
             world.read_response(call, own);
             let poll = world.write_request(connection, own, "/out/poll");
@@ -311,8 +320,8 @@ fn a_poller_of_the_same_kind_is_nobodys() {
     }
     world.pass(40 * SECOND);
     polls.iter().for_each(|poll| world.assert_root(*poll));
-    for (request, call, beside) in &pairs[30..] {
-        if !beside {
+    for (request, call, is_timers) in &pairs[30..] {
+        if !is_timers {
             world.assert_child(*call, *request, Evidence::BothSides);
         }
     }

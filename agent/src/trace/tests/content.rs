@@ -1,4 +1,4 @@
-//! Content: what a proxy sends on, where its loop tells nothing.
+//! Content: calls that forward a request, made by a proxy whose event loop says nothing.
 
 use super::world::{Exchange, SECOND, World, get, thread};
 use crate::{
@@ -13,7 +13,8 @@ fn head(base: u64, identity: u64) -> RequestHead<'static> {
     RequestHead { content: Some(Content { base, identity }), ..get("/") }
 }
 
-/// A proxy whose one loop reads all that is there, then writes all that is due: neither side of a call says anything.
+/// A proxy whose event loop reads everything that is there, then writes everything that is due.
+/// Neither side of a call says anything.
 struct Proxy {
     world: World,
     clients: Vec<ConnectionId>,
@@ -28,7 +29,7 @@ impl Proxy {
         Self { world, clients, backends }
     }
 
-    /// From here on it is known to need its contents.
+    /// A proxy that is known to need contents.
     fn warm() -> Self {
         let mut proxy = Self::new();
         for round in 0..3 {
@@ -38,7 +39,7 @@ impl Proxy {
         proxy
     }
 
-    /// All requests come, are sent on, are answered: in steps that are mixed up.
+    /// All requests arrive, are forwarded and are answered, in a mixed order.
     fn round(
         &mut self,
         heads: &[RequestHead<'static>],
@@ -66,7 +67,7 @@ impl Proxy {
 }
 
 #[test]
-fn contents_of_who_receives_nothing_are_of_no_use() {
+fn a_process_that_receives_nothing_needs_no_contents() {
     let mut world = World::new();
     let backend = world.open(thread(2, 0));
     let client = Thread { pid: 2, tid: 2_000 };
@@ -78,7 +79,7 @@ fn contents_of_who_receives_nothing_are_of_no_use() {
 }
 
 #[test]
-fn a_proxy_whose_loop_says_nothing_is_known_by_what_it_sends_on() {
+fn a_proxy_with_one_event_loop_is_solved_by_content() {
     let mut proxy = Proxy::warm();
     let mut pairs = vec![];
     for round in 0..10 {
@@ -91,9 +92,9 @@ fn a_proxy_whose_loop_says_nothing_is_known_by_what_it_sends_on() {
     }
 }
 
-/// A proxy under load from its second request on: nothing has to be learned first.
+/// A proxy under load from its second request on. Nothing has to be learned first.
 #[test]
-fn the_first_calls_of_a_busy_proxy_are_known() {
+fn the_first_calls_of_a_busy_proxy_get_parents() {
     let mut proxy = Proxy::new();
     assert!(!proxy.world.tracer.wants_content());
     proxy.round(&[get("/")], Clone::clone);
@@ -106,9 +107,9 @@ fn the_first_calls_of_a_busy_proxy_are_known() {
     }
 }
 
-/// One that answers all by itself.
+/// A process that answers everything itself.
 #[test]
-fn contents_of_who_calls_nobody_are_kept_for_a_while_only() {
+fn contents_of_a_process_without_calls_are_kept_at_first_only() {
     let mut world = World::new();
     let (client, own) = (world.open(thread(2, 0)), thread(2, 0));
     for number in 0..300 {
@@ -123,7 +124,7 @@ fn contents_of_who_calls_nobody_are_kept_for_a_while_only() {
 }
 
 #[test]
-fn contents_are_kept_for_processes_that_are_there() {
+fn contents_are_not_kept_for_processes_that_exited() {
     let mut world = World::new();
     for (pid, exec) in [(2, true), (3, false)] {
         let client = world.open(thread(pid, 0));
@@ -139,10 +140,11 @@ fn contents_are_kept_for_processes_that_are_there() {
     }
 }
 
-/// Varnish: a thread reads a request and answers it, another asks the backend. Every answer is covered by its own request, so
-/// that end sides are believed; none comes, so that none is waited for.
+/// Varnish: one thread reads a request and answers it, another one calls the backend. Every
+/// response is covered by its own request, so response sides are trusted. But none ever comes, so
+/// none is waited for.
 #[test]
-fn a_proxy_whose_calls_are_made_by_other_threads_is_known_by_what_it_sends_on() {
+fn a_proxy_whose_calls_are_made_by_other_threads_is_solved_by_content() {
     let mut world = World::new();
     let clients = [0; 3].map(|_| world.open(thread(1, 0)));
     let backends = [0; 3].map(|_| world.open(thread(1, 0)));
@@ -155,7 +157,7 @@ fn a_proxy_whose_calls_are_made_by_other_threads_is_known_by_what_it_sends_on() 
         }
         let mut calls = vec![];
         for (at, (backend, head)) in (0..).zip(backends.iter().zip(&heads)) {
-            // Whoever is free.
+            // Any idle thread.
             let fetcher = thread(1, 10 + (at + round) % 3);
             calls.push(world.write_request_head(*backend, fetcher, head.clone()));
             world.read_response(calls[calls.len() - 1], fetcher);
@@ -174,7 +176,7 @@ fn a_proxy_whose_calls_are_made_by_other_threads_is_known_by_what_it_sends_on() 
 }
 
 #[test]
-fn alike_requests_are_nobodys_unless_an_identity_tells_them_apart() {
+fn equal_requests_match_nothing_unless_a_request_id_distinguishes_them() {
     let mut proxy = Proxy::warm();
     let alike = proxy.round(&[head(5, 0), head(5, 0)], Clone::clone);
     let named = proxy.round(&[head(5, 7), head(5, 8)], Clone::clone);
@@ -188,7 +190,7 @@ fn alike_requests_are_nobodys_unless_an_identity_tells_them_apart() {
 }
 
 #[test]
-fn an_identity_that_the_proxy_adds_does_no_harm() {
+fn a_request_id_that_the_proxy_adds_is_ignored() {
     let mut proxy = Proxy::warm();
     let pairs = proxy.round(&[head(5, 0), head(6, 0)], |received| {
         let base = received.content.unwrap().base;
@@ -201,7 +203,7 @@ fn an_identity_that_the_proxy_adds_does_no_harm() {
 }
 
 #[test]
-fn what_is_tried_again_is_nobodys() {
+fn a_retried_call_matches_nothing() {
     let mut proxy = Proxy::warm();
     let world = &mut proxy.world;
     let other = world.read_request_head(proxy.clients[1], LOOP, head(6, 0));
@@ -219,9 +221,9 @@ fn what_is_tried_again_is_nobodys() {
     }
 }
 
-/// Two of the same program ask each other the same.
+/// Two instances of the same program ask each other the same.
 #[test]
-fn equality_alone_joins_only_what_lies_inside() {
+fn equality_alone_matches_only_a_call_within_its_request() {
     let mut proxy = Proxy::warm();
     let world = &mut proxy.world;
     let asked = world.read_request_head(proxy.clients[0], LOOP, head(5, 0));
@@ -238,7 +240,7 @@ fn equality_alone_joins_only_what_lies_inside() {
 }
 
 #[test]
-fn a_request_of_which_not_all_was_read_may_be_the_cause_too() {
+fn a_request_of_unknown_content_may_be_the_cause_too() {
     let mut proxy = Proxy::warm();
     let world = &mut proxy.world;
     let cut = world.read_request_head(proxy.clients[2], LOOP, get("/"));
@@ -256,9 +258,9 @@ fn a_request_of_which_not_all_was_read_may_be_the_cause_too() {
     }
 }
 
-/// An outage: a request of quiet times hangs, whose content nobody had asked for.
+/// An outage: a request from quiet times hangs, and its content was not kept.
 #[test]
-fn a_request_that_hangs_does_not_hide_what_others_send_on() {
+fn a_hanging_request_does_not_prevent_matches_of_others() {
     let mut proxy = Proxy::new();
     for _ in 0..201 {
         let request = proxy.world.read_request(proxy.clients[0], LOOP, "/");
@@ -281,7 +283,7 @@ fn a_request_that_hangs_does_not_hide_what_others_send_on() {
 }
 
 #[test]
-fn what_was_lost_makes_no_parent() {
+fn lost_events_make_no_parent() {
     let mut proxy = Proxy::warm();
     let world = &mut proxy.world;
     let requests = [0, 1].map(|at| world.read_request_head(proxy.clients[at], LOOP, head(5 + at as u64, 0)));

@@ -1,90 +1,30 @@
-//! Calls without an answer: they get their parents, and prove nothing.
+//! Calls without a response: they get their parents, but prove nothing about their process.
 
 use super::{
-    causality::prove,
-    world::{Exchange, SECOND, World, ended, thread},
+    scenario::earn_confidence,
+    world::{Exchange, SECOND, World, thread},
 };
 use crate::{
-    event::{Actor, ConnectionId, Direction, Event, LocalClosed, SocketId, Thread},
-    protocol::Outcome,
+    event::{ConnectionId, Thread},
     trace::span::{Evidence, Span},
 };
 
-impl World {
-    /// Who this thread is, and what it has taken in.
-    fn actor(&self, thread: Thread) -> Actor {
-        Actor { thread, task: self.task, last_receive: self.last_receive.get(&thread.tid).copied() }
-    }
-
-    /// The peer hangs up on a call, and this thread reads that.
-    fn hang_up(&mut self, call: Exchange, thread: Thread) {
-        let at = self.step();
-        let position = self.pipes[&call.connection].position[Direction::In.index()];
-        let actor = Some(self.actor(thread));
-        let (connection, direction) = (call.connection, Direction::In);
-        self.event(&Event::HalfClosed { at, connection, direction, position, actor });
-        self.end(call, ended(Outcome::ConnectionClosed(None)));
-    }
-
-    /// This thread closes a connection on which an exchange is open.
-    pub(super) fn let_go(&mut self, exchange: Exchange, thread: Thread) {
-        let at = self.step();
-        let connection = exchange.connection;
-        let (actor, position) = (self.actor(thread), self.pipes[&connection].position);
-        self.event(&Event::LocalClosed(LocalClosed {
-            at,
-            connection,
-            actor,
-            position,
-            peer_finished: false,
-        }));
-        self.end(exchange, ended(Outcome::ClientAborted(None)));
-    }
-
-    /// This thread ends what it sends on a connection.
-    pub(super) fn shut(&mut self, exchange: Exchange, thread: Thread) {
-        let at = self.step();
-        let connection = exchange.connection;
-        let position = self.pipes[&connection].position[Direction::Out.index()];
-        let actor = Some(self.actor(thread));
-        self.event(&Event::HalfClosed { at, connection, direction: Direction::Out, position, actor });
-    }
-
-    /// A call is reset; this thread closes the connection a moment later.
-    fn reset(&mut self, call: Exchange, thread: Thread) {
-        self.end(call, ended(Outcome::ConnectionClosed(Some(104))));
-        let at = self.step();
-        let (connection, actor) = (Some(call.connection), self.actor(thread));
-        self.event(&Event::Released { at, connection, socket: SocketId(1), actor });
-    }
-
-    /// A thread connects and is refused, and closes the socket.
-    fn refused(&mut self, thread: Thread) {
-        let socket = self.connecting(thread);
-        let at = self.step();
-        self.event(&Event::ConnectFailed { at, socket, errno: 111 });
-        let at = self.step();
-        let actor = self.actor(thread);
-        self.event(&Event::Released { at, connection: None, socket, actor });
-    }
-}
-
-/// How a call fails, as the thread that made it sees it.
+/// How a call fails, as seen by the thread that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     HangUp,
     Reset,
-    LetGo,
+    Close,
 }
 
-const WAYS: [Way; 3] = [Way::HangUp, Way::Reset, Way::LetGo];
+const WAYS: [Way; 3] = [Way::HangUp, Way::Reset, Way::Close];
 const OWN: Thread = Thread { pid: 1, tid: 1_000 };
 
 fn fail(world: &mut World, way: Way, call: Exchange) {
     match way {
         Way::HangUp => world.hang_up(call, OWN),
         Way::Reset => world.reset(call, OWN),
-        Way::LetGo => world.let_go(call, OWN),
+        Way::Close => world.close_exchange(call, OWN),
     }
 }
 
@@ -102,12 +42,12 @@ fn the_first_failed_call_has_its_parent() {
     }
 }
 
-/// One loop, eight requests at a time, of which every third call fails.
+/// One event loop with eight requests at a time, where every third call fails.
 #[test]
-fn failing_calls_cost_the_answered_ones_nothing() {
+fn failed_calls_do_not_affect_answered_ones() {
     for way in WAYS {
         let mut world = World::new();
-        prove(&mut world);
+        earn_confidence(&mut world);
         let mut pairs = Vec::new();
         let clients: Vec<_> = (0..8).map(|_| world.open(OWN)).collect();
         for round in 0..30 {
@@ -135,9 +75,10 @@ fn failing_calls_cost_the_answered_ones_nothing() {
     }
 }
 
-/// A loop with a timer before each call, which is believed by its end sides: no failed call takes that away.
+/// An event loop with a timer before each call, whose response sides are trusted. No failed call
+/// changes that.
 #[test]
-fn answers_after_failed_calls_are_not_uncovered() {
+fn responses_after_failed_calls_do_not_count_as_uncovered() {
     for way in WAYS {
         let mut world = World::new();
         let clients: Vec<_> = (0..4).map(|_| world.open(OWN)).collect();
@@ -171,9 +112,9 @@ fn answers_after_failed_calls_are_not_uncovered() {
     }
 }
 
-/// What has failed shows nothing of its process: neither good nor bad.
+/// Failed calls count neither for nor against their process.
 #[test]
-fn calls_that_all_fail_earn_no_belief() {
+fn failed_calls_earn_no_confidence() {
     let mut world = World::new();
     let clients = [world.open(OWN), world.open(OWN)];
     let mut last = None;
@@ -188,17 +129,17 @@ fn calls_that_all_fail_earn_no_belief() {
         }
     }
     world.pass(SECOND);
-    let figures = &world.tracer.standings(4).0;
-    assert!(figures.iter().all(|standing| standing.figures.agree == 0), "{figures:?}");
+    let figures = &world.tracer.process_confidence(4).0;
+    assert!(figures.iter().all(|level| level.figures.consistent == 0), "{figures:?}");
     assert!(last.is_some());
 }
 
-/// A fallback: the second call is made because the first got no answer.
+/// A fallback: the second call is made because the first failed.
 #[test]
 fn a_fallback_and_the_call_before_it_have_the_request_as_parent() {
     for way in WAYS {
         let mut world = World::new();
-        prove(&mut world);
+        earn_confidence(&mut world);
         let (client, backend) = (world.open(OWN), world.open(OWN));
         let request = world.read_request(client, OWN, "/");
         let first = world.write_request(backend, OWN, "/");
@@ -220,7 +161,7 @@ fn connects(world: &World) -> Vec<&Span> {
 #[test]
 fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (one, two) = (world.open(OWN), world.open(OWN));
     let other = world.read_request(one, OWN, "/1");
     let request = world.read_request(two, OWN, "/2");
@@ -233,11 +174,12 @@ fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
     assert_eq!(connects(&world)[0].trace, world.span(request).trace);
 }
 
-/// The end of a call belongs to the thread that saw it, and to nobody once that has taken in something else.
+/// Only the thread that saw a call fail has that as its last receive, and only until it receives
+/// something else.
 #[test]
 fn what_is_read_after_the_end_of_a_call_counts_instead() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients = [world.open(OWN), world.open(OWN)];
     let backends = [world.open(OWN), world.open(OWN)];
     let first = world.read_request(clients[0], OWN, "/1");
@@ -250,51 +192,52 @@ fn what_is_read_after_the_end_of_a_call_counts_instead() {
     world.answer(first, OWN);
     world.pass(SECOND);
     world.assert_child(call, second, Evidence::BothSides);
-    assert!(world.span(failing).parent.is_none(), "nothing says that the answer came of it");
+    assert!(world.span(failing).parent.is_none(), "nothing says that the response followed from it");
 }
 
-/// nginx's 499: the client leaves, the upstream's connection is closed, then the client's.
+/// nginx's 499: the client leaves, the upstream connection is closed, then the client's.
 #[test]
-fn a_request_that_its_server_gives_up_ends_as_by_an_answer() {
+fn a_request_that_its_server_gives_up_counts_as_answered() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (client, backend) = (world.open(OWN), world.open(OWN));
     let other = world.open(OWN);
     let request = world.read_request(client, OWN, "/");
     let call = world.write_request(backend, OWN, "/");
     let open = world.read_request(other, OWN, "/other");
-    world.let_go(call, OWN);
-    world.let_go(request, OWN);
+    world.close_exchange(call, OWN);
+    world.close_exchange(request, OWN);
     world.answer(open, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::BothSides);
 }
 
-/// A client that leaves takes nothing away from others whose calls are answered just then.
+/// A client that leaves takes no response from the requests whose calls are answered at that
+/// moment.
 #[test]
-fn a_request_that_is_given_up_uses_no_response_up() {
+fn a_request_that_is_given_up_uses_up_no_response() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let (leaving, client, backend) = (world.open(OWN), world.open(OWN), world.open(OWN));
     let gone = world.read_request(leaving, OWN, "/gone");
     let request = world.read_request(client, OWN, "/");
     let call = world.write_request(backend, OWN, "/");
     world.read_response(call, OWN);
-    world.let_go(gone, OWN);
+    world.close_exchange(gone, OWN);
     world.answer(request, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::BothSides);
     assert!(
         world
             .tracer
-            .standings(4)
+            .process_confidence(4)
             .0
             .iter()
-            .all(|standing| standing.figures.covered == standing.figures.answers)
+            .all(|level| level.figures.covered == level.figures.responses)
     );
 }
 
-/// A client that is told of a limit closes its connection after the answer was written.
+/// A program whose call times out closes the call's connection after it has answered the request.
 #[test]
 fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     let mut world = World::new();
@@ -302,10 +245,10 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     let request = world.read_request(client, OWN, "/");
     let call = world.write_request(backend, OWN, "/");
     world.answer(request, OWN);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::BothSides);
-    // One that goes on and is answered was not.
+    // If a call goes on and is answered, it was not given up.
     let request = world.read_request(client, OWN, "/");
     let backend = world.open(OWN);
     let call = world.write_request(backend, OWN, "/");
@@ -315,36 +258,38 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     assert!(world.span(call).parent.is_none());
 }
 
-/// A runtime's timer tells a task of its limit on a thread that has read something else meanwhile; what the task dropped is closed
-/// right after its answer.
+/// A timeout fires on a thread that has read another request meanwhile. What the task drops is
+/// closed right after its response.
 #[test]
-fn a_call_that_is_closed_next_after_the_answer_was_given_up() {
+fn a_call_that_is_closed_right_after_the_response_was_given_up() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients = [world.open(OWN), world.open(OWN)];
     let backends = [world.open(OWN), world.open(OWN)];
     let request = world.read_request(clients[0], OWN, "/");
     let call = world.write_request(backends[0], OWN, "/");
     let other = world.read_request(clients[1], OWN, "/");
     world.answer(request, OWN);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     world.answer(other, OWN);
     world.pass(SECOND);
     world.assert_child(call, request, Evidence::BothSides);
-    // Who reads or sends something else in between may have closed it for that.
+    // If the thread reads or sends something else in between, the call may have been closed because
+    // of that.
     let request = world.read_request(clients[0], OWN, "/");
     let call = world.write_request(backends[1], OWN, "/");
     let other = world.read_request(clients[1], OWN, "/");
     world.answer(request, OWN);
     world.answer(other, OWN);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     world.pass(SECOND);
     assert!(world.span(call).parent.is_none());
 }
 
-/// An answer that a timer has caused speaks against end sides, unless that is how its call was given up.
+/// A response that a timer caused counts against response sides, unless the request's call is given
+/// up right after it.
 #[test]
-fn answers_of_calls_that_are_given_up_are_not_uncovered() {
+fn a_response_before_a_given_up_call_does_not_count_as_uncovered() {
     let mut world = World::new();
     let clients = [world.open(OWN), world.open(OWN)];
     let mut uncovered = 0;
@@ -359,18 +304,19 @@ fn answers_of_calls_that_are_given_up_are_not_uncovered() {
             world.read_response(call, OWN);
             uncovered += 1;
         } else {
-            world.let_go(call, OWN);
+            world.close_exchange(call, OWN);
             world.answer(other, OWN);
         }
         world.pass(SECOND);
-        let figures = world.tracer.standings(4).0[0].figures;
-        assert_eq!(figures.answers - figures.covered, uncovered);
+        let figures = world.tracer.process_confidence(4).0[0].figures;
+        assert_eq!(figures.responses - figures.covered, uncovered);
     }
 }
 
-/// The same if another call has its start side there and goes on: a thread that took over a task had read that request last.
+/// The same if another call with the same request side goes on: the thread that took over that
+/// call's task had read this request last.
 #[test]
-fn an_answer_is_not_uncovered_if_the_first_of_its_calls_is_given_up_next() {
+fn a_response_does_not_count_as_uncovered_if_the_first_call_is_given_up_next() {
     let mut world = World::new();
     let clients = [world.open(OWN), world.open(OWN)];
     let backends = [world.open(OWN), world.open(OWN)];
@@ -380,17 +326,17 @@ fn an_answer_is_not_uncovered_if_the_first_of_its_calls_is_given_up_next() {
     world.read_request(clients[1], OWN, "/");
     world.answer(request, OWN);
     let uncovered = |world: &World| {
-        let figures = world.tracer.standings(4).0[0].figures;
-        figures.answers - figures.covered
+        let figures = world.tracer.process_confidence(4).0[0].figures;
+        figures.responses - figures.covered
     };
     assert_eq!(uncovered(&world), 1);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     assert_eq!(uncovered(&world), 0);
 }
 
-/// The same of a call of which nobody knows whose it is, if that is closed next.
+/// The same for a call without a request side, if it is closed right after the response.
 #[test]
-fn an_answer_is_not_uncovered_if_a_call_without_a_start_side_is_given_up_next() {
+fn a_response_does_not_count_as_uncovered_if_a_call_without_request_side_is_given_up_next() {
     let mut world = World::new();
     let (clients, other) = ([world.open(OWN), world.open(OWN)], thread(1, 7));
     let mut uncovered = 0;
@@ -404,21 +350,22 @@ fn an_answer_is_not_uncovered_if_a_call_without_a_start_side_is_given_up_next() 
             world.answer(hanging, OWN);
             uncovered += 1;
         }
-        world.let_go(call, OWN);
+        world.close_exchange(call, OWN);
         if !reads {
             world.answer(hanging, OWN);
         }
         world.pass(SECOND);
-        let figures = world.tracer.standings(4).0[0].figures;
-        assert_eq!(figures.answers - figures.covered, uncovered);
-        assert!(world.span(call).parent.is_none(), "it explains the answer, and is nobody's");
+        let figures = world.tracer.process_confidence(4).0[0].figures;
+        assert_eq!(figures.responses - figures.covered, uncovered);
+        assert!(world.span(call).parent.is_none(), "it explains the response but belongs to no request");
     }
 }
 
-/// A thread that reads nothing.
+/// The number of a thread that reads nothing.
 const IDLE: u32 = 7;
 
-/// A request of this client, and a call for it that another thread sends, so that it has an end side at most.
+/// A request of this client and a call for it that another thread sends, so the call has no request
+/// side.
 fn call_from_idle(world: &mut World, client: ConnectionId) -> (Exchange, Exchange) {
     let idle = thread(1, IDLE);
     let request = world.read_request(client, OWN, "/");
@@ -426,9 +373,9 @@ fn call_from_idle(world: &mut World, client: ConnectionId) -> (Exchange, Exchang
     (request, world.write_request(backend, idle, "/"))
 }
 
-/// A process in which several threads read requests, and whose end sides are believed; a client, and the last of its requests with
-/// its call.
-fn with_ends_believed() -> (World, ConnectionId, (Exchange, Exchange)) {
+/// A process whose response sides are trusted and whose requests are read by several threads, a
+/// client, and the client's last request with its call.
+fn with_trusted_response_sides() -> (World, ConnectionId, (Exchange, Exchange)) {
     let mut world = World::new();
     let (client, hanging) = (world.open(OWN), world.open(thread(1, 8)));
     world.read_request(hanging, thread(1, 8), "/hanging");
@@ -442,18 +389,18 @@ fn with_ends_believed() -> (World, ConnectionId, (Exchange, Exchange)) {
     (world, client, last.expect("calls were made"))
 }
 
-/// Of several threads one closes what another has given up, which is no reason for what it answers next; nor is the peer's FIN once
-/// the program has ended its sending.
+/// With several threads, one closes what another has given up, which is no cause of its next
+/// response. The peer's FIN is none either, once the program has shut down its sending direction.
 #[test]
-fn a_call_that_is_given_up_has_no_end_side_alone() {
+fn a_given_up_call_has_no_parent_by_response_side_alone() {
     for shuts in [false, true] {
-        let (mut world, client, (last, answered)) = with_ends_believed();
+        let (mut world, client, (last, answered)) = with_trusted_response_sides();
         let (request, given_up) = call_from_idle(&mut world, client);
         if shuts {
-            world.shut(given_up, OWN);
+            world.shut_down(given_up, OWN);
             world.hang_up(given_up, OWN);
         } else {
-            world.let_go(given_up, OWN);
+            world.close_exchange(given_up, OWN);
         }
         world.answer(request, OWN);
         world.pass(SECOND);
@@ -462,10 +409,10 @@ fn a_call_that_is_given_up_has_no_end_side_alone() {
     }
 }
 
-/// Who has seen the end of a call knows of it, not who had sent the call.
+/// The thread that saw a call fail knows of it, not the thread that sent the call.
 #[test]
-fn the_end_of_a_call_is_what_the_thread_knows_that_saw_it() {
-    let (mut world, client, _) = with_ends_believed();
+fn a_failed_call_is_the_last_receive_of_the_thread_that_saw_it() {
+    let (mut world, client, _) = with_trusted_response_sides();
     let (request, call) = call_from_idle(&mut world, client);
     world.hang_up(call, OWN);
     world.answer(request, OWN);
@@ -473,11 +420,11 @@ fn the_end_of_a_call_is_what_the_thread_knows_that_saw_it() {
     world.assert_child(call, request, Evidence::ResponseSide);
 }
 
-/// What a thread learns before its answer may be the end of a call itself.
+/// The cause of a response may be the failure of another call.
 #[test]
-fn a_call_that_is_closed_after_an_answer_that_follows_from_an_end_was_given_up() {
+fn a_call_closed_after_a_response_caused_by_a_failure_was_given_up() {
     let mut world = World::new();
-    prove(&mut world);
+    earn_confidence(&mut world);
     let clients = [world.open(OWN), world.open(OWN)];
     let backends = [world.open(OWN), world.open(OWN)];
     let request = world.read_request(clients[0], OWN, "/");
@@ -487,15 +434,15 @@ fn a_call_that_is_closed_after_an_answer_that_follows_from_an_end_was_given_up()
     world.hang_up(failing, OWN);
     world.answer(other, OWN);
     world.answer(request, OWN);
-    world.let_go(call, OWN);
+    world.close_exchange(call, OWN);
     world.pass(SECOND);
     world.assert_child(failing, other, Evidence::BothSides);
     world.assert_child(call, request, Evidence::BothSides);
 }
 
-/// Threads: what one of them sees is no reason for what another does.
+/// What one thread receives is no cause of what another thread sends.
 #[test]
-fn another_threads_end_is_not_ones_own() {
+fn a_failure_that_another_thread_saw_is_no_cause() {
     let mut world = World::new();
     let (one, two) = (thread(1, 0), thread(1, 1));
     let clients = [world.open(one), world.open(two)];

@@ -1,4 +1,4 @@
-//! Goroutines in the place of threads, and calls that one hands to another.
+//! Goroutines in place of threads, and calls that one goroutine hands off to another.
 
 use super::world::{SECOND, World, ok, thread};
 use crate::trace::{Settings, causality::Rules, span::Evidence};
@@ -15,7 +15,7 @@ fn the_first_call_of_a_process_has_its_parent_when_it_is_sent() {
     let (handler, writer, reader) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (client, backend) = (world.open(handler), world.connect(thread(1, 4)));
     let request = world.read_request(client, handler, "/1");
-    let call = world.hand_over(backend, handler, writer, "/1");
+    let call = world.hand_off(backend, handler, writer, "/1");
     assert_eq!(world.tracer.counters().parents_goroutine, 1);
     world.read_response(call, reader);
     world.answer(request, handler);
@@ -32,7 +32,7 @@ fn many_handlers_share_the_goroutines_of_a_connection() {
     let backend = world.open(writer);
     let requests: Vec<_> = (0..8).map(|n| world.read_request(clients[n], handlers[n], "/")).collect();
     for n in (0..8).rev() {
-        let call = world.hand_over(backend, handlers[n], writer, "/");
+        let call = world.hand_off(backend, handlers[n], writer, "/");
         world.read_response(call, reader);
         world.answer(requests[n], handlers[n]);
         world.pass(SECOND);
@@ -40,9 +40,9 @@ fn many_handlers_share_the_goroutines_of_a_connection() {
     }
 }
 
-/// A proxy's goroutine reads the rest of the response itself, and its answer ends the call.
+/// A proxy's goroutine reads the rest of the response itself, so the call's response side is right.
 #[test]
-fn the_next_call_continues_and_an_answer_confirms() {
+fn a_continuation_and_a_response_confirm_the_call() {
     let mut world = go();
     let (handler, writer, reader) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (client, backend) = (world.open(handler), world.open(writer));
@@ -50,7 +50,7 @@ fn the_next_call_continues_and_an_answer_confirms() {
         let request = world.read_request(client, handler, "/");
         let mut calls = Vec::new();
         for _ in 0..2 {
-            let call = world.hand_over(backend, handler, writer, "/");
+            let call = world.hand_off(backend, handler, writer, "/");
             world.respond(call, reader, ok());
             world.read_more(backend, handler);
             world.end(call, super::world::complete());
@@ -66,43 +66,44 @@ fn the_next_call_continues_and_an_answer_confirms() {
 }
 
 #[test]
-fn a_goroutine_that_has_read_nothing_makes_orphans() {
+fn calls_of_a_goroutine_that_has_read_nothing_are_unlinked() {
     let mut world = go();
     let (handler, other, writer) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (client, backend) = (world.open(handler), world.open(writer));
     world.read_request(client, handler, "/");
-    let call = world.hand_over(backend, other, writer, "/");
+    let call = world.hand_off(backend, other, writer, "/");
     world.read_response(call, thread(1, 4));
     world.assert_root(call);
     assert_eq!(world.tracer.counters().orphans_none, 1);
 }
 
 #[test]
-fn after_the_answer_nothing_is_its_child() {
+fn after_its_response_a_request_gets_no_children() {
     let mut world = go();
     let (handler, writer) = (thread(1, 1), thread(1, 2));
     let (client, backend) = (world.open(handler), world.open(writer));
     let request = world.read_request(client, handler, "/");
     world.answer(request, handler);
-    let call = world.hand_over(backend, handler, writer, "/");
+    let call = world.hand_off(backend, handler, writer, "/");
     world.read_response(call, thread(1, 3));
     world.assert_root(call);
 }
 
 #[test]
-fn what_was_lost_names_no_parent() {
+fn lost_events_name_no_parent() {
     let mut world = go();
     let (handler, writer) = (thread(1, 1), thread(1, 2));
     let (client, backend) = (world.open(handler), world.open(writer));
     world.read_request(client, handler, "/");
     world.lose(1);
-    let call = world.hand_over(backend, handler, writer, "/");
+    let call = world.hand_off(backend, handler, writer, "/");
     world.read_response(call, thread(1, 3));
     world.assert_root(call);
     assert_eq!(world.tracer.counters().orphans_loss, 1);
 }
 
-/// The server's goroutine has both requests when it serves the first, and still the second after it has answered.
+/// The server's goroutine has both requests when it serves the first, and still has the second
+/// after its response.
 #[test]
 fn pipelined_requests_get_no_calls() {
     let mut world = go();
@@ -110,10 +111,10 @@ fn pipelined_requests_get_no_calls() {
     let (client, backend) = (world.open(handler), world.open(writer));
     let first = world.read_request(client, handler, "/1");
     let second = world.read_request(client, handler, "/2");
-    let one = world.hand_over(backend, handler, writer, "/1");
+    let one = world.hand_off(backend, handler, writer, "/1");
     world.read_response(one, reader);
     world.answer(first, handler);
-    let two = world.hand_over(backend, handler, writer, "/2");
+    let two = world.hand_off(backend, handler, writer, "/2");
     world.read_response(two, reader);
     world.answer(second, handler);
     world.assert_root(one);
@@ -121,10 +122,10 @@ fn pipelined_requests_get_no_calls() {
     assert_eq!(world.tracer.counters().orphans_pipelined, 2);
 }
 
-/// The next request of a client that does wait may be noticed, by a goroutine that is there for that, before the end of the
-/// answer is: it is logged when the call returns.
+/// A client that does wait sends its next request. A background goroutine may notice it before the
+/// end of the previous response is recorded, because that happens when the system call returns.
 #[test]
-fn a_request_that_another_goroutine_has_noticed_early_is_the_next() {
+fn a_request_that_a_background_goroutine_noticed_early_is_the_next_one() {
     let mut world = go();
     let (handler, writer, reader, watcher) = (thread(1, 1), thread(1, 2), thread(1, 3), thread(1, 4));
     let (client, backend) = (world.open(handler), world.open(writer));
@@ -133,7 +134,7 @@ fn a_request_that_another_goroutine_has_noticed_early_is_the_next() {
     let second = world.read_request(client, watcher, "/2");
     world.end(first, super::world::complete());
     world.read_more(client, handler);
-    let call = world.hand_over(backend, handler, writer, "/2");
+    let call = world.hand_off(backend, handler, writer, "/2");
     world.read_response(call, reader);
     world.answer(second, handler);
     world.pass(SECOND);
@@ -141,34 +142,34 @@ fn a_request_that_another_goroutine_has_noticed_early_is_the_next() {
 }
 
 #[test]
-fn a_call_that_ends_in_the_answer_of_another_request_takes_belief_away() {
+fn a_response_side_of_another_request_ends_the_trust_in_handoffs() {
     let mut world = go();
     let (one, two, writer) = (thread(1, 1), thread(1, 2), thread(1, 3));
     let (first, second, backend) = (world.open(one), world.open(two), world.open(writer));
     let request = world.read_request(first, one, "/1");
     let other = world.read_request(second, two, "/2");
-    let call = world.hand_over(backend, one, writer, "/1");
+    let call = world.hand_off(backend, one, writer, "/1");
     world.read_response(call, two);
     world.answer(other, two);
     world.answer(request, one);
     assert_eq!(world.tracer.counters().contradictions, 1);
     let request = world.read_request(first, one, "/3");
-    let call = world.hand_over(backend, one, writer, "/3");
+    let call = world.hand_off(backend, one, writer, "/3");
     world.read_response(call, thread(1, 4));
     world.answer(request, one);
     world.assert_root(call);
     assert_eq!(world.tracer.counters().orphans_contradiction, 1);
 }
 
-/// They show nothing of what a start side is worth.
+/// Handoffs say nothing about request sides.
 #[test]
-fn calls_handed_over_do_not_count_for_other_evidence() {
+fn handoffs_do_not_count_for_other_evidence() {
     let mut world = go();
     let (handler, writer) = (thread(1, 1), thread(1, 2));
     let (client, backend) = (world.open(handler), world.open(writer));
     for _ in 0..100 {
         let request = world.read_request(client, handler, "/");
-        let call = world.hand_over(backend, handler, writer, "/");
+        let call = world.hand_off(backend, handler, writer, "/");
         world.read_response(call, thread(1, 3));
         world.answer(request, handler);
     }
@@ -182,7 +183,7 @@ fn calls_handed_over_do_not_count_for_other_evidence() {
 }
 
 #[test]
-fn a_goroutine_that_connects_for_another_lends_nothing_and_takes_nothing() {
+fn a_goroutine_that_connects_for_another_neither_gives_nor_uses_a_cause() {
     let mut world = go();
     let handler = thread(1, 1);
     let client = world.open(handler);
@@ -203,7 +204,7 @@ fn switched_off_it_names_no_parent() {
     let (handler, writer) = (thread(1, 1), thread(1, 2));
     let (client, backend) = (world.open(handler), world.open(writer));
     let request = world.read_request(client, handler, "/");
-    let call = world.hand_over(backend, handler, writer, "/");
+    let call = world.hand_off(backend, handler, writer, "/");
     world.read_response(call, thread(1, 3));
     world.answer(request, handler);
     world.assert_root(call);

@@ -21,7 +21,7 @@ fn with_context(traceparent: &str) -> RequestHead<'static> {
 const REMOTE: Parent = Parent { span: SPAN, evidence: Evidence::Traceparent, remote: true };
 
 #[test]
-fn an_incoming_context_is_continued() {
+fn an_incoming_trace_context_is_continued() {
     let mut world = World::new();
     let own = thread(1, 0);
     let client = world.open(own);
@@ -35,7 +35,7 @@ fn an_incoming_context_is_continued() {
 }
 
 #[test]
-fn an_invalid_context_is_not() {
+fn an_invalid_trace_context_is_not_continued() {
     let mut world = World::new();
     let own = thread(1, 0);
     let client = world.open(own);
@@ -82,7 +82,7 @@ fn a_calls_own_context_wins_over_causality_and_at_the_receiver() {
 }
 
 #[test]
-fn a_proxy_passes_a_context_on() {
+fn a_proxy_forwards_a_trace_context() {
     for receive_first in [false, true] {
         let mut world = World::new();
         let (proxy, server) = (thread(1, 0), thread(2, 0));

@@ -14,7 +14,7 @@ fn post(target: &str) -> RequestHead<'static> {
     RequestHead { method: "POST".into(), ..get(target) }
 }
 
-/// Process 1 sends its traces to a collector.
+/// A process sends its traces to a collector.
 fn export(world: &mut World, pid: u32) -> Exchange {
     let own = thread(pid, 9);
     let connection = world.open(own);
@@ -42,14 +42,14 @@ fn spans_of_a_program_that_exports_its_own_are_left_out() {
     world.pass(SECOND);
     world.shutdown();
     assert!(world.find(exported).is_none() && world.find(call).is_none());
-    // What it called refers to nothing that nobody gives out.
+    // The called process refers to no span that nobody exports.
     world.assert_root(request);
     assert_eq!(world.tracer.counters().left_out, 2);
     assert_eq!(world.spans.len(), 1);
 }
 
 #[test]
-fn they_are_given_out_if_asked_for() {
+fn they_are_exported_if_configured() {
     let mut world = world(Instrumented::Join);
     export(&mut world, 1);
     let (call, request) = talk(&mut world);
@@ -60,7 +60,7 @@ fn they_are_given_out_if_asked_for() {
 }
 
 #[test]
-fn what_hands_on_the_traces_of_others_is_not_instrumented() {
+fn a_collector_or_proxy_is_not_instrumented() {
     let mut world = world(Instrumented::Skip);
     let relay = thread(1, 0);
     let connection = world.open(relay);
@@ -72,7 +72,7 @@ fn what_hands_on_the_traces_of_others_is_not_instrumented() {
 }
 
 #[test]
-fn by_grpc_too_and_no_longer_after_an_exec() {
+fn exporting_over_grpc_counts_until_exec() {
     let mut world = world(Instrumented::Skip);
     world.tracer.exports_by_grpc(1);
     let (call, _) = talk(&mut world);

@@ -1,4 +1,4 @@
-//! Connects, notices, limits and input that no sound source would give.
+//! Connects, notices, limits, and events that no correct source would produce.
 
 use super::world::{MILLISECOND, SECOND, UNIX_OFFSET, World, address, complete, ended, ok, thread};
 use crate::{
@@ -51,7 +51,7 @@ fn a_connect_does_not_end_before_it_begins() {
 }
 
 #[test]
-fn a_successful_connect_is_none() {
+fn a_successful_connect_makes_no_span() {
     let mut world = World::new();
     let connection = world.connect(thread(1, 0));
     world.close(connection);
@@ -60,9 +60,10 @@ fn a_successful_connect_is_none() {
     assert_eq!(world.tracer.counters().connections, 0);
 }
 
-/// It was evicted to make room, and moves again: another beginning of the same stream, with positions from 0 on.
+/// A connection was evicted and is observed again: another beginning of the same stream, with
+/// positions from 0 on.
 #[test]
-fn a_connection_that_is_met_again_has_new_spans() {
+fn a_reused_connection_number_gets_new_spans() {
     for silence in [0, 5 * SECOND] {
         let mut world = World::new();
         let own = thread(1, 0);
@@ -82,7 +83,7 @@ fn a_connection_that_is_met_again_has_new_spans() {
 }
 
 #[test]
-fn what_is_open_for_a_second_is_announced_once() {
+fn a_notice_is_emitted_once_after_a_second() {
     let mut world = World::with(Settings::default());
     let own = thread(1, 0);
     let backend = world.open(own);
@@ -105,7 +106,7 @@ fn what_is_open_for_a_second_is_announced_once() {
 }
 
 #[test]
-fn what_is_open_is_counted() {
+fn open_exchanges_are_counted() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (front, back) = (world.open(own), world.open(own));
@@ -127,7 +128,7 @@ fn what_is_open_is_counted() {
 }
 
 #[test]
-fn outcomes_are_errors_where_they_are() {
+fn outcomes_set_the_error_type() {
     for (direction, status, outcome, error) in [
         (Direction::In, Some(200), Outcome::Complete, None),
         (Direction::In, Some(404), Outcome::Complete, None),
@@ -233,7 +234,7 @@ fn limits_hold_and_are_counted() {
 }
 
 #[test]
-fn exchanges_beyond_the_bound_make_no_span() {
+fn exchanges_beyond_the_limit_get_no_span() {
     let mut world = World::with(Settings { exchanges: 2, ..Settings::default() });
     let own = thread(1, 0);
     let exchanges: Vec<_> = (0..3)
@@ -263,7 +264,7 @@ fn an_exchange_without_an_end_ends_with_its_connection() {
 }
 
 #[test]
-fn a_connection_that_is_met_again_has_a_life_and_ids_of_its_own() {
+fn an_evicted_connection_that_is_observed_again_gets_ids_of_its_own() {
     let mut world = World::new();
     let own = thread(1, 0);
     let connection = world.open(own);
@@ -283,14 +284,14 @@ fn a_connection_that_is_met_again_has_a_life_and_ids_of_its_own() {
         first_position: 0,
         earlier: [Earlier::Unknown; 2],
     }));
-    // Positions and ordinals begin anew.
+    // Positions and ordinals start anew.
     let thread = own;
     let origin = Origin { at, thread, position: 0, last_receive: None, task: None };
     world.message(
         connection,
         Message::Begin { ordinal: 0, begin: Begin { role: Role::Server, origin, other_position: 0 } },
     );
-    // What ended was the life before.
+    // Only the connection's first life has ended.
     world.pass(2 * SECOND);
     let head = super::world::get("/second");
     world.message(connection, Message::Described { ordinal: 0, head });

@@ -1,13 +1,13 @@
-//! Lost events: they orphan what is open in their process, and nothing else.
+//! Lost events: open calls of the process stay unlinked, and nothing else changes.
 
 use super::{
-    causality::one_call,
+    scenario::one_call,
     world::{SECOND, World, thread},
 };
 use crate::trace::span::Evidence;
 
 #[test]
-fn loss_makes_orphans_of_what_is_open_and_of_nothing_else() {
+fn a_loss_unlinks_open_calls_and_nothing_else() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (client, backend) = (world.open(own), world.open(own));
@@ -25,7 +25,7 @@ fn loss_makes_orphans_of_what_is_open_and_of_nothing_else() {
 }
 
 #[test]
-fn what_was_read_before_a_loss_triggers_nothing_after_it() {
+fn a_receive_before_a_loss_causes_nothing_after_it() {
     let mut world = World::new();
     let own = thread(1, 0);
     let (client, backend) = (world.open(own), world.open(own));

@@ -1,18 +1,20 @@
-//! Event-log tests: a small fake host tells events and messages as the source and the parsers would.
+//! Tests of the tracer: a small fake host produces the events and messages that a source and its
+//! parsers would.
 
 mod assembly;
-mod carried;
 mod causality;
 mod clarity;
+mod connection_join;
 mod content;
 mod ended;
-mod flow;
 mod given_up;
 mod goroutine;
 mod header;
+mod inherited;
 mod instrumented;
 mod lifetime;
 mod loss;
+mod scenario;
 mod simulation;
 mod stolen;
 mod tasks;

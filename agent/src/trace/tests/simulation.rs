@@ -1,4 +1,4 @@
-//! Randomised programs with a known truth: whatever parent is given is the right one.
+//! Randomised programs with a known truth: every parent that is given is the right one.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::world::{Exchange, SECOND, World, thread};
 use crate::event::{ConnectionId, Thread};
 
-/// A small deterministic generator (xorshift64*), so that one seed names one run.
+/// A small deterministic generator (xorshift64*), so one seed identifies one run.
 struct Dice(u64);
 
 impl Dice {
@@ -28,7 +28,7 @@ struct Job {
     call: Option<(ConnectionId, Exchange)>,
 }
 
-/// The program under simulation and what really happened.
+/// The simulated program, and for each call the request that really caused it.
 struct Program {
     world: World,
     dice: Dice,
@@ -52,9 +52,9 @@ impl Program {
     }
 
     fn call(&mut self, job: &mut Job, thread: Thread) {
-        let place = self.dice.roll(self.idle_backends.len().max(1));
-        let backend = if place < self.idle_backends.len() {
-            self.idle_backends.swap_remove(place)
+        let index = self.dice.roll(self.idle_backends.len().max(1));
+        let backend = if index < self.idle_backends.len() {
+            self.idle_backends.swap_remove(index)
         } else if self.dice.roll(2) == 0 {
             self.world.connect(thread)
         } else {
@@ -77,7 +77,8 @@ impl Program {
         self.idle_clients.push(job.client);
     }
 
-    /// Ends the run; gives how many calls have a parent, of how many, after asserting that each is right.
+    /// Ends the run and asserts that every parent is right. Returns how many calls have a parent,
+    /// and how many there are.
     fn check(mut self) -> (usize, usize) {
         self.world.shutdown();
         let mut right = 0;
@@ -93,7 +94,7 @@ impl Program {
     }
 }
 
-/// Threads that block: each reads a request, makes its calls one after the other, answers.
+/// Blocking threads: each reads a request, makes its calls one after the other, and answers.
 fn thread_pool(seed: u64, threads: usize, steps: usize) -> (usize, usize) {
     let mut program = Program::new(seed, threads * 2);
     let mut jobs: Vec<Option<Job>> = vec![None; threads];
@@ -127,13 +128,13 @@ fn thread_pool(seed: u64, threads: usize, steps: usize) -> (usize, usize) {
 enum Delay {
     /// In the same turn.
     Never,
-    /// A timer before the call: other sockets are read in between.
+    /// After a timer before the call. Other sockets are read in between.
     BeforeCall,
-    /// A timer before the answer.
+    /// After a timer before the response.
     BeforeAnswer,
-    /// A timer before either.
+    /// After a timer before either.
     Both,
-    /// A timer before some.
+    /// After a timer before some of them.
     Some,
 }
 
@@ -173,8 +174,8 @@ fn event_loop(seed: u64, clients: usize, steps: usize, delay: Delay) -> (usize, 
                 }
             }
             1 if !waiting.is_empty() => {
-                let place = program.dice.roll(waiting.len());
-                let mut job = waiting.swap_remove(place);
+                let index = program.dice.roll(waiting.len());
+                let mut job = waiting.swap_remove(index);
                 program.read_response(&mut job, own);
                 let delayed = match job.calls_left {
                     0 => delay.before_answer(&mut program.dice),
@@ -190,8 +191,8 @@ fn event_loop(seed: u64, clients: usize, steps: usize, delay: Delay) -> (usize, 
                 }
             }
             _ if !timers.is_empty() => {
-                let place = program.dice.roll(timers.len());
-                let mut job = timers.swap_remove(place);
+                let index = program.dice.roll(timers.len());
+                let mut job = timers.swap_remove(index);
                 if job.calls_left > 0 {
                     program.call(&mut job, own);
                     waiting.push(job);
@@ -209,20 +210,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_thread_pool_is_understood(seed in any::<u64>(), threads in 1_usize..32) {
+    fn a_thread_pool_gets_right_parents(seed in any::<u64>(), threads in 1_usize..32) {
         let (right, calls) = thread_pool(seed, threads, 3_000);
-        // The first have none, nor has what is open at the end.
+        // The first calls have no parent, nor have those that are open at the end.
         prop_assert!(right * 100 >= calls * 70, "{right} of {calls}");
     }
 
     #[test]
-    fn an_event_loop_is_understood(seed in any::<u64>(), clients in 1_usize..64) {
+    fn an_event_loop_gets_right_parents(seed in any::<u64>(), clients in 1_usize..64) {
         let (right, calls) = event_loop(seed, clients, 3_000, Delay::Never);
         prop_assert!(right * 100 >= calls * 70, "{right} of {calls}");
     }
 
     #[test]
-    fn an_event_loop_with_timers_is_never_misunderstood(seed in any::<u64>(), clients in 1_usize..64) {
+    fn an_event_loop_with_timers_gets_no_wrong_parent(seed in any::<u64>(), clients in 1_usize..64) {
         for delay in [Delay::BeforeCall, Delay::BeforeAnswer, Delay::Both, Delay::Some] {
             event_loop(seed, clients, 1_000, delay);
         }
@@ -231,7 +232,7 @@ proptest! {
 
 /// The same events give the same spans, byte for byte.
 #[test]
-fn a_run_can_be_repeated() {
+fn a_repeated_run_gives_the_same_spans() {
     let run = || {
         let mut program = Program::new(7, 8);
         let own = thread(1, 0);

@@ -1,4 +1,5 @@
-//! Tasks that threads steal: a call that is sent by a thread which had read nothing, and ends in an answer of another one.
+//! Tasks that threads steal: a call is sent by a thread that had read nothing, and another thread
+//! reads its response and answers.
 
 use super::world::{Exchange, SECOND, World, thread};
 use crate::{
@@ -6,18 +7,19 @@ use crate::{
     trace::span::Evidence,
 };
 
-/// A process of which this one reads requests and sends calls, and the other takes over.
+/// A process in which `reader` reads requests and sends calls, and `thief` takes over its tasks.
 struct Stealing {
     world: World,
     reader: Thread,
     thief: Thread,
-    /// It has read nothing, so that its calls have no start side.
+    /// A thread that has read nothing, so its calls have no request side.
     idle: Thread,
     clients: [ConnectionId; 2],
 }
 
 impl Stealing {
-    /// Another request is open all the time, so that sides might differ.
+    /// A process with another request that is always open, so that the two sides of a call could
+    /// differ.
     fn new() -> Self {
         let mut world = World::new();
         let (reader, thief, idle) = (thread(1, 0), thread(1, 1), thread(1, 2));
@@ -27,7 +29,7 @@ impl Stealing {
         Self { world, reader, thief, idle, clients }
     }
 
-    /// A request of this client, and a call for it that this thread sends.
+    /// A request of this client and a call for it that this thread sends.
     fn serve(&mut self, client: usize, actor: Thread) -> (Exchange, Exchange) {
         let request = self.world.read_request(self.clients[client], self.reader, "/");
         let backend = self.world.open(actor);
@@ -39,7 +41,7 @@ impl Stealing {
         self.world.answer(request, self.thief);
     }
 
-    /// So many tasks that are stolen, a few of which before they had called.
+    /// Tasks that are stolen after their call, and a few that are stolen before it.
     fn steal(&mut self, times: usize) {
         for number in 0..times {
             let (request, call) = self.serve(0, if number % 8 == 0 { self.idle } else { self.reader });
@@ -47,7 +49,7 @@ impl Stealing {
         }
     }
 
-    /// A call without a start side, and its request.
+    /// A request and a call for it without a request side.
     fn stolen(&mut self) -> (Exchange, Exchange) {
         let (request, call) = self.serve(0, self.idle);
         self.answer(request, call);
@@ -57,7 +59,7 @@ impl Stealing {
 }
 
 #[test]
-fn a_call_of_a_stolen_task_belongs_to_the_request_in_whose_answer_it_ended() {
+fn a_call_of_a_stolen_task_has_the_request_of_its_response_side_as_parent() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let (request, call) = stealing.stolen();
@@ -65,16 +67,17 @@ fn a_call_of_a_stolen_task_belongs_to_the_request_in_whose_answer_it_ended() {
 }
 
 #[test]
-fn few_agreements_prove_nothing_of_stolen_tasks() {
+fn few_agreements_prove_nothing_about_stolen_tasks() {
     let mut stealing = Stealing::new();
     stealing.steal(100);
     let (_, call) = stealing.stolen();
     assert!(stealing.world.span(call).parent.is_none());
 }
 
-/// Workers that answer from a shared queue of completions: what a thread has read last is another request's response.
+/// Workers answer from a shared queue of completions. The last receive of a thread is the response
+/// to another request's call.
 #[test]
-fn answers_from_a_queue_of_completions_speak_against_ends() {
+fn responses_from_a_completion_queue_count_against_response_sides() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let first = stealing.serve(0, stealing.reader);
@@ -91,7 +94,8 @@ fn answers_from_a_queue_of_completions_speak_against_ends() {
     stealing.world.assert_child(call, request, Evidence::ResponseSide);
 }
 
-/// The same before it was seen to do so: the answer may follow from the call that the request has by its start side.
+/// The same before the process was seen to do so. The response may follow from the call that has
+/// this request as its request side.
 #[test]
 fn a_request_with_a_call_of_its_own_takes_no_other() {
     let mut stealing = Stealing::new();
@@ -104,12 +108,12 @@ fn a_request_with_a_call_of_its_own_takes_no_other() {
     assert!(stealing.world.span(other.1).parent.is_none());
 }
 
-/// A thread that steals a task has read a request of its own before: then it is the start side that is wrong.
+/// A thread that steals a task has read a request itself before. Then the request side is wrong.
 #[test]
-fn a_wrong_start_side_does_not_speak_against_ends() {
+fn a_wrong_request_side_does_not_count_against_response_sides() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
-    // By a thread of its own: what is read after it would not be clear.
+    // A thread of its own reads it, or the next receive would be ambiguous.
     let request = stealing.world.read_request(stealing.clients[0], thread(1, 3), "/");
     let (other, call) = stealing.serve(1, stealing.reader);
     stealing.answer(request, call);
@@ -117,18 +121,21 @@ fn a_wrong_start_side_does_not_speak_against_ends() {
     stealing.answer(next, late);
     stealing.world.pass(SECOND);
     stealing.world.assert_child(late, next, Evidence::ResponseSide);
-    assert!(stealing.world.span(call).parent.is_none(), "its input was clear, and says something else");
+    assert!(
+        stealing.world.span(call).parent.is_none(),
+        "its receive was unambiguous but names another request"
+    );
     stealing.world.answer(other, stealing.thief);
 }
 
-/// A thread that takes over a task after it has called for another request: its input was used, and names that one. So does the
-/// second call of a task that waits for the first one, too.
+/// A thread takes over a task after it has made a call for another request. Its used receive names
+/// that one. A second call of a task that waits for its first call looks the same.
 #[test]
-fn a_start_side_in_doubt_that_names_another_request_speaks_against_the_end() {
+fn an_uncertain_request_side_of_another_request_rules_out_the_response_side() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let (other, its_call) = stealing.serve(1, stealing.reader);
-    // By a thread of its own: the reader's input stays that of the other request.
+    // A thread of its own reads it, so the reader's last receive stays that of the other request.
     let request = stealing.world.read_request(stealing.clients[0], thread(1, 3), "/");
     let backend = stealing.world.open(stealing.reader);
     let call = stealing.world.write_request(backend, stealing.reader, "/");
@@ -139,9 +146,10 @@ fn a_start_side_in_doubt_that_names_another_request_speaks_against_the_end() {
     stealing.world.assert_child(its_call, other, Evidence::BothSides);
 }
 
-/// The second of two calls at once, whose response a thread reads that then answers somebody else's request by a timer.
+/// The second of two concurrent calls. The thread that reads its response then answers another
+/// request because of a timer.
 #[test]
-fn one_of_several_calls_at_once_is_not_taken_by_a_timers_answer() {
+fn one_of_several_concurrent_calls_is_not_attributed_to_a_timers_response() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let sleeping = stealing.world.read_request(stealing.clients[0], thread(1, 3), "/sleep");
@@ -156,9 +164,10 @@ fn one_of_several_calls_at_once_is_not_taken_by_a_timers_answer() {
     assert!(parent.is_none_or(|parent| parent.span == stealing.world.id(request)));
 }
 
-/// One of several calls at once, after whose response a thread goes on with a task that another one had woken.
+/// One of several concurrent calls. After its response the thread goes on with a task that another
+/// thread had woken.
 #[test]
-fn a_call_with_a_used_input_is_not_taken_for_that_of_a_request_with_its_own() {
+fn a_call_with_a_used_receive_is_not_attributed_to_a_request_with_its_own_call() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let (request, its_call) = stealing.serve(0, stealing.reader);
@@ -174,9 +183,10 @@ fn a_call_with_a_used_input_is_not_taken_for_that_of_a_request_with_its_own() {
     assert!(parent.is_none_or(|parent| parent.span == stealing.world.id(other)));
 }
 
-/// The second call of a task whose first one has no start side, either: its input is clear, but says nothing.
+/// The second call of a task whose first call has no request side. Its receive is unambiguous but
+/// names no request.
 #[test]
-fn a_call_that_goes_on_from_one_without_a_start_side_has_none() {
+fn a_continuation_of_a_call_without_a_request_side_has_none() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let (request, first) = stealing.serve(0, stealing.idle);
@@ -188,9 +198,9 @@ fn a_call_that_goes_on_from_one_without_a_start_side_has_none() {
     stealing.world.assert_child(second, request, Evidence::ResponseSide);
 }
 
-/// A program in which timers answer as well: what a thread reads just before is no reason for that.
+/// A program in which timers answer as well. What a thread reads just before is no cause of that.
 #[test]
-fn answers_by_timers_speak_against_ends() {
+fn responses_caused_by_timers_count_against_response_sides() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     for _ in 0..4 {
@@ -205,9 +215,10 @@ fn answers_by_timers_speak_against_ends() {
     assert!(stealing.world.span(call).parent.is_none());
 }
 
-/// Where sides mostly agree and few tasks are stolen, a call without a start side waits for its end all the same.
+/// Where sides mostly agree and few tasks are stolen, a call without a request side still waits for
+/// its response side.
 #[test]
-fn few_stolen_tasks_are_waited_for() {
+fn a_call_of_a_rarely_stolen_task_waits_for_its_response_side() {
     let mut stealing = Stealing::new();
     for number in 0..640 {
         let (request, call) =

@@ -1,4 +1,5 @@
-//! The task join: an event loop whose tasks are known by the address of their context, which another task may have later.
+//! The task join: an event loop whose tasks are known by the address of their context, which a
+//! later task may get as well.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +9,21 @@ use crate::{
     trace::{CausalityRules, Settings, span::Evidence},
 };
 
-/// Who makes the calls of a request, and who answers it.
+/// Which task makes the calls of a request, and which one answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// The task that serves it.
+    /// The task that serves the request does both.
     Own,
-    /// A task of its own for each call, which ends with the response (gather, `wait_for`).
+    /// Each call has a task of its own that ends with the response (gather, `wait_for`).
     Subtask,
     /// The same, and a third task answers (a streaming response).
     SubtaskAndLate,
-    /// A task that ends when the call is sent (the body's writer); the answer is the main task's.
+    /// A task that ends when the call is sent (a writer of the body) calls; the serving task
+    /// answers.
     Writer,
     /// The same, and a third task answers.
     WriterAndLate,
-    /// The task that serves it calls, another one answers.
+    /// The serving task calls; another one answers.
     Late,
     /// One context for everything (a loop that defers its writes).
     Shared,
@@ -58,7 +60,8 @@ enum State {
     BeforeAnswer,
 }
 
-/// An event loop in one thread, with CPython's way of giving out addresses: what was freed last comes first.
+/// An event loop in one thread that hands out addresses like CPython: the one that was freed last
+/// comes first.
 #[derive(Debug)]
 struct Loop {
     world: World,
@@ -69,7 +72,7 @@ struct Loop {
     backends: Vec<ConnectionId>,
     jobs: Vec<Job>,
     truth: BTreeMap<Exchange, Exchange>,
-    /// Turns that a request waits before it calls, and before it answers, at most.
+    /// Turns that a request waits at most before it calls and before it answers.
     pauses: (usize, usize),
 }
 
@@ -93,9 +96,9 @@ impl Loop {
         }
     }
 
-    fn roll(&mut self, sides: usize) -> usize {
+    fn roll(&mut self, links: usize) -> usize {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.dice >> 33).unwrap() % sides.max(1)
+        usize::try_from(self.dice >> 33).unwrap() % links.max(1)
     }
 
     fn enter(&mut self) -> u64 {
@@ -178,7 +181,7 @@ impl Loop {
         self.jobs.push(job);
     }
 
-    /// Right, wrong, all calls.
+    /// Returns how many parents are right, how many are wrong, and how many calls there are.
     fn run(mut self, shapes: &[Shape], turns: usize) -> (usize, usize, usize) {
         for _ in 0..turns {
             if !self.idle.is_empty() && self.roll(3) == 0 {
@@ -208,19 +211,19 @@ impl Loop {
 }
 
 #[test]
-fn tasks_that_serve_one_request_each_are_understood() {
+fn tasks_that_serve_one_request_each_get_right_parents() {
     for (seed, clients) in [(1, 1), (2, 2), (3, 8), (4, 64)] {
         for pauses in [(0, 0), (3, 0), (0, 3), (9, 9)] {
             let (right, wrong, all) = Loop::new(seed, clients, pauses).run(&[Shape::Own], 6_000);
             assert_eq!(wrong, 0, "{clients} {pauses:?}");
-            // Those in flight at the end.
+            // The calls in flight at the end have no parent.
             assert!(right + 2 * clients >= all, "{right} of {all}, {clients} {pauses:?}");
         }
     }
 }
 
 #[test]
-fn addresses_that_change_hands_make_no_parents() {
+fn reused_addresses_make_no_parents() {
     for shape in Shape::ALL {
         for with_own in [false, true] {
             for clients in [1, 2, 3, 8, 64] {
@@ -240,7 +243,7 @@ fn addresses_that_change_hands_make_no_parents() {
     }
 }
 
-/// Two requests at a time, each served by a task; the sides of their calls contradict each other.
+/// Two requests at a time, each served by a task. The two sides of their calls conflict.
 struct Pair {
     world: World,
     clients: [ConnectionId; 2],
@@ -248,7 +251,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// The join alone, or nothing at all.
+    /// A process with the task join alone, or with no evidence at all.
     fn new(task: bool) -> Self {
         let causality = CausalityRules {
             both_sides: false,
@@ -275,7 +278,7 @@ impl Pair {
         self.world.answer(request, OWN);
     }
 
-    /// Requests, and calls sent and answered in the wrong order for both sides.
+    /// Two requests, and calls whose order of sending and answering misleads both sides.
     fn round(&mut self) -> [(Exchange, Exchange); 2] {
         let requests = self.clients.map(|client| self.world.read_request(client, OWN, "/"));
         let calls = [0, 1].map(|at| self.call(at, 100 + at as u64));
@@ -286,7 +289,7 @@ impl Pair {
         [(requests[0], calls[0]), (requests[1], calls[1])]
     }
 
-    fn believed(task: bool) -> Self {
+    fn trusted(task: bool) -> Self {
         let mut pair = Self::new(task);
         for _ in 0..30 {
             pair.round();
@@ -300,8 +303,8 @@ impl Pair {
 }
 
 #[test]
-fn a_task_that_answers_claims_its_calls() {
-    let mut pair = Pair::believed(true);
+fn a_task_that_answers_claims_its_own_calls() {
+    let mut pair = Pair::trusted(true);
     let claimed = pair.round();
     pair.world.pass(SECOND);
     for (request, call) in claimed {
@@ -311,9 +314,9 @@ fn a_task_that_answers_claims_its_calls() {
     assert_eq!(pair.task_contradictions(), 0);
 }
 
-/// The calls that make a process believed get their parents with it.
+/// The calls by which a process earns its confidence get their parents too.
 #[test]
-fn what_earns_belief_is_believed() {
+fn claims_that_earn_confidence_are_trusted() {
     let mut pair = Pair::new(true);
     let rounds: Vec<_> = (0..15).flat_map(|_| pair.round()).collect();
     pair.world.pass(SECOND);
@@ -322,9 +325,9 @@ fn what_earns_belief_is_believed() {
     }
 }
 
-/// Nothing is made of claims before a contradiction, nor of too few of them; their calls do not wait for long.
+/// Claims before a conflict, or too few of them, make no parents. Their calls do not wait for long.
 #[test]
-fn what_does_not_earn_belief_is_not_believed() {
+fn claims_that_do_not_earn_confidence_are_not_trusted() {
     let mut pair = Pair::new(true);
     let mut rounds: Vec<_> = (0..14).flat_map(|_| pair.round()).collect();
     let requests = pair.clients.map(|client| pair.world.read_request(client, OWN, "/"));
@@ -342,7 +345,7 @@ fn what_does_not_earn_belief_is_not_believed() {
 
 /// At the end nothing waits any more.
 #[test]
-fn what_is_not_believed_at_the_end_is_an_orphan() {
+fn claims_not_trusted_at_the_end_leave_calls_unlinked() {
     let mut pair = Pair::new(true);
     let rounds = pair.round();
     pair.world.shutdown();
@@ -353,18 +356,18 @@ fn what_is_not_believed_at_the_end_is_an_orphan() {
 
 #[test]
 fn it_can_be_switched_off() {
-    let mut pair = Pair::believed(false);
+    let mut pair = Pair::trusted(false);
     pair.round();
     pair.world.shutdown();
     assert_eq!(pair.world.tracer.counters().parents_task, 0);
 }
 
-/// A call that another request's task claims, since its own has ended, is nobody's.
+/// A call that another request's task claims, after its own task has ended, gets no parent.
 #[test]
-fn a_call_that_is_not_answered_is_not_claimed() {
-    let mut pair = Pair::believed(true);
+fn an_unanswered_call_is_not_claimed() {
+    let mut pair = Pair::trusted(true);
     let requests = pair.clients.map(|client| pair.world.read_request(client, OWN, "/"));
-    // The writer of the first request's body; its address goes to the second request's task.
+    // The writer of the first request's body. Its address goes to the second request's task.
     let call = pair.call(0, 101);
     pair.answer(requests[1], 101);
     pair.world.read_response(call, OWN);
@@ -372,14 +375,14 @@ fn a_call_that_is_not_answered_is_not_claimed() {
     pair.world.pass(SECOND);
     pair.world.assert_root(call);
     assert_eq!(pair.task_contradictions(), 1);
-    let orphans = pair.round();
+    let unclaimed = pair.round();
     pair.world.pass(3 * SECOND);
-    orphans.iter().for_each(|(_, call)| pair.world.assert_root(*call));
+    unclaimed.iter().for_each(|(_, call)| pair.world.assert_root(*call));
 }
 
 #[test]
-fn a_task_that_has_answered_another_request_meanwhile_claims_nothing() {
-    let mut pair = Pair::believed(true);
+fn a_task_that_answered_another_request_meanwhile_claims_nothing() {
+    let mut pair = Pair::trusted(true);
     let requests = pair.clients.map(|client| pair.world.read_request(client, OWN, "/"));
     pair.answer(requests[0], 100);
     let call = pair.call(0, 100);
@@ -391,23 +394,23 @@ fn a_task_that_has_answered_another_request_meanwhile_claims_nothing() {
 }
 
 #[test]
-fn a_request_behind_another_on_its_connection_claims_nothing() {
-    let mut pair = Pair::believed(true);
+fn a_pipelined_request_claims_nothing() {
+    let mut pair = Pair::trusted(true);
     let first = pair.world.read_request(pair.clients[0], OWN, "/");
     let second = pair.world.read_request(pair.clients[0], OWN, "/");
     let call = pair.call(0, 100);
     pair.world.read_response(call, OWN);
-    // Sent for the first one, by a subtask whose address the task of the second has now.
+    // Sent for the first request by a subtask. The second request's task has its address now.
     pair.answer(first, 102);
     pair.answer(second, 100);
     pair.world.pass(SECOND);
     pair.world.assert_root(call);
 }
 
-/// What a poller sends while requests are open ends belief for a while, and then is known.
+/// A poller's calls while requests are open end the trust for a while. Then the poller is known.
 #[test]
 fn a_poller_is_left_out() {
-    let mut pair = Pair::believed(true);
+    let mut pair = Pair::trusted(true);
     let poller = pair.world.open(OWN);
     for _ in 0..400 {
         let request = pair.world.read_request(pair.clients[0], OWN, "/");
@@ -429,7 +432,7 @@ fn a_poller_is_left_out() {
 
 #[test]
 fn loss_never_makes_a_task_parent() {
-    let mut pair = Pair::believed(true);
+    let mut pair = Pair::trusted(true);
     let requests = pair.clients.map(|client| pair.world.read_request(client, OWN, "/"));
     let calls = [0, 1].map(|at| pair.call(at, 100 + at as u64));
     pair.world.lose(1);

@@ -1,15 +1,16 @@
-//! Loops that put off what follows from an input to the end of their turn.
+//! Event loops that defer the work which follows from a receive to the end of their turn.
 
 use super::world::{Exchange, SECOND, World};
 use crate::{event::Thread, trace::span::Evidence};
 
 const OWN: Thread = Thread { pid: 1, tid: 1_000 };
 
-/// A call and the request that caused it.
+/// The request and a call that it caused.
 type Pair = (Exchange, Exchange);
 
-/// Requests that overlap, four at a time, each with two calls after each other; `put_off`: the second ones are sent at the end of the
-/// turn in which the responses to the first ones are read, in the order that this gives.
+/// Four overlapping requests at a time, each with two calls one after the other. The second calls
+/// are sent at the end of the turn that reads the responses to the first calls, in the order that
+/// `order` gives.
 fn chains(rounds: usize, order: impl Fn(usize, usize) -> usize) -> (World, Vec<Pair>) {
     const AT_ONCE: usize = 4;
     let mut world = World::new();
@@ -38,12 +39,12 @@ fn chains(rounds: usize, order: impl Fn(usize, usize) -> usize) -> (World, Vec<P
             world.answer(request, OWN);
         }
     }
-    // Calls without an end side wait for one for half a minute.
+    // Calls without a response side wait for one for half a minute.
     world.pass(40 * SECOND);
     (world, pairs)
 }
 
-/// How many have their parent; none has another one.
+/// How many calls have the right parent. Asserts that none has a wrong one.
 fn linked(world: &World, pairs: &[Pair]) -> usize {
     let of = |(call, request): &&Pair| {
         let parent = world.span(*call).parent.map(|parent| (parent.span, parent.evidence));
@@ -54,16 +55,17 @@ fn linked(world: &World, pairs: &[Pair]) -> usize {
 }
 
 #[test]
-fn calls_that_are_put_off_in_their_order_are_followed() {
+fn calls_deferred_in_order_get_right_parents() {
     let (world, pairs) = chains(60, |_, number| number);
     assert_eq!(linked(&world, &pairs[200..]), pairs.len() - 200);
     let (call, request) = pairs[pairs.len() - 1];
     world.assert_child(call, request, Evidence::BothSides);
 }
 
-/// A loop that takes what is ready in another order each time: only the last calls of chains are known, by their ends.
+/// A loop that handles what is ready in a different order each time. Only the last call of each
+/// chain is known, by its response side.
 #[test]
-fn calls_that_are_put_off_in_no_order_are_orphans() {
+fn calls_deferred_in_no_order_are_unlinked() {
     for seed in 0..4 {
         let (world, pairs) =
             chains(80, |round, number| (number * (1 + 2 * (round % 2)) + round * 3 + seed) % 4);

@@ -31,7 +31,7 @@ const PROTOCOL: &[&str] = &[
     "wirespan::stream::connection::Connection::tick",
     "wirespan::stream::connection::Connection::finish",
 ];
-const WEIGHED: &[&str] = &["wirespan::trace::Tracer::weighed"];
+const WEIGHED: &[&str] = &["wirespan::trace::Tracer::with_input_ambiguity"];
 const EVENT: &[&str] = &["wirespan::trace::Tracer::event"];
 /// What parsers report, while they work.
 const MESSAGE: &[&str] = &[
@@ -140,7 +140,7 @@ fn=(2)
 cfn=(4) <wirespan::stream::connection::Connection<wirespan::protocol::session::Session>>::transfer
 calls=2 5
 6 80
-cfn=(5) wirespan::trace::Tracer::weighed
+cfn=(5) wirespan::trace::Tracer::with_input_ambiguity
 calls=2 5
 6 1
 cfn=(6) wirespan::trace::Tracer::event
@@ -169,8 +169,8 @@ calls=1 5
 
     #[test]
     fn a_stage_that_nobody_called_is_an_error() {
-        let inlined = PROFILE.replace("Tracer::weighed", "Tracer::other");
+        let inlined = PROFILE.replace("Tracer::with_input_ambiguity", "Tracer::other");
         let error = read(&inlined).unwrap_err().to_string();
-        assert!(error.contains("Tracer::weighed"), "{error}");
+        assert!(error.contains("Tracer::with_input_ambiguity"), "{error}");
     }
 }

@@ -55,8 +55,8 @@ fn any_folder_of_captures() {
                     engine
                         .drain()
                         .filter_map(|traced| match traced {
-                            crate::trace::span::Traced::Span(span) => Some(super::line(&span)),
-                            crate::trace::span::Traced::Open(_) => None,
+                            crate::trace::span::SpanEvent::Span(span) => Some(super::line(&span)),
+                            crate::trace::span::SpanEvent::Open(_) => None,
                         })
                         .collect::<Vec<_>>(),
                 )

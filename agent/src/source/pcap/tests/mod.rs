@@ -17,7 +17,7 @@ use crate::{
     event::{Earlier, Event},
     pipeline::{Engine, Settings},
     protocol,
-    trace::span::{Span, SpanKind, Traced},
+    trace::span::{Span, SpanEvent, SpanKind},
 };
 
 /// Results of reading a capture.
@@ -83,8 +83,8 @@ pub(super) fn run(capture: &[u8], options: &Options) -> Outcome {
     let spans = engine
         .drain()
         .filter_map(|traced| match traced {
-            Traced::Span(span) => Some(*span),
-            Traced::Open(_) => None,
+            SpanEvent::Span(span) => Some(*span),
+            SpanEvent::Open(_) => None,
         })
         .collect();
     Outcome { spans, report, violations: engine.tally().ledger.violations, events }

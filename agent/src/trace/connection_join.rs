@@ -1,12 +1,16 @@
-//! Both ends of one connection on this host: joined once per connection, from then on positions map.
+//! The connection join: finds both ends of a connection that has both ends on this host. It is made
+//! once per connection; from then on positions of one end map to positions of the other.
 //!
-//! Two ends belong together when one sent and the other received a request that begins at the same absolute TCP sequence
-//! number, while the other direction stood at the same absolute number, and whose first 16 bytes are the same. That
-//! survives NAT and network namespaces. Which end speaks first is open: a receive may be logged before its own send.
+//! Two ends belong together if one sent and the other received a request that begins at the same
+//! absolute TCP sequence number and with the same 16 bytes, while the other direction was at the
+//! same absolute number. That holds across NAT and network namespaces. Either end may be observed
+//! first, because a receive may be recorded before its own send.
 //!
-//! A server's end waits for a partner until events [`Settings::flow_wait`](super::Settings) younger than its first
-//! request have been read. A client's end has nothing to wait for, its parent comes from within its process; it stays
-//! recognisable until its first response has been there for that long, because a busy server may read late.
+//! A server's end waits for its partner until events that are
+//! [`Settings::flow_wait`](super::Settings) younger than its first request have been read. A
+//! client's end has nothing to wait for, because its parent comes from its own process. It stays
+//! registered until its first response has been there for that long, because a busy server may read
+//! late.
 
 use rustc_hash::FxHashMap;
 
@@ -19,31 +23,31 @@ use super::{
 };
 use crate::event::{ConnectionId, Direction, Timestamp};
 
-/// Requests of one connection by which it may be recognised. One is enough unless the agent came late.
+/// Requests under which one connection is registered. One is enough unless the agent started late.
 const KEYS_PER_CONNECTION: usize = 8;
 
-/// Requests that may in turn wait for the other end in vain before it is believed to be elsewhere. It may be here and late: a call
-/// that sends a large request is told when it ends.
+/// Waits that may time out one after the other before the other end is taken to be on another host.
+/// It may only be late: a system call that sends a large request is recorded when it returns.
 const MOST_MISSES: u8 = 3;
 
 /// What is known of the other end of a connection.
 #[derive(Debug)]
-pub(super) enum Flow {
+pub(super) enum ConnectionJoin {
     Unknown {
-        /// What it is registered under.
-        keys: Vec<FlowKey>,
+        /// The keys under which it is registered.
+        keys: Vec<JoinKey>,
         /// A deadline is set.
         timed: bool,
-        /// How often one has passed.
+        /// How many deadlines have passed.
         missed: u8,
     },
-    /// `offset`: position of a request at the other end minus that at this end, wrapping.
+    /// `offset`: position of a request at the other end minus its position at this end, wrapping.
     Joined { partner: ConnectionId, offset: u64 },
-    /// Not traced here.
+    /// The other end is not traced here.
     Remote,
 }
 
-impl Default for Flow {
+impl Default for ConnectionJoin {
     fn default() -> Self {
         Self::Unknown { keys: Vec::new(), timed: false, missed: 0 }
     }
@@ -57,13 +61,13 @@ pub(super) enum Partner {
     Exchange(Key),
 }
 
-/// What both ends see alike of a request.
+/// The part of a request that both ends see alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct FlowKey {
+pub(super) struct JoinKey {
     kind: SpanKind,
     /// Absolute sequence number of the request's first byte.
     request: u32,
-    /// Absolute sequence number of the next byte of the other direction at that moment.
+    /// Absolute sequence number of the next byte in the other direction at that moment.
     other: u32,
     prefix: [u8; 16],
 }
@@ -78,18 +82,18 @@ enum Wait {
 
 /// Joins connections.
 #[derive(Debug)]
-pub(super) struct Flows {
-    /// The first exchange that is recognisable under each key.
-    registered: FxHashMap<FlowKey, Key>,
+pub(super) struct ConnectionJoins {
+    /// The first exchange that was registered under each key.
+    registered: FxHashMap<JoinKey, Key>,
     deadlines: Deadlines<Wait>,
-    /// Requests whose [`Partner`] is no longer pending, for the caller to decide on.
+    /// Requests whose [`Partner`] is no longer pending. The caller decides on them.
     settled: Vec<Key>,
     /// Nanoseconds.
     wait: u64,
     limit: usize,
 }
 
-impl Flows {
+impl ConnectionJoins {
     pub(super) fn new(wait: u64, limit: usize) -> Self {
         Self {
             registered: FxHashMap::default(),
@@ -100,25 +104,27 @@ impl Flows {
         }
     }
 
-    /// What can be said of a request's other end before it was looked for.
-    pub(super) const fn at_start(flow: &Flow, kind: SpanKind) -> Partner {
-        match (flow, kind) {
-            (_, SpanKind::Client) | (Flow::Remote, SpanKind::Server) => Partner::Absent,
-            (Flow::Unknown { .. } | Flow::Joined { .. }, SpanKind::Server) => Partner::Pending,
+    /// The partner of a request before it was looked for.
+    pub(super) const fn at_start(join: &ConnectionJoin, kind: SpanKind) -> Partner {
+        match (join, kind) {
+            (_, SpanKind::Client) | (ConnectionJoin::Remote, SpanKind::Server) => Partner::Absent,
+            (ConnectionJoin::Unknown { .. } | ConnectionJoin::Joined { .. }, SpanKind::Server) => {
+                Partner::Pending
+            }
         }
     }
 
-    /// Whether the other end of some request has become known, or known to be absent.
+    /// Whether the partner of some request is no longer pending.
     pub(super) const fn has_settled(&self) -> bool {
         !self.settled.is_empty()
     }
 
-    /// Takes the requests whose other end has become known, or known to be absent.
+    /// Takes the requests whose partner is no longer pending.
     pub(super) fn take_settled(&mut self) -> Vec<Key> {
         std::mem::take(&mut self.settled)
     }
 
-    /// Gives back what was taken, whose memory the next ones need.
+    /// Gives back the list that was taken, so that its memory is reused.
     pub(super) fn settled_decided(&mut self, mut settled: Vec<Key>) {
         if self.settled.is_empty() {
             settled.clear();
@@ -126,7 +132,7 @@ impl Flows {
         }
     }
 
-    /// The first byte of a request on a connection that may be joined already.
+    /// The first byte of a request was seen on a connection that may be joined already.
     pub(super) fn request(
         &mut self,
         exchanges: &mut Exchanges,
@@ -135,7 +141,7 @@ impl Flows {
         now: Timestamp,
     ) {
         let Some(connection) = exchanges.connection(key.connection) else { return };
-        let Flow::Joined { partner, offset } = connection.flow else { return };
+        let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
         let Some(exchange) = exchanges.get(key) else { return };
         match exchange.kind {
             SpanKind::Server => self.pair(exchanges, counters, key, now),
@@ -152,7 +158,8 @@ impl Flows {
         }
     }
 
-    /// The head of a request: on a connection whose other end is not known, look for it.
+    /// The head of a request was read. Looks for the other end of its connection if that is not
+    /// known.
     pub(super) fn head(
         &mut self,
         exchanges: &mut Exchanges,
@@ -162,15 +169,15 @@ impl Flows {
         now: Timestamp,
     ) {
         let Some(connection) = exchanges.connection(key.connection) else { return };
-        if !matches!(connection.flow, Flow::Unknown { .. }) {
+        if !matches!(connection.join, ConnectionJoin::Unknown { .. }) {
             return;
         }
         let Some(exchange) = exchanges.get(key) else { return };
         let kind = exchange.kind;
-        let Some(own) = flow_key(connection, exchange, prefix) else { return };
+        let Some(own) = join_key(connection, exchange, prefix) else { return };
         let opposite = match kind {
-            SpanKind::Server => FlowKey { kind: SpanKind::Client, ..own },
-            SpanKind::Client => FlowKey { kind: SpanKind::Server, ..own },
+            SpanKind::Server => JoinKey { kind: SpanKind::Client, ..own },
+            SpanKind::Client => JoinKey { kind: SpanKind::Server, ..own },
         };
         if let Some(other) = self.registered.get(&opposite).copied()
             && other.connection != key.connection
@@ -188,7 +195,7 @@ impl Flows {
         }
     }
 
-    /// A response has come: if the server is traced here, its end shows within the wait.
+    /// A response has begun. If the server is traced here, its end appears within the wait.
     pub(super) fn response(&mut self, exchanges: &mut Exchanges, id: ConnectionId, now: Timestamp) {
         self.set_deadline(exchanges, id, now);
     }
@@ -200,19 +207,19 @@ impl Flows {
         }
     }
 
-    /// Gives up everything: there will be no further event.
+    /// Gives up all waits, because no further event will come.
     pub(super) fn expire_all(&mut self, exchanges: &mut Exchanges, counters: &mut Counters) {
         while let Some(wait) = self.deadlines.pop() {
             self.give_up(exchanges, counters, wait);
         }
     }
 
-    /// Positions of this connection are no sequence numbers any more, so that nothing proves which request of the other end is
-    /// which.
+    /// From now on positions of this connection are not sequence numbers, so requests of its two
+    /// ends cannot be matched.
     pub(super) fn give_up_positions(&mut self, exchanges: &mut Exchanges, id: ConnectionId) {
         let Some(connection) = exchanges.connection_mut(id) else { return };
-        let flow = std::mem::replace(&mut connection.flow, Flow::Remote);
-        self.unregister(&flow);
+        let join = std::mem::replace(&mut connection.join, ConnectionJoin::Remote);
+        self.unregister(&join);
         for key in pending_requests(exchanges, id) {
             self.settle(exchanges, key, Partner::Absent);
         }
@@ -220,30 +227,30 @@ impl Flows {
 
     /// The connection is no longer remembered.
     pub(super) fn forget(&mut self, connection: &Connection) {
-        self.unregister(&connection.flow);
+        self.unregister(&connection.join);
     }
 
-    /// Requests under which connections may be recognised.
+    /// How many requests are registered.
     #[cfg(test)]
     pub(super) fn registered(&self) -> usize {
         self.registered.len()
     }
 
-    fn register(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, own: FlowKey, key: Key) {
+    fn register(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, own: JoinKey, key: Key) {
         if self.registered.len() >= self.limit {
             counters.flow_keys_refused += 1;
             return;
         }
         let Some(connection) = exchanges.connection_mut(key.connection) else { return };
-        let Flow::Unknown { keys, .. } = &mut connection.flow else { return };
+        let ConnectionJoin::Unknown { keys, .. } = &mut connection.join else { return };
         if keys.len() < KEYS_PER_CONNECTION && !self.registered.contains_key(&own) {
             keys.push(own);
             self.registered.insert(own, key);
         }
     }
 
-    fn unregister(&mut self, flow: &Flow) {
-        if let Flow::Unknown { keys, .. } = flow {
+    fn unregister(&mut self, join: &ConnectionJoin) {
+        if let ConnectionJoin::Unknown { keys, .. } = join {
             for key in keys {
                 self.registered.remove(key);
             }
@@ -252,7 +259,7 @@ impl Flows {
 
     fn set_deadline(&mut self, exchanges: &mut Exchanges, id: ConnectionId, now: Timestamp) {
         let Some(connection) = exchanges.connection_mut(id) else { return };
-        if let Flow::Unknown { timed, .. } = &mut connection.flow
+        if let ConnectionJoin::Unknown { timed, .. } = &mut connection.join
             && !*timed
         {
             *timed = true;
@@ -264,14 +271,14 @@ impl Flows {
         match wait {
             Wait::Connection(id) => {
                 let Some(connection) = exchanges.connection_mut(id) else { return };
-                let Flow::Unknown { missed, .. } = connection.flow else { return };
+                let ConnectionJoin::Unknown { missed, .. } = connection.join else { return };
                 let missed = missed + 1;
                 let next = match missed {
-                    MOST_MISSES.. => Flow::Remote,
-                    _ => Flow::Unknown { keys: Vec::new(), timed: false, missed },
+                    MOST_MISSES.. => ConnectionJoin::Remote,
+                    _ => ConnectionJoin::Unknown { keys: Vec::new(), timed: false, missed },
                 };
-                let flow = std::mem::replace(&mut connection.flow, next);
-                self.unregister(&flow);
+                let join = std::mem::replace(&mut connection.join, next);
+                self.unregister(&join);
                 counters.flows_remote += u64::from(missed == 1);
                 for key in pending_requests(exchanges, id) {
                     self.settle(exchanges, key, Partner::Absent);
@@ -302,9 +309,9 @@ impl Flows {
             [(client, server, received.wrapping_sub(sent)), (server, client, sent.wrapping_sub(received))]
         {
             if let Some(connection) = exchanges.connection_mut(own.connection) {
-                let joined = Flow::Joined { partner: partner.connection, offset };
-                let flow = std::mem::replace(&mut connection.flow, joined);
-                self.unregister(&flow);
+                let joined = ConnectionJoin::Joined { partner: partner.connection, offset };
+                let join = std::mem::replace(&mut connection.join, joined);
+                self.unregister(&join);
             }
         }
         for key in pending_requests(exchanges, server.connection) {
@@ -315,7 +322,7 @@ impl Flows {
     /// Looks for the other end of a request on a joined connection.
     fn pair(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, key: Key, now: Timestamp) {
         let Some(connection) = exchanges.connection(key.connection) else { return };
-        let Flow::Joined { partner, offset } = connection.flow else { return };
+        let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
         let Some(position) = exchanges.get(key).map(|exchange| exchange.position) else { return };
         let position = position.wrapping_add(offset);
         let client = exchanges.connection(partner);
@@ -343,10 +350,10 @@ impl Flows {
     }
 }
 
-/// `None` when the exchange was exported.
-fn flow_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> Option<FlowKey> {
+/// The key of a request. `None` if the exchange was exported.
+fn join_key(connection: &Connection, exchange: &Exchange, prefix: [u8; 16]) -> Option<JoinKey> {
     let direction = exchange.kind.request_direction();
-    Some(FlowKey {
+    Some(JoinKey {
         kind: exchange.kind,
         request: sequence(connection, direction, exchange.position),
         other: sequence(connection, direction.reverse(), exchange.live.as_deref()?.other_position),
@@ -360,7 +367,7 @@ const fn sequence(connection: &Connection, direction: Direction, position: u64) 
     connection.first_sequence[direction.index()].wrapping_add(position as u32)
 }
 
-/// The requests received on this connection whose other end is not known yet.
+/// The requests received on this connection whose partner is pending.
 fn pending_requests(exchanges: &Exchanges, id: ConnectionId) -> Vec<Key> {
     let Some(connection) = exchanges.connection(id) else { return Vec::new() };
     exchanges

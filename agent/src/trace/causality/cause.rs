@@ -1,16 +1,16 @@
-//! What a thread's last input means for what it sends.
+//! The cause of what a thread sends, found from its last receive.
 
-use super::{carried, lost};
+use super::{inherited, lost};
 use crate::{
     event::{Clarity, LastReceive},
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
 };
 
-/// The message to which the byte belongs that a thread took in last.
+/// The message to which the last byte belongs that a thread received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::trace) enum Trigger {
+pub(in crate::trace) enum Cause {
     None,
-    /// Something was lost since: the input cannot be told to belong to this message.
+    /// Events were lost since, so the receive cannot be attributed to this message.
     Lost,
     Message {
         key: Key,
@@ -19,24 +19,24 @@ pub(in crate::trace) enum Trigger {
     },
 }
 
-impl Trigger {
+impl Cause {
     pub(in crate::trace) fn of(
         exchanges: &Exchanges,
         processes: &Processes,
-        input: Option<LastReceive>,
+        receive: Option<LastReceive>,
     ) -> Self {
-        let Some(input) = input else { return Self::None };
-        let Some(connection) = exchanges.connection(input.connection) else { return Self::None };
-        let Some(exchange) = exchanges.by_input(connection, input.position) else {
-            let clarity = [input.for_call, input.for_answer];
-            return carried::cause(exchanges, processes, connection, input.position, clarity);
+        let Some(receive) = receive else { return Self::None };
+        let Some(connection) = exchanges.connection(receive.connection) else { return Self::None };
+        let Some(exchange) = exchanges.by_received(connection, receive.position) else {
+            let clarity = [receive.for_call, receive.for_answer];
+            return inherited::inherited_cause(exchanges, processes, connection, receive.position, clarity);
         };
-        if exchange.sides.over {
+        if exchange.links.causes_nothing {
             Self::None
         } else if lost(processes, exchange) {
             Self::Lost
         } else {
-            Self::Message { key: exchange.key, for_call: input.for_call, for_answer: input.for_answer }
+            Self::Message { key: exchange.key, for_call: receive.for_call, for_answer: receive.for_answer }
         }
     }
 
@@ -48,12 +48,12 @@ impl Trigger {
         }
     }
 
-    /// Whether nothing else was taken in, and nothing sent since.
-    pub(in crate::trace) fn is_clear(self) -> bool {
+    /// Whether the thread had received nothing else, and has sent nothing since.
+    pub(in crate::trace) fn is_unambiguous(self) -> bool {
         matches!(self, Self::Message { for_call: Clarity::Clear, .. })
     }
 
-    /// One that may be another.
+    /// The same cause, marked as ambiguous.
     pub(in crate::trace) const fn doubted(self) -> Self {
         match self {
             Self::Message { key, for_answer, .. } => {
@@ -63,8 +63,8 @@ impl Trigger {
         }
     }
 
-    /// What a connect lent when it began, as it is worth now.
-    pub(in crate::trace) fn lent(self, exchanges: &Exchanges, processes: &Processes) -> Self {
+    /// The cause of a connect when it began, as far as it is still valid.
+    pub(in crate::trace) fn revalidated(self, exchanges: &Exchanges, processes: &Processes) -> Self {
         let Self::Message { key, .. } = self else { return self };
         match exchanges.get(key) {
             None => Self::None,

@@ -1,19 +1,20 @@
-//! Answers that nothing explains which their thread had taken in: a call that is given up may be for any of their requests.
+//! Responses that nothing explains which their thread had received. A call that is given up may
+//! belong to the request of any of them.
 
 use std::collections::VecDeque;
 
 use crate::{event::Timestamp, trace::exchange::Key};
 
-/// Those that are remembered. What is dropped when a limit is over is ended soon after the answer.
+/// Responses that are remembered. What a time limit drops is closed soon after its response.
 const REMEMBERED: usize = 64;
 
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace::causality) struct Unexplained {
-    answers: VecDeque<Answer>,
+    responses: VecDeque<Response>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Answer {
+struct Response {
     request: Key,
     read_at: Timestamp,
     answered_at: Timestamp,
@@ -26,22 +27,23 @@ impl Unexplained {
         read_at: Timestamp,
         answered_at: Timestamp,
     ) {
-        if self.answers.len() >= REMEMBERED {
-            self.answers.pop_front();
+        if self.responses.len() >= REMEMBERED {
+            self.responses.pop_front();
         }
-        self.answers.push_back(Answer { request, read_at, answered_at });
+        self.responses.push_back(Response { request, read_at, answered_at });
     }
 
     /// A call that was made for this request has ended.
     pub(in crate::trace::causality) fn settle(&mut self, request: Key) {
-        if let Some(index) = self.answers.iter().rposition(|answer| answer.request == request) {
-            self.answers.remove(index);
+        if let Some(index) = self.responses.iter().rposition(|response| response.request == request) {
+            self.responses.remove(index);
         }
     }
 
-    /// Whether a call that was sent then may be for one of their requests: one that was open.
+    /// Whether a call that was sent at this time may belong to one of these requests, because the
+    /// request was open then.
     pub(in crate::trace::causality) fn may_explain(&self, sent_at: Timestamp) -> bool {
-        self.answers.iter().any(|answer| answer.read_at < sent_at && sent_at < answer.answered_at)
+        self.responses.iter().any(|response| response.read_at < sent_at && sent_at < response.answered_at)
     }
 }
 
@@ -51,7 +53,7 @@ mod tests {
     use crate::{event::ConnectionId, trace::slots::Slot};
 
     #[test]
-    fn the_last_ones_are_remembered_until_they_are_settled() {
+    fn the_last_responses_are_remembered_until_they_are_settled() {
         let request = |connection| Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
         let mut unexplained = Unexplained::default();
         for number in 0..65 {

@@ -1,4 +1,4 @@
-//! Both ends of a connection on one host.
+//! Connections with both ends on this host.
 
 use super::world::{MILLISECOND, SECOND, World, thread};
 use crate::trace::span::Evidence;
@@ -21,7 +21,7 @@ fn the_receive_comes_after_its_send() {
 }
 
 #[test]
-fn the_receive_is_logged_before_its_send_and_sequence_numbers_wrap() {
+fn the_receive_is_recorded_before_its_send_and_sequence_numbers_wrap() {
     for base in [0, 1_000, u32::MAX - 150, u32::MAX] {
         for ahead in [0, 777] {
             let mut world = World::new();
@@ -59,7 +59,8 @@ fn the_ends_of_many_connections_are_not_confused() {
     }
 }
 
-/// Positions that are counted by calls prove nothing: the ends may have been met at different calls.
+/// Positions that count bytes of system calls prove nothing, because the two ends may have been
+/// observed at different system calls.
 #[test]
 fn the_ends_of_a_redirected_connection_are_not_joined() {
     for after in [0, 2] {
@@ -127,9 +128,9 @@ fn a_connection_without_a_partner_is_remote_after_200_ms() {
     assert_eq!(world.tracer.counters().roots_remote, 4);
 }
 
-/// A call that sends a large request is told when it ends.
+/// A system call that sends a large request is recorded when it returns.
 #[test]
-fn a_call_that_is_told_too_late_costs_its_own_parent_only() {
+fn a_call_that_is_recorded_too_late_costs_only_its_own_parent() {
     let mut world = World::new();
     let (client, server) = (thread(1, 0), thread(2, 0));
     let (out, into) = world.open_both(client, server, 1_000, 0);
@@ -229,5 +230,5 @@ fn closed_connections_leave_nothing_behind() {
     assert_eq!(world.spans.len(), 150);
     assert_eq!(world.tracer.counters().connections, 0);
     assert_eq!(world.tracer.counters().exchanges, 0);
-    assert_eq!(world.tracer.flows.registered(), 0);
+    assert_eq!(world.tracer.joins.registered(), 0);
 }

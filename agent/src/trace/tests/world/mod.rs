@@ -1,9 +1,16 @@
-//! The fake host: processes, connections and threads whose every read and write becomes events and messages.
+//! The fake host: processes, connections and threads whose reads and writes become events and
+//! messages.
+
+mod checks;
+mod closing;
+mod messages;
 
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
 };
+
+pub(in crate::trace::tests) use messages::{complete, ended, get, ok, status};
 
 use crate::{
     event::{
@@ -11,110 +18,71 @@ use crate::{
         ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
     },
     protocol::{
-        Begin, ExchangeEnd, ExchangeId, Incomplete, Message, Operation, Origin, Outcome, Progress, Reply,
-        Report as _, Role,
+        Begin, ExchangeEnd, ExchangeId, Message, Operation, Origin, Progress, Reply, Report as _, Role,
         http::{RequestHead, ResponseHead},
     },
     trace::{
         Settings, Tracer,
-        span::{Evidence, Span, SpanId, Traced},
+        span::{Span, SpanEvent},
     },
 };
 
-pub(super) const MILLISECOND: u64 = 1_000_000;
-pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
-pub(super) const UNIX_OFFSET: u64 = 1_700_000_000 * SECOND;
+pub(in crate::trace::tests) const MILLISECOND: u64 = 1_000_000;
+pub(in crate::trace::tests) const SECOND: u64 = 1_000 * MILLISECOND;
+pub(in crate::trace::tests) const UNIX_OFFSET: u64 = 1_700_000_000 * SECOND;
 /// Bytes of every request and response.
 const LENGTH: u32 = 100;
 
 /// One exchange of the fake host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Exchange {
-    pub(super) connection: ConnectionId,
-    pub(super) ordinal: u64,
-    pub(super) direction: Direction,
+pub(in crate::trace::tests) struct Exchange {
+    pub(in crate::trace::tests) connection: ConnectionId,
+    pub(in crate::trace::tests) ordinal: u64,
+    pub(in crate::trace::tests) direction: Direction,
     /// Absolute sequence number of the request's first byte.
-    place: u64,
+    stream_offset: u64,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Pipe {
-    pub(super) position: [u64; 2],
+pub(in crate::trace::tests) struct Pipe {
+    pub(in crate::trace::tests) position: [u64; 2],
     first_sequence: [u32; 2],
     requests: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) tracer: Tracer,
-    pub(super) now: u64,
-    pub(super) spans: Vec<Span>,
-    pub(super) notices: Vec<Span>,
-    /// What the runtime of the program runs now: sends say it.
-    pub(super) task: Option<Task>,
-    pub(super) last_receive: BTreeMap<u32, LastReceive>,
-    pub(super) pipes: BTreeMap<ConnectionId, Pipe>,
+pub(in crate::trace::tests) struct World {
+    pub(in crate::trace::tests) tracer: Tracer,
+    pub(in crate::trace::tests) now: u64,
+    pub(in crate::trace::tests) spans: Vec<Span>,
+    pub(in crate::trace::tests) notices: Vec<Span>,
+    /// The task that the program's runtime runs now. Sends name it.
+    pub(in crate::trace::tests) task: Option<Task>,
+    pub(in crate::trace::tests) last_receive: BTreeMap<u32, LastReceive>,
+    pub(in crate::trace::tests) pipes: BTreeMap<ConnectionId, Pipe>,
     drops: BTreeMap<u32, u64>,
     next_connection: u64,
-    /// Threads stand for goroutines, which have their numbers.
-    pub(super) goroutines: bool,
-    /// The goroutine that has handed over what is sent next.
-    handed: Option<u32>,
+    /// Threads stand for goroutines with the same numbers.
+    pub(in crate::trace::tests) goroutines: bool,
+    /// The goroutine that has handed off what is sent next.
+    handoff_from: Option<u32>,
 }
 
 /// Thread ids are pid * 1000 + number.
-pub(super) fn thread(pid: u32, number: u32) -> Thread {
+pub(in crate::trace::tests) fn thread(pid: u32, number: u32) -> Thread {
     Thread { pid, tid: pid * 1_000 + number }
 }
 
-pub(super) fn address(port: u16) -> SocketAddr {
+pub(in crate::trace::tests) fn address(port: u16) -> SocketAddr {
     (Ipv4Addr::new(192, 0, 2, 1), port).into()
 }
 
-pub(super) fn get(target: &str) -> RequestHead<'static> {
-    let mut prefix = [0; 16];
-    let line = format!("GET {target} HTTP/1.1\r\n");
-    for (to, from) in prefix.iter_mut().zip(line.bytes()) {
-        *to = from;
-    }
-    RequestHead {
-        method: "GET".into(),
-        target: target.to_owned().into(),
-        version_minor: 1,
-        prefix,
-        ..RequestHead::default()
-    }
-}
-
-pub(super) fn ok() -> ResponseHead {
-    status(200)
-}
-
-pub(super) fn status(status: u16) -> ResponseHead {
-    ResponseHead { status, version_minor: 1, ..ResponseHead::default() }
-}
-
-pub(super) fn complete() -> ExchangeEnd {
-    ended(Outcome::Complete)
-}
-
-pub(super) fn ended(outcome: Outcome) -> ExchangeEnd {
-    ExchangeEnd {
-        outcome,
-        request_body: Some(0),
-        response_body: Some(2),
-        request_end: None,
-        missing: 0,
-        incomplete: Incomplete::default(),
-    }
-}
-
 impl World {
-    pub(super) fn new() -> Self {
+    pub(in crate::trace::tests) fn new() -> Self {
         Self::with(Settings { open_notice: None, ..Settings::default() })
     }
 
-    pub(super) fn with(settings: Settings) -> Self {
+    pub(in crate::trace::tests) fn with(settings: Settings) -> Self {
         let mut world = Self {
             tracer: Tracer::new(settings),
             now: SECOND,
@@ -126,7 +94,7 @@ impl World {
             drops: BTreeMap::new(),
             next_connection: 1,
             goroutines: false,
-            handed: None,
+            handoff_from: None,
         };
         world.event(&Event::Clock { at: Timestamp(SECOND), unix_offset: UNIX_OFFSET });
         world.event(&Event::RunKey(*b"a key for a test"));
@@ -136,12 +104,12 @@ impl World {
         world
     }
 
-    pub(super) fn process(&mut self, pid: u32) {
+    pub(in crate::trace::tests) fn process(&mut self, pid: u32) {
         self.exec(pid, &format!("/bin/program-{pid}"));
     }
 
     /// A process executes a program.
-    pub(super) fn exec(&mut self, pid: u32, executable: &str) {
+    pub(in crate::trace::tests) fn exec(&mut self, pid: u32, executable: &str) {
         let facts = ProcessFacts {
             pid,
             start_time: 1,
@@ -153,34 +121,43 @@ impl World {
         self.event(&Event::Process { at, facts: Box::new(facts) });
     }
 
-    pub(super) fn exit(&mut self, pid: u32) {
+    pub(in crate::trace::tests) fn exit(&mut self, pid: u32) {
         let at = self.step();
         self.event(&Event::Exit { at, pid });
     }
 
-    pub(super) fn fork(&mut self, parent: Thread, child: Thread) {
+    pub(in crate::trace::tests) fn fork(&mut self, parent: Thread, child: Thread) {
         let at = self.step();
-        if let Some(input) = self.last_receive.get(&parent.tid).copied() {
-            self.last_receive.insert(child.tid, input);
+        if let Some(receive) = self.last_receive.get(&parent.tid).copied() {
+            self.last_receive.insert(child.tid, receive);
         }
         self.event(&Event::Fork { at, parent: parent.pid, child: child.pid });
     }
 
     /// A connection whose other end is not on this host.
-    pub(super) fn open(&mut self, thread: Thread) -> ConnectionId {
+    pub(in crate::trace::tests) fn open(&mut self, thread: Thread) -> ConnectionId {
         let base = u32::try_from(self.next_connection * 7_919).unwrap();
         self.open_with(thread, [base, base + 1])
     }
 
-    pub(super) fn open_with(&mut self, thread: Thread, first_sequence: [u32; 2]) -> ConnectionId {
+    pub(in crate::trace::tests) fn open_with(
+        &mut self,
+        thread: Thread,
+        first_sequence: [u32; 2],
+    ) -> ConnectionId {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         self.meet(connection, thread, first_sequence);
         connection
     }
 
-    /// First sight of a connection, or another one, after it was forgotten.
-    pub(super) fn meet(&mut self, connection: ConnectionId, thread: Thread, first_sequence: [u32; 2]) {
+    /// A connection is first observed, perhaps again after it was forgotten.
+    pub(in crate::trace::tests) fn meet(
+        &mut self,
+        connection: ConnectionId,
+        thread: Thread,
+        first_sequence: [u32; 2],
+    ) {
         let at = self.step();
         self.pipes.insert(connection, Pipe { first_sequence, ..Pipe::default() });
         self.event(&Event::Opened(Opened {
@@ -196,9 +173,10 @@ impl World {
         }));
     }
 
-    /// Both ends of a connection, client first, each with the sequence numbers of its own first sight: the client's end
-    /// has seen `ahead` bytes more of either direction than the server's.
-    pub(super) fn open_both(
+    /// Both ends of a connection, client first, each with the sequence numbers at which it was
+    /// first observed. The client's end has seen `ahead` bytes more in either direction than the
+    /// server's.
+    pub(in crate::trace::tests) fn open_both(
         &mut self,
         client: Thread,
         server: Thread,
@@ -219,7 +197,7 @@ impl World {
     }
 
     /// A new connection whose connect this thread begins now.
-    pub(super) fn connect(&mut self, thread: Thread) -> ConnectionId {
+    pub(in crate::trace::tests) fn connect(&mut self, thread: Thread) -> ConnectionId {
         let socket = self.connecting(thread);
         let connection = ConnectionId(self.next_connection);
         let at = self.step();
@@ -228,7 +206,7 @@ impl World {
         connection
     }
 
-    pub(super) fn connecting(&mut self, thread: Thread) -> SocketId {
+    pub(in crate::trace::tests) fn connecting(&mut self, thread: Thread) -> SocketId {
         let socket = SocketId(0xffff_8000_0000_0000 + self.next_connection * 64);
         let at = self.step();
         let last_receive = self.last_receive.get(&thread.tid).copied();
@@ -240,18 +218,18 @@ impl World {
             last_receive,
             task: self.task,
         });
-        let event = self.tracer.weighed(&event).unwrap_or(event);
+        let event = self.tracer.with_input_ambiguity(&event).unwrap_or(event);
         self.event(&event);
         socket
     }
 
-    /// Events of this process were lost; its next event says so.
-    pub(super) fn lose(&mut self, pid: u32) {
+    /// Loses events of this process. Its next event reports it.
+    pub(in crate::trace::tests) fn lose(&mut self, pid: u32) {
         *self.drops.entry(pid).or_default() += 1;
     }
 
     /// A thread reads a whole request.
-    pub(super) fn read_request(
+    pub(in crate::trace::tests) fn read_request(
         &mut self,
         connection: ConnectionId,
         thread: Thread,
@@ -260,7 +238,7 @@ impl World {
         self.read_request_head(connection, thread, get(target))
     }
 
-    pub(super) fn read_request_head(
+    pub(in crate::trace::tests) fn read_request_head(
         &mut self,
         connection: ConnectionId,
         thread: Thread,
@@ -270,7 +248,7 @@ impl World {
     }
 
     /// A thread writes a whole request.
-    pub(super) fn write_request(
+    pub(in crate::trace::tests) fn write_request(
         &mut self,
         connection: ConnectionId,
         thread: Thread,
@@ -279,7 +257,7 @@ impl World {
         self.write_request_head(connection, thread, get(target))
     }
 
-    pub(super) fn write_request_head(
+    pub(in crate::trace::tests) fn write_request_head(
         &mut self,
         connection: ConnectionId,
         thread: Thread,
@@ -299,45 +277,45 @@ impl World {
         let pipe = self.pipes.get_mut(&connection).unwrap();
         let ordinal = pipe.requests;
         pipe.requests += 1;
-        let place = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
+        let stream_offset = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
         let other_position = pipe.position[direction.reverse().index()];
-        self.message(
-            connection,
-            Message::Begin {
-                ordinal,
-                begin: Begin { role: Role::of_request(direction), origin, other_position },
-            },
-        );
+        let begin = Begin { role: Role::of_request(direction), origin, other_position };
+        self.message(connection, Message::Begin { ordinal, begin });
         self.message(connection, Message::Described { ordinal, head });
-        Exchange { connection, ordinal, direction, place }
+        Exchange { connection, ordinal, direction, stream_offset }
     }
 
-    /// A goroutine hands a request to the one that writes it.
-    pub(super) fn hand_over(
+    /// A goroutine hands off a request to the one that writes it.
+    pub(in crate::trace::tests) fn hand_off(
         &mut self,
         connection: ConnectionId,
         from: Thread,
         writer: Thread,
         target: &str,
     ) -> Exchange {
-        self.handed = Some(from.tid);
+        self.handoff_from = Some(from.tid);
         self.request(connection, writer, Direction::Out, get(target))
     }
 
-    /// A thread writes the whole answer of a request.
-    pub(super) fn answer(&mut self, exchange: Exchange, thread: Thread) {
+    /// A thread writes the whole response to a request.
+    pub(in crate::trace::tests) fn answer(&mut self, exchange: Exchange, thread: Thread) {
         self.respond(exchange, thread, ok());
         self.end(exchange, complete());
     }
 
-    /// A thread reads the whole response of a call.
-    pub(super) fn read_response(&mut self, exchange: Exchange, thread: Thread) {
+    /// A thread reads the whole response to a call.
+    pub(in crate::trace::tests) fn read_response(&mut self, exchange: Exchange, thread: Thread) {
         self.respond(exchange, thread, ok());
         self.end(exchange, complete());
     }
 
     /// The whole response, of either side, without the end of the exchange.
-    pub(super) fn respond(&mut self, exchange: Exchange, thread: Thread, head: ResponseHead) {
+    pub(in crate::trace::tests) fn respond(
+        &mut self,
+        exchange: Exchange,
+        thread: Thread,
+        head: ResponseHead,
+    ) {
         let origin = self.moved(exchange.connection, exchange.direction.reverse(), thread);
         let interim = (100..200).contains(&head.status) && head.status != 101;
         let progress = if interim { Progress::Interim } else { Progress::Final };
@@ -345,22 +323,22 @@ impl World {
         self.message(exchange.connection, message);
     }
 
-    /// More bytes of the response are read, which no parser says anything of.
-    pub(super) fn read_more(&mut self, connection: ConnectionId, thread: Thread) {
+    /// More bytes of the response are read. No message reports them.
+    pub(in crate::trace::tests) fn read_more(&mut self, connection: ConnectionId, thread: Thread) {
         self.moved(connection, Direction::In, thread);
     }
 
-    /// Bytes are written that are no HTTP.
-    pub(super) fn write_more(&mut self, connection: ConnectionId, thread: Thread) {
+    /// Bytes are written that are not HTTP.
+    pub(in crate::trace::tests) fn write_more(&mut self, connection: ConnectionId, thread: Thread) {
         self.moved(connection, Direction::Out, thread);
     }
 
-    pub(super) fn end(&mut self, exchange: Exchange, end: ExchangeEnd) {
+    pub(in crate::trace::tests) fn end(&mut self, exchange: Exchange, end: ExchangeEnd) {
         let message = Message::End { ordinal: exchange.ordinal, at: Timestamp(self.now), end };
         self.message(exchange.connection, message);
     }
 
-    pub(super) fn close(&mut self, connection: ConnectionId) {
+    pub(in crate::trace::tests) fn close(&mut self, connection: ConnectionId) {
         let at = self.step();
         self.event(&Event::Closed(Closed {
             at,
@@ -373,7 +351,7 @@ impl World {
     }
 
     /// Time passes, with its ticks.
-    pub(super) fn pass(&mut self, nanos: u64) {
+    pub(in crate::trace::tests) fn pass(&mut self, nanos: u64) {
         let until = self.now + nanos;
         while self.now < until {
             self.now = (self.now + 100 * MILLISECOND).min(until);
@@ -381,23 +359,23 @@ impl World {
         }
     }
 
-    pub(super) fn shutdown(&mut self) {
+    pub(in crate::trace::tests) fn shutdown(&mut self) {
         let at = self.step();
         self.event(&Event::Shutdown { at });
     }
 
-    pub(super) fn event(&mut self, event: &Event<'_>) {
+    pub(in crate::trace::tests) fn event(&mut self, event: &Event<'_>) {
         self.tracer.event(event);
         self.drain();
     }
 
     /// A sockmap takes bytes of the connection past TCP.
-    pub(super) fn redirect(&mut self, connection: ConnectionId) {
+    pub(in crate::trace::tests) fn redirect(&mut self, connection: ConnectionId) {
         let at = self.step();
         self.event(&Event::Redirected { at, connection });
     }
 
-    pub(super) fn message(&mut self, connection: ConnectionId, message: Message) {
+    pub(in crate::trace::tests) fn message(&mut self, connection: ConnectionId, message: Message) {
         let id = |ordinal| ExchangeId { connection, ordinal };
         let tracer = &mut self.tracer;
         match message {
@@ -411,49 +389,9 @@ impl World {
         self.drain();
     }
 
-    pub(super) fn step(&mut self) -> Timestamp {
+    pub(in crate::trace::tests) fn step(&mut self) -> Timestamp {
         self.now += 1_000;
         Timestamp(self.now)
-    }
-
-    /// The id that the exchange's span has.
-    pub(super) fn id(&self, exchange: Exchange) -> SpanId {
-        self.tracer.identifiers.span(exchange.connection, exchange.direction, exchange.place)
-    }
-
-    /// Its span, when it was given out.
-    pub(super) fn find(&self, exchange: Exchange) -> Option<&Span> {
-        let id = self.id(exchange);
-        let mut spans = self.spans.iter().filter(|span| span.id == id);
-        let span = spans.next();
-        assert!(spans.next().is_none(), "a span was given out twice");
-        span
-    }
-
-    #[track_caller]
-    pub(super) fn span(&self, exchange: Exchange) -> &Span {
-        self.find(exchange).unwrap_or_else(|| panic!("no span of {exchange:?}"))
-    }
-
-    /// Asserts that the child's parent is this exchange, by this evidence, in one trace.
-    #[track_caller]
-    pub(super) fn assert_child(&self, child: Exchange, parent: Exchange, evidence: Evidence) {
-        let (child, parent) = (self.span(child), self.span(parent));
-        let found = child.parent.unwrap_or_else(|| panic!("no parent: {child:?}"));
-        assert_eq!((found.span, found.evidence, found.remote), (parent.id, evidence, false));
-        assert_eq!(child.trace, parent.trace);
-        assert_eq!((child.flags, &child.trace_state), (parent.flags, &parent.trace_state));
-        assert!(!child.parent_unknown);
-    }
-
-    /// Asserts that the span is the root of its own trace.
-    #[track_caller]
-    pub(super) fn assert_root(&self, exchange: Exchange) {
-        let span = self.span(exchange);
-        assert_eq!(span.parent, None);
-        let Exchange { connection, direction, place, .. } = exchange;
-        assert_eq!(span.trace, self.tracer.identifiers.trace(connection, direction, place));
-        assert_eq!(span.flags, 1);
     }
 
     /// One system call that moves a message.
@@ -472,14 +410,14 @@ impl World {
         thread: Thread,
     ) -> Origin {
         let at = self.step();
-        let handed = self.handed.take();
-        let task = match handed {
+        let handoff_from = self.handoff_from.take();
+        let task = match handoff_from {
             Some(from) => Some(Task::Handoff(from.into())),
             None if direction == Direction::Out && self.task.is_some() => self.task,
             None => self.goroutines.then(|| Task::Goroutine(thread.tid.into())),
         };
         let last_receive = match direction {
-            Direction::Out => self.last_receive.get(&handed.unwrap_or(thread.tid)).copied(),
+            Direction::Out => self.last_receive.get(&handoff_from.unwrap_or(thread.tid)).copied(),
             Direction::In => None,
         };
         if direction == Direction::In {
@@ -506,7 +444,7 @@ impl World {
             dropped: 0,
             process_drops: self.drops.get(&thread.pid).copied().unwrap_or(0),
         });
-        let moved = self.tracer.weighed(&moved).unwrap_or(moved);
+        let moved = self.tracer.with_input_ambiguity(&moved).unwrap_or(moved);
         let Event::Transfer(Transfer { last_receive, .. }) = moved else { unreachable!("it is a transfer") };
         self.event(&moved);
         Origin { at, thread, position, last_receive, task }
@@ -515,8 +453,8 @@ impl World {
     fn drain(&mut self) {
         for traced in self.tracer.drain() {
             match traced {
-                Traced::Span(span) => self.spans.push(*span),
-                Traced::Open(span) => self.notices.push(*span),
+                SpanEvent::Span(span) => self.spans.push(*span),
+                SpanEvent::Open(span) => self.notices.push(*span),
             }
         }
     }

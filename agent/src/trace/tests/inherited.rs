@@ -1,4 +1,5 @@
-//! Connections that are not HTTP between a request and what it causes, before the kernel side was told that they are opaque.
+//! Connections that do not carry HTTP, between a request and what it causes, before the kernel side
+//! knows that they are opaque.
 
 use super::world::{Exchange, SECOND, World};
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
 
 const OWN: Thread = Thread { pid: 1, tid: 1_000 };
 
-/// A database is asked in so many turns.
+/// A query with so many exchanges of bytes on a database connection.
 fn ask(world: &mut World, database: ConnectionId, turns: usize) {
     for _ in 0..turns {
         world.write_more(database, OWN);
@@ -38,7 +39,7 @@ fn a_database_connection_of_its_own_does_not_hide_a_request() {
 }
 
 #[test]
-fn nor_does_one_between_a_response_and_the_answer() {
+fn nor_does_one_between_two_responses() {
     let mut world = World::new();
     let (client, backend) = (world.open(OWN), world.open(OWN));
     for _ in 0..3 {
@@ -55,9 +56,9 @@ fn nor_does_one_between_a_response_and_the_answer() {
     }
 }
 
-/// What is received from a connection to which a request has written that is answered by now causes nothing.
+/// A query was written for a request that is answered by now. The result causes nothing.
 #[test]
-fn what_comes_after_the_answer_has_no_parent() {
+fn a_receive_after_the_response_causes_nothing() {
     let mut world = World::new();
     let (client, backend) = (world.open(OWN), world.open(OWN));
     for _ in 0..40 {
@@ -73,10 +74,10 @@ fn what_comes_after_the_answer_has_no_parent() {
     }
 }
 
-/// A timer's query, sent after a request was taken in, and the call that it leads to, whose response is now and then read
-/// together with that of the request's own call.
+/// A timer's query is sent after a request was read, and leads to a call. The response to that call
+/// is sometimes read together with the response to the request's own call.
 #[test]
-fn a_pollers_query_makes_no_parent() {
+fn a_timers_query_makes_no_parent() {
     let mut world = World::new();
     let (client, backend, polled) = (world.open(OWN), world.open(OWN), world.open(OWN));
     for round in 0..400 {
