@@ -3,7 +3,7 @@
 use wirespan::process::{
     attributes::MAX_ATTRIBUTES,
     listeners::MAX_LISTENING,
-    proc_root::{MAX_COMMAND_LINE, MAX_ENVIRONMENT, MAX_MAPS},
+    proc_root::{MAX_COMMAND_LINE, MAX_DESCRIPTORS, MAX_ENVIRONMENT, MAX_MAPS},
     rules::MAX_PATTERN,
     table,
 };
@@ -37,6 +37,12 @@ fn processes() -> Vec<Limit> {
             count(known as u64),
             "each scan decides again",
             &["wirespan_process_decisions_total{result=\"forgotten\"}"],
+        ),
+        Limit::fixed(
+            "descriptors of a process that are searched for listening sockets",
+            count(MAX_DESCRIPTORS as u64),
+            "a `port` rule may miss the process",
+            cut,
         ),
         Limit::fixed(
             "listening sockets of a network namespace",

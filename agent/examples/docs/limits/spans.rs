@@ -163,6 +163,16 @@ fn files() -> Vec<Limit> {
             &[],
         ),
         Limit::fixed(
+            "fragmented datagrams of a packet capture; tunnels around a packet",
+            format!(
+                "{}; {}",
+                count(constant("pcap/fragments", "MAX_DATAGRAMS")),
+                count(constant("pcap/ip", "MAX_TUNNELS"))
+            ),
+            "not read; the closing line counts them",
+            &[],
+        ),
+        Limit::fixed(
             "connections of a packet capture",
             count(connections as u64),
             "those that are idle longest are forgotten",

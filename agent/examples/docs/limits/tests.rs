@@ -8,7 +8,7 @@ use super::*;
 use crate::source::{files, root};
 
 /// Constants whose documentation begins with "Most" and that are no limit of what the agent keeps.
-const NO_LIMITS: [&str; 17] = [
+const NO_LIMITS: [&str; 21] = [
     "LIMIT",           // doctor: of a response that it reads
     "NAP",             // replay: a pause
     "START_SCANS",     // session: rounds at the start
@@ -17,6 +17,10 @@ const NO_LIMITS: [&str; 17] = [
     "SHOWN_ADDRESSES", // lines of a list of processes
     "FILES",           // of several modules; those that cost something are listed
     "MOST_FIELDS",     // header fields that a parser can look for
+    "SEARCHED",        // bytes of a Go executable that are searched
+    "CANDIDATES",      // tables of one that are tried
+    "SEGMENTS",        // segments of one that are read
+    "READ_ENDS",       // a capture's recent ends of reads
     "SYMBOLS",         // of an ELF file that is read
     "MAX_NAME",        // of a service's name
     "MAX_TABLE",       // bytes of a file in /proc/net
