@@ -1,5 +1,6 @@
-//! Constants of the running kernel and of this run, passed as read-only globals: the verifier sees them as constants, so a
-//! branch on an absent feature costs nothing and its helper is not even looked at.
+//! Constants of the running kernel and of this run, passed as read-only globals. The verifier sees
+//! them as constants: it skips a branch on an absent feature, with the helper that the branch
+//! uses.
 
 /// Value of an offset that the running kernel's BTF does not have.
 pub const MISSING: u32 = u32::MAX;
@@ -58,7 +59,7 @@ pub struct Offsets {
     pub task_fsbase: u32,
     pub task_signal: u32,
     pub signal_live: u32,
-    // What is told of processes: MISSING where the kernel has it not
+    // Facts of a process that records report; MISSING where the kernel does not have them
     pub task_group_leader: u32,
     pub task_real_parent: u32,
     pub task_start_boottime: u32,
@@ -148,33 +149,36 @@ impl Offsets {
 
 const _: () = assert!(size_of::<Offsets>() == 56 * 4);
 
-/// What this run fixed before the programs were loaded.
+/// Settings of this run, fixed before the programs are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Tunables {
     /// The agent's own process: never traced.
     pub agent_pid: u32,
-    /// Most bytes copied from the start of a call.
+    /// Most bytes copied from the start of a system call.
     pub capture_bytes: u32,
     /// A longer head is not captured to its end.
     pub head_bytes: u32,
     pub padding: u32,
-    /// 1 when the helper bpf_task_pt_regs exists (5.15); else the registers are found from `task->stack`.
+    /// 1 when the helper bpf_task_pt_regs exists (5.15); otherwise the programs find the registers
+    /// from `task->stack`.
     pub has_task_pt_regs: u32,
     /// Size of a kernel stack (16 KiB on x86-64).
     pub stack_size: u32,
     /// fexit: slot of `flags` in the arguments of tcp_recvmsg, and of the return value.
     pub recvmsg_flags_slot: u32,
     pub recvmsg_return_slot: u32,
-    /// 1 when some rule selects by port: a process that starts to listen is traced and reported. 2: some rule excludes by
-    /// port, so that those are reported too that are traced already.
+    /// Which processes are reported when they begin to listen: a value of
+    /// [`report_listen`](crate::report_listen). A reported process that is not traced yet is traced
+    /// from then on.
     pub report_listen: u32,
-    /// 1 when a process that executes a file is traced and reported unless the file's verdict is against it.
+    /// 1 when the kernel traces and reports every process that executes a file, unless the file's
+    /// verdict is against it.
     pub report_exec: u32,
     /// Number of used entries in `cgroup_ids`.
     pub cgroup_rules: u32,
-    /// 1 when no rule excludes anything: what the kernel says by cgroup or port holds for any file.
+    /// 1 when no rule excludes anything: the kernel may decide by cgroup or port for any file.
     pub no_exclude: u32,
     /// Depth of each cgroup below the root of the hierarchy.
     pub cgroup_levels: [u32; CGROUP_RULES],

@@ -1,11 +1,12 @@
-//! Records in the ring. Each starts with [`Header`]; a [`Transfer`] is followed by its captured bytes.
+//! Records in the ring. Each starts with [`Header`]; a [`Transfer`] is followed by its captured
+//! bytes.
 
 use crate::ExeKey;
 
-/// Most bytes captured from the start of one call.
+/// Most bytes captured from the start of one system call.
 pub const CAPTURE_MAX: usize = 4096;
 
-/// Most bytes captured from the end of one call.
+/// Most bytes captured from the end of one system call.
 pub const TAIL_MAX: usize = 16;
 
 /// Values of [`Header::kind`].
@@ -27,14 +28,15 @@ pub mod kind {
     pub const REDIRECTED: u8 = 14;
 }
 
-/// Bits of `Transfer::flags`; those that say what a task is also of [`HalfClosed`], [`LocalClosed`] and [`Released`].
+/// Bits of `Transfer::flags`. Records with [`By`] have those bits that say what `task` is.
 pub mod transfer_flags {
-    /// The call also consumed the peer's FIN: the direction ends with it.
+    /// The system call also consumed the peer's FIN: the direction ends with it.
     pub const FIN: u8 = 1;
     /// `Transfer::task` is a goroutine's id.
     pub const GOROUTINE: u8 = 2;
-    /// Sends: the last input is that of goroutine `Transfer::task`, which had this connection's writer send for it.
-    pub const HANDED: u8 = 4;
+    /// Goroutine `Transfer::task` had the writer of this connection send for it. The last receive
+    /// is that of `Transfer::task`.
+    pub const HANDOFF: u8 = 4;
     /// `Transfer::task` is the address of a CPython context.
     pub const CONTEXT: u8 = 8;
 }
@@ -45,12 +47,13 @@ pub mod transfer_flags {
 #[repr(C)]
 pub struct Header {
     pub kind: u8,
-    /// 0 out, 1 in.
+    /// [`OUT`](crate::OUT) or [`IN`](crate::IN).
     pub direction: u8,
-    /// Reason why no bytes were captured; 0 none.
+    /// Why no bytes were captured: a value of [`not_captured`](crate::not_captured).
     pub not_captured: u8,
     pub flags: u8,
-    /// Bytes moved by the call (transfer), errno (closed, connect failed), `Process::trials` (fork, exec, listen).
+    /// Transfer: bytes that the system call moved. Closed, connect failed: errno. Fork, exec,
+    /// listen: `Process::trials`.
     pub length: u32,
     /// CLOCK_MONOTONIC, nanoseconds.
     pub at: u64,
@@ -58,7 +61,7 @@ pub struct Header {
 
 const _: () = assert!(size_of::<Header>() == 16);
 
-/// One call that moved bytes, followed by `head + tail` bytes of payload.
+/// One system call that moved bytes, followed by `head + tail` bytes of payload.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -66,14 +69,14 @@ pub struct Transfer {
     pub header: Header,
     pub cookie: u64,
     pub position: u64,
-    /// Connection and position of the thread's last input; 0 none.
+    /// Connection and position of the thread's last receive; 0: none.
     pub last_cookie: u64,
     pub last_position: u64,
     /// Bytes of this connection and direction lost so far.
     pub dropped: u64,
     /// Records of this process lost so far.
     pub process_drops: u64,
-    /// What the runtime of the process runs on this thread, by `flags`; 0: not known.
+    /// The goroutine or context that runs on this thread, by `flags`; 0: not known.
     pub task: u64,
     pub pid: u32,
     pub tid: u32,
@@ -83,7 +86,7 @@ pub struct Transfer {
 
 const _: () = assert!(size_of::<Transfer>() == 88);
 
-/// First sight of a connection.
+/// A connection was first observed.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -102,7 +105,8 @@ pub struct Opened {
     pub padding: u16,
     /// Absolute sequence numbers of [`FIRST_POSITION`], out and in.
     pub first_sequence: [u32; 2],
-    /// Bytes that had moved before, out and in: 0 from the connection's start, [`UNKNOWN_EARLIER`] where nobody knows.
+    /// Bytes that had moved before, out and in. 0: the connection's start was observed.
+    /// [`UNKNOWN_EARLIER`]: the kernel does not say.
     pub earlier: [u32; 2],
     /// IPv4 addresses use the first four bytes.
     pub local: [u8; 16],
@@ -113,14 +117,17 @@ pub struct Opened {
 
 const _: () = assert!(size_of::<Opened>() == 96);
 
-/// Position of either direction's next byte at first sight. A call may have moved its bytes before that and tell of it
-/// afterwards: they lie before this position. A multiple of 2^32, so that sequence numbers follow from positions.
+/// Position of the next byte, in either direction, when the connection is first observed. A system
+/// call that had moved its bytes by then and reports them afterwards has a smaller position. This
+/// is a multiple of 2^32, so that the low half of a position added to `Opened::first_sequence`
+/// gives the sequence number.
 pub const FIRST_POSITION: u64 = 1 << 32;
 
-/// As many bytes as this or more, or no counter for them.
+/// So many bytes or more, or the kernel does not count them.
 pub const UNKNOWN_EARLIER: u32 = u32::MAX;
 
-/// Who made the call, and what had been taken in last there: the words of [`Transfer`] with these names.
+/// Who made the system call, with the last receive there: the fields of [`Transfer`] with these
+/// names.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -134,7 +141,13 @@ pub struct By {
 
 const _: () = assert!(size_of::<By>() == 32);
 
-/// No more bytes in `header.direction` after `position`; or (redirected) the first bytes that passed by TCP end there.
+impl By {
+    /// Nobody.
+    pub const NOBODY: Self = Self { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
+}
+
+/// No more bytes come in `header.direction` after `position`. Of kind `REDIRECTED`: the first bytes
+/// that passed by TCP end there.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -150,8 +163,9 @@ const _: () = assert!(size_of::<HalfClosed>() == 64);
 /// Bit of `LocalClosed::header.flags`: the peer's FIN had come before.
 pub const PEER_FINISHED: u8 = 1;
 
-/// The program has let go of a connection: it can neither send nor receive on it any more. Stands for the [`HalfClosed`] of
-/// direction out where both come at once. [`Closed`] follows when TCP is through with it.
+/// The program has closed its end of the connection: it can neither send nor receive on it any
+/// more. Where the direction out ends at the same time, no [`HalfClosed`] is sent. [`Closed`]
+/// follows when TCP has finished with the connection.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -166,8 +180,8 @@ pub struct LocalClosed {
 
 const _: () = assert!(size_of::<LocalClosed>() == 72);
 
-/// The program has closed a socket whose end was told before: by [`Closed`], after a reset or a timeout, or as a connect that
-/// failed. `cookie`: 0 where there was no connection.
+/// The program has closed a socket whose end had been reported before: by [`Closed`] after a reset
+/// or a timeout, or by a connect that failed. `cookie` is 0 where there was no connection.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -212,14 +226,16 @@ pub struct Connecting {
     pub peer_port: u16,
     pub padding: u32,
     pub peer: [u8; 16],
-    /// What the runtime runs, by `header.flags`. [`transfer_flags::HANDED`]: the goroutine that has started the one which connects, and
-    /// whose last input this is, since that has none.
+    /// What the runtime runs, by `header.flags`. With [`transfer_flags::HANDOFF`] it is the
+    /// goroutine that started the connecting one, because the connecting one has received nothing;
+    /// the last receive is that goroutine's, too.
     pub task: u64,
 }
 
 const _: () = assert!(size_of::<Connecting>() == 80);
 
-/// A connect was answered (`cookie`) or failed (`header.length` is the errno).
+/// The peer has accepted a connect (`cookie`), or the connect failed (`header.length` is the
+/// errno).
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -240,7 +256,8 @@ pub mod process_flags {
 /// A user id that is not known: (uid_t) -1, which no process has.
 pub const UNKNOWN_USER: u32 = u32::MAX;
 
-/// What the kernel knows of a process at the moment of a record. 0 (user: [`UNKNOWN_USER`]) where it could not be read.
+/// What the kernel knows of a process at the moment of a record. 0 (user: [`UNKNOWN_USER`]) where
+/// it could not be read.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -251,7 +268,8 @@ pub struct TaskFacts {
     pub parent: u32,
     /// When its main thread began: nanoseconds since boot.
     pub start_time: u64,
-    /// `start_code` and `start_stack` of its memory, which /proc/PID/stat shows too: an exec changes them.
+    /// `start_code` and `start_stack` of its memory, which /proc/PID/stat shows too: an exec
+    /// changes them.
     pub image: [u64; 2],
     /// Its executable; inode 0: not known.
     pub exe: ExeKey,
@@ -274,10 +292,10 @@ pub struct ProcessRecord {
 
 const _: () = assert!(size_of::<ProcessRecord>() == 72);
 
-/// Most bytes that are told of the name under which a file was executed, with its NUL.
+/// Most bytes reported of the name under which a file was executed, with its NUL.
 pub const EXEC_NAME: usize = 256;
 
-/// Most bytes that are told of a program's arguments.
+/// Most bytes reported of a program's arguments.
 pub const EXEC_ARGUMENTS: usize = 1024;
 
 /// A process has executed a program.
@@ -286,7 +304,8 @@ pub const EXEC_ARGUMENTS: usize = 1024;
 #[repr(C)]
 pub struct ExecRecord {
     pub process: ProcessRecord,
-    /// Bytes of the arguments, NULs included; more than [`EXEC_ARGUMENTS`]: they are cut. 0: not known.
+    /// Bytes of the arguments, NULs included. More than [`EXEC_ARGUMENTS`]: they are cut. 0: not
+    /// known.
     pub arguments_length: u32,
     /// Bytes of the name with its NUL; 0: not known.
     pub name_length: u32,

@@ -6,9 +6,9 @@ pub mod verdict {
     pub const SELECT: u32 = 1;
     /// No rule can select a process that executes this file.
     pub const IGNORE: u32 = 2;
-    /// No rule excludes a process that executes this file: what the kernel says by cgroup or port holds.
+    /// No rule excludes a process that executes this file: the kernel may decide by cgroup or port.
     pub const ALLOW: u32 = 3;
-    /// Rules need more than the file, as they do for a file that is not in the map.
+    /// The file alone does not decide. The same holds for a file that is not in the map.
     pub const OPEN: u32 = 4;
 }
 
@@ -18,30 +18,32 @@ pub mod conn_flags {
     pub const FIN_SENT: u32 = 1;
     /// The FIN was read and reported.
     pub const FIN_READ: u32 = 2;
-    /// Closed, but the record found no room: user space reads this entry.
+    /// Closed, but the record found no room: the agent reads this entry.
     pub const CLOSED: u32 = 4;
-    /// On an opaque connection: written since the last receive.
+    /// On an opaque connection: the program has sent since its last receive.
     pub const WROTE: u32 = 8;
-    /// The TCP state is CLOSE but bytes are still to be read or to be told of: the record comes with the last of them or with
-    /// the socket's destruction.
+    /// The TCP state is CLOSE, but bytes are still to be read or reported. The record of the end
+    /// comes with the last of them, or when the kernel destroys the socket.
     pub const DRAINING: u32 = 32;
-    /// Out is framed by chunks: calls are captured whole. In: the bit after it.
+    /// Direction out is framed by chunks: its system calls are captured whole. In: the next bit.
     pub const WHOLE_OUT: u32 = 64;
-    /// The program let go of it, and that was reported.
+    /// The program has closed its end, and that was reported.
     pub const LOCAL_CLOSED: u32 = 256;
-    /// Out: the last call has ended inside a head. In: the bit after it.
+    /// Direction out: the last system call ended inside a head. In: the next bit.
     pub const HEAD_OUT: u32 = 4096;
-    /// Its end was told before its program closed it: what is left to tell is who does.
+    /// Its end was reported before its program closed it: only who closes it is still to be
+    /// reported.
     pub const ENDED: u32 = 2048;
-    /// Bytes of it passed by TCP, and that was reported: positions are counted by calls.
+    /// Bytes of it passed by TCP, and that was reported: positions count the bytes of system calls.
     pub const REDIRECTED: u32 = 512;
-    /// fexit: the receive of a sockmap's socket that ends now has been told by the TCP receive inside of it.
-    pub const TOLD_INSIDE: u32 = 1024;
+    /// fexit: TCP's own receive, inside a sockmap's, has reported the bytes of the receive that
+    /// ends now.
+    pub const INNER_RECEIVE: u32 = 1024;
     /// A connection of the agent's own exporter, seen from the collector: never traced.
     pub const OWN: u32 = 16;
 }
 
-/// The connection and position of the last byte that a thread took in; cookie 0: none.
+/// Connection and position of the last byte that a thread received; cookie 0: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -52,14 +54,19 @@ pub struct LastReceive {
 
 const _: () = assert!(size_of::<LastReceive>() == 16);
 
+impl LastReceive {
+    /// Nothing was received.
+    pub const NONE: Self = Self { cookie: 0, position: 0 };
+}
+
 /// Values of [`Runtime::kind`].
 pub mod runtime {
     pub const GO: u32 = 1;
     pub const CPYTHON: u32 = 2;
 }
 
-/// How to find what the runtime of a process runs on the calling thread. Found by user space in the executable. Processes
-/// that have none are keyed by their threads.
+/// How the programs find the goroutine or context on the calling thread, as the agent found it in
+/// the executable. Processes without an entry are keyed by their threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -67,20 +74,21 @@ pub struct Runtime {
     pub kind: u32,
     /// Go: offset of `goid` in `g`. CPython: offset of `context` in `PyThreadState`.
     pub offset: u32,
-    /// CPython: address of the pthread key of the current `PyThreadState`. Go: number of this run of the program (32 bits), so
-    /// that goroutines of another program under the same pid are not taken for its own.
+    /// CPython: address of the pthread key of the current `PyThreadState`. Go: a 32-bit number for
+    /// this run of the program, which tells its goroutines from those of an earlier program with
+    /// the same pid.
     pub key: u64,
     /// CPython: address of `PyContext_Type`.
     pub context_type: u64,
-    /// CPython: offset of the values of the first pthread keys from the base of a thread's own memory. Go: offset of `parentGoid` in
-    /// `g`; 0: not known.
+    /// CPython: offset of the values of the first pthread keys from the base of the thread-local
+    /// memory. Go: offset of `parentGoid` in `g`; 0: not known.
     pub specific: u32,
     pub padding: u32,
 }
 
 const _: () = assert!(size_of::<Runtime>() == 32);
 
-/// A goroutine, or the address of a request of `net/http`, in one run of a Go program.
+/// A goroutine, or a `net/http` request by its address, in one run of a Go program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -88,35 +96,44 @@ pub struct GoKey {
     pub pid: u32,
     /// Low half of [`Runtime::key`].
     pub run: u32,
-    /// Goroutines are never numbered twice in one run.
+    /// Go never gives a number twice in one run.
     pub id: u64,
 }
 
 const _: () = assert!(size_of::<GoKey>() == 16);
 
-/// What a goroutine took in last, or what came with a request that one hands over to another.
+/// The last receive of a goroutine, or the one that comes with a request handed to another
+/// goroutine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
-pub struct GoInput {
+pub struct GoReceive {
     pub last: LastReceive,
-    /// The goroutine that has handed over the request which this one writes: `last` is its; 0: nobody.
-    pub handed: u64,
+    /// The goroutine that handed over the request which this one writes; `last` is that
+    /// goroutine's. 0: none.
+    pub handoff_from: u64,
 }
 
-const _: () = assert!(size_of::<GoInput>() == 24);
+const _: () = assert!(size_of::<GoReceive>() == 24);
+
+impl GoReceive {
+    /// Nothing was received.
+    pub const NONE: Self = Self { last: LastReceive::NONE, handoff_from: 0 };
+}
 
 /// Bits of a byte of the map `PIDS`.
 pub mod pid_flags {
     /// The process is traced.
     pub const SELECTED: u8 = 1;
-    /// It moves bytes of sockets through io_uring, so that no thread's last input means anything.
+    /// The process moves bytes of sockets through io_uring: the last receive of its threads means
+    /// nothing.
     pub const RINGS: u8 = 2;
-    /// Records of it were lost: `Process::drops` is not 0.
+    /// Records of the process were lost: `Process::drops` is not 0.
     pub const LOST: u8 = 4;
 }
 
-/// Pids in an entry of `PIDS`, a byte for each: the kernel rounds entries up to eight bytes.
+/// Pids in an entry of `PIDS`, one byte each: the kernel rounds the size of array entries up to
+/// eight bytes.
 pub const PIDS_PER_ENTRY: u32 = 8;
 
 /// A selected process.
@@ -128,15 +145,16 @@ pub struct Process {
     pub drops: u64,
     /// Not 0: [`pid_flags::RINGS`].
     pub rings: u32,
-    /// Records that asked user space whether it is to be traced; 0: user space has selected it. A fork inherits the number.
+    /// Records that asked the agent whether to trace the process; 0: the agent has selected it. A
+    /// fork inherits the number.
     pub trials: u32,
 }
 
 impl Process {
-    /// One that has just been selected.
+    /// A process that the agent has just selected.
     pub const SELECTED: Self = Self { drops: 0, rings: 0, trials: 0 };
 
-    /// One of which user space is told.
+    /// A process that the kernel has begun to trace, and about which it asks the agent.
     pub const ON_TRIAL: Self = Self { trials: 1, ..Self::SELECTED };
 }
 
@@ -149,43 +167,45 @@ const _: () = assert!(size_of::<Process>() == 16);
 pub struct Connection {
     /// Sequence number after the last byte seen, unwrapped: the low 32 bits are the kernel's.
     pub next: [u64; 2],
-    /// The same at first sight, less `FIRST_POSITION`: position = sequence - base.
+    /// The same when first observed, less `FIRST_POSITION`: position = sequence - base.
     pub base: [u64; 2],
     /// Bytes whose record found no room.
     pub dropped: [u64; 2],
-    /// Bytes for which no record was made on purpose.
+    /// Bytes that needed no record.
     pub skipped: [u64; 2],
-    /// On an opaque connection: the last input that its last write had.
+    /// On an opaque connection: the last receive that came before its last send.
     pub carried: LastReceive,
-    /// Inside a head: its last four bytes so far, and how many it has had.
+    /// Inside a head: its last four bytes so far, and its length so far.
     pub head_end: [u32; 2],
     pub head_bytes: [u32; 2],
     pub flags: u32,
     /// errno at the close.
     pub errno: u16,
-    /// Not 0 once its first sight is told; until then whoever finds it tells of it.
-    pub told: u16,
+    /// Not 0 once the agent has its `Opened` record. Until then every program that finds the entry
+    /// sends one.
+    pub announced: u16,
 }
 
 const _: () = assert!(size_of::<Connection>() == 104);
 
-/// What user space asks for a connection.
+/// What the agent asks for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Control {
-    /// The connection's, first, so that it is written before the others (`control` in agent-ebpf).
+    /// Cookie of the connection. It stands first because the kernel writes it before the other
+    /// fields (`control` in agent-ebpf).
     pub cookie: u64,
-    /// Calls that end at or before this position make no record (out, in).
+    /// System calls that end at or before this position make no record (out, in).
     pub skip_until: [u64; 2],
     /// Not 0: no records at all.
     pub opaque: u64,
-    /// Bit 0 out, bit 1 in: calls are captured whole.
+    /// Bit 0 out, bit 1 in: system calls are captured whole.
     pub whole: u64,
 }
 
 impl Control {
-    /// Nothing is asked for this connection.
+    /// The agent asks for nothing.
     #[must_use]
     pub const fn nothing(cookie: u64) -> Self {
         Self { cookie, skip_until: [0; 2], opaque: 0, whole: 0 }
@@ -208,7 +228,7 @@ pub struct Pending {
 pub mod pending {
     /// A connect in progress.
     pub const CONNECTING: u32 = 0;
-    /// The same of the agent itself.
+    /// A connect of the agent itself, in progress.
     pub const OWN: u32 = 1;
     /// A connect that has failed, until its socket is destroyed.
     pub const FAILED: u32 = 2;
@@ -227,7 +247,8 @@ pub struct ExeKey {
 
 const _: () = assert!(size_of::<ExeKey>() == 16);
 
-/// A TCP flow as the *peer* of an agent's connection sees it (its local end first). Ports in host byte order.
+/// A TCP connection of the agent as its *peer* sees it (the peer's own end first). Ports in host
+/// byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -240,3 +261,8 @@ pub struct FlowKey {
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
+
+impl FlowKey {
+    /// To be filled in.
+    pub const EMPTY: Self = Self { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, padding: 0 };
+}

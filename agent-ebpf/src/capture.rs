@@ -1,11 +1,15 @@
-//! Copying the caller's bytes: the first L of a call and its last few, from at most 32 iovecs.
+//! Copies the bytes that a system call moved out of the program's memory: the first ones and the
+//! last few, from at most 32 iovecs.
 
 use core::{
     mem::MaybeUninit,
     ptr::{read_volatile, write_volatile},
 };
 
-use agent_common::{CAPTURE_MAX, Connection, Counter, FlowKey, GoInput, IOVECS, Opened, TAIL_MAX, Transfer};
+use agent_common::{
+    CAPTURE_MAX, Connection, Counter, FlowKey, GoReceive, IOVECS, OUT, Opened, TAIL_MAX, Transfer,
+    not_captured,
+};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
 use crate::{
@@ -13,38 +17,42 @@ use crate::{
     heads::Scan,
     maps::{SCRATCH, tunable},
     pieces::Pieces,
-    socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, OUT, not_captured},
+    socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC},
+    syscalls::{
+        PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, SENDFILE, SENDMMSG, SENDMSG, SENDTO,
+        SPLICE, WRITE, WRITEV,
+    },
 };
 
 const TAIL: u32 = TAIL_MAX as u32;
 /// Iovecs that `copy_few` takes.
 const FEW: u32 = 4;
 
-/// A record with room for its payload. The payload has twice the room that it may fill, so that an offset and a size that
-/// are each within bounds are so together, which is all that the verifier can see.
+/// A record with room for its payload. The payload has twice the room that a record may fill: the
+/// verifier bounds an offset and a size one by one, and never their sum.
 #[repr(C)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     pub record: Transfer,
     pub payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
     pub vector: [[u64; 2]; IOVECS],
     walk: Walk,
-    /// Of the call that is captured.
+    /// Where the bytes of the captured system call lie.
     pub source: Source,
     pub scan: Scan,
     pub pieces: Pieces,
-    /// First sight of a connection: too much for the stack.
+    /// Records of a newly observed connection, which are too large for the stack.
     pub opened: Opened,
     pub connection: Connection,
     pub flow: FlowKey,
-    /// What a goroutine took in last.
-    pub input: GoInput,
+    /// The last receive of a goroutine.
+    pub receive: GoReceive,
 }
 
 /// How far the walk over the iovecs has come.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Walk {
-    /// Bytes moved by the call, most bytes to copy, where the tail begins, iovecs to look at.
+    /// Bytes that the system call moved, most bytes to copy, start of the tail, iovecs to look at.
     length: u32,
     want: u32,
     tail_from: u32,
@@ -58,14 +66,14 @@ struct Walk {
 
 /// What was copied into the scratch.
 #[derive(Clone, Copy)]
-pub struct Captured {
+pub(crate) struct Captured {
     pub head: u32,
     pub tail: u32,
     pub not_captured: u8,
 }
 
 impl Captured {
-    /// Head, tail and reason in 16, 8 and 8 bits, as functions that are called give them.
+    /// Head, tail and reason in 16, 8 and 8 bits: the result of a global function is one number.
     #[inline(always)]
     fn unpacked(packed: u64) -> Self {
         Self {
@@ -81,18 +89,19 @@ impl Captured {
     }
 
     #[inline(always)]
-    pub fn not_captured(reason: u8) -> Self {
+    pub(crate) fn not_captured(reason: u8) -> Self {
         Self { head: 0, tail: 0, not_captured: reason }
     }
 }
 
-/// Where the caller's bytes lie. One struct and no enum: before 5.12 the verifier refuses payloads that are not there.
+/// Where the program's bytes lie. A struct and no enum: before 5.12 the verifier refuses to copy
+/// the payload of a variant that is not set.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Source {
-    /// Why they may not be read; 0: they may.
+pub(crate) struct Source {
+    /// Why the bytes may not be read, a value of `not_captured`.
     pub not_captured: u8,
-    /// The address is that of an array of iovecs.
+    /// `address` is that of an array of iovecs.
     pub vector: bool,
     pub address: u64,
     pub count: u64,
@@ -100,35 +109,36 @@ pub struct Source {
 
 impl Source {
     #[inline(always)]
-    pub fn not_captured(reason: u8) -> Self {
+    pub(crate) fn not_captured(reason: u8) -> Self {
         Self { not_captured: reason, vector: false, address: 0, count: 0 }
     }
 
     #[inline(always)]
     fn buffer(address: u64) -> Self {
-        Self { not_captured: 0, vector: false, address, count: 0 }
+        Self { not_captured: not_captured::NONE, vector: false, address, count: 0 }
     }
 
     #[inline(always)]
     fn iovecs(address: u64, count: u64) -> Self {
-        Self { not_captured: 0, vector: true, address, count }
+        Self { not_captured: not_captured::NONE, vector: true, address, count }
     }
 }
 
-/// Finds the bytes of the current call.
+/// Finds the bytes of the current system call.
 #[inline(always)]
-pub fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
-    let call = Syscall::current()?;
-    if call.is_32_bit() {
+pub(crate) fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
+    let syscall = Syscall::current()?;
+    if syscall.is_32_bit() {
         return Ok(Source::not_captured(not_captured::TASK_32));
     }
-    Ok(source(&call, direction, flags))
+    Ok(source(&syscall, direction, flags))
 }
 
-/// Copies the first bytes of the call, of which `length` were moved, and its last few.
+/// Copies the first bytes of a system call that moved `length`, and its last few.
 #[inline(always)]
-pub fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+pub(crate) fn copy_payload(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     unsafe { write_volatile(&raw mut (*scratch).source, *source) };
     Captured::unpacked(if source.vector {
         capture_vector(slot, length)
@@ -137,21 +147,22 @@ pub fn copy_call(scratch: *mut Scratch, source: &Source, slot: u32, length: u32)
     })
 }
 
-/// As a global function (`no_mangle`, numbers only), which the verifier looks at once by itself and not once more for each
-/// way that leads here.
+/// A global function (`no_mangle`, numbers only): the verifier checks it once, alone, and not again
+/// for every path that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
+pub(crate) extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     // SAFETY: as above.
     let address = unsafe { read_volatile(&raw const (*scratch).source.address) };
     copy_buffer(scratch, address, length).packed()
 }
 
-/// The same of iovecs. Another function, since the stacks of functions that call each other add up.
+/// The same for iovecs. It is a function of its own because the stack frames along a chain of
+/// functions add up.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
+pub(crate) extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     // SAFETY: as above.
     let (address, count) = unsafe {
@@ -161,37 +172,33 @@ pub extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
     copy_vector(scratch, slot, address, count, length).packed()
 }
 
-/// Finds the buffer by the system call's convention (arch/x86/entry/syscalls/syscall_64.tbl).
+/// Finds the buffer in the system call's arguments.
 #[inline(always)]
-fn source(call: &Syscall, direction: usize, flags: u32) -> Source {
+fn source(syscall: &Syscall, direction: usize, flags: u32) -> Source {
     let unreadable = MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE;
     let mut flags = flags;
     let sends = direction == OUT;
-    let found = match (sends, call.number) {
-        // write; read
-        (true, 1) | (false, 0) => Source::buffer(call.second),
-        // sendto; recvfrom
-        (true, 44) | (false, 45) => {
-            flags |= call.fourth as u32;
-            Source::buffer(call.second)
+    let found = match (sends, syscall.number) {
+        (true, WRITE) | (false, READ) => Source::buffer(syscall.second),
+        (true, SENDTO) | (false, RECVFROM) => {
+            flags |= syscall.fourth as u32;
+            Source::buffer(syscall.second)
         }
-        // writev, pwritev2; readv, preadv2
-        (true, 20 | 328) | (false, 19 | 327) => Source::iovecs(call.second, call.third),
-        // sendmsg; recvmsg
-        (true, 46) | (false, 47) => {
-            flags |= call.third as u32;
-            message(call.second)
+        (true, WRITEV | PWRITEV2) | (false, READV | PREADV2) => Source::iovecs(syscall.second, syscall.third),
+        (true, SENDMSG) | (false, RECVMSG) => {
+            flags |= syscall.third as u32;
+            message(syscall.second)
         }
-        // sendmmsg; recvmmsg, of one message: of several nobody can tell which one this is.
-        (true, 307) | (false, 299) if call.third == 1 => {
-            flags |= call.fourth as u32;
-            message(call.second)
+        // One message: of several, nobody can say which one this is.
+        (true, SENDMMSG) | (false, RECVMMSG) if syscall.third == 1 => {
+            flags |= syscall.fourth as u32;
+            message(syscall.second)
         }
-        // sendfile, splice
-        (_, 40 | 275) => Source::not_captured(not_captured::SPLICE),
+        (_, SENDFILE | SPLICE) => Source::not_captured(not_captured::SPLICE),
         _ => Source::not_captured(not_captured::SYSCALL),
     };
-    // On sends MSG_TRUNC and MSG_PEEK mean nothing and are ignored by TCP, but the design's list holds to the letter.
+    // On sends, TCP ignores MSG_TRUNC and MSG_PEEK. The design refuses them in both directions, and
+    // so does this list.
     if flags & unreadable != 0 {
         return Source::not_captured(not_captured::FLAGS);
     }
@@ -212,7 +219,7 @@ fn message(address: u64) -> Source {
     Source::iovecs(vector[0], vector[1])
 }
 
-/// Most bytes to copy from the start.
+/// Most bytes to copy from the start of a system call.
 #[inline(always)]
 fn limit(length: u32) -> u32 {
     let limit = tunable!(capture_bytes);
@@ -220,22 +227,25 @@ fn limit(length: u32) -> u32 {
     if length < limit { length } else { limit }
 }
 
-/// Copies `size` bytes to `offset` of the payload; both are bounded here once more, for the verifier.
+/// Copies `size` bytes to `offset` of the payload. Both are bounded here once more, for the
+/// verifier.
 #[inline(always)]
-pub fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
+pub(crate) fn copy(scratch: *mut Scratch, offset: u32, address: u64, size: u32) -> bool {
     let offset = bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(offset);
     let size = bounded::<{ CAPTURE_MAX as u32 }>(size);
-    // SAFETY: offset + size <= 2 * CAPTURE_MAX + TAIL_MAX, the size of the payload being larger; the helper checks the source.
+    // SAFETY: offset + size <= 2 * CAPTURE_MAX + TAIL_MAX, the size of the payload being larger;
+    // the helper checks the source.
     unsafe {
         let target = (&raw mut (*scratch).payload).cast::<u8>().add(offset as usize);
         bpf_probe_read_user(target.cast(), size, address as *const _) == 0
     }
 }
 
-/// `value` or, when it is larger, `MOST`. In assembly, so that the register that is compared is the one that is used:
-/// the compiler likes to compare one copy and use another, and the verifier then knows nothing of the bound.
+/// `value` or, when it is larger, `MOST`. In assembly, so that the register that is compared is the
+/// one that is used: the compiler may compare one copy and use another, and the verifier then does
+/// not know the bound.
 #[inline(always)]
-pub fn bounded<const MOST: u32>(value: u32) -> u32 {
+pub(crate) fn bounded<const MOST: u32>(value: u32) -> u32 {
     let mut bounded = u64::from(value);
     // SAFETY: changes only its operand.
     unsafe {
@@ -252,14 +262,14 @@ fn copy_buffer(scratch: *mut Scratch, address: u64, length: u32) -> Captured {
     }
     let rest = length - head;
     if rest == 0 {
-        return Captured { head, tail: 0, not_captured: 0 };
+        return Captured { head, tail: 0, not_captured: not_captured::NONE };
     }
     let tail = if rest > TAIL_MAX as u32 { TAIL_MAX as u32 } else { rest };
     let from = address + u64::from(length) - u64::from(tail);
     if !copy(scratch, head, from, bounded::<TAIL>(tail)) {
-        return Captured { head, tail: 0, not_captured: 0 };
+        return Captured { head, tail: 0, not_captured: not_captured::NONE };
     }
-    Captured { head, tail, not_captured: 0 }
+    Captured { head, tail, not_captured: not_captured::NONE }
 }
 
 #[inline(always)]
@@ -292,8 +302,8 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
                 tail: 0,
                 fault: 0,
             },
-        )
-    };
+        );
+    }
     let mut index = 0usize;
     while index < IOVECS {
         if index as u32 >= used || capture_step(slot, index as u32) == 0 {
@@ -304,19 +314,21 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
     // SAFETY: as above.
     let end = unsafe { read_volatile(walk) };
     if end.fault != 0 {
-        let not_captured = if end.head == 0 { not_captured::FAULT } else { 0 };
+        let not_captured = if end.head == 0 { not_captured::FAULT } else { not_captured::NONE };
         return Captured { head: end.head, tail: 0, not_captured };
     }
-    // A tail that is not complete (more iovecs than we look at, or a fault) would lie at the wrong position.
+    // An incomplete tail (more iovecs than are looked at, or a fault) would lie at the wrong
+    // position.
     let tail = if end.tail == end.length - end.tail_from { end.tail } else { 0 };
-    Captured { head: end.head, tail, not_captured: 0 }
+    Captured { head: end.head, tail, not_captured: not_captured::NONE }
 }
 
-/// The usual case of an answer: a few iovecs, all of whose bytes are copied. The walk for the others keeps its place in memory,
-/// a call for each step. A global function, for the same reason; stacks of what calls each other add up, and this has no part in the walk.
+/// The usual case of a response: a few iovecs whose bytes are all copied. The walk over more iovecs
+/// keeps its state in memory and enters a function for each step. This is a global function with a
+/// stack frame of its own, which has no part in that walk.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
+pub(crate) extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
     let mut head = 0u32;
     let mut index = 0usize;
@@ -327,7 +339,7 @@ pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
         let left = length - head;
         let piece = if room > u64::from(left) { left } else { room as u32 };
         if piece != 0 && !copy(scratch, head, base, piece) {
-            let not_captured = if head == 0 { not_captured::FAULT } else { 0 };
+            let not_captured = if head == 0 { not_captured::FAULT } else { not_captured::NONE };
             return u64::from(head) | u64::from(not_captured) << 24;
         }
         head += piece;
@@ -336,13 +348,15 @@ pub extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
     u64::from(head)
 }
 
-/// Takes one iovec; 0 when there is nothing more to do. A global function, for the same reason.
+/// Takes one iovec; 0 when there is nothing more to do. A global function, for the reason that
+/// `capture_buffer` gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
+pub(crate) extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     let at = bounded::<{ IOVECS as u32 - 1 }>(index) as usize;
-    // Word by word: what is copied at once is kept on the stack.
+    // Word by word: what is copied at once goes through the stack.
+    //
     // SAFETY: the per-CPU scratch of this direction; at < IOVECS.
     let (walk, base, room) = unsafe {
         let entry = (&raw const (*scratch).vector).cast::<u64>().add(at * 2);
@@ -374,7 +388,7 @@ pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     }
     let end = walked + piece;
     if end > tail_from && tail_from < length {
-        let skip = if tail_from > walked { tail_from - walked } else { 0 };
+        let skip = tail_from.saturating_sub(walked);
         let take = bounded::<TAIL>(piece - skip);
         // SAFETY: as above.
         let tail = unsafe { read_volatile(&raw const (*walk).tail) };
@@ -388,7 +402,7 @@ pub extern "C" fn capture_step(slot: u32, index: u32) -> u32 {
     u32::from(end < length)
 }
 
-/// Offset within the call where its captured tail begins; `length` when the head is everything.
+/// Offset, within the system call, of its captured tail; `length` when the head is everything.
 #[inline(always)]
 fn tail_start(head: u32, length: u32) -> u32 {
     let rest = length - head;

@@ -1,43 +1,39 @@
-//! How a connection ends: half-close, the program lets go, TCP is through with it.
+//! How a connection ends: a half-close, the program's close, the end of TCP.
 
 use agent_common::{
-    By, Closed, Connection, Counter, FIRST_POSITION, HalfClosed, LocalClosed, MISSING, PEER_FINISHED,
-    Released, conn_flags, kind, pending,
+    By, Closed, Connection, Counter, FIRST_POSITION, HalfClosed, IN, LocalClosed, MISSING, OUT,
+    PEER_FINISHED, Released, conn_flags, kind, pending, switch,
 };
 use aya_ebpf::{EbpfContext, programs::RawTracePointContext};
 
 use crate::{
-    connection::{Traced, advance, known, position},
+    connection::{self, Traced, advance, known, position},
     kernel::{self, Sock},
     maps::{CONNECTIONS, CONTROLS, PENDING, SWITCHES, offset},
-    ring,
-    socket::{IN, OUT},
-    task,
+    ring, task,
 };
 
-/// Nobody.
-pub const NOBODY: By = By { last_cookie: 0, last_position: 0, task: 0, pid: 0, tid: 0 };
-
-// TCP states (include/net/tcp_states.h)
+// TCP states (<https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>)
 const ESTABLISHED: i32 = 1;
 const CLOSE_WAIT: i32 = 8;
 
-/// In the context of close(), shutdown() or exit. The state changes before the FIN is queued (tcp_close_state, then
-/// tcp_send_fin): `write_seq` is still without it.
+/// In the context of close(), shutdown() or exit. The kernel changes the state before it queues the
+/// FIN (`tcp_close_state`, then `tcp_send_fin`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>): `write_seq` does not count the
+/// FIN yet.
 ///
-/// The end of the connection for its program is when both directions are shut and nothing is left to read: shutdown() leaves
-/// what was received, and close() with bytes unread goes to CLOSE (`__tcp_close`).
+/// For its program the connection has ended when both directions are shut and nothing is left to
+/// read. shutdown() leaves received bytes readable; close() with unread bytes goes to CLOSE
+/// (`__tcp_close`).
 #[inline(always)]
-pub fn shut(sock: Sock) -> Result<(), Counter> {
+pub(crate) fn shut(sock: Sock) -> Result<(), Counter> {
     let Some(traced) = unended(sock)? else { return Ok(()) };
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*traced.state).flags };
+    let flags = connection::flags(traced.state);
     let first = flags & conn_flags::FIN_SENT == 0;
     if first {
-        // Later the FIN counts in `write_seq`.
+        // From here on `write_seq` counts the FIN.
         advance(traced.state, OUT, kernel::write_seq(sock)?);
-        // SAFETY: see `Traced`.
-        unsafe { (*traced.state).flags = flags | conn_flags::FIN_SENT };
+        connection::set_flags(traced.state, flags | conn_flags::FIN_SENT);
     }
     let copied = kernel::copied_seq(sock)?;
     if kernel::both_shut(sock)? && !kernel::unread(sock, copied)? {
@@ -49,26 +45,25 @@ pub fn shut(sock: Sock) -> Result<(), Counter> {
     half_closed(&traced, OUT, position(traced.state, OUT))
 }
 
-/// A direction ends: by whoever calls.
+/// Reports that a direction has ended, and who ended it.
 #[inline(always)]
-pub fn half_closed(traced: &Traced, direction: usize, position: u64) -> Result<(), Counter> {
+pub(crate) fn half_closed(traced: &Traced, direction: usize, position: u64) -> Result<(), Counter> {
     let header = ring::header(kind::HALF_CLOSED, direction as u8, 0);
-    let mut record = HalfClosed { header, cookie: traced.cookie, position, by: NOBODY };
+    let mut record = HalfClosed { header, cookie: traced.cookie, position, by: By::NOBODY };
     record.header.flags = task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
 }
 
-/// The program has let go of the connection; told once. What it has not read before it never will.
+/// Reports, once, that the program has closed its end. It will never read what it has not read by
+/// now.
 #[inline(always)]
 fn local_closed(sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter> {
     let state = traced.state;
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*state).flags };
+    let flags = connection::flags(state);
     if flags & (conn_flags::LOCAL_CLOSED | conn_flags::OWN) != 0 {
         return Ok(());
     }
-    // SAFETY: see `Traced`.
-    unsafe { (*state).flags = flags | conn_flags::LOCAL_CLOSED };
+    connection::set_flags(state, flags | conn_flags::LOCAL_CLOSED);
     if flags & conn_flags::FIN_SENT == 0 {
         advance(state, OUT, kernel::write_seq(sock)?);
     }
@@ -79,43 +74,43 @@ fn local_closed(sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter>
         header: ring::header(kind::LOCAL_CLOSED, OUT as u8, 0),
         cookie: traced.cookie,
         position: [position(state, OUT), position(state, IN)],
-        by: NOBODY,
+        by: By::NOBODY,
     };
     record.header.flags = peer | task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropLocalClosed) }
 }
 
-/// The TCP state is CLOSE. Bytes that the program has not read yet are still readable (after a half-close by the program, or
-/// before a reset), and a reset may come inside a call that has moved bytes and has not told yet: then the end waits for the
-/// last call or for the socket's destruction.
+/// The TCP state is CLOSE. After a half-close by the program, or before a reset, unread bytes are
+/// still readable. A reset may also come while a system call that has moved bytes has not reported
+/// them. In both cases the end waits for that last system call, or for the destruction of the
+/// socket.
 #[inline(always)]
-pub fn closed(ctx: &RawTracePointContext, sock: Sock, old: i32) -> Result<(), Counter> {
+pub(crate) fn closed(ctx: &RawTracePointContext, sock: Sock, old: i32) -> Result<(), Counter> {
     let Some(traced) = unended(sock)? else { return Ok(()) };
     let state = traced.state;
     let copied = kernel::copied_seq(sock)?;
     let errno = kernel::error(sock) as u16;
     // SAFETY: see `Traced`.
     unsafe { (*state).errno = errno };
-    let told =
+    let reported =
         if errno == 0 && by_program(sock, old)? { local_closed(sock, &traced, copied) } else { Ok(()) };
     if awaited(sock, state, copied)? {
-        // SAFETY: see `Traced`.
-        unsafe { (*state).flags |= conn_flags::DRAINING };
-        return told;
+        connection::set_flags(state, connection::flags(state) | conn_flags::DRAINING);
+        return reported;
     }
     end(ctx, sock, &traced, copied)?;
-    told
+    reported
 }
 
-/// Whether close() itself has set the state CLOSE, with bytes unread or a linger time of 0. In the other states both
-/// directions may also be shut by the peer's FIN, in softirq.
+/// Whether close() itself set the state CLOSE: with bytes unread or a linger time of 0. In the
+/// other states the peer's FIN may have shut both directions, in softirq.
 #[inline(always)]
 fn by_program(sock: Sock, old: i32) -> Result<bool, Counter> {
     let sends = old == ESTABLISHED || old == CLOSE_WAIT;
     Ok(kernel::both_shut(sock)? && (sends || !kernel::peer_finished(sock)?))
 }
 
-/// Whether a call is still to come or to end that moves bytes, or has moved some.
+/// Whether a system call that moves bytes, or has moved some, is still to come or to end.
 #[inline(always)]
 fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Counter> {
     if kernel::unread(sock, copied)? {
@@ -123,7 +118,7 @@ fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Coun
     }
     // SAFETY: see `Traced`.
     let (flags, next) = unsafe { ((*state).flags, (*state).next) };
-    // From the FIN on it counts in `write_seq`; what was sent is told before (`fin_sent`).
+    // From the FIN on `write_seq` counts it; everything sent was reported before.
     if flags & conn_flags::FIN_SENT == 0 && kernel::write_seq(sock)? != next[OUT] as u32 {
         return Ok(true);
     }
@@ -131,23 +126,22 @@ fn awaited(sock: Sock, state: *mut Connection, copied: u32) -> Result<bool, Coun
     Ok(copied.wrapping_sub(fin) != next[IN] as u32)
 }
 
-/// `tcp_destroy_sock(sk)`: nobody can read any more.
+/// `tcp_destroy_sock(sk)`: nobody can read the socket any more.
 #[inline(always)]
-pub fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
+pub(crate) fn try_destroy(ctx: &RawTracePointContext, sock: Sock) -> Result<(), Counter> {
     let Some(traced) = known(sock)? else { return failed_connect_closed(sock) };
-    // SAFETY: see `Traced`.
-    if unsafe { (*traced.state).flags } & conn_flags::ENDED != 0 {
+    if connection::flags(traced.state) & conn_flags::ENDED != 0 {
         forget(traced.cookie);
         return released(sock, traced.cookie);
     }
     let copied = kernel::copied_seq(sock)?;
     end(ctx, sock, &traced, copied)?;
-    // Nobody can close it any more.
+    // Nobody can close the socket any more.
     forget(traced.cookie);
     Ok(())
 }
 
-/// The socket of a connect that has failed: in the context of close(), since nothing keeps it any longer.
+/// The socket of a failed connect, in the context of close(): nothing else keeps such a socket.
 #[inline(always)]
 fn failed_connect_closed(sock: Sock) -> Result<(), Counter> {
     // SAFETY: the entry is copied at once.
@@ -159,37 +153,37 @@ fn failed_connect_closed(sock: Sock) -> Result<(), Counter> {
     released(sock, 0)
 }
 
-/// In the context of close(): TCP was through with the socket before.
+/// In the context of close(): TCP had finished with the socket before.
 #[inline(always)]
 fn released(sock: Sock, cookie: u64) -> Result<(), Counter> {
     let mut record =
-        Released { header: ring::header(kind::RELEASED, OUT as u8, 0), socket: sock, cookie, by: NOBODY };
+        Released { header: ring::header(kind::RELEASED, OUT as u8, 0), socket: sock, cookie, by: By::NOBODY };
     record.header.flags = task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropReleased) }
 }
 
-/// The entry of a connection whose end was not told yet.
+/// The entry of a connection whose end was not reported yet.
 #[inline(always)]
 fn unended(sock: Sock) -> Result<Option<Traced>, Counter> {
     let Some(traced) = known(sock)? else { return Ok(None) };
-    // SAFETY: see `Traced`.
-    if unsafe { (*traced.state).flags } & conn_flags::ENDED != 0 {
+    if connection::flags(traced.state) & conn_flags::ENDED != 0 {
         return Ok(None);
     }
     Ok(Some(traced))
 }
 
-/// After a call on a connection whose TCP state may be CLOSE already: was that the last byte?
+/// After a system call on a connection whose TCP state may be CLOSE already: reports the end if
+/// that was the last byte.
 #[inline(always)]
-pub fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
-    // SAFETY: see `Traced`.
-    if unsafe { (*traced.state).flags } & conn_flags::DRAINING == 0 {
+pub(crate) fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
+    if connection::flags(traced.state) & conn_flags::DRAINING == 0 {
         return Ok(());
     }
     drain(ctx, sock, traced)
 }
 
-/// Not inlined: it is rare, and inlined it made the calls that do not need it slower (measured, ARCHITECTURE).
+/// Not inlined: it runs rarely, and inlined it slowed down every send and receive (measured,
+/// docs/verifier-lessons.md).
 #[inline(never)]
 fn drain<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
     let copied = kernel::copied_seq(sock)?;
@@ -199,7 +193,8 @@ fn drain<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Cou
     end(ctx, sock, traced, copied)
 }
 
-/// The end: the kernel's own counts. The entry goes when the program has closed the socket, too.
+/// Reports the end, with the kernel's own counts. The entry stays until the program has closed the
+/// socket, too.
 #[inline(always)]
 fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Result<(), Counter> {
     let state = traced.state;
@@ -224,8 +219,8 @@ fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Res
         }
     };
     if flags & conn_flags::OWN == 0 && !ring::put(&record) {
-        // SAFETY: see `Traced`. User space finds the entry when it sees the counter rise.
-        unsafe { (*state).flags = flags | conn_flags::CLOSED };
+        // The agent finds the entry when it sees the counter rise.
+        connection::set_flags(state, flags | conn_flags::CLOSED);
         return Err(Counter::DropClosed);
     }
     aya_log_ebpf::debug!(ctx, "connection {} closed, errno {}", traced.cookie, errno);
@@ -243,8 +238,8 @@ fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Res
 #[inline(always)]
 fn forget(cookie: u64) {
     let _gone = CONNECTIONS.remove(cookie);
-    if let Some(&posted) = SWITCHES.get(1)
-        && posted != 0
+    if let Some(&posted) = SWITCHES.get(switch::CONTROLS_POSTED)
+        && posted != switch::OFF
     {
         let _gone = CONTROLS.remove(cookie);
     }

@@ -1,23 +1,22 @@
-//! Connects: who asked for a connection, before it has a cookie, and what became of it; and which connections are the agent's own.
+//! Connects: who connects, before the socket has a cookie, and with what result; and which
+//! connections are the agent's own.
 
 use agent_common::{
-    Connecting, Counter, FlowKey, Header, Pending, SocketRecord, kind, pending, transfer_flags,
+    Connecting, Counter, FlowKey, Header, LastReceive, Pending, SocketRecord, kind, not_captured, pending,
+    transfer_flags,
 };
 
 use crate::{
-    context::{Actor, distrust, meaningful_input},
+    context::{Actor, distrust, meaningful_receive},
     kernel::{self, Sock},
     maps::{OWN_FLOWS, PENDING, offset, tunable},
     ring, selected,
-    socket::{NOTHING, not_captured},
     task::Task,
 };
 
-const NO_FLOW: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, padding: 0 };
-
-/// In the context of connect(): the caller is the client.
+/// In the context of connect(): the current thread is the client.
 #[inline(always)]
-pub fn begin(sock: Sock) -> Result<(), Counter> {
+pub(crate) fn begin(sock: Sock) -> Result<(), Counter> {
     let actor = Actor::current();
     let own = actor.pid == tunable!(agent_pid);
     let process = selected::flags(actor.pid);
@@ -35,19 +34,19 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
         return Ok(());
     }
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let mut flow = NO_FLOW;
+    let mut flow = FlowKey::EMPTY;
     kernel::flow_into(sock, family, &mut flow)?;
     let trusted = distrust()? != not_captured::IO_URING;
     let mut task = if trusted { Task::current(actor) } else { Task::NONE };
-    let mut last = if trusted { task.last_receive(actor) } else { NOTHING };
+    let mut last = if trusted { task.last_receive(actor) } else { LastReceive::NONE };
     let mut task = task.of_send(actor);
     if last.cookie == 0 {
-        task = task.starter(actor);
-        if task.flags & transfer_flags::HANDED != 0 {
-            last = task.input_of_starter(actor);
+        task = task.creator(actor);
+        if task.flags & transfer_flags::HANDOFF != 0 {
+            last = task.last_receive_of_creator(actor);
         }
     }
-    last = meaningful_input(process, last);
+    last = meaningful_receive(process, last);
     let record = Connecting {
         header: Header { flags: task.flags, ..ring::header(kind::CONNECTING, 0, 0) },
         socket: sock,
@@ -65,7 +64,7 @@ pub fn begin(sock: Sock) -> Result<(), Counter> {
 }
 
 #[inline(always)]
-pub fn succeed(sock: Sock) -> Result<(), Counter> {
+pub(crate) fn succeed(sock: Sock) -> Result<(), Counter> {
     let Some(connect) = taken(sock) else { return Ok(()) };
     if connect.what == pending::OWN {
         return remember_own(sock);
@@ -74,12 +73,12 @@ pub fn succeed(sock: Sock) -> Result<(), Counter> {
 }
 
 #[inline(always)]
-pub fn fail(sock: Sock) -> Result<(), Counter> {
+pub(crate) fn fail(sock: Sock) -> Result<(), Counter> {
     let Some(connect) = taken(sock) else { return Ok(()) };
     if connect.what == pending::OWN {
         return Ok(());
     }
-    // What is left to tell is who closes the socket.
+    // Only who closes the socket is still to be reported.
     if PENDING.insert(sock, Pending { what: pending::FAILED, ..connect }, 0).is_err() {
         crate::count::add(Counter::PendingFull, 1);
     }
@@ -101,11 +100,11 @@ fn socket_record(header: Header, sock: Sock) -> Result<(), Counter> {
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropConnect) }
 }
 
-/// A connection of the agent is established: its peer, if traced, must leave it alone.
+/// A connection of the agent is established: if the peer is traced, its end is never traced.
 #[inline(always)]
 fn remember_own(sock: Sock) -> Result<(), Counter> {
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
-    let mut ours = NO_FLOW;
+    let mut ours = FlowKey::EMPTY;
     kernel::flow_into(sock, family, &mut ours)?;
     let theirs = FlowKey {
         local: ours.peer,

@@ -1,10 +1,11 @@
-//! The life of a connection: cookie, first sight, position. What comes before it is in `connect.rs`, its end in `close.rs`.
+//! The life of a connection: cookie, first observation, position. `connect.rs` has what comes
+//! before, `close.rs` the end.
 
 use core::ptr::write_volatile;
 
 use agent_common::{
-    Connection, Counter, FIRST_POSITION, HalfClosed, LastReceive, MISSING, Opened, UNKNOWN_EARLIER,
-    conn_flags, kind,
+    By, Connection, Counter, FIRST_POSITION, HalfClosed, IN, LastReceive, MISSING, OUT, Opened,
+    UNKNOWN_EARLIER, conn_flags, kind, report_listen,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -20,15 +21,15 @@ use crate::{
     kernel::{self, Sock},
     maps::{CONNECTIONS, OWN_FLOWS, SCRATCH, offset, tunable},
     process, ring,
-    socket::{IN, OUT},
 };
 
-// enum sock_ops callbacks (include/uapi/linux/bpf.h)
+// Operations of sock_ops programs
+// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>)
 const TCP_CONNECT_CB: u32 = 3;
 const ACTIVE_ESTABLISHED_CB: u32 = 4;
 const PASSIVE_ESTABLISHED_CB: u32 = 5;
 
-// TCP states (include/net/tcp_states.h)
+// TCP states (<https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>)
 const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
 const FIN_WAIT1: i32 = 4;
@@ -38,20 +39,40 @@ const LAST_ACK: i32 = 9;
 const LISTEN: i32 = 10;
 const CLOSING: i32 = 11;
 
-// Flag of bpf_map_update_elem (include/uapi/linux/bpf.h)
+/// How many sequence numbers there are. The order of two of them is known within half of these.
+const SEQUENCES: u64 = 1 << 32;
+
+// Flag of bpf_map_update_elem
+// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>)
 const BPF_NOEXIST: u64 = 1;
 
-/// A connection's entry in CONNECTIONS. It may be removed by the close while a call uses it: the kernel keeps the memory
-/// until the program ends, and a preallocated entry reused meanwhile is one connection's counters off by one call.
+/// A connection's entry in CONNECTIONS. A close may remove it while a system call uses it. The
+/// kernel keeps the memory until the program ends. If it reuses the preallocated entry meanwhile,
+/// the counters of one connection are off by one system call.
 #[derive(Clone, Copy)]
-pub struct Traced {
+pub(crate) struct Traced {
     pub cookie: u64,
     pub state: *mut Connection,
 }
 
-/// Makes the cookie of a new socket, for every process: at passive establishment nobody knows yet who will accept.
+/// Bits of `conn_flags` of an entry.
 #[inline(always)]
-pub fn make_cookie(ctx: &SockOpsContext) {
+pub(crate) fn flags(state: *mut Connection) -> u32 {
+    // SAFETY: see `Traced`.
+    unsafe { (*state).flags }
+}
+
+/// Sets the bits of `conn_flags` of an entry.
+#[inline(always)]
+pub(crate) fn set_flags(state: *mut Connection, flags: u32) {
+    // SAFETY: see `Traced`.
+    unsafe { (*state).flags = flags };
+}
+
+/// Makes the cookie of every new socket: when a connection is accepted by the kernel, nobody knows
+/// yet which process will take it.
+#[inline(always)]
+pub(crate) fn make_cookie(ctx: &SockOpsContext) {
     match ctx.op() {
         TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB | PASSIVE_ESTABLISHED_CB => {}
         _ => return,
@@ -61,9 +82,10 @@ pub fn make_cookie(ctx: &SockOpsContext) {
     let _cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
 }
 
-/// The traced connection of a socket; made at first sight. `None`: not one to trace.
+/// The traced connection of a socket, made when it is first observed. `None`: it is not to be
+/// traced.
 #[inline(always)]
-pub fn find<C: EbpfContext>(
+pub(crate) fn find<C: EbpfContext>(
     ctx: &C,
     sock: Sock,
     length: u32,
@@ -74,11 +96,11 @@ pub fn find<C: EbpfContext>(
         && let Some(state) = CONNECTIONS.get_ptr_mut(cookie)
     {
         // SAFETY: see `Traced`.
-        let (flags, told) = unsafe { ((*state).flags, (*state).told) };
+        let (flags, announced) = unsafe { ((*state).flags, (*state).announced) };
         if flags & conn_flags::OWN != 0 {
             return Ok(None);
         }
-        if told != 0 {
+        if announced != 0 {
             return Ok(Some(Traced { cookie, state }));
         }
     }
@@ -89,15 +111,20 @@ pub fn find<C: EbpfContext>(
     Ok(opened)
 }
 
-/// Beside `open` and not in it: stacks of what calls each other add up.
+/// Beside `open` and not inside it: the stack frames along a chain of functions add up.
 #[inline(never)]
 fn log_opened<C: EbpfContext>(ctx: &C, cookie: u64) {
     aya_log_ebpf::debug!(ctx, "connection {} of process {} opened", cookie, Actor::current().pid);
 }
 
-/// First sight of a connection. Two CPUs may come here at once, one with a send and one with a receive: the entry of the first
-/// one is kept, and each tells of it before it tells of its call, so that no call is told before it.
+/// A connection is first observed. Two CPUs may come here at once, one with a send and one with a
+/// receive. The entry of the first one is kept. Each announces the connection before it reports its
+/// own system call, so that the agent never sees a system call on an unknown connection.
 #[inline(never)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "keys and values by value are copied to the stack"
+)]
 fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option<Traced>, Counter> {
     let actor = Actor::current();
     if !kernel::traceable(sock)? {
@@ -107,7 +134,8 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
         return Err(Counter::NoCookie);
     }
     let scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let (record, state, flow) =
         unsafe { (&mut (*scratch).opened, &mut (*scratch).connection, &mut (*scratch).flow) };
     let family: u16 = kernel::read(sock, offset!(sock_family))?;
@@ -121,7 +149,7 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
     }
     let redirected = kernel::replaced(sock) && passed(sock, direction, [out, copied]) < length;
     if redirected {
-        // No sequence number counts this call's bytes; the call itself will (`redirected`).
+        // No sequence number counts the bytes of this system call; `redirected` counts them.
     } else if direction == OUT {
         out = out.wrapping_sub(length);
     } else {
@@ -129,18 +157,19 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
     }
     state.base = [u64::from(out), u64::from(copied)];
     state.next = [FIRST_POSITION | u64::from(out), FIRST_POSITION | u64::from(copied)];
-    forget_input(state);
+    forget_receive(state);
     for direction in [OUT, IN] {
-        // SAFETY: fields of this CPU's scratch. Volatile for the reason that `forget_input` gives.
+        // SAFETY: fields of this CPU's scratch. Volatile for the reason that `forget_receive`
+        // gives.
         unsafe {
             write_volatile(&raw mut state.dropped[direction], 0);
             write_volatile(&raw mut state.skipped[direction], 0);
         }
     }
     state.flags = if own { conn_flags::OWN } else { 0 };
-    // The peer may have reset it before anyone read from it.
+    // The peer may have reset the connection before anyone read from it.
     state.errno = kernel::error(sock) as u16;
-    state.told = 0;
+    state.announced = 0;
     let first = CONNECTIONS.insert(cookie, &*state, BPF_NOEXIST).is_ok();
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return Err(Counter::ConnectionsFull) };
     if !own {
@@ -157,7 +186,7 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
         record.first_sequence = unsafe { [(*state).base[OUT] as u32, (*state).base[IN] as u32] };
         earlier_into(sock, record);
         if redirected {
-            // So may others before it.
+            // Earlier system calls may have been redirected, too.
             record.earlier = [UNKNOWN_EARLIER; 2];
         }
         record.local = flow.local;
@@ -170,27 +199,30 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
             return Err(Counter::DropOpened);
         }
         // SAFETY: see `Traced`.
-        unsafe { (*state).told = 1 };
+        unsafe { (*state).announced = 1 };
     }
     if own {
         return Ok(None);
     }
-    // Once more, although it is known: the compiler would make the result's tag of the pointer (ARCHITECTURE, "Lessons").
+    // A second look-up, although the entry is known: otherwise the compiler makes the tag of the
+    // result from the pointer (docs/verifier-lessons.md).
     match CONNECTIONS.get_ptr_mut(cookie) {
         Some(state) => Ok(Some(Traced { cookie, state })),
         None => Err(Counter::ConnectionsFull),
     }
 }
 
-/// Bytes that had moved before the connection's first sight, by the kernel's RFC 4898 counters, which count from the
-/// handshake. A call that has moved them may still be on its way out of the kernel. They are read without the socket's lock: where
-/// another thread sends meanwhile they may not fit together, and the stream counts as older.
+/// Bytes that had moved before the connection was first observed, by the kernel's RFC 4898
+/// counters, which count from the handshake. The system call that moved them may not have returned
+/// yet. The counters are read without the socket's lock: if another thread sends meanwhile they may
+/// not fit together, and the stream counts as older.
 #[inline(always)]
 fn earlier_into(sock: Sock, record: &mut Opened) {
     record.earlier = [passed(sock, OUT, record.first_sequence), passed(sock, IN, record.first_sequence)];
 }
 
-/// Bytes of a direction that TCP has moved before `sequence` (out, in); [`UNKNOWN_EARLIER`] where it does not count them.
+/// Bytes of a direction that TCP has moved before `sequence` (out, in); [`UNKNOWN_EARLIER`] where
+/// TCP does not count them.
 #[inline(always)]
 fn passed(sock: Sock, direction: usize, sequence: [u32; 2]) -> u32 {
     if offset!(bytes_received) == MISSING
@@ -210,20 +242,21 @@ fn passed(sock: Sock, direction: usize, sequence: [u32; 2]) -> u32 {
     bytes_since(sent.wrapping_sub(again), next, sequence[OUT])
 }
 
-/// Bytes between the first one of a stream, of which `moved` lie before `next`, and the one at `here`.
+/// Bytes between the first one of a stream and the one at `here`. Of the stream, `moved` bytes lie
+/// before `next`.
 #[inline(always)]
 fn bytes_since(moved: u64, next: u32, here: u32) -> u32 {
-    if moved >= 1 << 31 {
+    if moved >= SEQUENCES / 2 {
         return UNKNOWN_EARLIER;
     }
     let bytes = here.wrapping_sub(next.wrapping_sub(moved as u32));
-    // A FIN counts in `next`; in `moved` some kernels count it, others do not.
+    // A FIN counts in `next`; some kernels count it in `moved` and others do not.
     if bytes == u32::MAX { 0 } else { bytes }
 }
 
 /// The position of sequence number `sequence`.
 #[inline(always)]
-pub fn at(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
+pub(crate) fn at(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
     // SAFETY: see `Traced`.
     unsafe {
         let known = (*state).next[direction];
@@ -232,11 +265,13 @@ pub fn at(state: *mut Connection, direction: usize, sequence: u32) -> u64 {
     }
 }
 
-/// Moves a direction to sequence number `sequence`. A call does so when it has told of its bytes: a reset may come meanwhile, on
-/// another CPU, and what a direction has not moved yet keeps the end from being told before (`close::awaited`).
+/// Moves a direction to sequence number `sequence`. A system call does so after it has reported its
+/// bytes. A reset may come meanwhile on another CPU; the end is not reported before every direction
+/// has been moved (`close::awaited`).
 #[inline(always)]
-pub fn advance(state: *mut Connection, direction: usize, sequence: u32) {
-    // SAFETY: see `Traced`; one aligned word is stored, two threads on one socket at worst store the older one last.
+pub(crate) fn advance(state: *mut Connection, direction: usize, sequence: u32) {
+    // SAFETY: see `Traced`; one aligned word is stored, two threads on one socket at worst store
+    // the older one last.
     unsafe {
         let known = (*state).next[direction];
         let moved = sequence.wrapping_sub(known as u32) as i32;
@@ -246,27 +281,30 @@ pub fn advance(state: *mut Connection, direction: usize, sequence: u32) {
     }
 }
 
-/// Whether a call of `length` bytes that ended at `sequence` did not start where the last one ended.
+/// Whether a system call of `length` bytes that ended at `sequence` did not start where the last
+/// one ended.
 #[inline(always)]
-pub fn jumps(state: *mut Connection, direction: usize, sequence: u32, length: u32) -> bool {
+pub(crate) fn jumps(state: *mut Connection, direction: usize, sequence: u32, length: u32) -> bool {
     // SAFETY: see `Traced`.
     let known = unsafe { (*state).next[direction] } as u32;
     known.wrapping_add(length) != sequence
 }
 
-/// Whether no byte of a direction has moved since the last call, as TCP counts.
+/// Whether, as TCP counts, no byte of a direction has moved since the last system call.
 #[inline(always)]
-pub fn stands(state: *mut Connection, direction: usize, sequence: u32) -> bool {
+pub(crate) fn stands(state: *mut Connection, direction: usize, sequence: u32) -> bool {
     // SAFETY: see `Traced`.
     unsafe { (*state).next[direction] as u32 == sequence }
 }
 
-/// A call has moved bytes, and TCP's count stands still: a sockmap took them to the other socket's queue
-/// (`tcp_bpf_send_verdict`, `tcp_bpf_recvmsg`, net/ipv4/tcp_bpf.c). From here the call's length makes the position, and user
-/// space hears that positions are no sequence numbers. Where no sockmap has the socket another thread's call has counted the
-/// bytes of both.
+/// A system call has moved bytes, and TCP's count stands still: a sockmap took the bytes to the
+/// queue of the other socket (`tcp_bpf_send_verdict`, `tcp_bpf_recvmsg`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_bpf.c>). From here on the length of
+/// system calls makes the position, and the agent learns that positions are not sequence numbers.
+/// Where no sockmap has the socket, the system call of another thread has counted the bytes of
+/// both.
 #[inline(never)]
-pub fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
+pub(crate) fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
     if !kernel::replaced(sock) {
         return;
     }
@@ -275,8 +313,7 @@ pub fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
     let state = traced.state;
     // SAFETY: see `Traced`.
     unsafe { atomic_add(&raw mut (*state).base[direction], u64::from(length).wrapping_neg()) };
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*state).flags };
+    let flags = flags(state);
     if flags & conn_flags::REDIRECTED != 0 {
         return;
     }
@@ -284,58 +321,56 @@ pub fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
         header: ring::header(kind::REDIRECTED, direction as u8, 0),
         cookie: traced.cookie,
         position: position(state, direction),
-        by: close::NOBODY,
+        by: By::NOBODY,
     };
     if ring::put(&record) {
-        // SAFETY: see `Traced`.
-        unsafe { (*state).flags = flags | conn_flags::REDIRECTED };
+        set_flags(state, flags | conn_flags::REDIRECTED);
     } else {
         add(Counter::DropRedirected, 1);
     }
 }
 
-/// fexit: a receive of TCP has ended, maybe inside of that of a sockmap.
+/// fexit: a receive of TCP has ended, maybe inside a receive of a sockmap.
 #[inline(always)]
-pub fn told_inside(sock: Sock) {
+pub(crate) fn note_inner_receive(sock: Sock) {
     if offset!(sock_user_data) == MISSING || !kernel::is_set(sock, offset!(sock_user_data)) {
         return;
     }
     if let Ok(Some(traced)) = known(sock) {
-        // SAFETY: see `Traced`.
-        unsafe { (*traced.state).flags |= conn_flags::TOLD_INSIDE };
+        set_flags(traced.state, flags(traced.state) | conn_flags::INNER_RECEIVE);
     }
 }
 
-/// fexit: whether the receive of a sockmap's socket that ends now was told by the one inside of it.
+/// fexit: whether the receive inside a sockmap's has already reported the bytes of the receive that
+/// ends now.
 #[inline(always)]
-pub fn was_told_inside(sock: Sock) -> bool {
+pub(crate) fn take_inner_receive(sock: Sock) -> bool {
     let Ok(Some(traced)) = known(sock) else { return false };
-    // SAFETY: see `Traced`.
-    let flags = unsafe { (*traced.state).flags };
-    // SAFETY: see `Traced`.
-    unsafe { (*traced.state).flags = flags & !conn_flags::TOLD_INSIDE };
-    flags & conn_flags::TOLD_INSIDE != 0
+    let flags = flags(traced.state);
+    set_flags(traced.state, flags & !conn_flags::INNER_RECEIVE);
+    flags & conn_flags::INNER_RECEIVE != 0
 }
 
-/// An opaque connection is written: what its answer will carry. Two writes with different inputs: nothing.
+/// A program sends on an opaque connection: remembers the last receive for the next response. Two
+/// sends with different last receives leave none.
 #[inline(always)]
-pub fn carry(state: *mut Connection, input: LastReceive) {
+pub(crate) fn carry(state: *mut Connection, receive: LastReceive) {
     // SAFETY: see `Traced`.
     unsafe {
-        let same = (*state).carried.cookie == input.cookie && (*state).carried.position == input.position;
+        let same = (*state).carried.cookie == receive.cookie && (*state).carried.position == receive.position;
         if (*state).flags & conn_flags::WROTE == 0 {
-            (*state).carried = input;
+            (*state).carried = receive;
             (*state).flags |= conn_flags::WROTE;
         } else if !same {
-            forget_input(state);
+            forget_receive(state);
         }
     }
 }
 
-/// Nothing is carried. Word by word: of two zeros in a row the compiler makes a call of memset, and calls cost stack, of
-/// which there are 512 bytes in all.
+/// Nothing is carried. Word by word: for two zeros in a row the compiler emits memset, whose stack
+/// frame counts among the 512 bytes of all.
 #[inline(always)]
-fn forget_input(state: *mut Connection) {
+fn forget_receive(state: *mut Connection) {
     // SAFETY: see `Traced`.
     unsafe {
         write_volatile(&raw mut (*state).carried.cookie, 0);
@@ -343,9 +378,9 @@ fn forget_input(state: *mut Connection) {
     }
 }
 
-/// An opaque connection is read: the input that its last write had.
+/// A program receives on an opaque connection: the last receive that its last send had.
 #[inline(always)]
-pub fn carried(state: *mut Connection) -> LastReceive {
+pub(crate) fn carried(state: *mut Connection) -> LastReceive {
     // SAFETY: see `Traced`.
     unsafe {
         (*state).flags &= !conn_flags::WROTE;
@@ -353,24 +388,26 @@ pub fn carried(state: *mut Connection) -> LastReceive {
     }
 }
 
-/// Adds without losing what another CPU adds at the same time.
+/// Adds without losing an addition of another CPU.
 #[inline(always)]
-pub fn atomic_add(slot: *mut u64, n: u64) {
+pub(crate) fn atomic_add(slot: *mut u64, n: u64) {
     // SAFETY: `slot` is an aligned word of a map value; BPF_XADD is in every kernel.
     unsafe {
         core::arch::asm!("lock *(u64 *)({slot} + 0) += {n}", slot = in(reg) slot, n = in(reg) n);
     }
 }
 
-/// A TCP socket changes its state. May run in softirq: `current` is only meaningful where the state says so.
+/// A TCP socket changes its state. May run in softirq: `current` means something only in the states
+/// that say so.
 #[inline(always)]
-pub fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i32) -> Result<(), Counter> {
+pub(crate) fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i32) -> Result<(), Counter> {
     match (old, new) {
         (_, SYN_SENT) => connect::begin(sock),
         (SYN_SENT, ESTABLISHED) => connect::succeed(sock),
         (SYN_SENT, CLOSE) => connect::fail(sock),
         (_, LISTEN) => listening(sock),
-        // close() after shutdown(SHUT_WR) tells the same state once more (`tcp_close_state`, net/ipv4/tcp.c).
+        // close() after shutdown(SHUT_WR) reports the same state once more (`tcp_close_state`,
+        // <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
         (_, FIN_WAIT1 | LAST_ACK) | (FIN_WAIT2, FIN_WAIT2) | (CLOSING, CLOSING) => close::shut(sock),
         (_, CLOSE) => close::closed(ctx, sock, old),
         _ => Ok(()),
@@ -380,7 +417,7 @@ pub fn try_state(ctx: &RawTracePointContext, sock: Sock, old: i32, new: i32) -> 
 /// In the context of listen(): a rule may select by port.
 #[inline(always)]
 fn listening(sock: Sock) -> Result<(), Counter> {
-    if tunable!(report_listen) == 0 {
+    if tunable!(report_listen) == report_listen::NONE {
         return Ok(());
     }
     if !kernel::traceable(sock)? {
@@ -392,7 +429,7 @@ fn listening(sock: Sock) -> Result<(), Counter> {
 
 /// The entry of a connection that is already traced.
 #[inline(always)]
-pub fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
+pub(crate) fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
     let cookie = kernel::cookie(sock)?;
     if cookie == 0 {
         return Ok(None);
@@ -400,9 +437,9 @@ pub fn known(sock: Sock) -> Result<Option<Traced>, Counter> {
     Ok(CONNECTIONS.get_ptr_mut(cookie).map(|state| Traced { cookie, state }))
 }
 
-/// Where a direction stands.
+/// Next position of a direction.
 #[inline(always)]
-pub fn position(state: *mut Connection, direction: usize) -> u64 {
+pub(crate) fn position(state: *mut Connection, direction: usize) -> u64 {
     // SAFETY: see `Traced`.
     unsafe { (*state).next[direction].wrapping_sub((*state).base[direction]) }
 }

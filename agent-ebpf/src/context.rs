@@ -1,6 +1,7 @@
-//! Who calls: process, thread, its last input, and whether its saved registers describe the call.
+//! The current thread: its process, its last receive, and whether its saved registers describe the
+//! system call.
 
-use agent_common::{Counter, LastReceive, MISSING, Process, pid_flags};
+use agent_common::{Counter, LastReceive, MISSING, Process, not_captured, pid_flags};
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
@@ -10,14 +11,18 @@ use crate::{
     count::add,
     kernel::{field, is_set, read},
     maps::{PROCESSES, THREADS, offset, tunable},
-    socket::not_captured,
+    syscalls::{
+        CONNECT, PREADV2, PWRITEV2, READ, READV, RECVMMSG, RECVMSG, SENDFILE, SENDMMSG, SENDTO, SPLICE,
+        WRITE, WRITEV,
+    },
 };
 
-const NONE: LastReceive = LastReceive { cookie: 0, position: 0 };
-
-/// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD (include/linux/sched.h): no user registers of their own.
+/// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): threads without user
+/// registers of their own.
 const WORKER_FLAGS: u32 = 0x10 | 0x4000 | 0x0020_0000;
-/// TS_COMPAT (arch/x86/include/asm/thread_info.h): the task is inside a 32-bit system call.
+/// TS_COMPAT (<https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/thread_info.h>):
+/// the task is inside a 32-bit system call.
 const TS_COMPAT: u32 = 0x2;
 /// `__USER_CS`; 32-bit code runs under 0x23.
 const USER_CS: u64 = 0x33;
@@ -26,66 +31,68 @@ const ENOSYS: u64 = -38_i64 as u64;
 /// Bit of the system call number of the x32 ABI.
 const X32: u64 = 0x4000_0000;
 
-/// The calling thread.
+/// The current thread.
 #[derive(Clone, Copy)]
-pub struct Actor {
+pub(crate) struct Actor {
     pub pid: u32,
     pub tid: u32,
 }
 
 impl Actor {
     #[inline(always)]
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         let both = bpf_get_current_pid_tgid();
         Self { pid: (both >> 32) as u32, tid: both as u32 }
     }
 
     /// The process's entry, if it is selected.
     #[inline(always)]
-    pub fn process(self) -> Option<*mut Process> {
+    pub(crate) fn process(self) -> Option<*mut Process> {
         PROCESSES.get_ptr_mut(self.pid)
     }
 
-    /// What this thread took in last.
+    /// The last receive of this thread.
     #[inline(always)]
-    pub fn last_receive(self) -> LastReceive {
+    pub(crate) fn last_receive(self) -> LastReceive {
         match THREADS.get_ptr(self.tid) {
             // SAFETY: only this thread writes its entry while it lives.
             Some(entry) => unsafe { *entry },
-            None => NONE,
+            None => LastReceive::NONE,
         }
     }
 
-    /// Remembers what this thread took in.
+    /// Remembers a receive of this thread.
     #[inline(always)]
-    pub fn set_last_input(self, input: LastReceive) {
+    pub(crate) fn set_last_receive(self, receive: LastReceive) {
         if let Some(entry) = THREADS.get_ptr_mut(self.tid) {
             // SAFETY: only this thread writes its entry while it lives.
-            unsafe { *entry = input };
+            unsafe { *entry = receive };
             return;
         }
-        if input.cookie != 0 && THREADS.insert(self.tid, input, 0).is_err() {
+        if receive.cookie != 0 && THREADS.insert(self.tid, receive, 0).is_err() {
             add(Counter::ThreadsFull, 1);
         }
     }
 }
 
-/// Whether the thread's saved registers describe the current socket call: 0 or the reason why they do not. Through io_uring,
-/// or in a worker, what would be copied is fiction, and the thread has no last input.
+/// Whether the thread's saved registers describe the current system call: `not_captured::NONE`, or
+/// why they do not. In a worker or through io_uring the registers belong to something else, and the
+/// thread has no last receive.
 #[inline(always)]
-pub fn distrust() -> Result<u8, Counter> {
+pub(crate) fn distrust() -> Result<u8, Counter> {
     let (io_uring, flags, status) = if tunable!(has_task_pt_regs) != 0 { known_task() } else { task()? };
     if flags & WORKER_FLAGS != 0 || io_uring && !Syscall::current()?.is_of_sockets() {
         return Ok(not_captured::IO_URING);
     }
-    Ok(if status & TS_COMPAT != 0 { not_captured::TASK_32 } else { 0 })
+    Ok(if status & TS_COMPAT != 0 { not_captured::TASK_32 } else { not_captured::NONE })
 }
 
-/// What the calling thread took in last, unless its process moves bytes of sockets through io_uring: then bytes are taken in
-/// wherever the ring's work happens to run. `process`: bits of `pid_flags`.
+/// The last receive of the current thread, unless its process moves bytes of sockets through
+/// io_uring: then receives happen wherever the ring's work happens to run. `process`: bits of
+/// `pid_flags`.
 #[inline(always)]
-pub fn meaningful_input(process: u8, input: LastReceive) -> LastReceive {
-    if process & pid_flags::RINGS != 0 { NONE } else { input }
+pub(crate) fn meaningful_receive(process: u8, receive: LastReceive) -> LastReceive {
+    if process & pid_flags::RINGS != 0 { LastReceive::NONE } else { receive }
 }
 
 /// Whether the current task has an io_uring, its `flags` and `thread_info.status`, by plain loads.
@@ -118,7 +125,8 @@ struct SavedRegisters {
     cs: u64,
 }
 
-// Offsets in `struct pt_regs` (x86-64, arch/x86/include/asm/ptrace.h).
+// Offsets in `struct pt_regs` (x86-64,
+// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/ptrace.h>).
 const R14: u32 = 8;
 const R10: u32 = 7 * 8;
 const AX: u32 = 10 * 8;
@@ -129,18 +137,18 @@ const CS: u32 = 17 * 8;
 /// sizeof(struct pt_regs) without FRED's larger frame.
 const PT_REGS: u64 = 21 * 8;
 
-/// Where the current thread's code keeps what it runs.
+/// Registers that the current thread's code keeps its own state in.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub(crate) struct Registers {
     pub r14: u64,
     /// The base of its thread-local memory.
     pub fs_base: u64,
 }
 
-impl Place {
-    /// In a system call. The kernel must know the field (`task_fsbase`).
+impl Registers {
+    /// In a system call. Needs the field `task_fsbase`.
     #[inline(always)]
-    pub fn current() -> Result<Self, Counter> {
+    pub(crate) fn current() -> Result<Self, Counter> {
         if tunable!(has_task_pt_regs) == 0 {
             return Self::saved();
         }
@@ -162,9 +170,9 @@ impl Place {
     }
 }
 
-/// The base of the thread's own memory, as the kernel keeps it. The kernel must know the field (`task_fsbase`).
+/// The base of the thread-local memory, as the kernel keeps it. Needs the field `task_fsbase`.
 #[inline(always)]
-pub fn fs_base() -> Result<u64, Counter> {
+pub(crate) fn fs_base() -> Result<u64, Counter> {
     if tunable!(has_task_pt_regs) != 0 {
         // SAFETY: the helper exists where the other one does (probed); takes no argument.
         return Ok(field(unsafe { bpf_get_current_task_btf() } as u64, offset!(task_fsbase)));
@@ -175,12 +183,12 @@ pub fn fs_base() -> Result<u64, Counter> {
 
 /// A system call's number and arguments.
 #[derive(Clone, Copy)]
-pub struct Syscall {
+pub(crate) struct Syscall {
     pub number: u64,
     pub second: u64,
     pub third: u64,
     pub fourth: u64,
-    /// What it will return; until then -ENOSYS.
+    /// The value that it will return; until then -ENOSYS.
     result: u64,
     code_segment: u64,
 }
@@ -188,11 +196,11 @@ pub struct Syscall {
 impl Syscall {
     /// The system call that the current thread is in.
     #[inline(always)]
-    pub fn current() -> Result<Self, Counter> {
+    pub(crate) fn current() -> Result<Self, Counter> {
         if tunable!(has_task_pt_regs) != 0 { Ok(Self::known()) } else { Self::saved() }
     }
 
-    /// By plain loads. With FRED `cs` is a union, of which only the 16 bits may be read.
+    /// By plain loads. With FRED `cs` is a union, of which only the low 16 bits may be read.
     #[inline(always)]
     fn known() -> Self {
         // SAFETY: both helpers exist (probed), the second takes what the first returns.
@@ -225,18 +233,25 @@ impl Syscall {
         })
     }
 
-    /// Whether the thread is inside of a system call that moves a socket's bytes, or connects it. The work of an io_uring runs inside of
-    /// `io_uring_enter`, or on the way out of whatever call was interrupted, whose result is there by then; at the entry
-    /// it is -ENOSYS (arch/x86/entry/entry_64.S, `PUSH_AND_CLEAR_REGS rax=$-ENOSYS`).
+    /// Whether the thread is inside a system call that moves bytes of a socket, or connects it. The
+    /// work of an io_uring runs inside `io_uring_enter`, or on the way out of whatever system call
+    /// it interrupted. That system call has its result by then; at the entry the result is -ENOSYS
+    /// (`PUSH_AND_CLEAR_REGS rax=$-ENOSYS`,
+    /// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/entry/entry_64.S>).
     #[inline(always)]
     fn is_of_sockets(&self) -> bool {
-        let known = matches!(self.number, 0 | 1 | 19 | 20 | 40 | 42 | 44..=47 | 275 | 299 | 307 | 327 | 328);
+        // SENDTO to RECVMSG includes RECVFROM and SENDMSG.
+        let known = matches!(
+            self.number,
+            READ | WRITE | READV | WRITEV | SENDFILE | CONNECT | SENDTO
+                ..=RECVMSG | SPLICE | RECVMMSG | SENDMMSG | PREADV2 | PWRITEV2
+        );
         known && self.result == ENOSYS
     }
 
-    /// A 32-bit or x32 one: its arguments mean something else.
+    /// Whether it is a 32-bit or x32 system call: its arguments mean something else.
     #[inline(always)]
-    pub fn is_32_bit(&self) -> bool {
+    pub(crate) fn is_32_bit(&self) -> bool {
         self.code_segment != USER_CS || self.number & X32 != 0
     }
 }

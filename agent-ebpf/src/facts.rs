@@ -1,5 +1,6 @@
-//! What the kernel knows of a process at fork, exec, exit and listen, so that also a process which has ended before user space
-//! looks has its facts. A field that the running kernel lacks or that cannot be read stays unknown.
+//! What the kernel knows of a process at fork, exec, exit and listen. A process that has ended
+//! before the agent looks has its facts from here. A field that the running kernel lacks, or that
+//! cannot be read, stays unknown.
 
 use agent_common::{
     Counter, EXEC_ARGUMENTS, EXEC_NAME, ExeKey, ExecRecord, MISSING, ProcessRecord, TaskFacts, UNKNOWN_USER,
@@ -15,16 +16,16 @@ use crate::{
 
 const NO_FILE: ExeKey = ExeKey { inode: 0, device: 0 };
 
-/// Address of the calling thread's `struct task_struct`.
+/// Address of the current thread's `struct task_struct`.
 #[inline(always)]
-pub fn current() -> u64 {
+pub(crate) fn current() -> u64 {
     // SAFETY: takes no argument.
     unsafe { bpf_get_current_task() }
 }
 
 /// A record about the process of `task`.
 #[inline(always)]
-pub fn record(kind: u8, flags: u8, task: u64, pid: u32, other: u32) -> ProcessRecord {
+pub(crate) fn record(kind: u8, flags: u8, task: u64, pid: u32, other: u32) -> ProcessRecord {
     let mut header = ring::header(kind, 0, 0);
     header.flags = flags;
     ProcessRecord { header, pid, other, facts: of(task) }
@@ -44,7 +45,7 @@ fn of(task: u64) -> TaskFacts {
 
 /// The effective user of a task.
 #[inline(always)]
-pub fn user(task: u64) -> u32 {
+pub(crate) fn user(task: u64) -> u32 {
     let credentials = pointer(task, offset!(task_real_cred));
     if credentials == 0 || offset!(cred_euid) == MISSING {
         return UNKNOWN_USER;
@@ -52,9 +53,9 @@ pub fn user(task: u64) -> u32 {
     read(credentials, offset!(cred_euid)).unwrap_or(UNKNOWN_USER)
 }
 
-/// The executable of the calling process.
+/// The executable of the current process.
 #[inline(always)]
-pub fn executable() -> ExeKey {
+pub(crate) fn executable() -> ExeKey {
     file(pointer(current(), offset!(task_mm)))
 }
 
@@ -64,9 +65,9 @@ fn file(memory: u64) -> ExeKey {
     if file == 0 { NO_FILE } else { key(file).unwrap_or(NO_FILE) }
 }
 
-/// What names a `struct file *`.
+/// Inode and device of a `struct file *`.
 #[inline(always)]
-pub fn key(file: u64) -> Result<ExeKey, Counter> {
+pub(crate) fn key(file: u64) -> Result<ExeKey, Counter> {
     let inode: u64 = read(file, offset!(file_inode))?;
     let number: u64 = read(inode, offset!(inode_ino))?;
     let superblock: u64 = read(inode, offset!(inode_sb))?;
@@ -96,12 +97,14 @@ fn number(base: u64, offset: u32) -> u32 {
     read(base, offset).unwrap_or(0)
 }
 
-/// Tells of an exec by the calling process: facts, the name of the file as it was given, the start of the arguments.
+/// Reports an exec by the current process: facts, the name of the file as it was given, the start
+/// of the arguments.
 #[inline(always)]
-pub fn executed(bprm: u64, flags: u8, pid: u32, trial: u32) -> Result<(), Counter> {
+pub(crate) fn executed(bprm: u64, flags: u8, pid: u32, trial: u32) -> Result<(), Counter> {
     let slot: *mut ExecRecord = EXECUTED.get_ptr_mut(0).ok_or(Counter::ReadFailed)?;
     let task = current();
-    // SAFETY: this CPU's only slot, and the programs of tracepoints do not migrate; an exec does not interrupt another one.
+    // SAFETY: this CPU's only slot, and the programs of tracepoints do not migrate; an exec does
+    // not interrupt another one.
     unsafe {
         (*slot).process = record(kind::EXEC, flags, task, pid, 0);
         (*slot).process.header.length = trial;
@@ -122,7 +125,8 @@ fn name(bprm: u64, to: *mut [u8; EXEC_NAME]) -> u32 {
     if length > 0 { length as u32 } else { 0 }
 }
 
-/// The kernel has written them onto the new program's stack a moment ago, so that they are in memory.
+/// The kernel has just written the arguments onto the new program's stack, so that they are in
+/// memory.
 #[inline(always)]
 fn arguments(task: u64, to: *mut [u8; EXEC_ARGUMENTS]) -> u32 {
     let memory = pointer(task, offset!(task_mm));
@@ -136,7 +140,7 @@ fn arguments(task: u64, to: *mut [u8; EXEC_ARGUMENTS]) -> u32 {
     if length > EXEC_ARGUMENTS as u64 {
         size = EXEC_ARGUMENTS as u32;
     }
-    // The verifier of 5.10 loses the bound when the compiler tests another copy of the value.
+    // The verifier of 5.10 loses the bound when the compiler compares another copy of the value.
     let size = crate::capture::bounded::<{ EXEC_ARGUMENTS as u32 }>(size);
     // SAFETY: the helper checks the address; `size` is at most the array's.
     let failed = unsafe { bpf_probe_read_user(to.cast(), size, start as *const _) };

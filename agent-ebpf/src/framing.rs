@@ -1,9 +1,11 @@
-//! How is a call captured of which more is needed than its first and its last bytes? One that is framed by chunks (RFC 9112,
-//! section 7.1) for each chunk's size, one with a long head for the head (`heads`).
+//! Decides whether more of a system call is captured than its first and its last bytes. Of a body
+//! framed by chunks (RFC 9112, section 7.1) every chunk's size is needed; of a long head all bytes
+//! are (`heads`).
 
 use agent_common::conn_flags;
 
 use crate::{
+    connection,
     heads::{self, begins_message, byte, capture},
     maps::{CONNECTIONS, SCRATCH},
 };
@@ -11,17 +13,18 @@ use crate::{
 /// Not known before its head is looked at.
 const LOOK: u32 = u32::MAX;
 
-/// Sizes of buffers are multiples of it.
+/// Buffers of programs have a size that is a multiple of this.
 const BUFFER: u32 = 512;
 
 /// Digits of a chunk's size.
 const DIGITS: usize = 8;
 
-/// How a call of `length` bytes is captured (`heads::capture`), the first `size` of which are in the scratch. `asked`: user space's
-/// word on which directions are framed by chunks. Three global functions after each other, since the stacks of functions that
-/// call each other add up.
+/// How a system call of `length` bytes is captured (`heads::capture`); its first `size` bytes are
+/// in the scratch. `asked`: the directions that, as the agent says, are framed by chunks. Three
+/// global functions run one after another, because the stack frames along a chain of functions add
+/// up.
 #[inline(always)]
-pub fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
+pub(crate) fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
     let left = length - size;
     let known = of_no_head(slot, size, left, asked as u32, cookie);
     if known != LOOK {
@@ -31,21 +34,21 @@ pub fn how(slot: u32, size: u32, length: u32, asked: u64, cookie: u64) -> u32 {
     remember(slot, cookie, length, left, how)
 }
 
-/// How a call is captured that does not begin with a head's bytes; [`LOOK`]: it does. A head that ends within a call leaves none
-/// open, unless the call fills a buffer, so that another message may be cut behind it.
+/// How a system call is captured that does not begin with bytes of a head; [`LOOK`] where it does.
+/// A head that ends within a system call leaves none open. The exception is a system call that
+/// fills a buffer: another message may be cut at its end.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie: u64) -> u32 {
+pub(crate) extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie: u64) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return capture::ENDS };
     let direction = (slot & 1) as usize;
     // SAFETY: only the address is taken.
     let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>() };
-    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-    let flags = unsafe { (*state).flags };
+    let flags = connection::flags(state);
     let open = flags & conn_flags::HEAD_OUT << direction != 0;
     if open || begins_message(payload) {
-        if !open && left == 0 && size % BUFFER != 0 && heads::ends_soon(slot, size) != 0 {
+        if !open && left == 0 && !size.is_multiple_of(BUFFER) && heads::ends_soon(slot, size) != 0 {
             return capture::ENDS;
         }
         heads::begin(scratch, if open { heads::last_bytes(state, direction) } else { 0 });
@@ -61,26 +64,24 @@ pub extern "C" fn of_no_head(slot: u32, size: u32, left: u32, asked: u32, cookie
     if !begins_chunk(payload) {
         return capture::ENDS;
     }
-    // SAFETY: as above.
-    unsafe { (*state).flags = flags | bit };
+    connection::set_flags(state, flags | bit);
     capture::CHUNKS
 }
 
-/// A head's bytes were looked at: remembers whether what follows it is framed by chunks, and whether it goes on in the next call.
+/// The bytes of a head were looked at. Remembers whether a body framed by chunks follows, and
+/// whether the head goes on in the next system call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32, how: u32) -> u32 {
+pub(crate) extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32, how: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return capture::ENDS };
     let direction = (slot & 1) as usize;
     let bit = conn_flags::WHOLE_OUT << direction;
-    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-    let flags = unsafe { (*state).flags };
+    let flags = connection::flags(state);
     let flags = if how == capture::CHUNKS { flags | bit } else { flags & !bit };
-    // SAFETY: as above.
-    unsafe { (*state).flags = flags };
+    connection::set_flags(state, flags);
     if left != 0 && how == capture::HEAD {
-        // The pieces are looked at from the call's start on.
+        // The pieces are looked at from the start of the system call.
         let open = flags & conn_flags::HEAD_OUT << direction != 0;
         heads::begin(scratch, if open { heads::last_bytes(state, direction) } else { 0 });
         return how;
@@ -89,7 +90,7 @@ pub extern "C" fn remember(slot: u32, cookie: u64, length: u32, left: u32, how: 
     if left == 0 { capture::ENDS } else { how }
 }
 
-/// Whether a chunk's size stands here: hexadecimal digits and CR or `;`.
+/// Whether a chunk's size stands here: hexadecimal digits, then CR or `;`.
 #[inline(always)]
 fn begins_chunk(payload: *const u8) -> bool {
     let mut at = 0usize;

@@ -1,31 +1,31 @@
-//! Goroutines: which one runs, what it took in last, and the requests that `net/http` hands from one to another.
+//! Goroutines: which one runs, its last receive, and the requests that `net/http` hands from one to
+//! another.
 //!
-//! A handler's goroutine gives its request to the goroutine that writes the connection (`writeLoop`), over a channel, which
-//! the kernel cannot see. Two probes can, and both know the request: `(*persistConn).roundTrip`, which hands over, and
-//! `(*Request).write`, with which the other begins to write. The request's address names the hand-over, so that nothing need be
-//! known of connections: neither which one it is, nor what it is wrapped in. What was never taken names nothing else: when its
-//! memory is another request, that one's `roundTrip` comes first.
+//! A handler's goroutine gives its request to the goroutine that writes the connection
+//! (`writeLoop`), over a channel, which the kernel cannot see. Two probes see it, because both
+//! functions know the request: `(*persistConn).roundTrip` hands it over, and `(*Request).write`
+//! begins to write it. The address of the request names the handoff, so that the probes need not
+//! know which connection it is, or what wraps the connection. A handoff that nobody takes does no
+//! harm: before its memory is another request, the `roundTrip` of that request runs.
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{Counter, GoInput, GoKey, LastReceive, MISSING, runtime};
+use agent_common::{Counter, GoKey, GoReceive, LastReceive, MISSING, OUT, runtime};
 use aya_ebpf::{helpers::bpf_probe_read_user, programs::ProbeContext};
 
 use crate::{
-    context::{Actor, Place},
+    context::{Actor, Registers},
     count::add,
-    maps::{GOROUTINES, HANDED, RUNTIMES, SCRATCH, offset},
-    socket::OUT,
+    maps::{GOROUTINES, HANDOFFS, RUNTIMES, SCRATCH, offset},
 };
 
-const NOTHING: GoInput = GoInput { last: LastReceive { cookie: 0, position: 0 }, handed: 0 };
-
-/// CF and ZF. The probes lie on the jump (`jbe`) that asks for more stack: when it is taken, the function begins once more.
+/// CF and ZF. The probes lie on the jump (`jbe`) that asks for more stack. When it is taken, the
+/// function begins once more.
 const BELOW_OR_EQUAL: u64 = 0x41;
 
 /// Names a goroutine.
 #[derive(Clone, Copy)]
-pub struct Goroutine {
+pub(crate) struct Goroutine {
     pub pid: u32,
     pub run: u32,
     pub id: u64,
@@ -37,96 +37,97 @@ impl Goroutine {
         GoKey { pid: self.pid, run: self.run, id: self.id }
     }
 
-    /// What it took in last, or what came with the request that it writes.
+    /// The last receive of the goroutine, or the one that came with the request that it writes.
     #[inline(always)]
-    pub fn input(self) -> GoInput {
+    pub(crate) fn receive(self) -> GoReceive {
         match GOROUTINES.get_ptr(self.key()) {
             // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
             Some(entry) => unsafe { *entry },
-            None => NOTHING,
+            None => GoReceive::NONE,
         }
     }
 
-    /// Remembers what it took in; while it writes a request of another, whatever it reads for that means nothing.
+    /// Remembers a receive. While the goroutine writes the request of another one, its own receives
+    /// mean nothing.
     #[inline(always)]
-    pub fn set_last_input(self, input: LastReceive) {
+    pub(crate) fn set_last_receive(self, receive: LastReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
             // SAFETY: as above.
-            if unsafe { (*entry).handed } == 0 {
+            if unsafe { (*entry).handoff_from } == 0 {
                 // SAFETY: as above.
-                unsafe { (*entry).last = input };
+                unsafe { (*entry).last = receive };
             }
-        } else if input.cookie != 0 {
-            self.put(&GoInput { last: input, handed: 0 });
+        } else if receive.cookie != 0 {
+            self.put(&GoReceive { last: receive, handoff_from: 0 });
         }
     }
 
-    /// By reference, from map to map: a copy would cost stack, of which a program of a uprobe may have 48 bytes only
-    /// (`source::kernel::frames`).
+    /// By reference, from map to map: a copy would cost stack, of which a program of a uprobe may
+    /// have 48 bytes only (`source::kernel::frames`).
     #[inline(always)]
-    fn put(self, input: &GoInput) {
+    fn put(self, receive: &GoReceive) {
         if let Some(entry) = GOROUTINES.get_ptr_mut(self.key()) {
             // SAFETY: as above.
-            unsafe { *entry = *input };
-        } else if GOROUTINES.insert(self.key(), input, 0).is_err() {
+            unsafe { *entry = *receive };
+        } else if GOROUTINES.insert(self.key(), receive, 0).is_err() {
             add(Counter::GoroutinesFull, 1);
         }
     }
 }
 
-// What sends and receives ask stands in global functions (`no_mangle`, numbers only), which are verified once and have a stack
-// of their own: that of their callers is full.
+// Sends and receives use the following through global functions (`no_mangle`, numbers only). The
+// verifier checks each once, and each has a stack frame of its own: that of a send is full.
 
-/// What a goroutine took in last, or what came with the request that it writes.
+/// The last receive of a goroutine, or the one that came with the request that it writes.
 #[inline(always)]
-pub fn input_of(pid: u32, run: u32, id: u64) -> GoInput {
-    let found = goroutine_input(pid, run, id);
-    let Some(scratch) = SCRATCH.get_ptr(OUT as u32) else { return NOTHING };
+pub(crate) fn receive_of(pid: u32, run: u32, id: u64) -> GoReceive {
+    let found = goroutine_receive(pid, run, id);
+    let Some(scratch) = SCRATCH.get_ptr(OUT as u32) else { return GoReceive::NONE };
     // SAFETY: the per-CPU scratch of sends; nothing else writes it until this program ends.
-    if found == 0 { NOTHING } else { unsafe { read_volatile(&raw const (*scratch).input) } }
+    if found == 0 { GoReceive::NONE } else { unsafe { read_volatile(&raw const (*scratch).receive) } }
 }
 
-/// Puts it into the scratch of sends; 0: it took in nothing.
+/// Puts it into the scratch of sends; 0: there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn goroutine_input(pid: u32, run: u32, id: u64) -> u64 {
+pub(crate) extern "C" fn goroutine_receive(pid: u32, run: u32, id: u64) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(OUT as u32) else { return 0 };
-    let input = Goroutine { pid, run, id }.input();
+    let receive = Goroutine { pid, run, id }.receive();
     // SAFETY: as above.
-    unsafe { write_volatile(&raw mut (*scratch).input, input) };
-    u64::from(input.last.cookie != 0 || input.handed != 0)
+    unsafe { write_volatile(&raw mut (*scratch).receive, receive) };
+    u64::from(receive.last.cookie != 0 || receive.handoff_from != 0)
 }
 
-/// A goroutine has taken in this.
+/// A goroutine has received this.
 #[inline(always)]
-pub fn took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
-    let _always = goroutine_took_in(pid, run, id, cookie, position);
+pub(crate) fn set_receive_of(pid: u32, run: u32, id: u64, cookie: u64, position: u64) {
+    let _always = goroutine_received(pid, run, id, cookie, position);
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn goroutine_took_in(pid: u32, run: u32, id: u64, cookie: u64, position: u64) -> u64 {
-    Goroutine { pid, run, id }.set_last_input(LastReceive { cookie, position });
+pub(crate) extern "C" fn goroutine_received(pid: u32, run: u32, id: u64, cookie: u64, position: u64) -> u64 {
+    Goroutine { pid, run, id }.set_last_receive(LastReceive { cookie, position });
     0
 }
 
-/// The goroutine that makes the current system call; 0: none, or not known. Go's own code keeps its `g` in r14 and in its
-/// thread-local memory. In C code (cgo), and on a thread that Go has not made, the two are not the same, or are a `g` that only
-/// schedules and has no number.
+/// The goroutine that makes the current system call; 0: none, or not known. Go's own code keeps its
+/// `g` in r14 and in its thread-local memory. In C code (cgo), and on a thread that Go has not
+/// made, the two differ, or they are a `g` that only schedules and has no number.
 #[inline(always)]
-pub fn current(offset: u32) -> u64 {
+pub(crate) fn current(offset: u32) -> u64 {
     goroutine_now(offset)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn goroutine_now(offset: u32) -> u64 {
+pub(crate) extern "C" fn goroutine_now(offset: u32) -> u64 {
     if offset!(task_fsbase) == MISSING {
         return 0;
     }
-    let Ok(place) = Place::current() else { return 0 };
-    match user(place.fs_base.wrapping_sub(8)) {
-        Ok(g) if g == place.r14 => number(offset, g),
+    let Ok(registers) = Registers::current() else { return 0 };
+    match user(registers.fs_base.wrapping_sub(8)) {
+        Ok(g) if g == registers.r14 => number(offset, g),
         _ => 0,
     }
 }
@@ -142,7 +143,7 @@ fn user(address: u64) -> Result<u64, i32> {
     unsafe { bpf_probe_read_user(address as *const u64) }
 }
 
-/// The goroutine whose call of a Go function this is; `id` 0: not known.
+/// The goroutine that runs into a probe; `id` 0: not known.
 #[inline(always)]
 fn actor(ctx: &ProbeContext) -> Option<Goroutine> {
     // SAFETY: the registers are the program's context.
@@ -152,7 +153,8 @@ fn actor(ctx: &ProbeContext) -> Option<Goroutine> {
     }
     let pid = Actor::current().pid;
     let found = RUNTIMES.get_ptr(pid)?;
-    // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current` says.
+    // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current`
+    // says.
     let runtime = unsafe { &*found };
     if runtime.kind != runtime::GO {
         return None;
@@ -160,42 +162,46 @@ fn actor(ctx: &ProbeContext) -> Option<Goroutine> {
     Some(Goroutine { pid, run: runtime.key as u32, id: number(runtime.offset, g) })
 }
 
-/// `func (pc *persistConn) roundTrip(req *transportRequest)`: this goroutine is about to hand over a request. A
-/// `transportRequest` begins with the address of its `Request`.
+/// `func (pc *persistConn) roundTrip(req *transportRequest)`: this goroutine is about to hand over
+/// a request. A `transportRequest` begins with the address of its `Request`.
 #[inline(always)]
-pub fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
+pub(crate) fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
     let Some(goroutine) = actor(ctx) else { return Ok(()) };
     // SAFETY: the registers are the program's context.
     let request = user(unsafe { (*ctx.regs).rbx }).map_err(|_| Counter::ReadFailed)?;
-    let own = goroutine.input();
-    // What a request's body calls while it is read by the writer is done for the same request.
-    let input = if own.handed != 0 { own } else { GoInput { last: own.last, handed: goroutine.id } };
-    // One that cannot be told is written too: whatever was handed over at this address before is not this.
-    let input = if goroutine.id == 0 { NOTHING } else { input };
+    let own = goroutine.receive();
+    // The writer reads the body of the request. What the body itself requests is caused by the same
+    // request.
+    let receive =
+        if own.handoff_from != 0 { own } else { GoReceive { last: own.last, handoff_from: goroutine.id } };
+    // An unknown goroutine is written, too: an older handoff at this address must not be taken for
+    // this one.
+    let receive = if goroutine.id == 0 { GoReceive::NONE } else { receive };
     let key = Goroutine { id: request, ..goroutine }.key();
-    HANDED.insert(key, input, 0).map_err(|_| Counter::HandedFull)
+    HANDOFFS.insert(key, receive, 0).map_err(|_| Counter::HandedFull)
 }
 
-/// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was handed over.
+/// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was
+/// handed over.
 #[inline(always)]
-pub fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
+pub(crate) fn try_request_write(ctx: &ProbeContext) -> Result<(), Counter> {
     let Some(goroutine) = actor(ctx) else { return Ok(()) };
     if goroutine.id == 0 {
         return Ok(());
     }
     // SAFETY: the registers are the program's context.
     let key = Goroutine { id: unsafe { (*ctx.regs).rax }, ..goroutine }.key();
-    if let Some(handed) = HANDED.get_ptr(key) {
+    if let Some(handoff) = HANDOFFS.get_ptr(key) {
         // SAFETY: an entry stays readable for the run of the program.
-        goroutine.put(unsafe { &*handed });
-        let _gone = HANDED.remove(key);
+        goroutine.put(unsafe { &*handoff });
+        let _gone = HANDOFFS.remove(key);
         return Ok(());
     }
     if let Some(own) = GOROUTINES.get_ptr_mut(goroutine.key()) {
         // SAFETY: only this goroutine writes its entry, and it runs on one thread at a time.
         unsafe {
-            if (*own).handed != 0 {
-                *own = NOTHING;
+            if (*own).handoff_from != 0 {
+                *own = GoReceive::NONE;
             }
         }
     }

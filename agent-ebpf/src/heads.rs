@@ -1,11 +1,14 @@
-//! Does a head go on behind the bytes that were copied? Then the call is put into the ring in pieces, until the head ends.
+//! Finds out whether a head goes on behind the bytes that were copied. If so, the system call is
+//! put into the ring in pieces, until the head ends.
 //!
-//! Looked at only for calls that are longer than what is copied of one, that go on with a head which an earlier one began, or that
-//! have 512 bytes and do not end as a head does. A mistake makes a piece too many or too few, and never a wrong word: user space
-//! reads what was captured by the rules of RFC 9112, and what was not as truncated.
+//! Three sorts of system calls are looked at: those that moved more bytes than are copied of one,
+//! those that go on with a head which an earlier one began, and those of 512 bytes or more that do
+//! not end as a head does. A mistake here makes a piece too many or too few, and nothing worse: the
+//! agent reads the captured bytes by the rules of RFC 9112, and the others as truncated.
 //!
-//! The state stands in the scratch, whose values the verifier does not know, so that it need not tell the ways through a head
-//! apart; each step is a global function (`no_mangle`, numbers only), which it looks at once.
+//! The state lies in the scratch. The verifier does not know its values, and so does not follow
+//! every path through a head. Each step is a global function (`no_mangle`, numbers only), which the
+//! verifier checks once.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -16,19 +19,20 @@ use crate::{
     maps::{CONNECTIONS, SCRATCH, tunable},
 };
 
-/// Bytes that one step looks at, and steps for what is copied at once: 32 for the bytes, and two for each message that begins.
+/// Bytes that one step looks at, and most steps for what is copied at once: 32 for the bytes, and
+/// two for each message that begins.
 const STEP: usize = 128;
 const STEPS: u32 = 64;
 /// Bytes of a method that are looked at.
 const METHOD: usize = 16;
-/// Digits of a length.
+/// Most digits of a length.
 const DIGITS: usize = 10;
 
-/// What a head says, as the low bytes of a word in lower case.
+/// What a head may contain, as the low bytes of a word in lower case.
 const CHUNKED: u64 = u64::from_be_bytes(*b"\0chunked");
 const CHUNKED_MASK: u64 = 0x00ff_ffff_ffff_ffff;
 const LENGTH: u64 = u64::from_be_bytes(*b"-length:");
-/// Makes ASCII letters small; `-` and `:` stay.
+/// Turns ASCII letters into lower case; `-` and `:` stay.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 /// The end of a head, of lines that end in CRLF or LF.
 const EMPTY_LINE: u64 = u32::from_be_bytes(*b"\0\n\r\n") as u64;
@@ -38,29 +42,29 @@ const BARE_EMPTY_LINE_MASK: u64 = 0xffff;
 
 /// The last bytes of a head, as they lie in memory.
 const END_OF_HEAD: u32 = u32::from_ne_bytes(*b"\r\n\r\n");
-/// Bytes among which most heads end.
+/// Most heads end within so many bytes.
 const SOON: usize = 1024;
 
-/// Values of [`Scan::place`].
-mod place {
-    /// In a body, or in what is no message: nothing is looked for.
-    pub const ELSEWHERE: u32 = 0;
-    pub const HEAD: u32 = 1;
+/// Values of [`scan::state`].
+mod state {
+    /// In a body, or in bytes that are no message: nothing is searched.
+    pub(super) const ELSEWHERE: u32 = 0;
+    pub(super) const HEAD: u32 = 1;
     /// A message may begin behind `skip` bytes.
-    pub const NEXT: u32 = 2;
-    /// Behind a head, of whose body nothing was made yet.
-    pub const END: u32 = 3;
+    pub(super) const NEXT: u32 = 2;
+    /// Behind a head, before its body is looked at.
+    pub(super) const END: u32 = 3;
 }
 
-/// How far the bytes of a call have been looked at.
+/// How far the bytes of a system call have been looked at.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Scan {
+pub(crate) struct Scan {
     /// The last eight bytes, the newest one lowest.
     word: u64,
-    /// Where to look on, in the payload.
+    /// Next byte to look at, in the payload.
     at: u32,
-    place: u32,
+    state: u32,
     /// The head names the chunked coding.
     chunked: u32,
     /// Where the head names the length of its body, and that length.
@@ -70,20 +74,21 @@ pub struct Scan {
     skip: u32,
 }
 
-/// How a call is captured.
-pub mod capture {
+/// How a system call is captured.
+pub(crate) mod capture {
     /// Its first bytes and its last few.
-    pub const ENDS: u32 = 0;
+    pub(crate) const ENDS: u32 = 0;
     /// In pieces, the sizes of chunks among them.
-    pub const CHUNKS: u32 = 1;
+    pub(crate) const CHUNKS: u32 = 1;
     /// In pieces until the head ends.
-    pub const HEAD: u32 = 2;
+    pub(crate) const HEAD: u32 = 2;
 }
 
-/// Whether a message may begin here: `HTTP/`, or a method of capital letters, a blank, and what a target begins with. Data hardly
-/// ever does so; a call of it that is taken for a message loses its chunks' sizes.
+/// Whether a message may begin here: `HTTP/`, or a method of capital letters, a blank, and the
+/// first character of a target. Data hardly ever looks so. If it does, the sizes of its chunks are
+/// lost.
 #[inline(always)]
-pub fn begins_message(payload: *const u8) -> bool {
+pub(crate) fn begins_message(payload: *const u8) -> bool {
     let mut at = 0usize;
     while at < METHOD {
         let letter = byte(payload, at);
@@ -106,14 +111,14 @@ pub fn begins_message(payload: *const u8) -> bool {
 
 /// A byte of the payload.
 #[inline(always)]
-pub fn byte(payload: *const u8, at: usize) -> u8 {
+pub(crate) fn byte(payload: *const u8, at: usize) -> u8 {
     // SAFETY: every caller keeps `at` below the payload's size.
     unsafe { read_volatile(payload.add(at)) }
 }
 
-/// Whether the call's last bytes are those of a head.
+/// Whether the last bytes of the system call are those of a head.
 #[inline(always)]
-pub fn is_end_of_head(scratch: *const Scratch, length: u32) -> bool {
+pub(crate) fn is_end_of_head(scratch: *const Scratch, length: u32) -> bool {
     let at = bounded::<{ CAPTURE_MAX as u32 }>(length) as usize;
     // SAFETY: within the payload, which is preceded by the record.
     let last = unsafe { (&raw const (*scratch).payload).cast::<u8>().add(at).sub(4).cast::<u32>() };
@@ -121,10 +126,11 @@ pub fn is_end_of_head(scratch: *const Scratch, length: u32) -> bool {
     unsafe { last.read_unaligned() == END_OF_HEAD }
 }
 
-/// Whether a head ends among the first 1024 bytes, by eight bytes at once. Near the end of the bytes nothing is said.
+/// Whether a head ends among the first 1024 bytes, by eight bytes at once. The last ten bytes are
+/// not looked at.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ends_soon(slot: u32, size: u32) -> u32 {
+pub(crate) extern "C" fn ends_soon(slot: u32, size: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr(slot) else { return 0 };
     // SAFETY: only the address is taken.
     let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>() };
@@ -143,19 +149,23 @@ pub extern "C" fn ends_soon(slot: u32, size: u32) -> u32 {
     0
 }
 
-/// The high bits of those of eight bytes that are line feeds (and now and then of one that follows one).
+/// Sets the high bit of each of eight bytes that is a line feed (and now and then of a byte behind
+/// one).
 #[inline(always)]
 fn line_feeds(payload: *const u8, at: usize) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    // SAFETY: every caller keeps `at` below SOON + 2, far below the payload's size; x86 reads words anywhere.
-    let word = unsafe { read_volatile(payload.add(at).cast::<u64>()) } ^ ONES * b'\n' as u64;
+    // SAFETY: every caller keeps `at` below SOON + 2, far below the payload's size; x86 reads words
+    // anywhere.
+    let word = unsafe { read_volatile(payload.add(at).cast::<u64>()) } ^ (ONES * b'\n' as u64);
     word.wrapping_sub(ONES) & !word & ONES << 7
 }
 
-/// Starts to look at a call's bytes: at a message's first, or within a head whose last bytes are known.
+/// Begins to look at the bytes of a system call: at the first one of a message, or within a head
+/// whose last bytes are known.
 #[inline(always)]
-pub fn begin(scratch: *mut Scratch, word: u32) {
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+pub(crate) fn begin(scratch: *mut Scratch, word: u32) {
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     unsafe {
         let scan = &raw mut (*scratch).scan;
         write_volatile(&raw mut (*scan).skip, 0);
@@ -169,22 +179,24 @@ pub fn begin(scratch: *mut Scratch, word: u32) {
 /// `scan` is that of this CPU's scratch.
 #[inline(always)]
 unsafe fn begin_head(scan: *mut Scan, word: u32) {
-    // SAFETY: as above. Word by word, or the compiler makes a call of memset.
+    // SAFETY: as above. Word by word, or the compiler emits memset.
     unsafe {
         write_volatile(&raw mut (*scan).word, u64::from(word));
-        write_volatile(&raw mut (*scan).place, place::HEAD);
+        write_volatile(&raw mut (*scan).state, state::HEAD);
         write_volatile(&raw mut (*scan).chunked, 0);
         write_volatile(&raw mut (*scan).length_at, 0);
         write_volatile(&raw mut (*scan).length, 0);
     }
 }
 
-/// Looks at the first `size` bytes of the payload, and says how the call's other `left` bytes are captured.
+/// Looks at the first `size` bytes of the payload; returns how the other `left` bytes of the system
+/// call are captured.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn look(slot: u32, size: u32, left: u32) -> u32 {
+pub(crate) extern "C" fn look(slot: u32, size: u32, left: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return capture::ENDS };
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let scan = unsafe { &raw mut (*scratch).scan };
     // SAFETY: as above.
     let skip = unsafe { read_volatile(&raw const (*scan).skip) };
@@ -204,36 +216,37 @@ pub extern "C" fn look(slot: u32, size: u32, left: u32) -> u32 {
     }
     // SAFETY: as above.
     let now = unsafe { read_volatile(scan) };
-    if now.place == place::HEAD || now.place == place::NEXT && now.skip < left {
+    if now.state == state::HEAD || now.state == state::NEXT && now.skip < left {
         return capture::HEAD;
     }
     if now.chunked != 0 { capture::CHUNKS } else { capture::ENDS }
 }
 
-/// Looks on: at most `STEP` bytes of a head, or at where a message may begin. 0: there is no more to look at.
+/// Looks at the next bytes: at most `STEP` of a head, or those where a message may begin. 0: there
+/// are no more.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn look_step(slot: u32, size: u32) -> u32 {
+pub(crate) extern "C" fn look_step(slot: u32, size: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: as in `look`.
     let scan = unsafe { &raw mut (*scratch).scan };
     // SAFETY: as above.
-    let (at, place) =
-        unsafe { (read_volatile(&raw const (*scan).at), read_volatile(&raw const (*scan).place)) };
-    if at >= size || place == place::ELSEWHERE {
+    let (at, state) =
+        unsafe { (read_volatile(&raw const (*scan).at), read_volatile(&raw const (*scan).state)) };
+    if at >= size || state == state::ELSEWHERE {
         return 0;
     }
     let from = bounded::<{ CAPTURE_MAX as u32 - 1 }>(at);
     // SAFETY: only the address is taken; `from` lies within the payload.
     let payload = unsafe { (&raw const (*scratch).payload).cast::<u8>().add(from as usize) };
-    if place == place::HEAD {
+    if state == state::HEAD {
         in_head(scan, payload, from, size);
     } else if begins_message(payload) {
         // SAFETY: as above.
         unsafe { begin_head(scan, 0) };
     } else {
         // SAFETY: as above.
-        unsafe { write_volatile(&raw mut (*scan).place, place::ELSEWHERE) };
+        unsafe { write_volatile(&raw mut (*scan).state, state::ELSEWHERE) };
     }
     1
 }
@@ -269,7 +282,7 @@ fn in_head(scan: *mut Scan, payload: *const u8, from: u32, size: u32) {
         write_volatile(&raw mut (*scan).word, word);
         write_volatile(&raw mut (*scan).at, from + index as u32);
         if end {
-            write_volatile(&raw mut (*scan).place, place::END);
+            write_volatile(&raw mut (*scan).state, state::END);
         }
     }
 }
@@ -279,10 +292,11 @@ fn is_end(word: u64) -> bool {
     word & EMPTY_LINE_MASK == EMPTY_LINE || word & BARE_EMPTY_LINE_MASK == BARE_EMPTY_LINE
 }
 
-/// A head may have told the length of its body, or have ended: then the next message may begin behind that body.
+/// A head may have named the length of its body, or have ended: then the next message may begin
+/// behind that body.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn after_step(slot: u32, size: u32) -> u32 {
+pub(crate) extern "C" fn after_step(slot: u32, size: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: as in `look`.
     let scan = unsafe { &raw mut (*scratch).scan };
@@ -292,9 +306,9 @@ pub extern "C" fn after_step(slot: u32, size: u32) -> u32 {
         now.length = number(scratch, now.length_at);
         now.length_at = 0;
     }
-    if now.place == place::END {
+    if now.state == state::END {
         let next = now.at.saturating_add(now.length);
-        now.place = if now.chunked == 0 { place::NEXT } else { place::ELSEWHERE };
+        now.state = if now.chunked == 0 { state::NEXT } else { state::ELSEWHERE };
         now.skip = next.saturating_sub(size);
         now.at = if next < size { next } else { size };
     }
@@ -303,7 +317,7 @@ pub extern "C" fn after_step(slot: u32, size: u32) -> u32 {
     0
 }
 
-/// The decimal number that stands at `at`, behind blanks.
+/// The decimal number at `at`, behind blanks.
 #[inline(always)]
 fn number(scratch: *mut Scratch, at: u32) -> u32 {
     let from = bounded::<{ CAPTURE_MAX as u32 }>(at) as usize;
@@ -324,10 +338,10 @@ fn number(scratch: *mut Scratch, at: u32) -> u32 {
     number
 }
 
-/// A call is in the ring that was captured for its head.
+/// A system call that was captured for its head is in the ring.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn conclude(slot: u32, cookie: u64, length: u32) -> u32 {
+pub(crate) extern "C" fn conclude(slot: u32, cookie: u64, length: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     let Some(state) = CONNECTIONS.get_ptr_mut(cookie) else { return 0 };
     let direction = (slot & 1) as usize;
@@ -341,16 +355,17 @@ pub extern "C" fn conclude(slot: u32, cookie: u64, length: u32) -> u32 {
     0
 }
 
-/// Remembers whether a call of `length` bytes has ended inside a head, which the next one then goes on with.
+/// Remembers whether a system call of `length` bytes has ended inside a head, with which the next
+/// one goes on.
 #[inline(always)]
-pub fn note_open(scratch: *mut Scratch, state: *mut Connection, direction: usize, length: u32) {
+pub(crate) fn note_open(scratch: *mut Scratch, state: *mut Connection, direction: usize, length: u32) {
     // SAFETY: as in `look`.
     let now = unsafe { read_volatile(&raw const (*scratch).scan) };
     let open = conn_flags::HEAD_OUT << direction;
     // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     let (flags, before) = unsafe { ((*state).flags, (*state).head_bytes[direction]) };
     let bytes = length.saturating_add(if flags & open != 0 { before } else { 0 });
-    let goes_on = now.place == place::HEAD && bytes < tunable!(head_bytes);
+    let goes_on = now.state == state::HEAD && bytes < tunable!(head_bytes);
     // SAFETY: as above.
     unsafe {
         (*state).head_bytes[direction] = bytes;
@@ -359,9 +374,9 @@ pub fn note_open(scratch: *mut Scratch, state: *mut Connection, direction: usize
     }
 }
 
-/// The last bytes of the head inside of which the last call has ended.
+/// The last bytes of the head inside which the last system call ended.
 #[inline(always)]
-pub fn last_bytes(state: *mut Connection, direction: usize) -> u32 {
+pub(crate) fn last_bytes(state: *mut Connection, direction: usize) -> u32 {
     // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     unsafe { (*state).head_end[direction] }
 }

@@ -1,8 +1,8 @@
-//! All maps. Sizes are defaults; user space may override them at load (ARCHITECTURE.md has the table).
+//! All maps. The agent overrides some sizes at load (docs/maps-and-records.md has the table).
 
 use agent_common::{
-    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoInput, GoKey, LastReceive,
-    Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables,
+    COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoKey, GoReceive,
+    LastReceive, Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables, switch,
 };
 use aya_ebpf::{
     macros::map,
@@ -11,87 +11,92 @@ use aya_ebpf::{
 
 use crate::capture::Scratch;
 
-/// include/uapi/linux/bpf.h
+/// A map flag: <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// Field offsets of the running kernel, patched at load.
 #[unsafe(no_mangle)]
-pub static OFFSETS: Offsets = Offsets::ZERO;
+pub(crate) static OFFSETS: Offsets = Offsets::ZERO;
 
 /// Settings of this run, patched at load.
 #[unsafe(no_mangle)]
-pub static TUNABLES: Tunables = Tunables::ZERO;
+pub(crate) static TUNABLES: Tunables = Tunables::ZERO;
 
 /// Every record, of all CPUs: one ring keeps the order of a thread pool's events.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
 /// Selected processes by tgid.
 #[map]
-pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
 
-/// For each pid that the kernel may give (`PID_MAX_LIMIT`, include/linux/threads.h) whether its process is selected
-/// (`selected.rs`). User space maps what it writes: an update would write the neighbours, too.
+/// For each pid that the kernel may give out (`PID_MAX_LIMIT`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/threads.h>) whether its process is
+/// selected (`selected.rs`). The agent maps the memory it writes: a map update would overwrite the
+/// neighbouring pids.
 #[map]
-pub static PIDS: Array<[u8; PIDS_PER_ENTRY as usize]> =
+pub(crate) static PIDS: Array<[u8; PIDS_PER_ENTRY as usize]> =
     Array::with_max_entries((4 << 20) / PIDS_PER_ENTRY, BPF_F_MMAPABLE);
 
-/// Last input of each thread of a selected process, by tid.
+/// Last receive of each thread of a selected process, by tid.
 #[map]
-pub static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries(65_536, 0);
 
 /// Traced connections by socket cookie.
 #[map]
-pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65_536, 0);
 
-/// What user space asks for a connection, by socket cookie. Only user space writes values.
+/// What the agent asks for a connection, by socket cookie. Only the agent writes values.
 #[map]
-pub static CONTROLS: HashMap<u64, Control> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static CONTROLS: HashMap<u64, Control> = HashMap::with_max_entries(65_536, 0);
 
 /// Connects in progress, by address of the struct sock.
 #[map]
-pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(16_384, 0);
 
 /// The agent's own connections as their peer sees them.
 #[map]
-pub static OWN_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1_024, 0);
+pub(crate) static OWN_FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(1_024, 0);
 
-/// Executable files about which user space has decided.
+/// Executable files with the agent's verdict.
 #[map]
-pub static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(16_384, 0);
 
 /// Room to assemble the record of an exec.
 #[map]
-pub static EXECUTED: PerCpuArray<ExecRecord> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static EXECUTED: PerCpuArray<ExecRecord> = PerCpuArray::with_max_entries(1, 0);
 
 /// Processes whose runtime has tasks, by tgid.
 #[map]
-pub static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static RUNTIMES: HashMap<u32, Runtime> = HashMap::with_max_entries(16_384, 0);
 
-/// Last input of each goroutine of a Go program; takes the place of `THREADS`.
+/// Last receive of each goroutine of a Go program; takes the place of `THREADS`.
 #[map]
-pub static GOROUTINES: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(65_536, 0);
+pub(crate) static GOROUTINES: LruHashMap<GoKey, GoReceive> = LruHashMap::with_max_entries(65_536, 0);
 
-/// Requests of Go's `net/http` that were handed over to the goroutine which will write them, by address.
+/// Requests of Go's `net/http` that wait for the goroutine which will write them, by address.
 #[map]
-pub static HANDED: LruHashMap<GoKey, GoInput> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static HANDOFFS: LruHashMap<GoKey, GoReceive> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Slot 0: the reader sleeps in epoll. Slot 1: entries ever posted to `CONTROLS`, slot 2: to `RUNTIMES`; 0 spares the look-up.
+/// What the agent has switched on, by `switch`: an array element costs less than a hash look-up
+/// that finds nothing.
 #[map]
-pub static SWITCHES: Array<u32> = Array::with_max_entries(3, 0);
+pub(crate) static SWITCHES: Array<u32> = Array::with_max_entries(switch::COUNT, 0);
 
 /// Counters by `Counter`.
 #[map]
-pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
 
-/// Room to assemble a record: slot 0 for sends, 1 for receives, so that one cannot preempt the other in the middle.
+/// Room to assemble a record. Sends have slot 0 and receives slot 1, so that a receive in an
+/// interrupt cannot overwrite a send.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 
 /// A field's offset in the running kernel.
 macro_rules! offset {
     ($field:ident) => {
-        // SAFETY: a static of plain integers; volatile because the loader patches it after compilation.
+        // SAFETY: a static of plain integers; volatile because the loader patches it after
+        // compilation.
         unsafe { core::ptr::read_volatile(&raw const $crate::maps::OFFSETS.$field) }
     };
 }

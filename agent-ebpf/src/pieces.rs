@@ -1,12 +1,13 @@
-//! A call of which more is captured than its first and its last bytes: one record per piece of a buffer, or per iovec. Of a body
-//! that is framed by chunks the first bytes of each iovec are enough; of a head every byte is a piece's.
+//! A system call of which more is captured than its first and its last bytes: one record for each
+//! piece of a buffer, or for each iovec. Of a body framed by chunks the first bytes of each iovec
+//! are enough; of a head every byte is captured.
 //!
-//! A piece is the work of a global function (`no_mangle`, numbers only), which the verifier looks at once by itself. Inlined
-//! into a loop it cost two seconds of verification at each start.
+//! A global function (`no_mangle`, numbers only) puts one piece, so that the verifier checks it
+//! once, alone. Inlined into a loop it cost two seconds of verification at each start.
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer, transfer_flags};
+use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer, not_captured, transfer_flags};
 
 use crate::{
     capture::{Scratch, bounded, copy},
@@ -14,27 +15,26 @@ use crate::{
     heads::{self, capture},
     maps::{SCRATCH, tunable},
     ring,
-    socket::not_captured,
 };
 
 /// Most pieces: 128 KiB of a buffer, or every iovec that is looked at.
 const PIECES: u32 = IOVECS as u32;
 
-/// What is to be captured of a call.
-pub struct Plan {
+/// What is to be captured of a system call.
+pub(crate) struct Plan {
     pub length: u32,
     /// Most bytes of one piece that is not a head's.
     pub most: u32,
     /// `heads::capture`.
     pub how: u32,
-    /// Flags of the record with the call's last byte.
+    /// Flags of the record with the last byte of the system call.
     pub flags: u8,
 }
 
-/// How far a call has been put into the ring.
+/// How far a system call has been put into the ring.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Pieces {
+pub(crate) struct Pieces {
     address: u64,
     /// Iovecs in the scratch; 0: the address is that of a buffer.
     count: u32,
@@ -44,28 +44,31 @@ pub struct Pieces {
     lost_bytes: u32,
     lost_records: u32,
     flags: u32,
-    /// `heads::capture`: of what comes.
+    /// `heads::capture`, of the next pieces.
     how: u32,
-    /// The next piece's iovec, and the bytes of it that are done.
+    /// The next piece's iovec, and how many of its bytes are done.
     index: u32,
     within: u32,
 }
 
 /// What did not get into the ring.
-pub struct Lost {
+pub(crate) struct Lost {
     pub records: u32,
     pub bytes: u32,
-    /// Bytes of the call beyond the last piece.
+    /// Bytes of the system call behind the last piece.
     pub rest: u32,
 }
 
-/// Puts the call whose first bytes are in the scratch, piece by piece. The record's position is moved along.
+/// Puts a system call, whose first bytes are in the scratch, piece by piece. The position of the
+/// record moves along.
 #[inline(always)]
-pub fn put_all(scratch: *mut Scratch, slot: u32, plan: &Plan) -> Lost {
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+pub(crate) fn put_all(scratch: *mut Scratch, slot: u32, plan: &Plan) -> Lost {
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let source = unsafe { read_volatile(&raw const (*scratch).source) };
     let used = if source.count > IOVECS as u64 { IOVECS as u32 } else { source.count as u32 };
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let pieces = unsafe { &raw mut (*scratch).pieces };
     let start = Pieces {
         address: source.address,
@@ -100,7 +103,7 @@ pub fn put_all(scratch: *mut Scratch, slot: u32, plan: &Plan) -> Lost {
 /// Puts the next piece; 0 when no other one is needed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn put_piece(slot: u32) -> u32 {
+pub(crate) extern "C" fn put_piece(slot: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: the per-CPU scratch of this direction.
     let pieces = unsafe { &raw mut (*scratch).pieces };
@@ -141,7 +144,7 @@ pub extern "C" fn put_piece(slot: u32) -> u32 {
     // SAFETY: as above.
     let record = unsafe { &mut (*scratch).record };
     record.header.length = length;
-    record.header.not_captured = if copied { 0 } else { not_captured::FAULT };
+    record.header.not_captured = if copied { not_captured::NONE } else { not_captured::FAULT };
     let task = record.header.flags & !transfer_flags::FIN;
     record.header.flags = task | if length == left { now.flags as u8 } else { 0 };
     record.head = head;
@@ -161,8 +164,8 @@ pub extern "C" fn put_piece(slot: u32) -> u32 {
     1
 }
 
-/// Bytes of the next piece, of an iovec that has `room` bytes left, or of a buffer: whoever copies only the first bytes of a
-/// piece takes an iovec at once.
+/// Bytes of the next piece: of an iovec that has `room` bytes left, or of a buffer. Where only the
+/// first bytes of a piece are copied, a whole iovec is one piece.
 #[inline(always)]
 fn piece(now: &Pieces, room: u32) -> u32 {
     let most = if now.how == capture::HEAD { CAPTURE_MAX as u32 } else { now.most };
@@ -170,11 +173,11 @@ fn piece(now: &Pieces, room: u32) -> u32 {
     if at_once || room < most { room } else { most }
 }
 
-/// The last piece belonged to a head: how the call goes on behind it. Not part of `put_piece`, since the stacks of functions that
-/// call each other add up.
+/// The last piece belonged to a head: decides how the rest of the system call is captured. Not part
+/// of `put_piece`, because the stack frames along a chain of functions add up.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn look_on(slot: u32) -> u32 {
+pub(crate) extern "C" fn look_on(slot: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: the per-CPU scratch of this direction.
     let (pieces, size) = unsafe { (&raw mut (*scratch).pieces, (*scratch).record.head) };

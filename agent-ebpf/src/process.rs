@@ -1,9 +1,13 @@
-//! Which processes are traced, kept in the kernel: fork inherits, exec, listen and cgroup moves re-evaluate, exit forgets.
+//! Which processes are traced, kept in the kernel: a fork inherits, an exec, a listen and a move
+//! between cgroups decide anew, an exit forgets.
 //!
-//! Where the rules need more than the kernel knows, a process is traced from its exec or listen on and user space judges when
-//! it reads the record: what a process does stands behind the record in the ring, so that nothing has to be held.
+//! Where the rules need more than the kernel knows, the kernel traces a process from its exec or
+//! listen on and asks the agent. The agent decides when it reads that record. Everything the
+//! process does stands behind the record in the ring, so that nothing has to be held back.
 
-use agent_common::{CGROUP_RULES, Counter, MISSING, PORT_RULES, Process, kind, process_flags, verdict};
+use agent_common::{
+    CGROUP_RULES, Counter, MISSING, PORT_RULES, Process, kind, process_flags, report_listen, verdict,
+};
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 
 use crate::{
@@ -16,7 +20,7 @@ use crate::{
 
 /// `sched_process_fork(parent, child)`, in the parent's context, before the child runs.
 #[inline(always)]
-pub fn try_fork(child: u64) -> Result<(), Counter> {
+pub(crate) fn try_fork(child: u64) -> Result<(), Counter> {
     let actor = Actor::current();
     let Some(parent) = actor.process() else { return Ok(()) };
     let pid: u32 = read(child, offset!(task_tgid))?;
@@ -39,9 +43,10 @@ pub fn try_fork(child: u64) -> Result<(), Counter> {
     put(&record)
 }
 
-/// `sched_process_exec(task, old_pid, bprm)`, in the context of the process, which has one thread now.
+/// `sched_process_exec(task, old_pid, bprm)`, in the context of the process, which has one thread
+/// now.
 #[inline(always)]
-pub fn try_exec(bprm: u64) -> Result<(), Counter> {
+pub(crate) fn try_exec(bprm: u64) -> Result<(), Counter> {
     let actor = Actor::current();
     if actor.pid == tunable!(agent_pid) {
         return Ok(());
@@ -51,7 +56,8 @@ pub fn try_exec(bprm: u64) -> Result<(), Counter> {
     let decided = verdict == verdict::SELECT || may_decide(verdict) && in_selected_cgroup();
     let flags = if decided { process_flags::DECIDED } else { 0 };
     if let Some(process) = actor.process() {
-        // The kernel has cancelled what the last program had in its rings (`io_uring_task_cancel` in `begin_new_exec`).
+        // The kernel has cancelled what the last program had in its rings (`io_uring_task_cancel`
+        // in `begin_new_exec`, <https://github.com/torvalds/linux/blob/v6.12/fs/exec.c>).
         selected::set_rings(actor.pid, 0);
         task::forget(actor.pid);
         return facts::executed(bprm, flags, actor.pid, next_trial(process));
@@ -62,26 +68,28 @@ pub fn try_exec(bprm: u64) -> Result<(), Counter> {
     if !selected::add(actor.pid, Process::ON_TRIAL) {
         return Err(Counter::ProcessesFull);
     }
-    let told = facts::executed(bprm, flags, actor.pid, Process::ON_TRIAL.trials);
-    if told.is_err() && !decided {
-        // Nobody would judge it.
+    let reported = facts::executed(bprm, flags, actor.pid, Process::ON_TRIAL.trials);
+    if reported.is_err() && !decided {
+        // The agent would never decide about it.
         selected::remove(actor.pid);
     }
-    told
+    reported
 }
 
-/// Number of the next record that asks about a process: an answer to an earlier one does not count any more.
+/// Number of the next record that asks about a process; a decision about an earlier one does not
+/// count any more.
 #[inline(always)]
 fn next_trial(process: *mut Process) -> u32 {
-    // SAFETY: an entry of PROCESSES stays readable for the run of the program. Two threads that listen at once may get the same
-    // number: both records are answered before what came after them is read.
+    // SAFETY: an entry of PROCESSES stays readable for the run of the program. Two threads that
+    // listen at once may get the same number: the agent decides about both records before it reads
+    // what came after them.
     unsafe {
         (*process).trials = (*process).trials.wrapping_add(1);
         (*process).trials
     }
 }
 
-/// What user space has decided about the executed file; `OPEN`: nothing yet.
+/// The agent's verdict on the executed file; `OPEN`: there is none yet.
 #[inline(always)]
 fn executed_verdict(bprm: u64) -> u32 {
     let Ok(file) = read(bprm, offset!(binprm_file)) else { return verdict::OPEN };
@@ -90,7 +98,7 @@ fn executed_verdict(bprm: u64) -> u32 {
     unsafe { EXES.get(key) }.copied().unwrap_or(verdict::OPEN)
 }
 
-/// Whether no rule can exclude who executes a file of this verdict.
+/// Whether no rule can exclude a process that executes a file of this verdict.
 #[inline(always)]
 fn may_decide(verdict: u32) -> bool {
     verdict == verdict::ALLOW || verdict == verdict::OPEN && tunable!(no_exclude) != 0
@@ -116,8 +124,9 @@ fn in_selected_cgroup() -> bool {
     false
 }
 
-/// Id of the current process's cgroup at a depth below the root; 0: it is not that deep. Tracing programs may ask the helper
-/// since 5.16; before 6.1 the ids stand in the cgroup itself (kernel/cgroup/cgroup.c, `ancestor_ids`).
+/// Id of the current process's cgroup at a depth below the root; 0: it is not that deep. Tracing
+/// programs may use the helper since 5.16. Before 6.1 the ids stand in the cgroup itself
+/// (`ancestor_ids`, <https://github.com/torvalds/linux/blob/v5.10/include/linux/cgroup-defs.h>).
 #[inline(always)]
 fn ancestor(level: u32) -> u64 {
     if offset!(cgroup_ancestor_ids) == MISSING {
@@ -138,15 +147,16 @@ fn ancestor_in_memory(level: u32) -> Result<u64, Counter> {
     read(cgroup + u64::from(level) * 8, offset!(cgroup_ancestor_ids))
 }
 
-/// A process starts to listen: from its first connection on it is traced, unless its file is one that no rule selects.
+/// A process begins to listen. It is traced from its first connection on, unless no rule selects
+/// its file.
 #[inline(always)]
-pub fn try_listen(actor: Actor, port: u32) -> Result<(), Counter> {
+pub(crate) fn try_listen(actor: Actor, port: u32) -> Result<(), Counter> {
     if actor.pid == tunable!(agent_pid) {
         return Ok(());
     }
     let known = actor.process();
     if let Some(process) = known
-        && tunable!(report_listen) < 2
+        && tunable!(report_listen) != report_listen::ALL
     {
         // SAFETY: as above.
         if unsafe { (*process).trials } == 0 {
@@ -170,15 +180,15 @@ pub fn try_listen(actor: Actor, port: u32) -> Result<(), Counter> {
     };
     let mut record = facts::record(kind::LISTEN, flags, facts::current(), actor.pid, port);
     record.header.length = trial;
-    let told = put(&record);
-    if told.is_err() && known.is_none() && !decided {
-        // Nobody would judge it.
+    let reported = put(&record);
+    if reported.is_err() && known.is_none() && !decided {
+        // The agent would never decide about it.
         selected::remove(actor.pid);
     }
-    told
+    reported
 }
 
-/// Whether some rule selects whoever listens on this port.
+/// Whether some rule selects a process that listens on this port.
 #[inline(always)]
 fn is_selected_port(port: u32) -> bool {
     let ports = tunable!(ports);
@@ -194,9 +204,9 @@ fn is_selected_port(port: u32) -> bool {
 
 /// `sched_process_exit(task)`, in the context of the thread that ends.
 #[inline(always)]
-pub fn try_exit() -> Result<(), Counter> {
+pub(crate) fn try_exit() -> Result<(), Counter> {
     let actor = Actor::current();
-    // Also of a process that is not selected any more.
+    // Also where the process is not selected any more.
     let _gone = THREADS.remove(actor.tid);
     if actor.process().is_none() {
         return Ok(());
@@ -212,9 +222,10 @@ pub fn try_exit() -> Result<(), Counter> {
     put(&facts::record(kind::EXIT, 0, task, actor.pid, 0))
 }
 
-/// `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`: user space looks where the process is now.
+/// `cgroup_attach_task(dst_cgrp, path, task, threadgroup)`: the agent looks where the process is
+/// now.
 #[inline(always)]
-pub fn try_cgroup(task: u64) -> Result<(), Counter> {
+pub(crate) fn try_cgroup(task: u64) -> Result<(), Counter> {
     let pid: u32 = read(task, offset!(task_tgid))?;
     let tid: u32 = read(task, offset!(task_pid))?;
     if pid != tid || pid == tunable!(agent_pid) {

@@ -1,8 +1,10 @@
-//! Which context CPython runs on the calling thread. Every task of asyncio has a context of its own, so that its address names
-//! the task as long as that lives; what a later context at the same address means is for user space to decide.
+//! The CPython context on the current thread. Every task of asyncio has a context of its own, whose
+//! address names the task while it lives. A later context may have the same address; the agent
+//! decides what that means.
 //!
-//! Looked up only for sends whose bytes are captured: thread-local storage → `PyThreadState` → `context`. Whatever cannot be
-//! read, or is not what it should be, is no context.
+//! The context is looked up only for sends whose bytes are captured: thread-local storage →
+//! `PyThreadState` → `context`. Where a step cannot be read, or is not what it should be, there is
+//! no context.
 
 use agent_common::{Counter, MISSING, Runtime, runtime};
 use aya_ebpf::helpers::bpf_probe_read_user;
@@ -14,23 +16,25 @@ use crate::{
     task::Task,
 };
 
-/// Keys whose values stand in the thread's own memory (PTHREAD_KEY_2NDLEVEL_SIZE, glibc). CPython takes its key at start.
+/// Keys whose values stand in the thread-local memory (PTHREAD_KEY_2NDLEVEL_SIZE, glibc). CPython
+/// takes its key at start.
 const NEAR_KEYS: u32 = 32;
 
-/// The context of the calling thread, in a process with an entry in `RUNTIMES`.
+/// The context of the current thread, in a process with an entry in `RUNTIMES`.
 #[inline(always)]
-pub fn current(actor: Actor) -> Task {
+pub(crate) fn current(actor: Actor) -> Task {
     let id = python_context(actor.pid);
     if id == 0 { Task::NONE } else { Task::context(id) }
 }
 
-/// Its address; 0: none. A global function, which the verifier looks at by itself, with a stack frame of its own for a moment
-/// only.
+/// The address of the context; 0: none. A global function: the verifier checks it alone, and its
+/// stack frame exists only for a moment.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn python_context(pid: u32) -> u64 {
+pub(crate) extern "C" fn python_context(pid: u32) -> u64 {
     let Some(found) = RUNTIMES.get_ptr(pid) else { return 0 };
-    // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current` says.
+    // SAFETY: an entry stays readable for the run of the program; whose it is, `Task::current`
+    // says.
     let found = unsafe { &*found };
     if found.kind != runtime::CPYTHON || offset!(task_fsbase) == MISSING {
         return 0;
@@ -47,8 +51,9 @@ pub extern "C" fn python_context(pid: u32) -> u64 {
     }
 }
 
-/// Its address; 0: none that was entered. The context in which a whole event loop runs is entered by nobody (`ctx_entered`),
-/// and a loop that defers all its writes (uvloop) makes them there.
+/// The address of the context; 0: there is none, or nothing entered it. Nothing enters the context
+/// in which a whole event loop runs (`ctx_entered`), and a loop that defers all its writes (uvloop)
+/// makes them there.
 #[inline(always)]
 fn context(runtime: &Runtime) -> Result<u64, Counter> {
     // `Py_tss_t`: `_is_initialized`, `_key`.
@@ -66,7 +71,8 @@ fn context(runtime: &Runtime) -> Result<u64, Counter> {
     if context == 0 {
         return Ok(0);
     }
-    // `PyContext`: `ob_refcnt`, `ob_type`, `ctx_prev`, `ctx_vars`, `ctx_weakreflist`, `ctx_entered`.
+    // `PyContext`: `ob_refcnt`, `ob_type`, `ctx_prev`, `ctx_vars`, `ctx_weakreflist`,
+    // `ctx_entered`.
     let [_count, kind, _previous, _variables, _weak, entered]: [u64; 6] = read_user(context)?;
     Ok(if kind == runtime.context_type && entered as u32 == 1 { context } else { 0 })
 }

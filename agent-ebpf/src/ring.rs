@@ -1,6 +1,6 @@
 //! Putting records into the ring, and when to wake the reader.
 
-use agent_common::Header;
+use agent_common::{Header, not_captured, switch};
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_ringbuf_output};
 
 use crate::maps::{EVENTS, SWITCHES};
@@ -8,14 +8,11 @@ use crate::maps::{EVENTS, SWITCHES};
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
-/// Slot of `SWITCHES`: the reader sleeps until woken.
-const READER_SLEEPS: u32 = 0;
-
-/// No wake-up while the reader looks by itself every 2 ms.
+/// While the reader polls every 2 ms, nothing wakes it.
 #[inline(always)]
 fn wake() -> u64 {
-    if let Some(&sleeps) = SWITCHES.get(READER_SLEEPS)
-        && sleeps != 0
+    if let Some(&sleeps) = SWITCHES.get(switch::READER_SLEEPS)
+        && sleeps != switch::OFF
     {
         return BPF_RB_FORCE_WAKEUP;
     }
@@ -24,21 +21,21 @@ fn wake() -> u64 {
 
 /// The common start of a record.
 #[inline(always)]
-pub fn header(kind: u8, direction: u8, length: u32) -> Header {
+pub(crate) fn header(kind: u8, direction: u8, length: u32) -> Header {
     // SAFETY: takes no argument.
     let at = unsafe { bpf_ktime_get_ns() };
-    Header { kind, direction, not_captured: 0, flags: 0, length, at }
+    Header { kind, direction, not_captured: not_captured::NONE, flags: 0, length, at }
 }
 
 /// Copies a record of fixed size; false when the ring is full.
 #[inline(always)]
-pub fn put<T>(record: &T) -> bool {
+pub(crate) fn put<T>(record: &T) -> bool {
     put_bytes(core::ptr::from_ref(record).cast(), size_of::<T>() as u64)
 }
 
 /// Copies `size` bytes; false when the ring is full.
 #[inline(always)]
-pub fn put_bytes(record: *const u8, size: u64) -> bool {
+pub(crate) fn put_bytes(record: *const u8, size: u64) -> bool {
     // SAFETY: the verifier checks that `size` bytes at `record` are readable.
     let result = unsafe {
         bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast_mut().cast(), size, wake())

@@ -1,10 +1,11 @@
-//! What a send or a receive does: decide by process and connection first, then position, then bytes, then one record.
+//! After a send or a receive: the process and the connection decide first, then come the position,
+//! the bytes, and one record.
 
 use core::ptr::read_volatile;
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, LastReceive, TAIL_MAX, Transfer,
-    conn_flags, kind, pid_flags, transfer_flags,
+    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, IN, LastReceive, OUT, TAIL_MAX,
+    Transfer, conn_flags, kind, not_captured, pid_flags, switch, transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
@@ -12,7 +13,7 @@ use crate::{
     capture::{self, Captured, Scratch, Source},
     close,
     connection::{self, Traced},
-    context::{Actor, distrust, meaningful_input},
+    context::{Actor, distrust, meaningful_receive},
     count::add,
     framing, heads,
     kernel::{self, Sock, Tcp},
@@ -22,37 +23,21 @@ use crate::{
 };
 
 /// A send or receive that has just returned.
-pub struct Call {
+pub(crate) struct SocketIo {
     pub socket: Sock,
     /// Bytes, or a negative errno.
     pub result: i64,
-    /// Receives: the flags of the call.
+    /// Receives: the MSG_* flags.
     pub flags: u32,
 }
 
-pub const OUT: usize = 0;
-pub const IN: usize = 1;
+pub(crate) const MSG_OOB: u32 = 0x1;
+pub(crate) const MSG_PEEK: u32 = 0x2;
+pub(crate) const MSG_TRUNC: u32 = 0x20;
+pub(crate) const MSG_ERRQUEUE: u32 = 0x2000;
 
-pub const MSG_OOB: u32 = 0x1;
-pub const MSG_PEEK: u32 = 0x2;
-pub const MSG_TRUNC: u32 = 0x20;
-pub const MSG_ERRQUEUE: u32 = 0x2000;
-
-/// Values of `Header::withheld` (user space: `event::NotCaptured`).
-pub mod not_captured {
-    pub const IO_URING: u8 = 1;
-    pub const TASK_32: u8 = 2;
-    pub const UPPER_LAYER: u8 = 3;
-    pub const SYSCALL: u8 = 4;
-    pub const SPLICE: u8 = 5;
-    pub const FLAGS: u8 = 6;
-    pub const FAULT: u8 = 7;
-}
-
-/// No last input.
-pub const NOTHING: LastReceive = LastReceive { cookie: 0, position: 0 };
-
-/// The same where it is written to memory. In assembly: of zeros that it knows, the compiler makes a call of memset, byte by byte.
+/// [`LastReceive::NONE`] where it is written to memory. In assembly: for zeros that it knows, the
+/// compiler emits memset, byte by byte.
 #[inline(always)]
 fn nothing() -> LastReceive {
     let zero: u64;
@@ -61,26 +46,24 @@ fn nothing() -> LastReceive {
     LastReceive { cookie: zero, position: zero }
 }
 
-/// Shorter calls are taken for ones that leave no head open.
+/// A shorter system call is taken for one that leaves no head open.
 const SMALL: u32 = 512;
-
-/// Slot of `SWITCHES`: something was posted to `CONTROLS`.
-const CONTROLS_POSTED: u32 = 1;
 
 /// Flags and result of tcp_recvmsg, whose argument list changed in 5.19.
 #[inline(always)]
-pub fn recvmsg_slots(ctx: &FExitContext) -> (u32, i64) {
+pub(crate) fn recvmsg_slots(ctx: &FExitContext) -> (u32, i64) {
     let flags = if tunable!(recvmsg_flags_slot) == 4 { slot::<4>(ctx) } else { slot::<3>(ctx) };
     let result = if tunable!(recvmsg_return_slot) == 6 { slot::<6>(ctx) } else { slot::<5>(ctx) };
     (flags as u32, i64::from(result as i32))
 }
 
-/// One word of the context. In assembly: the compiler would choose between two addresses and load once, and the verifier
-/// refuses a load from a computed context address.
+/// One word of the context. In assembly: the compiler would choose between two addresses and load
+/// once, and the verifier refuses a load from a computed context address.
 #[inline(always)]
 fn slot<const N: usize>(ctx: &FExitContext) -> u64 {
     let value: u64;
-    // SAFETY: a load from the context at a constant offset, which the verifier checks against the function's type.
+    // SAFETY: a load from the context at a constant offset, which the verifier checks against the
+    // function's type.
     unsafe {
         core::arch::asm!("{value} = *(u64 *)({ctx} + {offset})", value = out(reg) value, ctx = in(reg) ctx.as_ptr(), offset = const N * 8);
     }
@@ -89,47 +72,47 @@ fn slot<const N: usize>(ctx: &FExitContext) -> u64 {
 
 /// After a send.
 #[inline(always)]
-pub fn try_send<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
-    if call.result <= 0 {
+pub(crate) fn try_send<C: EbpfContext>(ctx: &C, io: &SocketIo) -> Result<(), Counter> {
+    if io.result <= 0 {
         return Ok(());
     }
-    moved(ctx, call, OUT)
+    moved(ctx, io, OUT)
 }
 
 /// After a receive.
 #[inline(always)]
-pub fn try_receive<C: EbpfContext>(ctx: &C, call: &Call) -> Result<(), Counter> {
-    if call.result < 0 || call.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+pub(crate) fn try_receive<C: EbpfContext>(ctx: &C, io: &SocketIo) -> Result<(), Counter> {
+    if io.result < 0 || io.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return Ok(());
     }
-    moved(ctx, call, IN)
+    moved(ctx, io, IN)
 }
 
-/// After a call that may have moved bytes of a traced connection.
+/// After a system call that may have moved bytes of a traced connection.
 #[inline(always)]
-fn moved<C: EbpfContext>(ctx: &C, call: &Call, direction: usize) -> Result<(), Counter> {
+fn moved<C: EbpfContext>(ctx: &C, io: &SocketIo, direction: usize) -> Result<(), Counter> {
     let actor = Actor::current();
     let process = selected::flags(actor.pid);
     if process == 0 {
         return Ok(());
     }
-    let length = call.result as u32;
-    let Some(traced) = connection::find(ctx, call.socket, length, direction)? else { return Ok(()) };
+    let length = io.result as u32;
+    let Some(traced) = connection::find(ctx, io.socket, length, direction)? else { return Ok(()) };
     let outcome = if direction == OUT {
-        send(call, length, actor, process, &traced)
+        send(io, length, actor, process, &traced)
     } else {
-        receive(call, length, actor, process, &traced)
+        receive(io, length, actor, process, &traced)
     };
-    close::drained(ctx, call.socket, &traced)?;
+    close::drained(ctx, io.socket, &traced)?;
     outcome
 }
 
 #[inline(always)]
-fn send(call: &Call, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
-    let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
+fn send(io: &SocketIo, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
+    let tcp = Tcp::of(io.socket).ok_or(Counter::ReadFailed)?;
     let sequence = tcp.write_seq();
     if connection::stands(traced.state, OUT, sequence) {
-        connection::redirected(call.socket, traced, OUT, length);
+        connection::redirected(io.socket, traced, OUT, length);
     }
     let outcome = sent(tcp, sequence, length, actor, process, traced);
     connection::advance(traced.state, OUT, sequence);
@@ -153,7 +136,8 @@ fn sent(
     if !trusted {
         selected::set_rings(actor.pid, 1);
     }
-    let last = meaningful_input(process, if trusted { task.last_receive(actor) } else { NOTHING });
+    let last =
+        meaningful_receive(process, if trusted { task.last_receive(actor) } else { LastReceive::NONE });
     let control = control(traced.cookie);
     if control.opaque != 0 {
         connection::carry(traced.state, last);
@@ -171,34 +155,34 @@ fn sent(
         process,
         task: task.of_send(actor),
         last,
-        call_flags: 0,
+        msg_flags: 0,
         whole: control.whole,
     };
     emit(tcp, &event)
 }
 
 #[inline(always)]
-fn receive(call: &Call, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
-    let tcp = Tcp::of(call.socket).ok_or(Counter::ReadFailed)?;
+fn receive(io: &SocketIo, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
+    let tcp = Tcp::of(io.socket).ok_or(Counter::ReadFailed)?;
     let mut copied = tcp.copied_seq();
     let mut fin = 0;
     if connection::jumps(traced.state, IN, copied, length) || length == 0 {
-        if kernel::fin_consumed(call.socket, copied)? {
+        if kernel::fin_consumed(io.socket, copied)? {
             copied = copied.wrapping_sub(1);
             fin = transfer_flags::FIN;
         }
         if length != 0 && connection::stands(traced.state, IN, copied) {
-            connection::redirected(call.socket, traced, IN, length);
+            connection::redirected(io.socket, traced, IN, length);
         }
     }
-    let outcome = received(call, tcp, (copied, fin), length, actor, process, traced);
+    let outcome = received(io, tcp, (copied, fin), length, actor, process, traced);
     connection::advance(traced.state, IN, copied);
     outcome
 }
 
 #[inline(always)]
 fn received(
-    call: &Call,
+    io: &SocketIo,
     tcp: Tcp,
     (copied, fin): (u32, u8),
     length: u32,
@@ -214,8 +198,8 @@ fn received(
     let reason = distrust()?;
     let control = control(traced.cookie);
     let opaque = control.opaque != 0;
-    let input = if reason == not_captured::IO_URING {
-        NOTHING
+    let receive = if reason == not_captured::IO_URING {
+        LastReceive::NONE
     } else if opaque {
         connection::carried(traced.state)
     } else {
@@ -227,7 +211,7 @@ fn received(
     } else {
         Task::current(actor)
     };
-    task.set_last_input(actor, input);
+    task.set_last_receive(actor, receive);
     if opaque {
         return skip(traced.state, IN, length, Counter::SkipOpaque);
     }
@@ -235,8 +219,7 @@ fn received(
         return skip(traced.state, IN, length, Counter::SkipBody);
     }
     if fin != 0 {
-        // SAFETY: an entry of CONNECTIONS; see `connection::find`.
-        unsafe { (*traced.state).flags |= conn_flags::FIN_READ };
+        connection::set_flags(traced.state, connection::flags(traced.state) | conn_flags::FIN_READ);
     }
     let header =
         Header { not_captured: reason, flags: fin, ..ring::header(kind::TRANSFER, IN as u8, length) };
@@ -248,26 +231,28 @@ fn received(
         process,
         task: task.of_receive(),
         last: nothing(),
-        call_flags: call.flags,
+        msg_flags: io.flags,
         whole: control.whole,
     };
     emit(tcp, &event)
 }
 
-/// What user space asks for this connection; not even looked up while it never asked for any. No `Option`: before 5.12 the
-/// verifier refuses the copy of a payload that is not there.
+/// What the agent asks for this connection; not looked up until the agent has asked for anything.
+/// No `Option`: before 5.12 the verifier refuses to copy the payload of a variant that is not set.
 #[inline(always)]
 fn control(cookie: u64) -> Control {
     let nothing = Control::nothing(cookie);
-    let Some(posted) = SWITCHES.get(CONTROLS_POSTED) else { return nothing };
-    if *posted == 0 {
+    let Some(posted) = SWITCHES.get(switch::CONTROLS_POSTED) else { return nothing };
+    if *posted == switch::OFF {
         return nothing;
     }
     let Some(found) = CONTROLS.get_ptr(cookie) else { return nothing };
-    // The kernel writes a change into another entry and gives the old one to the next change, which may be another
-    // connection's, also while a program reads it (`alloc_htab_elem`, kernel/bpf/hashtab.c). Taken for this connection's, it
-    // would hide a request. So what is written first, the cookie, is read last; where it is another one, a call makes a record
-    // that could have been spared.
+    // The kernel writes a change into another entry and gives the old one to the next change, which
+    // may be another connection's, also while a program reads it (`alloc_htab_elem`,
+    // <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/hashtab.c>). Taken for this
+    // connection's, that change would hide a request. So the cookie, which is written first, is
+    // read last. If it is another one, the system call makes a record that nobody needs.
+    //
     // SAFETY: an entry stays readable for the run of the program.
     let control = unsafe {
         Control {
@@ -280,28 +265,26 @@ fn control(cookie: u64) -> Control {
     if control.cookie == cookie { control } else { nothing }
 }
 
-/// No record for this call.
+/// No record for this system call.
 #[inline(always)]
 fn skip(state: *mut Connection, direction: usize, length: u32, why: Counter) -> Result<(), Counter> {
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     connection::atomic_add(unsafe { &raw mut (*state).skipped[direction] }, u64::from(length));
     Err(why)
 }
 
-/// The reader has consumed the peer's FIN with a call of its own.
+/// The reader has consumed the peer's FIN with a system call of its own.
 #[inline(always)]
 fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
-    let flags = unsafe { (*traced.state).flags };
+    let flags = connection::flags(traced.state);
     if flags & conn_flags::FIN_READ != 0 {
         return Ok(());
     }
-    // SAFETY: as above.
-    unsafe { (*traced.state).flags = flags | conn_flags::FIN_READ };
+    connection::set_flags(traced.state, flags | conn_flags::FIN_READ);
     close::half_closed(traced, IN, position)
 }
 
-/// Everything a record says about a call.
+/// Everything that a record says about a system call.
 struct Event {
     header: Header,
     traced: Traced,
@@ -311,30 +294,31 @@ struct Event {
     process: u8,
     task: Task,
     last: LastReceive,
-    call_flags: u32,
-    /// User space's word on which directions are framed by chunks.
+    msg_flags: u32,
+    /// The directions that, as the agent says, are framed by chunks.
     whole: u64,
 }
 
-/// Captures what may be captured and puts one record into the ring, or several for a call that is captured whole.
+/// Captures what may be captured. Puts one record into the ring, or several for a system call that
+/// is captured whole.
 #[inline(always)]
 fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     let direction = usize::from(event.header.direction) & 1;
     let scratch: *mut Scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
     let length = event.header.length;
     fill(scratch, event, direction);
-    let source = if event.header.not_captured != 0 {
+    let source = if event.header.not_captured != not_captured::NONE {
         Source::not_captured(event.header.not_captured)
     } else if tcp.upper_layer() {
         Source::not_captured(not_captured::UPPER_LAYER)
     } else {
-        capture::locate(direction, event.call_flags)?
+        capture::locate(direction, event.msg_flags)?
     };
-    if source.not_captured != 0 {
+    if source.not_captured != not_captured::NONE {
         return put(scratch, event, length, Captured::not_captured(source.not_captured));
     }
-    let captured = capture::copy_call(scratch, &source, direction as u32, length);
-    if captured.not_captured == 0 && is_looked_at(scratch, event, captured.head) {
+    let captured = capture::copy_payload(scratch, &source, direction as u32, length);
+    if captured.not_captured == not_captured::NONE && is_looked_at(scratch, event, captured.head) {
         let slot = direction as u32;
         let how = framing::how(slot, captured.head, length, event.whole, event.traced.cookie);
         if how != heads::capture::ENDS {
@@ -344,14 +328,13 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     put(scratch, event, length, captured)
 }
 
-/// Whether more than the first bytes of the call may be needed, or it may leave a head open: small calls hardly ever do, nor do
-/// those that end as a head does.
+/// Whether more than the first bytes of the system call may be needed, or it may leave a head open.
+/// Small ones hardly ever do, nor do those that end as a head does.
 #[inline(always)]
 fn is_looked_at(scratch: *const Scratch, event: &Event, head: u32) -> bool {
     let length = event.header.length;
     let direction = usize::from(event.header.direction) & 1;
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
-    let flags = unsafe { (*event.traced.state).flags };
+    let flags = connection::flags(event.traced.state);
     let open = flags & conn_flags::HEAD_OUT << direction != 0;
     length > head || open || length >= SMALL && !heads::is_end_of_head(scratch, length)
 }
@@ -359,11 +342,12 @@ fn is_looked_at(scratch: *const Scratch, event: &Event, head: u32) -> bool {
 /// Everything of a record that does not depend on what was captured.
 #[inline(always)]
 fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
-    // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
     let dropped = unsafe { (*event.traced.state).dropped[direction] };
     let lost = event.process & pid_flags::LOST != 0;
     let drops = if lost { selected::process_drops(event.actor.pid) } else { 0 };
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program ends.
+    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
+    // ends.
     let record = unsafe { &mut (*scratch).record };
     *record = Transfer {
         header: Header { flags: event.header.flags | event.task.flags, ..event.header },
@@ -381,12 +365,12 @@ fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
     };
 }
 
-/// Puts the record, which covers `length` bytes from its position, with what was captured of them.
+/// Puts the record, with what was captured of the `length` bytes from its position.
 #[inline(always)]
 fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) -> Result<(), Counter> {
     // SAFETY: the per-CPU scratch of this direction.
     let record = unsafe { &mut (*scratch).record };
-    // Only the record with the call's last byte ends the direction.
+    // Only the record with the last byte of the system call ends the direction.
     let last = record.position.wrapping_add(u64::from(length))
         == event.position.wrapping_add(u64::from(event.header.length));
     record.header.flags = (if last { event.header.flags } else { 0 }) | event.task.flags;
@@ -400,26 +384,28 @@ fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) ->
         add(Counter::Bytes, u64::from(payload));
         return Ok(());
     }
-    lose(event, length, 1);
+    mark_loss(event, length, 1);
     Err(Counter::DropTransfer)
 }
 
-/// Records found no room. Bytes of a call that began before first sight may not be among those observed, and are not counted here:
-/// what of them was observed shows as unseen.
+/// Records found no room. The bytes of a system call that began before the connection was first
+/// observed may not be among the observed ones, and are not counted here: those of them that were
+/// observed show as unseen.
 #[inline(always)]
-fn lose(event: &Event, bytes: u32, records: u32) {
+fn mark_loss(event: &Event, bytes: u32, records: u32) {
     let direction = usize::from(event.header.direction) & 1;
     if event.position >= FIRST_POSITION {
-        // SAFETY: an entry of CONNECTIONS; see `connection::find`.
+        // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
         connection::atomic_add(
             unsafe { &raw mut (*event.traced.state).dropped[direction] },
             u64::from(bytes),
         );
     }
-    selected::lose_records(event.actor.pid, records);
+    selected::count_lost_records(event.actor.pid, records);
 }
 
-/// A long call of which more is needed than its ends: one record per piece. What is beyond the pieces is truncated.
+/// A long system call of which more is needed than its ends: one record per piece. Bytes behind the
+/// last piece are truncated.
 #[inline(always)]
 fn put_whole(scratch: *mut Scratch, event: &Event, most: u32, how: u32) -> Result<(), Counter> {
     let slot = u32::from(event.header.direction) & 1;
@@ -430,10 +416,15 @@ fn put_whole(scratch: *mut Scratch, event: &Event, most: u32, how: u32) -> Resul
         heads::conclude(slot, event.traced.cookie, length);
     }
     if lost.records != 0 {
-        lose(event, lost.bytes, lost.records);
+        mark_loss(event, lost.bytes, lost.records);
     }
     if lost.rest != 0 {
-        return put(scratch, event, lost.rest, Captured { head: 0, tail: 0, not_captured: 0 });
+        return put(
+            scratch,
+            event,
+            lost.rest,
+            Captured { head: 0, tail: 0, not_captured: not_captured::NONE },
+        );
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! wirespan: traces programs nobody instrumented.
 //!
-//! The modules stand in the order in which data flows, and each imports only what stands above it. An event goes from
-//! [`source`] through [`protocol`] and [`trace`] in the [`pipeline`] to the exporters of [`export`]. `session` is the
-//! running agent, which puts these together; [`command`] is what a person types and reads.
+//! The modules stand in the order in which data flows, and each imports only what stands above it.
+//! An event goes from [`source`] through [`protocol`] and [`trace`] in the [`pipeline`] to the
+//! exporters of [`export`]. `session` is the running agent, which puts these together; [`command`]
+//! is what a person types and reads.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!(
@@ -11,7 +12,14 @@ compile_error!(
 
 mod address;
 
+mod causes;
+
+pub mod metric;
+
 mod words;
+
+#[cfg(test)]
+mod skipped;
 
 pub mod event;
 
@@ -26,6 +34,8 @@ pub mod protocol;
 pub mod trace;
 
 pub mod pipeline;
+
+pub mod metrics;
 
 pub mod export;
 

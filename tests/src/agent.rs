@@ -202,14 +202,14 @@ impl Agent {
     }
 }
 
-/// The command `wirespan run --config FILE`, on the rung that `WIRESPAN_RUNG` names.
+/// The command `wirespan run --config FILE`, in the attach mode that `WIRESPAN_ATTACH_MODE` names.
 ///
 /// # Errors
 /// When there is no agent to run.
 pub fn command(config: &Path) -> Result<Launch<'static>> {
     let launch = Launch::new(machine::wirespan()?).arg("run").arg("--config").arg(config);
-    Ok(match env::var("WIRESPAN_RUNG") {
-        Ok(rung) if !rung.is_empty() => launch.arg("--rung").arg(rung),
+    Ok(match env::var("WIRESPAN_ATTACH_MODE") {
+        Ok(attach_mode) if !attach_mode.is_empty() => launch.arg("--attach-mode").arg(attach_mode),
         _ => launch,
     })
 }
@@ -238,7 +238,10 @@ impl Metrics {
     #[must_use]
     pub fn losses(&self) -> Vec<String> {
         let lines = self.0.lines().filter(|line| !line.starts_with('#'));
-        let counts = |line: &&str| line.split(['{', ' ']).next().is_some_and(|name| name.contains("drop"));
+        let counts = |line: &&str| {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            ["dropped", "unrecorded"].iter().any(|word| name.contains(word))
+        };
         lines.filter(counts).filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect()
     }
 

@@ -70,12 +70,12 @@ pub fn skip(reason: &str) {
     assert!(!in_ci || lacks_kernel_access().is_some(), "skipped in CI: {reason}");
 }
 
-/// Whether an agent that starts or ends makes another miss a receive that is waiting just then: on the fexit rung, which
+/// Whether an agent that starts or ends makes another miss a receive that is waiting just then: in attach mode fexit, which
 /// kernels before 6.3 take (ARCHITECTURE.md).
 #[must_use]
 pub fn agents_disturb_each_other() -> bool {
-    if let Ok(rung) = env::var("WIRESPAN_RUNG") {
-        return rung == "fexit";
+    if let Ok(attach_mode) = env::var("WIRESPAN_ATTACH_MODE") {
+        return attach_mode == "fexit";
     }
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers =

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{cgroup::Cgroup, machine};
 
-/// Tests that look at the whole machine (BPF programs left behind, full speed) run alone; on the fexit rung all do.
+/// Tests that look at the whole machine (BPF programs left behind, full speed) run alone; in attach mode fexit all do.
 static MACHINE: RwLock<()> = RwLock::new(());
 
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::{bench::pipeline, setup, sh, test};
+use crate::{bench::pipeline, docs, ebpf, setup, sh, test};
 
-/// The crates of this host; agent-ebpf is another target's and is only formatted.
+/// The crates of this host; agent-ebpf is another target's (`ebpf`).
 const HOST: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
 
 pub(crate) fn run() -> Result<ExitCode> {
@@ -17,7 +17,11 @@ pub(crate) fn run() -> Result<ExitCode> {
     setup::deny::ensure()?;
     step("dependencies", &["deny", "--offline", "check", "licenses", "bans", "sources"])?;
     step("clippy", &[&["clippy"], &HOST[..], &["--all-targets", "--", "-D", "warnings"]].concat())?;
+    ebpf::clippy()?;
     step("documentation", &[&["doc"], &HOST[..], &["--no-deps", "--document-private-items"]].concat())?;
+    ebpf::doc()?;
+    println!("ci: generated pages");
+    docs::run(&docs::Arguments { check: true })?;
     println!("ci: instructions per span");
     let cost = pipeline::check()?;
     let tests = test::run(&test::Arguments::default())?;

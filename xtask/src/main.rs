@@ -4,6 +4,8 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod docs;
+mod ebpf;
 mod fixtures;
 mod fuzz;
 mod setup;
@@ -38,6 +40,8 @@ enum Chore {
     Fuzz(fuzz::Arguments),
     /// Record the event logs of tests/fixtures/log anew, from real servers
     Fixtures(fixtures::Arguments),
+    /// Write the pages of docs/ that are made of the code: metrics, limits, configuration
+    Docs(docs::Arguments),
     /// The gate: format, clippy, documentation, every test
     Ci,
     /// Run the end-to-end tests, or any command, under another kernel
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Chore::Bench(bench) => bench::run(&bench),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Fixtures(arguments) => fixtures::run(&arguments),
+        Chore::Docs(arguments) => docs::run(&arguments),
         Chore::Ci => ci::run(),
         Chore::Vm(arguments) => vm::run(&arguments),
     };

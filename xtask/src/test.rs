@@ -61,8 +61,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let programs = vm::Programs::build(build::Profile::Release)?;
         let filter: Vec<_> =
             NOT_IN_GUESTS.iter().flat_map(|name| ["--skip".into(), (*name).into()]).collect();
-        // The rung that the kernel takes by itself: each rung occurs, each kernel once.
-        let boots = vm::VERSIONS.map(|version| (version, version.rungs[0]));
+        // The attach mode that the kernel takes by itself: each mode occurs, each kernel once.
+        let boots = vm::VERSIONS.map(|version| (version, version.attach_modes[0]));
         sum += programs.run(&boots, GUEST_LIMIT, &filter)?;
     }
     let skipped = fs::read_to_string(&skipped).unwrap_or_default();

@@ -15,7 +15,7 @@ use super::{
     stdout::report,
     trace::{self, TraceArgs},
 };
-use crate::{config::LogLevel, session::gate, source::kernel::Rung};
+use crate::{config::LogLevel, session::gate, source::kernel::AttachMode};
 
 /// Traces programs that nobody instrumented: HTTP requests become OpenTelemetry spans, straight
 /// from the kernel.
@@ -65,9 +65,9 @@ struct DoctorArgs {
     /// For programs instead of people.
     #[arg(long)]
     json: bool,
-    /// Try only this rung: raw_tp or fexit.
+    /// Try only this attach mode: raw_tp or fexit.
     #[arg(long)]
-    rung: Option<Rung>,
+    attach_mode: Option<AttachMode>,
     /// Only what a running agent knows of this process: how far the links of its calls can be
     /// trusted, and what could not be read.
     #[arg(long)]
@@ -98,7 +98,7 @@ fn execute(command: Command, verbose: bool) -> Result<ExitCode> {
         Command::Doctor(DoctorArgs { json, pid: Some(pid), metrics, .. }) => {
             doctor::doctor_of(json, pid, &metrics).map(exit)
         }
-        Command::Doctor(args) => doctor::doctor(args.json, args.rung, &args.metrics).map(exit),
+        Command::Doctor(args) => doctor::doctor(args.json, args.attach_mode, &args.metrics).map(exit),
         Command::Trace(args) => trace::trace(args, verbose).map(status),
         Command::Record(args) => record::record(args, verbose).map(status),
         Command::Replay(args) => replay::replay(&args, verbose).map(status),

@@ -21,7 +21,7 @@ use crate::{
         runtime::{Setup, Tracing},
         telemetry::Telemetry,
     },
-    source::kernel::{self, Rung},
+    source::kernel::{self, AttachMode},
     trace,
 };
 
@@ -31,9 +31,9 @@ pub(super) struct RunArgs {
     /// The configuration; `wirespan config default` prints one with every key explained.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Use only this rung of hooks: raw_tp or fexit.
+    /// Use only this attach mode: raw_tp or fexit.
     #[arg(long, value_name = "R")]
-    rung: Option<Rung>,
+    attach_mode: Option<AttachMode>,
     /// Also write every event into a new file, for `wirespan replay`.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -56,7 +56,7 @@ pub(super) fn run(args: &RunArgs, config: Config, verbose: bool) -> Result<i32> 
     let setup = Setup { host: config.host_resource(environment), export: config.export.clone() };
     let metrics = config.metrics;
     let recording = args.record.clone().map(|path| Recording::beside(path, setup.host.clone()));
-    let options = Options { recording: recording.clone(), ..options(args.rung, config, verbose) };
+    let options = Options { recording: recording.clone(), ..options(args.attach_mode, config, verbose) };
     let prepared = setup.start()?;
     let mut signals = Signals::catch(&prepared.runtime)?;
     // Before the programs are loaded: a port that is taken must not leave anything to clean up.
@@ -99,13 +99,16 @@ async fn until_ended(signals: &mut Signals, sender: &Sender, telemetry: &Telemet
 
 /// Reports that every hook is attached and that the processes that match are known.
 fn ready(session: &mut Session) -> Result<()> {
-    let rung = session.rung();
+    let attach_mode = session.attach_mode();
     let selected = session.selected();
-    drop(writeln!(std::io::stderr(), "wirespan ready: rung {rung}, {selected} processes selected"));
+    drop(writeln!(
+        std::io::stderr(),
+        "wirespan ready: attach mode {attach_mode}, {selected} processes selected"
+    ));
     Ok(())
 }
 
-fn options(rung: Option<Rung>, config: Config, verbose: bool) -> Options {
+fn options(attach_mode: Option<AttachMode>, config: Config, verbose: bool) -> Options {
     // Only the tree on a console shows open requests.
     let shown = config.export.console.as_ref().is_some_and(|console| console.format == ConsoleFormat::Tree);
     let defaults = trace::Settings::default();
@@ -129,7 +132,7 @@ fn options(rung: Option<Rung>, config: Config, verbose: bool) -> Options {
         idle: config.limits.idle,
     };
     let kernel = kernel::Settings {
-        rung,
+        attach_mode,
         ring_bytes: config.capture.ring_bytes,
         nice: config.capture.nice,
         capture_bytes: config.capture.bytes,

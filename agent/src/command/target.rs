@@ -22,7 +22,7 @@ use crate::{
         runtime::{Setup, Tracing},
         telemetry::Telemetry,
     },
-    source::kernel::{self, Rung},
+    source::kernel::{self, AttachMode},
 };
 
 /// How often the command is checked.
@@ -57,9 +57,9 @@ pub(super) struct Target {
     /// Stop after this time: 500ms, 10s, 2m, 1h.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
-    /// Use only this rung of hooks: raw_tp or fexit.
+    /// Use only this attach mode: raw_tp or fexit.
     #[arg(long, value_name = "R")]
-    rung: Option<Rung>,
+    attach_mode: Option<AttachMode>,
     /// Start this command and trace it from its first system call.
     #[arg(last = true, value_name = "CMD ARGS")]
     command: Vec<OsString>,
@@ -88,7 +88,8 @@ impl Target {
         } else {
             Some(Gated::start(&self.command, recording.as_ref().is_some_and(Recording::to_stdout))?)
         };
-        let kernel = kernel::Settings { rung: self.rung, verbose, ..kernel::Settings::default() };
+        let kernel =
+            kernel::Settings { attach_mode: self.attach_mode, verbose, ..kernel::Settings::default() };
         // A recording beside a trace may end without it.
         let alone = recording.as_ref().filter(|_| export == export::Settings::default());
         let recorded = alone.map(Recording::over).unwrap_or_default();

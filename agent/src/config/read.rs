@@ -293,16 +293,23 @@ fn limits(section: Entry<'_>) -> Result<Limits, Problem> {
 }
 
 fn causality(section: Entry<'_>) -> Result<CausalityRules, Problem> {
-    let fields =
-        section.fields(&["two_sided", "start", "end", "task", "across_threads", "content", "goroutine"])?;
+    let fields = section.fields(&[
+        "both_sides",
+        "request_side",
+        "response_side",
+        "task",
+        "across_threads",
+        "content",
+        "goroutine",
+    ])?;
     let default = CausalityRules::default();
     let flag = |name: &'static str, otherwise: bool| -> Result<bool, Problem> {
         Ok(fields.read(name, |entry| entry.flag())?.unwrap_or(otherwise))
     };
     Ok(CausalityRules {
-        two_sided: flag("two_sided", default.two_sided)?,
-        start: flag("start", default.start)?,
-        end: flag("end", default.end)?,
+        both_sides: flag("both_sides", default.both_sides)?,
+        request_side: flag("request_side", default.request_side)?,
+        response_side: flag("response_side", default.response_side)?,
         task: flag("task", default.task)?,
         across_threads: flag("across_threads", default.across_threads)?,
         content: flag("content", default.content)?,

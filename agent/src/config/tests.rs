@@ -85,7 +85,7 @@ export:
   console: { format: json, color: false }
 capture: { bytes: 256, head_bytes: 8192, ring_bytes: 1MiB, nice: 0 }
 limits: { connections: 10, buffered_bytes: 2MiB, idle: 2h, waiting_spans: 20, parent_wait: 2m, queue_spans: 40 }
-causality: { start: false, task: false, across_threads: true, goroutine: false }
+causality: { request_side: false, task: false, across_threads: true, goroutine: false }
 instrumented: join
 correlation_headers: [ X-Trace, x-request-id ]
 redaction: { query_parameters: [ Ticket ] }
@@ -119,7 +119,7 @@ log: debug
         }
     );
     let causality = CausalityRules {
-        start: false,
+        request_side: false,
         task: false,
         across_threads: true,
         goroutine: false,

@@ -8,8 +8,10 @@ mod process;
 
 use std::{net::SocketAddr, ops::Sub};
 
+use agent_common::{IN, OUT, not_captured};
+
 pub use limits::DEFAULT_CONNECTIONS;
-pub use process::{FIRST_VIRTUAL_PID, ProcessFacts, ProcessKey, Told, UNKNOWN_SERVICE, arguments_in};
+pub use process::{FIRST_VIRTUAL_PID, KernelFacts, ProcessFacts, ProcessKey, UNKNOWN_SERVICE, arguments_in};
 
 /// Kernel time: nanoseconds of CLOCK_MONOTONIC. Wall time is this plus the offset of the last [`Event::Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -56,8 +58,8 @@ pub struct Actor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Direction {
-    Out = 0,
-    In = 1,
+    Out = OUT as u8,
+    In = IN as u8,
 }
 
 impl Direction {
@@ -147,19 +149,19 @@ impl Clarity {
 #[repr(u8)]
 pub enum NotCaptured {
     /// The task uses io_uring: the saved registers may belong to an unrelated system call.
-    IoUring = 1,
+    IoUring = not_captured::IO_URING,
     /// A 32-bit task or system call: the registers follow another convention.
-    Task32 = 2,
+    Task32 = not_captured::TASK_32,
     /// An upper-layer protocol (kTLS) is on the socket.
-    UpperLayer = 3,
+    UpperLayer = not_captured::UPPER_LAYER,
     /// The system call is not one of the socket reads and writes (e.g. sendmmsg).
-    Syscall = 4,
+    Syscall = not_captured::SYSCALL,
     /// sendfile or splice: the bytes never pass user memory.
-    Splice = 5,
+    Splice = not_captured::SPLICE,
     /// MSG_OOB, MSG_ERRQUEUE, MSG_TRUNC.
-    Flags = 6,
+    Flags = not_captured::FLAGS,
     /// Reading user memory failed (page not present, lockdown).
-    Fault = 7,
+    Fault = not_captured::FAULT,
 }
 
 impl NotCaptured {

@@ -44,7 +44,7 @@ pub struct ProcessFacts {
 /// What the kernel says of a process at the moment of an event. User space reads later, when the process may be gone, be
 /// another program or another user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct KernelFacts {
     /// The kernel has selected the process, and no rule can say otherwise.
     pub decided: bool,
     /// Which of the kernel's questions about this process this is.

@@ -152,36 +152,27 @@ impl Feed {
 
     pub(crate) fn collect(&self, out: &mut MetricsText) {
         let exporter = ("exporter", self.name);
-        out.counter(
-            "wirespan_exported_spans_total",
-            "Spans handed over for good: acknowledged by the collector, written to the file or printed.",
-            &[exporter],
-            self.exported(),
-        );
+        out.counter("wirespan_exported_spans_total", &[exporter], self.exported());
         for reason in DropReason::ALL {
             out.counter(
                 "wirespan_export_dropped_spans_total",
-                "Spans that did not get out, by exporter and reason.",
                 &[exporter, ("reason", reason.name())],
                 self.dropped(reason),
             );
         }
         out.counter(
             "wirespan_export_failed_attempts_total",
-            "Requests or writes that failed; their spans are retried or counted as dropped.",
             &[exporter],
             self.failed_attempts.load(Ordering::Relaxed),
         );
         out.counter(
             "wirespan_export_dropped_notices_total",
-            "Notices of open requests that found no room in a queue (no span is lost with them).",
             &[exporter, ("reason", DropReason::QueueFull.name())],
             self.queue.dropped_notices(),
         );
         if self.name == "otlp" {
             out.counter(
-                "wirespan_export_unreadable_answers_total",
-                "Answers of the collector that took the spans in a body that is not OTLP.",
+                "wirespan_export_unreadable_responses_total",
                 &[],
                 self.unreadable_answers.load(Ordering::Relaxed),
             );
@@ -189,31 +180,19 @@ impl Feed {
         for change in Change::ALL.into_iter().filter(|_| self.name == "file") {
             out.counter(
                 "wirespan_export_file_changes_total",
-                "Times that the span file was found moved or truncated, or was opened anew as asked (SIGHUP).",
-                &[("what", change.name())],
+                &[("reason", change.name())],
                 self.file_changes[change as usize].load(Ordering::Relaxed),
             );
         }
         if self.name == "console" {
             out.counter(
                 "wirespan_console_early_traces_total",
-                "Traces printed before their root because more were held than the limit.",
                 &[],
                 self.early_traces.load(Ordering::Relaxed),
             );
         }
-        out.gauge(
-            "wirespan_export_queue_entries",
-            "Entries (spans and notices) that wait for the exporter.",
-            &[exporter],
-            self.queue.len() as f64,
-        );
-        out.gauge(
-            "wirespan_export_queue_capacity_entries",
-            "The bound of the exporter's queue.",
-            &[exporter],
-            self.queue.capacity() as f64,
-        );
+        out.gauge("wirespan_export_queue_entries", &[exporter], self.queue.len() as f64);
+        out.gauge("wirespan_export_queue_capacity_entries", &[exporter], self.queue.capacity() as f64);
     }
 }
 

@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 use rustc_hash::FxHashMap;
 
+use crate::metrics;
+
 /// Collects samples and writes them grouped by metric.
 #[derive(Debug, Default)]
 pub struct MetricsText {
@@ -17,47 +19,33 @@ pub struct MetricsText {
 #[derive(Debug)]
 struct Family {
     name: &'static str,
-    help: &'static str,
     kind: &'static str,
     samples: String,
 }
 
 impl MetricsText {
-    /// Adds a sample of a counter. `name` is `wirespan_<thing>_<unit>_total`; label names are identifiers, label values
-    /// any text. Every drop has a label `reason`.
-    pub fn counter(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        value: u64,
-    ) {
+    /// Adds a sample of a counter: a metric of the list in [`metrics`], with its labels in their order.
+    pub fn counter(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
         debug_assert!(name.ends_with("_total"), "the counter {name} must end in _total");
-        self.sample(name, help, "counter", labels, format_args!("{value}"));
+        self.sample(name, "counter", labels, format_args!("{value}"));
     }
 
     /// Adds a sample of a gauge.
-    pub fn gauge(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        value: f64,
-    ) {
+    pub fn gauge(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
         debug_assert!(!name.ends_with("_total"), "the gauge {name} must not end in _total");
-        self.sample(name, help, "gauge", labels, format_args!("{value}"));
+        self.sample(name, "gauge", labels, format_args!("{value}"));
     }
 
     fn sample(
         &mut self,
         name: &'static str,
-        help: &'static str,
         kind: &'static str,
         labels: &[(&'static str, &str)],
         value: std::fmt::Arguments<'_>,
     ) {
+        debug_assert!(metrics::is_declared(name, labels), "{name} {labels:?} is not in the list of metrics");
         let index = *self.index.entry(name).or_insert_with(|| {
-            self.families.push(Family { name, help, kind, samples: String::new() });
+            self.families.push(Family { name, kind, samples: String::new() });
             self.families.len() - 1
         });
         let family = &mut self.families[index];
@@ -83,8 +71,8 @@ impl MetricsText {
     pub fn finish(self) -> String {
         let mut out = String::new();
         for family in self.families {
-            let Family { name, help, kind, samples } = family;
-            let help = help.replace('\\', r"\\").replace('\n', r"\n");
+            let Family { name, kind, samples } = family;
+            let help = metrics::help(name).replace('\\', r"\\").replace('\n', r"\n");
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}");
         }
         out
@@ -109,19 +97,23 @@ mod tests {
     #[test]
     fn samples_of_a_metric_stand_together_and_are_escaped() {
         let mut text = MetricsText::default();
-        text.counter("wirespan_a_spans_total", "First.", &[], 3);
-        text.gauge("wirespan_b_bytes", "Back\\slash\nand line.", &[("x", "1")], 0.5);
-        text.counter("wirespan_a_spans_total", "First.", &[("reason", "a\"b\\c\nd")], u64::MAX);
+        text.counter("wirespan_recorded_events_total", &[], u64::MAX);
+        text.gauge("wirespan_calling_processes", &[], 0.5);
+        text.gauge("wirespan_process_calls", &[("service", "a\"b\\c\nd"), ("result", "linked")], 1.0);
+        text.counter("wirespan_recorded_events_total", &[], 3);
         assert_eq!(
             text.finish(),
             concat!(
-                "# HELP wirespan_a_spans_total First.\n",
-                "# TYPE wirespan_a_spans_total counter\n",
-                "wirespan_a_spans_total 3\n",
-                "wirespan_a_spans_total{reason=\"a\\\"b\\\\c\\nd\"} 18446744073709551615\n",
-                "# HELP wirespan_b_bytes Back\\\\slash\\nand line.\n",
-                "# TYPE wirespan_b_bytes gauge\n",
-                "wirespan_b_bytes{x=\"1\"} 0.5\n",
+                "# HELP wirespan_recorded_events_total Events written to the event log.\n",
+                "# TYPE wirespan_recorded_events_total counter\n",
+                "wirespan_recorded_events_total 18446744073709551615\n",
+                "wirespan_recorded_events_total 3\n",
+                "# HELP wirespan_calling_processes Processes that have made calls.\n",
+                "# TYPE wirespan_calling_processes gauge\n",
+                "wirespan_calling_processes 0.5\n",
+                "# HELP wirespan_process_calls What the calls and responses of these processes have shown.\n",
+                "# TYPE wirespan_process_calls gauge\n",
+                "wirespan_process_calls{service=\"a\\\"b\\\\c\\nd\",result=\"linked\"} 1\n",
             )
         );
     }

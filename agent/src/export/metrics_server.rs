@@ -159,12 +159,7 @@ fn respond<B>(request: &Request<B>, pages: &Pages, closed: u64) -> Response<Full
         "/metrics" => {
             let mut text = MetricsText::default();
             (pages.metrics)(&mut text);
-            text.counter(
-                "wirespan_metrics_closed_connections_total",
-                "Connections to this endpoint that were closed to make room for newer ones.",
-                &[],
-                closed,
-            );
+            text.counter("wirespan_metrics_closed_connections_total", &[], closed);
             page(StatusCode::OK, text.finish())
         }
         "/status" => typed(StatusCode::OK, "application/json", (pages.status)()),
@@ -193,7 +188,7 @@ mod tests {
 
     fn pages() -> Pages {
         Pages {
-            metrics: Arc::new(|out| out.counter("wirespan_a_spans_total", "First.", &[], 3)),
+            metrics: Arc::new(|out| out.counter("wirespan_recorded_events_total", &[], 3)),
             status: Arc::new(|| r#"{"agent":"wirespan"}"#.to_owned()),
         }
     }
@@ -232,7 +227,7 @@ mod tests {
         let loopback = "127.0.0.1:0".parse().unwrap();
         let server = MetricsServer::start(loopback, pages(), &Handle::current()).unwrap();
         for (line, status, part) in [
-            ("GET /metrics HTTP/1.1", "200", "\nwirespan_a_spans_total 3\n"),
+            ("GET /metrics HTTP/1.1", "200", "\nwirespan_recorded_events_total 3\n"),
             ("GET /metrics?x=1 HTTP/1.0", "200", "version=0.0.4"),
             ("GET /status HTTP/1.1", "200", "content-type: application/json"),
             ("GET /status HTTP/1.1", "200", r#"{"agent":"wirespan"}"#),

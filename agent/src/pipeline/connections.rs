@@ -28,7 +28,7 @@ pub enum Eviction {
 }
 
 impl Eviction {
-    pub(super) const ALL: [Self; 3] = [Self::Connections, Self::Memory, Self::Idle];
+    pub(crate) const ALL: [Self; 3] = [Self::Connections, Self::Memory, Self::Idle];
 
     /// The value of the `reason` label in the metrics.
     #[must_use]

@@ -90,7 +90,7 @@ pub(crate) fn server_span() -> Span {
 pub(crate) fn client_span() -> Span {
     Span {
         id: span_id(2),
-        parent: Some(Parent { span: span_id(1), evidence: Evidence::TwoSided, remote: false }),
+        parent: Some(Parent { span: span_id(1), evidence: Evidence::BothSides, remote: false }),
         kind: SpanKind::Client,
         start: START + MILLI,
         end: START + 6 * MILLI,
@@ -183,7 +183,7 @@ pub(crate) fn variety() -> Vec<Span> {
         all.push(span);
     }
     let mut extremes = client_span();
-    extremes.parent = Some(Parent { span: SpanId([0xff; 8]), evidence: Evidence::Header, remote: true });
+    extremes.parent = Some(Parent { span: SpanId([0xff; 8]), evidence: Evidence::Traceparent, remote: true });
     extremes.flags = 0xff;
     extremes.start = 0;
     extremes.end = u64::MAX;
@@ -191,8 +191,8 @@ pub(crate) fn variety() -> Vec<Span> {
     extremes.incomplete = vec!["gap", "truncated"];
     extremes.parent_unknown = true;
     extremes.links = vec![
-        Link { trace: trace_id(1), span: span_id(9), evidence: Evidence::Flow },
-        Link { trace: trace_id(2), span: span_id(8), evidence: Evidence::Header },
+        Link { trace: trace_id(1), span: span_id(9), evidence: Evidence::Connection },
+        Link { trace: trace_id(2), span: span_id(8), evidence: Evidence::Traceparent },
     ];
     all.push(extremes);
     all

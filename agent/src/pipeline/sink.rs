@@ -1,8 +1,9 @@
-//! The one way into the pipeline, for live sessions and for replays: events in, batches of spans out.
+//! The one way into the pipeline, for live sessions and for replays: events in, batches of spans
+//! out.
 //!
-//! Whoever holds the sink cannot feed an event that is not recorded, nor in another order than it is recorded. Which spans
-//! stand in which batch depends on the events alone and never on when they were read. So a replay delivers to its
-//! exporters what the live run delivered to its own.
+//! Whoever holds the sink cannot feed an event that is not recorded, nor in another order than it
+//! is recorded. Which spans stand in which batch depends on the events alone and never on when they
+//! were read. So a replay delivers to its exporters what the live run delivered to its own.
 
 use super::{
     Engine, Settings, Snapshot,

@@ -1,4 +1,5 @@
-//! All counters of the pipeline at one moment, so that whoever shows them needs no access to the engine.
+//! All counters of the pipeline at one moment, so that whoever shows them needs no access to the
+//! engine.
 
 use std::{collections::BTreeMap, sync::Arc};
 

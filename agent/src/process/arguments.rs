@@ -1,8 +1,9 @@
 //! Command-line arguments fit to be exported: secrets replaced, count and length bounded.
 //!
-//! What counts as a secret: the value of an option, variable, header or query parameter whose name says so
-//! ([`SECRET_WORDS`]), the user and password in a URL, `-u user:password`. A secret in a bare positional argument cannot be
-//! recognised; who passes those can turn the attribute off at the collector.
+//! A secret is the value of an option, variable, header or query parameter whose name says so
+//! ([`SECRET_WORDS`]), the user and password in a URL, and the value of `-u user:password`. A
+//! secret in a bare positional argument cannot be recognised; the collector can drop the attribute
+//! where programs get such arguments.
 
 /// Arguments that are kept.
 const MAX_ARGUMENTS: usize = 64;
@@ -10,12 +11,13 @@ const MAX_ARGUMENTS: usize = 64;
 const MAX_ARGUMENT: usize = 512;
 /// Bytes of all arguments together that are kept.
 const MAX_TOTAL: usize = 4096;
-/// Stands where something was cut.
+/// Takes the place of what was cut.
 const CUT: &str = "…";
 
 const REDACTED: &str = "REDACTED";
 
-/// A name is a secret's when one of these is in it, letters and digits alone compared: `--db-password`, `API_KEY`.
+/// A name is a secret's when one of these is in it, letters and digits alone compared:
+/// `--db-password`, `API_KEY`.
 const SECRET_WORDS: [&str; 13] = [
     "password",
     "passwd",
@@ -37,7 +39,8 @@ const SECRET_ENDINGS: [&str; 4] = ["pass", "pwd", "auth", "pw"];
 /// Between these, `name=value` pairs stand in one argument: query strings, connection strings.
 const PAIR_SEPARATORS: [char; 8] = ['?', '&', ';', ',', ' ', '\t', '\n', '#'];
 
-/// The arguments without secrets and within the limits; a last element `…` says that some were left out.
+/// The arguments without secrets and within the limits; a last element `…` says that some were left
+/// out.
 pub(super) fn exportable(arguments: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut total = 0;

@@ -1,12 +1,13 @@
 //! The `key=value,key=value` lists of OpenTelemetry's environment variables.
 //!
-//! OTEL_RESOURCE_ATTRIBUTES and OTEL_EXPORTER_OTLP_HEADERS share the format of W3C Baggage without properties: keys and
-//! values are percent-encoded UTF-8 (OpenTelemetry "Resource SDK" and "OTLP Exporter Configuration").
+//! OTEL_RESOURCE_ATTRIBUTES and OTEL_EXPORTER_OTLP_HEADERS share the format of W3C Baggage without
+//! properties: keys and values are percent-encoded UTF-8 (OpenTelemetry "Resource SDK" and "OTLP
+//! Exporter Configuration").
 
 /// Pairs taken from one list; what comes later is ignored.
 pub const MAX_ATTRIBUTES: usize = 64;
 
-/// The list is malformed. The specification wants it to be ignored as a whole then.
+/// The list is malformed: the specification says to ignore it as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AttributesError {
     #[error("\"{0}\" is not key=value; separate pairs by commas and write a comma in a value as %2C")]
@@ -15,7 +16,8 @@ pub enum AttributesError {
     NotDecodable(String),
 }
 
-/// Decodes a list. Empty elements are skipped, the last of equal keys wins, the order is that of first occurrence.
+/// Decodes a list. Empty elements are skipped, the last of equal keys wins, the order is that of
+/// first occurrence.
 ///
 /// # Errors
 /// When an element has no key or no `=`, or does not decode to UTF-8.

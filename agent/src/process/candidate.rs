@@ -1,16 +1,17 @@
-//! A process that rules ask: it answers from /proc while it lives, and from what the kernel told once it is gone.
+//! A process that the rules look at. Its facts come from /proc while it lives, and from the
+//! kernel's report once it is gone.
 
 use std::cell::OnceCell;
 
-use super::{ProcError, ProcRoot, Unanswered, cgroup::Cgroups, listeners::ListeningSockets};
+use super::{ProcError, ProcRoot, Undecided, cgroup::Cgroups, listeners::ListeningSockets};
 
-/// A process that rules look at. What they ask for is read when first asked, once.
+/// A process that the rules look at. Each fact is read once, when a rule first needs it.
 #[derive(Debug)]
 pub struct Candidate<'a> {
     proc: &'a ProcRoot,
     sockets: &'a ListeningSockets,
     pub(super) pid: u32,
-    /// Nothing can be read of it any more.
+    /// Nothing of the process can be read any more.
     gone: bool,
     executable: OnceCell<Option<String>>,
     command_line: OnceCell<String>,
@@ -31,7 +32,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// A process that is gone, or is another program by now: only this is known of what it was.
+    /// A process that is gone, or is another program by now, of which only this is known.
     #[must_use]
     pub fn gone(self, executable: Option<String>, arguments: Option<&[String]>) -> Self {
         Self {
@@ -42,23 +43,23 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    pub(super) fn executable(&self) -> Result<Option<&str>, Unanswered> {
+    pub(super) fn executable(&self) -> Result<Option<&str>, Undecided> {
         let path = self.once(&self.executable, || self.proc.executable(self.pid))?;
         Ok(path.as_deref())
     }
 
-    pub(super) fn command_line(&self) -> Result<&str, Unanswered> {
+    pub(super) fn command_line(&self) -> Result<&str, Undecided> {
         let text = self.once(&self.command_line, || Ok(self.proc.arguments(self.pid)?.join(" ")))?;
         Ok(text)
     }
 
-    pub(super) fn cgroups(&self) -> Result<&Cgroups, Unanswered> {
+    pub(super) fn cgroups(&self) -> Result<&Cgroups, Undecided> {
         self.once(&self.cgroups, || self.proc.cgroups(self.pid))
     }
 
-    pub(super) fn listens_on(&self, port: u16) -> Result<bool, Unanswered> {
+    pub(super) fn listens_on(&self, port: u16) -> Result<bool, Undecided> {
         if self.gone {
-            return if self.sockets.is_told(self.pid, port) { Ok(true) } else { Err(Unanswered::Gone) };
+            return if self.sockets.is_reported(self.pid, port) { Ok(true) } else { Err(Undecided::Gone) };
         }
         Ok(self.sockets.listens_on(self.proc, self.pid, port)?)
     }
@@ -67,10 +68,10 @@ impl<'a> Candidate<'a> {
         &self,
         cell: &'c OnceCell<T>,
         read: impl FnOnce() -> Result<T, ProcError>,
-    ) -> Result<&'c T, Unanswered> {
+    ) -> Result<&'c T, Undecided> {
         match cell.get() {
             Some(value) => Ok(value),
-            None if self.gone => Err(Unanswered::Gone),
+            None if self.gone => Err(Undecided::Gone),
             None => {
                 let value = read()?;
                 Ok(cell.get_or_init(|| value))

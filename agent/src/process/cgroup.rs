@@ -1,10 +1,11 @@
-//! Which cgroups a process is in, on unified, hybrid and version 1 hosts alike.
+//! The cgroups of a process, on unified, hybrid and version 1 hosts alike.
 
 /// The lines of /proc/PID/cgroup (cgroups(7)): `hierarchy-ID:controller-list:path`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Cgroups {
     unified: Option<String>,
-    /// Version 1's named hierarchy, which systemd keeps also where the unified one is only half used.
+    /// Version 1's named hierarchy, which systemd keeps also where the unified one is only half
+    /// used.
     systemd: Option<String>,
     controllers: Vec<String>,
 }
@@ -28,8 +29,8 @@ impl Cgroups {
         cgroups
     }
 
-    /// The paths that say where the process belongs: the unified and systemd's hierarchy; those of single controllers
-    /// only when neither says more than the root.
+    /// The paths that say where the process belongs: the unified and systemd's hierarchy; those of
+    /// single controllers only when neither says more than the root.
     pub(crate) fn identity(&self) -> impl Iterator<Item = &str> {
         let named = [self.unified.as_deref(), self.systemd.as_deref()];
         let says_nothing = named.iter().flatten().all(|path| *path == "/");
@@ -56,8 +57,8 @@ pub(crate) fn relative(path: &str, mounts: &[String]) -> String {
     }
 }
 
-/// Mount points of cgroup file systems in a mountinfo table (proc_pid_mountinfo(5)) and their parent
-/// /sys/fs/cgroup, longest first.
+/// Mount points of cgroup file systems in a mountinfo table (proc_pid_mountinfo(5)) and their
+/// parent /sys/fs/cgroup, longest first.
 pub(crate) fn mounts(mountinfo: &str) -> Vec<String> {
     let mut points: Vec<String> = mountinfo
         .lines()

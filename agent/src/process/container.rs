@@ -1,8 +1,10 @@
-//! The id of the container a process runs in, from what the runtimes leave in cgroup paths and mounts.
+//! The id of the container in which a process runs, from what the runtimes leave in cgroup paths
+//! and mounts.
 //!
-//! Only 64 hex digits count. Docker, containerd, CRI-O and Podman name cgroups by the container's id:
-//! `/docker/ID`, `docker-ID.scope`, `cri-containerd-ID.scope`, `kubepods/…/ID`, `…:cri-containerd:ID`, `crio-ID.scope`,
-//! `libpod-ID.scope/container`, `/ecs/TASK/ID`. In a nested container the innermost id is the process's.
+//! Only 64 hex digits count. Docker, containerd, CRI-O and Podman name cgroups by the container's
+//! id: `/docker/ID`, `docker-ID.scope`, `cri-containerd-ID.scope`, `kubepods/…/ID`,
+//! `…:cri-containerd:ID`, `crio-ID.scope`, `libpod-ID.scope/container`, `/ecs/TASK/ID`. In a nested
+//! container the process belongs to the innermost id.
 
 use super::cgroup::Cgroups;
 
@@ -25,8 +27,9 @@ fn from_path(path: &str) -> Option<&str> {
     })
 }
 
-/// The id in the source of a file that the runtime mounts into each container. Needed where the process's cgroup shows
-/// as `/`. In a Kubernetes pod these files belong to the pod's sandbox, so they say nothing of the container.
+/// The id in the source of a file that the runtime mounts into each container, for a process whose
+/// cgroup shows as `/`. In a Kubernetes pod these files belong to the sandbox of the pod, and so do
+/// not name the container.
 pub(crate) fn from_mounts(mountinfo: &str) -> Option<&str> {
     if mountinfo.contains("/kubelet/pods/") {
         return None;
@@ -74,7 +77,8 @@ mod tests {
             (format!("0::/docker/{ID}"), true),
             // Version 1 without systemd's hierarchy.
             (format!("12:memory:/docker/{ID}\n3:cpu:/docker/{ID}"), true),
-            // Kubernetes with containerd: systemd driver, cgroupfs driver, and containerd's colon form.
+            // Kubernetes with containerd: systemd driver, cgroupfs driver, and containerd's colon
+            // form.
             (
                 format!(
                     "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-{pod}.slice/cri-containerd-{ID}.scope"

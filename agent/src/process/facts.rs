@@ -1,14 +1,16 @@
 //! Reads the facts of one process for its OpenTelemetry resource, once per selection or exec.
 
 use super::{ProcError, ProcRoot, arguments, attributes, cgroup::Cgroups, container, service};
-use crate::event::{ProcessFacts, Told};
+use crate::event::{KernelFacts, ProcessFacts};
 
 const SERVICE_NAME: &str = "service.name";
 
-/// Reads who `pid` is. `rule_service` is the name given by the rule that selected it and wins over every other:
-/// then OTEL_SERVICE_NAME, `service.name` of OTEL_RESOURCE_ATTRIBUTES, the systemd unit, the program.
+/// Reads the facts of `pid`. The service name comes from the rule that selected the process
+/// (`rule_service`), else from OTEL_SERVICE_NAME, `service.name` of OTEL_RESOURCE_ATTRIBUTES, the
+/// systemd unit or the program, in this order.
 ///
-/// `Ok(None)` when the process vanished, executed another program, or its pid went to another process, while it was read.
+/// `Ok(None)` when the process vanished, executed another program, or its pid went to another
+/// process, while it was read.
 ///
 /// # Errors
 /// When /proc refuses (no permission).
@@ -29,7 +31,7 @@ pub fn read(
         return Ok(None);
     }
 
-    // A malformed list is ignored as a whole, as the specification wants.
+    // The specification says to ignore a malformed list as a whole.
     let mut resource_attributes =
         otel_attributes.and_then(|text| attributes::parse(&text).ok()).unwrap_or_default();
     let named = resource_attributes.iter().position(|(key, _)| key == SERVICE_NAME);
@@ -56,31 +58,31 @@ pub fn read(
     }))
 }
 
-/// Who a process was that is gone, or another program by now, as far as the kernel told. What it said of itself, its unit
-/// and its container are not known.
-pub(super) fn told(
+/// The facts of a process that is gone, or another program by now, as far as the kernel reported
+/// them. Its environment, unit and container are not known.
+pub(super) fn of_gone(
     pid: u32,
-    told: &Told,
+    reported: &KernelFacts,
     executable: Option<&str>,
     rule_service: Option<&str>,
 ) -> ProcessFacts {
-    let command = told.arguments.as_deref().unwrap_or_default();
-    // A name that leads to no file that is known is at least what somebody called the program.
-    let named = executable.or(told.name.as_deref()).unwrap_or_default();
+    let command = reported.arguments.as_deref().unwrap_or_default();
+    // A name that leads to no known file is at least what the program was executed as.
+    let named = executable.or(reported.name.as_deref()).unwrap_or_default();
     let service_name = match rule_service {
         Some(name) => name.to_owned(),
         None => service::from_program(named, command, &service::Nowhere),
     };
     ProcessFacts {
         pid,
-        start_time: told.start_time.unwrap_or(0),
-        parent_pid: told.parent,
+        start_time: reported.start_time.unwrap_or(0),
+        parent_pid: reported.parent,
         executable: executable.unwrap_or_default().into(),
         command_args: arguments::exportable(command),
         service_name: service_name.into(),
         resource_attributes: Vec::new(),
         container_id: None,
-        user_id: told.user,
+        user_id: reported.user,
     }
 }
 
@@ -88,7 +90,7 @@ fn container_id(proc: &ProcRoot, pid: u32, cgroups: &Cgroups) -> Result<Option<S
     if let Some(id) = container::from_cgroups(cgroups) {
         return Ok(Some(id.to_owned()));
     }
-    // The mounts tell only what a process with mounts of its own shares with its runtime.
+    // Only in a process with mounts of its own do the mounts show what its runtime shares with it.
     let own = proc.own_namespace("mnt");
     if own.is_some() && own == proc.namespace(pid, "mnt")? {
         return Ok(None);
@@ -187,7 +189,8 @@ mod tests {
         let mut sleep = std::process::Command::new("/bin/sleep");
         let mut child = Killed(sleep.arg("600").env("OTEL_SERVICE_NAME", "nap").spawn().unwrap());
         let pid = child.0.id();
-        // The spawning thread goes on while the kernel still sets up the arguments of the new program.
+        // The spawning thread goes on while the kernel still sets up the arguments of the new
+        // program.
         while proc.arguments(pid).unwrap().is_empty() {
             std::thread::yield_now();
         }

@@ -1,33 +1,36 @@
-//! Which path an executable has that the kernel names by device and inode: learned from processes that live long enough to be
-//! looked at, so that one that does not has its path, too.
+//! Paths of executables that the kernel names by device and inode. They are learned from processes
+//! that live long enough to be read, so that a process that does not has its path, too.
 //!
-//! An inode is used again once its file is gone. So a path is told only while it still leads to the file that it led to when it
-//! was learned. A file in another mount namespace cannot be looked at like that and has none.
+//! An inode is used again once its file is gone. So a path counts only while it still leads to the
+//! file that it led to when it was learned. A file in another mount namespace cannot be checked
+//! like that and has no path.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use agent_common::ExeKey;
 use rustc_hash::FxHashMap;
 
-/// Most files that are remembered; about 200 bytes each. Beyond it, processes that end before they are looked at have no path.
+/// Most files that are remembered; about 200 bytes each. Beyond it, a process that ends before it
+/// is read has no path.
 const FILES: usize = 16_384;
 
-/// A path, and what `stat` says of it: on file systems that give each part a device of its own (btrfs, overlayfs) that is not what
-/// the kernel calls the file.
+/// A path, with the result of `stat`. On file systems that give each part a device of its own
+/// (btrfs, overlayfs) `stat` and the kernel name the file differently.
 #[derive(Debug)]
 struct Known {
     path: Arc<str>,
     seen: ExeKey,
 }
 
-/// See the module.
+/// The paths of executables.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     known: FxHashMap<ExeKey, Known>,
 }
 
 impl Files {
-    /// The kernel calls the file at `path` so, to which `link` leads whatever has become of the path.
+    /// Learns that the kernel names the file at `path` by `key`. `link` leads to that file whatever
+    /// has become of the path.
     pub(crate) fn learn(&mut self, key: ExeKey, path: &str, link: &Path) {
         if self.known.get(&key).is_some_and(|known| &*known.path == path) {
             return;
@@ -38,7 +41,8 @@ impl Files {
         }
     }
 
-    /// The path of a file; `name` is the one under which it was executed, which leads to it or, for a script, to another one.
+    /// The path of a file. `name` is the name under which it was executed: it leads to the file or,
+    /// for a script, to another one.
     pub(crate) fn path(&mut self, key: ExeKey, name: Option<&str>) -> Option<Arc<str>> {
         if let Some(known) = self.known.get(&key) {
             if key_of(Path::new(&*known.path)) == Some(known.seen) {
@@ -58,7 +62,8 @@ impl Files {
     }
 }
 
-/// The file as the kernel names it: inode and `s_dev` (MKDEV, include/linux/kdev_t.h).
+/// The file as the kernel names it: inode and `s_dev` (MKDEV,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/kdev_t.h>).
 pub(crate) fn key_of(path: &Path) -> Option<ExeKey> {
     let metadata = fs::metadata(path).ok()?;
     let device = metadata.dev();
@@ -71,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_told_while_it_leads_to_its_file() {
+    fn a_path_counts_while_it_leads_to_its_file() {
         let directory = std::env::temp_dir().join(format!("wirespan-files-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let (program, other) = (directory.join("program"), directory.join("other"));

@@ -1,4 +1,5 @@
-//! Listening TCP sockets and the processes that hold them: for `port:` rules, and for people who ask what there is to trace.
+//! Listening TCP sockets and the processes that hold them: for `port:` rules, and for the list of
+//! what can be traced.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,43 +13,46 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{ProcError, ProcRoot, facts};
 
-/// Listening sockets of one network namespace that are looked at.
+/// Most listening sockets of one network namespace that are read.
 pub const MAX_LISTENING: usize = 65_536;
 
-/// State LISTEN in /proc/net/tcp (include/net/tcp_states.h: TCP_LISTEN = 10).
+/// State LISTEN in /proc/net/tcp (TCP_LISTEN,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>).
 const LISTEN: &str = "0A";
 
 type ByInode = FxHashMap<u64, SocketAddr>;
 
-/// The listening sockets of each network namespace, read when first asked for. Use one for one operation and drop it:
-/// it never learns of later changes.
+/// The listening sockets of each network namespace, read when first needed. Use one value for one
+/// operation: it never learns of later changes.
 #[derive(Debug, Default)]
 pub struct ListeningSockets {
     namespaces: RefCell<FxHashMap<u64, Rc<ByInode>>>,
     cut: Cell<u64>,
-    /// A process and the port on which it begins to listen: the kernel says so before the socket stands in its table.
-    told: Option<(u32, u16)>,
+    /// A process and the port on which it begins to listen: the kernel reports it before the socket
+    /// stands in its table.
+    reported: Option<(u32, u16)>,
 }
 
 impl ListeningSockets {
-    /// With what the kernel has told of one.
-    pub(crate) fn told(pid: u32, port: u16) -> Self {
-        Self { told: Some((pid, port)), ..Self::default() }
+    /// With the listener that the kernel has just reported.
+    pub(crate) fn reported(pid: u32, port: u16) -> Self {
+        Self { reported: Some((pid, port)), ..Self::default() }
     }
 
     /// Whether `pid` holds a socket that listens on `port`.
     pub(crate) fn listens_on(&self, proc: &ProcRoot, pid: u32, port: u16) -> Result<bool, ProcError> {
-        Ok(self.is_told(pid, port) || self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
+        Ok(self.is_reported(pid, port)
+            || self.held(proc, pid)?.iter().any(|(_, address)| address.port() == port))
     }
 
-    /// Whether the kernel has just told that `pid` listens on `port`.
-    pub(crate) fn is_told(&self, pid: u32, port: u16) -> bool {
-        self.told == Some((pid, port))
+    /// Whether the kernel has just reported that `pid` listens on `port`.
+    pub(crate) fn is_reported(&self, pid: u32, port: u16) -> bool {
+        self.reported == Some((pid, port))
     }
 
     /// Inode and address of each listening socket that `pid` holds.
     fn held(&self, proc: &ProcRoot, pid: u32) -> Result<Vec<(u64, SocketAddr)>, ProcError> {
-        // Most processes have no socket at all: they cost no look at the namespace's table.
+        // Most processes have no socket at all: for them the table of the namespace is not read.
         let (sockets, cut) = proc.sockets(pid)?;
         self.cut.set(self.cut.get() + u64::from(cut));
         if sockets.is_empty() {
@@ -89,12 +93,12 @@ pub struct ListeningProcess {
     pub service_name: Arc<str>,
     /// Sorted by port, then address; no address twice.
     pub addresses: Vec<SocketAddr>,
-    /// Child processes that hold no listening socket but this one's: its workers.
+    /// Child processes that hold only listening sockets of this one: its workers.
     pub workers: usize,
 }
 
-/// All processes that listen on TCP, by lowest port, then pid. A child whose listening sockets are all its parent's is
-/// counted as its parent's worker. Processes that may not be read are left out.
+/// All processes that listen on TCP, by lowest port, then pid. A child whose listening sockets are
+/// all its parent's is counted as a worker of its parent. Unreadable processes are left out.
 ///
 /// # Errors
 /// When the process directory itself cannot be read.
@@ -139,7 +143,8 @@ pub fn listening_processes(proc: &ProcRoot) -> Result<Vec<ListeningProcess>, Pro
     Ok(processes)
 }
 
-/// Adds the listening sockets of a /proc/PID/net/tcp or tcp6 table (proc_pid_net(5)); false when [`MAX_LISTENING`] cut it.
+/// Adds the listening sockets of a /proc/PID/net/tcp or tcp6 table (proc_pid_net(5)); false when
+/// [`MAX_LISTENING`] cut it.
 fn read_table(table: impl Read, listening: &mut ByInode) -> bool {
     for line in BufReader::new(table).lines().map_while(Result::ok) {
         if listening.len() >= MAX_LISTENING {
@@ -172,7 +177,8 @@ fn listening_row(line: &str) -> Option<(u64, SocketAddr)> {
     Some((inode, SocketAddr::new(address, u16::from_str_radix(port, 16).ok()?)))
 }
 
-/// The kernel prints each 32-bit word of an address, which it keeps in network order, as a host number.
+/// The kernel prints each 32-bit word of an address, which it keeps in network order, as a host
+/// number.
 fn word(digits: &str) -> Option<[u8; 4]> {
     Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
 }

@@ -1,8 +1,8 @@
 //! Processes: which of them are traced, and who they are.
 //!
-//! [`rules`] says what the user asked for, [`table`] keeps who matches as processes fork, execute, listen and exit,
-//! [`runtime`] knows the tasks of its
-//! runtime, [`facts`] reads what is told of a process in its OpenTelemetry resource. All of them read /proc through
+//! [`rules`] holds what the user asked for. [`table`] keeps the matching processes while they fork,
+//! execute, listen and exit. [`runtime`] finds the goroutines and asyncio tasks of a process.
+//! [`facts`] reads the facts for its OpenTelemetry resource. All of them read /proc through
 //! [`ProcRoot`], so that tests give them a directory of their own.
 
 mod arguments;
@@ -25,5 +25,5 @@ mod fake;
 pub use candidate::Candidate;
 pub(crate) use files::key_of;
 pub use proc_root::{ProcError, ProcRoot};
-pub use rules::{Decision, FileVerdict, Glob, Rule, RuleError, Selection, Unanswered};
+pub use rules::{Decision, FileVerdict, Glob, Rule, RuleError, Selection, Undecided};
 pub use table::{Change, Table};

@@ -1,4 +1,5 @@
-//! Bounded reads below /proc. A process that is gone is an ordinary answer here (`Ok(None)`), never an error.
+//! Bounded reads below /proc. That a process is gone is an ordinary result here (`Ok(None)`), never
+//! an error.
 
 use std::{
     fs::{self, File},
@@ -9,17 +10,18 @@ use std::{
 use procfs::{FromRead, process::Stat};
 
 use super::cgroup::Cgroups;
-use crate::event::{Told, arguments_in};
+use crate::event::{KernelFacts, arguments_in};
 
-/// Bytes of a command line that rules look at. The kernel allows 2 MiB; what comes later is not matched.
+/// Most bytes of a command line that rules see. The kernel allows 2 MiB; later bytes are not
+/// matched.
 pub const MAX_COMMAND_LINE: u64 = 128 * 1024;
-/// Bytes of an environment in which OTEL_* variables are looked for.
+/// Most bytes of an environment in which OTEL_* variables are searched.
 pub const MAX_ENVIRONMENT: u64 = 256 * 1024;
-/// Bytes of /proc/PID/cgroup, status and mountinfo that are read.
+/// Most bytes of /proc/PID/cgroup, status and mountinfo that are read.
 pub const MAX_TABLE: u64 = 1024 * 1024;
-/// Bytes of /proc/PID/maps in which libraries are looked for.
+/// Most bytes of /proc/PID/maps in which libraries are searched.
 pub const MAX_MAPS: u64 = 16 * 1024 * 1024;
-/// File descriptors of one process that are searched for listening sockets.
+/// Most file descriptors of one process in which listening sockets are searched.
 pub const MAX_DESCRIPTORS: usize = 65_536;
 
 /// A file of /proc could not be read although its process exists.
@@ -40,29 +42,29 @@ impl Default for ProcRoot {
     }
 }
 
-/// What /proc/PID/stat says that matters here.
+/// The fields of /proc/PID/stat that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life {
     /// 0: none in this pid namespace.
     pub(crate) parent: u32,
     /// Clock ticks after boot.
     pub(crate) start_time: u64,
-    /// Where the kernel put code and stack at exec. Address space randomisation makes them new with each exec, so a child
-    /// that has its parent's was forked and has not executed anything.
+    /// Where the kernel put code and stack at exec. Address space randomisation makes them new with
+    /// each exec: a child with its parent's values was forked and has executed nothing.
     pub(crate) image: (u64, u64),
 }
 
 impl Life {
-    /// Whether this is the same process and has executed nothing in between.
+    /// Whether this is the same process, and has executed nothing in between.
     pub(crate) fn is_same_program(&self, other: &Self) -> bool {
         self.start_time == other.start_time && self.image == other.image
     }
 
-    /// Whether this is the program of which the kernel told. Who may not look at a process sees 1 for its image; of one that
-    /// is ending everybody sees 0.
-    pub(crate) fn is_of(&self, told: &Told) -> bool {
-        told.start_time.is_none_or(|start| start == self.start_time)
-            && (self.image.0 == 1 || told.image.is_none_or(|image| image == self.image))
+    /// Whether this is the program that the kernel reported. An agent without the permission to
+    /// look at a process reads 1 for its image; of an ending process everybody reads 0.
+    pub(crate) fn is_of(&self, reported: &KernelFacts) -> bool {
+        reported.start_time.is_none_or(|start| start == self.start_time)
+            && (self.image.0 == 1 || reported.image.is_none_or(|image| image == self.image))
     }
 }
 
@@ -112,7 +114,8 @@ impl ProcRoot {
         self.life(pid).is_ok_and(|life| life.is_some())
     }
 
-    /// Path of the executable without " (deleted)"; `None` when the process is gone or is a kernel thread.
+    /// Path of the executable without " (deleted)"; `None` when the process is gone or is a kernel
+    /// thread.
     pub(crate) fn executable(&self, pid: u32) -> Result<Option<String>, ProcError> {
         let Some(target) = self.link(pid, "exe")? else { return Ok(None) };
         let path = target.strip_suffix(" (deleted)").unwrap_or(&target);
@@ -129,8 +132,8 @@ impl ProcRoot {
         Ok(arguments_in(bytes))
     }
 
-    /// Values of the named variables in the environment the process was started with. Not permitted to look, or
-    /// gone: nothing found.
+    /// Values of the named variables in the environment with which the process was started. None
+    /// without permission, or when it is gone.
     pub(crate) fn environment<const N: usize>(&self, pid: u32, names: [&str; N]) -> [Option<String>; N] {
         let bytes =
             read_bounded(&self.file(pid, "environ"), MAX_ENVIRONMENT).ok().flatten().unwrap_or_default();
@@ -142,7 +145,7 @@ impl ProcRoot {
         })
     }
 
-    /// The cgroups of the process; none of them when it is gone.
+    /// The cgroups of the process; none when it is gone.
     pub(crate) fn cgroups(&self, pid: u32) -> Result<Cgroups, ProcError> {
         Ok(self.text(pid, "cgroup")?.map(|text| Cgroups::parse(&text)).unwrap_or_default())
     }
@@ -164,7 +167,8 @@ impl ProcRoot {
         self.text(pid, "mountinfo")
     }
 
-    /// Where cgroup hierarchies are mounted for the agent, longest path first, so that the first prefix is the right one.
+    /// Where the agent has its cgroup hierarchies mounted, longest path first, so that the first
+    /// matching prefix is the right one.
     pub(crate) fn cgroup_mounts(&self) -> Vec<String> {
         let bytes =
             read_bounded(&self.0.join("self/mountinfo"), MAX_TABLE).ok().flatten().unwrap_or_default();
@@ -176,12 +180,13 @@ impl ProcRoot {
         Ok(self.link(pid, &format!("ns/{kind}"))?.and_then(|target| bracketed(&target)))
     }
 
-    /// The namespace of the reader itself.
+    /// The namespace of the agent itself.
     pub(crate) fn own_namespace(&self, kind: &str) -> Option<u64> {
         bracketed(fs::read_link(self.0.join("self/ns").join(kind)).ok()?.to_str()?)
     }
 
-    /// Inodes of the sockets that the process has open, and whether [`MAX_DESCRIPTORS`] cut the search.
+    /// Inodes of the sockets that the process has open, and whether [`MAX_DESCRIPTORS`] cut the
+    /// search.
     pub(crate) fn sockets(&self, pid: u32) -> Result<(Vec<u64>, bool), ProcError> {
         let path = self.file(pid, "fd");
         let entries = match fs::read_dir(&path) {
@@ -201,7 +206,8 @@ impl ProcRoot {
         Ok((inodes, false))
     }
 
-    /// An open /proc/PID/net file, to be read line by line; `None` when the process is gone or the protocol is off.
+    /// An open /proc/PID/net file, to be read line by line; `None` when the process is gone or the
+    /// protocol is off.
     pub(crate) fn net_table(&self, pid: u32, name: &str) -> Result<Option<File>, ProcError> {
         let path = self.file(pid, "net").join(name);
         match File::open(&path) {

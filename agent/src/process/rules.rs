@@ -1,4 +1,4 @@
-//! Rules: what the user asked to trace, and whether a process is that.
+//! Rules: what the user asked to trace, and whether a process matches.
 
 use std::{fmt, sync::Arc};
 
@@ -6,10 +6,10 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::{Candidate, ProcError, cgroup};
 
-/// Bytes of one pattern.
+/// Most bytes of one pattern.
 pub const MAX_PATTERN: usize = 4096;
 
-/// Why a rule or a pattern cannot be.
+/// Why a rule or a pattern is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     #[error("a rule needs at least one of exe, cmdline, port, pid, cgroup")]
@@ -30,7 +30,8 @@ pub enum RuleError {
     RelativeCgroup(String),
 }
 
-/// A pattern for a whole text: `*` any characters (`/` too), `?` one, `[ab]` one of, `{a,b}` either; case matters.
+/// A pattern for a whole text: `*` any characters (`/` too), `?` one, `[ab]` one of, `{a,b}`
+/// either; case matters.
 #[derive(Clone)]
 pub struct Glob {
     pattern: Arc<str>,
@@ -39,7 +40,7 @@ pub struct Glob {
 
 impl Glob {
     /// # Errors
-    /// When the pattern is empty, longer than [`MAX_PATTERN`] or has no sense.
+    /// When the pattern is empty, longer than [`MAX_PATTERN`] or malformed.
     pub fn new(pattern: &str) -> Result<Self, RuleError> {
         if pattern.is_empty() {
             return Err(RuleError::EmptyPattern);
@@ -60,7 +61,8 @@ impl Glob {
         self.matcher.is_match(text)
     }
 
-    /// The same for the path of a file: a pattern without a slash is that of a name in any directory.
+    /// The same for the path of a file: a pattern without a slash is that of a name in any
+    /// directory.
     #[must_use]
     pub fn matches_path(&self, path: &str) -> bool {
         if self.matches(path) {
@@ -104,7 +106,8 @@ pub struct Rule {
     /// The process holds a TCP socket that listens on it.
     pub port: Option<u16>,
     pub pid: Option<u32>,
-    /// The process is in this cgroup or below. Relative to the cgroup mount, or a path below the mount point.
+    /// The process is in this cgroup or below. Relative to the cgroup mount, or a path below the
+    /// mount point.
     pub cgroup: Option<String>,
     /// Names what the rule selects; it is no condition.
     pub service: Option<Arc<str>>,
@@ -130,8 +133,8 @@ impl Rule {
         }
     }
 
-    /// Cheap conditions first: nothing is read of a process that an earlier one has turned down.
-    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, Unanswered> {
+    /// Cheap conditions first: nothing more is read of a process that an earlier one has refused.
+    fn matches(&self, candidate: &Candidate<'_>) -> Result<bool, Undecided> {
         if self.pid.is_some_and(|pid| pid != candidate.pid) {
             return Ok(false);
         }
@@ -156,7 +159,7 @@ impl Rule {
         }
     }
 
-    /// Whether a process that executes the file at `path` may meet the rule.
+    /// Whether a process that executes the file at `path` can match the rule.
     fn may_match_file(&self, path: &str) -> bool {
         self.exe.as_ref().is_none_or(|glob| glob.matches_path(path))
     }
@@ -166,7 +169,7 @@ impl Rule {
         [exe.is_some(), cmdline.is_some(), port.is_some(), pid.is_some(), cgroup.is_some()] == conditions
     }
 
-    /// It asks for nothing but the executable.
+    /// The rule has no condition but the executable.
     fn is_exe(&self) -> bool {
         self.is_of([true, false, false, false, false])
     }
@@ -202,10 +205,10 @@ pub struct Selection {
     pub exclude: Vec<Rule>,
 }
 
-/// What the rules say of a process.
+/// The decision of the rules about a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// `service` is that of the first matching rule that has one.
+    /// `service` is the name of the first matching rule that has one.
     Selected { service: Option<Arc<str>> },
     /// A rule of `exclude` matches.
     Excluded,
@@ -213,41 +216,41 @@ pub enum Decision {
     No,
 }
 
-/// What the executable alone says of a process.
+/// The decision that the executable alone allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileVerdict {
     /// It is selected.
     Select,
-    /// It is not, whatever else it is.
+    /// The process is not selected, whatever else it is.
     Ignore,
-    /// No rule excludes it, and rules that look at other things may select it.
+    /// No rule excludes the process, and rules with other conditions may select it.
     Allow,
-    /// Rules that look at other things may select or exclude it.
+    /// Rules with other conditions may select or exclude the process.
     Open,
 }
 
-/// Why a rule gave no answer.
+/// Why a rule could not decide.
 #[derive(Debug, thiserror::Error)]
-pub enum Unanswered {
+pub enum Undecided {
     #[error(transparent)]
     Proc(#[from] ProcError),
-    /// It asks for something that nobody can look at any more.
+    /// Its condition needs something of the process that cannot be read any more.
     #[error("the process is gone")]
     Gone,
 }
 
 impl Selection {
     /// # Errors
-    /// When a rule needs to know what /proc refuses to tell or what is gone.
-    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, Unanswered> {
+    /// When a rule needs something that /proc refuses, or that is gone.
+    pub fn decide(&self, candidate: &Candidate<'_>) -> Result<Decision, Undecided> {
         for rule in &self.exclude {
             if rule.matches(candidate)? {
                 return Ok(Decision::Excluded);
             }
         }
-        let (mut selected, mut unanswered) = (false, false);
+        let (mut selected, mut undecided) = (false, false);
         for rule in &self.select {
-            // After the first match only a name is still wanted.
+            // After the first match only a service name is still wanted.
             if selected && rule.service.is_none() {
                 continue;
             }
@@ -257,25 +260,25 @@ impl Selection {
                     return Ok(Decision::Selected { service: rule.service.clone() });
                 }
                 Ok(true) => selected = true,
-                Err(Unanswered::Gone) => unanswered = true,
+                Err(Undecided::Gone) => undecided = true,
                 Err(error) => return Err(error),
             }
         }
-        match (selected, unanswered) {
+        match (selected, undecided) {
             (true, _) => Ok(Decision::Selected { service: None }),
-            (false, true) => Err(Unanswered::Gone),
+            (false, true) => Err(Undecided::Gone),
             (false, false) => Ok(Decision::No),
         }
     }
 
-    /// The name that the rules give a process that is selected whatever they say.
+    /// The service name that the rules give to a process that is selected in any case.
     pub(super) fn service_of(&self, candidate: &Candidate<'_>) -> Option<Arc<str>> {
         let named = self.select.iter().filter(|rule| rule.service.is_some());
         named.into_iter().find(|rule| matches!(rule.matches(candidate), Ok(true)))?.service.clone()
     }
 
-    /// What the rules say of every process that executes the file at `path`. A rule with a pid names a process that lives
-    /// already, so that it selects no file.
+    /// The decision about every process that executes the file at `path`. A rule with a pid names a
+    /// process that lives already, and so selects no file.
     #[must_use]
     pub fn verdict_of_file(&self, path: &str) -> FileVerdict {
         let excluding = || self.exclude.iter().filter(|rule| rule.may_match_file(path));
@@ -325,8 +328,8 @@ impl Selection {
         self.select.iter().filter_map(|rule| rule.exe.as_ref()?.exact()).filter(|path| path.contains('/'))
     }
 
-    /// The cgroups of rules that ask for nothing else: the kernel may select their processes by itself, unless an `exclude`
-    /// may apply.
+    /// The cgroups of rules without another condition: the kernel may select their processes by
+    /// itself, unless an `exclude` rule may apply.
     pub fn plain_cgroups(&self) -> impl Iterator<Item = &str> {
         self.select.iter().filter(|rule| rule.is_cgroup()).filter_map(|rule| rule.cgroup.as_deref())
     }

@@ -1,12 +1,13 @@
 //! The table of known processes: who is selected, as processes fork, execute, listen and exit.
 //!
-//! A process is judged by the rules when it executes a program and, for rules with a port, when it listens; a fork inherits.
-//! What the kernel told at that moment stands in for /proc where the process is gone or another program by now.
-//! [`Table::scan`] finds what lived before the agent and, repeated, what an event was lost of. A process that was forked
-//! by a selected one and has executed nothing since counts as selected also when it is found by a scan: pids and ports
+//! The rules decide about a process when it executes a program and, for rules with a port, when it
+//! listens; a fork inherits. What the kernel reported at that moment stands in for /proc where the
+//! process is gone or another program by now. [`Table::scan`] finds the processes that lived before
+//! the agent and, repeated, those whose event was lost. A process that a selected one forked, and
+//! that has executed nothing since, counts as selected also when a scan finds it: pids and ports
 //! then name a server with all its workers.
 //!
-//! Bounded: [`Limits`]. What finds no room is not traced and is counted.
+//! Bounded: [`Limits`]. A process without room is not traced, and is counted.
 
 use std::{
     collections::VecDeque,
@@ -18,10 +19,10 @@ use agent_common::ExeKey;
 use rustc_hash::{FxHashMap, FxHasher};
 
 use super::{
-    Candidate, Decision, ProcError, ProcRoot, Selection, Unanswered, facts, files::Files,
+    Candidate, Decision, ProcError, ProcRoot, Selection, Undecided, facts, files::Files,
     listeners::ListeningSockets, proc_root::Life,
 };
-use crate::event::{ProcessFacts, Told};
+use crate::event::{KernelFacts, ProcessFacts};
 
 /// How much the table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +39,17 @@ impl Default for Limits {
     }
 }
 
-/// What becomes of a process.
+/// What happens to a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It is traced from now on.
     Select { facts: Box<ProcessFacts> },
-    /// It stays traced and is somebody else now: it has executed another program, or a rule gave it another name.
+    /// It stays traced and is somebody else now: it has executed another program, or a rule gave it
+    /// another name.
     Refresh { facts: Box<ProcessFacts> },
     /// It is not traced any more, or gone.
     Deselect { pid: u32 },
-    /// It was gone before the rules could ask it what they need to know.
+    /// It was gone before the rules could read what they need.
     Unjudged { pid: u32 },
 }
 
@@ -64,7 +66,7 @@ pub struct Counters {
     pub over_limit: u64,
     /// Decisions that were not remembered because of [`Limits::known`]: made again by each scan.
     pub forgotten: u64,
-    /// Processes that could not be judged because /proc refused.
+    /// Processes about which the rules could not decide because /proc refused.
     pub unreadable: u64,
     /// Searches for listening sockets that a limit cut: a `port` rule may have missed a process.
     pub cut: u64,
@@ -92,11 +94,12 @@ struct Selected {
     service: Option<Arc<str>>,
     /// Selected whatever the rules say, as are its descendants.
     pinned: bool,
-    /// A fork of which nothing was read yet: its user and its title may be others than its parent's by its first connection.
+    /// A fork of which nothing was read yet: by its first connection its user and its title may
+    /// differ from its parent's.
     fresh: bool,
 }
 
-/// Why a process is looked at.
+/// Why the rules look at a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Occasion {
     /// A program was executed, or the process is new to the table.
@@ -107,7 +110,7 @@ enum Occasion {
     Scan,
 }
 
-/// See the module.
+/// The table of known processes.
 #[derive(Debug)]
 pub struct Table {
     proc: ProcRoot,
@@ -119,7 +122,8 @@ pub struct Table {
     counters: Counters,
     last_error: Option<ProcError>,
     files: Files,
-    /// Executables that were looked at since [`Table::take_files`], as the kernel and as the rules see them.
+    /// Executables that were examined since [`Table::take_files`], as the kernel names them and as
+    /// the rules see them.
     looked_at: Vec<(ExeKey, String)>,
 }
 
@@ -149,7 +153,7 @@ impl Table {
         &self.selection
     }
 
-    /// Where it reads of processes.
+    /// The /proc that it reads.
     #[must_use]
     pub const fn proc_root(&self) -> &ProcRoot {
         &self.proc
@@ -165,7 +169,7 @@ impl Table {
         self.last_error.take()
     }
 
-    /// The executables of the processes that were judged since the last call.
+    /// The executables of the processes about which the rules decided since the last time.
     pub fn take_files(&mut self) -> Vec<(ExeKey, String)> {
         std::mem::take(&mut self.looked_at)
     }
@@ -188,7 +192,8 @@ impl Table {
         self.selected
     }
 
-    /// Traces `pid` and whatever it forks and executes, whatever the rules say: the command of `wirespan trace -- CMD`.
+    /// Traces `pid` and whatever it forks and executes, whatever the rules say: the command of
+    /// `wirespan trace -- CMD`.
     pub fn pin(&mut self, pid: u32) -> Vec<Change> {
         let mut changes = Vec::new();
         if pid == self.own_pid {
@@ -197,56 +202,56 @@ impl Table {
         self.guarded(|table| {
             let Some(life) = table.proc.life(pid)? else { return Ok(()) };
             let decision = Decision::Selected { service: None };
-            table.settle(pid, life, decision, true, &Told::default(), &mut changes)
+            table.settle(pid, life, decision, true, &KernelFacts::default(), &mut changes)
         });
         changes
     }
 
-    /// `pid` executed a program: the rules judge it anew.
-    pub fn on_exec(&mut self, pid: u32, told: &Told) -> Vec<Change> {
+    /// `pid` executed a program: the rules decide anew.
+    pub fn on_exec(&mut self, pid: u32, reported: &KernelFacts) -> Vec<Change> {
         let mut changes = Vec::new();
         let sockets = ListeningSockets::default();
-        self.guarded(|table| table.judge(pid, Occasion::Exec, &sockets, told, &mut changes));
+        self.guarded(|table| table.judge(pid, Occasion::Exec, &sockets, reported, &mut changes));
         self.counters.cut += sockets.cut();
         changes
     }
 
     /// A socket of `pid` begins to listen on `port`. Its forks are selected along with it.
-    pub fn on_listen(&mut self, pid: u32, port: u16, told: &Told) -> Vec<Change> {
+    pub fn on_listen(&mut self, pid: u32, port: u16, reported: &KernelFacts) -> Vec<Change> {
         let mut changes = Vec::new();
         if !self.selection.needs_listen() {
             return changes;
         }
-        let sockets = ListeningSockets::told(pid, port);
-        self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, told, &mut changes));
+        let sockets = ListeningSockets::reported(pid, port);
+        self.guarded(|table| table.judge(pid, Occasion::Listen, &sockets, reported, &mut changes));
         self.select_forks(&sockets, &mut changes);
         self.counters.cut += sockets.cut();
         changes
     }
 
     /// `parent` forked the process `child`, which inherits.
-    pub fn on_fork(&mut self, parent: u32, child: u32, told: &Told) -> Vec<Change> {
+    pub fn on_fork(&mut self, parent: u32, child: u32, reported: &KernelFacts) -> Vec<Change> {
         let mut changes = Vec::new();
         if child != self.own_pid && self.is_selected(parent) {
             self.guarded(|table| {
                 let image = table.known.get(&parent).map(|parent| parent.life.image);
-                let life = match (told.start_time, told.image.or(image)) {
+                let life = match (reported.start_time, reported.image.or(image)) {
                     (Some(start_time), Some(image)) => {
-                        Life { parent: told.parent.unwrap_or(0), start_time, image }
+                        Life { parent: reported.parent.unwrap_or(0), start_time, image }
                     }
                     _ => match table.proc.life(child)? {
                         Some(life) => life,
                         None => return Ok(()),
                     },
                 };
-                table.inherit(parent, child, life, told.user, &mut changes)
+                table.inherit(parent, child, life, reported.user, &mut changes)
             });
         }
         changes
     }
 
-    /// A selected process is seen with its first connection, with a connection of this user, or for the last time. A fork may
-    /// have become another user and have a title of its own by now; any process may have become another user.
+    /// A selected process has its first connection, a connection of this user, or its end. A fork
+    /// may have another user and a title of its own by then; any process may have another user.
     pub fn on_user(&mut self, pid: u32, user: Option<u32>) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(Known { life, state: State::Selected(selected), .. }) = self.known.get_mut(&pid) else {
@@ -257,8 +262,12 @@ impl Table {
         if !std::mem::take(&mut selected.fresh) && !is_other {
             return changes;
         }
-        let told = Told { start_time: Some(life.start_time), image: Some(life.image), ..Told::default() };
-        let is_there = matches!(self.proc.life(pid), Ok(Some(now)) if now.is_of(&told));
+        let reported = KernelFacts {
+            start_time: Some(life.start_time),
+            image: Some(life.image),
+            ..KernelFacts::default()
+        };
+        let is_there = matches!(self.proc.life(pid), Ok(Some(now)) if now.is_of(&reported));
         let read = is_there.then(|| facts::read(&self.proc, pid, selected.service.as_deref()));
         let now = match read {
             Some(Ok(Some(facts))) if facts.start_time == before.start_time => facts,
@@ -272,21 +281,21 @@ impl Table {
     }
 
     /// The last thread of `pid` is gone. Ignored when the pid is already another, living process's.
-    pub fn on_exit(&mut self, pid: u32, told: &Told) -> Vec<Change> {
+    pub fn on_exit(&mut self, pid: u32, reported: &KernelFacts) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(known) = self.known.get(&pid) else { return changes };
         let start_time = known.life.start_time;
-        // It may still look alive: the kernel tells before it has gone through with it.
-        let is_told = told.start_time == Some(start_time);
+        // The process may still look alive: the kernel reports the exit before it has completed it.
+        let is_reported = reported.start_time == Some(start_time);
         let lives_on = || matches!(self.proc.life(pid), Ok(Some(now)) if now.start_time == start_time);
-        if is_told || !lives_on() {
+        if is_reported || !lives_on() {
             self.forget(pid, &mut changes);
         }
         changes
     }
 
-    /// Looks at all processes: at start, and repeated as a safety net. A process that is known and has neither executed
-    /// a program nor (with cgroup rules) moved costs one or two small reads.
+    /// Looks at all processes: at start, and repeated as a safety net. A process that is known and
+    /// has neither executed a program nor (with cgroup rules) moved costs one or two small reads.
     ///
     /// # Errors
     /// When the list of processes cannot be read. A single process that cannot be is counted.
@@ -302,7 +311,7 @@ impl Table {
         for pid in pids {
             self.guarded(|table| {
                 if table.is_undecided(pid, &mut changes)? {
-                    return table.judge(pid, Occasion::Scan, &sockets, &Told::default(), &mut changes);
+                    return table.judge(pid, Occasion::Scan, &sockets, &KernelFacts::default(), &mut changes);
                 }
                 if table.is_selected(pid) {
                     let user = table.proc.user(pid)?;
@@ -316,7 +325,8 @@ impl Table {
         Ok(changes)
     }
 
-    /// Whether the rules have to look at `pid`; forgets it when it is not the process that was known.
+    /// Whether the rules have to look at `pid`; forgets it when it is not the process that was
+    /// known.
     fn is_undecided(&mut self, pid: u32, changes: &mut Vec<Change>) -> Result<bool, ProcError> {
         if pid == self.own_pid {
             return Ok(false);
@@ -334,7 +344,7 @@ impl Table {
         Ok(known.life.image != life.image || known.cgroups != cgroups)
     }
 
-    /// The child of a selected process is as its parent, but for its own identity.
+    /// The child of a selected process is like its parent, but for its own identity.
     fn inherit(
         &mut self,
         parent: u32,
@@ -350,7 +360,8 @@ impl Table {
             let parent_image = self.known.get(&parent).map(|parent| parent.life.image);
             let stays = match known.state {
                 State::Selected(_) => true,
-                // Judged before the news of its fork came: as another program than its parent's, that holds.
+                // The rules have decided before the fork was reported: about another program than
+                // the parent's. That holds.
                 State::Excluded | State::Unselected => {
                     !of_parent.pinned && parent_image != Some(known.life.image)
                 }
@@ -373,8 +384,9 @@ impl Table {
         Ok(())
     }
 
-    /// Selects the living forks (and theirs) of what `changes` selects: forked before the parent was selected, and no
-    /// program executed since. An `exclude` rule that matches one keeps it out.
+    /// Selects the living forks (and theirs) of what `changes` selects: forked before the parent
+    /// was selected, and no program executed since. An `exclude` rule that matches one keeps it
+    /// out.
     fn select_forks(&mut self, sockets: &ListeningSockets, changes: &mut Vec<Change>) {
         let mut parents: VecDeque<u32> = changes.iter().filter_map(Change::selected_pid).collect();
         if parents.is_empty() {
@@ -390,7 +402,7 @@ impl Table {
                 self.guarded(|table| {
                     let candidate = Candidate::new(&table.proc, sockets, child);
                     match table.selection.decide(&candidate) {
-                        Err(Unanswered::Proc(error)) => return Err(error),
+                        Err(Undecided::Proc(error)) => return Err(error),
                         Ok(Decision::Excluded) => return Ok(()),
                         _ => {}
                     }
@@ -417,7 +429,7 @@ impl Table {
         children
     }
 
-    /// Stores the entry, within the limits, and says what changed by it.
+    /// Stores the entry, within the limits, and returns what changed by it.
     fn remember(&mut self, pid: u32, known: Known, changes: &mut Vec<Change>) {
         let was_selected = self.is_selected(pid);
         let facts = match &known.state {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::stream;
+use crate::{metric::counters, stream};
 
 /// Ceilings of one connection, with their defaults. Event logs hold them under these names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,38 +66,34 @@ impl From<Limits> for stream::Limits {
     }
 }
 
-stream::counters! {
-    "How often something was lost, cut or given up; added to by whatever takes an [`Output`](super::Output).";
-    /// Connections given up because nothing on them parses.
-    connections_given_up,
-    /// Connections that became tunnels (CONNECT, 101).
-    connections_upgraded,
-    /// Message starts that no parser knows, before any HTTP was seen on the connection.
-    unknown_starts,
-    /// The same after HTTP was seen: parse failures.
-    parse_failures,
-    /// Holes in a direction that were given up, where a parser needed the bytes.
-    gaps,
-    /// Holes inside bodies of known length, which cost nothing.
-    gaps_in_bodies,
-    /// Heads that were used although not all of their bytes were there.
-    heads_incomplete,
-    /// Of those, heads longer than `head_bytes`.
-    heads_too_large,
-    /// Messages whose end is not known because of missing bytes or malformed framing.
-    framing_lost,
-    /// Responses whose request was not seen; they are ignored.
-    responses_without_request,
-    /// Requests of HTTP/0.9, which are not read.
-    requests_http09,
-    /// What looked like a request and no answer proved: it may have been text in a body.
-    requests_unproven,
-    /// Connections on which bytes moved and no message of HTTP/1 was seen, given up or not.
-    connections_not_http1,
-    /// Connections given up although HTTP/1 had been seen on them.
-    http1_given_up,
-    /// Exchanges that ended without an exact end.
-    exchanges_lost,
-    /// Times that `pending_requests` was reached.
-    pending_overflow,
+counters! {
+    /// How often something was lost, cut or given up; added to by whatever takes an [`Output`](super::Output).
+    {
+        "wirespan_protocol_events_total" by "event": "What the parsers met: losses, limits, messages that they \
+            could not read." {
+            connections_given_up = "connections_given_up": "a connection is not parsed any more, because nothing \
+                on it parses";
+            connections_upgraded = "connections_upgraded": "a connection carries another protocol, after `101` or \
+                a successful CONNECT";
+            connections_not_http1 = "connections_not_http1": "bytes moved on a connection and no message of \
+                HTTP/1 was seen, given up or not";
+            http1_given_up = "http1_given_up": "a connection was given up although HTTP/1 had been seen on it";
+            unknown_starts = "unknown_starts": "a message start that no parser knows, before any HTTP was seen on \
+                the connection";
+            parse_failures = "parse_failures": "a message start that no parser knows, after HTTP was seen";
+            gaps = "gaps": "a hole in a direction was given up where a parser needed the bytes";
+            gaps_in_bodies = "gaps_in_bodies": "a hole lies inside a body of known length, which costs nothing";
+            heads_incomplete = "heads_incomplete": "a head was used although not all of its bytes were there";
+            heads_too_large = "heads_too_large": "a head was longer than its limit";
+            framing_lost = "framing_lost": "the end of a message is not known, because of missing bytes or \
+                malformed framing";
+            responses_without_request = "responses_without_request": "a response whose request was not seen; it \
+                is ignored";
+            requests_http09 = "requests_http09": "a request of HTTP/0.9, which is not read";
+            requests_unproven = "requests_unproven": "what looked like a request and no response proved; it may \
+                have been text in a body";
+            exchanges_lost = "exchanges_lost": "an exchange ended without an exact end";
+            pending_overflow = "pending_overflow": "a connection had too many requests without a response";
+        }
+    }
 }

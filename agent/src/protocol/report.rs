@@ -136,7 +136,8 @@ impl Incomplete {
     pub const OVERLAP: Self = Self(16);
     pub const TRUNCATED: Self = Self(32);
     /// The values of `wirespan.incomplete`, in the order of the bits, which is that of the alphabet.
-    const NAMES: [&str; 6] = ["gap", "late_join", "malformed", "not_captured", "overlap", "truncated"];
+    const NAMES: [&str; 6] =
+        ["gap", "joined_mid_stream", "malformed", "not_captured", "overlap", "truncated"];
 
     /// Adds a reason.
     pub const fn add(&mut self, reason: Self) {
@@ -179,7 +180,7 @@ mod tests {
         let mut all = Incomplete::default();
         for (reason, name) in [
             (Incomplete::GAP, "gap"),
-            (Incomplete::LATE_JOIN, "late_join"),
+            (Incomplete::LATE_JOIN, "joined_mid_stream"),
             (Incomplete::MALFORMED, "malformed"),
             (Incomplete::NOT_CAPTURED, "not_captured"),
             (Incomplete::OVERLAP, "overlap"),

@@ -1,5 +1,5 @@
-//! What becomes of a process event from the kernel: the table judges, the engine is told who the process is, and orders say what
-//! the kernel has to be told once the ring is not borrowed.
+//! What becomes of a process event from the kernel: the table judges, the engine gets who the process is, and the changes that
+//! the kernel's maps need are kept until the ring is not borrowed any more.
 
 use super::refused::Refused;
 use crate::{
@@ -9,9 +9,9 @@ use crate::{
     source::kernel::ProcessNotice,
 };
 
-/// A change of the kernel's process map.
+/// A change of what the kernel traces.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Order {
+pub(super) enum PolicyChange {
     Select {
         pid: u32,
     },
@@ -41,45 +41,45 @@ pub(super) enum Order {
     },
 }
 
-/// A process event from the kernel: the table judges, the engine is told, the kernel's map follows.
+/// A process event from the kernel: the table judges, the engine gets the facts, the kernel's map follows.
 pub(super) fn process(
     table: &mut Table,
     sink: &mut EventSink,
     refused: &mut Refused,
-    orders: &mut Vec<Order>,
+    pending: &mut Vec<PolicyChange>,
     at: Timestamp,
     notice: ProcessNotice,
 ) {
     // The process that the kernel traces for now and drops unless the rules select it.
     let (on_trial, changes) = match notice {
-        ProcessNotice::Fork { parent, child, told } if refused.is_refused(parent) => {
+        ProcessNotice::Fork { parent, child, reported } if refused.is_refused(parent) => {
             refused.refuse(child, false);
-            orders.push(Order::Refuse { pid: child, trial: told.trial });
+            pending.push(PolicyChange::Refuse { pid: child, trial: reported.trial });
             return;
         }
-        ProcessNotice::Fork { parent, child, told } => {
+        ProcessNotice::Fork { parent, child, reported } => {
             sink.feed(&Event::Fork { at, parent, child });
             // Whoever had this pid before is gone.
             refused.accept(child);
-            (None, table.on_fork(parent, child, &told))
+            (None, table.on_fork(parent, child, &reported))
         }
-        ProcessNotice::Exec { pid, told } => {
-            orders.push(Order::Execute { pid });
-            (Some((pid, told.trial)), table.on_exec(pid, &told))
+        ProcessNotice::Exec { pid, reported } => {
+            pending.push(PolicyChange::Execute { pid });
+            (Some((pid, reported.trial)), table.on_exec(pid, &reported))
         }
-        ProcessNotice::Exit { pid, told } => {
-            for change in table.on_user(pid, told.user) {
+        ProcessNotice::Exit { pid, reported } => {
+            for change in table.on_user(pid, reported.user) {
                 announce(sink, at, &change);
             }
             if !refused.is_refused(pid) {
                 sink.feed(&Event::Exit { at, pid });
             }
-            (None, table.on_exit(pid, &told))
+            (None, table.on_exit(pid, &reported))
         }
-        ProcessNotice::Listen { pid, port, told } => {
-            (Some((pid, told.trial)), table.on_listen(pid, port, &told))
+        ProcessNotice::Listen { pid, port, reported } => {
+            (Some((pid, reported.trial)), table.on_listen(pid, port, &reported))
         }
-        ProcessNotice::CgroupMoved { pid, told } => (None, table.on_exec(pid, &told)),
+        ProcessNotice::CgroupMoved { pid, reported } => (None, table.on_exec(pid, &reported)),
     };
     for change in &changes {
         announce(sink, at, change);
@@ -89,21 +89,21 @@ pub(super) fn process(
             Change::Select { facts }
                 if !refused.accept(facts.pid) && on_trial.is_some_and(|(pid, _)| pid == facts.pid) =>
             {
-                orders.push(Order::Welcome { pid: facts.pid });
+                pending.push(PolicyChange::Welcome { pid: facts.pid });
             }
             // The kernel gets the decision below.
             Change::Deselect { pid } if on_trial.is_some_and(|(on_trial, _)| on_trial == *pid) => {}
-            change => orders.extend(order(change)),
+            change => pending.extend(policy_change(change)),
         }
     }
     let Some((pid, trial)) = on_trial else { return };
     if table.is_selected(pid) {
         if refused.accept(pid) {
-            orders.push(Order::Select { pid });
+            pending.push(PolicyChange::Select { pid });
         }
     } else {
         refused.refuse(pid, changes.iter().any(|change| matches!(change, Change::Unjudged { .. })));
-        orders.push(Order::Refuse { pid, trial });
+        pending.push(PolicyChange::Refuse { pid, trial });
     }
 }
 
@@ -117,11 +117,11 @@ pub(super) fn announce(sink: &mut EventSink, at: Timestamp, change: &Change) {
     }
 }
 
-pub(super) fn order(change: &Change) -> Option<Order> {
+pub(super) fn policy_change(change: &Change) -> Option<PolicyChange> {
     match change {
-        Change::Select { facts } => Some(Order::Select { pid: facts.pid }),
-        Change::Refresh { facts } => Some(Order::Refresh { pid: facts.pid }),
-        Change::Deselect { pid } => Some(Order::Deselect { pid: *pid }),
+        Change::Select { facts } => Some(PolicyChange::Select { pid: facts.pid }),
+        Change::Refresh { facts } => Some(PolicyChange::Refresh { pid: facts.pid }),
+        Change::Deselect { pid } => Some(PolicyChange::Deselect { pid: *pid }),
         Change::Unjudged { .. } => None,
     }
 }

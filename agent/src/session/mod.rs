@@ -35,7 +35,7 @@ use self::{
     clock::{now, with_offset},
     cookies::Cookies,
     exe_cache::ExeCache,
-    judging::{Order, announce, order, process},
+    judging::{PolicyChange, announce, policy_change, process},
     recording::{Recording, Run},
     refused::{Fate, Refused},
     telemetry::{Late, Telemetry},
@@ -46,7 +46,7 @@ use crate::{
     pipeline::{self, EventSink},
     process::{
         Change, ProcRoot, Selection, Table, key_of,
-        runtime::{HandOver, Runtimes, Wanted},
+        runtime::{ProbeSite, Runtimes, Wanted},
         table,
     },
     source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
@@ -99,7 +99,7 @@ pub(crate) struct Session {
     runtimes: Runtimes,
     telemetry: Arc<Telemetry>,
     /// Changes of the kernel's maps that wait until the ring is not borrowed any more.
-    orders: Vec<Order>,
+    pending: Vec<PolicyChange>,
     /// Connections whose end was read in this round.
     ended: Vec<ConnectionId>,
     /// The command that was started for the trace, and its descendants.
@@ -131,7 +131,7 @@ impl Session {
         options.kernel.ports = options.selection.plain_ports().collect();
         let source = KernelSource::start(&options.kernel)?;
         let run = Run {
-            rung: source.report().rung.unwrap_or("none"),
+            attach_mode: source.report().mode.unwrap_or("none"),
             select: options.selection.select.iter().map(ToString::to_string).collect(),
             capture_bytes: options.kernel.capture_bytes,
         };
@@ -154,7 +154,7 @@ impl Session {
             late: 0,
             runtimes: Runtimes::new(wanted),
             telemetry,
-            orders: Vec::new(),
+            pending: Vec::new(),
             ended: Vec::new(),
             lineage: FxHashSet::default(),
             unix_offset: 0,
@@ -172,9 +172,9 @@ impl Session {
         Ok(session)
     }
 
-    /// The rung in use.
-    pub(crate) fn rung(&self) -> &'static str {
-        self.source.report().rung.unwrap_or("none")
+    /// The attach mode in use.
+    pub(crate) fn attach_mode(&self) -> &'static str {
+        self.source.report().mode.unwrap_or("none")
     }
 
     /// Processes selected now.
@@ -216,7 +216,7 @@ impl Session {
     fn round(&mut self) -> Result<()> {
         let before = now()?;
         let caught_up = self.drain();
-        self.obey();
+        self.apply_pending();
         if caught_up {
             self.refused.read_up_to(before);
         }
@@ -254,7 +254,7 @@ impl Session {
 
     /// Reads one round of events from the ring; true when the ring is empty now.
     fn drain(&mut self) -> bool {
-        let Self { source, table, sink, orders, ended, exes, refused, runtimes, lineage, .. } = self;
+        let Self { source, table, sink, pending, ended, exes, refused, runtimes, lineage, .. } = self;
         let batch = source.drain(&mut |notice| {
             let fate = match &notice {
                 Notice::Event(event) | Notice::Last(event, _) | Notice::Opened { event, .. } => {
@@ -265,7 +265,7 @@ impl Session {
             match fate {
                 Fate::Pass => {}
                 Fate::Drop => return,
-                Fate::Release(connection) => return orders.push(Order::Release { connection }),
+                Fate::Release(connection) => return pending.push(PolicyChange::Release { connection }),
             }
             match notice {
                 Notice::Event(event) => {
@@ -281,7 +281,7 @@ impl Session {
                             announce(sink, opened.at, &change);
                         }
                         if runtimes.connected(pid) {
-                            orders.push(Order::Refresh { pid });
+                            pending.push(PolicyChange::Refresh { pid });
                         }
                     }
                     sink.feed(&event);
@@ -292,7 +292,7 @@ impl Session {
                 }
                 Notice::Process { at, notice } => {
                     descend(lineage, &notice);
-                    process(table, sink, refused, orders, at, notice);
+                    process(table, sink, refused, pending, at, notice);
                 }
             }
         });
@@ -304,14 +304,14 @@ impl Session {
     }
 
     /// Carries out what could not be done while the ring was borrowed.
-    fn obey(&mut self) {
-        for order in std::mem::take(&mut self.orders) {
-            let outcome = match order {
-                Order::Select { pid } => {
+    fn apply_pending(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            let outcome = match change {
+                PolicyChange::Select { pid } => {
                     self.cookies.assign(pid);
                     self.source.select(pid).and_then(|()| self.tell_runtime(pid))
                 }
-                Order::Welcome { pid } => {
+                PolicyChange::Welcome { pid } => {
                     self.cookies.assign(pid);
                     // The process may have executed this program while the kernel was asked not to
                     // trace the previous one.
@@ -319,23 +319,23 @@ impl Session {
                     let selected = if left_alone { self.source.select(pid) } else { Ok(()) };
                     selected.and_then(|()| self.tell_runtime(pid))
                 }
-                Order::Release { connection } => {
+                PolicyChange::Release { connection } => {
                     let outcome = self.source.apply(&Feedback::Forget { connection });
                     if let Ok(at) = now() {
                         self.refused.released(connection, at);
                     }
                     outcome
                 }
-                Order::Execute { pid } => {
+                PolicyChange::Execute { pid } => {
                     self.runtimes.forget(pid);
                     Ok(())
                 }
-                Order::Refresh { pid } => self.tell_runtime(pid),
-                Order::Deselect { pid } => {
+                PolicyChange::Refresh { pid } => self.tell_runtime(pid),
+                PolicyChange::Deselect { pid } => {
                     self.runtimes.forget(pid);
                     self.source.deselect(pid)
                 }
-                Order::Refuse { pid, trial } => {
+                PolicyChange::Refuse { pid, trial } => {
                     self.runtimes.forget(pid);
                     let outcome = self.source.deselect_unless_asked(pid, trial);
                     if let (Ok(true), Ok(at)) = (&outcome, now()) {
@@ -354,7 +354,7 @@ impl Session {
                 self.telemetry.count_refused_feedback();
             }
         }
-        if let Err(error) = self.source.forget_inputs() {
+        if let Err(error) = self.source.forget_receives() {
             tracing::warn!("last inputs of evicted connections were not forgotten: {error}");
         }
         for connection in self.ended.drain(..) {
@@ -366,7 +366,7 @@ impl Session {
     /// Gives the kernel side what it needs to find the tasks of a process.
     fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
         let mut found = self.runtimes.detect(self.table.proc_root(), pid);
-        if let Some(HandOver { file, path, at }) = found.as_ref().and_then(|found| found.hand_over.as_ref())
+        if let Some(ProbeSite { file, path, at }) = found.as_ref().and_then(|found| found.probe_site.as_ref())
             && let Err(reason) = self.source.probe(pid, *file, path, *at)
         {
             tracing::warn!("process {pid} is followed by its threads and not by its goroutines: {reason}");
@@ -391,14 +391,14 @@ impl Session {
                     self.exes.learn(self.table.selection(), key, &facts.executable);
                 }
             }
-            self.orders.extend(order(change));
+            self.pending.extend(policy_change(change));
         }
         // The event of an exit may have been lost.
         self.lineage.retain(|pid| self.table.is_selected(*pid));
         if let Some(error) = self.table.take_error() {
             tracing::debug!("a process could not be judged: {error}");
         }
-        self.obey();
+        self.apply_pending();
         Ok(selected)
     }
 
@@ -436,7 +436,7 @@ impl Session {
                 break;
             }
         }
-        self.obey();
+        self.apply_pending();
         self.source.look_for_misses();
         self.publish();
         self.sink.feed(&Event::Shutdown { at: now()? });

@@ -28,7 +28,8 @@ pub(crate) struct Header {
     pub(crate) agent: String,
     /// Release of the kernel, and how it was hooked: for people.
     pub(crate) kernel: String,
-    pub(crate) rung: String,
+    #[serde(alias = "rung")]
+    pub(crate) attach_mode: String,
     /// What was selected, and how much of each system call was captured: for people.
     pub(crate) select: Vec<String>,
     pub(crate) capture_bytes: u32,
@@ -53,7 +54,7 @@ impl Header {
 /// What the header of the log says of the session.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Run {
-    pub(crate) rung: &'static str,
+    pub(crate) attach_mode: &'static str,
     pub(crate) select: Vec<String>,
     pub(crate) capture_bytes: u32,
 }
@@ -84,7 +85,7 @@ impl Recording {
         let header = Header {
             select: run.select,
             capture_bytes: run.capture_bytes,
-            rung: run.rung.to_owned(),
+            attach_mode: run.attach_mode.to_owned(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: nix::sys::utsname::uname()
                 .map(|name| name.release().to_string_lossy().into_owned())

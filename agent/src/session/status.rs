@@ -22,9 +22,9 @@ pub(crate) const FORMAT: u32 = 1;
 /// Metrics that count what could not be read or was not traced.
 const UNREADABLE: [&str; 4] = [
     NOT_CAPTURED,
-    "wirespan_kernel_untraced_calls_total",
-    "wirespan_kernel_drops_total",
-    "wirespan_kernel_redirected_calls_total",
+    "wirespan_kernel_untraced_syscalls_total",
+    "wirespan_kernel_dropped_records_total",
+    "wirespan_kernel_redirected_syscalls_total",
 ];
 
 /// See the module.
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn only_what_was_counted_is_unreadable() {
-        let sample = |name, value| Sample { name, help: "", labels: vec![("reason", "x".into())], value };
+        let sample = |name, value| Sample { name, labels: vec![("reason", "x".into())], value };
         let samples = [sample(UNREADABLE[1], 3), sample(UNREADABLE[2], 0), sample("wirespan_spans_total", 9)];
         let unreadable = Status::new(&samples, &[], &[]).unreadable;
         assert_eq!(unreadable.len(), 1);

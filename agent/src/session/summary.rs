@@ -9,26 +9,29 @@ use super::sample::Sample;
 /// no loss.
 const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
-    ("wirespan_kernel_drops_total", "records for which the ring had no room (capture.ring_bytes)"),
-    ("wirespan_kernel_map_full_total", "times that a map of the kernel had no room (limits.connections)"),
-    ("wirespan_kernel_untraced_calls_total", "system calls on sockets that cannot be traced"),
-    ("wirespan_withheld_calls_total", "system calls whose bytes may not be read"),
-    ("wirespan_connections_evicted_total", "connections that made room for others"),
-    ("wirespan_stray_transfers_total", "transfers on connections that are not known"),
+    ("wirespan_kernel_dropped_records_total", "records for which the ring had no room (capture.ring_bytes)"),
+    (
+        "wirespan_kernel_refused_map_entries_total",
+        "times that a map of the kernel had no room (limits.connections)",
+    ),
+    ("wirespan_kernel_untraced_syscalls_total", "system calls on sockets that cannot be traced"),
+    ("wirespan_uncaptured_syscalls_total", "system calls whose bytes may not be read"),
+    ("wirespan_evicted_connections_total", "connections that made room for others"),
+    ("wirespan_unknown_connection_transfers_total", "transfers on connections that are not known"),
     ("wirespan_ledger_bytes_total", "bytes that no parser saw"),
     ("wirespan_ledger_violations_total", "connections whose bytes are not accounted for: a defect"),
     (
-        "wirespan_protocol_total",
+        "wirespan_stream_events_total",
         "connections on which bytes had moved before they were first seen (older than the agent, or read by another process before)",
     ),
-    ("wirespan_trace_refused_total", "times that a ceiling was met"),
+    ("wirespan_trace_refusals_total", "times that a ceiling was met"),
     (
-        "wirespan_unjudged_connections_total",
+        "wirespan_undecided_connections_total",
         "connections of processes that ended before they could be judged",
     ),
-    ("wirespan_processes_found_late_total", "processes that were found late, by the look at all processes"),
+    ("wirespan_late_processes_total", "processes that were found late, by the look at all processes"),
     ("wirespan_trace_expired_spans_total", "spans whose parent was not known in time"),
-    ("wirespan_trace_texts_cut_total", "texts of spans cut to their limit"),
+    ("wirespan_trace_truncated_attributes_total", "texts of spans cut to their limit"),
 ];
 
 /// Metrics that count what was lost outside the pipeline, with the label values that mean a loss.
@@ -46,8 +49,8 @@ const BESIDE: [(&str, &[&str], &str); 3] = [
     ),
 ];
 
-/// What the parsers could not read, by a label of this metric.
-const PROTOCOL: &str = "wirespan_protocol_total";
+/// The same of what the parsers count, by the label of this metric.
+const PROTOCOL: &str = "wirespan_protocol_events_total";
 const UNREAD: [(&str, &str); 6] = [
     ("responses_without_request", "responses without a request that could be read"),
     ("requests_http09", "requests of HTTP/0.9, which is not read"),
@@ -123,7 +126,7 @@ pub(super) fn summary(samples: &[Sample], also: &[String]) -> String {
 fn line(samples: &[Sample], name: &str, what: &str) -> Option<String> {
     let counts = |label: &str| match name {
         "wirespan_ledger_bytes_total" => UNSEEN.contains(&label),
-        "wirespan_protocol_total" => label == "joined_mid_stream",
+        "wirespan_stream_events_total" => label == "joined_mid_stream",
         _ => true,
     };
     let total = sum(samples, name, counts);
@@ -162,7 +165,7 @@ mod tests {
 
     fn sample(name: &'static str, labels: &[(&'static str, &str)], value: u64) -> Sample {
         let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Sample { name, help: "", labels, value }
+        Sample { name, labels, value }
     }
 
     #[test]
@@ -171,7 +174,7 @@ mod tests {
             sample("wirespan_trace_requests_total", &[("kind", "server")], 7),
             sample("wirespan_trace_requests_total", &[("kind", "client")], 2),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
-            sample("wirespan_kernel_drops_total", &[("reason", "ring_full_transfer")], 0),
+            sample("wirespan_kernel_dropped_records_total", &[("reason", "ring_full_transfer")], 0),
             sample("wirespan_ledger_bytes_total", &[("entry", "skipped")], 1_000),
         ];
         assert_eq!(summary(&samples, &[]), "7 requests received, 2 made; nothing was missed");
@@ -190,9 +193,9 @@ mod tests {
     #[test]
     fn what_was_lost_beside_the_pipeline_is_missed_too() {
         let samples = [
-            sample("wirespan_process_decisions_total", &[("what", "selected")], 9),
-            sample("wirespan_process_decisions_total", &[("what", "unreadable")], 9),
-            sample("wirespan_process_decisions_total", &[("what", "over_limit")], 2),
+            sample("wirespan_process_decisions_total", &[("result", "selected")], 9),
+            sample("wirespan_process_decisions_total", &[("result", "unreadable")], 9),
+            sample("wirespan_process_decisions_total", &[("result", "over_limit")], 2),
             sample("wirespan_ring_undecodable_records_total", &[], 1),
             sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "file")], 5),
             sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "otlp")], 1),
@@ -209,14 +212,14 @@ mod tests {
     #[test]
     fn what_was_missed_has_its_reasons() {
         let samples = [
-            sample("wirespan_withheld_calls_total", &[("reason", "io_uring"), ("pid", "1")], 3),
-            sample("wirespan_withheld_calls_total", &[("reason", "io_uring"), ("pid", "2")], 4),
-            sample("wirespan_withheld_calls_total", &[("reason", "flags"), ("pid", "2")], 1),
+            sample("wirespan_uncaptured_syscalls_total", &[("reason", "io_uring"), ("pid", "1")], 3),
+            sample("wirespan_uncaptured_syscalls_total", &[("reason", "io_uring"), ("pid", "2")], 4),
+            sample("wirespan_uncaptured_syscalls_total", &[("reason", "flags"), ("pid", "2")], 1),
             sample("wirespan_ledger_bytes_total", &[("entry", "parsed")], 50),
             sample("wirespan_ledger_bytes_total", &[("entry", "unseen")], 9),
-            sample("wirespan_stray_transfers_total", &[], 2),
-            sample("wirespan_protocol_total", &[("what", "gaps_in_bodies")], 5),
-            sample("wirespan_protocol_total", &[("what", "joined_mid_stream")], 1),
+            sample("wirespan_unknown_connection_transfers_total", &[], 2),
+            sample("wirespan_protocol_events_total", &[("event", "gaps_in_bodies")], 5),
+            sample("wirespan_stream_events_total", &[("event", "joined_mid_stream")], 1),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
         ];
         assert_eq!(
@@ -233,11 +236,11 @@ mod tests {
 
     #[test]
     fn what_was_not_read_is_not_nothing() {
-        let parser = |what, value| sample("wirespan_protocol_total", &[("what", what)], value);
+        let parser = |what, value| sample("wirespan_protocol_events_total", &[("event", what)], value);
         let others =
-            [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("calls_held", 9)];
-        let expected = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
-        assert_eq!(summary(&others, &[]), expected);
+            [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("transfers_held", 9)];
+        let told = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
+        assert_eq!(summary(&others, &[]), told);
         let unread = [parser("responses_without_request", 3), parser("requests_http09", 1)];
         assert_eq!(
             summary(&unread, &["4 packets in tunnels that are not read".to_owned()]),
@@ -250,9 +253,9 @@ mod tests {
 
     #[test]
     fn every_counter_of_a_parser_that_is_told_exists() {
-        let known = crate::protocol::Counters::default().list();
+        let known: Vec<_> = crate::protocol::Counters::default().samples().collect();
         for (counter, _) in UNREAD.into_iter().chain([(NOT_HTTP1, "")]) {
-            assert!(known.iter().any(|(name, _)| *name == counter), "{counter}");
+            assert!(known.iter().any(|sample| sample.label == Some(("event", counter))), "{counter}");
         }
     }
 }

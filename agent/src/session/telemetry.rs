@@ -64,7 +64,6 @@ impl Telemetry {
         for exporter in &exporters.exporters {
             samples.extend(exporter.dropped.iter().map(|(reason, spans)| Sample {
                 name: UNDELIVERED,
-                help: "",
                 labels: vec![("reason", reason.name().to_owned()), ("exporter", exporter.name.to_owned())],
                 value: *spans,
             }));
@@ -113,28 +112,24 @@ impl Telemetry {
         standings.truncate(DETAILED);
         *self.standings.lock().unwrap_or_else(PoisonError::into_inner) = standings;
         samples.push(Sample {
-            name: "wirespan_probes_attached",
-            help: "probes in traced programs now",
+            name: "wirespan_uprobes_attached",
             labels: Vec::new(),
             value: source.attached_probes() as u64,
         });
         samples.push(Sample {
             name: "wirespan_probed_processes",
-            help: "traced processes that run programs with probes",
             labels: Vec::new(),
             value: source.probed_processes() as u64,
         });
         recording(&mut samples, sink);
         processes(&mut samples, table, late);
         samples.extend(runtimes.results().map(|(runtime, result, value)| Sample {
-            name: "wirespan_runtimes_total",
-            help: "processes looked at for a runtime whose tasks are known",
+            name: "wirespan_runtime_lookups_total",
             labels: vec![("runtime", runtime.to_owned()), ("result", result.to_owned())],
             value,
         }));
         samples.push(Sample {
-            name: "wirespan_feedback_refused_total",
-            help: "requests to skip bytes that the kernel did not take",
+            name: "wirespan_refused_skip_requests_total",
             labels: Vec::new(),
             value: self.refused_feedback.load(Ordering::Relaxed),
         });
@@ -161,18 +156,13 @@ impl Telemetry {
             let labels: Vec<(&'static str, &str)> =
                 sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
             if sample.name.ends_with("_total") {
-                out.counter(sample.name, sample.help, &labels, sample.value);
+                out.counter(sample.name, &labels, sample.value);
             } else {
-                out.gauge(sample.name, sample.help, &labels, sample.value as f64);
+                out.gauge(sample.name, &labels, sample.value as f64);
             }
         }
         if let Some(bytes) = resident() {
-            out.gauge(
-                "wirespan_memory_resident_bytes",
-                "resident memory of the agent, ring included",
-                &[],
-                bytes as f64,
-            );
+            out.gauge("wirespan_memory_resident_bytes", &[], bytes as f64);
         }
     }
 }
@@ -207,30 +197,26 @@ fn append_processes(text: &mut String, standings: &[ProcessConfidence], figures:
 /// How far the links of processes are trusted, by service: pids would make a series for each
 /// process.
 fn beliefs(samples: &mut Vec<Sample>, standings: &[ServiceStanding], callers: usize) {
-    let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
-    add("wirespan_calling_processes", "processes that have made calls", Vec::new(), callers as u64);
+    let mut add = |name, labels, value| samples.push(Sample { name, labels, value });
+    add("wirespan_calling_processes", Vec::new(), callers as u64);
     for standing in standings {
         let of =
             |label, value: &str| vec![("service", standing.service.to_string()), (label, value.to_owned())];
         for believed in TrustLevel::ALL {
-            let help = "processes by what names parents in them, where several requests are open";
             let processes = standing.standings[believed as usize];
-            add("wirespan_process_belief", help, of("standing", believed.name()), processes);
+            add("wirespan_process_confidence", of("level", believed.name()), processes);
         }
         for (what, value) in standing.figures.list() {
-            let help = "what processes have shown: calls with and without a parent, sides of the last 400 calls, answers";
-            add("wirespan_process_calls", help, of("what", what), value);
+            add("wirespan_process_calls", of("result", what), value);
         }
     }
 }
 
 fn kernel(samples: &mut Vec<Sample>, counters: &[(Counter, u64)]) {
     for (counter, value) in counters {
-        let label = if counter.metric() == "wirespan_bpf_calls_total" { "program" } else { "reason" };
         samples.push(Sample {
             name: counter.metric(),
-            help: counter.help(),
-            labels: vec![(label, counter.label().to_owned())],
+            labels: vec![(counter.label(), counter.value().to_owned())],
             value: *value,
         });
     }
@@ -239,105 +225,59 @@ fn kernel(samples: &mut Vec<Sample>, counters: &[(Counter, u64)]) {
 fn skipped(samples: &mut Vec<Sample>, source: &KernelSource) {
     samples.extend(source.recursion_misses().iter().map(|(program, value)| Sample {
         name: "wirespan_bpf_recursion_misses_total",
-        help: "runs that the kernel skipped, since the program was running on that processor already",
         labels: vec![("program", program.clone())],
         value: *value,
     }));
 }
 
 fn ring(samples: &mut Vec<Sample>, fill: Fill, undecodable: u64) {
-    let mut gauge = |name, help, value| samples.push(Sample { name, help, labels: Vec::new(), value });
-    gauge(
-        "wirespan_ring_fill_bytes",
-        "most bytes found in the ring at once since the last publication",
-        fill.used,
-    );
-    gauge("wirespan_ring_size_bytes", "size of the ring", fill.size);
-    gauge("wirespan_ring_undecodable_records_total", "records that are none: must stay 0", undecodable);
+    let mut gauge = |name, value| samples.push(Sample { name, labels: Vec::new(), value });
+    gauge("wirespan_ring_peak_bytes", fill.used);
+    gauge("wirespan_ring_size_bytes", fill.size);
+    gauge("wirespan_ring_undecodable_records_total", undecodable);
 }
 
 fn pipeline(samples: &mut Vec<Sample>, snapshot: &Snapshot) {
     let tally = &snapshot.tally;
-    let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
+    let mut add = |name, labels, value| samples.push(Sample { name, labels, value });
     for (kind, value) in [
         ("transfer", tally.transfers),
         ("opened", tally.opened),
         ("closed", tally.closed),
         ("other", tally.other_events),
     ] {
-        add(
-            "wirespan_events_total",
-            "events that entered the pipeline",
-            vec![("kind", kind.to_owned())],
-            value,
-        );
+        add("wirespan_events_total", vec![("type", kind.to_owned())], value);
     }
-    add("wirespan_moved_bytes_total", "bytes that the traced calls moved", Vec::new(), tally.moved_bytes);
-    add(
-        "wirespan_captured_bytes_total",
-        "bytes of them that were captured",
-        Vec::new(),
-        tally.captured_bytes,
-    );
-    add(
-        "wirespan_stray_transfers_total",
-        "transfers of connections that are not known",
-        Vec::new(),
-        tally.stray_transfers,
-    );
+    add("wirespan_transferred_bytes_total", Vec::new(), tally.moved_bytes);
+    add("wirespan_captured_bytes_total", Vec::new(), tally.captured_bytes);
+    add("wirespan_unknown_connection_transfers_total", Vec::new(), tally.stray_transfers);
     for (reason, value) in tally.evicted() {
         let labels = vec![("reason", reason.name().to_owned())];
-        add("wirespan_connections_evicted_total", "connections that made room for others", labels, value);
+        add("wirespan_evicted_connections_total", labels, value);
     }
-    add(
-        "wirespan_redirected_connections_total",
-        "connections of which a sockmap takes bytes past TCP: their two ends are not joined",
-        Vec::new(),
-        tally.redirected,
-    );
-    add("wirespan_connections", "connections open now", Vec::new(), snapshot.connections as u64);
-    add(
-        "wirespan_buffered_bytes",
-        "bytes that connections buffer",
-        Vec::new(),
-        snapshot.buffered_bytes as u64,
-    );
+    add("wirespan_redirected_connections_total", Vec::new(), tally.redirected);
+    add("wirespan_connections", Vec::new(), snapshot.connections as u64);
+    add("wirespan_buffered_bytes", Vec::new(), snapshot.buffered_bytes as u64);
     for ((reason, service), value) in &snapshot.not_captured {
         let labels = vec![("reason", reason.name().to_owned()), ("service", service.to_string())];
-        add(NOT_CAPTURED, "calls seen whose bytes may not be read", labels, *value);
+        add(NOT_CAPTURED, labels, *value);
     }
     ledger(samples, &tally.ledger);
-    for (what, value) in snapshot.protocol.list().into_iter().chain(snapshot.stream.list()) {
-        samples.push(Sample {
-            name: "wirespan_protocol_total",
-            help: "what the parsers met: losses, ceilings, refusals",
-            labels: vec![("what", what.to_owned())],
-            value,
-        });
-    }
-    for sample in snapshot.trace.samples() {
+    let parsers = snapshot.protocol.samples().chain(snapshot.stream.samples());
+    for sample in parsers.chain(snapshot.trace.samples()) {
         let labels = sample.label.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
-        samples.push(Sample {
-            name: sample.name,
-            help: "counted by the trace layer (ARCHITECTURE.md, Counters)",
-            labels,
-            value: sample.value,
-        });
+        samples.push(Sample { name: sample.name, labels, value: sample.value });
     }
 }
 
 fn recording(samples: &mut Vec<Sample>, sink: &EventSink) {
     let Some(recorded) = sink.recorded() else { return };
-    for (name, help, value) in [
-        ("wirespan_recorded_events_total", "events written to the event log", recorded.events),
-        ("wirespan_recorded_bytes_total", "bytes written to the event log", recorded.bytes),
-        (
-            "wirespan_recording_dropped_events_total",
-            "events that came after the recording had stopped",
-            recorded.dropped,
-        ),
+    for (name, value) in [
+        ("wirespan_recorded_events_total", recorded.events),
+        ("wirespan_recorded_bytes_total", recorded.bytes),
+        ("wirespan_unrecorded_events_total", recorded.dropped),
     ] {
-        samples.push(Sample { name, help, labels: Vec::new(), value });
+        samples.push(Sample { name, labels: Vec::new(), value });
     }
 }
 
@@ -352,14 +292,12 @@ fn ledger(samples: &mut Vec<Sample>, totals: &LedgerTotals) {
     ] {
         samples.push(Sample {
             name: "wirespan_ledger_bytes_total",
-            help: "bytes of ended connections: observed = parsed + skipped + truncated + dropped + unseen",
             labels: vec![("entry", entry.to_owned())],
             value,
         });
     }
     samples.push(Sample {
         name: "wirespan_ledger_violations_total",
-        help: "directions of connections whose account did not balance: must stay 0",
         labels: Vec::new(),
         value: totals.violations,
     });
@@ -367,8 +305,8 @@ fn ledger(samples: &mut Vec<Sample>, totals: &LedgerTotals) {
 
 fn processes(samples: &mut Vec<Sample>, table: &Table, late: Late) {
     let counters = table.counters();
-    let mut add = |name, help, labels, value| samples.push(Sample { name, help, labels, value });
-    add("wirespan_processes_selected", "processes traced now", Vec::new(), table.selected_count() as u64);
+    let mut add = |name, labels, value| samples.push(Sample { name, labels, value });
+    add("wirespan_processes_selected", Vec::new(), table.selected_count() as u64);
     for (what, value) in [
         ("selected", counters.selected),
         ("deselected", counters.deselected),
@@ -378,27 +316,12 @@ fn processes(samples: &mut Vec<Sample>, table: &Table, late: Late) {
         ("unreadable", counters.unreadable),
         ("cut", counters.cut),
     ] {
-        let labels = vec![("what", what.to_owned())];
-        add("wirespan_process_decisions_total", "decisions about processes", labels, value);
+        let labels = vec![("result", what.to_owned())];
+        add("wirespan_process_decisions_total", labels, value);
     }
-    add(
-        "wirespan_processes_found_late_total",
-        "processes that the look at all processes selected, every 5 s: what they did before was not seen",
-        Vec::new(),
-        late.found,
-    );
-    add(
-        "wirespan_processes_unjudged_total",
-        "processes that ended before the rules could ask what they need to know: not traced",
-        Vec::new(),
-        late.processes,
-    );
-    add(
-        "wirespan_unjudged_connections_total",
-        "connections of processes that ended before the rules could ask what they need to know: not traced",
-        Vec::new(),
-        late.connections,
-    );
+    add("wirespan_late_processes_total", Vec::new(), late.found);
+    add("wirespan_undecided_processes_total", Vec::new(), late.processes);
+    add("wirespan_undecided_connections_total", Vec::new(), late.connections);
 }
 
 /// Resident bytes of this process (second field of /proc/self/statm, in pages).

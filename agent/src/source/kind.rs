@@ -1,11 +1,11 @@
-//! What sort of file a replay was given: told by its first bytes, never by its name.
+//! The kind of file that a replay was given, known by its first bytes and never by its name.
 
 use super::{log, pcap};
 
-/// Bytes that [`Kind::of`] should see: a compressed capture shows itself only when some of it is unpacked.
+/// Bytes that [`Kind::of`] needs: a compressed capture is known only when some of it is unpacked.
 pub const FIRST_BYTES: usize = 512;
 
-/// The sorts of files that hold events.
+/// The kinds of files that hold events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An event log of `wirespan record`.
@@ -15,7 +15,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The sort of a file that begins with these bytes; `None`: none that is known.
+    /// The kind of a file that begins with these bytes; `None`: unknown.
     #[must_use]
     pub fn of(first: &[u8]) -> Option<Self> {
         if first.starts_with(&log::MAGIC) {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_told_by_their_first_bytes() {
+    fn files_are_known_by_their_first_bytes() {
         for (first, kind) in [
             (&log::MAGIC[..], Some(Kind::Log)),
             (b"\xa1\xb2\xc3\xd4\0\x02\0\x04", Some(Kind::Capture)),

@@ -1,4 +1,5 @@
-//! Where events come from: the kernel, live; or a file, be it a recorded event log or packets that others captured.
+//! The sources of events: the kernel, live; or a file, which is an event log of wirespan or a
+//! packet capture of another program.
 
 pub mod kernel;
 mod kind;

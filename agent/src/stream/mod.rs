@@ -13,6 +13,5 @@ pub use connection::Connection;
 pub use cursor::Cursor;
 use ledger::Tally;
 pub use ledger::{Account, Ledger};
-pub(crate) use limits::counters;
 pub use limits::{Counters, Limits};
 pub use parser::{Context, ContextOf, Fed, Need, Parser, Sink};

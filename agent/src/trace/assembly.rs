@@ -90,11 +90,11 @@ impl Tracer {
             Parentage::Undecided | Parentage::Root { .. } => {}
             Parentage::Header => self.counters.parents_header += 1,
             Parentage::Exchange { evidence, .. } => match evidence {
-                Evidence::Header => self.counters.parents_pass_through += 1,
-                Evidence::Flow => self.counters.parents_flow += 1,
-                Evidence::TwoSided => self.counters.parents_two_sided += 1,
-                Evidence::Start => self.counters.parents_start += 1,
-                Evidence::End => self.counters.parents_end += 1,
+                Evidence::Traceparent => self.counters.parents_pass_through += 1,
+                Evidence::Connection => self.counters.parents_flow += 1,
+                Evidence::BothSides => self.counters.parents_two_sided += 1,
+                Evidence::RequestSide => self.counters.parents_start += 1,
+                Evidence::ResponseSide => self.counters.parents_end += 1,
                 Evidence::Content => self.counters.parents_content += 1,
                 Evidence::Goroutine => self.counters.parents_goroutine += 1,
                 Evidence::Task => self.counters.parents_task += 1,
@@ -313,7 +313,7 @@ fn identify(
         Parentage::Undecided | Parentage::Root { .. } => None,
         Parentage::Header => incoming.map(|incoming| Parent {
             span: incoming.parent.span,
-            evidence: Evidence::Header,
+            evidence: Evidence::Traceparent,
             remote: true,
         }),
         Parentage::Exchange { id, evidence, .. } => {

@@ -52,7 +52,7 @@ mod unproven;
 use std::sync::Arc;
 
 pub use causality::Rules as CausalityRules;
-pub use counters::{Counters, Sample};
+pub use counters::Counters;
 pub use forwarded::Forwarded;
 pub use instrumented::Instrumented;
 pub use redaction::{REDACTED, Redaction, SENSITIVE_QUERY_NAMES};

@@ -161,7 +161,7 @@ impl Tracer {
             Some(live) if live.verdict.is_none() => {
                 live.verdict = Some(verdict);
                 self.try_decide(call);
-                if let Verdict::Parent(_, Evidence::TwoSided) = verdict {
+                if let Verdict::Parent(_, Evidence::BothSides) = verdict {
                     self.prove_others(call);
                 }
             }
@@ -215,7 +215,7 @@ impl Tracer {
         let own_context = live.incoming.is_some();
         match (live.passes_on, own_context, live.verdict) {
             (Some(request), _, _) => {
-                self.decide_child(key, request, Evidence::Header);
+                self.decide_child(key, request, Evidence::Traceparent);
             }
             (None, true, _) => {
                 self.decide(key, Parentage::Header);
@@ -256,7 +256,7 @@ impl Tracer {
             Some((call, sent)) => sent.passed_on.then_some(call),
         };
         if let Some(call) = by_connection.filter(|call| !self.hides(*call, key)) {
-            self.decide_child(key, call, Evidence::Flow);
+            self.decide_child(key, call, Evidence::Connection);
         } else if has_context {
             self.decide(key, Parentage::Header);
         } else {

@@ -45,20 +45,20 @@ impl SpanKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Evidence {
     /// An incoming `traceparent`, or one that the program itself put on its outgoing request.
-    Header,
+    Traceparent,
     /// Both ends of one connection on this host.
-    Flow,
-    /// Start side and end side agree.
-    TwoSided,
-    /// The start side alone, in a process that is believed in that.
-    Start,
-    /// The end side alone, in a process that is believed in that.
-    End,
+    Connection,
+    /// Request side and response side agree.
+    BothSides,
+    /// The request side alone, in a process that has shown that this suffices.
+    RequestSide,
+    /// The response side alone, in a process that has shown that this suffices.
+    ResponseSide,
     /// The call is the request sent on.
     Content,
     /// The goroutine that handed the request to the one which wrote it.
     Goroutine,
-    /// Call and answer were written by the same task of the runtime.
+    /// The same task of the runtime wrote call and response.
     Task,
 }
 
@@ -67,11 +67,11 @@ impl Evidence {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Header => "header",
-            Self::Flow => "flow",
-            Self::TwoSided => "two-sided",
-            Self::Start => "start",
-            Self::End => "end",
+            Self::Traceparent => "traceparent",
+            Self::Connection => "connection",
+            Self::BothSides => "both_sides",
+            Self::RequestSide => "request_side",
+            Self::ResponseSide => "response_side",
             Self::Content => "content",
             Self::Goroutine => "goroutine",
             Self::Task => "task",

@@ -40,11 +40,11 @@ impl TrustLevel {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::RequestSide => "start",
-            Self::ResponseSide => "end",
-            Self::BothSides => "agreement",
+            Self::RequestSide => "request_side",
+            Self::ResponseSide => "response_side",
+            Self::BothSides => "both_sides",
             Self::Unproven => "unproven",
-            Self::Conflicting => "contradicted",
+            Self::Conflicting => "conflict",
         }
     }
 
@@ -92,25 +92,25 @@ macro_rules! figures {
 
 figures! {
     /// Calls that got a parent within the process, since it is known.
-    parents: "parents";
+    parents: "linked";
     /// Calls that got none.
-    unlinked: "orphans";
+    unlinked: "unlinked";
     /// Of the last 400 judged calls: both sides agree.
-    consistent: "agree";
+    consistent: "consistent";
     /// Their sides conflict.
-    conflicts: "differ";
+    conflicts: "conflict";
     /// They have a request side alone.
-    request_side_only: "start_only";
+    request_side_only: "request_side_only";
     /// They have a response side alone.
-    response_side_only: "end_only";
+    response_side_only: "response_side_only";
     /// They have neither, or a request side whose request did not wait for the call.
     unexplained: "unexplained";
     /// The last responses to inbound requests, at most 400.
-    responses: "answers";
+    responses: "responses";
     /// Of these, those whose cause is the answered request or one of its calls.
-    covered: "covered";
+    covered: "covered_responses";
     /// Calls whose sides agreed while other requests were open.
-    agreed_concurrently: "agreed_apart";
+    agreed_concurrently: "consistent_concurrent";
 }
 
 /// One line for people. `{:#}` adds a second one with the numbers.

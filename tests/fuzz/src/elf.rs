@@ -6,7 +6,7 @@ use wirespan::process::runtime::go::examine;
 pub(crate) fn run(data: &[u8]) {
     let Some(Ok(program)) = examine(data) else { return };
     assert!([152, 160].contains(&program.goid));
-    if let Some(at) = program.hand_over {
+    if let Some(at) = program.probes {
         for offset in [at.round_trip, at.request_write] {
             assert!(offset < data.len() as u64, "a probe beyond the file");
         }
@@ -23,7 +23,7 @@ mod tests {
         for seed in std::fs::read_dir(seeds).expect("the corpus is there").flatten() {
             let data = std::fs::read(seed.path()).expect("a seed can be read");
             let program = examine(&*data).and_then(Result::ok);
-            assert!(program.is_some_and(|program| program.hand_over.is_some()), "{:?}", seed.path());
+            assert!(program.is_some_and(|program| program.probes.is_some()), "{:?}", seed.path());
         }
     }
 }

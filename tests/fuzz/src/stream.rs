@@ -421,6 +421,6 @@ mod tests {
     fn two_ends_of_a_connection_are_two_spans() {
         let spans = play(include_bytes!("../corpus/stream/two-ends"));
         let evidence: Vec<_> = spans.iter().filter_map(|span| Some(span.parent?.evidence)).collect();
-        assert_eq!((spans.len(), evidence), (2, vec![Evidence::Flow]));
+        assert_eq!((spans.len(), evidence), (2, vec![Evidence::Connection]));
     }
 }

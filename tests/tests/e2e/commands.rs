@@ -42,7 +42,7 @@ fn doctor_tells_how_far_a_process_is_believed() -> Result<()> {
     })?;
     let json = wirespan(&stage, &["doctor", "--json", "--pid", &pid, "--metrics", &address])?.finish()?;
     let told: serde_json::Value = serde_json::from_str(&json)?;
-    assert_eq!(told["confidence"]["figures"]["parents"], 50, "{json}");
+    assert_eq!(told["confidence"]["figures"]["linked"], 50, "{json}");
     assert_eq!(told["not_captured"].as_object().map(serde_json::Map::len), Some(0), "{json}");
     let mut nobody = wirespan(&stage, &["doctor", "--pid", "1", "--metrics", &address])?;
     assert_eq!(nobody.wait()?.code(), Some(1));

@@ -54,7 +54,7 @@ fn a_connection_older_than_the_agent_is_traced() -> Result<()> {
     client.finish()?;
     server.finish()?;
     // A receive that was waiting when fexit was attached returns past it: the server's first request is unseen there.
-    let missed = agent.log().contains("rung fexit");
+    let missed = agent.log().contains("attach mode fexit");
     let rows = agent.stop()?;
     for kind in [Kind::Server, Kind::Client] {
         for path in ["/first", "/second"] {
@@ -95,9 +95,9 @@ fn another_agent_may_come_and_go() -> Result<()> {
     stage.file("ready", "")?;
     client.finish()?;
     server.finish()?;
-    // On the fexit rung the server's receive, which waited meanwhile, returns past the programs. What comes after bytes that
+    // In attach mode fexit the server's receive, which waited meanwhile, returns past the programs. What comes after bytes that
     // were missed may be the rest of a body; the next answer tells.
-    let missed = agent.log().contains("rung fexit");
+    let missed = agent.log().contains("attach mode fexit");
     let rows = agent.stop()?;
     for kind in [Kind::Server, Kind::Client] {
         for path in ["/before", "/between", "/after", "/later"] {
@@ -128,7 +128,7 @@ fn a_connection_between_namespaces_is_joined_by_its_flow() -> Result<()> {
     let rows = agent.stop()?;
     let (server, client) = (the(&rows, Kind::Server, "/across"), the(&rows, Kind::Client, "/across"));
     assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
-    assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "flow"));
+    assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "connection"));
     assert_eq!(client.attribute("network.peer.address"), address);
     Ok(())
 }
@@ -234,7 +234,7 @@ fn a_server_that_starts_after_the_agent_is_found_by_its_port() -> Result<()> {
     // after the listen may come first.
     wirespan_tests::wait::until("the server to be selected", || {
         let metrics = agent.metrics().ok()?;
-        (metrics.sum("wirespan_process_decisions_total", &["what=\"selected\""]) > 0.0).then_some(())
+        (metrics.sum("wirespan_process_decisions_total", &["result=\"selected\""]) > 0.0).then_some(())
     })?;
     for _ in 0..3 {
         curl(&stage, false, port)?.finish()?;
@@ -266,7 +266,7 @@ fn what_was_read_before_an_eviction_causes_nothing_after_it() -> Result<()> {
     let crowd = crowd?;
     await_until::until("the eviction", || {
         let metrics = agent.metrics().ok()?;
-        let evicted = metrics.sum("wirespan_connections_evicted_total", &["reason=\"connections\""]);
+        let evicted = metrics.sum("wirespan_evicted_connections_total", &["reason=\"connections\""]);
         (evicted > 0.0).then_some(())
     })?;
     write!(one, "GET /other HTTP/1.1\r\nHost: h\r\n\r\n")?;
@@ -299,7 +299,7 @@ fn a_request_that_another_process_read_is_counted() -> Result<()> {
     let rows = agent.stop()?;
     assert!(rows.is_empty(), "{}", brief(&rows));
     let said = std::fs::read_to_string(log)?;
-    assert!(said.contains("joined_late 1") && !said.contains("nothing was missed"), "{said}");
+    assert!(said.contains("joined_mid_stream 1") && !said.contains("nothing was missed"), "{said}");
     Ok(())
 }
 

@@ -95,5 +95,5 @@ fn ports_that_are_used_again_at_once_join_their_own_ends() -> Result<()> {
 pub(crate) fn joined(rows: &[SpanRow], path: &str) {
     let (server, client) = (the(rows, Kind::Server, path), the(rows, Kind::Client, path));
     assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(rows));
-    assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "flow"));
+    assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "connection"));
 }

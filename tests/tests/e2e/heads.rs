@@ -32,7 +32,7 @@ fn run(name: &str, cases: &[String]) -> Result<Option<(Vec<SpanRow>, String)>> {
     drop(server);
     let metrics = wirespan_tests::wait::until("the end of every connection", || {
         let metrics = agent.metrics().ok()?;
-        let closed = metrics.sum("wirespan_events_total", &["kind=\"closed\""]);
+        let closed = metrics.sum("wirespan_events_total", &["type=\"closed\""]);
         (closed >= 2.0 * cases.len() as f64).then_some(metrics)
     })?;
     let truncated = metrics.sum("wirespan_ledger_bytes_total", &["entry=\"truncated\""]);

@@ -16,6 +16,7 @@ mod harm;
 mod heads;
 mod matrix;
 mod messages;
+mod metrics;
 mod native;
 mod peers;
 mod processes;

@@ -114,7 +114,7 @@ fn processes_of_a_millisecond_have_their_own_facts() -> Result<()> {
     let agent = Agent::with_select(&inetd.stage, &rules)?;
     let answered = ask(inetd.port, count)?;
     let metrics = agent.metrics()?;
-    let late = metrics.sum("wirespan_unjudged_connections_total", &[]);
+    let late = metrics.sum("wirespan_undecided_connections_total", &[]);
     let rows = agent.stop()?;
     ensure!(answered == count, "{answered} of {count} were answered");
     let wrong: Vec<_> = rows.iter().filter(|row| facts(row) != ["inetd", "inetd", USER]).collect();

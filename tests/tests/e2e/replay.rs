@@ -34,11 +34,11 @@ fn wirespan() -> Result<Launch<'static>> {
     Ok(Launch::new(machine::wirespan()?))
 }
 
-/// `wirespan` with a command that attaches, on the rung that `WIRESPAN_RUNG` names.
+/// `wirespan` with a command that attaches, in the attach mode that `WIRESPAN_ATTACH_MODE` names.
 fn attaching(stage: &Stage, words: &[&str]) -> Result<Process> {
     let launch = wirespan()?.arg(words[0]);
-    let launch = match std::env::var("WIRESPAN_RUNG") {
-        Ok(rung) if !rung.is_empty() => launch.arg("--rung").arg(rung),
+    let launch = match std::env::var("WIRESPAN_ATTACH_MODE") {
+        Ok(attach_mode) if !attach_mode.is_empty() => launch.arg("--attach-mode").arg(attach_mode),
         _ => launch,
     };
     launch.args(&words[1..]).start(stage.dir())

@@ -136,7 +136,7 @@ fn counted(agent: &Agent, reason: &str) -> Result<()> {
     let label = format!("reason=\"{reason}\"");
     wait::until(&format!("calls counted as {reason}"), || {
         let metrics = agent.metrics().ok()?;
-        (metrics.sum("wirespan_withheld_calls_total", &[&label]) > 0.0).then_some(())
+        (metrics.sum("wirespan_uncaptured_syscalls_total", &[&label]) > 0.0).then_some(())
     })
 }
 

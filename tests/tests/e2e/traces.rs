@@ -32,7 +32,7 @@ fn an_incoming_traceparent_is_honoured() -> Result<()> {
         "{}",
         brief(&rows)
     );
-    assert_eq!(row.attribute("wirespan.parent.evidence"), "header");
+    assert_eq!(row.attribute("wirespan.parent.evidence"), "traceparent");
     assert_eq!((row.trace_state.as_str(), row.flags & 1), ("vendor=value", 1));
     Ok(())
 }
@@ -50,9 +50,12 @@ fn both_ends_on_one_host_are_one_trace() -> Result<()> {
         let (server, client) =
             (the(&rows, Kind::Server, &request.path), the(&rows, Kind::Client, &request.path));
         assert_eq!(server.parent.as_deref(), Some(client.id.as_str()), "{}", brief(&rows));
-        assert_eq!((&server.trace, server.attribute("wirespan.parent.evidence")), (&client.trace, "flow"));
-        // Their times allow no more: a system call is timed when it returns, and a client whose
-        // send was preempted returns after the server has answered.
+        assert_eq!(
+            (&server.trace, server.attribute("wirespan.parent.evidence")),
+            (&client.trace, "connection")
+        );
+        // No more can be said of their times: a call is timed when it returns, and a client whose send was preempted
+        // returns from it after the server has answered.
         assert!(server.start <= client.end, "{}", brief(&rows));
         assert_eq!(client.parent, None, "{}", brief(&rows));
     }
@@ -83,11 +86,11 @@ fn a_chain_of_three_services_is_one_trace() -> Result<()> {
         let inside = format!("/hello/{n}");
         // From the innermost span outwards.
         let expected = [
-            (Kind::Server, inside.as_str(), "flow"),
-            (Kind::Client, &inside, "two-sided"),
-            (Kind::Server, &middle, "flow"),
-            (Kind::Client, &middle, "two-sided"),
-            (Kind::Server, &outside(n), "flow"),
+            (Kind::Server, inside.as_str(), "connection"),
+            (Kind::Client, &inside, "both_sides"),
+            (Kind::Server, &middle, "connection"),
+            (Kind::Client, &middle, "both_sides"),
+            (Kind::Server, &outside(n), "connection"),
             (Kind::Client, &outside(n), ""),
         ];
         let mut row = the(&rows, Kind::Server, &inside);

@@ -1,8 +1,7 @@
-//! `cargo xtask bench losses`: how many records find no room in the ring while other processes want
-//! every CPU. It measures this agent and another build of it in turn.
+//! `cargo xtask bench losses`: how many records find no room in the ring while other processes want all the CPU there is, this
+//! agent and another build of it in turn.
 //!
-//! nginx and wrk run at nice -15, so that they keep their full speed and the agent shares the rest
-//! with the other processes.
+//! nginx and wrk run at nice -15, so that they go on at full speed: what is left to the agent is a share of the rest.
 
 use std::{path::PathBuf, process::Command};
 
@@ -33,7 +32,7 @@ pub(crate) struct Arguments {
     seconds: u32,
 }
 
-/// Nice value of nginx and wrk.
+/// Nice value of those who make the load.
 const FAVOURED: &str = "-15";
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -81,8 +80,13 @@ fn once(stage: &Stage, nginx: &Nginx, arguments: &Arguments, agent: Agent) -> Re
     let run = load.favoured(stage.dir(), nginx.port, FAVOURED)?;
     drop(busy);
     let metrics = agent.metrics()?;
-    let told = metrics.sum("wirespan_kernel_events_total", &["reason=\"transfer\""]);
-    let lost = metrics.sum("wirespan_kernel_drops_total", &["reason=\"ring_full_transfer\""]);
+    // The other binary may be older than the names of today.
+    let told = metrics.sum("wirespan_ring_records_total", &["type=\"transfer\""])
+        + metrics.sum("wirespan_kernel_events_total", &["reason=\"transfer\""]);
+    let lost = ["wirespan_kernel_dropped_records_total", "wirespan_kernel_drops_total"]
+        .map(|name| metrics.sum(name, &["reason=\"ring_full_transfer\""]))
+        .iter()
+        .sum::<f64>();
     std::fs::remove_file(agent.finish()?).ok();
     ensure!(told + lost > 0.0, "the agent saw nothing");
     Ok(Loss { requests: run, lost: 100.0 * lost / (told + lost) })

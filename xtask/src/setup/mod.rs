@@ -5,6 +5,8 @@ mod debian;
 pub(crate) mod deny;
 mod toolchain;
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 
 use crate::sh;
@@ -59,6 +61,11 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         bail!("apt knows no package {unknown}");
     }
     debian::install(packages)
+}
+
+/// The cargo of the BPF programs' compiler, with its clippy.
+pub(crate) fn ebpf_cargo() -> Result<Command> {
+    toolchain::cargo()
 }
 
 /// A C++ compiler, which only libFuzzer needs.

@@ -11,6 +11,8 @@ use crate::sh;
 /// The rustup name of Debian's compiler.
 const LINKED: &str = "wirespan-bpf";
 const LINKER_VERSION: &str = "0.13.0";
+/// The clippy of Debian's compiler.
+const DEBIAN_CLIPPY: &str = "rust-web-clippy";
 /// Debian's compiler with its library source.
 const PAIR: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
@@ -32,12 +34,27 @@ impl Compiler {
     }
 
     fn rustc(self) -> Command {
-        let mut command = Command::new(if self == Self::Path { "rustc" } else { "rustup" });
+        self.tool("rustc")
+    }
+
+    /// A program of this compiler's toolchain.
+    fn tool(self, name: &str) -> Command {
+        let mut command = Command::new(if self == Self::Path { name } else { "rustup" });
         match self {
-            Self::Nightly => drop(command.args(["run", "nightly", "rustc"])),
-            Self::Linked => drop(command.args(["run", LINKED, "rustc"])),
+            Self::Nightly => drop(command.args(["run", "nightly", name])),
+            Self::Linked => drop(command.args(["run", LINKED, name])),
             Self::Path => {}
         }
+        command
+    }
+
+    /// Its cargo; one that is no nightly is told to allow unstable flags.
+    fn cargo(self) -> Command {
+        let mut command = self.tool("cargo");
+        if self != Self::Nightly {
+            command.env("RUSTC_BOOTSTRAP", "1");
+        }
+        command.current_dir(sh::root());
         command
     }
 
@@ -74,6 +91,22 @@ pub(super) fn ensure() -> Result<()> {
     }
     println!("setup: the BPF programs are built with {}", compiler.name());
     Ok(())
+}
+
+/// The cargo of the compiler that agent/build.rs takes; its clippy is installed where it is missing.
+pub(super) fn cargo() -> Result<Command> {
+    let compiler = Compiler::found().ok_or_else(|| anyhow!("no compiler for the BPF programs was found"))?;
+    if !sh::succeeds(compiler.cargo().args(["clippy", "--version"])) {
+        println!("setup: installing clippy for {}", compiler.name());
+        match compiler {
+            Compiler::Nightly => {
+                let add = ["component", "add", "clippy", "--toolchain", "nightly"];
+                sh::output(Command::new("rustup").args(add))?;
+            }
+            Compiler::Linked | Compiler::Path => super::install(&[DEBIAN_CLIPPY])?,
+        }
+    }
+    Ok(compiler.cargo())
 }
 
 fn has_rustup() -> bool {

@@ -19,14 +19,14 @@ pub(crate) struct Version {
     pub(crate) name: &'static str,
     /// The Debian suite that carries it, for machines whose own sources do not.
     suite: &'static str,
-    /// The hook rungs that it has, the one that it takes by itself first.
-    pub(crate) rungs: &'static [&'static str],
+    /// The attach modes that it has, the one that it takes by itself first.
+    pub(crate) attach_modes: &'static [&'static str],
 }
 
 pub(crate) const VERSIONS: [Version; 3] = [
-    Version { name: "5.10", suite: "bullseye", rungs: &["fexit"] },
-    Version { name: "6.1", suite: "bookworm", rungs: &["fexit"] },
-    Version { name: "6.12", suite: "trixie", rungs: &["raw_tp", "fexit"] },
+    Version { name: "5.10", suite: "bullseye", attach_modes: &["fexit"] },
+    Version { name: "6.1", suite: "bookworm", attach_modes: &["fexit"] },
+    Version { name: "6.12", suite: "trixie", attach_modes: &["raw_tp", "fexit"] },
 ];
 
 /// A kernel on disk.

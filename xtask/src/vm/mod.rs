@@ -33,9 +33,9 @@ pub(crate) struct Arguments {
     /// The kernel: 5.10, 6.1 or 6.12; without it, each in turn
     #[arg(long)]
     kernel: Option<String>,
-    /// The hook rung: raw_tp or fexit; without it, each that the kernel has in turn
+    /// The attach mode: raw_tp or fexit; without it, each that the kernel has in turn
     #[arg(long)]
-    rung: Option<String>,
+    attach_mode: Option<String>,
     /// Run this shell command instead of the tests; `wirespan` is on PATH
     #[arg(long)]
     shell_command: Option<String>,
@@ -64,10 +64,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let programs = Programs::build(profile)?;
     let all = ["--skip".to_owned(), NOT_IN_ANY_GUEST.to_owned()];
     let filter = if arguments.filter.is_empty() { &all[..] } else { &arguments.filter };
-    let forced = arguments.rung.as_deref();
-    let rungs = |version: &Version| forced.map_or_else(|| version.rungs.to_vec(), |rung| vec![rung]);
-    let boots: Vec<_> =
-        versions.iter().flat_map(|version| rungs(version).into_iter().map(|rung| (*version, rung))).collect();
+    let forced = arguments.attach_mode.as_deref();
+    let attach_modes = |version: &Version| {
+        forced.map_or_else(|| version.attach_modes.to_vec(), |attach_mode| vec![attach_mode])
+    };
+    let boots: Vec<_> = versions
+        .iter()
+        .flat_map(|version| attach_modes(version).into_iter().map(|attach_mode| (*version, attach_mode)))
+        .collect();
     let sum = programs.run(&boots, timeout, filter)?;
     println!("{sum}");
     Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -32,7 +32,7 @@ impl Programs {
         Ok(Self { own })
     }
 
-    /// Boots each kernel with each of these rungs forced and runs the tests, in as many guests at a time as there are
+    /// Boots each kernel with each of these attach modes forced and runs the tests, in as many guests at a time as there are
     /// processors: a guest keeps one busy.
     pub(crate) fn run(&self, boots: &[(Version, &str)], timeout: Duration, filter: &[String]) -> Result<Sum> {
         for (version, _) in boots {
@@ -43,8 +43,8 @@ impl Programs {
         let next = || left.lock().expect("no guest's thread panics").next();
         let work = || -> Result<Sum> {
             let mut sum = Sum::default();
-            while let Some((version, rung)) = next() {
-                sum += self.run_one(*version, rung, timeout, filter)?;
+            while let Some((version, attach_mode)) = next() {
+                sum += self.run_one(*version, attach_mode, timeout, filter)?;
             }
             Ok(sum)
         };
@@ -58,12 +58,18 @@ impl Programs {
         })
     }
 
-    fn run_one(&self, version: Version, rung: &str, timeout: Duration, filter: &[String]) -> Result<Sum> {
-        let name = format!("{} {rung}", version.name);
-        println!("vm: kernel {}, rung {rung}", version.name);
+    fn run_one(
+        &self,
+        version: Version,
+        attach_mode: &str,
+        timeout: Duration,
+        filter: &[String],
+    ) -> Result<Sum> {
+        let name = format!("{} {attach_mode}", version.name);
+        println!("vm: kernel {}, attach mode {attach_mode}", version.name);
         let words: String = filter.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''"))).collect();
         let command = format!(
-            "export WIRESPAN_BIN=/usr/bin/wirespan WIRESPAN_SYSCALLS=/usr/bin/syscalls WIRESPAN_RUNG={rung}\n\
+            "export WIRESPAN_BIN=/usr/bin/wirespan WIRESPAN_SYSCALLS=/usr/bin/syscalls WIRESPAN_ATTACH_MODE={attach_mode}\n\
              export WIRESPAN_LOAD_SECONDS=3 RUST_BACKTRACE=0 WIRESPAN_PROGRAMS=/usr/bin\n\
              e2e --test-threads=2{words}\n"
         );
@@ -77,7 +83,7 @@ impl Programs {
             sum += result_of(line);
         })?;
         let boot = outcome.boot.as_secs_f64();
-        println!("vm: kernel {}, rung {rung}: up after {boot:.1} s, {sum}", version.name);
+        println!("vm: kernel {}, attach mode {attach_mode}: up after {boot:.1} s, {sum}", version.name);
         if outcome.status != 0 && sum.failed == 0 {
             bail!("the test runner ended with {} under kernel {}", outcome.status, version.name);
         }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::stdout;
 use crate::session::status::Count;
-use crate::source::kernel::{HookState, KernelSource, LadderReport, Rung, Settings};
+use crate::source::kernel::{AttachMode, AttachReport, HookState, KernelSource, Settings};
 use check::{Check, Verdict};
 use running::AskError;
 
@@ -22,11 +22,11 @@ use running::AskError;
 struct Report {
     /// Tracing works on this machine.
     works: bool,
-    /// The rung in use.
-    rung: Option<String>,
+    /// The attach mode in use.
+    attach_mode: Option<String>,
     checks: Vec<Check>,
     hooks: Vec<Hook>,
-    /// Rungs that were not taken, and why.
+    /// Attach modes that were not taken, and why.
     rejected: Vec<Rejected>,
     hazards: Vec<Check>,
     /// What a running agent could not read or did not trace, by reason; `None` when none answers.
@@ -38,7 +38,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Hook {
     name: String,
-    rung: String,
+    kind: String,
     attached: bool,
     reason: Option<String>,
     without: Option<String>,
@@ -46,7 +46,7 @@ struct Hook {
 
 #[derive(Debug, Serialize)]
 struct Rejected {
-    rung: String,
+    attach_mode: String,
     reason: String,
 }
 
@@ -56,8 +56,8 @@ pub(super) fn doctor_of(json: bool, pid: u32, metrics: &str) -> Result<bool> {
 }
 
 /// Prints the report; true when tracing works.
-pub(super) fn doctor(json: bool, rung: Option<Rung>, metrics: &str) -> Result<bool> {
-    let report = examine(rung, metrics);
+pub(super) fn doctor(json: bool, attach_mode: Option<AttachMode>, metrics: &str) -> Result<bool> {
+    let report = examine(attach_mode, metrics);
     if json {
         stdout::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
@@ -66,13 +66,13 @@ pub(super) fn doctor(json: bool, rung: Option<Rung>, metrics: &str) -> Result<bo
     Ok(report.works)
 }
 
-fn examine(rung: Option<Rung>, metrics: &str) -> Report {
+fn examine(attach_mode: Option<AttachMode>, metrics: &str) -> Report {
     let mut checks = check::all();
-    let settings = Settings { rung, ..Settings::default() };
-    let mut ladder = LadderReport::default();
+    let settings = Settings { attach_mode, ..Settings::default() };
+    let mut attach = AttachReport::default();
     let works = match KernelSource::start(&settings) {
         Ok(source) => {
-            ladder = source.report().clone();
+            attach = source.report().clone();
             checks.push(Check::new("programs", Verdict::Yes, "loaded, attached and tested on loopback"));
             true
         }
@@ -91,13 +91,13 @@ fn examine(rung: Option<Rung>, metrics: &str) -> Report {
     };
     Report {
         works,
-        rung: ladder.rung.map(str::to_owned),
+        attach_mode: attach.mode.map(str::to_owned),
         checks,
-        hooks: ladder.hooks.into_iter().map(Hook::from).collect(),
-        rejected: ladder
+        hooks: attach.hooks.into_iter().map(Hook::from).collect(),
+        rejected: attach
             .rejected
             .into_iter()
-            .map(|(rung, reason)| Rejected { rung: rung.to_owned(), reason })
+            .map(|(attach_mode, reason)| Rejected { attach_mode: attach_mode.to_owned(), reason })
             .collect(),
         hazards: hazard::all(),
         running_agent,
@@ -109,12 +109,11 @@ impl From<crate::source::kernel::HookReport> for Hook {
     fn from(hook: crate::source::kernel::HookReport) -> Self {
         let (attached, reason) = match hook.state {
             HookState::Attached => (true, None),
-            HookState::NotNeeded => (false, Some("a better rung serves".to_owned())),
             HookState::Refused(reason) => (false, Some(reason)),
         };
         Self {
             name: hook.hook,
-            rung: hook.rung.to_owned(),
+            kind: hook.kind.to_owned(),
             attached,
             reason,
             without: hook.without.map(str::to_owned),
@@ -129,10 +128,10 @@ fn text(report: &Report) -> Result<String> {
     for check in &report.checks {
         writeln!(out, "  {check}")?;
     }
-    writeln!(out, "hooks (rung in use: {}):", report.rung.as_deref().unwrap_or("none"))?;
+    writeln!(out, "hooks (attach mode: {}):", report.attach_mode.as_deref().unwrap_or("none"))?;
     for hook in &report.hooks {
         let mark = if hook.attached { "yes" } else { "no " };
-        write!(out, "  {mark}  {:<10} {}", hook.rung, hook.name)?;
+        write!(out, "  {mark}  {:<10} {}", hook.kind, hook.name)?;
         match (&hook.reason, &hook.without) {
             (Some(reason), Some(without)) => writeln!(out, ": {reason}; without it: {without}")?,
             (Some(reason), None) => writeln!(out, ": {reason}")?,
@@ -140,7 +139,7 @@ fn text(report: &Report) -> Result<String> {
         }
     }
     for rejected in &report.rejected {
-        writeln!(out, "  not taken: {}: {}", rejected.rung, rejected.reason)?;
+        writeln!(out, "  not taken: {}: {}", rejected.attach_mode, rejected.reason)?;
     }
     writeln!(out, "hazards:")?;
     for hazard in &report.hazards {

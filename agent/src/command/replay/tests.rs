@@ -236,7 +236,8 @@ fn a_replay_gives_the_bytes_of_the_live_run_every_time() {
     let (live, log) = live(directory.path(), &events(400), false);
     let spans = shapes(&live);
     assert_eq!(spans.len(), 1_200);
-    let inferred = |shape: &&Vec<String>| ["two-sided", "start"].iter().any(|by| shape[5].contains(by));
+    let inferred =
+        |shape: &&Vec<String>| ["both_sides", "request_side"].iter().any(|by| shape[5].contains(by));
     let inferred = spans.iter().filter(inferred).count();
     assert!(inferred > 300, "the run has trees: {inferred}");
     for name in ["first", "second"] {

@@ -33,7 +33,7 @@ fn printed(forest: &mut Forest, style: Style) -> String {
 fn child(id: u8, parent: u8, start: u64) -> Span {
     let mut span = client_span();
     span.id = span_id(id);
-    span.parent = Some(Parent { span: span_id(parent), evidence: Evidence::TwoSided, remote: false });
+    span.parent = Some(Parent { span: span_id(parent), evidence: Evidence::BothSides, remote: false });
     span.start += start * MILLI;
     span.end = span.start + MILLI;
     span
@@ -43,7 +43,7 @@ fn child(id: u8, parent: u8, start: u64) -> Span {
 fn stock_server() -> Span {
     let mut span = server_span();
     span.id = span_id(7);
-    span.parent = Some(Parent { span: span_id(2), evidence: Evidence::Flow, remote: false });
+    span.parent = Some(Parent { span: span_id(2), evidence: Evidence::Connection, remote: false });
     span.start += 2 * MILLI;
     span.end = span.start + 750_000;
     span.process = Arc::new(ProcessFacts { service_name: "stock".into(), ..ProcessFacts::default() });
@@ -89,9 +89,9 @@ fn a_trace_is_printed_as_a_tree_when_its_root_has_been_there_for_the_grace() {
     assert_eq!(
         printed(&mut forest, PLAIN),
         "14:03:07.123Z shop ← GET /orders?id=7  200  12.3 ms\n\
-         14:03:07.124Z ├─ shop → GET stock:9000/stock/7  404  5.0 ms  two-sided\n\
-         14:03:07.125Z │  └─ stock ← GET /stock/7  404  750 µs  ↓1.5 MB  flow  incomplete: gap, truncated\n\
-         14:03:07.124Z └─ shop → connect 192.0.2.9:1  ECONNREFUSED  5.0 ms  two-sided\n"
+         14:03:07.124Z ├─ shop → GET stock:9000/stock/7  404  5.0 ms  both_sides\n\
+         14:03:07.125Z │  └─ stock ← GET /stock/7  404  750 µs  ↓1.5 MB  connection  incomplete: gap, truncated\n\
+         14:03:07.124Z └─ shop → connect 192.0.2.9:1  ECONNREFUSED  5.0 ms  both_sides\n"
     );
     forest.finish();
     assert_eq!(printed(&mut forest, PLAIN), "", "each once");
@@ -110,8 +110,8 @@ fn a_late_span_names_its_parent_and_has_its_children_below() {
     forest.tick(at(800));
     assert_eq!(
         printed(&mut forest, PLAIN),
-        "14:03:07.124Z shop → GET stock:9000/stock/7  404  5.0 ms  two-sided  late, under shop GET /orders\n\
-         14:03:07.125Z └─ stock ← GET /stock/7  404  750 µs  ↓1.5 MB  flow  incomplete: gap, truncated\n"
+        "14:03:07.124Z shop → GET stock:9000/stock/7  404  5.0 ms  both_sides  late, under shop GET /orders\n\
+         14:03:07.125Z └─ stock ← GET /stock/7  404  750 µs  ↓1.5 MB  connection  incomplete: gap, truncated\n"
     );
 }
 
@@ -119,20 +119,23 @@ fn a_late_span_names_its_parent_and_has_its_children_below() {
 fn a_remote_parent_makes_a_root_and_a_missing_one_an_orphan() {
     let mut forest = Forest::new(10);
     let mut remote = server_span();
-    remote.parent = Some(Parent { span: span_id(99), evidence: Evidence::Header, remote: true });
+    remote.parent = Some(Parent { span: span_id(99), evidence: Evidence::Traceparent, remote: true });
     forest.add(&remote, at(0));
     let mut orphan = child(4, 98, 0);
     orphan.trace = trace_id(1);
     orphan.parent_unknown = true;
     forest.add(&orphan, at(0));
     forest.tick(at(200));
-    assert_eq!(printed(&mut forest, PLAIN), "14:03:07.123Z shop ← GET /orders?id=7  200  12.3 ms  header\n");
+    assert_eq!(
+        printed(&mut forest, PLAIN),
+        "14:03:07.123Z shop ← GET /orders?id=7  200  12.3 ms  traceparent\n"
+    );
     forest.tick(at(59_999));
     assert_eq!(printed(&mut forest, PLAIN), "");
     forest.tick(at(60_000));
     assert_eq!(
         printed(&mut forest, PLAIN),
-        "14:03:07.124Z shop → GET stock:9000/stock/7  404  1.0 ms  two-sided  \
+        "14:03:07.124Z shop → GET stock:9000/stock/7  404  1.0 ms  both_sides  \
          parent 00f067aa0ba90262 not seen  parent unknown\n"
     );
 }

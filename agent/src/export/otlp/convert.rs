@@ -246,7 +246,7 @@ mod tests {
                 ("network.transport", "tcp"),
                 ("network.type", "ipv4"),
                 ("thread.id", "4712"),
-                ("wirespan.parent.evidence", "two-sided"),
+                ("wirespan.parent.evidence", "both_sides"),
             ],
         );
         let status = convert(&span).status.unwrap();

@@ -161,11 +161,11 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 fn evidence() -> impl Strategy<Value = Evidence> {
     sample::select(
         &[
-            Evidence::Header,
-            Evidence::Flow,
-            Evidence::TwoSided,
-            Evidence::Start,
-            Evidence::End,
+            Evidence::Traceparent,
+            Evidence::Connection,
+            Evidence::BothSides,
+            Evidence::RequestSide,
+            Evidence::ResponseSide,
             Evidence::Content,
             Evidence::Goroutine,
             Evidence::Task,

@@ -21,8 +21,9 @@ use tonic::{
 
 use super::{
     settings::{Compression, OtlpSettings},
-    transport::{Accepted, OtlpError, SendError, USER_AGENT, connector, for_log, with_causes},
+    transport::{Accepted, OtlpError, SendError, USER_AGENT, connector, for_log},
 };
+use crate::causes::with_causes;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 

@@ -25,8 +25,9 @@ use super::{
     answer::{self, Body, MAX_ANSWER, accepted, hint, redirected},
     grpc::RpcStatus,
     settings::{Compression, OtlpSettings},
-    transport::{Accepted, OtlpError, SendError, USER_AGENT, connector, for_log, with_causes},
+    transport::{Accepted, OtlpError, SendError, USER_AGENT, connector, for_log},
 };
+use crate::causes::with_causes;
 
 /// How long the body of an answer may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,7 +1,6 @@
 //! What both OTLP transports share: connections (TCP, TLS), the outcome of a request, and the choice between the two.
 
 use std::{
-    error::Error,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -170,21 +169,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OtlpError> 
     let text = fs::read(path).map_err(|error| failed(pem::Error::Io(error)))?;
     let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     if all.is_empty() { Err(OtlpError::NoCertificate { path: path.to_owned() }) } else { Ok(all) }
-}
-
-/// An error with its causes in one line: what hyper says first ("client error (Connect)") is never the whole story.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// What a collector says, for the log: one line of bounded length.

@@ -107,7 +107,7 @@ proptest! {
             let (client, server) = if own.kind == SpanKind::Client { (own, other) } else { (other, own) };
             prop_assert_eq!((client.kind, server.kind), (SpanKind::Client, SpanKind::Server));
             prop_assert_eq!(client.parent, None);
-            let flow = Parent { span: client.id, evidence: Evidence::Flow, remote: false };
+            let flow = Parent { span: client.id, evidence: Evidence::Connection, remote: false };
             prop_assert_eq!((server.parent, server.trace), (Some(flow), client.trace));
         }
     }

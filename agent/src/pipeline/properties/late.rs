@@ -1,7 +1,7 @@
 //! A connection that is older than the agent: what is told of it is true from wherever on it is seen.
 //!
 //! One thing cannot be known: whether a call that begins with a whole request line begins a request, when it is the first
-//! that was ever seen. It is taken for one, and the span says `late_join`.
+//! that was ever seen. It is taken for one, and the span says `joined_mid_stream`.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{event::Direction, pipeline::Settings, trace::span::Span};
 
 /// Of the first call ever seen.
 pub(super) fn is_first_sight(span: &Span, at: u64) -> bool {
-    span.start - UNIX_OFFSET == at && span.incomplete.contains(&"late_join")
+    span.start - UNIX_OFFSET == at && span.incomplete.contains(&"joined_mid_stream")
 }
 
 pub(super) fn is_fake(span: &Span) -> bool {

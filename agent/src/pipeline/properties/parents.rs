@@ -53,7 +53,7 @@ proptest! {
                 same && other.process.pid != span.process.pid && other.trace == span.trace
             };
             prop_assert!(found.is_some_and(is_right), "{:?} of {:?}", found, span);
-            prop_assert_eq!((span.kind, parent.evidence), (SpanKind::Server, Evidence::Flow));
+            prop_assert_eq!((span.kind, parent.evidence), (SpanKind::Server, Evidence::Connection));
         }
     }
 }

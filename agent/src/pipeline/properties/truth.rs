@@ -99,7 +99,7 @@ impl<'a> Truth<'a> {
     /// The span says that something is missing, and what it says is true.
     pub(super) fn is_part(&self, span: &Span) -> Verdict {
         const REASONS: [&str; 7] =
-            ["gap", "late_join", "lost", "malformed", "truncated", "unfinished", "not_captured"];
+            ["gap", "joined_mid_stream", "lost", "malformed", "not_captured", "truncated", "unfinished"];
         prop_assert!(!span.incomplete.is_empty());
         prop_assert!(span.incomplete.iter().all(|reason| REASONS.contains(reason)), "{:?}", span.incomplete);
         let Some(told) = Facts::of(span) else {

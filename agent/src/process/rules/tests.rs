@@ -150,17 +150,17 @@ fn what_a_file_alone_decides() {
 }
 
 #[test]
-fn a_process_that_is_gone_is_judged_by_what_was_told() {
+fn the_kernels_report_decides_about_a_process_that_is_gone() {
     let (proc, sockets) = (FakeProc::new(), ListeningSockets::default());
     let exe = |pattern| Rule { exe: glob(pattern), ..Rule::default() };
     let cmdline = |pattern| Rule { cmdline: glob(pattern), ..Rule::default() };
     let cgroup = Rule { cgroup: Some("/a".to_owned()), ..Rule::default() };
-    let told = ["app".to_owned(), "-x".to_owned()];
+    let reported = ["app".to_owned(), "-x".to_owned()];
     for (select, exclude, path, arguments, expected) in [
         (vec![exe("app")], vec![], Some("/bin/app"), None, Some(true)),
         (vec![exe("app")], vec![], None, None, None),
         (vec![exe("other")], vec![], Some("/bin/app"), None, Some(false)),
-        (vec![cmdline("app -x")], vec![], None, Some(&told[..]), Some(true)),
+        (vec![cmdline("app -x")], vec![], None, Some(&reported[..]), Some(true)),
         (vec![cmdline("app -x")], vec![], Some("/bin/app"), None, None),
         (vec![cgroup.clone(), exe("app")], vec![], Some("/bin/app"), None, Some(true)),
         (vec![cgroup.clone()], vec![], Some("/bin/app"), None, None),

@@ -1,7 +1,8 @@
-//! Runtimes whose tasks are known: how the kernel side finds which goroutine or which asyncio task a thread runs.
+//! Runtimes with known tasks: how the BPF programs find the goroutine or the asyncio task that a
+//! thread runs.
 //!
-//! What is found in an executable is true of the file, so it is read once per file; where it lies in memory is read per
-//! process.
+//! Results about an executable hold for its file, so they are read once per file. Addresses in
+//! memory are read per process.
 
 pub mod cpython;
 pub mod go;
@@ -24,23 +25,24 @@ use crate::source::kernel::{self, FileKey};
 pub struct Found {
     pub runtime: Runtime,
     /// Without these probes the process is followed by its threads.
-    pub hand_over: Option<HandOver>,
+    pub probe_site: Option<ProbeSite>,
 }
 
-/// Where a program hands a request from one task to another.
+/// A file that gets probes, and where in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandOver {
+pub struct ProbeSite {
     /// Probes in a file are shared by all its processes.
     pub file: FileKey,
-    /// A path to it, in no matter whose mount namespace.
+    /// A path to the file, in any mount namespace.
     pub path: PathBuf,
-    pub at: kernel::HandOver,
+    pub at: kernel::GoProbes,
 }
 
-/// Processes without a runtime that are remembered.
+/// Most processes without a runtime that are remembered.
 const WAITING: usize = 16_384;
 
-/// A process is looked at again with its connections of these numbers: by then it has loaded its libraries.
+/// A process is examined again with its connections of these numbers (bits): by then it has loaded
+/// its libraries.
 const TRIES: u32 = 1 << 7;
 
 /// Which runtimes are looked for.
@@ -58,14 +60,15 @@ pub struct Runtimes {
     go: go::Programs,
     goroutines: Runs,
     python: cpython::Programs,
-    /// Processes in which none was found, and how many connections they have opened since.
+    /// Processes without a runtime, and how many connections they have opened since.
     waiting: FxHashMap<u32, u32>,
-    /// Processes by what was found of their runtime, ever.
+    /// How many processes there were so far, by result.
     results: BTreeMap<(&'static str, &'static str), u64>,
 }
 
-/// Runs of Go programs: the kernel side tells the goroutines of one from those of another by its number, so that a process keeps
-/// its number for as long as it runs the same program, however often it is looked at.
+/// Numbers of the runs of Go programs. By its number the BPF programs know the goroutines of one
+/// run from those of another. A process keeps its number as long as it runs the same program,
+/// however often it is examined.
 #[derive(Debug, Default)]
 struct Runs {
     last: u32,
@@ -103,11 +106,11 @@ impl Runtimes {
     pub fn detect(&mut self, proc: &ProcRoot, pid: u32) -> Option<Found> {
         let go = if self.wanted.goroutines { self.go(proc, pid) } else { None };
         if go.is_some() {
-            // What it ran before may have been looked at.
+            // The program that it ran before may have been examined.
             self.waiting.remove(&pid);
             return go;
         }
-        self.python(proc, pid).map(|runtime| Found { runtime, hand_over: None })
+        self.python(proc, pid).map(|runtime| Found { runtime, probe_site: None })
     }
 
     fn go(&mut self, proc: &ProcRoot, pid: u32) -> Option<Found> {
@@ -122,7 +125,7 @@ impl Runtimes {
             specific: program.parent.unwrap_or(0),
             padding: 0,
         };
-        Some(Found { runtime, hand_over: program.hand_over.map(|at| HandOver { file, path, at }) })
+        Some(Found { runtime, probe_site: program.probes.map(|at| ProbeSite { file, path, at }) })
     }
 
     fn python(&mut self, proc: &ProcRoot, pid: u32) -> Option<Runtime> {
@@ -151,14 +154,14 @@ impl Runtimes {
         }
     }
 
-    /// A process was given another program, or is gone.
+    /// A process runs another program, or is gone.
     pub fn forget(&mut self, pid: u32) {
         self.waiting.remove(&pid);
         self.goroutines.current.remove(&pid);
     }
 
-    /// Process `pid` has opened a connection: whether it should be looked at once more, since a library with a runtime may
-    /// have been loaded after the process was selected.
+    /// Process `pid` has opened a connection. Returns whether to examine it again: it may have
+    /// loaded a library with a runtime after it was selected.
     pub fn connected(&mut self, pid: u32) -> bool {
         let Some(count) = self.waiting.get_mut(&pid) else { return false };
         *count += 1;
@@ -169,13 +172,13 @@ impl Runtimes {
         again
     }
 
-    /// How many processes were looked at, by runtime and by what was found.
+    /// How many processes were examined, by runtime and result.
     pub fn results(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
         self.results.iter().map(|((runtime, result), count)| (*runtime, *result, *count))
     }
 }
 
-/// Names a regular file, whatever it is called. A change of the content is a change of its time.
+/// Names a regular file, whatever its path. A change of the content is a change of its time.
 fn file_key(file: &File) -> Option<FileKey> {
     let metadata = file.metadata().ok().filter(Metadata::is_file)?;
     let changed = metadata.ctime().wrapping_mul(1_000_000_000).wrapping_add(metadata.ctime_nsec());

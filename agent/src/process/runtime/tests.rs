@@ -1,4 +1,4 @@
-//! What is remembered of processes between two looks.
+//! What is remembered of processes between two examinations.
 
 use std::os::unix::fs::symlink;
 
@@ -17,7 +17,8 @@ fn a_process_keeps_its_run_until_it_runs_another_program() {
     assert_ne!(runs.of(7, one), run, "the same program, once more");
 }
 
-/// It was looked at when it still ran what its parent runs; with its first connection it is not looked at again.
+/// The process was examined when it still ran its parent's program; its first connection does not
+/// make it be examined again.
 #[test]
 fn a_process_that_has_become_one_of_go_does_not_wait_for_a_library() {
     let directory = tempfile::tempdir().unwrap();

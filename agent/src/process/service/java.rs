@@ -1,4 +1,5 @@
-//! Java: the jar without its version, the main class, the module; also where they stand in a file of arguments.
+//! Java: the jar without its version, the main class, the module; also where they stand in a file
+//! of arguments.
 
 use super::{Place, file_name};
 
@@ -21,7 +22,7 @@ const VALUED: [&str; 15] = [
     "--describe-module",
 ];
 
-/// Names of classes that say nothing; their package does.
+/// Class names that mean nothing; their package has the name.
 const NAMELESS: [&str; 10] = [
     "Main",
     "App",
@@ -144,7 +145,8 @@ pub(super) fn of_jar(path: &str) -> String {
     }
 }
 
-/// `1.2.3`, `v2`, `1.0.0-20240131.101112-3-exec`, `2.0.0.RELEASE`, `SNAPSHOT`, `jar-with-dependencies`.
+/// `1.2.3`, `v2`, `1.0.0-20240131.101112-3-exec`, `2.0.0.RELEASE`, `SNAPSHOT`,
+/// `jar-with-dependencies`.
 fn is_version(text: &str) -> bool {
     if text == "jar-with-dependencies" {
         return true;
@@ -180,7 +182,8 @@ fn of_class(class: &str) -> String {
     }
 }
 
-/// `shop/com.acme.Billing` is `Billing`, `com.acme.shop/com.acme.Main` and `com.acme.shop` are `shop`.
+/// `shop/com.acme.Billing` is `Billing`, `com.acme.shop/com.acme.Main` and `com.acme.shop` are
+/// `shop`.
 fn of_module(module: &str) -> String {
     let (module, class) = module.split_once('/').unwrap_or((module, "Main"));
     let class = class.rsplit('.').next().unwrap_or(class);

@@ -1,9 +1,12 @@
-//! The name under which people know a process that nobody has named: its systemd unit, else what it executes.
+//! The service name of a process that nobody has named: its systemd unit, else the program that it
+//! executes.
 //!
-//! For an interpreter that is the program it runs, not the interpreter: `python3 app.py` is `app`, `python3 -m http.server`
-//! is `http.server`, `java -jar orders-1.2.jar` is `orders`, `java … com.acme.Billing` is `Billing`, `node server.js` is `server`.
-//! For a server that runs somebody's application it is the application: `gunicorn shop.wsgi` is `shop`, `php-fpm: pool www` is
-//! `www`. What says nothing (`index.js`, `node .`, `manage.py`) is known by its package or its directory.
+//! For an interpreter that is the program it runs: `python3 app.py` is `app`,
+//! `python3 -m http.server` is `http.server`, `java -jar orders-1.2.jar` is `orders`,
+//! `java … com.acme.Billing` is `Billing`, `node server.js` is `server`. For a server that runs an
+//! application it is the application: `gunicorn shop.wsgi` is `shop`, `php-fpm: pool www` is `www`.
+//! A name that means nothing (`index.js`, `node .`, `manage.py`) gives way to that of its package
+//! or its directory.
 
 mod erlang;
 mod java;
@@ -103,10 +106,10 @@ const PROGRAM_SUFFIXES: [&str; 19] = [
     ".dll", ".csproj", ".ini", ".yaml", ".yml",
 ];
 
-/// File names that say nothing; their directory does.
+/// File names that mean nothing; their directory has the name.
 const NAMELESS: [&str; 5] = ["index", "main", "__main__", "manage", ""];
 
-/// Directories that say nothing; the one above does.
+/// Directory names that mean nothing; the directory above has the name.
 const NAMELESS_DIRECTORIES: [&str; 14] = [
     "", ".", "..", "app", "src", "dist", "build", "bin", "lib", "out", "current", "script", "scripts",
     "public",
@@ -116,15 +119,15 @@ const NAMELESS_DIRECTORIES: [&str; 14] = [
 const NODE_WRAPPERS: [&str; 8] =
     ["npx", "npx-cli", "nodemon", "ts-node", "tsx", "pm2-runtime", "forever", "dotenv"];
 
-/// Programs of Node that run what the package in the working directory says.
+/// Programs of Node that run what the package in the working directory names.
 const NODE_PACKAGES: [&str; 8] =
     ["npm", "npm-cli", "yarn", "yarnpkg", "pnpm", "corepack", "npm-run", "yarn-berry"];
 
 /// Longest service name that is made here, in bytes.
 const MAX_NAME: usize = 255;
 
-/// The systemd unit the process belongs to. A login session is not one, nor is what runs below a user's own manager, nor
-/// the unit of a container runtime for what runs in its containers.
+/// The systemd unit the process belongs to. A login session is not one, nor is what runs below a
+/// user's own manager, nor the unit of a container runtime for what runs in its containers.
 pub(super) fn from_unit(cgroups: &Cgroups) -> Option<String> {
     if super::container::from_cgroups(cgroups).is_some() {
         return None;
@@ -208,7 +211,7 @@ fn interpreted<'a, 'b>(
     None
 }
 
-/// `npm start` is what the package is called, `npx serve@1.2` is `serve`.
+/// `npm start` has the name of the package, `npx serve@1.2` is `serve`.
 fn node_wrapper(program: &str, arguments: &[&str], place: &dyn Place) -> Option<String> {
     let mut plain = arguments.iter().copied().filter(|argument| !argument.starts_with('-'));
     let is_package = NODE_PACKAGES.contains(&program);
@@ -251,7 +254,7 @@ fn program_name(interpreter: &Interpreter, program: &str, place: &dyn Place) -> 
     })
 }
 
-/// The package that a directory (`node .`, `node /srv/cart`) or a file whose name says nothing belongs to.
+/// The package of a directory (`node .`, `node /srv/cart`), or of a file whose name means nothing.
 fn node_package(program: &str, stem: &str, place: &dyn Place) -> Option<String> {
     let path = program.trim_end_matches('/');
     if stem == file_name(path)
@@ -281,7 +284,7 @@ fn package(directory: &str, place: &dyn Place) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// The name of what lies in the working directory: its package's, or that of the directory.
+/// The name of what is in the working directory: that of its package, or that of the directory.
 fn project(place: &dyn Place) -> Option<String> {
     if let Some(name) = package(".", place) {
         return Some(name);

@@ -1,4 +1,5 @@
-//! What a program sees around it: its working directory, files there, its environment. Asked for only where a name needs it.
+//! What a program sees around it: its working directory, files there, its environment. Read only
+//! where a name needs it.
 
 use std::{
     fs::{self, File},
@@ -11,7 +12,7 @@ use crate::process::ProcRoot;
 /// Most bytes of a file (package.json, a Java argument file) in which a name is looked for.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// See the module.
+/// The surroundings of a program.
 pub(crate) trait Place {
     /// The working directory.
     fn directory(&self) -> Option<String>;
@@ -21,7 +22,7 @@ pub(crate) trait Place {
     fn variable(&self, name: &str) -> Option<String>;
 }
 
-/// Of a process that is gone nothing can be seen.
+/// Nothing can be seen of a process that is gone.
 pub(crate) struct Nowhere;
 
 impl Place for Nowhere {

@@ -1,5 +1,6 @@
-//! Servers that run somebody's application: gunicorn, uvicorn, uWSGI, Celery, Puma, Starman, php-fpm and their like. Their command
-//! lines name the application; many put a title in their place, which does so, too.
+//! Servers that run an application of others: gunicorn, uvicorn, uWSGI, Celery, Puma, Starman,
+//! php-fpm and their like. Their command lines name the application; many replace the command line
+//! by a title, which names it, too.
 
 use super::{Place, file_name, is_nameless_directory, project, stem};
 
@@ -14,7 +15,7 @@ const OF_DIRECTORY: [&str; 9] =
 /// Servers that are given a file.
 const OF_FILE: [&str; 5] = ["starman", "plackup", "starlet", "hypnotoad", "morbo"];
 
-/// Parts of a module's name that say nothing.
+/// Parts of a module's name that mean nothing.
 const NAMELESS_MODULES: [&str; 9] =
     ["wsgi", "asgi", "main", "app", "application", "server", "api", "__main__", "run"];
 
@@ -82,8 +83,8 @@ fn of_python(server: &str, arguments: &[&str], place: &dyn Place) -> String {
     {
         return name.trim().to_owned();
     }
-    let told = option(arguments, &["-w", "--module", "--wsgi"]).filter(|_| server == "uwsgi");
-    let application = told.or_else(|| arguments.iter().copied().find(|argument| is_application(argument)));
+    let given = option(arguments, &["-w", "--module", "--wsgi"]).filter(|_| server == "uwsgi");
+    let application = given.or_else(|| arguments.iter().copied().find(|argument| is_application(argument)));
     if let Some(application) = application {
         return of_module(application, Some(place));
     }
@@ -119,7 +120,7 @@ fn is_dotted(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'))
 }
 
-/// `shop.wsgi:application` is `shop`; a name that says nothing gives way to that of the directory.
+/// `shop.wsgi:application` is `shop`; a name that means nothing gives way to that of the directory.
 pub(super) fn of_module(application: &str, place: Option<&dyn Place>) -> String {
     let module = application.split(':').next().unwrap_or(application);
     let mut parts = module.split('.').rev().skip_while(|part| NAMELESS_MODULES.contains(part));

@@ -1,31 +1,33 @@
-//! Judging one process: by what /proc says while it lives, by what the kernel told once it is gone or another program.
+//! Decides about one process: by /proc while it lives, by what the kernel reported once it is gone
+//! or another program.
 
 use super::{
-    Candidate, Change, Decision, Known, Life, ListeningSockets, Occasion, ProcError, Selected, State, Table,
-    Told, Unanswered, facts,
+    Candidate, Change, Decision, KernelFacts, Known, Life, ListeningSockets, Occasion, ProcError, Selected,
+    State, Table, Undecided, facts,
 };
 
 impl Table {
-    /// What the rules say of a process.
+    /// The decision of the rules about a process.
     pub(super) fn judge(
         &mut self,
         pid: u32,
         occasion: Occasion,
         sockets: &ListeningSockets,
-        told: &Told,
+        reported: &KernelFacts,
         changes: &mut Vec<Change>,
     ) -> Result<(), ProcError> {
         if pid == self.own_pid {
             return Ok(());
         }
-        let life = self.proc.life(pid)?.filter(|life| life.is_of(told));
-        let Some(life) = life else { return self.judge_gone(pid, occasion, sockets, told, changes) };
-        match self.judge_living(pid, life, occasion, sockets, told, changes) {
+        let life = self.proc.life(pid)?.filter(|life| life.is_of(reported));
+        let Some(life) = life else { return self.judge_gone(pid, occasion, sockets, reported, changes) };
+        match self.judge_living(pid, life, occasion, sockets, reported, changes) {
             Ok(true) => Ok(()),
-            // What was read of a process that ended meanwhile says nothing, nor does a refusal to read it.
-            Ok(false) => self.judge_gone(pid, occasion, sockets, told, changes),
+            // Facts that were read of a process that ended meanwhile mean nothing, nor does a
+            // refusal to read it.
+            Ok(false) => self.judge_gone(pid, occasion, sockets, reported, changes),
             Err(error) if self.is_there(pid, &life)? => Err(error),
-            Err(_) => self.judge_gone(pid, occasion, sockets, told, changes),
+            Err(_) => self.judge_gone(pid, occasion, sockets, reported, changes),
         }
     }
 
@@ -33,14 +35,14 @@ impl Table {
         Ok(self.proc.life(pid)?.is_some_and(|now| now.is_same_program(life)))
     }
 
-    /// `false`: it ended, or executed another program, while it was looked at.
+    /// `false`: the process ended, or executed another program, while it was read.
     fn judge_living(
         &mut self,
         pid: u32,
         life: Life,
         occasion: Occasion,
         sockets: &ListeningSockets,
-        told: &Told,
+        reported: &KernelFacts,
         changes: &mut Vec<Change>,
     ) -> Result<bool, ProcError> {
         if self.known.get(&pid).is_some_and(|known| known.life.start_time != life.start_time) {
@@ -52,18 +54,18 @@ impl Table {
                 return Ok(true);
             }
             let decision = Decision::Selected { service: service.clone() };
-            self.settle(pid, life, decision, true, told, changes)?;
+            self.settle(pid, life, decision, true, reported, changes)?;
             return Ok(true);
         }
         let decision = match self.selection.decide(&Candidate::new(&self.proc, sockets, pid)) {
             Ok(decision) => decision,
-            Err(Unanswered::Proc(error)) => return Err(error),
-            Err(Unanswered::Gone) => Decision::No,
+            Err(Undecided::Proc(error)) => return Err(error),
+            Err(Undecided::Gone) => Decision::No,
         };
         if !self.is_there(pid, &life)? {
             return Ok(false);
         }
-        if let Some(key) = told.file
+        if let Some(key) = reported.file
             && let Some(path) = self.proc.executable(pid)?
         {
             self.files.learn(key, &path, &self.proc.file(pid, "exe"));
@@ -71,7 +73,8 @@ impl Table {
         }
         let before = self.selected_entry(pid);
         if let (Occasion::Listen, Some(before)) = (occasion, before) {
-            // Listening never takes away what was inherited, and says nothing of who the process is but its name.
+            // Listening never takes away what was inherited, and changes nothing of who the process
+            // is but its name.
             let stays = match &decision {
                 Decision::Excluded => false,
                 Decision::No => true,
@@ -81,23 +84,23 @@ impl Table {
                 return Ok(true);
             }
         }
-        self.settle(pid, life, decision, false, told, changes)?;
+        self.settle(pid, life, decision, false, reported, changes)?;
         Ok(true)
     }
 
-    /// The process is gone or another program by now: the rules judge what the kernel told.
+    /// The process is gone or another program by now: the rules decide by what the kernel reported.
     fn judge_gone(
         &mut self,
         pid: u32,
         occasion: Occasion,
         sockets: &ListeningSockets,
-        told: &Told,
+        reported: &KernelFacts,
         changes: &mut Vec<Change>,
     ) -> Result<(), ProcError> {
         if occasion == Occasion::Scan {
             return Ok(());
         }
-        let Some(start_time) = told.start_time else {
+        let Some(start_time) = reported.start_time else {
             changes.push(Change::Unjudged { pid });
             return Ok(());
         };
@@ -108,31 +111,35 @@ impl Table {
         if occasion == Occasion::Listen && before.is_some() {
             return Ok(());
         }
-        let path = told.file.and_then(|key| self.files.path(key, told.name.as_deref()));
+        let path = reported.file.and_then(|key| self.files.path(key, reported.name.as_deref()));
         let executable = path.as_ref().map(ToString::to_string);
-        let candidate = Candidate::new(&self.proc, sockets, pid).gone(executable, told.arguments.as_deref());
+        let candidate =
+            Candidate::new(&self.proc, sockets, pid).gone(executable, reported.arguments.as_deref());
         let (decision, pinned) = match before {
             Some((true, service)) => (Decision::Selected { service }, true),
             _ => match self.selection.decide(&candidate) {
                 Ok(decision) => (decision, false),
-                Err(Unanswered::Proc(error)) => return Err(error),
-                Err(Unanswered::Gone) if told.decided => {
+                Err(Undecided::Proc(error)) => return Err(error),
+                Err(Undecided::Gone) if reported.decided => {
                     (Decision::Selected { service: self.selection.service_of(&candidate) }, false)
                 }
-                Err(Unanswered::Gone) => {
+                Err(Undecided::Gone) => {
                     self.forget(pid, changes);
                     changes.push(Change::Unjudged { pid });
                     return Ok(());
                 }
             },
         };
-        let life =
-            Life { parent: told.parent.unwrap_or(0), start_time, image: told.image.unwrap_or_default() };
+        let life = Life {
+            parent: reported.parent.unwrap_or(0),
+            start_time,
+            image: reported.image.unwrap_or_default(),
+        };
         let state = match decision {
             Decision::No => State::Unselected,
             Decision::Excluded => State::Excluded,
             Decision::Selected { service } => {
-                let facts = facts::told(pid, told, path.as_deref(), service.as_deref());
+                let facts = facts::of_gone(pid, reported, path.as_deref(), service.as_deref());
                 State::Selected(Box::new(Selected { facts, service, pinned, fresh: false }))
             }
         };
@@ -140,14 +147,14 @@ impl Table {
         Ok(())
     }
 
-    /// Makes the table say what was decided.
+    /// Writes the decision into the table.
     pub(super) fn settle(
         &mut self,
         pid: u32,
         life: Life,
         decision: Decision,
         pinned: bool,
-        told: &Told,
+        reported: &KernelFacts,
         changes: &mut Vec<Change>,
     ) -> Result<(), ProcError> {
         let state = match decision {
@@ -156,9 +163,10 @@ impl Table {
             Decision::Selected { service } => {
                 let facts = match facts::read(&self.proc, pid, service.as_deref())? {
                     Some(facts) if facts.start_time == life.start_time => facts,
-                    _ if told.start_time.is_some() => {
-                        let path = told.file.and_then(|key| self.files.path(key, told.name.as_deref()));
-                        facts::told(pid, told, path.as_deref(), service.as_deref())
+                    _ if reported.start_time.is_some() => {
+                        let path =
+                            reported.file.and_then(|key| self.files.path(key, reported.name.as_deref()));
+                        facts::of_gone(pid, reported, path.as_deref(), service.as_deref())
                     }
                     _ => {
                         self.counters.vanished += u64::from(self.proc.executable(pid)?.is_none());

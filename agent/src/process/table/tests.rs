@@ -48,7 +48,7 @@ fn a_scan_selects_once_and_never_the_agent() {
     let mut table = table(&proc, vec![exe("/bin/a")], vec![]);
     assert_eq!(seen(&table.scan().unwrap()), "+5");
     assert_eq!(seen(&table.scan().unwrap()), "");
-    assert_eq!(seen(&table.on_exec(OWN, &Told::default())), "");
+    assert_eq!(seen(&table.on_exec(OWN, &KernelFacts::default())), "");
     assert_eq!(seen(&table.pin(OWN)), "");
     assert_eq!(table.selected().map(|facts| facts.pid).collect::<Vec<_>>(), [5]);
 
@@ -76,10 +76,10 @@ fn exec_judges_anew() {
         ("/bin/cx", 6, "-5"),
     ] {
         proc.add(&process(5, 1, program, image));
-        assert_eq!(seen(&table.on_exec(5, &Told::default())), expected, "{program}");
+        assert_eq!(seen(&table.on_exec(5, &KernelFacts::default())), expected, "{program}");
     }
     proc.remove(5);
-    assert_eq!(seen(&table.on_exec(5, &Told::default())), "?5");
+    assert_eq!(seen(&table.on_exec(5, &KernelFacts::default())), "?5");
 }
 
 #[test]
@@ -91,30 +91,30 @@ fn a_fork_inherits_until_exec() {
     table.scan().unwrap();
 
     proc.add(&FakeProcess { start_time: 20, ..process(6, 5, "/bin/a", 1) });
-    let changes = table.on_fork(5, 6, &Told::default());
+    let changes = table.on_fork(5, 6, &KernelFacts::default());
     let Some(Change::Select { facts }) = changes.first() else { panic!("{changes:?}") };
     assert_eq!(
         (facts.pid, facts.parent_pid, facts.start_time, &*facts.service_name),
         (6, Some(5), 20, "shop")
     );
-    assert_eq!(seen(&table.on_fork(5, 6, &Told::default())), "");
+    assert_eq!(seen(&table.on_fork(5, 6, &KernelFacts::default())), "");
     // Its parent is not selected.
-    assert_eq!(seen(&table.on_fork(1, 7, &Told::default())), "");
+    assert_eq!(seen(&table.on_fork(1, 7, &KernelFacts::default())), "");
     // It is gone before it is looked at.
-    assert_eq!(seen(&table.on_fork(6, 8, &Told::default())), "");
+    assert_eq!(seen(&table.on_fork(6, 8, &KernelFacts::default())), "");
 
     proc.add(&FakeProcess { start_time: 20, ..process(6, 5, "/bin/b", 2) });
-    assert_eq!(seen(&table.on_exec(6, &Told::default())), "-6");
-    // News of a fork that come late tell nothing of another program, ...
-    assert_eq!(seen(&table.on_fork(5, 6, &Told::default())), "");
+    assert_eq!(seen(&table.on_exec(6, &KernelFacts::default())), "-6");
+    // The report of a fork that comes late says nothing of another program, ...
+    assert_eq!(seen(&table.on_fork(5, 6, &KernelFacts::default())), "");
     // ... but of a child that a scan has seen without knowing its parent.
     proc.add(&process(9, 5, "/bin/b", 1));
     assert_eq!(seen(&table.scan().unwrap()), "");
-    assert_eq!(seen(&table.on_fork(5, 9, &Told::default())), "+9");
+    assert_eq!(seen(&table.on_fork(5, 9, &KernelFacts::default())), "+9");
 }
 
-fn told(start_time: u64, user: u32) -> Told {
-    Told { start_time: Some(start_time), parent: Some(3), user: Some(user), ..Told::default() }
+fn reported(start_time: u64, user: u32) -> KernelFacts {
+    KernelFacts { start_time: Some(start_time), parent: Some(3), user: Some(user), ..KernelFacts::default() }
 }
 
 #[test]
@@ -122,26 +122,30 @@ fn the_kernels_word_stands_in_for_a_process_that_is_gone() {
     let proc = FakeProc::new();
     let cmdline = Rule { cmdline: Some(Glob::new("*-x*").unwrap()), ..Rule::default() };
     let mut table = table(&proc, vec![exe("/bin/a"), cmdline], vec![]);
-    // Nobody knows its file any more, and the kernel had decided; or it had not.
-    assert_eq!(seen(&table.on_exec(5, &Told { decided: true, ..told(10, 7) })), "+5");
+    // Nobody knows its file any more, and the kernel had decided, or it had not.
+    assert_eq!(seen(&table.on_exec(5, &KernelFacts { decided: true, ..reported(10, 7) })), "+5");
     let facts = table.selected().next().unwrap();
     assert_eq!((facts.parent_pid, facts.user_id, &*facts.executable), (Some(3), Some(7), ""));
     assert_eq!((&*facts.service_name, facts.start_time), ("unknown_service", 10));
-    assert_eq!(seen(&table.on_exec(6, &told(10, 7))), "?6");
+    assert_eq!(seen(&table.on_exec(6, &reported(10, 7))), "?6");
     // Its arguments suffice.
     let arguments = Some(vec!["b".to_owned(), "-x".to_owned()]);
-    assert_eq!(seen(&table.on_exec(7, &Told { arguments: arguments.clone(), ..told(10, 7) })), "+7");
-    // Another program runs by now: what /proc says is not about this one.
+    assert_eq!(
+        seen(&table.on_exec(7, &KernelFacts { arguments: arguments.clone(), ..reported(10, 7) })),
+        "+7"
+    );
+    // Another program runs by now: /proc does not describe this one.
     proc.add(&process(8, 1, "/bin/a", 50));
-    let before = Told { image: Some((40, 40)), arguments: Some(vec!["b".to_owned()]), ..told(10, 7) };
+    let before =
+        KernelFacts { image: Some((40, 40)), arguments: Some(vec!["b".to_owned()]), ..reported(10, 7) };
     assert_eq!(seen(&table.on_exec(8, &before)), "?8");
-    assert_eq!(seen(&table.on_exec(8, &Told { image: Some((50, 50)), ..told(10, 7) })), "+8");
+    assert_eq!(seen(&table.on_exec(8, &KernelFacts { image: Some((50, 50)), ..reported(10, 7) })), "+8");
     // So does another process of this pid.
-    assert_eq!(seen(&table.on_exec(8, &Told { arguments, ..told(9, 7) })), "-8 +8");
+    assert_eq!(seen(&table.on_exec(8, &KernelFacts { arguments, ..reported(9, 7) })), "-8 +8");
     // The end is the kernel's word too.
     proc.add(&FakeProcess { start_time: 9, ..process(8, 1, "/bin/b", 60) });
-    assert_eq!(seen(&table.on_exit(8, &told(8, 7))), "");
-    assert_eq!(seen(&table.on_exit(8, &told(9, 7))), "-8");
+    assert_eq!(seen(&table.on_exit(8, &reported(8, 7))), "");
+    assert_eq!(seen(&table.on_exit(8, &reported(9, 7))), "-8");
 }
 
 #[test]
@@ -150,12 +154,12 @@ fn a_fork_is_read_when_it_has_its_first_connection() {
     proc.add(&process(5, 1, "/bin/a", 1));
     let mut table = table(&proc, vec![exe("/bin/a")], vec![]);
     table.scan().unwrap();
-    // One that is gone has its parent's facts and what the kernel told.
-    assert_eq!(seen(&table.on_fork(5, 6, &told(20, 0))), "+6");
+    // One that is gone has its parent's facts and what the kernel reported.
+    assert_eq!(seen(&table.on_fork(5, 6, &reported(20, 0))), "+6");
     assert_eq!(seen(&table.on_user(6, Some(0))), "");
     assert_eq!(seen(&table.on_user(6, Some(33))), "~6");
     // One that lives has another title and user by then.
-    assert_eq!(seen(&table.on_fork(5, 7, &told(21, 0))), "+7");
+    assert_eq!(seen(&table.on_fork(5, 7, &reported(21, 0))), "+7");
     let worker = process(7, 5, "/bin/a", 1);
     proc.add(&FakeProcess { start_time: 21, user: 33, cmdline: &["a: pool b", "", ""], ..worker });
     let changes = table.on_user(7, Some(33));
@@ -174,10 +178,10 @@ fn exit_of_the_living_is_ignored() {
     proc.add(&process(5, 1, "/bin/a", 1));
     let mut table = table(&proc, vec![exe("*")], vec![]);
     table.scan().unwrap();
-    assert_eq!(seen(&table.on_exit(5, &Told::default())), "");
+    assert_eq!(seen(&table.on_exit(5, &KernelFacts::default())), "");
     proc.remove(5);
-    assert_eq!(seen(&table.on_exit(5, &Told::default())), "-5");
-    assert_eq!(seen(&table.on_exit(5, &Told::default())), "");
+    assert_eq!(seen(&table.on_exit(5, &KernelFacts::default())), "-5");
+    assert_eq!(seen(&table.on_exit(5, &KernelFacts::default())), "");
     assert_eq!(table.selected_count(), 0);
 }
 
@@ -189,17 +193,17 @@ fn a_pinned_process_and_its_descendants_stay_selected() {
     assert_eq!(seen(&table.scan().unwrap()), "");
     assert_eq!(seen(&table.pin(5)), "+5");
     proc.add(&process(5, OWN, "/bin/a", 2));
-    assert_eq!(seen(&table.on_exec(5, &Told::default())), "~5");
+    assert_eq!(seen(&table.on_exec(5, &KernelFacts::default())), "~5");
     proc.add(&process(6, 5, "/bin/a", 2));
-    assert_eq!(seen(&table.on_fork(5, 6, &Told::default())), "+6");
+    assert_eq!(seen(&table.on_fork(5, 6, &KernelFacts::default())), "+6");
     proc.add(&process(6, 5, "/bin/b", 3));
-    assert_eq!(seen(&table.on_exec(6, &Told::default())), "~6");
-    // Even when a scan has judged it before the news of its fork.
+    assert_eq!(seen(&table.on_exec(6, &KernelFacts::default())), "~6");
+    // Even when the rules decided about it in a scan before its fork was reported.
     proc.add(&process(8, 6, "/bin/b", 4));
     assert_eq!(seen(&table.scan().unwrap()), "");
-    assert_eq!(seen(&table.on_fork(6, 8, &Told::default())), "+8");
+    assert_eq!(seen(&table.on_fork(6, 8, &KernelFacts::default())), "+8");
     proc.add(&process(7, 6, "/bin/b", 3));
-    assert_eq!(seen(&table.on_fork(6, 7, &Told::default())), "+7");
+    assert_eq!(seen(&table.on_fork(6, 7, &KernelFacts::default())), "+7");
 }
 
 #[test]
@@ -208,7 +212,8 @@ fn listening_selects_the_process_and_its_forks() {
     let worker =
         |pid, parent, image, sockets| FakeProcess { sockets, ..process(pid, parent, "/bin/a", image) };
     proc.add(&worker(5, 1, 1, &[40, 41]));
-    // Forked before; forked by that; forked, then another program; holds the socket although it is another program.
+    // Forked before; forked by that; forked, then another program; holds the socket although it is
+    // another program.
     proc.add(&worker(6, 5, 1, &[]));
     proc.add(&worker(7, 6, 1, &[]));
     proc.add(&worker(8, 5, 2, &[]));
@@ -216,23 +221,25 @@ fn listening_selects_the_process_and_its_forks() {
     let mut table = table(&proc, vec![port(8080)], vec![]);
     assert_eq!(seen(&table.scan().unwrap()), "");
     proc.listen(5, 80, 40);
-    assert_eq!(seen(&table.on_listen(5, 80, &Told::default())), "");
+    assert_eq!(seen(&table.on_listen(5, 80, &KernelFacts::default())), "");
     proc.listen(5, 8080, 41);
-    assert_eq!(seen(&table.on_listen(5, 8080, &Told::default())), "+5 +6 +7");
-    assert_eq!(seen(&table.on_listen(5, 8080, &Told::default())), "");
+    assert_eq!(seen(&table.on_listen(5, 8080, &KernelFacts::default())), "+5 +6 +7");
+    assert_eq!(seen(&table.on_listen(5, 8080, &KernelFacts::default())), "");
     // What does not match does not lose what it inherited.
-    assert_eq!(seen(&table.on_listen(6, 80, &Told::default())), "");
+    assert_eq!(seen(&table.on_listen(6, 80, &KernelFacts::default())), "");
 }
 
-/// The state changes before the socket is hashed (`inet_csk_listen_start`): it may not stand in /proc/net/tcp yet.
+/// The state changes before the socket is hashed (`inet_csk_listen_start`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/inet_connection_sock.c>): it may not
+/// stand in /proc/net/tcp yet.
 #[test]
 fn a_listener_is_known_before_its_table_shows_it() {
     let proc = FakeProc::new();
     proc.add(&process(5, 1, "/bin/a", 1));
     let mut table = table(&proc, vec![port(8080)], vec![]);
     assert_eq!(seen(&table.scan().unwrap()), "");
-    assert_eq!(seen(&table.on_listen(5, 80, &Told::default())), "");
-    assert_eq!(seen(&table.on_listen(5, 8080, &Told::default())), "+5");
+    assert_eq!(seen(&table.on_listen(5, 80, &KernelFacts::default())), "");
+    assert_eq!(seen(&table.on_listen(5, 8080, &KernelFacts::default())), "+5");
 }
 
 #[test]
@@ -255,10 +262,10 @@ fn listening_can_exclude_and_name() {
     let mut table = table(&proc, vec![exe("/bin/a"), named], vec![port(22)]);
     assert_eq!(seen(&table.scan().unwrap()), "+5");
     proc.listen(5, 80, 40);
-    assert_eq!(seen(&table.on_listen(5, 80, &Told::default())), "~5");
+    assert_eq!(seen(&table.on_listen(5, 80, &KernelFacts::default())), "~5");
     assert_eq!(table.selected().map(|facts| &*facts.service_name).collect::<Vec<_>>(), ["web"]);
     proc.listen(5, 22, 41);
-    assert_eq!(seen(&table.on_listen(5, 22, &Told::default())), "-5");
+    assert_eq!(seen(&table.on_listen(5, 22, &KernelFacts::default())), "-5");
 }
 
 #[test]
@@ -315,14 +322,15 @@ fn real_processes() {
     let selection = Selection { select: vec![rule], exclude: vec![] };
     let mut table = Table::new(selection, ProcRoot::default(), std::process::id(), Limits::default());
     assert_eq!(seen(&table.scan().unwrap()), format!("+{pid}"));
-    assert_eq!(seen(&table.on_exit(pid, &Told::default())), "");
+    assert_eq!(seen(&table.on_exit(pid, &KernelFacts::default())), "");
     drop(sleeper);
-    assert_eq!(seen(&table.on_exit(pid, &Told::default())), format!("-{pid}"));
+    assert_eq!(seen(&table.on_exit(pid, &KernelFacts::default())), format!("-{pid}"));
 }
 
 #[test]
 fn a_real_exec_is_seen_without_its_event_and_a_real_fork_inherits() {
-    // A shell forks a subshell that waits for input, and executes another program when its own input ends.
+    // A shell forks a subshell that waits for input, and executes another program when its own
+    // input ends.
     let mut shell = Killed(
         Command::new("/bin/sh")
             .args(["-c", "exec 3<&0; (read x <&3) & echo $!; read go; exec sleep 600"])

@@ -133,7 +133,7 @@ fn a_response_that_is_the_first_sight_waits_for_the_request_before_it() {
 fn so_it_does_on_a_connection_that_is_older() {
     for sent in [Earlier::Bytes(1_000), Earlier::Unknown] {
         let mut it = before_its_request(sent);
-        assert_eq!(it.ends(), ["=0 Complete 0/2 late_join"], "{sent:?}");
+        assert_eq!(it.ends(), ["=0 Complete 0/2 joined_mid_stream"], "{sent:?}");
         it.send("GET /b HTTP/1.1\r\n\r\n").receive(OK);
         assert_eq!(it.ends()[1], "=1 Complete 0/2", "{sent:?}");
         assert!(!it.close(0).violation(), "{sent:?}");
@@ -180,7 +180,7 @@ fn too_late_for_its_response(sent: Earlier) -> Conversation {
 fn a_request_that_comes_after_its_response_was_given_up_is_told_as_one_without() {
     let it = too_late_for_its_response(Earlier::Bytes(GET.len() as u64));
     assert_eq!(it.exchanges(), ["GET /a Lost", "GET /b 200 Complete"]);
-    assert_eq!(it.ends(), ["=0 Lost 0/? late_join", "=1 Complete 0/2"]);
+    assert_eq!(it.ends(), ["=0 Lost 0/? joined_mid_stream", "=1 Complete 0/2"]);
 }
 
 #[test]

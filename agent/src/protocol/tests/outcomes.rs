@@ -179,7 +179,7 @@ fn a_late_join_takes_only_what_is_proven() {
     let mut it = Conversation::with(Limits::default(), [false; 2]);
     it.receive(GET).not_captured(Direction::Out, 100, NotCaptured::IoUring);
     it.close(0);
-    assert_eq!(it.ends(), ["=0 Lost 0/? late_join not_captured"]);
+    assert_eq!(it.ends(), ["=0 Lost 0/? joined_mid_stream not_captured"]);
 }
 
 /// Another process has read the request and passed the connection on: its answer is seen, and the loss is counted.
@@ -209,7 +209,7 @@ fn a_first_sight_is_no_proof() {
     let mut it = late();
     it.receive("GET /a HTTP/1.1\r\n\r\n").send("HTTP/1.1 204 x\r\n\r\n");
     it.receive("GET /b HTTP/1.1\r\n\r\n").send("HTTP/1.1 205 x\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(it.ends(), ["=0 Complete 0/0 late_join", "=1 Complete 0/0"]);
+    assert_eq!(it.ends(), ["=0 Complete 0/0 joined_mid_stream", "=1 Complete 0/0"]);
     // The rest of a method is none.
     let mut it = late();
     it.receive("ET /a HTTP/1.1\r\n\r\n").send("HTTP/1.1 204 x\r\n\r\n");

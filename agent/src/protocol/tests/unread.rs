@@ -165,7 +165,7 @@ fn requests_in_a_row_at_first_sight_are_proven_by_answers_in_a_row() {
         }
         it.close(0);
         assert_eq!(it.exchanges(), ["GET /one 200 Complete", "GET /two 404 Complete"]);
-        assert_eq!(it.ends(), ["=0 Complete 0/2 late_join", "=1 Complete 0/2 late_join"]);
+        assert_eq!(it.ends(), ["=0 Complete 0/2 joined_mid_stream", "=1 Complete 0/2 joined_mid_stream"]);
     }
     // It may be text in a body: then there is one answer, perhaps with an interim one before it.
     let mut it = late();
@@ -190,7 +190,7 @@ fn a_request_that_follows_at_once_proves_both_when_an_answer_has_passed_unseen()
     }
     it.close(0);
     assert_eq!(it.exchanges(), ["GET /0 Lost", "GET /1 Lost", "GET /2 Lost"]);
-    assert!(it.ends().iter().all(|end| end.contains("late_join")), "{:?}", it.ends());
+    assert!(it.ends().iter().all(|end| end.contains("joined_mid_stream")), "{:?}", it.ends());
     // Text in a body has no answers between its parts.
     let mut it = late();
     it.receive("GET /0 HTTP/1.1\r\n\r\n").receive("GET /1 HTTP/1.1\r\n\r\n").receive("some text");

@@ -1,8 +1,9 @@
-//! The kernel's own type information (`/sys/kernel/btf/vmlinux`): where a field lies in a struct, how many arguments a
-//! function takes, which functions exist. Format: Documentation/bpf/btf.rst of the Linux tree.
+//! The kernel's own type information (`/sys/kernel/btf/vmlinux`): the offset of a field in a
+//! struct, the parameters of a function, the functions that exist. Format:
+//! <https://github.com/torvalds/linux/blob/v6.12/Documentation/bpf/btf.rst>.
 //!
-//! Rust BPF has no relocations, so offsets are looked up here and passed as constants. The reader trusts nothing: every
-//! access is bounds-checked and a malformed file is an error.
+//! Rust BPF has no relocations, so offsets are looked up here and passed as constants. The reader
+//! trusts nothing: every access is bounds-checked, and a malformed file is an error.
 
 use std::{fs, io, path::Path};
 
@@ -14,10 +15,11 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 /// How deep anonymous structs and unions may nest before the file counts as malformed.
 const NESTING: u32 = 16;
-/// How many members are looked at for one question: the largest structs of a kernel have some hundreds, nested ones included.
+/// Most members looked at for one question. The largest structs of a kernel have some hundreds,
+/// nested ones included.
 const MEMBERS: u32 = 1 << 16;
 
-/// Why no type information is to be had.
+/// Why there is no type information.
 #[derive(Debug, Error)]
 pub enum BtfError {
     #[error(
@@ -28,7 +30,7 @@ pub enum BtfError {
     Malformed(&'static str),
 }
 
-/// Kinds of types that matter here (`BTF_KIND_*`).
+/// Kinds of types that are read (`BTF_KIND_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Struct,
@@ -52,7 +54,7 @@ struct Type {
     body: usize,
 }
 
-/// A member's place in a struct.
+/// Where a member lies in a struct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
     /// Bits from the start of the struct.
@@ -81,7 +83,7 @@ pub struct Btf {
 }
 
 impl Btf {
-    /// Reads the running kernel's.
+    /// Reads that of the running kernel.
     pub fn of_kernel() -> Result<Self, BtfError> {
         Self::read(Path::new(VMLINUX))
     }
@@ -114,7 +116,8 @@ impl Btf {
         Ok(Self { data, strings, strings_end, types })
     }
 
-    /// The place of `path` (member, member of that member …) in `struct name`; `None` when the kernel has none.
+    /// Where `path` (member, member of that member …) lies in `struct name`; `None` when the kernel
+    /// has no such member.
     #[must_use]
     pub fn field(&self, name: &str, path: &[&str]) -> Option<Field> {
         let mut id = self.find(Kind::Struct, name)?;
@@ -136,7 +139,8 @@ impl Btf {
         self.find(Kind::Typedef, name).is_some()
     }
 
-    /// Names of a function's parameters; `None` when the kernel has no such function (or it was inlined away).
+    /// Names of a function's parameters; `None` when the kernel has no such function, or has
+    /// inlined it everywhere.
     #[must_use]
     pub fn parameters(&self, function: &str) -> Option<Vec<String>> {
         let id = self.find(Kind::Func, function)?;
@@ -253,12 +257,13 @@ fn index(data: &[u8], start: usize, end: usize) -> Result<Vec<Type>, BtfError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skipped::{Machine, skip};
 
     fn kernel() -> Option<Btf> {
         match Btf::of_kernel() {
             Ok(btf) => Some(btf),
             Err(error) => {
-                eprintln!("SKIPPED: {error}");
+                skip(Machine::Lacks, &error.to_string());
                 None
             }
         }
@@ -326,7 +331,7 @@ mod tests {
 
     #[test]
     fn truncated_and_damaged_files_do_not_panic() {
-        let Ok(data) = fs::read(VMLINUX) else { return };
+        let Ok(data) = fs::read(VMLINUX) else { return skip(Machine::Lacks, "this kernel has no BTF") };
         for cut in [1, 3, 23, 24, 25, 1000, 100_000, data.len() / 2, data.len() - 1] {
             drop(Btf::parse(data[..cut].to_vec()).map(|btf| btf.field("sock", &["sk_err"])));
         }

@@ -1,4 +1,5 @@
-//! Finding the cgroup2 hierarchy, wherever it is mounted, and the ids by which the kernel knows its cgroups.
+//! Finds the cgroup2 hierarchy, wherever it is mounted, and the ids by which the kernel knows its
+//! cgroups.
 
 use std::{
     fs,
@@ -20,7 +21,8 @@ pub fn cgroup_root() -> Result<CgroupRoot, KernelError> {
     find(&mounts).map(CgroupRoot).ok_or(KernelError::NoCgroup2)
 }
 
-/// A mountinfo line: `id parent major:minor root mountpoint options … - type source superoptions` (proc(5)).
+/// A mountinfo line: `id parent major:minor root mountpoint options … - type source superoptions`
+/// (proc(5)).
 fn find(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
@@ -34,7 +36,8 @@ fn find(mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
-/// The cgroup's depth below the root and its id: the inode number of its directory (kernfs, 64-bit hosts).
+/// The cgroup's depth below the root and its id: the inode number of its directory (kernfs, 64-bit
+/// hosts).
 pub fn cgroup_id(root: &CgroupRoot, path: &str) -> Option<(u32, u64)> {
     let relative =
         Path::new(path).strip_prefix(&root.0).unwrap_or_else(|_| Path::new(path.trim_start_matches('/')));

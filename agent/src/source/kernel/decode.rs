@@ -1,4 +1,5 @@
-//! From a record in the ring to an event. The bytes come from our own programs, but nothing here trusts them.
+//! Turns a record of the ring into an event. The bytes come from our own programs, but nothing here
+//! trusts them.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -6,27 +7,27 @@ use agent_common::{
     By, Closed as RawClosed, Connecting as RawConnecting, EXEC_ARGUMENTS, EXEC_NAME, ExecRecord,
     FIRST_POSITION, HalfClosed, Header, LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED,
     ProcessRecord, Released as RawReleased, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER,
-    UNKNOWN_USER, kind, process_flags, transfer_flags,
+    UNKNOWN_USER, kind, not_captured, process_flags, transfer_flags,
 };
 
 use crate::event::{
-    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
-    NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Told, Transfer, arguments_in,
+    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, KernelFacts, LastReceive,
+    LocalClosed, NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Transfer, arguments_in,
 };
 
-/// Most of a position: so that sums of them do not overflow.
+/// Largest position, so that sums of positions do not overflow.
 const MAX_POSITION: u64 = 1 << 62;
 
-/// What the ring gives.
+/// A decoded record.
 #[derive(Debug)]
 pub enum Notice<'a> {
     /// For the pipeline as it is.
     Event(Event<'a>),
     /// A transfer that also ended its direction.
     Last(Event<'a>, Event<'static>),
-    /// First sight of a connection, and the user of the process.
+    /// A connection was first observed; with the user of its process.
     Opened { event: Event<'a>, user: Option<u32> },
-    /// For the process table, which makes an event of it.
+    /// For the process table, which turns it into an event.
     Process { at: Timestamp, notice: ProcessNotice },
 }
 
@@ -37,31 +38,31 @@ pub enum ProcessNotice {
     Fork {
         parent: u32,
         child: u32,
-        told: Told,
+        reported: KernelFacts,
     },
-    /// Some process executed a file. The kernel traces it until it is told otherwise.
+    /// Some process executed a file. The kernel traces it until the agent decides otherwise.
     Exec {
         pid: u32,
-        told: Told,
+        reported: KernelFacts,
     },
     Exit {
         pid: u32,
-        told: Told,
+        reported: KernelFacts,
     },
-    /// A process listens on `port`. The kernel traces it until it is told otherwise.
+    /// A process listens on `port`. The kernel traces it until the agent decides otherwise.
     Listen {
         pid: u32,
         port: u16,
-        told: Told,
+        reported: KernelFacts,
     },
     /// A process was moved to another cgroup.
     CgroupMoved {
         pid: u32,
-        told: Told,
+        reported: KernelFacts,
     },
 }
 
-/// Decodes one record; `None` when it is not one (counted by the caller).
+/// Decodes one record; `None` when it is not one, which the reader counts.
 #[must_use]
 pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
     let header: Header = read(record)?;
@@ -137,11 +138,7 @@ fn connection(cookie: u64) -> Option<ConnectionId> {
 }
 
 fn direction(raw: u8) -> Option<Direction> {
-    match raw {
-        0 => Some(Direction::Out),
-        1 => Some(Direction::In),
-        _ => None,
-    }
+    Direction::BOTH.into_iter().find(|direction| direction.index() == usize::from(raw))
 }
 
 fn last_receive(cookie: u64, position: u64) -> Option<LastReceive> {
@@ -172,7 +169,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         thread: Thread { pid: raw.pid, tid: raw.tid },
         head,
         tail,
-        not_captured: not_captured(raw.header.not_captured)?,
+        not_captured: reason(raw.header.not_captured)?,
         last_receive: last_receive(raw.last_cookie, raw.last_position),
         task: task(raw.header.flags, raw.task),
         dropped: raw.dropped,
@@ -186,7 +183,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
 }
 
 fn task(flags: u8, id: u64) -> Option<Task> {
-    if flags & transfer_flags::HANDED != 0 {
+    if flags & transfer_flags::HANDOFF != 0 {
         Some(Task::Handoff(id))
     } else if flags & transfer_flags::GOROUTINE != 0 {
         Some(Task::Goroutine(id))
@@ -197,9 +194,9 @@ fn task(flags: u8, id: u64) -> Option<Task> {
     }
 }
 
-/// `Some(None)`: bytes were captured. `None`: not a reason that exists.
-fn not_captured(raw: u8) -> Option<Option<NotCaptured>> {
-    if raw == 0 {
+/// `Some(None)`: bytes were captured. `None`: there is no such reason.
+fn reason(raw: u8) -> Option<Option<NotCaptured>> {
+    if raw == not_captured::NONE {
         return Some(None);
     }
     NotCaptured::ALL.into_iter().find(|w| *w as u8 == raw).map(Some)
@@ -256,30 +253,31 @@ fn connecting(raw: &RawConnecting, at: Timestamp) -> Connecting {
     }
 }
 
-/// The programs give every address as IPv6, IPv4 in mapped form.
+/// The programs report every address as IPv6, IPv4 in mapped form.
 fn address(octets: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(octets)).to_canonical(), port)
 }
 
 fn process(raw: &ProcessRecord, record: &[u8]) -> Option<ProcessNotice> {
-    let (pid, told) = (raw.pid, told(raw));
+    let (pid, reported) = (raw.pid, kernel_facts(raw));
     Some(match raw.header.kind {
-        kind::FORK => ProcessNotice::Fork { parent: pid, child: raw.other, told },
-        kind::EXEC => ProcessNotice::Exec { pid, told: executed(&read(record)?, told) },
-        kind::EXIT => ProcessNotice::Exit { pid, told },
-        kind::LISTEN => ProcessNotice::Listen { pid, port: u16::try_from(raw.other).ok()?, told },
-        kind::CGROUP => ProcessNotice::CgroupMoved { pid, told },
+        kind::FORK => ProcessNotice::Fork { parent: pid, child: raw.other, reported },
+        kind::EXEC => ProcessNotice::Exec { pid, reported: executed(&read(record)?, reported) },
+        kind::EXIT => ProcessNotice::Exit { pid, reported },
+        kind::LISTEN => ProcessNotice::Listen { pid, port: u16::try_from(raw.other).ok()?, reported },
+        kind::CGROUP => ProcessNotice::CgroupMoved { pid, reported },
         _ => return None,
     })
 }
 
-/// `USER_HZ`: /proc counts time in these (`nsec_to_clock_t`, kernel/time/time.c).
+/// `USER_HZ`: /proc counts time in these units (`nsec_to_clock_t`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/time/time.c>).
 const CLOCK_TICK: u64 = 1_000_000_000 / 100;
 
-fn told(raw: &ProcessRecord) -> Told {
+fn kernel_facts(raw: &ProcessRecord) -> KernelFacts {
     let facts = &raw.facts;
     let [code, stack] = facts.image;
-    Told {
+    KernelFacts {
         trial: raw.header.length,
         decided: raw.header.flags & process_flags::DECIDED != 0,
         start_time: (facts.start_time != 0).then_some(facts.start_time / CLOCK_TICK),
@@ -287,32 +285,40 @@ fn told(raw: &ProcessRecord) -> Told {
         parent: (facts.parent != 0).then_some(facts.parent),
         user: (facts.user != UNKNOWN_USER).then_some(facts.user),
         file: (facts.exe.inode != 0).then_some(facts.exe),
-        ..Told::default()
+        ..KernelFacts::default()
     }
 }
 
-fn executed(raw: &ExecRecord, told: Told) -> Told {
+fn executed(raw: &ExecRecord, reported: KernelFacts) -> KernelFacts {
     let whole =
         |length: u32, most: usize| usize::try_from(length).ok().filter(|length| (1..=most).contains(length));
     let name = whole(raw.name_length, EXEC_NAME - 1).and_then(|length| raw.name.get(..length - 1));
     let arguments =
         whole(raw.arguments_length, EXEC_ARGUMENTS).and_then(|length| raw.arguments.get(..length));
-    Told {
+    KernelFacts {
         name: name.and_then(|name| str::from_utf8(name).ok()).map(str::to_owned),
         arguments: arguments.map(|area| arguments_in(area.strip_suffix(&[0]).unwrap_or(area))),
-        ..told
+        ..reported
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use agent_common::IN;
     use proptest::prelude::*;
 
     use super::*;
 
     fn raw_transfer(length: u32, head: u32, tail: u32) -> RawTransfer {
         RawTransfer {
-            header: Header { kind: kind::TRANSFER, direction: 1, not_captured: 0, flags: 0, length, at: 7 },
+            header: Header {
+                kind: kind::TRANSFER,
+                direction: IN as u8,
+                not_captured: not_captured::NONE,
+                flags: 0,
+                length,
+                at: 7,
+            },
             cookie: 3,
             position: 10,
             last_cookie: 0,

@@ -1,14 +1,17 @@
-//! Test of how much stack the programs of uprobes take. Since 6.13 the kernel gives a function of such a program whose frame
-//! is 64 bytes or more, in steps of 16, a stack of its own per processor (`check_max_stack_depth_subprog` and
-//! `bpf_enable_priv_stack`, kernel/bpf/verifier.c). But programs of uprobes may be preempted and nothing keeps the same one
-//! from running on that processor meanwhile: two tasks would share that stack, and the kernel would follow what is left of
-//! its pointers. Other programs are not run a second time on a processor.
+//! Tests how much stack the programs of uprobes take. Since 6.13 the kernel gives a function of
+//! such a program its own stack per processor when the frame has 64 bytes or more, in steps of 16
+//! (`check_max_stack_depth_subprog` and `bpf_enable_priv_stack`,
+//! <https://github.com/torvalds/linux/blob/v6.13/kernel/bpf/verifier.c>). But programs of uprobes
+//! may be preempted, and nothing keeps the same program from running on that processor meanwhile.
+//! Two tasks would share the stack, and the kernel would follow what is left of its pointers. Other
+//! programs do not run a second time on a processor.
 
 use std::collections::BTreeMap;
 
 use object::{File, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SymbolKind};
 
 use super::object::OBJECT;
+use crate::skipped::{Machine, skip};
 
 /// Most bytes that are not rounded up to 64.
 const MOST: i32 = 48;
@@ -18,7 +21,7 @@ const INSTRUCTION: usize = 8;
 /// The register that holds the frame's end.
 const FRAME: u8 = 10;
 
-// Opcodes and classes (include/uapi/linux/bpf.h).
+// Opcodes and classes (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const CLASS: u8 = 0x07;
 const LDX: u8 = 0x01;
 const ST: u8 = 0x02;
@@ -26,14 +29,14 @@ const STX: u8 = 0x03;
 const MOVE: u8 = 0xbf;
 const ADD_CONSTANT: u8 = 0x07;
 const CALL: u8 = 0x85;
-/// Source register of a call of another function of the object (BPF_PSEUDO_CALL).
+/// Source register of an instruction that enters another function of the object (BPF_PSEUDO_CALL).
 const OF_FUNCTION: u8 = 1;
 
 struct Function {
     frame: i32,
-    /// Those that a relocation names; of others nothing is known.
-    calls: Vec<String>,
-    all_calls: usize,
+    /// Functions that a relocation names; others are not known.
+    callees: Vec<String>,
+    entered: usize,
 }
 
 /// How far below the frame's end these instructions reach.
@@ -61,8 +64,8 @@ fn frame(code: &[u8]) -> i32 {
     -deepest
 }
 
-/// How many calls of other functions are among these instructions.
-fn calls_of_functions(code: &[u8]) -> usize {
+/// How many of these instructions enter other functions.
+fn functions_entered(code: &[u8]) -> usize {
     let of_function = |instruction: &&[u8]| instruction[0] == CALL && instruction[1] >> 4 == OF_FUNCTION;
     code.chunks_exact(INSTRUCTION).filter(of_function).count()
 }
@@ -75,14 +78,14 @@ fn functions(file: &File<'_>) -> BTreeMap<String, Function> {
         let section = file.section_by_index(index).expect("the symbol's section");
         let code = section.data_range(symbol.address(), symbol.size()).expect("readable").expect("its code");
         let range = symbol.address()..symbol.address() + symbol.size();
-        let calls =
+        let callees =
             section.relocations().filter(|(at, _)| range.contains(at)).filter_map(|(_, relocation)| {
                 let RelocationTarget::Symbol(target) = relocation.target() else { return None };
                 let target = file.symbol_by_index(target).ok()?;
                 (target.kind() == SymbolKind::Text).then(|| target.name().unwrap_or_default().to_owned())
             });
-        let (frame, calls) = (frame(code), calls.collect());
-        let function = Function { frame, calls, all_calls: calls_of_functions(code) };
+        let (frame, callees) = (frame(code), callees.collect());
+        let function = Function { frame, callees, entered: functions_entered(code) };
         let name = symbol.name().expect("functions have names");
         found.insert(name.to_owned(), function);
     }
@@ -92,7 +95,7 @@ fn functions(file: &File<'_>) -> BTreeMap<String, Function> {
 #[test]
 fn programs_of_uprobes_have_no_stack_that_two_tasks_share() {
     if OBJECT.is_empty() {
-        eprintln!("SKIPPED: built without the programs");
+        skip(Machine::MayTrace, "built without the programs");
         return;
     }
     let file = File::parse(OBJECT).expect("the object is ELF");
@@ -102,10 +105,10 @@ fn programs_of_uprobes_have_no_stack_that_two_tasks_share() {
     while let Some(name) = open.pop() {
         let function = functions.get(name).unwrap_or_else(|| panic!("{name} is not in the object"));
         assert!(function.frame <= MOST, "{name} has a frame of {} bytes", function.frame);
-        assert_eq!(function.calls.len(), function.all_calls, "{name} calls what has no name");
-        open.extend(function.calls.iter().map(String::as_str));
+        assert_eq!(function.callees.len(), function.entered, "{name} enters what has no name");
+        open.extend(function.callees.iter().map(String::as_str));
         seen += 1;
-        assert!(seen < 100, "a function calls itself");
+        assert!(seen < 100, "a function enters itself");
     }
 }
 

@@ -1,4 +1,5 @@
-//! The programs at work: taking the best rung that passes its self-test, attaching everything else.
+//! The loaded programs: chooses the best attach mode that passes its self-test, attaches every
+//! other hook, and writes the maps.
 
 use std::{
     fs::File,
@@ -6,45 +7,49 @@ use std::{
     process,
 };
 
-use agent_common::{Control, Counter, ExeKey, Process, Runtime};
+use agent_common::{Control, Counter, ExeKey, Process, Runtime, switch};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf},
-    programs::{CgroupAttachMode, ProgramError, SockOps},
+    programs::{CgroupAttachMode, SockOps},
 };
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use rustc_hash::FxHashSet;
 
 use super::{
-    KernelError,
-    attach::{attach_fexit, attach_raw, attach_typed, chain},
+    AttachError, KernelError,
+    attach::{attach_fexit, attach_raw, attach_typed, program},
+    attach_mode::{self, AttachMode, AttachReport, Hook, HookReport, HookState, SHARED},
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_root},
-    inputs::Inputs,
-    ladder::{self, Hook, HookReport, HookState, LadderReport, Rung, SHARED},
     memory,
     object::{self, Logger},
     pids,
     pod::Plain,
+    receives::Receives,
     ring_size, selftest,
     uprobe::Probes,
 };
-use crate::event::{ConnectionId, DEFAULT_CONNECTIONS, Feedback};
+use crate::{
+    causes::with_causes,
+    event::{ConnectionId, DEFAULT_CONNECTIONS, Feedback},
+};
 
-/// Times that the self-test is run before a rung is given up.
+/// How often the self-test is tried before an attach mode is given up.
 const SELF_TESTS: usize = 3;
 
-/// What the kernel side is told at start.
+/// What the kernel source gets at start.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Only this rung; `None`: the best that works.
-    pub rung: Option<Rung>,
-    /// Size of the ring in bytes: a power of two, at least a page. `None`: by the host (`ring_size`).
+    /// Only this attach mode; `None`: the best that works.
+    pub attach_mode: Option<AttachMode>,
+    /// Size of the ring in bytes: a power of two, at least a page. `None`: by the host
+    /// (`ring_size`).
     pub ring_bytes: Option<u32>,
-    /// Nice value for the thread that reads the ring; whoever starts the thread sets it.
+    /// Nice value for the thread that reads the ring. The owner of the thread sets it.
     pub nice: i32,
-    /// Most bytes copied from the start of a call, at most 4096.
+    /// Most bytes copied from the start of a system call, at most 4096.
     pub capture_bytes: u32,
     /// Heads of messages are captured up to so many bytes, in pieces.
     pub head_bytes: u32,
@@ -54,7 +59,7 @@ pub struct Settings {
     pub report_listen: bool,
     /// Some rule excludes by port.
     pub excludes_listeners: bool,
-    /// Some rule selects what is executed from now on.
+    /// Some rule selects programs that are executed from now on.
     pub report_exec: bool,
     /// No rule excludes anything.
     pub no_exclude: bool,
@@ -69,7 +74,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rung: None,
+            attach_mode: None,
             ring_bytes: None,
             nice: -10,
             capture_bytes: 4096,
@@ -86,7 +91,8 @@ impl Default for Settings {
     }
 }
 
-/// The programs, attached. Dropping it detaches and frees everything, as does the death of the process.
+/// The attached programs. Dropping this value detaches and frees everything, as does the death of
+/// the process.
 pub struct KernelSource {
     pub(super) ring: RingBuf<MapData>,
     pub(super) switches: Array<MapData, u32>,
@@ -95,7 +101,8 @@ pub struct KernelSource {
     pub(super) undecodable: u64,
     /// Runs that the kernel skipped, by program.
     pub(super) misses: Vec<(String, u64)>,
-    /// Bytes read since the ring was last empty, and the most of that since someone asked.
+    /// Bytes read since the ring was last empty, and the most that this was since the last
+    /// question.
     pub(super) round_bytes: u64,
     pub(super) most_bytes: u64,
     pub(super) connections: HashMap<MapData, u64, Plain<agent_common::Connection>>,
@@ -105,13 +112,13 @@ pub struct KernelSource {
     runtimes: HashMap<MapData, u32, Plain<Runtime>>,
     controls: HashMap<MapData, u64, Plain<Control>>,
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
-    pub(super) inputs: Inputs,
+    pub(super) receives: Receives,
     pub(super) probes: Probes,
     counters: PerCpuArray<MapData, u64>,
-    /// Connections for which something was asked and whose end has not been read yet.
+    /// Connections for which the agent asked for something, and whose end it has not read yet.
     posted: FxHashSet<u64>,
     ring_bytes: u32,
-    pub(super) report: LadderReport,
+    pub(super) report: AttachReport,
     /// Holds programs and links; dropped last.
     pub(super) ebpf: Ebpf,
 }
@@ -122,11 +129,12 @@ impl KernelSource {
         if object::is_stub() {
             return Err(KernelError::Stub);
         }
-        // Before 5.11 map memory counts against RLIMIT_MEMLOCK; failing to raise it shows as a clear error below.
+        // Before 5.11 map memory counts against RLIMIT_MEMLOCK. A refusal to raise it shows as a
+        // clear error below.
         let _refused = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let btf = Btf::of_kernel()?;
         let root = cgroup_root()?;
-        let candidates = ladder::candidates(&btf, settings.rung)?;
+        let candidates = attach_mode::candidates(&btf, settings.attach_mode)?;
         let ring_bytes = settings.ring_bytes.unwrap_or_else(|| ring_size::of_host(&root));
         let mut ebpf = object::load(&btf, &root, settings, ring_bytes)?;
         let mut source = Self {
@@ -144,21 +152,21 @@ impl KernelSource {
             connections: map(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
             exes: map(&mut ebpf, "EXES", HashMap::try_from)?,
-            inputs: Inputs {
+            receives: Receives {
                 threads: map(&mut ebpf, "THREADS", HashMap::try_from)?,
                 goroutines: map(&mut ebpf, "GOROUTINES", HashMap::try_from)?,
-                handed: map(&mut ebpf, "HANDED", HashMap::try_from)?,
+                handoffs: map(&mut ebpf, "HANDOFFS", HashMap::try_from)?,
                 evicted: FxHashSet::default(),
             },
             probes: Probes::default(),
             counters: map(&mut ebpf, "COUNTERS", PerCpuArray::try_from)?,
             posted: FxHashSet::default(),
             ring_bytes,
-            report: LadderReport { rejected: candidates.rejected, ..LadderReport::default() },
+            report: AttachReport { rejected: candidates.rejected, ..AttachReport::default() },
             ebpf,
         };
         source.attach_cookies(&root)?;
-        source.climb(&candidates.rungs)?;
+        source.select_mode(&candidates.modes)?;
         for hook in SHARED {
             source.attach_shared(hook)?;
         }
@@ -169,9 +177,9 @@ impl KernelSource {
         Ok(source)
     }
 
-    /// Which hooks are on which rung, and why.
+    /// The attach mode in use, what became of each hook, and why.
     #[must_use]
-    pub const fn report(&self) -> &LadderReport {
+    pub const fn report(&self) -> &AttachReport {
         &self.report
     }
 
@@ -184,7 +192,7 @@ impl KernelSource {
             other => other.map_err(|error| used("PROCESSES", &error))?,
         }
         self.mark(pid, true)?;
-        // It may have ended meanwhile, and has cleared the byte before it was set.
+        // The process may have ended meanwhile, and have cleared the byte before it was set here.
         if self.processes.get(&pid, 0).is_err() { self.mark(pid, false) } else { Ok(()) }
     }
 
@@ -193,7 +201,7 @@ impl KernelSource {
         self.processes.get(&pid, 0).is_ok() && pids::is_set(&self.pids, pid).unwrap_or(false)
     }
 
-    /// What the programs ask first.
+    /// The byte that the programs read first.
     fn mark(&self, pid: u32, selected: bool) -> Result<(), KernelError> {
         pids::set(&self.pids, pid, selected).map_err(|error| used("PIDS", &error))
     }
@@ -201,12 +209,13 @@ impl KernelSource {
     /// From now on the process is not traced.
     pub fn deselect(&mut self, pid: u32) -> Result<(), KernelError> {
         ignore_missing(self.processes.remove(&pid)).map_err(|error| used("PROCESSES", &error))?;
-        // The entry first: what the programs add between the two is then found by the next look at all processes.
+        // The entry goes first: what the programs add between the two steps is found by the next
+        // scan of all processes.
         self.mark(pid, false)?;
         self.set_runtime(pid, None)
     }
 
-    /// The same, unless the kernel has asked about it once more since its question `trial`.
+    /// The same, unless the kernel has asked about the process again since its question `trial`.
     pub fn deselect_unless_asked(&mut self, pid: u32, trial: u32) -> Result<bool, KernelError> {
         match self.processes.get(&pid, 0) {
             Ok(Plain(process)) if process.trials != trial => Ok(false),
@@ -214,23 +223,23 @@ impl KernelSource {
         }
     }
 
-    /// How the programs find what the runtime of a process runs; `None`: not at all.
+    /// How the programs find the goroutine or context of a process; `None`: they do not.
     pub fn set_runtime(&mut self, pid: u32, runtime: Option<Runtime>) -> Result<(), KernelError> {
         let Some(runtime) = runtime else {
             self.unprobe(pid);
             return ignore_missing(self.runtimes.remove(&pid)).map_err(|error| used("RUNTIMES", &error));
         };
         self.runtimes.insert(pid, Plain(runtime), 0).map_err(|error| used("RUNTIMES", &error))?;
-        // From now on the programs look.
-        self.switches.set(2, 1, 0).map_err(|error| used("SWITCHES", &error))
+        // From now on the programs look there.
+        self.switches.set(switch::RUNTIMES_POSTED, switch::ON, 0).map_err(|error| used("SWITCHES", &error))
     }
 
-    /// Remembers for every later exec of this file whether it selects.
+    /// Remembers, for every later exec of this file, whether it selects the process.
     pub fn decide_exe(&mut self, key: ExeKey, verdict: u32) -> Result<(), KernelError> {
         self.exes.insert(Plain(key), verdict, 0).map_err(|error| used("EXES", &error))
     }
 
-    /// Passes the pipeline's wish to the kernel.
+    /// Passes a request of the pipeline to the kernel.
     pub fn apply(&mut self, feedback: &Feedback) -> Result<(), KernelError> {
         let (ConnectionId(cookie), change): (_, &dyn Fn(&mut Control)) = match feedback {
             Feedback::Forget { connection } => return self.release(*connection),
@@ -246,21 +255,25 @@ impl KernelSource {
         change(&mut control);
         self.controls.insert(cookie, Plain(control), 0).map_err(|error| used("CONTROLS", &error))?;
         if self.posted.is_empty() {
-            // From now on the programs look.
-            self.switches.set(1, 1, 0).map_err(|error| used("SWITCHES", &error))?;
+            // From now on the programs look there.
+            self.switches
+                .set(switch::CONTROLS_POSTED, switch::ON, 0)
+                .map_err(|error| used("SWITCHES", &error))?;
         }
         self.posted.insert(cookie);
         Ok(())
     }
 
-    /// Nothing is kept of an evicted connection, so that others find room; its next call is first sight again.
+    /// Keeps nothing of an evicted connection, so that others find room. Its next system call opens
+    /// it anew.
     fn release(&mut self, connection: ConnectionId) -> Result<(), KernelError> {
         self.forget(connection);
-        self.inputs.evicted.insert(connection.0);
+        self.receives.evicted.insert(connection.0);
         ignore_missing(self.connections.remove(&connection.0)).map_err(|error| used("CONNECTIONS", &error))
     }
 
-    /// The end of a connection was read: what was asked for it goes, also when the kernel had ended it before it was asked.
+    /// The agent has read the end of a connection. What it asked for the connection goes, also when
+    /// the kernel had ended the connection before the agent asked.
     pub fn forget(&mut self, ConnectionId(cookie): ConnectionId) {
         if self.posted.remove(&cookie) {
             // Usually the programs have removed it at the close.
@@ -282,64 +295,62 @@ impl KernelSource {
         self.ring_bytes
     }
 
-    /// sock_ops at the root of the hierarchy: cookies for every new socket.
+    /// sock_ops at the root of the cgroup hierarchy: a cookie for every new socket.
     fn attach_cookies(&mut self, root: &CgroupRoot) -> Result<(), KernelError> {
         const HOOK: &str = "sock_cookie";
-        let refused = |error: &dyn std::error::Error| KernelError::Hook { hook: HOOK, reason: chain(error) };
         let cgroup = File::open(&root.0)
             .map_err(|source| KernelError::Io { path: root.0.display().to_string(), source })?;
-        let program = self.ebpf.program_mut(HOOK).ok_or(KernelError::Stub)?;
-        let program: &mut SockOps = program.try_into().map_err(|error: ProgramError| refused(&error))?;
-        program.load().map_err(|error| refused(&error))?;
-        program.attach(cgroup, CgroupAttachMode::Single).map_err(|error| refused(&error))?;
+        attach_sock_ops(&mut self.ebpf, HOOK, cgroup)
+            .map_err(|reason| KernelError::Hook { hook: HOOK, reason })?;
         self.report.hooks.push(HookReport {
             hook: "sock_ops (socket cookies)".to_owned(),
-            rung: "sock_ops",
+            kind: "sock_ops",
             state: HookState::Attached,
             without: None,
         });
         Ok(())
     }
 
-    /// Takes the first rung whose hooks attach and whose self-test passes.
-    fn climb(&mut self, rungs: &[Rung]) -> Result<(), KernelError> {
-        for &rung in rungs {
-            match self.try_rung(rung) {
+    /// Takes the first attach mode whose hooks attach and whose self-test passes.
+    fn select_mode(&mut self, modes: &[AttachMode]) -> Result<(), KernelError> {
+        for &mode in modes {
+            match self.try_mode(mode) {
                 Ok(()) => {
-                    self.report.rung = Some(rung.name());
+                    self.report.mode = Some(mode.name());
                     return Ok(());
                 }
                 Err(reason) => {
-                    self.detach(rung);
-                    self.report.rejected.push((rung.name(), reason));
+                    self.detach(mode);
+                    self.report.rejected.push((mode.name(), reason.to_string()));
                 }
             }
         }
         let reasons: Vec<String> =
-            self.report.rejected.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
-        Err(KernelError::NoRung(reasons.join("; ")))
+            self.report.rejected.iter().map(|(mode, why)| format!("{mode}: {why}")).collect();
+        Err(KernelError::NoAttachMode(reasons.join("; ")))
     }
 
-    fn try_rung(&mut self, rung: Rung) -> Result<(), String> {
-        self.report.hooks.retain(|hook| hook.rung == "sock_ops");
-        for hook in rung.hooks() {
-            let outcome = match rung {
-                Rung::RawTracepoint => attach_typed(&mut self.ebpf, hook),
-                Rung::Fexit => attach_fexit(&mut self.ebpf, hook),
+    fn try_mode(&mut self, mode: AttachMode) -> Result<(), AttachError> {
+        self.report.hooks.retain(|hook| hook.kind == "sock_ops");
+        for hook in mode.hooks() {
+            let outcome = match mode {
+                AttachMode::RawTracepoint => attach_typed(&mut self.ebpf, hook),
+                AttachMode::Fexit => attach_fexit(&mut self.ebpf, hook),
             };
-            self.note(hook, rung.name(), &outcome);
+            self.note(hook, mode.name(), &outcome);
             if let (Err(reason), None) = (outcome, hook.without) {
-                return Err(format!("{}: {reason}", hook.target));
+                return Err(AttachError::Hook { hook: hook.target, reason: Box::new(reason) });
             }
         }
         self.selftest()
     }
 
-    /// Traces an exchange of the agent with itself through every system call that must be seen. Once more if it fails: a page that
-    /// the kernel moves just then (khugepaged, compaction) cannot be read by a program, though the call could.
-    fn selftest(&mut self) -> Result<(), String> {
+    /// Traces an exchange of the agent with itself, by every system call that must be seen. It runs
+    /// again if it fails: a program cannot read a page that the kernel is moving just then
+    /// (khugepaged, compaction), although the system call can.
+    fn selftest(&mut self) -> Result<(), AttachError> {
         let me = process::id();
-        self.select(me).map_err(|error| error.to_string())?;
+        self.select(me)?;
         let mut outcome = selftest::run(self);
         for _ in 1..SELF_TESTS {
             if outcome.is_ok() {
@@ -347,7 +358,7 @@ impl KernelSource {
             }
             outcome = selftest::run(self);
         }
-        let cleaned = self.deselect(me).map_err(|error| error.to_string());
+        let cleaned = self.deselect(me).map_err(AttachError::from);
         let cookies: Vec<u64> = self.connections.keys().filter_map(Result::ok).collect();
         for cookie in cookies {
             drop(self.connections.remove(&cookie));
@@ -366,9 +377,9 @@ impl KernelSource {
         }
     }
 
-    /// Detaches and unloads the programs of a rung that failed.
-    fn detach(&mut self, rung: Rung) {
-        for hook in rung.hooks() {
+    /// Detaches and unloads the programs of an attach mode that failed.
+    fn detach(&mut self, mode: AttachMode) {
+        for hook in mode.hooks() {
             match self.ebpf.program_mut(hook.program) {
                 Some(aya::programs::Program::BtfTracePoint(program)) => drop(program.unload()),
                 Some(aya::programs::Program::FExit(program)) => drop(program.unload()),
@@ -386,11 +397,14 @@ impl KernelSource {
         }
     }
 
-    fn note(&mut self, hook: &Hook, rung: &'static str, outcome: &Result<(), String>) {
-        let state = outcome.clone().map_or_else(HookState::Refused, |()| HookState::Attached);
+    fn note(&mut self, hook: &Hook, kind: &'static str, outcome: &Result<(), AttachError>) {
+        let state = match outcome {
+            Ok(()) => HookState::Attached,
+            Err(reason) => HookState::Refused(reason.to_string()),
+        };
         self.report.hooks.push(HookReport {
             hook: hook.target.to_owned(),
-            rung,
+            kind,
             state,
             without: hook.without,
         });
@@ -405,7 +419,14 @@ impl std::fmt::Debug for KernelSource {
     }
 }
 
-/// A descriptor of an array of our own.
+fn attach_sock_ops(ebpf: &mut Ebpf, name: &str, cgroup: File) -> Result<(), AttachError> {
+    let program: &mut SockOps = program(ebpf, name)?;
+    program.load()?;
+    program.attach(cgroup, CgroupAttachMode::Single)?;
+    Ok(())
+}
+
+/// A descriptor of one of the programs' arrays.
 fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
     let Some(Map::Array(map)) = ebpf.map(name) else { return Err(KernelError::Stub) };
     map.fd().as_fd().try_clone_to_owned().map_err(|error| used(name, &error))
@@ -421,7 +442,7 @@ fn map<T, E: std::error::Error>(
 }
 
 pub(super) fn used(map: &'static str, error: &dyn std::error::Error) -> KernelError {
-    KernelError::Map { map, reason: chain(error) }
+    KernelError::Map { map, reason: with_causes(error) }
 }
 
 fn is(error: &std::io::Error, errno: i32) -> bool {
@@ -439,20 +460,23 @@ pub(super) fn ignore_missing(outcome: Result<(), aya::maps::MapError>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skipped::{Machine, skip};
 
-    /// Needs root and BPF; says so when it has neither.
+    /// Needs root and BPF; lists itself as skipped without them.
     #[test]
     fn the_programs_load_and_pass_their_self_test() {
         match KernelSource::start(&Settings::default()) {
             Ok(source) => {
                 let report = source.report();
-                assert!(report.rung.is_some(), "{report:?}");
+                assert!(report.mode.is_some(), "{report:?}");
                 let refused: Vec<_> =
                     report.hooks.iter().filter(|hook| hook.state != HookState::Attached).collect();
                 println!("{report:?}");
                 assert!(refused.iter().all(|hook| hook.without.is_some()), "{refused:?}");
             }
-            Err(error @ (KernelError::Permission(_) | KernelError::Stub)) => eprintln!("SKIPPED: {error}"),
+            Err(error @ (KernelError::Permission(_) | KernelError::Stub)) => {
+                skip(Machine::MayTrace, &error.to_string());
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -1,16 +1,17 @@
-//! The live source: loads the BPF programs, finds out which hooks this kernel has, attaches them, reads the ring.
+//! The live source: loads the BPF programs, finds out which hooks this kernel has, attaches them,
+//! reads the ring.
 //!
-//! The only module of the agent with `unsafe`: aya wants a promise that the map values are plain data.
+//! This is the only module of the agent with `unsafe`: aya needs a promise that map values are
+//! plain data, and a map that is mapped into memory is a pointer.
 
 mod attach;
+mod attach_mode;
 pub mod btf;
 mod cgroup;
 mod decode;
 mod error;
 #[cfg(test)]
 mod frames;
-mod inputs;
-mod ladder;
 mod load;
 mod memory;
 mod misses;
@@ -19,15 +20,16 @@ mod offsets;
 mod pids;
 mod pod;
 mod reader;
+mod receives;
 mod ring_size;
 mod selftest;
 pub mod sock_diag;
 mod uprobe;
 
+pub use attach_mode::{AttachMode, AttachReport, HookReport, HookState, UnknownAttachMode};
 pub use cgroup::{CgroupRoot, cgroup_id, cgroup_root};
 pub use decode::{Notice, ProcessNotice, decode};
-pub use error::KernelError;
-pub use ladder::{HookReport, HookState, LadderReport, Rung};
+pub use error::{AttachError, KernelError};
 pub use load::{KernelSource, Settings};
 pub use reader::{Batch, Fill};
-pub use uprobe::{FileKey, HandOver};
+pub use uprobe::{FileKey, GoProbes};

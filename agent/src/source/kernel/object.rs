@@ -1,24 +1,25 @@
-//! The BPF object: loaded with what this kernel and these settings make of its constants and maps; and the log of its programs.
+//! The BPF object, loaded with the constants and map sizes that this kernel and these settings
+//! give, and the log of its programs.
 
-use std::process;
+use std::{io, process};
 
-use agent_common::{CAPTURE_MAX, CGROUP_RULES, MISSING, Tunables};
-use aya::{Ebpf, EbpfLoader};
+use agent_common::{CAPTURE_MAX, CGROUP_RULES, MISSING, Tunables, report_listen};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 
 use super::{
-    KernelError, Settings,
-    attach::chain,
+    KernelError, Settings, attach_mode,
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_id},
-    ladder,
     offsets::offsets,
 };
+use crate::causes::{causes, with_causes};
 
 /// The object that `build.rs` made of agent-ebpf.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/wirespan-bpf"));
 
-/// x86-64 kernels have stacks of four pages (THREAD_SIZE_ORDER 2).
+/// x86-64 kernels have stacks of four pages (THREAD_SIZE_ORDER 2,
+/// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/page_64_types.h>).
 const STACK_SIZE: u32 = 16 * 1024;
 
 /// Whether the agent was built without its programs.
@@ -26,7 +27,7 @@ pub(super) const fn is_stub() -> bool {
     OBJECT.is_empty()
 }
 
-/// Reads what the programs log.
+/// Reads the log of the programs.
 pub(super) type Logger = EbpfLogger<TracingLog>;
 
 pub(super) fn load(
@@ -53,20 +54,22 @@ pub(super) fn load(
         .map_max_entries("CONTROLS", settings.connections)
         .load(OBJECT)
         .map_err(|error| {
-            let text = chain(&error);
-            if text.contains("Operation not permitted")
-                || text.contains("os error 1)")
-                || text.contains("os error 13)")
-            {
-                return KernelError::Permission(text);
-            }
-            KernelError::Load(text)
+            let text = with_causes(&error);
+            if is_permission(&error) { KernelError::Permission(text) } else { KernelError::Load(text) }
         })
 }
 
-/// The pipeline evicts at its limit, a moment after the kernel has met the connections that reached it: until then there
-/// must be room for them, as many as the ring may hold records of while the reader waits for a processor. Where 100,000 came at
-/// once on two processors, an eighth was too little.
+/// Whether the kernel has refused a system call for want of a privilege. aya has the errno as a
+/// cause of its own errors.
+fn is_permission(error: &EbpfError) -> bool {
+    let errnos = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    errnos.into_iter().any(|errno| matches!(errno, libc::EPERM | libc::EACCES))
+}
+
+/// The pipeline evicts at its limit, a moment after the kernel has met the connections that reach
+/// it. Until then the map needs room for as many more as the ring holds records of while the reader
+/// waits for a processor. With 100,000 connections at once on two processors, an eighth was too
+/// little.
 const fn with_slack(connections: u32) -> u32 {
     connections.saturating_add(connections / 2).saturating_add(1_024)
 }
@@ -78,7 +81,7 @@ const fn aya_log_level() -> u8 {
 
 fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
     let helpers = ["bpf_task_pt_regs", "bpf_get_current_task_btf"];
-    let (recvmsg_flags_slot, recvmsg_return_slot) = ladder::recvmsg_slots(btf);
+    let (recvmsg_flags_slot, recvmsg_return_slot) = attach_mode::recvmsg_slots(btf);
     let mut tunables = Tunables {
         agent_pid: process::id(),
         capture_bytes: settings.capture_bytes.min(CAPTURE_MAX as u32),
@@ -88,7 +91,7 @@ fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
         stack_size: STACK_SIZE,
         recvmsg_flags_slot,
         recvmsg_return_slot,
-        report_listen: if settings.excludes_listeners { 2 } else { u32::from(settings.report_listen) },
+        report_listen: listen_reports(settings),
         no_exclude: u32::from(settings.no_exclude),
         report_exec: u32::from(settings.report_exec),
         ..Tunables::ZERO
@@ -105,7 +108,15 @@ fn tunables(btf: &Btf, root: &CgroupRoot, settings: &Settings) -> Tunables {
     tunables
 }
 
-/// Hands what aya-log reads from the programs (the `log` crate's records) to tracing.
+const fn listen_reports(settings: &Settings) -> u32 {
+    match (settings.excludes_listeners, settings.report_listen) {
+        (true, _) => report_listen::ALL,
+        (false, true) => report_listen::UNDECIDED,
+        (false, false) => report_listen::NONE,
+    }
+}
+
+/// Hands the programs' log, which aya-log gives to the `log` crate, to tracing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TracingLog;
 

@@ -1,7 +1,9 @@
-//! A byte of the map `PIDS`, which says to the programs whether a process is selected (`agent-ebpf/src/selected.rs`).
+//! A byte of the map `PIDS`, from which the programs know whether a process is selected
+//! (`agent-ebpf/src/selected.rs`).
 //!
-//! The programs write the same bytes. To change one through the map's own update would write its seven neighbours, too. So the page
-//! that has it is mapped for the moment: the whole map is 4 MiB, which would count as ours.
+//! The programs write the same bytes. An update of the map would overwrite the seven neighbours of
+//! a byte, too. So the page of the byte is mapped for a moment; the whole map is 4 MiB, which would
+//! count as memory of the agent.
 
 #![expect(unsafe_code, reason = "mapped memory is a pointer, and shared with the kernel")]
 
@@ -29,13 +31,13 @@ pub(super) fn set(map: impl AsFd, pid: u32, selected: bool) -> nix::Result<()> {
     Ok(())
 }
 
-/// Whether the programs take it for selected.
+/// Whether the programs take the process for selected.
 pub(super) fn is_set(map: impl AsFd, pid: u32) -> nix::Result<bool> {
     let page = Page::of(map, pid)?;
     Ok(page.byte().load(Ordering::SeqCst) & pid_flags::SELECTED != 0)
 }
 
-/// A page of the map, mapped, and the place of a pid's byte in it.
+/// A mapped page of the map, and where a pid's byte lies in it.
 struct Page {
     start: NonNull<AtomicU8>,
     length: NonZero<usize>,
@@ -57,7 +59,7 @@ impl Page {
     fn byte(&self) -> &AtomicU8 {
         // SAFETY: `at` is within the page, which is mapped as long as `self` lives.
         let byte = unsafe { self.start.add(self.at) };
-        // SAFETY: every byte is a valid value, and nobody reaches it but by single loads and stores.
+        // SAFETY: every byte is a valid value, and all accesses are single loads and stores.
         unsafe { byte.as_ref() }
     }
 }

@@ -1,33 +1,34 @@
-//! Reading the ring: a timer while busy, epoll when idle. While the reader polls, the programs wake nobody.
+//! Reads the ring: by a timer while it is busy, by epoll when it is idle. While the reader polls,
+//! the programs wake nobody.
 
 use std::{os::fd::AsFd as _, thread, time::Duration};
 
-use agent_common::conn_flags;
+use agent_common::{IN, OUT, conn_flags, switch};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{KernelSource, Notice, decode, pod::Plain};
 use crate::event::{Closed, ConnectionId, Event, Timestamp};
 
-/// While events come: how long they may gather. 300,000 events/s of 200 bytes fill 120 KB of the ring in this time.
+/// How long events may gather while the ring is busy. 300,000 events/s of 200 bytes fill 120 KB of
+/// it in this time.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
-/// Rounds without an event after which the reader goes to sleep in epoll.
+/// Rounds without an event after which the reader sleeps in epoll.
 const QUIET_ROUNDS: u32 = 5;
 
-/// Most records taken in one round, so that ticks and signals are looked at in between.
+/// Most records taken in one round, so that ticks and signals come in between.
 const ROUND: usize = 8192;
 
-/// BPF_RINGBUF_HDR_SZ: what the kernel puts before each record.
+/// BPF_RINGBUF_HDR_SZ (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>):
+/// bytes that the kernel puts before each record.
 const RECORD_HEADER: u64 = 8;
-
-/// Slot of the map SWITCHES that tells the programs to wake the reader.
-const READER_SLEEPS: u32 = 0;
 
 /// What one round brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batch {
     pub records: usize,
-    /// The ring was empty at the end: all that happened before this round has been delivered.
+    /// The ring was empty at the end: everything that happened before this round has been
+    /// delivered.
     pub caught_up: bool,
 }
 
@@ -57,7 +58,7 @@ impl KernelSource {
         Batch { records, caught_up: false }
     }
 
-    /// The ring at its fullest since the last call.
+    /// The ring at its fullest since the last question.
     pub fn fill(&mut self) -> Fill {
         Fill { used: std::mem::take(&mut self.most_bytes), size: u64::from(self.ring_bytes()) }
     }
@@ -71,26 +72,28 @@ impl KernelSource {
         Batch { records, caught_up: true }
     }
 
-    /// Waits for events: a short pause while busy, else until the programs wake us or `most` has passed.
+    /// Waits for events: a short pause while the ring is busy, otherwise until a program wakes the
+    /// reader or `most` has passed.
     pub fn wait(&mut self, most: Duration) {
         if self.quiet_rounds < QUIET_ROUNDS {
             thread::sleep(BUSY_PAUSE.min(most));
             return;
         }
-        // From here on a record wakes us; one that came before is seen by poll itself, which looks into the ring.
-        if self.switches.set(READER_SLEEPS, 1, 0).is_err() {
+        // From here on a record wakes the reader. One that came before is seen by poll itself,
+        // which looks into the ring.
+        if self.switches.set(switch::READER_SLEEPS, switch::ON, 0).is_err() {
             thread::sleep(BUSY_PAUSE);
             return;
         }
         let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::from(100u8));
         let mut ready = [PollFd::new(self.ring.as_fd(), PollFlags::POLLIN)];
-        // EINTR and a timeout are the same to us: look again.
+        // After EINTR as after a timeout the reader looks again.
         let _ready = poll(&mut ready, timeout);
-        drop(self.switches.set(READER_SLEEPS, 0, 0));
+        drop(self.switches.set(switch::READER_SLEEPS, switch::OFF, 0));
     }
 
-    /// Connections whose end found no room in the ring: read from the map instead, then removed. Called when the
-    /// counter of such ends has risen.
+    /// Connections whose end found no room in the ring, read from the map and then removed. To be
+    /// used when the counter of such ends has risen.
     pub fn sweep_closed(&mut self, at: Timestamp) -> Vec<Event<'static>> {
         let ended: Vec<(u64, agent_common::Connection)> = self
             .connections
@@ -107,7 +110,7 @@ impl KernelSource {
                     at,
                     connection: ConnectionId(cookie),
                     errno: state.errno,
-                    observed: [0, 1].map(|d| {
+                    observed: [OUT, IN].map(|d| {
                         state.next[d].wrapping_sub(state.base[d]).wrapping_sub(agent_common::FIRST_POSITION)
                     }),
                     dropped: state.dropped,

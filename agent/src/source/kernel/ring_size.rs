@@ -1,7 +1,8 @@
-//! How large the ring is where nobody says so: by what the host can produce and what the agent may hold.
+//! The default size of the ring: by what the host can produce and what memory the agent may use.
 //!
-//! The ring is the only room that records have while the reader does not run. Each CPU can fill about 50 MB of it in a second
-//! (200,000 records of 250 bytes), so [`PER_CPU`] is some 150 ms of a CPU that does nothing but send.
+//! Records have no other room while the reader does not run. Each CPU can fill about 50 MB of the
+//! ring in a second (200,000 records of 250 bytes), so [`PER_CPU`] is some 150 ms of a CPU that
+//! only sends.
 
 use std::{fs, path::Path};
 
@@ -11,10 +12,10 @@ use super::CgroupRoot;
 
 /// Bytes of ring for each CPU that is online.
 const PER_CPU: u64 = 8 << 20;
-/// Least and most that is taken unasked.
+/// Smallest and largest default.
 const LEAST: u64 = 4 << 20;
 const MOST: u64 = 64 << 20;
-/// The part of the memory that the agent may use which the ring takes at most.
+/// The ring takes at most this part of the memory that the agent may use.
 const OF_MEMORY: u64 = 64;
 
 /// Bytes of the ring for this host.
@@ -26,7 +27,8 @@ pub(super) fn of_host(root: &CgroupRoot) -> u32 {
     size(cpus, installed.into_iter().chain(allowed).min().unwrap_or(u64::MAX))
 }
 
-/// A power of two, as the kernel wants it (`ringbuf_map_alloc`, kernel/bpf/ringbuf.c).
+/// A power of two, as the kernel requires (`ringbuf_map_alloc`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/ringbuf.c>).
 fn size(cpus: u64, memory: u64) -> u32 {
     let wanted = (PER_CPU * cpus.max(1)).next_power_of_two().min(MOST);
     let affordable = 1 << (memory / OF_MEMORY).max(1).ilog2();
@@ -39,7 +41,8 @@ fn total(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The lowest `memory.max` of this process's cgroup and those above it, all of cgroup2: since 5.11 the ring counts there.
+/// The lowest `memory.max` of this process's cgroup and those above it, all of cgroup2. Since 5.11
+/// the ring counts there.
 fn allowed(root: &Path, own: &str) -> Option<u64> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let limit = |dir: &Path| fs::read_to_string(root.join(dir).join("memory.max")).ok()?.trim().parse().ok();

@@ -1,5 +1,6 @@
-//! Does a rung see what it must? The agent talks to itself over loopback, once with every system call that moves bytes
-//! through a socket, and compares what the programs reported with what was sent.
+//! Tests that an attach mode sees what it must. The agent sends to itself over loopback, once with
+//! every system call that moves bytes through a socket, and compares the records of the programs
+//! with what it sent.
 
 use std::{
     io::{IoSlice, IoSliceMut, Read as _, Write as _},
@@ -9,20 +10,21 @@ use std::{
 
 use nix::sys::socket::{MsgFlags, recv, recvmsg, send, sendmsg};
 
-use super::{KernelSource, Notice};
+use super::{AttachError, KernelSource, Notice};
 use crate::event::{Direction, Event};
 
-/// One call: its name and what it sends. All payloads differ, so that no call can pass for another.
-const CALLS: [(&str, &[u8]); 4] = [
+/// One system call: its name and what it sends. All payloads differ, so that none can pass for
+/// another.
+const SYSCALLS: [(&str, &[u8]); 4] = [
     ("write/read", b"wirespan self-test: write"),
     ("writev/readv", b"wirespan self-test: vectors"),
     ("sendto/recvfrom", b"wirespan self-test: sendto!"),
     ("sendmsg/recvmsg", b"wirespan self-test: a message"),
 ];
 
-/// Runs the exchange. The caller has selected the agent's own process and cleans up after it.
-pub(super) fn run(source: &mut KernelSource) -> Result<(), String> {
-    exchange().map_err(|error| format!("the self-test on loopback failed: {error}"))?;
+/// Runs the exchange. The agent's own process must be selected, and be cleaned up after.
+pub(super) fn run(source: &mut KernelSource) -> Result<(), AttachError> {
+    exchange().map_err(AttachError::Loopback)?;
     let mut seen = [Vec::new(), Vec::new()];
     source.drain(&mut |notice| {
         if let Notice::Event(Event::Transfer(t)) | Notice::Last(Event::Transfer(t), _) = notice {
@@ -31,21 +33,19 @@ pub(super) fn run(source: &mut KernelSource) -> Result<(), String> {
     });
     for direction in Direction::BOTH {
         let seen = &seen[direction.index()];
-        for (index, (name, payload)) in CALLS.iter().enumerate() {
+        for (index, (name, payload)) in SYSCALLS.iter().enumerate() {
             let side = name.split('/').nth(direction.index()).unwrap_or(name);
             let Some((length, head, not_captured)) = seen.get(index) else {
-                return Err(format!(
-                    "self-test: {side} was not seen ({} of {} calls were)",
-                    seen.len(),
-                    CALLS.len()
-                ));
+                return Err(AttachError::NotSeen { syscall: side, seen: seen.len(), all: SYSCALLS.len() });
             };
             if *length != payload.len() || head != payload {
-                return Err(format!(
-                    "self-test: {side} moved {} bytes, seen were {length} with {} captured ({not_captured:?})",
-                    payload.len(),
-                    head.len()
-                ));
+                return Err(AttachError::SeenOtherwise {
+                    syscall: side,
+                    moved: payload.len(),
+                    seen: *length,
+                    captured: head.len(),
+                    reason: *not_captured,
+                });
             }
         }
     }
@@ -56,7 +56,7 @@ fn exchange() -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (mut server, _) = listener.accept()?;
-    for (index, (_, payload)) in CALLS.iter().enumerate() {
+    for (index, (_, payload)) in SYSCALLS.iter().enumerate() {
         let mut buffer = vec![0; payload.len()];
         match index {
             0 => {
@@ -79,12 +79,16 @@ fn exchange() -> std::io::Result<()> {
     Ok(())
 }
 
-/// A few bytes on loopback are moved by one call; anything else would be compared wrongly.
+/// One system call moves a few bytes on loopback as a whole. Otherwise the comparison would be
+/// wrong.
 fn whole(moved: usize, payload: &[u8]) -> std::io::Result<()> {
     if moved == payload.len() {
         return Ok(());
     }
-    Err(std::io::Error::other(format!("one call moved {moved} of {} bytes on loopback", payload.len())))
+    Err(std::io::Error::other(format!(
+        "one system call moved {moved} of {} bytes on loopback",
+        payload.len()
+    )))
 }
 
 fn messages(client: RawFd, server: RawFd, payload: &[u8], buffer: &mut [u8]) -> std::io::Result<()> {

@@ -1,8 +1,10 @@
-//! The TCP connections that exist already: a netlink SOCK_DIAG dump inside the network namespace of a process.
+//! The TCP connections that exist already: a netlink SOCK_DIAG dump inside the network namespace of
+//! a process.
 //!
-//! The dump is more than a list: by asking, the kernel gives every socket it shows a cookie (`sock_diag_save_cookie` in
-//! net/core/sock_diag.c), which is the identity that the BPF programs read from then on. Format: sock_diag(7), structures
-//! of include/uapi/linux/inet_diag.h.
+//! The dump is more than a list. The kernel gives a cookie to every socket that it shows
+//! (`sock_diag_save_cookie`, <https://github.com/torvalds/linux/blob/v6.12/net/core/sock_diag.c>),
+//! and that cookie is the identity which the BPF programs read from then on. Format: sock_diag(7),
+//! structures of <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/inet_diag.h>.
 
 use std::{
     fs::File,
@@ -29,20 +31,21 @@ use nix::{
     },
 };
 
-/// Sockets of one namespace that are returned; all of them get their cookies.
+/// Most sockets of one namespace that are returned; all of them get their cookies.
 pub const MAX_SOCKETS: usize = 262_144;
 
-/// Seconds without an answer after which a dump is given up.
-const ANSWER_SECONDS: i64 = 5;
+/// Seconds without a response after which a dump is given up.
+const RESPONSE_SECONDS: i64 = 5;
 
-/// The kernel fills at most 32 KiB per message of a dump (netlink_dump in net/netlink/af_netlink.c).
+/// The kernel fills at most 32 KiB per message of a dump (`netlink_dump`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/netlink/af_netlink.c>).
 const BUFFER: usize = 64 * 1024;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
-/// State of a TCP socket (include/net/tcp_states.h).
+/// State of a TCP socket (<https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum TcpState {
@@ -56,8 +59,8 @@ pub enum TcpState {
 }
 
 impl TcpState {
-    /// The states in which a socket can still carry bytes or belong to a process. Not LISTEN and CLOSE, which are no
-    /// connections; not SYN_RECV and TIME_WAIT, which are not sockets of a process.
+    /// The states in which a socket can still carry bytes or belong to a process. LISTEN and CLOSE
+    /// are no connections; SYN_RECV and TIME_WAIT are not sockets of a process.
     pub const ALL: [Self; 7] = [
         Self::Established,
         Self::SynSent,
@@ -81,7 +84,8 @@ pub struct DiagSocket {
     /// IPv4 in IPv6 (`::ffff:a.b.c.d`) is shown as IPv4.
     pub local: SocketAddr,
     pub peer: SocketAddr,
-    /// Inode of the socket as in /proc/PID/fd; 0 when no process has it yet (waiting for accept) or any more.
+    /// Inode of the socket as in /proc/PID/fd; 0 when no process has it yet (before accept) or any
+    /// more.
     pub inode: u32,
     pub state: TcpState,
     pub uid: u32,
@@ -108,8 +112,8 @@ pub enum SockDiagError {
     Permission { pid: u32, source: io::Error },
     #[error("this kernel cannot list TCP sockets: {0}; load the modules tcp_diag and inet_diag")]
     Unsupported(Errno),
-    #[error("listing TCP sockets failed in {call}: {errno}")]
-    Netlink { call: &'static str, errno: Errno },
+    #[error("listing TCP sockets failed in {syscall}: {errno}")]
+    Netlink { syscall: &'static str, errno: Errno },
     #[error("the kernel's list of TCP sockets is cut short or of an unknown format")]
     Format,
     #[error("no thread could be started to enter a network namespace: {0}")]
@@ -118,10 +122,11 @@ pub enum SockDiagError {
     Namespace { path: String, source: io::Error },
 }
 
-/// Lists the TCP connections in the network namespace of `pid`. Blocks for the time of a dump, some 1 µs per socket.
+/// Lists the TCP connections in the network namespace of `pid`. Blocks for the time of a dump, some
+/// 1 µs per socket.
 ///
-/// A namespace is entered by a thread of its own that ends with the dump, so no other thread ever stands in a foreign
-/// one. For the caller's own namespace no privilege is needed.
+/// A thread of its own enters the namespace and ends with the dump, so that no other thread is ever
+/// in a foreign one. The namespace of the agent itself needs no privilege.
 ///
 /// # Errors
 /// See [`SockDiagError`].
@@ -144,7 +149,7 @@ pub fn dump(pid: u32) -> Result<Dump, SockDiagError> {
     let entering = thread::Builder::new().name("netns".to_owned()).spawn(move || {
         setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
             Errno::EPERM => SockDiagError::Permission { pid, source: errno.into() },
-            _ => SockDiagError::Netlink { call: "setns", errno },
+            _ => SockDiagError::Netlink { syscall: "setns", errno },
         })?;
         dump_here(&mut result)?;
         Ok(result)
@@ -159,27 +164,27 @@ fn dump_here(result: &mut Dump) -> Result<(), SockDiagError> {
         socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)
             .map_err(|errno| match errno {
                 Errno::EPROTONOSUPPORT => SockDiagError::Unsupported(errno),
-                _ => SockDiagError::Netlink { call: "socket", errno },
+                _ => SockDiagError::Netlink { syscall: "socket", errno },
             })?;
-    setsockopt(&netlink, ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))
-        .map_err(|errno| SockDiagError::Netlink { call: "setsockopt", errno })?;
+    setsockopt(&netlink, ReceiveTimeout, &TimeVal::seconds(RESPONSE_SECONDS))
+        .map_err(|errno| SockDiagError::Netlink { syscall: "setsockopt", errno })?;
     let mut buffer = vec![0; BUFFER];
     for family in [libc::AF_INET, libc::AF_INET6] {
         let request = Request::new(family);
         sendto(netlink.as_raw_fd(), bytemuck::bytes_of(&request), &NetlinkAddr::new(0, 0), MsgFlags::empty())
-            .map_err(|errno| SockDiagError::Netlink { call: "sendto", errno })?;
+            .map_err(|errno| SockDiagError::Netlink { syscall: "sendto", errno })?;
         receive(&netlink, &mut buffer, result)?;
     }
     Ok(())
 }
 
-/// Reads answers until the kernel says that the dump is done.
+/// Reads responses until the kernel says that the dump is done.
 fn receive(netlink: &OwnedFd, buffer: &mut [u8], result: &mut Dump) -> Result<(), SockDiagError> {
     loop {
         let length = match recv(netlink.as_raw_fd(), buffer, MsgFlags::empty()) {
             Ok(length) => length,
             Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(SockDiagError::Netlink { call: "recv", errno }),
+            Err(errno) => return Err(SockDiagError::Netlink { syscall: "recv", errno }),
         };
         let datagram = buffer.get(..length).ok_or(SockDiagError::Format)?;
         if take_datagram(datagram, result)? == Progress::Done {
@@ -217,12 +222,12 @@ fn take_datagram(mut datagram: &[u8], result: &mut Dump) -> Result<Progress, Soc
 fn refusal(negative_errno: i32) -> SockDiagError {
     match Errno::from_raw(negative_errno.saturating_neg()) {
         errno @ (Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => SockDiagError::Unsupported(errno),
-        errno => SockDiagError::Netlink { call: "dump", errno },
+        errno => SockDiagError::Netlink { syscall: "dump", errno },
     }
 }
 
 fn take_socket(message: &Message, result: &mut Dump) {
-    // A state that was not asked for, a socket without a cookie: nothing to trace.
+    // A state that was not asked for, or a socket without a cookie: nothing to trace.
     let Some(state) = TcpState::from_kernel(message.state) else { return };
     let cookie = u64::from(message.id.cookie[1]) << 32 | u64::from(message.id.cookie[0]);
     if cookie == 0 {
@@ -266,7 +271,8 @@ struct Header {
     port: u32,
 }
 
-/// struct inet_diag_sockid. Ports and addresses are in network order; the cookie's low half comes first.
+/// struct inet_diag_sockid. Ports and addresses are in network order; the cookie's low half comes
+/// first.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct SocketId {
@@ -355,7 +361,7 @@ mod tests {
             let client = TcpStream::connect((connect, port)).unwrap();
             let (server, _) = listener.accept().unwrap();
 
-            // The dump comes first: it is what makes the cookies.
+            // The dump comes first: it makes the cookies.
             let dump = dump(std::process::id()).unwrap();
             for (socket, other) in [(&client, &server), (&server, &client)] {
                 let found = dump.sockets.iter().find(|found| found.inode == inode(socket)).unwrap();
@@ -377,7 +383,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();
-        // The FIN and its acknowledgement take their time, on loopback too.
+        // The FIN and its acknowledgement take time, on loopback too.
         let (of_server, of_client) = loop {
             let found = dump(std::process::id()).unwrap().sockets;
             let of_server = *found.iter().find(|socket| socket.local == address).unwrap();
@@ -406,7 +412,7 @@ mod tests {
         let mut command = Command::new("unshare");
         command.args(["--net", "sh", "-c", "echo; exec sleep 600"]).stdout(Stdio::piped());
         let mut child = Killed(command.spawn().unwrap());
-        // It has entered its namespace when it speaks.
+        // The program writes a line when it has entered its namespace.
         io::Read::read_exact(&mut child.0.stdout.take().unwrap(), &mut [0]).unwrap();
 
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

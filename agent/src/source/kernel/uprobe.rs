@@ -1,5 +1,5 @@
-//! Probes in programs: Go's hand-over of a request from one goroutine to another. They are placed in a file once, serve every
-//! process that runs it, and go with the last traced one.
+//! Probes in programs, for Go's handoff of a request from one goroutine to another. A file gets its
+//! probes once, they serve every process that runs it, and they go with the last traced one.
 
 use std::{
     path::Path,
@@ -9,19 +9,19 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        ProgramError, UProbe,
+        UProbe,
         uprobe::{UProbeLink, UProbeScope},
     },
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    KernelSource,
-    attach::{chain, refusal},
-    ladder::{HookReport, HookState},
+    AttachError, KernelSource,
+    attach::program,
+    attach_mode::{HookReport, HookState},
 };
 
-/// Files that carry probes at a time.
+/// Most files that carry probes at a time.
 const FILES: usize = 512;
 
 const PROGRAMS: [&str; 2] = ["go_round_trip", "go_request_write"];
@@ -33,7 +33,7 @@ pub type FileKey = [u64; 4];
 
 /// Where the probes of a file belong, as offsets in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HandOver {
+pub struct GoProbes {
     /// `net/http.(*persistConn).roundTrip`
     pub round_trip: u64,
     /// `net/http.(*Request).write`
@@ -45,7 +45,7 @@ pub struct HandOver {
 pub(super) struct Probes {
     files: FxHashMap<FileKey, Probed>,
     by_pid: FxHashMap<u32, FileKey>,
-    /// Probes on their way out.
+    /// Probes that are being detached.
     leaving: Vec<JoinHandle<()>>,
 }
 
@@ -55,7 +55,8 @@ struct Probed {
 }
 
 impl Probes {
-    /// Elsewhere: the kernel waits until nobody is in a probe any more, and events are to be read meanwhile.
+    /// Detaches in a thread: the kernel waits until nothing runs in a probe any more, and the agent
+    /// reads events meanwhile.
     fn detach(&mut self, links: Vec<UProbeLink>) {
         self.leaving.retain(|thread| !thread.is_finished());
         // Without a thread they are dropped here.
@@ -63,9 +64,11 @@ impl Probes {
     }
 }
 
-/// A process that ends while the kernel takes a breakpoint out (it is killed, or its main thread returns) makes that fail: it stays
-/// in the program for as long as that runs (uprobe_unregister_nosync: "failed to unregister, leaking uprobe",
-/// <https://github.com/torvalds/linux/blob/v6.18/kernel/events/uprobes.c>). So all are waited for, side by side.
+/// A process that ends while the kernel takes a breakpoint out (it is killed, or its main thread
+/// returns) makes that fail: the breakpoint stays in the program for as long as the program runs
+/// (uprobe_unregister_nosync: "failed to unregister, leaking uprobe",
+/// <https://github.com/torvalds/linux/blob/v6.18/kernel/events/uprobes.c>). So all threads are
+/// waited for, side by side.
 impl Drop for Probes {
     fn drop(&mut self) {
         for (_, probed) in std::mem::take(&mut self.files) {
@@ -78,34 +81,38 @@ impl Drop for Probes {
 }
 
 impl KernelSource {
-    /// Loads the programs, and tries whether they may be attached: at the agent's own entry, which has been passed.
+    /// Loads the programs, and tries whether they may be attached: at the agent's own entry, which
+    /// it does not execute again.
     pub(super) fn prepare_probes(&mut self) {
         let outcome = PROGRAMS.iter().try_for_each(|name| load(&mut self.ebpf, name)).and_then(|()| {
-            let entry = own_entry().ok_or("the agent's own file cannot be read")?;
+            let entry = own_entry().ok_or(AttachError::OwnFile)?;
             let link = attach(&mut self.ebpf, PROGRAMS[0], Path::new("/proc/self/exe"), entry)?;
             self.probes.detach(vec![link]);
             Ok(())
         });
         self.report.hooks.push(HookReport {
             hook: "Go net/http: roundTrip, Request.write".to_owned(),
-            rung: "uprobe",
-            state: outcome.map_or_else(HookState::Refused, |()| HookState::Attached),
+            kind: "uprobe",
+            state: match outcome {
+                Ok(()) => HookState::Attached,
+                Err(reason) => HookState::Refused(reason.to_string()),
+            },
             without: Some(WITHOUT),
         });
     }
 
-    /// Process `pid`, which runs the file at `path`, hands requests over there.
+    /// Process `pid`, which runs the file at `path`, gets its probes.
     ///
     /// # Errors
-    /// When the probes cannot be had; says why.
-    pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: HandOver) -> Result<(), String> {
+    /// When the probes cannot be attached; says why.
+    pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: GoProbes) -> Result<(), AttachError> {
         if self.probes.by_pid.get(&pid) == Some(&file) {
             return Ok(());
         }
         self.unprobe(pid);
         if !self.probes.files.contains_key(&file) {
             if self.probes.files.len() >= FILES {
-                return Err(format!("{FILES} files carry probes already"));
+                return Err(AttachError::TooManyFiles(FILES));
             }
             let links = PROGRAMS
                 .iter()
@@ -121,7 +128,7 @@ impl KernelSource {
         Ok(())
     }
 
-    /// It does not any more: it is gone, not traced, or runs another program.
+    /// The process needs no probes any more: it is gone, not traced, or runs another program.
     pub(super) fn unprobe(&mut self, pid: u32) {
         let Some(file) = self.probes.by_pid.remove(&pid) else { return };
         let Some(probed) = self.probes.files.get_mut(&file) else { return };
@@ -139,29 +146,25 @@ impl KernelSource {
         self.probes.by_pid.len()
     }
 
-    /// Probes in programs now.
+    /// Probes that are attached now.
     #[must_use]
     pub fn attached_probes(&self) -> usize {
         self.probes.files.values().map(|probed| probed.links.len()).sum()
     }
 }
 
-fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
-    program(ebpf, name)?.load().map_err(|error| refusal(&error))
+fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
+    let program: &mut UProbe = program(ebpf, name)?;
+    Ok(program.load()?)
 }
 
-fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProbeLink, String> {
-    let program = program(ebpf, name)?;
-    let link = program.attach(offset, path, UProbeScope::AllProcesses).map_err(|error| chain(&error))?;
-    program.take_link(link).map_err(|error| chain(&error))
+fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProbeLink, AttachError> {
+    let program: &mut UProbe = program(ebpf, name)?;
+    let link = program.attach(offset, path, UProbeScope::AllProcesses)?;
+    Ok(program.take_link(link)?)
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
-    let program = ebpf.program_mut(name).ok_or("the program is not in this build")?;
-    program.try_into().map_err(|error: ProgramError| chain(&error))
-}
-
-/// Offset in its file of the first instruction that this process has executed.
+/// Offset, in its file, of the first instruction that this process has executed.
 fn own_entry() -> Option<u64> {
     use object::{
         LittleEndian as LE,

@@ -1,4 +1,4 @@
-//! A cursor over bytes that nobody vouches for: every step says whether there was enough.
+//! A cursor over untrusted bytes: every step fails if there are not enough.
 
 /// The bytes are no record of this format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +68,8 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("a text is not UTF-8"))
     }
 
-    /// A list behind its number of elements (u32). Memory follows what is there, not what is claimed.
+    /// A list behind its number of elements (u32). Memory grows with the bytes that are there, not
+    /// with the claimed number.
     pub(super) fn list<T>(
         &mut self,
         element: impl Fn(&mut Self) -> Result<T, Malformed>,

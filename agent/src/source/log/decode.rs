@@ -1,4 +1,5 @@
-//! From the bytes of a record to an event: the counterpart of `encode`, for bytes that may come from anyone.
+//! From the bytes of a record to an event: the counterpart of `encode`, for bytes that may come
+//! from anyone.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -13,7 +14,8 @@ use crate::event::{
     NotCaptured, Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
 };
 
-/// Decodes the body of one record. Only a file of a newer minor version may have more fields than are read here.
+/// Decodes the body of one record. Only a file of a newer minor version may have more fields than
+/// are read here.
 pub(super) fn event(kind: u8, body: &[u8], newer: bool) -> Result<Event<'_>, Malformed> {
     let mut body = Cursor::new(body);
     let event = match kind {
@@ -213,7 +215,7 @@ fn last_receive(body: &mut Cursor<'_>) -> Result<Option<LastReceive>, Malformed>
     }))
 }
 
-/// What is not there is none: a log of version 1.0 has no tasks.
+/// Missing bytes mean none: a log of version 1.0 has no tasks.
 fn task(body: &mut Cursor<'_>) -> Result<Option<Task>, Malformed> {
     if body.is_empty() {
         return Ok(None);

@@ -1,11 +1,14 @@
-//! An event as bytes. This file is the specification of the records' bodies: fields in the order of the calls.
+//! An event as bytes. This file is the specification of the records' bodies: fields in the order in
+//! which the functions write them.
 //!
-//! Times are nanoseconds of CLOCK_MONOTONIC. `text` and `bytes` are a u32 length and the bytes, `list` a u32 count and the
-//! elements. An address is a u8 (4 or 6), the octets, the port u16, and for 6 the flow label and the scope, u32 each. A last
-//! input is a u8 (0: none, 1) and, if 1, connection u64 and position u64. A task (since 1.1) is nothing at all or a u8 (1
-//! goroutine, 2 goroutine that handed over, 3 CPython context) and a u64. What moved before first sight (since 1.2, before
-//! that the flags alone say it) is a number of bytes, `u64::MAX` where it is not known. A parent that is not known is 0, a user
-//! `u32::MAX` (since 1.3, before that both were always told). Pairs stand in the order out, in.
+//! Times are nanoseconds of CLOCK_MONOTONIC. `text` and `bytes` are a u32 length and the bytes,
+//! `list` a u32 count and the elements. An address is a u8 (4 or 6), the octets, the port u16, and
+//! for 6 the flow label and the scope, u32 each. A last receive is a u8 (0: none, 1) and, if 1,
+//! connection u64 and position u64. A task (since 1.1) is nothing at all or a u8 (1 goroutine, 2
+//! goroutine that handed over, 3 CPython context) and a u64. What had moved when the connection was
+//! first observed (since 1.2, before that the flags alone say it) is a number of bytes, `u64::MAX`
+//! where it is not known. An unknown parent is 0, an unknown user `u32::MAX` (since 1.3; before
+//! that both were always known). Pairs stand in the order out, in.
 
 use std::net::SocketAddr;
 
@@ -115,7 +118,7 @@ fn begin(out: &mut Vec<u8>) -> usize {
 }
 
 fn finish(start: usize, kind: u8, out: &mut [u8]) {
-    // What has more than 4 GiB is refused by whoever asked: no record may have more than `MAX_RECORD`.
+    // Nothing of more than 4 GiB comes here: a record of more than `MAX_RECORD` bytes is refused.
     let length = u32::try_from(out.len() - start - RECORD_HEADER).unwrap_or(u32::MAX);
     out[start] = kind;
     out[start + 1..start + RECORD_HEADER].copy_from_slice(&length.to_le_bytes());
@@ -178,7 +181,7 @@ fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {
     u64(event.position, out);
     u32(event.length, out);
     thread(event.thread, out);
-    // 0: the bytes were captured; else the number of the reason (`event::NotCaptured`).
+    // 0: the bytes were captured; otherwise the number of the reason (`event::NotCaptured`).
     out.push(event.not_captured.map_or(0, |reason| reason as u8));
     last_receive(event.last_receive, out);
     u64(event.dropped, out);
@@ -229,11 +232,11 @@ fn direction(direction: Direction, out: &mut Vec<u8>) {
     out.push(direction as u8);
 }
 
-fn last_receive(input: Option<LastReceive>, out: &mut Vec<u8>) {
-    flag(input.is_some(), out);
-    if let Some(input) = input {
-        u64(input.connection.0, out);
-        u64(input.position, out);
+fn last_receive(last: Option<LastReceive>, out: &mut Vec<u8>) {
+    flag(last.is_some(), out);
+    if let Some(last) = last {
+        u64(last.connection.0, out);
+        u64(last.position, out);
     }
 }
 

@@ -1,14 +1,16 @@
 //! The numbers of the event log's format, and its two fixed headers.
 //!
-//! **Versions.** A reader refuses a file of another major version and says which one it is. Within a major version a
-//! newer minor may add kinds of records, which older readers skip by their length and count, and may add fields at the
-//! end of a body, which older readers do not look at. The file's header is the same in all versions.
+//! **Versions.** A reader refuses a file of another major version and says which one it is. Within
+//! a major version a newer minor may add kinds of records, which older readers skip by their length
+//! and count, and may add fields at the end of a body, which older readers do not read. The header
+//! of the file is the same in all versions.
 
-/// The first bytes of every log. The high bit and the line ends show damage by transfers that take it for text.
+/// The first bytes of every log. The high bit and the line ends show damage by a transfer that
+/// takes the log for text.
 pub const MAGIC: [u8; 8] = *b"\x89WSPN\r\n\n";
-/// Changes when an older reader could not make sense of the file.
+/// Changes when an older reader cannot read the file.
 pub const MAJOR: u16 = 1;
-/// Changes when something was added that an older reader may pass over.
+/// Changes when something was added that an older reader may skip.
 pub const MINOR: u16 = 3;
 
 /// Bytes of the file's header.
@@ -17,16 +19,16 @@ pub const FILE_HEADER: usize = 16;
 pub const BLOCK_HEADER: usize = 20;
 /// Most bytes of a block's payload.
 pub const MAX_PAYLOAD: usize = 1 << 20;
-/// A block is complete when its payload has so many bytes.
+/// A block is complete when its payload has this many bytes.
 pub const FULL_PAYLOAD: usize = 64 * 1024;
 /// Bytes of a record before its body.
 pub const RECORD_HEADER: usize = 5;
 /// Most bytes of a record with its header: it fits into a block that is not complete yet.
 pub const MAX_RECORD: usize = MAX_PAYLOAD - FULL_PAYLOAD;
 
-/// Most of a time, in nanoseconds, and of a clock's offset: more than a century.
+/// Largest time, in nanoseconds, and largest offset of a clock: more than a century.
 pub const MAX_TIME: u64 = 1 << 62;
-/// Most of a position and of a number of bytes or events: 64 PiB. What is beyond is no event of any kernel.
+/// Largest position, and largest number of bytes or events: 64 PiB. No kernel reports more.
 pub const MAX_COUNT: u64 = 1 << 56;
 
 /// Kinds of records.
@@ -63,7 +65,7 @@ pub fn file_header() -> [u8; FILE_HEADER] {
     header
 }
 
-/// What stands before a block's payload.
+/// The header of a block, which stands before its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BlockHeader {
     pub(super) length: u32,

@@ -1,5 +1,6 @@
-//! Reads an event log, block by block, up to its end or to the first byte that cannot be trusted. What is behind a damaged
-//! block is not read: events would be missing before it, and a replay could see what never was.
+//! Reads an event log, block by block, to its end or to the first byte that cannot be trusted.
+//! Blocks behind a damaged one are not read: with events missing before them a replay could see
+//! what never happened.
 
 use std::{
     fmt,
@@ -15,7 +16,7 @@ use crate::event::Event;
 
 const MORE_THAN_ITS_RECORDS: Malformed = Malformed("it holds more than its records");
 
-/// Why a file is not read at all.
+/// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("cannot be read: {0}")]
@@ -37,11 +38,13 @@ pub enum OpenError {
 pub enum End {
     /// With the end of the recorded run.
     Whole,
-    /// Between two blocks, but before the run's end: the recorder was killed, or stopped at its limit.
+    /// Between two blocks, but before the run's end: the recorder was killed, or stopped at its
+    /// limit.
     Early,
-    /// In the middle of a block, at this byte: the recorder was killed, the disk was full, or the file was cut.
+    /// Inside a block, at this byte: the recorder was killed, the disk was full, or the file was
+    /// cut.
     Torn { at: u64 },
-    /// At a block whose first byte is this one; nothing behind it was read.
+    /// At a block that begins at this byte; nothing behind it was read.
     Damaged { at: u64, what: &'static str },
 }
 

@@ -1,4 +1,4 @@
-//! What was written is read; what was cut or damaged is found and never believed.
+//! A written log is read; cut or damaged bytes are found and never believed.
 
 use proptest::prelude::*;
 
@@ -118,7 +118,7 @@ fn the_layout_is_fixed() {
     assert_eq!(hex, fixed.concat().replace(' ', ""));
 }
 
-/// What 1.1 and 1.2 say of a connection's first sight.
+/// How 1.1 and 1.2 write the first observation of a connection.
 #[test]
 fn a_first_sight_of_an_older_version_is_read() {
     let address = "04 0a000001 5000";
@@ -284,7 +284,8 @@ proptest! {
         prop_assert!(end != End::Whole || !torn);
     }
 
-    /// One wrong byte: what is read is a beginning of what was written, and the damage is told.
+    /// One wrong byte: the events read are a beginning of the written ones, and the damage is
+    /// reported.
     #[test]
     fn a_damaged_byte_is_found(
         events in prop::collection::vec(samples::event(), 1..30),
@@ -312,4 +313,16 @@ proptest! {
         log.extend(block(1, records, &record(kind, &body)));
         drop(read(&log));
     }
+}
+
+#[test]
+fn the_causality_rules_of_an_older_log_have_their_old_names() {
+    let old = r#"{"two_sided":false,"start":false,"end":false}"#;
+    let rules: crate::trace::CausalityRules = serde_json::from_str(old).unwrap();
+    assert!(!rules.both_sides && !rules.request_side && !rules.response_side && rules.task);
+    assert_eq!(
+        serde_json::from_str::<crate::trace::CausalityRules>(&serde_json::to_string(&rules).unwrap())
+            .unwrap(),
+        rules
+    );
 }

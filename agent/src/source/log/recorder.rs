@@ -1,7 +1,9 @@
-//! Writes an event log while events come: whoever records never waits for the disk, a thread of its own does.
+//! Writes an event log while events come. The session never waits for the disk: a thread of the
+//! recorder does.
 //!
-//! What waits for the disk is bounded. When that bound, the size limit or an error of the disk is met the recording stops
-//! for good, so that the file holds the run's events from the first on without a hole; what comes later is counted.
+//! What waits for the disk is bounded. At that bound, at the size limit or at an error of the disk
+//! the recording stops for good, so that the file holds the events of the run from the first one
+//! on, without a hole. Later events are counted.
 
 use std::{
     fmt,
@@ -22,13 +24,13 @@ use tokio::sync::Notify;
 use super::{Blocks, TooLarge, redact::Masker};
 use crate::event::Event;
 
-/// Blocks that may wait for the disk: 64 MiB when each is complete.
+/// Most blocks that wait for the disk: 64 MiB when each is complete.
 const WAITING_BLOCKS: usize = 1_024;
 
 /// How long the end waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is recorded, and how far.
+/// What is recorded, and how much.
 #[derive(Debug, Clone)]
 pub struct RecorderSettings {
     pub output: Output,
@@ -43,7 +45,7 @@ pub struct RecorderSettings {
 pub enum Output {
     /// A file, which must not exist yet.
     File(PathBuf),
-    /// For another program, as `ssh` or `gzip`.
+    /// For another program to read, as `ssh` or `gzip`.
     Stdout,
 }
 
@@ -71,7 +73,7 @@ pub enum CreateError {
     Thread(io::Error),
 }
 
-/// Why a recording ended before the run did. What was written until then can be read.
+/// Why a recording ended before the run did. Everything written until then can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
     #[error("the event log has reached its limit of {0} bytes")]
@@ -91,14 +93,14 @@ pub enum Stop {
 }
 
 impl Stop {
-    /// Whether this is what was asked for.
+    /// Whether the user asked for this end.
     #[must_use]
     pub const fn is_failure(&self) -> bool {
         !matches!(self, Self::Limit(_))
     }
 }
 
-/// What became of a recording.
+/// The result of a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Events in the file.
@@ -119,7 +121,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// A recording under way.
+/// A recording in progress.
 #[derive(Debug)]
 pub struct Recorder {
     blocks: Blocks,
@@ -129,7 +131,7 @@ pub struct Recorder {
     handed: u64,
     /// Events in the block that is being filled.
     pending: u64,
-    /// Events that were not handed over.
+    /// Events that did not reach the thread.
     lost: u64,
     /// `None` once nothing more is written.
     to_disk: Option<SyncSender<Block>>,
@@ -146,7 +148,8 @@ struct Block {
 }
 
 impl Recorder {
-    /// Makes the file (mode 0600) and writes its first block. `over` is notified when the recording stops by itself.
+    /// Makes the file (mode 0600) and writes its first block. `over` is notified when the recording
+    /// stops by itself.
     ///
     /// # Errors
     /// When the file exists or cannot be written.
@@ -252,7 +255,7 @@ impl Recorder {
                 self.pending = 0;
             }
             Err(TrySendError::Full(_)) => self.stop(Some(Stop::Slow)),
-            // The thread ends only after this recorder has, unless it failed in a way that nobody foresaw.
+            // The thread ends only after this recorder has, unless it failed in an unforeseen way.
             Err(TrySendError::Disconnected(_)) => {
                 self.stop(Some(Stop::Write("the recorder's thread has ended".to_owned())));
             }
@@ -284,11 +287,12 @@ fn stdout() -> Result<File, CreateError> {
     own.map(File::from).map_err(|source| CreateError::Write { path: Output::Stdout, source })
 }
 
-/// The thread that waits for the disk.
+/// The thread that writes to the disk.
 #[derive(Debug)]
 struct Writer {
     file: File,
-    /// A file of the recorder's own, and not standard output, which may be a pipe or hold other things.
+    /// A file of the recorder's own, and not standard output, which may be a pipe or hold other
+    /// things.
     own: bool,
     written: Arc<Mutex<Summary>>,
     over: Arc<Notify>,
@@ -304,7 +308,8 @@ impl Writer {
             }
             let mut written = lock(&self.written);
             if failed {
-                // Blocks are still taken, so that what is lost is counted, but nothing is written behind a hole.
+                // Blocks are still taken, so that lost ones are counted, but nothing is written
+                // behind a hole.
                 written.dropped += block.events;
                 continue;
             }
@@ -312,7 +317,7 @@ impl Writer {
             written.bytes += block.bytes.len() as u64;
             written.blocks += 1;
         }
-        // Some file systems say only now that there was no room.
+        // Some file systems report only now that there was no room.
         if !failed
             && self.own
             && let Err(error) = self.file.sync_all()
@@ -334,7 +339,8 @@ impl Writer {
     }
 }
 
-/// Says why the recording is over. A failure counts for more than the limit that was met before it.
+/// Notes why the recording is over. A failure counts for more than the limit that was met before
+/// it.
 fn stopped(written: &Mutex<Summary>, over: &Notify, why: Stop) {
     let mut summary = lock(written);
     if summary.stopped.as_ref().is_none_or(|before| !before.is_failure()) {
@@ -454,7 +460,8 @@ mod tests {
         writer.run(&blocks);
         let summary = lock(&written).clone();
         assert_eq!((summary.events, summary.bytes, summary.dropped), (0, 0, 2));
-        // Behind a block that is missing nothing may follow, also when the limit had ended the recording before.
+        // Behind a block that is missing nothing may follow, also when the limit had ended the
+        // recording before.
         stopped(&written, &Notify::new(), Stop::Limit(1));
         let summary = lock(&written).clone();
         let why = summary.stopped.unwrap();

@@ -65,7 +65,8 @@ impl From<Event<'static>> for Owned {
     }
 }
 
-/// What events are made of. A number is drawn from a few, so that events meet: the same pid, connection, position.
+/// What events are made of. A number is drawn from a few, so that events meet: the same pid,
+/// connection, position.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
     at: u64,
@@ -73,7 +74,7 @@ pub(crate) struct Parts {
     pid: u32,
     bit: [bool; 2],
     address: SocketAddr,
-    input: Option<(u64, u64)>,
+    last: Option<(u64, u64)>,
     text: String,
     head: Vec<u8>,
     tail: Vec<u8>,
@@ -111,13 +112,13 @@ fn parts() -> impl Strategy<Value = Parts> {
         (number(MAX_TIME), prop::array::uniform4(number(MAX_COUNT)), 0..4_u32, any::<[bool; 2]>()),
         (address(), prop::option::of((1..4_u64, number(MAX_COUNT))), ".{0,12}", payload(), payload()),
     )
-        .prop_map(|((at, big, pid, bit), (address, input, text, head, tail))| Parts {
+        .prop_map(|((at, big, pid, bit), (address, last, text, head, tail))| Parts {
             at,
             big,
             pid,
             bit,
             address,
-            input,
+            last,
             text,
             head,
             tail,
@@ -125,13 +126,13 @@ fn parts() -> impl Strategy<Value = Parts> {
 }
 
 fn build(kind: usize, parts: Parts) -> Owned {
-    let Parts { at, big, pid, bit, address, input, text, head, tail } = parts;
+    let Parts { at, big, pid, bit, address, last, text, head, tail } = parts;
     let at = Timestamp(at);
     let thread = Thread { pid, tid: pid + 1 };
     let connection = ConnectionId(big[0] % 4 + 1);
     let socket = SocketId(big[0] % 4);
     let direction = if bit[0] { Direction::In } else { Direction::Out };
-    let last_receive = input.map(|(id, position)| LastReceive {
+    let last_receive = last.map(|(id, position)| LastReceive {
         connection: ConnectionId(id),
         position,
         for_call: Clarity::Mixed,

@@ -1,5 +1,5 @@
-//! Gathers records into blocks that are ready to be appended to a file. It writes nothing itself, so whoever makes events
-//! never waits here.
+//! Gathers records into blocks that are ready to be appended to a file. It writes nothing itself,
+//! so that a source never waits here.
 
 use super::{
     encode,

@@ -12,7 +12,7 @@ use super::{
 const FILE_HEADER: usize = 24;
 const MICROSECONDS: u32 = 0xa1b2_c3d4;
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
-/// Alexey Kuznetsov's: eight bytes more for each packet.
+/// The format of Alexey Kuznetsov's libpcap: eight bytes more for each packet.
 const MODIFIED: u32 = 0xa1b2_cd34;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl<R: Read> Classic<R> {
     pub(super) fn open(mut input: Input<R>, magic: [u8; 4]) -> Result<Self, PcapError> {
         let Some((order, kind)) = variant(magic) else { return Err(PcapError::NotACapture) };
         input.take(FILE_HEADER)?;
-        // The upper half tells of the frame check sequence, which the IP length leaves out anyway.
+        // The upper half describes the frame check sequence, which the IP length leaves out anyway.
         let link = order.u32(input.bytes(), 20) & 0xffff;
         Ok(Self {
             input,

@@ -1,18 +1,19 @@
-//! One connection of the capture: its handshake, who is the client, its two directions, its end (RFC 9293, section 3.5 on).
+//! One connection of the capture: its handshake, its client, its two directions, its end (RFC 9293,
+//! section 3.5 on).
 
 use std::net::SocketAddr;
 
 use super::{
     Options, Report,
+    endpoint::{Endpoint, Flow},
     half::{Block, Half, PASSED_WAIT},
     piece::{Outlet, Piece, Room},
     reset::Reset,
-    seat::{Flow, Seat},
     tcp::Segment,
 };
 use crate::event::{Event, Opening, Timestamp};
 
-/// What every step may use.
+/// What every step needs.
 pub(super) struct Context<'a> {
     pub(super) options: &'a Options,
     pub(super) room: &'a mut Room,
@@ -20,23 +21,24 @@ pub(super) struct Context<'a> {
     pub(super) sink: &'a mut dyn FnMut(&Event<'_>),
 }
 
-/// Bytes within which a segment may be captured after later ones of its direction, before anything was read.
+/// Before anything was read: how far, in bytes, a segment may lie before those of its direction
+/// that were captured earlier.
 const EARLIER: i64 = 1024 * 1024;
 /// Nanoseconds after the first segment within which its SYN may be captured.
 const LATE_HANDSHAKE: u64 = 1_000_000_000;
-/// Bytes of a direction that wait for its beginning.
+/// A direction whose beginning is unknown holds so many bytes back.
 const ENOUGH: usize = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing was told of it yet.
+    /// The pipeline knows nothing of it yet.
     New,
     Open,
     /// Kept for a while to tell late segments from a new connection.
     Over,
 }
 
-/// See the module. `[T; 2]` is by side: the end with the lower address is 0.
+/// A connection. `[T; 2]` is by side: side 0 is the end with the lower address.
 #[derive(Debug)]
 pub(super) struct Connection {
     ends: [SocketAddr; 2],
@@ -44,19 +46,19 @@ pub(super) struct Connection {
     /// The side that is the client, once known.
     client: Option<usize>,
     /// Sides that sent a SYN without an ACK.
-    called: [bool; 2],
+    sent_syn: [bool; 2],
     pub(super) phase: Phase,
     /// The ends that the pipeline knows, the client's first.
-    seats: [Option<Seat>; 2],
-    /// Sides whose FIN was told.
+    endpoints: [Option<Endpoint>; 2],
+    /// Sides whose FIN was reported.
     half_closed: [bool; 2],
-    /// RSTs by their senders, as long as it is not known whether they hold.
+    /// RSTs by their senders, until it is known whether they hold.
     pub(super) resets: [Option<Reset>; 2],
     /// When its first segment was captured, and its first data.
     begun: Option<Timestamp>,
     data_at: Option<Timestamp>,
     pub(super) last: Timestamp,
-    /// On the list of those that wait for something.
+    /// It is on the list of connections that wait for something.
     pub(super) listed: bool,
 }
 
@@ -67,9 +69,9 @@ impl Connection {
             ends,
             halves: Default::default(),
             client: None,
-            called: [false; 2],
+            sent_syn: [false; 2],
             phase: Phase::New,
-            seats: [None; 2],
+            endpoints: [None; 2],
             half_closed: [false; 2],
             resets: [None; 2],
             begun: None,
@@ -79,8 +81,9 @@ impl Connection {
         }
     }
 
-    /// A connection whose handshake is not in the capture: it is known from this segment of `side` on, which begins with a
-    /// message and thereby says who is the client. What comes before is as if it were before the capture.
+    /// A connection without handshake in the capture. This segment of `side` begins with a message,
+    /// which says who is the client; the connection is known from here on. Earlier segments count
+    /// as from before the capture.
     pub(super) fn without_handshake(
         ends: [SocketAddr; 2],
         side: usize,
@@ -101,7 +104,7 @@ impl Connection {
             if self.is_late_handshake(side, segment) {
                 return false;
             }
-            // Before any data a server may choose anew, as with SYN cookies.
+            // Before any data a server may choose another number, as with SYN cookies.
             return other_start && (segment.acknowledgment.is_none() || self.phase != Phase::New);
         }
         let strange = match half.ahead(segment.first_byte()) {
@@ -111,8 +114,8 @@ impl Connection {
         strange && (options.opening)(segment.bytes).is_some()
     }
 
-    /// Whether this SYN was captured after what follows it: it stands where a direction, whose first byte was not known for sure,
-    /// may begin.
+    /// Whether this SYN was captured after the segments that follow it: it lies where a direction
+    /// may begin whose first byte was not certain.
     fn is_late_handshake(&self, side: usize, segment: &Segment<'_>) -> bool {
         let half = &self.halves[side];
         let before = half.position(segment.first_byte()).is_some_and(|at| (-EARLIER..=0).contains(&at));
@@ -124,29 +127,30 @@ impl Connection {
         !half.starts_whole() && before && soon && segment.acknowledgment.is_none_or(fits)
     }
 
-    /// A new handshake between the same ends proves that it has ended.
+    /// The connection has ended: a new handshake between the same ends proves it.
     pub(super) fn end(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         self.take_stand(at, cx);
         self.close(at, None, cx);
     }
 
-    /// Nothing more comes that could tell where it begins, or whether a RST holds.
+    /// Nothing more comes that could show where it begins, or whether a RST holds.
     fn take_stand(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         self.reset_holds(at, cx);
         self.open(at, None, cx);
-        self.open_unanswered(at, cx);
+        self.open_without_peer(at, cx);
         self.settle(at, None, cx);
     }
 
-    /// The capture ends, or nothing more is read of it: what waits is told, the connection stays open for the pipeline.
+    /// The capture ends, or nothing more is read of it. Everything that waits is reported; the
+    /// connection stays open for the pipeline.
     pub(super) fn forget(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         self.take_stand(at, cx);
         self.finish(cx);
         self.release(cx.room);
     }
 
-    /// Takes a segment of `side`; true while something waits. `now` is the youngest time of the capture, in which packets
-    /// need not be sorted: time that goes on and back again is no waiting.
+    /// Takes a segment of `side`; true while something waits. `now` is the latest time of the
+    /// capture so far. Packets need not be sorted, and time that goes forth and back is no waiting.
     pub(super) fn segment(
         &mut self,
         side: usize,
@@ -168,7 +172,7 @@ impl Connection {
         self.wait(now, cx)
     }
 
-    /// Gives up what was waited for long enough; true while something waits.
+    /// Gives up what has waited long enough; true while something waits.
     pub(super) fn wait(&mut self, now: Timestamp, cx: &mut Context<'_>) -> bool {
         if self.reset_is_due(now) {
             self.reset_holds(now, cx);
@@ -183,29 +187,30 @@ impl Connection {
         }
     }
 
-    /// Lets go of what waits.
+    /// Abandons what waits.
     pub(super) fn release(&mut self, room: &mut Room) {
         for half in &mut self.halves {
             half.release(room);
         }
     }
 
-    /// A SYN: where its side begins, and who calls whom. When both have called (RFC 9293, figure 7), the first message tells.
+    /// A SYN: where its side begins, and who connects. When both sides have sent one (RFC 9293,
+    /// figure 7), the first message decides who is the client.
     fn handshake(&mut self, side: usize, segment: &Segment<'_>, room: &mut Room) {
         if self.phase != Phase::New {
             return;
         }
         self.begin(side, segment.first_byte(), true, room);
         let Some(acknowledged) = segment.acknowledgment else {
-            self.called[side] = true;
-            self.client = if self.called == [true; 2] { None } else { Some(side) };
+            self.sent_syn[side] = true;
+            self.client = if self.sent_syn == [true; 2] { None } else { Some(side) };
             return;
         };
         let other = 1 - side;
         if !self.halves[other].starts_whole() {
             self.begin(other, acknowledged, true, room);
         }
-        if self.called != [true; 2] && !self.called[side] {
+        if self.sent_syn != [true; 2] && !self.sent_syn[side] {
             self.client = Some(other);
         }
     }
@@ -220,9 +225,9 @@ impl Connection {
         self.halves[1 - side].other_began(moved);
     }
 
-    /// Says up to where the sender had the other direction, 0 when that is not known.
+    /// Notes how far the sender had the other direction; 0 when that is not known.
     fn acknowledgment(&mut self, side: usize, segment: &Segment<'_>, room: &mut Room) -> u64 {
-        // That of a RST may be anything.
+        // The acknowledgment number of a RST may be anything.
         let Some(acknowledged) = segment.acknowledgment.filter(|_| !segment.rst) else { return 0 };
         if self.halves[side].base().is_some() && !self.halves[side].plausible(segment.first_byte()) {
             return 0;
@@ -233,8 +238,8 @@ impl Connection {
         self.halves[1 - side].acknowledge(acknowledged, segment.at)
     }
 
-    /// Nothing was read yet, and this comes before what was taken for the beginning: it begins there, if it is no
-    /// retransmission from before the capture.
+    /// Nothing was read yet, and this segment lies before the assumed beginning. The direction
+    /// begins with it, unless it is a retransmission from before the capture.
     fn begins_earlier(&self, side: usize, segment: &Segment<'_>, options: &Options) -> bool {
         let half = &self.halves[side];
         let earlier = half.position(segment.first_byte()).is_some_and(|at| (-EARLIER..0).contains(&at));
@@ -248,7 +253,8 @@ impl Connection {
             cx.report.retransmitted_bytes += u64::from(segment.length);
             return;
         }
-        // What a RST carries is a diagnostic text (RFC 9293, section 3.10.7.3, RFC 1122, section 4.2.2.12).
+        // The payload of a RST is a diagnostic text (RFC 9293, section 3.10.7.3, RFC 1122, section
+        // 4.2.2.12).
         if segment.rst || (segment.length == 0 && !segment.fin) {
             return;
         }
@@ -279,19 +285,20 @@ impl Connection {
         }
     }
 
-    /// Whether what is next can be read now.
+    /// Whether the next bytes can be read now.
     fn is_read(&self) -> bool {
         self.phase == Phase::Open && !self.is_frozen()
     }
 
-    /// Whether it is known where both sides begin: by a SYN, or because nothing has come for a while that was before.
+    /// Whether both sides' beginnings are known: by a SYN, or because no earlier segment has come
+    /// for a while.
     fn is_settled(&self, now: Timestamp) -> bool {
         let waited = self.begun.is_none_or(|begun| now.since(begun) >= PASSED_WAIT);
         waited || self.halves.iter().all(Half::starts_whole)
     }
 
-    /// Tells of the connection as soon as there is something to be read and the client and both beginnings are known; `now`:
-    /// the youngest time, `None` when nothing more is waited for.
+    /// Opens the connection for the pipeline once there is something to read and the client and
+    /// both beginnings are known. `now` is the latest time; `None`: nothing more is waited for.
     pub(super) fn open(&mut self, at: Timestamp, now: Option<Timestamp>, cx: &mut Context<'_>) {
         let Some(client) = self.client.filter(|_| self.phase == Phase::New) else { return };
         if now.is_some_and(|now| self.is_frozen() || !self.is_settled(now)) {
@@ -310,15 +317,15 @@ impl Connection {
         self.phase = Phase::Open;
         cx.report.connections += 1;
         cx.report.without_handshake += u64::from(flow.from_start != [true; 2]);
-        for (place, seat) in self.seats.iter_mut().zip(Seat::of(cx.options.view, &flow)) {
-            (cx.sink)(&seat.opened(self.data_at.unwrap_or(at), &flow));
-            *place = Some(seat);
+        for (place, endpoint) in self.endpoints.iter_mut().zip(Endpoint::of(cx.options.view, &flow)) {
+            (cx.sink)(&endpoint.opened(self.data_at.unwrap_or(at), &flow));
+            *place = Some(endpoint);
         }
     }
 
-    /// A SYN with a request that nothing answered, not even with an acknowledgment: where the other side would have begun
-    /// does not matter any more.
-    fn open_unanswered(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+    /// A SYN with a request that got neither a response nor an acknowledgment: where the other side
+    /// would have begun does not matter.
+    fn open_without_peer(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         let Some(client) = self.client.filter(|_| self.phase == Phase::New) else { return };
         if self.halves[client].readable() && self.halves[1 - client].base().is_none() {
             self.begin(1 - client, 0, true, cx.room);
@@ -326,8 +333,8 @@ impl Connection {
         }
     }
 
-    /// Reads whatever can be read, in both directions; gives up what is due at `now`, everything when that is `None`. True
-    /// while something waits.
+    /// Reads everything that can be read, in both directions, and gives up what is due at `now`, or
+    /// everything when that is `None`. True while something waits.
     pub(super) fn settle(&mut self, at: Timestamp, now: Option<Timestamp>, cx: &mut Context<'_>) -> bool {
         if !self.is_read() {
             return self.phase == Phase::Open;
@@ -353,8 +360,9 @@ impl Connection {
         }
     }
 
-    /// The direction that waits for nothing any more: with a hole that is due, an acknowledged one first. When each only
-    /// waits for the other, which no real traffic does, any of them.
+    /// The direction that need not wait any more: one with a hole that is due, an acknowledged hole
+    /// first. When each direction only waits for the other, which real traffic never does, any of
+    /// them.
     fn next_to_release(
         &mut self,
         blocks: [Block; 2],
@@ -376,7 +384,8 @@ impl Connection {
         if holes > 0 { None } else { blocks.iter().position(|block| *block == Block::Behind) }
     }
 
-    /// Tells of FINs up to which everything was read, the first one first, and of the end after both.
+    /// Reports the FINs up to which everything was read, the earlier one first, and the end after
+    /// both.
     pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
         if !self.is_read() {
             return;
@@ -384,7 +393,7 @@ impl Connection {
         let [first, second] = [0, 1].map(|side| self.halves[side].finished_at());
         for side in if first <= second { [0, 1] } else { [1, 0] } {
             if self.halves[side].finished() && !self.half_closed[side] {
-                self.tell_half_closed(side, cx);
+                self.report_half_closed(side, cx);
             }
         }
         if self.half_closed == [true; 2] {
@@ -392,17 +401,17 @@ impl Connection {
         }
     }
 
-    fn tell_half_closed(&mut self, side: usize, cx: &mut Context<'_>) {
+    fn report_half_closed(&mut self, side: usize, cx: &mut Context<'_>) {
         self.half_closed[side] = true;
         let from_client = self.client == Some(side);
         let half = &self.halves[side];
-        let (at, position) = (half.finished_at(), half.told_next());
+        let (at, position) = (half.finished_at(), half.reported_next());
         let loss = Piece { position, length: 0, bytes: &[], at, after: 0, urgent: false };
-        for seat in in_order(&self.seats, from_client) {
-            if half.untold() {
-                (cx.sink)(&seat.transfer(from_client, loss, half.lost()));
+        for endpoint in in_order(&self.endpoints, from_client) {
+            if half.has_unreported_loss() {
+                (cx.sink)(&endpoint.transfer(from_client, loss, half.lost()));
             }
-            (cx.sink)(&seat.half_closed(at, from_client, position));
+            (cx.sink)(&endpoint.half_closed(at, from_client, position));
         }
     }
 
@@ -414,15 +423,15 @@ impl Connection {
         self.phase = Phase::Over;
         let client = self.client.unwrap_or_default();
         let sides = [client, 1 - client];
-        let observed = sides.map(|side| self.halves[side].told_next());
+        let observed = sides.map(|side| self.halves[side].reported_next());
         let lost = sides.map(|side| self.halves[side].lost());
-        for seat in self.seats.iter().flatten() {
-            (cx.sink)(&seat.closed(at, observed, lost, reset.map(|side| side == client)));
+        for endpoint in self.endpoints.iter().flatten() {
+            (cx.sink)(&endpoint.closed(at, observed, lost, reset.map(|side| side == client)));
         }
         self.release(cx.room);
     }
 
-    /// Lets `act` work on one direction; what it reads is told to every end, the sender's first.
+    /// Lets `act` work on one direction. Every end gets what it reads, the sender first.
     pub(super) fn on_half<T>(
         &mut self,
         side: usize,
@@ -431,10 +440,10 @@ impl Connection {
     ) -> T {
         let from_client = self.client == Some(side);
         let after_reset = self.is_frozen();
-        let (seats, sink) = (&self.seats, &mut *cx.sink);
+        let (endpoints, sink) = (&self.endpoints, &mut *cx.sink);
         let mut out = |piece: Piece<'_>, lost: u64| {
-            for seat in in_order(seats, from_client) {
-                sink(&seat.transfer(from_client, piece, lost));
+            for endpoint in in_order(endpoints, from_client) {
+                sink(&endpoint.transfer(from_client, piece, lost));
             }
         };
         let mut to = Outlet { room: cx.room, report: cx.report, after_reset, out: &mut out };
@@ -445,12 +454,12 @@ impl Connection {
 }
 
 /// The sender's end first: it sends before the other receives.
-fn in_order(seats: &[Option<Seat>; 2], from_client: bool) -> impl Iterator<Item = &Seat> {
+fn in_order(endpoints: &[Option<Endpoint>; 2], from_client: bool) -> impl Iterator<Item = &Endpoint> {
     let order = if from_client { [0, 1] } else { [1, 0] };
-    order.into_iter().filter_map(|index| seats[index].as_ref())
+    order.into_iter().filter_map(|index| endpoints[index].as_ref())
 }
 
-/// Whoever sends the request is the client.
+/// The side that sends the request is the client.
 const fn client(side: usize, opening: Opening) -> usize {
     match opening {
         Opening::Request => side,

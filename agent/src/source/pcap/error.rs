@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// What is wrong with a capture. After the first header none of these stops the reading of what stands before.
+/// What is wrong with a capture. After the first header an error keeps everything that stands
+/// before it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PcapError {

@@ -1,4 +1,4 @@
-//! The file formats behind one door: which of them a stream is, and its packets one by one.
+//! All file formats in one type: which format a stream has, and its packets one by one.
 
 use std::io::{BufReader, Cursor, Read};
 
@@ -12,7 +12,7 @@ pub(super) const MAX_PACKET: u32 = 16 * 1024 * 1024;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const BUFFER: usize = 256 * 1024;
 
-/// What is said of a packet; its bytes are [`Packets::bytes`].
+/// What the file says of a packet; its bytes are [`Packets::bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Meta {
     /// Nanoseconds since 1970.
@@ -59,7 +59,7 @@ impl<'a> Packets<'a> {
         }
     }
 
-    /// Captured bytes of the packet that [`Packets::next`] has just given.
+    /// Captured bytes of the packet that [`Packets::next`] returned last.
     pub(super) fn bytes(&self, meta: &Meta) -> &[u8] {
         let record = match self {
             Self::Classic(classic) => classic.record(),
@@ -77,7 +77,8 @@ impl<'a> Packets<'a> {
     }
 }
 
-/// Whether a file that begins with these bytes is a capture; 32 bytes are enough, compressed ones need some 200.
+/// Whether a file that begins with these bytes is a capture; 32 bytes are enough, compressed ones
+/// need some 200.
 pub(super) fn is_capture(start: &[u8]) -> bool {
     let mut magic = [0; 4];
     if start.starts_with(&GZIP) {

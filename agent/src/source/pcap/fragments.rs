@@ -1,4 +1,5 @@
-//! Fragmented IP datagrams put together again, a bounded number at a time (RFC 791 section 3.2, RFC 8200 section 4.5).
+//! Puts fragmented IP datagrams together, a bounded number at a time (RFC 791 section 3.2, RFC 8200
+//! section 4.5).
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -6,7 +7,7 @@ use etherparse::{IpNumber, defrag::IpDefragBuf};
 
 use super::ip::Fragment;
 
-/// Datagrams being put together; each has at most 64 KiB.
+/// Most datagrams being put together; each has at most 64 KiB.
 const MAX_DATAGRAMS: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,8 +37,8 @@ impl Fragments {
             protocol: fragment.protocol,
         };
         if part.bytes.len() < part.length {
-            // What the capture cut off will not come any more. Counted once per datagram: here with its last fragment, or
-            // when that one waits in vain.
+            // The capture cut this off, and it will not come again. Counted once per datagram: here
+            // with its last fragment, or when that one waits in vain.
             self.datagrams.remove(&id);
             self.lost += u64::from(!fragment.more);
             return None;
@@ -66,7 +67,7 @@ impl Fragments {
         self.datagrams.clear();
     }
 
-    /// The one begun first makes room: the numbers are used again sooner or later.
+    /// The oldest one makes room: sooner or later its number is used again.
     fn make_room(&mut self) {
         if self.datagrams.len() < MAX_DATAGRAMS {
             return;

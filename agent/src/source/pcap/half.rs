@@ -1,12 +1,12 @@
-//! One direction of a connection: segments in any order become the bytes as the receiver would read them.
+//! One direction of a connection: segments in any order become the bytes as the receiver read them.
 //!
-//! Positions count from the first byte known. Of bytes that come twice the first ones hold, as in most stacks; other
-//! bytes for the same position flag what comes next.
+//! Positions count from the first known byte. Where bytes come twice the first ones hold, as in
+//! most stacks. Different bytes for the same position flag the bytes that come next.
 //!
-//! A segment waits for the bytes before it, and for those of the other direction that its sender had acknowledged: what
-//! was captured late is then still read before what it caused. A hole is given up when the other side has acknowledged
-//! its bytes and [`PASSED_WAIT`] has gone by (then it was the capture that lost them), or after [`HOLE_WAIT`], or when too
-//! much waits.
+//! A segment waits for the bytes before it, and for the bytes of the other direction that its
+//! sender had acknowledged: so a message that was captured late is still read before its effects. A
+//! hole is given up in three cases: the other side has acknowledged its bytes and [`PASSED_WAIT`]
+//! has passed (the capture lost them), [`HOLE_WAIT`] has passed, or too much waits.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,15 +18,16 @@ use super::{
 };
 use crate::event::Timestamp;
 
-/// The largest window (RFC 7323, section 2.3). What lies further off belongs to no stream we know.
+/// The largest window (RFC 7323, section 2.3). A segment further away belongs to no known stream.
 const WINDOW: i64 = 1 << 30;
-/// Nanoseconds for which an acknowledgment may be captured before what it acknowledges.
+/// How long, in nanoseconds, an acknowledgment may be captured before the bytes that it
+/// acknowledges.
 pub(super) const PASSED_WAIT: u64 = 50_000_000;
-/// Nanoseconds for which a retransmission is waited for when no acknowledgment tells.
+/// How long, in nanoseconds, a hole waits for a retransmission when no acknowledgment decides.
 const HOLE_WAIT: u64 = 10_000_000_000;
 /// An acknowledgment of more than this beyond what was read belongs to another connection.
 const PLAUSIBLE: i64 = 64 * 1024 * 1024;
-/// Ends of pieces that are kept.
+/// Most ends of pieces that are kept.
 const READ_ENDS: usize = 32;
 
 /// Why nothing can be read.
@@ -36,7 +37,7 @@ pub(super) enum Block {
     Free,
     /// Bytes before `end` are missing; `acknowledged`: the other side has them.
     Hole { end: u64, acknowledged: bool },
-    /// What is next waits for the other direction.
+    /// The next bytes wait for the other direction.
     Behind,
 }
 
@@ -55,21 +56,22 @@ pub(super) struct Half {
     fin: Option<u64>,
     fin_at: Timestamp,
     fin_after_reset: bool,
-    /// The other side has everything before this position, and when it said so.
+    /// The other side has every byte before this position; since when.
     acknowledged: Option<u64>,
     acknowledged_at: Timestamp,
-    /// Ends of the last pieces read and when the receiver had them, for what waits for them in the other direction.
+    /// Ends of the last pieces read, and when the receiver had them, for segments of the other
+    /// direction that wait for them.
     read_ends: VecDeque<(u64, Timestamp)>,
     /// Since when there is a hole, and since when all of it is acknowledged.
     blocked: Option<Timestamp>,
     passed: Option<Timestamp>,
-    /// When a retransmission filled the last hole: what had waited behind it could not be read before.
+    /// When a retransmission filled the last hole: the bytes behind it could not be read before.
     filled: Timestamp,
-    /// Urgent bytes read: whoever is told of positions does not count them.
+    /// Urgent bytes read, which reported positions do not count.
     urgent: u64,
-    /// Bytes of holes that were given up, and how many of them were handed out with a piece.
+    /// Bytes of holes that were given up, and how many of them were reported with a piece.
     lost: u64,
-    told: u64,
+    reported_lost: u64,
     recent: Recent,
     disputed: bool,
 }
@@ -88,8 +90,8 @@ impl Half {
         self.from_start
     }
 
-    /// The next byte's position for those who are told of pieces.
-    pub(super) const fn told_next(&self) -> u64 {
+    /// Position of the next byte, as pieces report it.
+    pub(super) const fn reported_next(&self) -> u64 {
         self.next - self.urgent
     }
 
@@ -97,13 +99,14 @@ impl Half {
         self.lost
     }
 
-    /// Bytes of holes with nothing behind them: no piece has told of them.
-    pub(super) const fn untold(&self) -> bool {
-        self.lost > self.told
+    /// Whether bytes of holes were given up that no piece has reported.
+    pub(super) const fn has_unreported_loss(&self) -> bool {
+        self.lost > self.reported_lost
     }
 
-    /// Fixes position 0, or moves it while nothing was read: everything known moves with it. Returns by how much positions
-    /// have grown; `None` when what was known belongs to another connection, and is forgotten.
+    /// Fixes position 0, or moves it while nothing was read, and all known positions with it.
+    /// Returns by how much positions have grown; `None` when what was known belongs to another
+    /// connection, and is forgotten.
     pub(super) fn begin(&mut self, base: u32, from_start: bool, room: &mut Room) -> Option<u64> {
         let moved = self.base.map_or(0, |before| i64::from(before.wrapping_sub(base).cast_signed()));
         self.base = Some(base);
@@ -141,7 +144,7 @@ impl Half {
         self.next.max(held).max(self.fin.map_or(0, |fin| fin + 1))
     }
 
-    /// The RST holds: what came after it was read by nobody.
+    /// The RST holds: nobody read what came after it.
     pub(super) fn drop_after_reset(&mut self, to: &mut Outlet<'_>) {
         let mut freed = 0;
         self.held.retain(|_, held| {
@@ -162,7 +165,8 @@ impl Half {
         self.read_ends.get(index).filter(|_| position > 0).map_or(Timestamp::default(), |(_, at)| *at)
     }
 
-    /// The position of a sequence number, relative to the next byte; `None` when it is in no window.
+    /// The position of a sequence number, relative to the next byte; `None` when it is in no
+    /// window.
     pub(super) fn ahead(&self, sequence: u32) -> Option<i64> {
         #[expect(clippy::cast_possible_truncation, reason = "sequence numbers are 32 bits wide and wrap")]
         let expected = self.base?.wrapping_add(self.next as u32);
@@ -175,8 +179,8 @@ impl Half {
         Some(self.ahead(sequence)?.saturating_add_unsigned(self.next))
     }
 
-    /// Takes a segment's payload, `ahead` of the next byte. It is handed out if it is next; `reach` says how far the other
-    /// direction was read, `None` while nothing can be handed out.
+    /// Takes a segment's payload, `ahead` of the next byte, and emits it if it is next. `reach` is
+    /// how far the other direction was read; `None` while nothing can be emitted.
     pub(super) fn insert(
         &mut self,
         ahead: i64,
@@ -228,7 +232,7 @@ impl Half {
         self.keep_bounds(reach, other, to);
     }
 
-    /// The FIN stands `ahead` of the next byte. The first one holds.
+    /// The FIN lies `ahead` of the next byte. The first FIN holds.
     pub(super) fn finish(&mut self, ahead: i64, at: Timestamp, after_reset: bool, report: &mut Report) {
         let Some(position) = self.next.checked_add_signed(ahead).filter(|_| ahead >= 0) else {
             report.out_of_window += u64::from(self.fin.is_none());
@@ -244,7 +248,8 @@ impl Half {
         }
     }
 
-    /// The other side has everything before this sequence number; its position, 0 when it is not believed.
+    /// The other side has everything before this sequence number. Returns the position, 0 when the
+    /// number is not credible.
     pub(super) fn acknowledge(&mut self, sequence: u32, at: Timestamp) -> u64 {
         let Some(ahead) = self.ahead(sequence).filter(|ahead| *ahead <= PLAUSIBLE) else { return 0 };
         let position = self.next.saturating_add_signed(ahead);
@@ -260,9 +265,9 @@ impl Half {
         self.ahead(sequence).is_some_and(|ahead| ahead.abs() <= PLAUSIBLE)
     }
 
-    /// Up to where the other direction need not wait for this one.
+    /// The other direction need not wait for this one up to here.
     pub(super) fn reach(&self) -> u64 {
-        // A FIN has a sequence number that no byte has.
+        // A FIN has a sequence number without a byte.
         if self.finished() { u64::MAX } else { self.next }
     }
 
@@ -281,7 +286,8 @@ impl Half {
         self.held.first_key_value().is_some_and(|(start, _)| *start <= self.next) || self.finished()
     }
 
-    /// Reads what is next and need not wait for the other direction, which was read up to `reach`; true if there was any.
+    /// Reads what is next and need not wait for the other direction, which was read up to `reach`.
+    /// True if there was any.
     pub(super) fn drain(&mut self, reach: u64, other: &Self, to: &mut Outlet<'_>) -> bool {
         let mut moved = false;
         while self.front().is_some_and(|(position, after)| position <= self.next && after <= reach) {
@@ -306,15 +312,15 @@ impl Half {
         }
     }
 
-    /// Whether the hole at the next byte is waited for any longer.
+    /// Whether the hole at the next byte is still waited for.
     pub(super) fn due(&mut self, acknowledged: bool, now: Timestamp) -> bool {
         let blocked = *self.blocked.get_or_insert(now);
         self.passed = if acknowledged { self.passed.or(Some(now)) } else { None };
         self.passed.is_some_and(|passed| now.since(passed) >= PASSED_WAIT) || now.since(blocked) >= HOLE_WAIT
     }
 
-    /// Gives up the hole that ends at `end`, or the part of it that the other direction waits for; what waits there must be told
-    /// of the loss before.
+    /// Gives up the hole that ends at `end`, or the part of it for which the other direction waits.
+    /// The loss must be reported before what waits there.
     pub(super) fn give_up_for(&mut self, end: u64, other: &Self, to: &mut Outlet<'_>) {
         let waiting = other.held.first_key_value().filter(|(position, _)| **position <= other.next);
         let waiting =
@@ -325,9 +331,9 @@ impl Half {
         if silent || waiting.is_some() {
             let at = waiting.map_or(self.acknowledged_at, |(_, at)| at.min(self.acknowledged_at));
             let loss =
-                Piece { position: self.told_next(), length: 0, bytes: &[], at, after: 0, urgent: false };
+                Piece { position: self.reported_next(), length: 0, bytes: &[], at, after: 0, urgent: false };
             (to.out)(loss, self.lost);
-            self.told = self.lost;
+            self.reported_lost = self.lost;
         }
     }
 
@@ -342,14 +348,14 @@ impl Half {
         self.recent.clear();
     }
 
-    /// Reads what is next whatever it waits for.
+    /// Reads what is next, whatever it waits for.
     pub(super) fn force(&mut self, other: &Self, to: &mut Outlet<'_>) {
         if self.front().is_some_and(|(position, _)| position <= self.next) {
             self.read_front(other, to);
         }
     }
 
-    /// Lets go of everything but the numbers.
+    /// Releases everything but the numbers.
     pub(super) fn release(&mut self, room: &mut Room) {
         room.used -= self.held_cost;
         self.held_cost = 0;
@@ -371,9 +377,9 @@ impl Half {
         self.read(Piece { at: piece.at.max(self.filled), ..piece }, other, to);
     }
 
-    /// Hands out a piece that is next. What lies before `next` of it was cut before.
+    /// Emits a piece that is next. What lies before `next` of it was cut before.
     fn read(&mut self, piece: Piece<'_>, other: &Self, to: &mut Outlet<'_>) {
-        // Its sender had all that it acknowledges, whatever the clock says that captured it.
+        // The sender had everything that it acknowledges, whatever the capturing clock says.
         let piece = Piece { at: piece.at.max(other.had_at(piece.after)), ..piece };
         if piece.urgent {
             self.next = piece.end();
@@ -383,18 +389,18 @@ impl Half {
             return;
         }
         to.report.truncated_bytes += u64::from(piece.length) - piece.bytes.len() as u64;
-        let told = Piece { position: piece.position - self.urgent, ..piece };
+        let counted = Piece { position: piece.position - self.urgent, ..piece };
         match self.recent.last() {
-            // The stream layer flags what claims a position again.
+            // The stream layer flags bytes that claim a position again.
             Some(last) if self.disputed && piece.length < u32::MAX => {
                 let bytes = [&[*last], piece.bytes].concat();
-                let (position, length) = (told.position - 1, told.length + 1);
+                let (position, length) = (counted.position - 1, counted.length + 1);
                 (to.out)(Piece { position, length, bytes: &bytes, ..piece }, self.lost);
                 self.disputed = false;
             }
-            _ => (to.out)(told, self.lost),
+            _ => (to.out)(counted, self.lost),
         }
-        self.told = self.lost;
+        self.reported_lost = self.lost;
         self.next = piece.end();
         if self.read_ends.len() == READ_ENDS {
             self.read_ends.pop_front();
@@ -414,7 +420,7 @@ impl Half {
         report.disputed += 1;
     }
 
-    /// Keeps what of the piece is not there yet.
+    /// Keeps those parts of the piece that are not there yet.
     fn hold(&mut self, piece: Piece<'_>, to: &mut Outlet<'_>) {
         let mut start = piece.position;
         let mut disputed = false;
@@ -455,7 +461,8 @@ impl Half {
         {
             to.report.overflows += 1;
             let Some(reach) = reach else {
-                // Nobody can read it yet: the last bytes go, and become a hole if they do not come again.
+                // Nobody can read it yet. The last bytes go, and become a hole if they do not come
+                // again.
                 let Some((_, held)) = self.held.pop_last() else { return };
                 self.held_cost -= held.cost();
                 to.room.used -= held.cost();

@@ -1,10 +1,11 @@
-//! Takes records of stated lengths from a stream: from a file or a pipe, whatever pieces it comes in.
+//! Takes records of given lengths from a stream, a file or a pipe, in whatever pieces it delivers
+//! them.
 
 use std::io::{self, Read};
 
 use super::PcapError;
 
-/// Memory is taken as the bytes arrive, in steps of this size: what a length claims costs nothing.
+/// Memory grows with the bytes that arrive, in steps of this size: a claimed length costs nothing.
 const STEP: usize = 64 * 1024;
 
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! IP packets to TCP payloads: addresses, extension headers, and how long the payload was before the capture cut it.
+//! From IP packets to TCP payloads: addresses, extension headers, and the payload's length before
+//! the capture cut it.
 
 use std::net::IpAddr;
 
@@ -9,7 +10,7 @@ use super::{
     tunnel::inside,
 };
 
-/// Tunnels in tunnels.
+/// Most tunnels inside one another.
 const MAX_TUNNELS: usize = 8;
 
 /// What an IP packet carries.
@@ -19,7 +20,7 @@ pub(super) enum Carried<'a> {
     /// A part of a datagram, TCP or not.
     Fragment(Fragment<'a>),
     Other,
-    /// Something in a tunnel that is not read.
+    /// Content of a tunnel that is not read.
     Tunnel,
     /// The headers are cut or malformed.
     Undecodable,
@@ -46,7 +47,8 @@ pub(super) struct Fragment<'a> {
     pub(super) more: bool,
 }
 
-/// Reads the IP headers. Checksums are not verified: of what the capturing host sent, the network card computes them later.
+/// Reads the IP headers. Checksums are not verified: for packets of the capturing host the network
+/// card computes them later.
 pub(super) fn carried(network: Network<'_>) -> Carried<'_> {
     carried_in(network, MAX_TUNNELS)
 }
@@ -77,7 +79,8 @@ fn carried_in(network: Network<'_>, tunnels: usize) -> Carried<'_> {
         LaxIpSlice::Ipv6(v6) => v6.payload().payload,
     };
     let length = match ip.payload().len_source {
-        // 0 in the header: segmentation is left to the network card, or a jumbogram; the frame knows.
+        // A length of 0: segmentation is left to the network card, or this is a jumbogram. The
+        // frame has the length.
         LenSource::Slice if !ip.payload().incomplete => network.original.saturating_sub(headers),
         _ => stated,
     };
@@ -131,14 +134,16 @@ fn fragment<'a>(ip: &LaxIpSlice<'_>, part: Datagram<'a>) -> Option<Fragment<'a>>
     }
 }
 
-/// The fragment header among extension headers (RFC 8200, section 4), which have been checked before.
+/// The fragment header among extension headers (RFC 8200, section 4), which have been checked
+/// before.
 fn fragment_header(mut kind: IpNumber, mut rest: &[u8]) -> Option<Ipv6FragmentHeaderSlice<'_>> {
     loop {
         if kind == ip_number::IPV6_FRAG {
             return Ipv6FragmentHeaderSlice::from_slice(rest).ok();
         }
         let (next, length) = (*rest.first()?, usize::from(*rest.get(1)?));
-        // RFC 4302, section 2.2: the authentication header alone counts in words of 32 bits, less two.
+        // RFC 4302, section 2.2: the authentication header alone counts in words of 32 bits, less
+        // two.
         let length = if kind == ip_number::AUTH { (length + 2) * 4 } else { (length + 1) * 8 };
         kind = IpNumber(next);
         rest = rest.get(length..)?;

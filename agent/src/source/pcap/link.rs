@@ -1,21 +1,23 @@
-//! Link layers: where the IP packet begins in a captured frame (<https://www.tcpdump.org/linktypes.html>).
+//! Link layers: where the IP packet begins in a captured frame
+//! (<https://www.tcpdump.org/linktypes.html>).
 
 /// The IP packet of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Network<'a> {
     pub(super) bytes: &'a [u8],
-    /// Bytes from its start to the frame's end on the wire; the IP header knows better where the packet ends.
+    /// Bytes from the packet's start to the frame's end on the wire; the IP header says where the
+    /// packet ends.
     pub(super) original: usize,
 }
 
-/// Why a frame has no IP packet to be read.
+/// Why no IP packet of a frame is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Skip {
     /// The link type is none of those below.
     Unsupported,
     /// ARP and its like.
     NotIp,
-    /// What is in a tunnel is not read.
+    /// The content of a tunnel is not read.
     Tunnel,
     /// The frame is cut before the IP packet.
     Cut,
@@ -23,7 +25,7 @@ pub(super) enum Skip {
 
 const NULL: u16 = 0;
 const ETHERNET: u16 = 1;
-/// What `DLT_RAW` is on most systems and on OpenBSD, written into files by old versions of libpcap.
+/// `DLT_RAW` of most systems and of OpenBSD, which old versions of libpcap wrote into files.
 const RAW_MOST: u16 = 12;
 const RAW_OPENBSD: u16 = 14;
 const RAW: u16 = 101;
@@ -42,7 +44,8 @@ pub(super) fn network(link: u16, bytes: &[u8], original: u32) -> Result<Network<
     let frame = Network { bytes, original: original as usize };
     match link {
         RAW | RAW_MOST | RAW_OPENBSD | IPV4 | IPV6 => Ok(frame),
-        // An address family in the byte order of who knows which host; the IP packet says its version itself.
+        // An address family in the byte order of an unknown host; the IP packet says its version
+        // itself.
         NULL | LOOP => ip_version(after(frame, 4)?),
         ETHERNET => ethernet(frame),
         PPP | PPP_HDLC => ppp(frame),
@@ -63,7 +66,8 @@ pub(super) fn ethernet(frame: Network<'_>) -> Result<Network<'_>, Skip> {
     payload(after(frame, 12)?)
 }
 
-/// Behind an EtherType: VLAN tags (IEEE 802.1Q, section 9), MPLS labels (RFC 3032), PPPoE (RFC 2516), in any number.
+/// Behind an EtherType: VLAN tags (IEEE 802.1Q, section 9), MPLS labels (RFC 3032), PPPoE (RFC
+/// 2516), in any number.
 pub(super) fn by_type(mut ethertype: u16, mut frame: Network<'_>) -> Result<Network<'_>, Skip> {
     /// The bit of the last label (RFC 3032, section 2.1).
     const BOTTOM: u8 = 1;
@@ -80,7 +84,8 @@ pub(super) fn by_type(mut ethertype: u16, mut frame: Network<'_>) -> Result<Netw
                 let last = after(frame, 2)?.bytes.first().ok_or(Skip::Cut)? & BOTTOM != 0;
                 frame = after(frame, 4)?;
                 if last {
-                    // What follows, only the label says, which means nothing here: IP says so itself.
+                    // Only the label says what follows, and it means nothing here. The IP packet
+                    // says its version itself.
                     return ip_version(frame).map_err(unread);
                 }
             },
@@ -94,14 +99,15 @@ pub(super) fn by_type(mut ethertype: u16, mut frame: Network<'_>) -> Result<Netw
                 ethertype = be16(after(frame, 6)?.bytes)?;
                 frame = after(frame, 8)?;
             }
-            // TRILL (RFC 6325), MACsec (IEEE 802.1AE), provider backbone bridges (IEEE 802.1ah), NSH (RFC 8300).
+            // TRILL (RFC 6325), MACsec (IEEE 802.1AE), provider backbone bridges (IEEE 802.1ah),
+            // NSH (RFC 8300).
             0x22f3 | 0x88e5 | 0x88e7 | 0x894f => return Err(Skip::Tunnel),
             _ => return Err(Skip::NotIp),
         }
     }
 }
 
-/// Not to be taken for a packet that never was in a tunnel.
+/// So that it is not taken for a packet outside of any tunnel.
 pub(super) fn unread(skip: Skip) -> Skip {
     if skip == Skip::NotIp { Skip::Tunnel } else { skip }
 }
@@ -110,7 +116,8 @@ fn pppoe(frame: Network<'_>) -> Result<Network<'_>, Skip> {
     ppp(after(frame, 6)?)
 }
 
-/// PPP (RFC 1661), with or without the address of HDLC (RFC 1662), its protocol perhaps in one byte.
+/// PPP (RFC 1661), with or without the address of HDLC (RFC 1662), its protocol perhaps in one
+/// byte.
 pub(super) fn ppp(frame: Network<'_>) -> Result<Network<'_>, Skip> {
     let frame = if frame.bytes.starts_with(&[0xff, 3]) { after(frame, 2)? } else { frame };
     let (protocol, size) = match *frame.bytes {

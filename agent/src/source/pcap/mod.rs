@@ -1,11 +1,14 @@
-//! A packet capture as a source: packets that somebody else recorded become the events that the pipeline reads.
+//! A packet capture as a source: packets that another program recorded become the events that the
+//! pipeline reads.
 //!
-//! `file` (with `classic`, `ng`, `input`) takes packets from a stream, `link`, `ip`, `tunnel`, `fragments` and `tcp` find the segment,
-//! `table` its connection, `connection`, `half` and `piece` put its bytes into order, `seat` tells them as the calls of an end.
-//! What becomes what event, and what is refused, stands in ARCHITECTURE.md, "Packet captures".
+//! `file` (with `classic`, `ng`, `input`) takes packets from a stream. `link`, `ip`, `tunnel`,
+//! `fragments` and `tcp` find the segment, `table` its connection. `connection`, `half` and `piece`
+//! put its bytes into order, and `endpoint` turns them into the events of one end.
+//! docs/packet-captures.md says which packets become which events, and what is refused.
 
 mod classic;
 mod connection;
+mod endpoint;
 mod error;
 mod file;
 mod fragments;
@@ -18,7 +21,6 @@ mod piece;
 mod recent;
 mod report;
 mod reset;
-mod seat;
 mod table;
 mod tcp;
 #[cfg(test)]
@@ -40,10 +42,10 @@ use self::{
 };
 use crate::event::{DEFAULT_CONNECTIONS, Event, Opening, Timestamp, UNKNOWN_SERVICE};
 
-/// Whoever reads the same capture gets the same span and trace ids.
+/// Every reading of the same capture gives the same span and trace ids.
 const RUN_KEY: [u8; 16] = *b"wirespan capture";
 
-/// Whose spans are made of a request that was captured on its way.
+/// The end, or ends, of a captured request that get spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum View {
     /// The client's: one span for each request.
@@ -83,7 +85,7 @@ impl FromStr for View {
     }
 }
 
-/// What a reading may cost.
+/// Bounds of a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections followed at once (default [`DEFAULT_CONNECTIONS`]); beyond it the longest silent are forgotten.
@@ -111,10 +113,10 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub view: View,
-    /// Says which message bytes begin with. It decides who is the client where the handshake is missing: the protocol
-    /// layer knows, and never the port. Give `protocol::opening`.
+    /// Finds out which message bytes begin with. Where the handshake is missing this decides who is
+    /// the client: the port never does. `protocol::opening` is the function to give.
     pub opening: fn(&[u8]) -> Option<Opening>,
-    /// `service.name` of every span (default `unknown_service`): packets do not tell.
+    /// `service.name` of every span (default `unknown_service`): packets do not say it.
     pub service_name: Arc<str>,
     pub limits: Limits,
 }
@@ -132,15 +134,18 @@ impl Options {
     }
 }
 
-/// Whether a file that begins with these bytes is a packet capture: 4 bytes are enough, 512 if it is compressed by gzip.
+/// Whether a file that begins with these bytes is a packet capture: 4 bytes are enough, 512 if it
+/// is compressed by gzip.
 #[must_use]
 pub fn is_capture(start: &[u8]) -> bool {
     file::is_capture(start)
 }
 
-/// Reads a capture to its end and tells `sink` what happened in it: `Clock` and `RunKey` first, `Shutdown` last.
+/// Reads a capture to its end and gives its events to `sink`: `Clock` and `RunKey` first,
+/// `Shutdown` last.
 ///
-/// Memory is bounded by [`Limits`], whatever the size of the capture. A timestamp is Unix time in nanoseconds.
+/// [`Limits`] bounds the memory, whatever the size of the capture. A timestamp is Unix time in
+/// nanoseconds.
 ///
 /// # Errors
 /// When the input has no header of a capture. Later damage ends the reading: what stands before it is used, and
@@ -189,7 +194,7 @@ pub fn read(
 fn begin(at: Timestamp, options: &Options, sink: &mut dyn FnMut(&Event<'_>)) {
     sink(&Event::Clock { at, unix_offset: 0 });
     sink(&Event::RunKey(RUN_KEY));
-    for process in seat::processes(at, &options.service_name) {
+    for process in endpoint::processes(at, &options.service_name) {
         sink(&process);
     }
 }
@@ -225,7 +230,8 @@ fn hand_on(
         Carried::Fragment(fragment) => {
             report.fragments += 1;
             let Some(whole) = fragments.add(&fragment) else { return };
-            // It may be a tunnel's, with a fragment inside; that one completes a datagram that was waiting: this ends.
+            // The whole may be a tunnel's, with a fragment inside. That fragment completes a
+            // datagram that was waiting, so this recursion ends.
             let datagram = Datagram { bytes: &whole, length: whole.len(), ..fragment.part };
             hand_on(at, carried_whole(fragment.protocol, datagram), fragments, report, take);
         }

@@ -1,5 +1,5 @@
 //! The pcapng file: sections of blocks, each section with a byte order and interfaces of its own
-//! (`draft-ietf-opsawg-pcapng`, section 4). Only what leads to packets is read, every other block is passed over.
+//! (`draft-ietf-opsawg-pcapng`, section 4). Blocks that do not lead to packets are skipped.
 
 use std::io::Read;
 
@@ -18,9 +18,9 @@ const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
 
-/// What stands around a packet's bytes in its block, options included.
+/// Bytes around a packet's own in its block, options included.
 const AROUND_PACKET: u32 = 1024 * 1024;
-/// More interfaces than this in a section are damage or an attack.
+/// More interfaces in a section are damage or an attack.
 const MAX_INTERFACES: usize = 65_536;
 
 const OPTION_END: u16 = 0;
@@ -32,7 +32,7 @@ pub(super) struct Ng<R> {
     input: Input<R>,
     order: Order,
     interfaces: Vec<Interface>,
-    /// Simple packets have no time: they get that of the packet before.
+    /// Simple packets have no time; they get that of the packet before.
     last_at: u64,
     other_blocks: u64,
 }
@@ -40,7 +40,7 @@ pub(super) struct Ng<R> {
 #[derive(Debug, Clone, Copy)]
 struct Interface {
     link: u16,
-    /// Bytes captured of a packet at most; 0: no limit.
+    /// Most bytes captured of a packet; 0: no limit.
     snaplen: u32,
     clock: Clock,
 }
@@ -99,7 +99,7 @@ impl<R: Read> Ng<R> {
         Ok(None)
     }
 
-    /// Reads the next block and says its type; its bytes only if they are needed.
+    /// Reads the next block and returns its type; the block's bytes only if they are needed.
     fn block(&mut self) -> Result<Option<u32>, PcapError> {
         let offset = self.input.offset();
         if !self.input.take(8)? {

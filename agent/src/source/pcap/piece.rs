@@ -1,9 +1,10 @@
-//! Bytes of one direction on their way: a part of the stream, where it goes, and what may wait.
+//! Bytes of one direction on their way: a part of the stream, its destination, and the room for
+//! those that wait.
 
 use super::Report;
 use crate::event::Timestamp;
 
-/// What a waiting segment costs besides its bytes.
+/// Cost of a waiting segment besides its bytes.
 const OVERHEAD: usize = 96;
 
 /// Room for segments that wait behind holes.
@@ -17,11 +18,12 @@ pub(super) struct Room {
     pub(super) segments: usize,
 }
 
-/// Where a direction's bytes go, and what is counted and bounded on the way.
+/// Destination of a direction's bytes, with the counts and bounds on the way.
 pub(super) struct Outlet<'a> {
     pub(super) room: &'a mut Room,
     pub(super) report: &'a mut Report,
-    /// A RST came before: what comes now is read only if it turns out that nobody took notice of that.
+    /// A RST came before: the bytes from here on are read only if it turns out that the RST was
+    /// ignored.
     pub(super) after_reset: bool,
     /// Takes a piece and the bytes of all holes given up so far.
     pub(super) out: &'a mut dyn FnMut(Piece<'_>, u64),
@@ -34,11 +36,12 @@ pub(super) struct Piece<'a> {
     /// Bytes on the wire, of which `bytes` are the first.
     pub(super) length: u32,
     pub(super) bytes: &'a [u8],
-    /// When it was captured; given out: when the receiver could read it.
+    /// When it was captured; once emitted: when the receiver could read it.
     pub(super) at: Timestamp,
     /// The sender had all bytes of the other direction before this position.
     pub(super) after: u64,
-    /// One byte, sent out of band: it has a sequence number, and the receiver does not find it among the others.
+    /// One byte sent out of band: it has a sequence number, and the receiver does not find it among
+    /// the others.
     pub(super) urgent: bool,
 }
 
@@ -75,7 +78,7 @@ pub(super) struct Held {
     pub(super) at: Timestamp,
     pub(super) after: u64,
     pub(super) urgent: bool,
-    /// It came after a RST of which it is not known whether it holds.
+    /// It came after a RST, of which it is not known whether it holds.
     pub(super) after_reset: bool,
 }
 

@@ -1,4 +1,5 @@
-//! The bytes of a direction that were read last, to compare with what claims their positions again.
+//! The last bytes that were read of a direction, to compare with bytes that claim their positions
+//! again.
 
 use super::piece::Piece;
 use crate::event::Timestamp;
@@ -19,7 +20,7 @@ impl Recent {
         self.0.last()
     }
 
-    /// This was read.
+    /// Remembers bytes that were read.
     pub(super) fn remember(&mut self, piece: &Piece<'_>) {
         if piece.bytes.len() < piece.length as usize {
             self.0.clear();
@@ -31,7 +32,8 @@ impl Recent {
         self.0.extend_from_slice(kept);
     }
 
-    /// Whether `bytes`, which begin `passed` bytes before position `next`, are not those that were read there.
+    /// Whether `bytes`, which begin `passed` bytes before position `next`, are not those that were
+    /// read there.
     pub(super) fn differs(&self, next: u64, passed: u64, bytes: &[u8]) -> bool {
         let known = Piece {
             position: next - (self.0.len() as u64).min(next),
@@ -41,12 +43,12 @@ impl Recent {
             after: 0,
             urgent: false,
         };
-        // A keep-alive's byte is any byte.
+        // The byte of a keep-alive may be any byte.
         if bytes.len() == 1 && passed == 1 {
             return false;
         }
         let before = next.saturating_sub(passed);
-        // What lies before position 0 was never read.
+        // Nothing before position 0 was ever read.
         let bytes = bytes.get(usize::try_from(passed.saturating_sub(next)).unwrap_or(usize::MAX)..);
         let bytes = bytes.unwrap_or_default();
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

@@ -1,4 +1,5 @@
-//! What was in a capture and what of it could not be used: every bound and every loss has its number here.
+//! What was in a capture, and what of it could not be used: every bound and every loss has its
+//! count here.
 
 use std::fmt;
 
@@ -29,9 +30,9 @@ report! {
     packets: "packets",
     /// ARP, UDP, ICMP …
     not_tcp: "not TCP",
-    /// Packets of link types that are not read, or of an interface that is not described.
+    /// Packets of unknown link types, or of an interface that is not described.
     unsupported_link: "of an unsupported link type",
-    /// ESP, L2TP, GTP, Geneve …, or something in a tunnel that is no IP.
+    /// ESP, L2TP, GTP, Geneve …, or content of a tunnel that is not IP.
     tunnels: "in tunnels that are not read",
     /// Headers of link, IP or TCP layer that are cut or malformed.
     undecodable: "undecodable",
@@ -39,25 +40,28 @@ report! {
     other_blocks: "blocks without a packet",
     /// IP packets that are a part of a datagram.
     fragments: "IP fragments",
-    /// Datagrams that could not be put together: the bound of 64 at once, a cut or missing fragment. Treated as lost packets.
+    /// Datagrams that could not be put together: the bound of 64 at once, a cut or missing
+    /// fragment. Treated as lost packets.
     fragments_lost: "fragmented datagrams lost",
-    /// Connections handed to the pipeline: their first data was seen and who is the client is known.
+    /// Connections that reached the pipeline: their first data was captured and the client is
+    /// known.
     connections: "connections with data",
     /// Of those, connections whose handshake is not in the capture.
     without_handshake: "of them without a handshake",
-    /// Bytes of payload on connections without handshake, before a first line of a known protocol was seen.
+    /// Bytes of payload on connections without handshake, before a first line of a known protocol
+    /// was seen.
     unattributed_bytes: "bytes before a known message on those",
-    /// Bytes of payload that were in the capture before.
+    /// Bytes of payload that the capture had already.
     retransmitted_bytes: "bytes retransmitted",
     /// Bytes of payload captured after a RST that held.
     after_reset_bytes: "bytes after a reset",
     /// Bytes sent out of band, which the receiver does not find among the others.
     urgent_bytes: "urgent bytes",
-    /// RSTs of which nobody took notice.
+    /// RSTs that their receiver ignored.
     resets_ignored: "resets that were ignored",
     /// Probes that carry one old byte.
     keep_alives: "keep-alive probes",
-    /// Segments that claim other bytes for positions that were seen before; the first ones hold.
+    /// Segments with other bytes for positions that were captured before; the first ones hold.
     disputed: "segments with other bytes than before",
     /// Holes that were given up.
     gaps: "gaps",
@@ -68,12 +72,13 @@ report! {
     out_of_window: "segments out of window",
     /// Holes given up at once, or bytes dropped, because too much waited already.
     overflows: "times that too much waited",
-    /// Connections that were forgotten to make room for others.
+    /// Connections that were evicted to make room for others.
     evicted_connections: "connections evicted",
 }
 
 impl Report {
-    /// What may have cost spans, a line each, and is counted nowhere else: lost bytes of a connection are in its ledger.
+    /// What may have cost spans, one line each, and is counted nowhere else. Lost bytes of a
+    /// connection are in its ledger.
     #[must_use]
     pub fn missed(&self) -> Vec<String> {
         let costs = [
@@ -94,7 +99,7 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// What is not 0, in one line; the number of packets in any case.
+    /// All counts but those that are 0, in one line; the number of packets in any case.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} packets", self.packets)?;
         for (label, count) in self.list().into_iter().skip(1).filter(|(_, count)| *count > 0) {

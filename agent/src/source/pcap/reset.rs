@@ -1,10 +1,10 @@
-//! A RST: of which the end that receives it may take no notice (RFC 5961, section 3; RFC 1337), and that somebody else may
-//! have sent. Whether it holds, only what follows tells.
+//! A RST. The end that receives it may ignore it (RFC 5961, section 3; RFC 1337), and somebody else
+//! may have sent it. Only what follows shows whether it holds.
 //!
-//! An end that acknowledges what was captured after the RST has not taken it, and one that sends more behind the RST has not
-//! sent it. Until that, or until
-//! [`RESET_WAIT`] has gone by, nothing more is read; when the RST holds, what came after it is dropped: the end that was reset
-//! could not read it, and what was on its way is of no use to anybody.
+//! An end that acknowledges bytes captured after the RST has ignored it. An end that sends more
+//! behind the RST has not sent it. Until then, or until [`RESET_WAIT`] has passed, nothing more is
+//! read. When the RST holds, what came after it is dropped: the end that was reset could not read
+//! it, and nobody can use what was on its way.
 
 use super::{
     Report,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::event::Timestamp;
 
-/// Nanoseconds for which a sign of life is waited for.
+/// How long, in nanoseconds, a sign of life is waited for.
 const RESET_WAIT: u64 = 1_000_000_000;
 /// A RST further from the next byte than this was made for another connection or by somebody else.
 const NEAR: i64 = 1024 * 1024;
@@ -22,15 +22,15 @@ const NEAR: i64 = 1024 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reset {
     at: Timestamp,
-    /// The youngest time of the capture then.
+    /// The latest time of the capture at that moment.
     seen: Timestamp,
-    /// Its own position, and that behind all that its sender had sent before.
+    /// Position of the RST, and position behind everything that its sender had sent before.
     position: Option<i64>,
     end: i64,
 }
 
 impl Connection {
-    /// Whether it is waited for what becomes of a RST.
+    /// Whether a RST is still undecided.
     pub(super) fn is_frozen(&self) -> bool {
         self.resets.iter().any(Option::is_some)
     }
@@ -49,13 +49,13 @@ impl Connection {
         self.resets[side].get_or_insert(Reset { at: segment.at, seen: self.last, position, end });
     }
 
-    /// Takes back the RSTs that a segment of `side` shows to be ignored.
+    /// Takes back the RSTs that, as a segment of `side` shows, were ignored.
     pub(super) fn ignore_reset(&mut self, side: usize, segment: &Segment<'_>, report: &mut Report) {
         if segment.rst || !self.is_frozen() {
             return;
         }
         let mut ignored = 0;
-        // It has answered the call that it seemed to refuse.
+        // The side accepted the connection that it seemed to refuse.
         if segment.syn && self.resets[side].take().is_some() {
             ignored += 1;
         }
@@ -80,7 +80,8 @@ impl Connection {
         self.resets.iter().flatten().any(|reset| now.since(reset.seen) >= RESET_WAIT)
     }
 
-    /// Nobody has shown that it was ignored: it ends the connection, when it was sent.
+    /// Nothing has shown that the RST was ignored: it ends the connection, at the time when it was
+    /// sent.
     pub(super) fn reset_holds(&mut self, at: Timestamp, cx: &mut Context<'_>) {
         let resets = std::mem::take(&mut self.resets);
         let sent = |side: usize| resets[side].map(|reset| (reset.at, side));

@@ -1,4 +1,4 @@
-//! All connections of a capture: finds that of a segment, lets time go on, makes room.
+//! All connections of a capture: finds that of a segment, lets time pass, makes room.
 
 use std::{
     collections::HashMap,
@@ -17,9 +17,9 @@ use super::{
 };
 use crate::event::{Event, Timestamp};
 
-/// Event time is told this often, as by the live source.
+/// Time between two ticks, as with the live source.
 const TICK: u64 = 100_000_000;
-/// When nothing was captured for longer than this many ticks, most of them are left out: only the last one matters.
+/// After a pause of more than this many ticks most of them are left out: only the last one matters.
 const TICKS_AT_ONCE: u64 = 64;
 /// One in this many connections makes room at a time.
 const EVICTED_SHARE: usize = 64;
@@ -29,15 +29,15 @@ type Key = [SocketAddr; 2];
 
 pub(super) struct Table<'a> {
     options: &'a Options,
-    /// Hashed with a random key, since addresses are hostile; never walked through unsorted.
+    /// Hashed with a random key, because addresses are hostile. Never iterated unsorted.
     connections: HashMap<Key, Connection>,
-    /// Those that wait for something.
+    /// Connections that wait for something.
     waiting: Vec<Key>,
     room: Room,
     next_tick: Option<u64>,
-    /// How often connections have made room: no draw is like the one before.
+    /// How often connections have made room: no two draws are alike.
     draws: u64,
-    /// The youngest time seen.
+    /// The latest time seen.
     now: Timestamp,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Table<'a> {
         self.now
     }
 
-    /// Time has reached `at`: what was waited for long enough is given up, and the pipeline is told.
+    /// Time has reached `at`: gives up what has waited long enough, and sends a tick.
     pub(super) fn advance(&mut self, at: Timestamp, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
         self.now = self.now.max(at);
         let mut next = self.next_tick.unwrap_or_else(|| at.0.saturating_add(TICK));
@@ -75,7 +75,7 @@ impl<'a> Table<'a> {
             }
             ticks += 1;
             self.expire(Timestamp(next), report, sink);
-            // What waits for a hole that was acknowledged is at most this old, now that older holes were given up.
+            // Older holes were given up: what waits for an acknowledged hole is at most this old.
             sink(&Event::Tick { at: Timestamp(next.saturating_sub(PASSED_WAIT)) });
             next = next.saturating_add(TICK);
         }
@@ -149,9 +149,10 @@ impl<'a> Table<'a> {
         });
     }
 
-    /// When the table is full some of the longer silent half are forgotten, drawn by lot: if the longest silent one always went,
-    /// somewhat more connections than there is room for, used in turn, would each go right before it is used again. Nobody saw
-    /// them end, so no end is told.
+    /// Makes room in a full table: of those connections that were silent for longer than the
+    /// others, some are drawn by lot and evicted. If the longest silent one always went, somewhat
+    /// more connections than there is room for, used in turn, would each go right before it is used
+    /// again. Nobody saw them end, so no end is reported.
     fn make_room(&mut self, at: Timestamp, report: &mut Report, sink: &mut dyn FnMut(&Event<'_>)) {
         if self.connections.len() < self.options.limits.connections.max(1) {
             return;
@@ -174,7 +175,8 @@ impl<'a> Table<'a> {
     }
 }
 
-/// What a segment of no known connection begins, if anything: without a handshake only a message does.
+/// What a segment of an unknown connection begins, if anything: without a handshake only a message
+/// begins one.
 fn begin(key: Key, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) -> Option<Connection> {
     if segment.rst {
         return None;
@@ -189,7 +191,7 @@ fn begin(key: Key, side: usize, segment: &Segment<'_>, cx: &mut Context<'_>) -> 
     Some(Connection::without_handshake(key, side, segment, opening))
 }
 
-/// A number that is the same wherever the capture is read.
+/// A number that is the same in every reading of the capture.
 fn lot(draws: u64, key: &Key) -> u64 {
     // With its fixed keys.
     let mut hasher = SipHasher13::new();

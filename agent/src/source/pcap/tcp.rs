@@ -7,7 +7,7 @@ use crate::event::Timestamp;
 
 /// The fixed part of the header.
 const HEADER: usize = 20;
-/// Up to and with the flags; what follows is not needed.
+/// Header bytes up to and with the flags; the later ones are not needed.
 const NEEDED: usize = 14;
 
 const FIN: u8 = 1;
@@ -31,7 +31,7 @@ pub(super) struct Segment<'a> {
     pub(super) bytes: &'a [u8],
     /// Its bytes on the wire.
     pub(super) length: u32,
-    /// Which of them is sent out of band: the receiver does not find it among the others.
+    /// Offset of a byte sent out of band, which the receiver does not find among the others.
     pub(super) urgent: Option<u32>,
 }
 
@@ -78,8 +78,9 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// Offset of the urgent byte in the payload: the pointer names the byte behind it, as Linux (`tcp_check_urg`,
-/// net/ipv4/tcp_input.c) and BSD read it. Of a pointer that was cut nothing follows.
+/// Offset of the urgent byte in the payload. The pointer names the byte behind it, as Linux
+/// (`tcp_check_urg`, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>) and BSD
+/// read it. A cut pointer means nothing.
 fn urgent(header: &[u8]) -> u32 {
     const POINTER: usize = 18;
     let pointer = header.get(POINTER..).and_then(|rest| rest.first_chunk());

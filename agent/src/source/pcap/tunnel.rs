@@ -6,9 +6,10 @@ use super::link::{Network, Skip, after, be16, by_type, ethernet, ip_version, ppp
 
 /// L2TP version 3 (RFC 3931, section 4.1.1).
 const L2TP: IpNumber = IpNumber(115);
-/// Of the ports that are known to be a tunnel's, those of VXLAN: RFC 7348 and what Linux uses by itself.
+/// Ports of known tunnels. Those of VXLAN: RFC 7348, and the default of Linux.
 const VXLAN: [u16; 2] = [4789, 8472];
-/// L2TP, GTP-U, AMT, Teredo, LISP, ESP in UDP, VXLAN GPE, GUE, Geneve, MPLS in UDP, TZSP, WireGuard.
+/// L2TP, GTP-U, AMT, Teredo, LISP, ESP in UDP, VXLAN GPE, GUE, Geneve, MPLS in UDP, TZSP,
+/// WireGuard.
 const OTHERS: [u16; 12] = [1701, 2152, 2268, 3544, 4341, 4500, 4790, 6080, 6081, 6635, 37008, 51820];
 
 /// The IP packet that the payload of another one carries; `None` when the protocol is no tunnel's.
@@ -61,7 +62,8 @@ fn udp(packet: Network<'_>) -> Option<Result<Network<'_>, Skip>> {
     if !VXLAN.contains(&port) {
         return None;
     }
-    // That the network is told; all other flags are ignored (RFC 7348, section 5). Without it, it is something else.
+    // The flag that a network is named; all other flags are ignored (RFC 7348, section 5). Without
+    // it, it is something else.
     let flags = packet.bytes.get(HEADER)?;
     if flags & 8 == 0 {
         return Some(Err(Skip::Tunnel));

@@ -106,8 +106,8 @@ impl Causality {
             signatures.is_none_or(|signatures| signatures.rarely_ends_in_response(links.signature_hash));
         match (agrees, by_chance) {
             (_, true) => Verdict::Unlinked(UnlinkedReason::ResponseSideOnly),
-            (true, _) if self.rules.two_sided => Verdict::Parent(request, Evidence::TwoSided),
-            (false, _) if self.rules.end => Verdict::Parent(request, Evidence::End),
+            (true, _) if self.rules.both_sides => Verdict::Parent(request, Evidence::BothSides),
+            (false, _) if self.rules.response_side => Verdict::Parent(request, Evidence::ResponseSide),
             _ => Verdict::Unlinked(UnlinkedReason::RequestSideOnly),
         }
     }

@@ -154,7 +154,7 @@ impl Causality {
             Verdict::Unlinked(_) | Verdict::Parent(_, Evidence::Task) => false,
             Verdict::Parent(request, evidence) => {
                 links.awaits_task = false;
-                let ends = matches!(evidence, Evidence::End | Evidence::TwoSided);
+                let ends = matches!(evidence, Evidence::ResponseSide | Evidence::BothSides);
                 if ends && links.claimed_for.is_some_and(|claimed| claimed != request) {
                     end_task_join(processes, exchange.pid);
                 }

@@ -122,7 +122,7 @@ impl Causality {
         let both = process.confidence.is_consistent()
             && processes.get(request.pid).is_some_and(|process| process.confidence.is_consistent());
         let trusted = (call.pid == request.pid || both) && trusts_agreement(&process.confidence, links);
-        trusted.then_some(Verdict::Parent(request_side, Evidence::TwoSided))
+        trusted.then_some(Verdict::Parent(request_side, Evidence::BothSides))
     }
 
     /// A call has waited for its response side so long that its span is exported without one.
@@ -165,7 +165,7 @@ impl Causality {
             | LinkOutcome::AmbiguousConflict
             | LinkOutcome::ResponseSideOnly => false,
         };
-        alone && self.rules.end && process.confidence.awaits_response_side()
+        alone && self.rules.response_side && process.confidence.awaits_response_side()
     }
 
     pub(super) fn judge(
@@ -199,8 +199,8 @@ impl Causality {
             && self.decides(exchanges, confidence, key, links, outcome, response_side)
         {
             let agrees = outcome == LinkOutcome::Consistent;
-            let evidence = if agrees { Evidence::TwoSided } else { Evidence::End };
-            if !agrees || self.rules.two_sided {
+            let evidence = if agrees { Evidence::BothSides } else { Evidence::ResponseSide };
+            if !agrees || self.rules.both_sides {
                 return Verdict::Parent(response_side.request, evidence);
             }
         }
@@ -219,13 +219,13 @@ impl Causality {
         let both = confidence.is_consistent() && consistent;
         let own = exchanges.get(request_side).is_some_and(|request| request.pid == call.pid);
         match outcome {
-            LinkOutcome::Consistent if !self.rules.two_sided => unlinked(UnlinkedReason::RequestSideOnly),
+            LinkOutcome::Consistent if !self.rules.both_sides => unlinked(UnlinkedReason::RequestSideOnly),
             LinkOutcome::Consistent if (own || both) && trusts_agreement(confidence, links) => {
-                Verdict::Parent(request_side, Evidence::TwoSided)
+                Verdict::Parent(request_side, Evidence::BothSides)
             }
             LinkOutcome::Consistent if both => unlinked(UnlinkedReason::Unproven),
             LinkOutcome::RequestSideOnly if (own || both) && self.trusts_request_side(confidence, links) => {
-                Verdict::Parent(request_side, Evidence::Start)
+                Verdict::Parent(request_side, Evidence::RequestSide)
             }
             LinkOutcome::RequestSideOnly | LinkOutcome::Unexplained if both => {
                 unlinked(UnlinkedReason::RequestSideOnly)
@@ -262,7 +262,7 @@ impl Causality {
     }
 
     fn trusts_request_side(&self, confidence: &Confidence, call: &CallLinks) -> bool {
-        self.rules.start
+        self.rules.request_side
             && call.receive_order == confidence.receive_order()
             && call.names_one_request()
             && confidence.trusts_request_side(call.only_open_request, call.signature())
@@ -274,7 +274,7 @@ impl Causality {
         by_these_threads: bool,
         unambiguous: bool,
     ) -> bool {
-        self.rules.end && by_these_threads && confidence.trusts_response_side(unambiguous)
+        self.rules.response_side && by_these_threads && confidence.trusts_response_side(unambiguous)
     }
 }
 

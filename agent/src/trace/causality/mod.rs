@@ -58,16 +58,20 @@ use crate::{
 /// The longest chain of calls, each continuing the one before, that is followed.
 const CHAIN: u8 = 40;
 
-/// Which evidence may name a parent within a process.
+/// Which evidence may name a parent within a process. The aliases are the names in event logs of
+/// older versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {
     /// Request side and response side agree. Default on.
-    pub two_sided: bool,
+    #[serde(alias = "two_sided")]
+    pub both_sides: bool,
     /// The request side alone, in processes whose calls have no conflicts. Default on.
-    pub start: bool,
+    #[serde(alias = "start")]
+    pub request_side: bool,
     /// The response side alone, in processes whose responses are all covered. Default on.
-    pub end: bool,
+    #[serde(alias = "end")]
+    pub response_side: bool,
     /// The same task of the runtime wrote the call and the response (CPython's contexts). Default
     /// on.
     pub task: bool,
@@ -85,9 +89,9 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            two_sided: true,
-            start: true,
-            end: true,
+            both_sides: true,
+            request_side: true,
+            response_side: true,
             across_threads: false,
             task: true,
             content: true,
@@ -232,7 +236,7 @@ impl Causality {
         if let (Some(request_side), true) = (request_side, request_is_open) {
             return RequestSide { verdict: None, judged_with: Some(request_side) };
         }
-        if self.rules.end && process.confidence.awaits_response_side() {
+        if self.rules.response_side && process.confidence.awaits_response_side() {
             // Its response side may still name a parent.
             return RequestSide { verdict: None, judged_with: None };
         }
@@ -279,12 +283,12 @@ impl Causality {
             exchanges.get_mut(key)?.links.call_mut()?.without_open_request = true;
             return None;
         };
-        let trusted = self.rules.start
+        let trusted = self.rules.request_side
             && links.names_one_request()
             && process.confidence.trusts_request_side(links.only_open_request, links.signature());
         let known = !lost(processes, call) && !lost(processes, request) && !links.handoff;
         let request_side = links.request_side.filter(|_| request.pid == call.pid && known && trusted)?;
-        Some(Verdict::Parent(request_side, Evidence::Start))
+        Some(Verdict::Parent(request_side, Evidence::RequestSide))
     }
 
     /// A call has ended. One without a response shows nothing: neither which request caused

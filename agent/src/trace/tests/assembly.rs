@@ -30,7 +30,7 @@ fn a_call_waits_for_the_response_to_its_request() {
     assert!(world.find(call).is_none());
     world.answer(request, thread(1, 0));
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert_eq!(world.tracer.counters().expired_wait, 0);
 }
 
@@ -44,7 +44,7 @@ fn a_call_of_a_trusted_process_waits_for_no_response() {
     let (request, call) = unanswered(&mut world);
     world.pass(SECOND);
     let parent = world.span(call).parent.unwrap();
-    assert_eq!((parent.span, parent.evidence), (world.id(request), Evidence::Start));
+    assert_eq!((parent.span, parent.evidence), (world.id(request), Evidence::RequestSide));
     assert!(world.find(request).is_none());
     world.pass(60 * SECOND);
     world.answer(request, own);
@@ -66,7 +66,7 @@ fn a_parent_found_after_the_wait_is_a_link_on_the_later_span() {
     world.answer(request, thread(1, 0));
     world.assert_root(request);
     let link =
-        Link { trace: world.span(call).trace, span: world.span(call).id, evidence: Evidence::TwoSided };
+        Link { trace: world.span(call).trace, span: world.span(call).id, evidence: Evidence::BothSides };
     assert_eq!(world.span(request).links, [link]);
     assert_eq!(world.tracer.counters().late_links, 1);
 }
@@ -86,13 +86,13 @@ fn an_open_span_at_the_top_of_an_expired_chain_is_linked_when_its_parent_is_foun
     world.pass(31 * SECOND);
     assert!(world.find(call).is_none());
     let trace = world.span(request).trace;
-    assert_eq!(world.span(request).parent.map(|parent| parent.evidence), Some(Evidence::Flow));
+    assert_eq!(world.span(request).parent.map(|parent| parent.evidence), Some(Evidence::Connection));
     world.answer(outer, own);
     world.end(call, complete());
     let call = world.span(call);
     assert_eq!((call.trace, call.parent, call.parent_unknown), (trace, None, true));
     let outer = world.span(outer);
-    assert_eq!(call.links, [Link { trace: outer.trace, span: outer.id, evidence: Evidence::TwoSided }]);
+    assert_eq!(call.links, [Link { trace: outer.trace, span: outer.id, evidence: Evidence::BothSides }]);
     assert!(outer.links.is_empty());
 }
 

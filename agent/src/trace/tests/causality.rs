@@ -34,7 +34,7 @@ fn a_keep_alive_proxy_under_concurrency() {
     }
     world.pass(SECOND);
     for (request, call) in pairs {
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
         world.assert_root(request);
     }
     assert_eq!(world.spans.len(), 120 + 320);
@@ -45,7 +45,7 @@ fn a_keep_alive_proxy_under_concurrency() {
 fn the_first_call_needs_no_history() {
     let mut world = World::new();
     let (request, call) = one_call(&mut world);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 /// A pool gives a new connection to whoever waits when it is ready. The one who made it gets
@@ -72,7 +72,7 @@ fn connections_that_a_pool_gives_away_make_no_wrong_parents() {
     }
     world.pass(SECOND);
     for (request, call) in pairs.into_iter().skip(4).flatten() {
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
     }
 }
 
@@ -101,7 +101,7 @@ fn a_timer_before_the_call_is_solved_by_response_sides() {
     }
     for (request, call) in &pairs[40..] {
         let evidence = world.span(*call).parent.expect("a parent").evidence;
-        assert!(matches!(evidence, Evidence::End | Evidence::TwoSided));
+        assert!(matches!(evidence, Evidence::ResponseSide | Evidence::BothSides));
         world.assert_child(*call, *request, evidence);
     }
 }
@@ -132,9 +132,9 @@ fn response_sides_across_threads_are_not_trusted() {
 #[test]
 fn evidence_can_be_switched_off() {
     let causality = Rules {
-        two_sided: false,
-        start: false,
-        end: false,
+        both_sides: false,
+        request_side: false,
+        response_side: false,
         task: false,
         goroutine: false,
         across_threads: false,
@@ -190,7 +190,7 @@ fn a_conflict_unlinks_the_calls_of_the_whole_process() {
         one_call(&mut world);
     }
     let (request, call) = one_call(&mut world);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn another_process_is_judged_by_itself() {
     let mut world = World::new();
     conflict_in(&mut world, 2);
     let (request, call) = one_call(&mut world);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_child_process_earns_its_own_confidence() {
     conflict_in(&mut world, 1);
     world.fork(thread(1, 0), thread(9, 0));
     let (request, call) = call_of(&mut world, thread(9, 0));
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert_eq!(&*world.span(call).process.service_name, "service-1");
     assert_eq!(world.span(call).process.pid, 9);
 }

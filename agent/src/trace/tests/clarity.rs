@@ -34,7 +34,7 @@ fn concurrent_calls_get_parents_once_their_signature_is_consistent() {
         world.answer(request, own);
         world.pass(SECOND);
         if round > 750 {
-            calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::Start));
+            calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::RequestSide));
         }
     }
 }
@@ -56,7 +56,7 @@ fn calls_that_wait_for_a_response_side_count_meanwhile() {
     }
     world.pass(40 * SECOND);
     for (request, calls) in last {
-        calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::Start));
+        calls.iter().for_each(|call| world.assert_child(*call, request, Evidence::RequestSide));
     }
 }
 
@@ -76,7 +76,7 @@ fn a_second_call_with_the_same_cause_may_belong_to_another_request() {
         world.answer(requests[at], two);
     }
     world.pass(40 * SECOND);
-    world.assert_child(calls[0], requests[0], Evidence::Start);
+    world.assert_child(calls[0], requests[0], Evidence::RequestSide);
     world.assert_root(calls[1]);
 }
 
@@ -108,7 +108,7 @@ fn a_poller_gets_no_parent_although_both_sides_agree() {
         } else {
             world.answer(request, own);
             world.pass(SECOND);
-            world.assert_child(call, request, Evidence::TwoSided);
+            world.assert_child(call, request, Evidence::BothSides);
         }
     }
     world.pass(40 * SECOND);
@@ -187,7 +187,9 @@ fn calls_in_flight_do_not_outvote_ended_ones() {
         }
         world.pass(SECOND);
         if round > 2 {
-            calls.iter().for_each(|(request, call)| world.assert_child(*call, *request, Evidence::End));
+            calls
+                .iter()
+                .for_each(|(request, call)| world.assert_child(*call, *request, Evidence::ResponseSide));
         }
     }
 }
@@ -279,7 +281,7 @@ fn a_poller_in_step_with_requests_gets_no_parent() {
     polls.iter().for_each(|poll| world.assert_root(*poll));
     // Until its signature is known, a response that follows two receives shows nothing.
     for (request, call) in &pairs[30..] {
-        world.assert_child(*call, *request, Evidence::TwoSided);
+        world.assert_child(*call, *request, Evidence::BothSides);
     }
 }
 
@@ -320,7 +322,7 @@ fn a_poller_with_the_same_signature_gets_no_parent() {
     polls.iter().for_each(|poll| world.assert_root(*poll));
     for (request, call, is_timers) in &pairs[30..] {
         if !is_timers {
-            world.assert_child(*call, *request, Evidence::TwoSided);
+            world.assert_child(*call, *request, Evidence::BothSides);
         }
     }
 }

@@ -13,7 +13,7 @@ fn the_receive_comes_after_its_send() {
         let request = world.read_request(into, server, "/");
         world.answer(request, server);
         world.read_response(call, client);
-        world.assert_child(request, call, Evidence::Flow);
+        world.assert_child(request, call, Evidence::Connection);
         world.assert_root(call);
     }
     assert_eq!(world.tracer.counters().flows_joined, 1);
@@ -32,7 +32,7 @@ fn the_receive_is_recorded_before_its_send_and_sequence_numbers_wrap() {
                 let call = world.write_request(out, client, "/");
                 world.answer(request, server);
                 world.read_response(call, client);
-                world.assert_child(request, call, Evidence::Flow);
+                world.assert_child(request, call, Evidence::Connection);
                 world.assert_root(call);
             }
             assert_eq!(world.tracer.counters().flows_joined, 1);
@@ -55,7 +55,7 @@ fn the_ends_of_many_connections_are_not_confused() {
         world.read_response(*call, client);
     }
     for (call, request) in calls.iter().zip(requests.iter().rev()) {
-        world.assert_child(*request, *call, Evidence::Flow);
+        world.assert_child(*request, *call, Evidence::Connection);
     }
 }
 
@@ -76,7 +76,7 @@ fn the_ends_of_a_redirected_connection_are_not_joined() {
         };
         for _ in 0..after {
             let (call, request) = exchange(&mut world);
-            world.assert_child(request, call, Evidence::Flow);
+            world.assert_child(request, call, Evidence::Connection);
         }
         for connection in [out, into] {
             world.redirect(connection);
@@ -145,7 +145,7 @@ fn a_call_that_is_recorded_too_late_costs_only_its_own_parent() {
         let request = world.read_request(into, server, "/");
         world.answer(request, server);
         world.read_response(call, client);
-        world.assert_child(request, call, Evidence::Flow);
+        world.assert_child(request, call, Evidence::Connection);
     }
     assert_eq!(world.tracer.counters().flows_joined, 1);
 }
@@ -160,7 +160,7 @@ fn a_busy_server_may_read_late() {
     let request = world.read_request(into, server, "/");
     world.answer(request, server);
     world.read_response(call, client);
-    world.assert_child(request, call, Evidence::Flow);
+    world.assert_child(request, call, Evidence::Connection);
 }
 
 #[test]
@@ -200,10 +200,10 @@ fn a_chain_over_three_processes_is_one_trace() {
         world.answer(root, first);
         world.pass(SECOND);
         world.assert_root(root);
-        world.assert_child(call, root, Evidence::TwoSided);
-        world.assert_child(request, call, Evidence::Flow);
-        world.assert_child(inner_call, request, Evidence::TwoSided);
-        world.assert_child(inner, inner_call, Evidence::Flow);
+        world.assert_child(call, root, Evidence::BothSides);
+        world.assert_child(request, call, Evidence::Connection);
+        world.assert_child(inner_call, request, Evidence::BothSides);
+        world.assert_child(inner, inner_call, Evidence::Connection);
     }
     assert_eq!(world.spans.len(), 15);
     assert_eq!(world.tracer.counters().waiting, 0);

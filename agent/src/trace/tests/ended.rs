@@ -38,7 +38,7 @@ fn the_first_failed_call_has_its_parent() {
         fail(&mut world, way, call);
         world.answer(request, OWN);
         world.pass(SECOND);
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
     }
 }
 
@@ -69,7 +69,7 @@ fn failed_calls_do_not_affect_answered_ones() {
         }
         world.pass(SECOND);
         for (request, call) in pairs {
-            world.assert_child(call, request, Evidence::TwoSided);
+            world.assert_child(call, request, Evidence::BothSides);
         }
         assert_eq!(world.tracer.counters().contradictions, 0);
     }
@@ -149,8 +149,8 @@ fn a_fallback_and_the_call_before_it_have_the_request_as_parent() {
         world.read_response(second, OWN);
         world.answer(request, OWN);
         world.pass(SECOND);
-        world.assert_child(first, request, Evidence::TwoSided);
-        world.assert_child(second, request, Evidence::TwoSided);
+        world.assert_child(first, request, Evidence::BothSides);
+        world.assert_child(second, request, Evidence::BothSides);
     }
 }
 
@@ -170,7 +170,7 @@ fn a_refused_connect_has_the_request_as_parent_that_was_answered_after_it() {
     world.answer(other, OWN);
     world.pass(SECOND);
     let parent = connects(&world)[0].parent.expect("a parent");
-    assert_eq!((parent.span, parent.evidence), (world.id(request), Evidence::TwoSided));
+    assert_eq!((parent.span, parent.evidence), (world.id(request), Evidence::BothSides));
     assert_eq!(connects(&world)[0].trace, world.span(request).trace);
 }
 
@@ -191,7 +191,7 @@ fn what_is_read_after_the_end_of_a_call_counts_instead() {
     world.answer(second, OWN);
     world.answer(first, OWN);
     world.pass(SECOND);
-    world.assert_child(call, second, Evidence::TwoSided);
+    world.assert_child(call, second, Evidence::BothSides);
     assert!(world.span(failing).parent.is_none(), "nothing says that the response followed from it");
 }
 
@@ -209,7 +209,7 @@ fn a_request_that_its_server_gives_up_counts_as_answered() {
     world.close_exchange(request, OWN);
     world.answer(open, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 /// A client that leaves takes no response from the requests whose calls are answered at that
@@ -226,7 +226,7 @@ fn a_request_that_is_given_up_uses_up_no_response() {
     world.close_exchange(gone, OWN);
     world.answer(request, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert!(
         world
             .tracer
@@ -247,7 +247,7 @@ fn a_call_that_is_closed_after_its_request_was_answered_was_given_up() {
     world.answer(request, OWN);
     world.close_exchange(call, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     // If a call goes on and is answered, it was not given up.
     let request = world.read_request(client, OWN, "/");
     let backend = world.open(OWN);
@@ -273,7 +273,7 @@ fn a_call_that_is_closed_right_after_the_response_was_given_up() {
     world.close_exchange(call, OWN);
     world.answer(other, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     // If the thread reads or sends something else in between, the call may have been closed because
     // of that.
     let request = world.read_request(clients[0], OWN, "/");
@@ -405,7 +405,7 @@ fn a_given_up_call_has_no_parent_by_response_side_alone() {
         world.answer(request, OWN);
         world.pass(SECOND);
         assert!(world.span(given_up).parent.is_none());
-        world.assert_child(answered, last, Evidence::End);
+        world.assert_child(answered, last, Evidence::ResponseSide);
     }
 }
 
@@ -417,7 +417,7 @@ fn a_failed_call_is_the_last_receive_of_the_thread_that_saw_it() {
     world.hang_up(call, OWN);
     world.answer(request, OWN);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::End);
+    world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// The cause of a response may be the failure of another call.
@@ -436,8 +436,8 @@ fn a_call_closed_after_a_response_caused_by_a_failure_was_given_up() {
     world.answer(request, OWN);
     world.close_exchange(call, OWN);
     world.pass(SECOND);
-    world.assert_child(failing, other, Evidence::TwoSided);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(failing, other, Evidence::BothSides);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 /// What one thread receives is no cause of what another thread sends.

@@ -193,7 +193,7 @@ fn a_goroutine_that_connects_for_another_neither_gives_nor_uses_a_cause() {
     world.read_response(call, handler);
     world.answer(request, handler);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn with_context(traceparent: &str) -> RequestHead<'static> {
     }
 }
 
-const REMOTE: Parent = Parent { span: SPAN, evidence: Evidence::Header, remote: true };
+const REMOTE: Parent = Parent { span: SPAN, evidence: Evidence::Traceparent, remote: true };
 
 #[test]
 fn an_incoming_trace_context_is_continued() {
@@ -57,7 +57,7 @@ fn a_call_inherits_the_context_of_its_request() {
     world.read_response(call, own);
     world.answer(request, own);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert_eq!(world.span(call).trace, TRACE);
     assert_eq!(world.span(call).trace_state, "vendor=1");
 }
@@ -102,8 +102,8 @@ fn a_proxy_forwards_a_trace_context() {
             world.answer(outer, proxy);
             world.pass(SECOND);
             assert_eq!(world.span(outer).parent, Some(REMOTE));
-            world.assert_child(call, outer, Evidence::Header);
-            world.assert_child(request, call, Evidence::Flow);
+            world.assert_child(call, outer, Evidence::Traceparent);
+            world.assert_child(request, call, Evidence::Connection);
         }
         assert_eq!(world.tracer.counters().parents_pass_through, 3);
     }

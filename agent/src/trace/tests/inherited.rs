@@ -34,7 +34,7 @@ fn a_database_connection_of_its_own_does_not_hide_a_request() {
         world.read_response(call, OWN);
         world.answer(request, OWN);
         world.pass(SECOND);
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
     }
 }
 
@@ -52,7 +52,7 @@ fn nor_does_one_between_two_responses() {
         ask(&mut world, other, 3);
         world.answer(request, OWN);
         world.pass(SECOND);
-        world.assert_child(call, request, Evidence::TwoSided);
+        world.assert_child(call, request, Evidence::BothSides);
     }
 }
 

@@ -55,7 +55,7 @@ fn they_are_exported_if_configured() {
     let (call, request) = talk(&mut world);
     world.pass(SECOND);
     world.shutdown();
-    world.assert_child(request, call, Evidence::Flow);
+    world.assert_child(request, call, Evidence::Connection);
     assert_eq!(world.tracer.counters().left_out, 0);
 }
 
@@ -81,5 +81,5 @@ fn exporting_over_grpc_counts_until_exec() {
     world.exec(1, "/bin/other");
     let (call, request) = talk(&mut world);
     world.pass(SECOND);
-    world.assert_child(request, call, Evidence::Flow);
+    world.assert_child(request, call, Evidence::Connection);
 }

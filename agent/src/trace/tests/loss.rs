@@ -21,7 +21,7 @@ fn a_loss_unlinks_open_calls_and_nothing_else() {
     assert_eq!(world.tracer.counters().orphans_loss, 1);
     assert_eq!(world.tracer.counters().losses, 1);
     let (request, call) = one_call(&mut world);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 #[test]
@@ -53,6 +53,6 @@ fn a_loss_in_another_process_does_not_matter() {
     world.read_response(call, own);
     world.answer(request, own);
     world.pass(SECOND);
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
     assert_eq!(world.tracer.counters().losses, 1);
 }

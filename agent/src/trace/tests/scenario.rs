@@ -74,7 +74,7 @@ impl Server {
 
     #[track_caller]
     pub(super) fn assert_child(&self, call: Exchange, request: Exchange) {
-        self.world.assert_child(call, request, Evidence::TwoSided);
+        self.world.assert_child(call, request, Evidence::BothSides);
     }
 
     #[track_caller]

@@ -63,7 +63,7 @@ fn a_call_of_a_stolen_task_has_the_request_of_its_response_side_as_parent() {
     let mut stealing = Stealing::new();
     stealing.steal(160);
     let (request, call) = stealing.stolen();
-    stealing.world.assert_child(call, request, Evidence::End);
+    stealing.world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn responses_from_a_completion_queue_count_against_response_sides() {
     assert!(stealing.world.span(call).parent.is_none(), "for long");
     stealing.steal(60);
     let (request, call) = stealing.stolen();
-    stealing.world.assert_child(call, request, Evidence::End);
+    stealing.world.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// The same before the process was seen to do so. The response may follow from the call that has
@@ -120,7 +120,7 @@ fn a_wrong_request_side_does_not_count_against_response_sides() {
     let (next, late) = stealing.serve(0, stealing.idle);
     stealing.answer(next, late);
     stealing.world.pass(SECOND);
-    stealing.world.assert_child(late, next, Evidence::End);
+    stealing.world.assert_child(late, next, Evidence::ResponseSide);
     assert!(
         stealing.world.span(call).parent.is_none(),
         "its receive was unambiguous but names another request"
@@ -143,7 +143,7 @@ fn an_uncertain_request_side_of_another_request_rules_out_the_response_side() {
     stealing.answer(other, its_call);
     stealing.world.pass(SECOND);
     assert!(stealing.world.span(call).parent.is_none());
-    stealing.world.assert_child(its_call, other, Evidence::TwoSided);
+    stealing.world.assert_child(its_call, other, Evidence::BothSides);
 }
 
 /// The second of two concurrent calls. The thread that reads its response then answers another
@@ -195,7 +195,7 @@ fn a_continuation_of_a_call_without_a_request_side_has_none() {
     let second = stealing.world.write_request(backend, thread(1, 3), "/");
     stealing.answer(request, second);
     stealing.world.pass(SECOND);
-    stealing.world.assert_child(second, request, Evidence::End);
+    stealing.world.assert_child(second, request, Evidence::ResponseSide);
 }
 
 /// A program in which timers answer as well. What a thread reads just before is no cause of that.
@@ -226,5 +226,5 @@ fn a_call_of_a_rarely_stolen_task_waits_for_its_response_side() {
         stealing.answer(request, call);
     }
     let (request, call) = stealing.stolen();
-    stealing.world.assert_child(call, request, Evidence::End);
+    stealing.world.assert_child(call, request, Evidence::ResponseSide);
 }

@@ -254,9 +254,9 @@ impl Pair {
     /// A process with the task join alone, or with no evidence at all.
     fn new(task: bool) -> Self {
         let causality = CausalityRules {
-            two_sided: false,
-            start: false,
-            end: false,
+            both_sides: false,
+            request_side: false,
+            response_side: false,
             task,
             across_threads: false,
             content: false,

@@ -59,7 +59,7 @@ fn calls_deferred_in_order_get_right_parents() {
     let (world, pairs) = chains(60, |_, number| number);
     assert_eq!(linked(&world, &pairs[200..]), pairs.len() - 200);
     let (call, request) = pairs[pairs.len() - 1];
-    world.assert_child(call, request, Evidence::TwoSided);
+    world.assert_child(call, request, Evidence::BothSides);
 }
 
 /// A loop that handles what is ready in a different order each time. Only the last call of each

@@ -19,7 +19,7 @@ use wirespan_tests::{
 
 use crate::harm::assert_balanced;
 
-/// What the agent may hold at the default ceilings (ARCHITECTURE.md, "Limits").
+/// What the agent may hold at the default ceilings (docs/limits.md).
 const CEILING_BYTES: f64 = 470.0 * 1024.0 * 1024.0;
 
 #[test]
@@ -38,7 +38,7 @@ fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
     assert!(crowd.wait()?.success(), "{}", crowd.stderr());
     let after = well_behaved(&nginx, "after")?;
     let met =
-        |metrics: &Metrics| metrics.sum("wirespan_connections_evicted_total", &["reason=\"connections\""]);
+        |metrics: &Metrics| metrics.sum("wirespan_evicted_connections_total", &["reason=\"connections\""]);
     // On a busy machine the agent reads the events of the crowd's start when the crowd is gone.
     let metrics = wait::until("the ceiling of connections and the end of the crowd's", || {
         let metrics = agent.metrics().ok()?;

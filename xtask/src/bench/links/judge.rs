@@ -229,7 +229,7 @@ mod tests {
             flags: 0,
             attributes: BTreeMap::from([
                 attribute("url.path", path),
-                attribute("wirespan.parent.evidence", "two-sided"),
+                attribute("wirespan.parent.evidence", "both_sides"),
             ]),
             resource: BTreeMap::new(),
         }
@@ -256,10 +256,10 @@ mod tests {
     fn the_first_calls_count_only_where_they_are_wrong() {
         let verdict = judge(&run(|n| (n > 2).then_some(n)));
         assert_eq!((verdict.calls, verdict.right, verdict.orphans, verdict.wrong), (40, 10, 0, 0));
-        assert_eq!((verdict.first_link, verdict.evidence["two-sided"]), (Some(3), 38));
+        assert_eq!((verdict.first_link, verdict.evidence["both_sides"]), (Some(3), 38));
         let verdict = judge(&run(|n| Some(if n == 7 { 8 } else { n })));
         assert_eq!((verdict.right, verdict.wrong), (10, 1));
-        assert_eq!(verdict.examples, ["/out/7 below /in/8 (two-sided)"]);
+        assert_eq!(verdict.examples, ["/out/7 below /in/8 (both_sides)"]);
     }
 
     #[test]

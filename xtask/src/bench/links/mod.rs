@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
     /// directory
     #[arg(long)]
     keep: Option<PathBuf>,
-    /// Further lines of the agent's configuration, such as `causality: { end: false }`
+    /// Further lines of the agent's configuration, such as `causality: { response_side: false }`
     #[arg(long, default_value = "")]
     config: String,
     /// Write the table as Markdown at the end

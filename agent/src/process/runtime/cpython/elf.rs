@@ -1,8 +1,9 @@
-//! What stands in an ELF file: symbols, and the bytes that they name. Any file may be given; what cannot be read is not there.
+//! Symbols of an ELF file, and the bytes that they name. Any file may be given; what cannot be read
+//! counts as missing.
 
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, ReadRef, read::elf::ElfFile64};
 
-/// Most symbols of one table that are looked at; libpython has 2,000 to export, with all that it hides 10,000.
+/// Most symbols of one table that are read; libpython exports 2,000 and has 10,000 in all.
 const SYMBOLS: usize = 200_000;
 
 /// Page size, by which mappings are aligned.
@@ -18,8 +19,8 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         (file.architecture() == object::Architecture::X86_64 && file.is_little_endian()).then_some(Self(file))
     }
 
-    /// Addresses of these symbols, as the file has them; from the table that is kept in stripped files, and `also_hidden`
-    /// from the other one.
+    /// Addresses of these symbols, as the file has them: from the table that stripped files keep,
+    /// and with `also_hidden` from the other one, too.
     pub(super) fn addresses<const N: usize>(&self, names: [&str; N], also_hidden: bool) -> [Option<u64>; N] {
         let mut found = [None; N];
         let mut note = |name: &str, address: u64| {
@@ -49,8 +50,9 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             .and_then(|bytes| bytes.first_chunk().copied())
     }
 
-    /// How far the addresses in the file are from those in memory, when the file's bytes from `offset` on are mapped at
-    /// `start`. Modulo 2^64: files may be linked above where they are loaded.
+    /// Difference between the addresses in memory and in the file, when the file's bytes from
+    /// `offset` on are mapped at `start`. Modulo 2^64: a file may be linked above the addresses
+    /// where it is loaded.
     pub(super) fn bias(&self, offset: u64, start: u64) -> Option<u64> {
         if self.0.kind() == object::ObjectKind::Executable {
             return Some(0);

@@ -1,4 +1,5 @@
-//! Which files a process has mapped, and where: /proc/PID/maps (`show_map_vma`, fs/proc/task_mmu.c).
+//! The files that a process has mapped, and where: /proc/PID/maps (`show_map_vma`,
+//! <https://github.com/torvalds/linux/blob/v6.12/fs/proc/task_mmu.c>).
 
 /// The first mapping of a file that the process executes or loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -6,11 +7,12 @@ pub(super) struct Mapping<'a> {
     pub(super) start: u64,
     /// Offset in the file.
     pub(super) offset: u64,
-    /// In the mount namespace of the process; never of a file that is gone, of which nothing can be read.
+    /// In the mount namespace of the process. Never the path of a file that is gone, which cannot
+    /// be read.
     pub(super) path: &'a str,
 }
 
-/// The first mapping of each file, in the order of addresses. A line that is none is passed over.
+/// The first mapping of each file, in the order of addresses. Malformed lines are skipped.
 pub(super) fn files(text: &str) -> impl Iterator<Item = Mapping<'_>> {
     let mut before = "";
     text.lines().filter_map(parse).filter(move |mapping| {

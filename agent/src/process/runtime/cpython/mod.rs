@@ -1,9 +1,10 @@
-//! CPython: where a thread's current context is found.
+//! CPython: where a thread has its current context.
 //!
-//! `PyThreadState.context` is another object for every task of asyncio. At a system call the interpreter's lock is released,
-//! so that `_PyRuntime` does not name the current thread state; the thread's own memory does (the pthread key of
-//! `PyGILState`). Layouts differ between minor versions and within none of those below; the kernel side checks besides that
-//! what it finds is a `PyContext`, so that a layout that is not the expected one costs parents and makes none.
+//! `PyThreadState.context` is another object for every task of asyncio. At a system call the
+//! interpreter's lock is released, so that `_PyRuntime` does not name the current thread state; the
+//! thread's own memory does (the pthread key of `PyGILState`). Layouts differ between minor
+//! versions, and within none of those below. The BPF programs check besides that they found a
+//! `PyContext`: with an unexpected layout parents are missing, and none is wrong.
 
 mod elf;
 mod maps;
@@ -21,7 +22,7 @@ use self::{
 use super::file_key;
 use crate::{process::ProcRoot, source::kernel::FileKey};
 
-/// Files about which something is remembered.
+/// Most files that are remembered.
 const FILES: usize = 1_024;
 
 /// Offsets in one minor version.
@@ -35,14 +36,16 @@ struct Layout {
     context: u32,
 }
 
-/// Derived with the headers of Debian's `libpython3.X-dev`, of which a program that prints both expressions is compiled:
+/// Derived with the headers of Debian's `libpython3.X-dev`, of which a program that prints both
+/// expressions is compiled:
 ///
 /// ```text
 /// cc -DPy_BUILD_CORE -I include/python3.X -I include/python3.X/internal offsets.c
 /// #include <Python.h>, <internal/pycore_runtime.h>, <internal/pycore_interp.h>
 /// ```
 ///
-/// `ob_type` (8), `ctx_entered` (40) and `Py_tss_t` (two numbers of 4 bytes) are the same in all of them.
+/// `ob_type` (8), `ctx_entered` (40) and `Py_tss_t` (two numbers of 4 bytes) are the same in all of
+/// them.
 const LAYOUTS: [Layout; 3] = [
     // bullseye, 3.9.2
     Layout { version: (3, 9), key: 584, context: 240 },
@@ -52,21 +55,21 @@ const LAYOUTS: [Layout; 3] = [
     Layout { version: (3, 13), key: 2160, context: 208 },
 ];
 
-/// Why the contexts of a CPython process are not known.
+/// Why the contexts of a CPython process are unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Off {
-    /// Not one of the versions whose layout is known.
+    /// A version whose layout is unknown.
     Version(u8, u8),
-    /// Before 3.11, which does not say its version, and not 3.9 either.
+    /// Older than 3.11, where the version is not in the file, and not 3.9.
     UnknownVersion,
     /// A debug build or one without the interpreter's lock.
     Build,
-    /// No glibc, or one that does not say where the values of its keys stand.
+    /// No glibc, or one that does not describe where the values of its keys are.
     Libc,
 }
 
 impl Off {
-    /// The value of the label `result` of `wirespan_runtimes_total`.
+    /// The value of the label `result` of `wirespan_runtime_lookups_total`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -77,7 +80,7 @@ impl Off {
     }
 }
 
-/// What a file is.
+/// What kind of file this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
     Other,
@@ -88,20 +91,21 @@ enum Content {
         context_type: u64,
         context: u32,
     },
-    /// glibc; where the values of the first keys stand in a thread's memory.
+    /// glibc, with the offset of the first keys' values in a thread's memory.
     Libc {
         specific: u32,
     },
 }
 
-/// Finds out about processes, and remembers what it has read of files.
+/// Examines processes, and remembers what it has read of files.
 #[derive(Debug, Default)]
 pub struct Programs {
     contents: FxHashMap<FileKey, Content>,
 }
 
 impl Programs {
-    /// How to find the contexts of process `pid`; `None`: it is no CPython, or not yet: a library may be loaded later.
+    /// How to find the contexts of process `pid`; `None`: it is not CPython, or not yet, because a
+    /// library may be loaded later.
     pub fn detect(&mut self, proc: &ProcRoot, pid: u32) -> Option<Result<Runtime, Off>> {
         let text = proc.maps(pid)?;
         let exe = proc.executable(pid).ok().flatten()?;
@@ -120,7 +124,8 @@ impl Programs {
             let path = if mapping.path == exe {
                 proc.file(pid, "exe")
             } else if ours {
-                // Also of a process that has changed its root: paths are told as the reader sees them.
+                // Also works for a process that has changed its root: /proc shows paths as the
+                // agent sees them.
                 mapping.path.into()
             } else {
                 proc.file(pid, "root").join(mapping.path.trim_start_matches('/'))
@@ -147,8 +152,8 @@ impl Programs {
         })
     }
 
-    /// What a mapped file is, and how far its addresses are from those in memory. `hidden`: symbols may also stand in the
-    /// table that is usually stripped.
+    /// What kind of file a mapped file is, and the difference between its addresses and those in
+    /// memory. `hidden`: symbols may also stand in the table that is usually stripped.
     fn read(&mut self, path: &Path, mapping: &Mapping<'_>, hidden: bool) -> Option<(Content, u64)> {
         let file = File::open(path).ok()?;
         let key = file_key(&file)?;
@@ -214,9 +219,10 @@ fn content<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>, hidden: bool) -> Conte
     }
 }
 
-/// glibc describes `struct pthread` to debuggers: `_thread_db_pthread_specific` is the size in bits, the count and the offset
-/// of `specific`, 32 addresses, before which the values of the first 32 keys stand (nptl/descr.h). Exported since 2.34; the
-/// thread library before that keeps it for debuggers.
+/// glibc describes `struct pthread` to debuggers: `_thread_db_pthread_specific` is the size in
+/// bits, the count and the offset of `specific`, 32 addresses, before which the values of the first
+/// 32 keys stand (nptl/descr.h). Exported since 2.34; the thread library before that keeps it for
+/// debuggers.
 fn libc<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Content {
     const ADDRESSES_IN_BITS: u32 = 32 * 64;
     const FIRST_VALUES: u32 = 32 * 16;

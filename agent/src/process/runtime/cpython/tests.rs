@@ -3,7 +3,10 @@
 use std::{fs, os::unix::fs::symlink};
 
 use super::*;
-use crate::process::fake::{FakeProc, FakeProcess};
+use crate::{
+    process::fake::{FakeProc, FakeProcess},
+    skipped::{Machine, skip},
+};
 
 const PYTHON: &str = "/usr/bin/python3.11";
 const LIBC: &str = "/lib/x86_64-linux-gnu/libc.so.6";
@@ -26,7 +29,7 @@ fn process(files: &[&str], exe: &str) -> FakeProc {
 fn machine_has(files: &[&str]) -> bool {
     let missing = files.iter().find(|file| !Path::new(file).exists());
     if let Some(file) = missing {
-        eprintln!("SKIPPED: this machine has no {file}");
+        skip(Machine::Lacks, &format!("this machine has no {file}"));
     }
     missing.is_none()
 }
@@ -40,7 +43,7 @@ fn the_python_of_this_machine_is_found() {
     let mut programs = Programs::default();
     let first = programs.detect(proc.root(), 5).expect("a Python").expect("a known version");
     assert_eq!((first.kind, first.offset, first.specific), (runtime::CPYTHON, 224, 0x310));
-    // Read again from what is remembered.
+    // The second time it comes from memory.
     assert_eq!(programs.detect(proc.root(), 5), Some(Ok(first)));
     let data = fs::read(PYTHON).unwrap();
     let elf = Elf::parse(&*data).unwrap();
@@ -88,12 +91,12 @@ fn files_that_are_no_elf_are_remembered_as_such() {
     }
 }
 
-/// Debian's packages of every version in the table and of one that is not, where `WIRESPAN_PYTHONS` names a directory with
-/// their unpacked files: `SUITE/root`.
+/// Debian's packages of every version in the table and of one that is not, where `WIRESPAN_PYTHONS`
+/// names a directory with their unpacked files: `SUITE/root`.
 #[test]
 fn the_pythons_of_debian_are_told_apart() {
     let Some(directory) = std::env::var_os("WIRESPAN_PYTHONS") else {
-        eprintln!("SKIPPED: WIRESPAN_PYTHONS names no directory of unpacked packages");
+        skip(Machine::Lacks, "WIRESPAN_PYTHONS names no directory of unpacked packages");
         return;
     };
     let root = Path::new(&directory).join("bullseye/root");

@@ -1,14 +1,14 @@
-//! Which Go has made a program: the linker writes it to the start of the data, and `-s -w` leaves it there
-//! (debug/buildinfo/buildinfo.go).
+//! The Go version of a program: the linker writes it to the start of the data, and `-s -w` leaves
+//! it there (debug/buildinfo/buildinfo.go).
 
 use object::ReadRef;
 
 use super::image::{Image, u64_at};
 
 const MAGIC: &[u8; 14] = b"\xff Go buildinf:";
-/// Of the magic.
+/// Alignment of the magic.
 const ALIGNMENT: usize = 16;
-/// How far into the data the linker has ever put it.
+/// Most bytes before it in the data; no linker has put it further back.
 const SEARCHED: usize = 64 * 1024;
 const HEADER: usize = 32;
 /// Since 1.18: the version stands behind the header, and no pointer to it.
@@ -16,7 +16,7 @@ const INLINE: u8 = 2;
 /// A version with its experiments has some tens of bytes.
 const LONGEST: u64 = 256;
 
-/// The version of Go, as it calls itself; `None`: no Go program.
+/// The version of Go, as it names itself; `None`: not a Go program.
 pub(super) fn version<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Option<&'data str> {
     let own = image.section(".go.buildinfo").map(|(_, content)| content);
     let data = image.mapped(true).map(|(_, content)| &content[..content.len().min(SEARCHED)]);

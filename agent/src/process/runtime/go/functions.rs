@@ -1,8 +1,10 @@
-//! Where a function of a Go program lies, stripped or not: the table from program counters to functions (`pclntab`), which the
-//! runtime itself needs for tracebacks (runtime/symtab.go, debug/gosym/pclntab.go).
+//! Where a function of a Go program lies, stripped or not: the table from program counters to
+//! functions (`pclntab`), which the runtime itself needs for tracebacks (runtime/symtab.go,
+//! debug/gosym/pclntab.go).
 //!
-//! Since 1.18 the table counts from the start of Go's code, which it told itself up to 1.25; `moduledata` always does, and is
-//! known by its first words, the addresses of the table's header and of the names that follow it.
+//! Since 1.18 the table counts from the start of Go's code. Up to 1.25 its header has that address;
+//! `moduledata` has it in every version. `moduledata` is found by its first words, the addresses of
+//! the table's header and of the names that follow it.
 
 use memchr::memmem;
 use object::ReadRef;
@@ -14,20 +16,22 @@ const MAGICS: [u32; 3] = [0xffff_fffa, 0xffff_fff0, 0xffff_fff1];
 const GO_1_16: u32 = MAGICS[0];
 /// What follows the magic on amd64: two zeros, code in steps of 1, pointers of 8 bytes.
 const AMD64: u32 = 0x0801_0000;
-/// Places that begin like a table and are looked at.
+/// Most places that begin like a table and are tried.
 const CANDIDATES: usize = 4;
-/// Where `moduledata` has the start of the code: after the header's address, six slices, `findfunctab`, `minpc` and `maxpc`.
+/// Where `moduledata` has the start of the code: after the header's address, six slices,
+/// `findfunctab`, `minpc` and `maxpc`.
 const MODULE_TEXT: usize = 8 + 6 * 24 + 3 * 8;
 
 /// The table of a program.
 pub(super) struct Functions<'data> {
     table: &'data [u8],
     names: &'data [u8],
-    /// Pairs of a function's place and that of its description, both of this many bytes.
+    /// Pairs of numbers: a function's place, and the place of its description.
     entries: &'data [u8],
+    /// Bytes of such a number.
     word: usize,
     count: usize,
-    /// What the table's places count from.
+    /// The address from which the table counts.
     text: u64,
 }
 

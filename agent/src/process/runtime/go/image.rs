@@ -1,5 +1,5 @@
-//! The parts of a program's file that its Go runtime describes: sections, and what the kernel maps at an address. Any bytes are
-//! answered, whatever they claim of themselves.
+//! The parts of a program's file that its Go runtime describes: sections, and what the kernel maps
+//! at an address. Any bytes may be given, whatever they claim.
 
 use object::{
     LittleEndian as LE, ReadRef,
@@ -7,9 +7,10 @@ use object::{
     read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable},
 };
 
-/// Bytes of a section or a segment that are looked at. The largest Go programs have tables of some tens of MiB.
+/// Most bytes of a section or a segment that are read. The largest Go programs have tables of some
+/// tens of MiB.
 const LARGEST: u64 = 256 << 20;
-/// Segments that are looked at; linkers make five or six.
+/// Most segments that are read; linkers make five or six.
 const SEGMENTS: usize = 16;
 
 /// A 64-bit x86 ELF file.
@@ -41,7 +42,8 @@ impl<'data, R: ReadRef<'data>> Image<'data, R> {
         Some((section.sh_addr(LE), content))
     }
 
-    /// Address and content of each segment that is mapped from the file, writable ones or the others.
+    /// Address and content of each segment that is mapped from the file, writable ones or the
+    /// others.
     pub(super) fn mapped(&self, writable: bool) -> impl Iterator<Item = (u64, &'data [u8])> {
         let segments = self.segments.iter().filter(move |segment| {
             let can_write = segment.p_flags(LE) & object::elf::PF_W != 0;

@@ -1,7 +1,8 @@
-//! Go programs: which version made them, where their goroutines have their numbers, and where `net/http` hands a request over.
+//! Go programs: the version that made them, where goroutines keep their number, and where
+//! `net/http` hands a request over.
 //!
-//! Only the file is looked at, so what is found holds for each process that runs it. Stripped programs (`-s -w`), position-
-//! independent ones and those with cgo tell as much as others.
+//! Only the file is read, so that the result holds for every process that runs it. Stripped
+//! (`-s -w`), position-independent and cgo programs work as well.
 
 mod build_info;
 mod functions;
@@ -16,15 +17,15 @@ use rustc_hash::FxHashMap;
 
 use self::{functions::Functions, image::Image};
 use super::file_key;
-use crate::source::kernel::{FileKey, HandOver};
+use crate::source::kernel::{FileKey, GoProbes};
 
-/// Files that are remembered.
+/// Most files that are remembered.
 const FILES: usize = 1_024;
 
 const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
 const REQUEST_WRITE: &str = "net/http.(*Request).write";
 
-/// What a Go program's file says.
+/// What the file of a Go program says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {
     /// Offset of `goid` in `runtime.g`.
@@ -32,7 +33,7 @@ pub struct Program {
     /// The same of `parentGoid`; `None`: not known.
     pub parent: Option<u32>,
     /// Where the probes belong; `None`: it has no `net/http` client.
-    pub hand_over: Option<HandOver>,
+    pub probes: Option<GoProbes>,
 }
 
 /// Why a Go program is followed by its threads.
@@ -46,7 +47,7 @@ pub enum Unknown {
     Code,
 }
 
-/// Examines a program; `None`: not one that Go has made.
+/// Examines a program; `None`: Go has not made it.
 pub fn examine<'data, R: ReadRef<'data>>(data: R) -> Option<Result<Program, Unknown>> {
     let image = Image::parse(data)?;
     let version = build_info::version(&image)?;
@@ -58,21 +59,21 @@ fn program<'data, R: ReadRef<'data>>(image: &Image<'data, R>, version: &str) -> 
     let parent = version::parent(version);
     let functions = Functions::find(image).ok_or(Unknown::Functions)?;
     let Some(round_trip) = functions.address(ROUND_TRIP) else {
-        return Ok(Program { goid, parent, hand_over: None });
+        return Ok(Program { goid, parent, probes: None });
     };
     let request_write = functions.address(REQUEST_WRITE).ok_or(Unknown::Functions)?;
     let probe = |function: u64| -> Option<u64> {
         let jump = prologue::jump(image.at(function, prologue::LENGTH)?)?;
         image.file_offset(function)?.checked_add(jump)
     };
-    let hand_over = HandOver {
+    let probes = GoProbes {
         round_trip: probe(round_trip).ok_or(Unknown::Code)?,
         request_write: probe(request_write).ok_or(Unknown::Code)?,
     };
-    Ok(Program { goid, parent, hand_over: Some(hand_over) })
+    Ok(Program { goid, parent, probes: Some(probes) })
 }
 
-/// What files have said.
+/// Results by file.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
     known: FxHashMap<FileKey, Option<Result<Program, Unknown>>>,

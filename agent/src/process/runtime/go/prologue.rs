@@ -1,6 +1,7 @@
-//! Where in a function a probe costs little: every Go function with a frame begins by comparing its stack with the limit in its
-//! goroutine, and jumps (`jbe`) to get more. The kernel carries that jump out itself, where it would single-step the
-//! comparison; the arguments are in their registers still (cmd/internal/obj/x86/obj6.go, `stacksplit`).
+//! Where in a function a probe costs little. Every Go function with a frame begins by comparing its
+//! stack with the limit in its goroutine, and jumps (`jbe`) to get more. The kernel emulates that
+//! jump, where it would single-step the comparison; the arguments are still in their registers
+//! (cmd/internal/obj/x86/obj6.go, `stacksplit`).
 
 /// `cmp rsp, [r14+16]`
 const SMALL: &[u8] = &[0x49, 0x3b, 0x66, 0x10];
@@ -14,7 +15,7 @@ const JUMPS: [&[u8]; 2] = [&[0x76], &[0x0f, 0x86]];
 /// Bytes of a function that are needed.
 pub(super) const LENGTH: u64 = 24;
 
-/// How far into a function the jump lies; `None`: it does not begin as expected.
+/// Offset of the jump in a function; `None`: the function does not begin as expected.
 pub(super) fn jump(code: &[u8]) -> Option<u64> {
     let compared = match code.strip_prefix(SMALL) {
         Some(rest) => rest,

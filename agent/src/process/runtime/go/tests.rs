@@ -1,4 +1,5 @@
-//! Programs made up byte by byte, as the linkers of several versions write them, and whatever else is called a program.
+//! Programs made byte by byte, as the linkers of several versions write them, and other files that
+//! claim to be programs.
 
 use proptest::prelude::*;
 
@@ -14,7 +15,8 @@ struct Made {
     magic: u32,
     functions: &'static [&'static str],
     code: &'static [u8],
-    /// The table itself says where the code begins, as up to 1.25; else only `moduledata` does.
+    /// The table itself has the start of the code, as up to 1.25; otherwise only `moduledata` has
+    /// it.
     says_text: bool,
 }
 
@@ -101,8 +103,8 @@ fn table(made: &Made) -> Vec<u8> {
 }
 
 fn found(goid: u32, parent: Option<u32>) -> Option<Result<Program, Unknown>> {
-    let hand_over = HandOver { round_trip: 0x1000 + 64 + 12, request_write: 0x1000 + 3 * 64 + 12 };
-    Some(Ok(Program { goid, parent, hand_over: Some(hand_over) }))
+    let probes = GoProbes { round_trip: 0x1000 + 64 + 12, request_write: 0x1000 + 3 * 64 + 12 };
+    Some(Ok(Program { goid, parent, probes: Some(probes) }))
 }
 
 #[test]
@@ -117,9 +119,9 @@ fn programs_of_several_versions() {
 }
 
 #[test]
-fn a_program_without_a_client_has_no_hand_over() {
+fn a_program_without_a_client_has_no_probes() {
     let made = Made { functions: &["runtime.main", REQUEST_WRITE], ..MADE };
-    assert_eq!(examine(&*file(&made)), Some(Ok(Program { goid: 152, parent: Some(280), hand_over: None })));
+    assert_eq!(examine(&*file(&made)), Some(Ok(Program { goid: 152, parent: Some(280), probes: None })));
 }
 
 #[test]
@@ -157,7 +159,7 @@ proptest! {
         for (at, byte) in changes {
             file[at] = byte;
         }
-        if let Some(Ok(Program { hand_over: Some(at), .. })) = examine(&file[..end]) {
+        if let Some(Ok(Program { probes: Some(at), .. })) = examine(&file[..end]) {
             prop_assert!(at.round_trip < end as u64 && at.request_write < end as u64);
         }
     }

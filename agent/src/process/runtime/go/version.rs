@@ -1,22 +1,25 @@
-//! What has moved between versions of Go: where a goroutine keeps its number, and that of the goroutine that started it.
+//! What differs between versions of Go: where a goroutine keeps its number, and the number of the
+//! goroutine that started it.
 
-/// Offsets of `goid` in `runtime.g` by minor versions of Go 1. Those of 1.19 and since 1.21 are from the toolchains' own type
-/// information, of a program built with each:
+/// Offsets of `goid` in `runtime.g` by minor versions of Go 1. Those of 1.19 and since 1.21 are from
+/// the toolchains' own type information, of a program built with each:
 /// `GOTOOLCHAIN=go1.N.P go build -o x . && gdb -batch -ex "print &(('runtime.g' *)0)->goid" x`.
-/// 1.17, 1.18 and 1.20 were not to be had: what stands before `goid` has been the same from 1.9 to 1.22. 1.23 put
-/// `syscallbp` before it, 1.25 took `ret` from `gobuf`.
+///
+/// The toolchains of 1.17, 1.18 and 1.20 were not available. The fields before `goid` are the same
+/// from 1.9 to 1.22. Go 1.23 put `syscallbp` before it, 1.25 took `ret` from `gobuf`.
 const GOID: [(u32, u32, u32); 3] = [(17, 22, 152), (23, 24, 160), (25, 26, 152)];
 
-/// The same of `parentGoid`, which 1.21 brought; from the toolchains' own type information of 1.21 to 1.26.
+/// The same of `parentGoid`, which 1.21 brought; from the toolchains' own type information of 1.21
+/// to 1.26.
 const PARENT: [(u32, u32, u32); 4] = [(21, 22, 272), (23, 24, 280), (25, 25, 272), (26, 26, 280)];
 
-/// The offset of `goid` for a program that this version has made; `None`: not known. Before 1.17 no register held the
-/// goroutine.
+/// The offset of `goid` in programs of this version; `None`: unknown. Before 1.17 no register held
+/// the goroutine.
 pub(super) fn goid(version: &str) -> Option<u32> {
     offset(&GOID, version)
 }
 
-/// The offset of `parentGoid`; `None`: not known, or there is none.
+/// The offset of `parentGoid`; `None`: unknown, or there is none.
 pub(super) fn parent(version: &str) -> Option<u32> {
     offset(&PARENT, version)
 }
@@ -26,8 +29,9 @@ fn offset(table: &[(u32, u32, u32)], version: &str) -> Option<u32> {
     table.iter().find(|(first, last, _)| (*first..=*last).contains(&minor)).map(|(_, _, offset)| *offset)
 }
 
-/// The 26 of `go1.26.8`, also of release candidates and of what distributions append. Without registers for arguments, which
-/// could be switched off in the first versions that had them, the goroutine is in none.
+/// The 26 of `go1.26.8`, also of release candidates and of what distributions append. Without
+/// registers for arguments, which could be switched off in the first versions that had them, the
+/// goroutine is in none.
 fn minor(version: &str) -> Option<u32> {
     let rest = version.strip_prefix("go1.")?;
     let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -1,18 +1,19 @@
-//! Follows an HTTP/1 connection just far enough to know which bytes are its structure. Whenever that is in doubt it masks
-//! everything until a call begins with a complete first line.
+//! Follows an HTTP/1 connection just far enough to know which bytes are its structure. In doubt it
+//! masks everything, until a transfer begins with a complete first line.
 
 use std::collections::VecDeque;
 
 use super::text::{self, First, Method};
 use crate::event::{Direction, Earlier, Opened, Transfer};
 
-/// A line that is longer, over all calls that it comes in, is masked.
+/// A longer line, over all transfers that hold it, is masked.
 const MAX_LINE: usize = 4_096;
 
-/// Requests that wait for their response; a client with more of them is not followed any further.
+/// Most requests that wait for their response; a client with more of them is not followed any
+/// further.
 const MAX_PENDING: usize = 1_024;
 
-/// Where a direction stands.
+/// What a direction is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// At the first byte of a message, or in its first line.
@@ -31,7 +32,7 @@ enum State {
     Trailers,
     /// In a body that ends with the connection, in a tunnel.
     Rest,
-    /// A message may start with the next call.
+    /// A message may begin with the next transfer.
     Unknown,
 }
 
@@ -49,9 +50,9 @@ struct Side {
     state: State,
     /// The position after the last byte that was seen.
     next: u64,
-    /// No call was seen.
+    /// No transfer was seen.
     untouched: bool,
-    /// What came of the current line in earlier calls.
+    /// The state of the current line after earlier transfers.
     line: Vec<u8>,
     first: First,
     framing: Framing,
@@ -88,34 +89,34 @@ impl Conversation {
         }
     }
 
-    /// Absolute sequence numbers at first sight, which two CPUs may tell of.
+    /// Absolute sequence numbers of the connection's first observation, which two CPUs may report.
     pub(super) const fn first_sequence(&self) -> [u32; 2] {
         self.first_sequence
     }
 
-    /// Masks what was captured of a call: its first bytes and its last.
-    pub(super) fn call(&mut self, call: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
-        let side = self.side(call.direction);
+    /// Masks what was captured of a transfer: its first bytes and its last.
+    pub(super) fn transfer(&mut self, transfer: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
+        let side = self.side(transfer.direction);
         if std::mem::take(&mut side.untouched) {
-            // Its bytes may have moved before first sight.
-            side.next = side.next.min(call.position);
+            // Its bytes may have moved before the connection was first observed.
+            side.next = side.next.min(transfer.position);
         }
-        if call.position < side.next {
-            // Two threads at once: what is read here is no continuation of anything.
+        if transfer.position < side.next {
+            // Two threads at once: these bytes do not continue anything.
             text::hide(head);
             return text::hide(tail);
         }
-        let end = call.position.saturating_add(u64::from(call.length));
-        self.pass(call.direction, call.position);
-        if self.side(call.direction).state == State::Unknown {
-            self.look_for_message(call.direction, head);
+        let end = transfer.position.saturating_add(u64::from(transfer.length));
+        self.skip_to(transfer.direction, transfer.position);
+        if self.side(transfer.direction).state == State::Unknown {
+            self.look_for_message(transfer.direction, head);
         }
-        self.bytes(call.direction, head);
-        self.pass(call.direction, end - tail.len() as u64);
-        self.bytes(call.direction, tail);
-        if self.side(call.direction).state == State::Unknown {
+        self.bytes(transfer.direction, head);
+        self.skip_to(transfer.direction, end - tail.len() as u64);
+        self.bytes(transfer.direction, tail);
+        if self.side(transfer.direction).state == State::Unknown {
             self.lost = true;
-            show_last_chunk(call, head, tail);
+            show_last_chunk(transfer, head, tail);
         }
     }
 
@@ -124,7 +125,7 @@ impl Conversation {
     }
 
     /// The bytes up to `position` were not captured.
-    fn pass(&mut self, direction: Direction, position: u64) {
+    fn skip_to(&mut self, direction: Direction, position: u64) {
         let side = self.side(direction);
         if position == side.next {
             return;
@@ -141,8 +142,8 @@ impl Conversation {
         side.line.clear();
     }
 
-    fn look_for_message(&mut self, direction: Direction, call: &[u8]) {
-        let line = memchr::memchr(b'\n', call).map_or(&[][..], |end| &call[..=end]);
+    fn look_for_message(&mut self, direction: Direction, head: &[u8]) {
+        let line = memchr::memchr(b'\n', head).map_or(&[][..], |end| &head[..=end]);
         let first = text::first_line(&mut line.to_vec());
         if line.len() <= MAX_LINE && matches!(first, First::Request(_) | First::Response { .. }) {
             self.side(direction).state = State::Start;
@@ -164,7 +165,7 @@ impl Conversation {
                 State::Body { .. } | State::Chunk { .. } => {
                     text::hide(step);
                     let position = side.next + count as u64;
-                    self.pass(direction, position);
+                    self.skip_to(direction, position);
                 }
                 State::Rest | State::Unknown => {
                     text::hide(step);
@@ -178,7 +179,7 @@ impl Conversation {
         }
     }
 
-    /// Masks a line, or the part of one that this call has.
+    /// Masks a line, or the part of one that this transfer has.
     fn line(&mut self, direction: Direction, step: &mut [u8]) {
         let side = self.side(direction);
         let before = side.line.len();
@@ -196,7 +197,7 @@ impl Conversation {
         }
     }
 
-    /// Reads a line, masks it and goes on; false when it does not belong where it stands.
+    /// Reads a line, masks it and goes on; false when it does not belong where it is.
     fn read_line(&mut self, direction: Direction, line: &mut [u8]) -> bool {
         let complete = line.ends_with(b"\n");
         let blank = line == b"\n" || line == b"\r\n";
@@ -338,17 +339,17 @@ impl Framing {
     }
 }
 
-/// By a last chunk at the end of a call the parser finds the end of a body of which it lost bytes.
-fn show_last_chunk(call: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
+/// A last chunk at the end of a transfer shows the parser the end of a body of which it lost bytes.
+fn show_last_chunk(transfer: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
     const LAST: &[u8] = b"\r\n0\r\n\r\n";
-    let whole = call.head.len() == call.length as usize;
-    if call.tail.ends_with(LAST) {
+    let whole = transfer.head.len() == transfer.length as usize;
+    if transfer.tail.ends_with(LAST) {
         let start = tail.len() - LAST.len();
         tail[start..].copy_from_slice(LAST);
-    } else if whole && call.head.ends_with(LAST) {
+    } else if whole && transfer.head.ends_with(LAST) {
         let start = head.len() - LAST.len();
         head[start..].copy_from_slice(LAST);
-    } else if whole && call.head == &LAST[2..] {
+    } else if whole && transfer.head == &LAST[2..] {
         head.copy_from_slice(&LAST[2..]);
     }
 }

@@ -1,14 +1,16 @@
-//! `--redact`: what programs sent and received is masked before it reaches the log, so that the log can be given away.
-//! Every byte keeps its place; only what a reader of HTTP/1 needs to see the same exchanges stays as it is:
+//! `--redact`: what programs sent and received is masked before it reaches the log, so that the log
+//! can be given away. Every byte keeps its place; only what a reader of HTTP/1 needs to see the
+//! same exchanges stays as it is:
 //!
 //! - the method, the version, the status; `/` of a path, names and separators of a query, scheme and port of an authority
 //! - names of header fields; values of `content-length`, `transfer-encoding`, `expect`, `upgrade`, `connection` where they
 //!   consist of known words, and of a well-formed `traceparent` (random numbers, without which parents would be missing)
 //! - the framing of chunked bodies
 //!
-//! Everything else of the payload becomes `x`, and so does every byte of which it is not certain what it is: after a loss,
-//! on a connection of another protocol, in a body. Of a process the program's name, path, service and container stay;
-//! its arguments are masked. Addresses, ports, sizes and times stay.
+//! Everything else of the payload becomes `x`, and so does every byte of which it is not certain
+//! what it is: after a loss, on a connection of another protocol, in a body. Of a process the
+//! program's name, path, service and container stay; its arguments are masked. Addresses, ports,
+//! sizes and times stay.
 
 mod http1;
 mod text;
@@ -18,7 +20,7 @@ use rustc_hash::FxHashMap;
 use self::http1::Conversation;
 use crate::event::{ConnectionId, Event, Opened, ProcessFacts, Transfer};
 
-/// Connections whose structure is followed at once; of further ones nothing is kept.
+/// Most connections whose structure is followed at once; of further ones every byte is masked.
 const MAX_CONNECTIONS: usize = 65_536;
 
 /// Masks events in the order in which they come.
@@ -30,7 +32,7 @@ pub struct Masker {
 }
 
 impl Masker {
-    /// The event without what it is not meant to tell.
+    /// The event without the bytes that must not be recorded.
     pub fn mask<'a>(&'a mut self, event: &Event<'a>) -> Event<'a> {
         match event {
             Event::Transfer(transfer) => return Event::Transfer(self.transfer(transfer)),
@@ -61,14 +63,15 @@ impl Masker {
             copy.extend_from_slice(original);
         }
         match conversations.get_mut(&transfer.connection) {
-            Some(conversation) => conversation.call(transfer, head, tail),
+            Some(conversation) => conversation.transfer(transfer, head, tail),
             None => [head, tail].into_iter().for_each(|bytes| text::hide(bytes)),
         }
         Transfer { head: &self.head, tail: &self.tail, ..*transfer }
     }
 }
 
-/// The arguments may hold anything; the first is the program's name, behind which some programs put more.
+/// Any argument may be a secret; the first is the program's name, and some programs put more behind
+/// it.
 fn process(facts: &ProcessFacts) -> ProcessFacts {
     let mut masked = facts.clone();
     for (index, argument) in masked.command_args.iter_mut().enumerate() {

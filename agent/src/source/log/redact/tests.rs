@@ -1,4 +1,5 @@
-//! Conversations as whole texts, in calls of any size: what is kept, what is masked, and that nothing else changes.
+//! Conversations as whole texts, in transfers of any size: what is kept, what is masked, and that
+//! nothing else changes.
 
 use proptest::prelude::*;
 
@@ -7,18 +8,18 @@ use crate::event::{Direction, Earlier, Thread, Timestamp};
 
 const THREAD: Thread = Thread { pid: 1, tid: 1 };
 
-/// Masks `calls` of one connection, captured whole.
-fn mask(calls: &[(Direction, &[u8])]) -> Vec<String> {
-    mask_captured(calls, usize::MAX)
+/// Masks `transfers` of one connection, captured whole.
+fn mask(transfers: &[(Direction, &[u8])]) -> Vec<String> {
+    mask_captured(transfers, usize::MAX)
 }
 
-/// Masks calls of which `most` bytes are captured at the start and 16 at the end.
-fn mask_captured(calls: &[(Direction, &[u8])], most: usize) -> Vec<String> {
+/// Masks transfers of which `most` bytes are captured at the start and 16 at the end.
+fn mask_captured(transfers: &[(Direction, &[u8])], most: usize) -> Vec<String> {
     let mut masker = Masker::default();
     masker.opened(&opened([true; 2]));
     let mut positions = [0, 0];
     let mut texts = vec![];
-    for (direction, bytes) in calls {
+    for (direction, bytes) in transfers {
         let head = &bytes[..bytes.len().min(most)];
         let tail = &bytes[head.len().max(bytes.len().saturating_sub(16))..];
         let position = &mut positions[direction.index()];
@@ -96,19 +97,19 @@ fn requests_and_responses_keep_their_structure() {
 #[test]
 fn responses_without_a_body_are_followed_by_the_next() {
     let head = "HEAD / HTTP/1.1\r\n\r\n";
-    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
     let interim = "HTTP/1.1 100 Continue\r\n\r\n";
     let not_modified = "HTTP/1.1 304 No\r\nContent-Length: 7\r\n\r\n";
-    let calls = [
+    let transfers = [
         (OUT, head.as_bytes()),
         (OUT, POST.as_bytes()),
-        (IN, answer.as_bytes()),
+        (IN, response.as_bytes()),
         (IN, interim.as_bytes()),
         (IN, not_modified.as_bytes()),
         (OUT, head.as_bytes()),
-        (IN, answer.as_bytes()),
+        (IN, response.as_bytes()),
     ];
-    let masked = mask(&calls);
+    let masked = mask(&transfers);
     assert_eq!(masked[1], POST_MASKED);
     for (text, status) in [(&masked[2], "200"), (&masked[3], "100"), (&masked[4], "304"), (&masked[6], "200")]
     {
@@ -125,8 +126,9 @@ fn what_is_not_http_is_masked_whole() {
         assert!(!masked.contains("s3c") && !masked.contains("PASS"), "{masked}");
     }
     let upgrade = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
-    let answer = "HTTP/1.1 101 Yes\r\n\r\ns3cret";
-    let masked = mask(&[(IN, upgrade.as_bytes()), (OUT, answer.as_bytes()), (IN, POST.as_bytes())]).concat();
+    let response = "HTTP/1.1 101 Yes\r\n\r\ns3cret";
+    let masked =
+        mask(&[(IN, upgrade.as_bytes()), (OUT, response.as_bytes()), (IN, POST.as_bytes())]).concat();
     assert!(!masked.contains("s3cret") && !masked.contains("POST"), "{masked}");
 }
 
@@ -138,7 +140,7 @@ fn a_connection_that_nobody_opened_is_masked_whole() {
 }
 
 #[test]
-fn after_a_loss_a_call_with_a_first_line_is_read_again() {
+fn after_a_loss_a_transfer_with_a_first_line_is_read_again() {
     let mut masker = Masker::default();
     masker.opened(&opened([true; 2]));
     let mut text = |position, bytes: &'static str| {
@@ -147,7 +149,7 @@ fn after_a_loss_a_call_with_a_first_line_is_read_again() {
     };
     assert_eq!(text(1_000, "X-Key: s3cret\r\n\r\n"), "x".repeat(17));
     assert_eq!(text(2_000, POST), POST_MASKED);
-    // A call that claims positions that were read.
+    // A transfer that claims positions that were read.
     assert_eq!(text(2_000, POST), "x".repeat(POST.len()));
     // The end of a chunked body whose middle was lost.
     assert_eq!(text(9_000, "s3cret\r\n0\r\n\r\n"), "xxxxxx\r\n0\r\n\r\n");
@@ -175,7 +177,8 @@ fn arguments_are_masked() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// However the bytes are cut into calls, no secret is left, and at once or in pieces the framing is the same.
+    /// However the bytes are cut into transfers, no secret is left, and the framing is the same at
+    /// once or in pieces.
     #[test]
     fn no_secret_survives_any_cut(
         cuts in prop::collection::vec(1..60_usize, 0..12),
@@ -192,12 +195,12 @@ proptest! {
             pieces.push(rest);
             pieces
         };
-        let mut calls = vec![];
+        let mut transfers = vec![];
         for _ in 0..2 {
-            calls.extend(pieces(POST).into_iter().map(|piece| (IN, piece)));
-            calls.extend(pieces(CHUNKED).into_iter().map(|piece| (OUT, piece)));
+            transfers.extend(pieces(POST).into_iter().map(|piece| (IN, piece)));
+            transfers.extend(pieces(CHUNKED).into_iter().map(|piece| (OUT, piece)));
         }
-        let masked = mask_captured(&calls, most).concat();
+        let masked = mask_captured(&transfers, most).concat();
         prop_assert!(!masked.contains("s3c") && !masked.contains("cret"), "{}", masked);
         if most == usize::MAX {
             // A name that is cut may be a word without a value: its beginning is masked.

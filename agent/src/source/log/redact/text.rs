@@ -1,10 +1,10 @@
 //! Masks of the parts of an HTTP/1 head. Each changes bytes in place and never their number.
 
-/// What stands for a byte that is not told.
+/// Stands for a masked byte.
 const HIDDEN: u8 = b'x';
 
-/// Methods that are recognised in a call that holds only the beginning of their line: those of RFC 9110, and what WebDAV
-/// and caches add.
+/// Methods that are recognised in a transfer that holds only the beginning of their line: those of
+/// RFC 9110, and those that WebDAV and caches add.
 const METHODS: &[&[u8]] = &[
     b"GET",
     b"HEAD",
@@ -38,12 +38,12 @@ pub(super) enum First {
     Response {
         status: u16,
     },
-    /// It may become one.
+    /// It may become a first line.
     More,
     Neither,
 }
 
-/// What of a method matters for the response's body.
+/// What the method says about the response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     Head,
@@ -69,7 +69,8 @@ fn hide_unless(bytes: &mut [u8], keep: impl Fn(u8) -> bool) {
     }
 }
 
-/// Says what a line is, which ends with its line feed if it is complete, and masks it if it is a first line.
+/// Says what a line is, which ends with its line feed if it is complete, and masks it if it is a
+/// first line.
 pub(super) fn first_line(line: &mut [u8]) -> First {
     let complete = line.ends_with(b"\n");
     let (text, _) = split_end(line);
@@ -168,11 +169,13 @@ fn hide_authority(authority: &mut [u8]) {
     hide_unless(&mut host[..end], |byte| matches!(byte, b'.' | b':' | b'[' | b']'));
 }
 
-/// A field of a head (RFC 9112, section 5): its name, in lower case, and its value as they were, if it has both.
+/// A field of a head (RFC 9112, section 5): its name, in lower case, and its value as they were, if
+/// it has both.
 pub(super) fn field(line: &mut [u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let complete = line.ends_with(b"\n");
     let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-        // The rest of a name may come with the next call; a complete line without a colon is no field.
+        // The rest of a name may come with the next transfer; a complete line without a colon is no
+        // field.
         if complete || !is_token(line) {
             hide_words(line);
         }
@@ -190,7 +193,7 @@ pub(super) fn field(line: &mut [u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 fn hide_value(name: &[u8], original: &[u8], complete: bool, value: &mut [u8]) {
-    // Of a value that goes on in the next call only the beginning must fit.
+    // Of a value that goes on in the next transfer only the beginning must fit.
     let known = |word: &[u8], words: &[&[u8]]| {
         let word = word.to_ascii_lowercase();
         words.contains(&&word[..]) || !complete && is_prefix(&word, words)
@@ -214,7 +217,8 @@ fn hide_value(name: &[u8], original: &[u8], complete: bool, value: &mut [u8]) {
     }
 }
 
-/// Digits of a chunk's size stay, with the byte that ends them; extensions do not. The size, if the line is complete.
+/// Digits of a chunk's size stay, with the byte that ends them; extensions do not. The size, if the
+/// line is complete.
 pub(super) fn chunk_size(line: &mut [u8]) -> Result<Option<u64>, ()> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits > 16 {
@@ -238,7 +242,8 @@ const fn is_trace_digit(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')
 }
 
-/// `token` of RFC 9110, section 5.6.2; names of fields and methods are no longer than this in practice.
+/// `token` of RFC 9110, section 5.6.2; names of fields and methods are no longer than this in
+/// practice.
 fn is_token(bytes: &[u8]) -> bool {
     let mark = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     (1..=64).contains(&bytes.len()) && bytes.iter().all(mark)

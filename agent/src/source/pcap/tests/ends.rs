@@ -66,7 +66,7 @@ fn a_port_is_used_again() {
         let outcome = view(View::Client, &late);
         assert_eq!(
             outcome.lines(),
-            ["client GET /a 200 0/5", "client GET /b 200 0/6 [late_join]"],
+            ["client GET /a 200 0/5", "client GET /b 200 0/6 [joined_mid_stream]"],
             "{start}"
         );
     }
@@ -107,15 +107,15 @@ fn the_longest_silent_make_room() {
 }
 
 #[test]
-fn what_waits_is_told_before_its_connection_is_forgotten() {
+fn what_waits_is_reported_before_its_connection_is_forgotten() {
     let limits = super::super::Limits { connections: 1, ..super::super::Limits::default() };
-    let answer = response(200, 100);
+    let reply = response(200, 100);
     let mut talk = Talk::new()
         .handshake()
         .say(Client, &request("/a"))
-        .say(Server, &answer[..60])
-        .say(Server, &answer[60..80])
-        .say(Server, &answer[80..]);
+        .say(Server, &reply[..60])
+        .say(Server, &reply[60..80])
+        .say(Server, &reply[80..]);
     talk.packets.remove(5);
     let other = Talk::between("10.0.0.8:1".parse().unwrap(), "10.0.0.7:2".parse().unwrap(), [1, 2]);
     let talk = talk.then(other.later(1_000).handshake().exchange("/b", 1));

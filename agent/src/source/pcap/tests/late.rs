@@ -1,5 +1,5 @@
-//! What is captured in another order than it was sent: a handshake after the data, answers before their requests; and RSTs of
-//! which nobody takes notice.
+//! Packets captured in another order than they were sent: a handshake after the data, responses
+//! before their requests; and RSTs that are ignored.
 
 use super::{
     Outcome, View, options, run,
@@ -34,7 +34,7 @@ fn reordered(talk: &Talk, order: &[usize]) -> Talk {
 }
 
 #[test]
-fn answers_before_their_requests() {
+fn responses_before_their_requests() {
     for order in [
         &[0, 1, 2, 4, 3, 6, 5, 7, 8, 9][..],
         &[0, 4, 3, 6, 5, 7, 8, 9],
@@ -51,11 +51,11 @@ fn answers_before_their_requests() {
             assert_eq!(outcome.lines(), expected, "{order:?}");
             assert!(
                 outcome.spans.iter().all(|span| span.start <= span.end),
-                "an answer comes after its request"
+                "a response comes after its request"
             );
         }
     }
-    // Without a handshake the first one says that it is a late join.
+    // Without a handshake the first one says that it joined mid-stream.
     let lines = client(&reordered(&talk(), &[4, 3, 6, 5, 7, 8, 9]));
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with(BOTH[0]) && lines[1].starts_with("client GET /b 404 0/6"), "{lines:?}");
@@ -126,7 +126,7 @@ fn a_fin_before_the_syn_ack() {
 }
 
 #[test]
-fn a_lost_answer_is_not_that_of_the_next_request() {
+fn a_lost_response_is_not_that_of_the_next_request() {
     let mut talk = talk();
     talk.packets.remove(4);
     let lines = client(&talk);
@@ -164,7 +164,7 @@ fn a_reset_that_the_other_end_ignores() {
     talk.packets.retain(|packet| packet.source != server);
     let lines = client(&talk);
     assert!(lines[0].starts_with("client GET /a - 0/- ["), "{lines:?}");
-    // The call seems to be refused, and is answered.
+    // The connection seems to be refused, and is accepted.
     let mut talk = Talk::new().handshake();
     let refused = Packet { sequence: 0, rst: true, syn: false, ..talk.packets[1].clone() };
     let fin = Packet { fin: true, rst: false, ..refused.clone() };
@@ -175,10 +175,10 @@ fn a_reset_that_the_other_end_ignores() {
 
 #[test]
 fn what_comes_after_a_reset_that_holds_is_not_read() {
-    let answer = response(200, 100);
-    let begun = Talk::new().handshake().say(Client, &request("/a")).say(Server, &answer[..60]).rst(Client);
+    let reply = response(200, 100);
+    let begun = Talk::new().handshake().say(Client, &request("/a")).say(Server, &reply[..60]).rst(Client);
     // It was on its way.
-    let talk = begun.say(Server, &answer[60..]).fin(Server);
+    let talk = begun.say(Server, &reply[60..]).fin(Server);
     for later in [0, 5_000_000] {
         let mut talk = talk.clone();
         if later > 0 {
@@ -187,7 +187,7 @@ fn what_comes_after_a_reset_that_holds_is_not_read() {
         }
         let outcome = view(View::Client, &talk);
         assert_eq!(outcome.lines(), ["client GET /a 200 0/- connection_closed"]);
-        assert_eq!(outcome.report.after_reset_bytes, answer.len() as u64 - 60);
+        assert_eq!(outcome.report.after_reset_bytes, reply.len() as u64 - 60);
     }
 }
 

@@ -223,7 +223,7 @@ fn fragments_are_put_together_in_any_order() {
 fn a_missing_fragment_is_a_missing_packet() {
     let talk = Talk::new().handshake().exchange("/a", 5).exchange("/b", 6).exchange("/c", 7).bye();
     let outcome = run(&fragmented(&talk, |index| index != 7), &options(View::Client));
-    // That /b is no part of what is missing shows only by the answer to it.
+    // Only the response to /b shows that /b is no part of what is missing.
     assert_eq!(outcome.lines(), ["client GET /c 200 0/7"]);
     assert_eq!(outcome.report.fragments_lost, 1);
     assert_eq!(outcome.report.gaps, 1);

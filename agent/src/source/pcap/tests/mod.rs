@@ -20,7 +20,7 @@ use crate::{
     trace::span::{Span, SpanEvent, SpanKind},
 };
 
-/// What a capture gives.
+/// Results of reading a capture.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) spans: Vec<Span>,

@@ -11,7 +11,8 @@ fn client(talk: &Talk) -> Outcome {
     outcome
 }
 
-/// A response of 300 bytes of body in segments of 100 bytes: packets 4 to 7, acknowledged by packet 8.
+/// A response of 300 bytes of body in segments of 100 bytes: packets 4 to 7, acknowledged by packet
+/// 8.
 fn cut_response() -> Talk {
     Talk::new().handshake().say(Client, &request("/a")).say_cut(Server, &response(200, 300), 100)
 }
@@ -41,7 +42,8 @@ fn out_of_order() {
 
 #[test]
 fn times_that_go_back_are_no_waiting() {
-    // Not sorted, 30 ms apart: what is acknowledged first comes later in the file and was captured earlier.
+    // Not sorted, 30 ms apart: what is acknowledged first comes later in the file and was captured
+    // earlier.
     let mut talk = cut_response();
     for (packet, number) in talk.packets.iter_mut().zip(0..) {
         packet.at += number * 30_000;
@@ -273,7 +275,8 @@ fn a_lost_request_is_not_paired_with_what_comes_after() {
     let mut talk = talk.exchange("/d", 8).bye();
     talk.packets.remove(5);
     let outcome = client(&talk);
-    // What was lost may be the head of a request of whose body "/c" is a part, as far as anyone can know.
+    // What was lost may be the head of a request of whose body "/c" is a part, as far as anyone can
+    // know.
     assert_eq!(outcome.lines(), ["client GET /a 200 0/5", "client GET /d 200 0/8"]);
     let mut talk = Talk::new().handshake().exchange("/a", 5).exchange("/b", 6).exchange("/c", 7).bye();
     talk.packets.remove(6);

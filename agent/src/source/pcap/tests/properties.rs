@@ -9,7 +9,8 @@ use super::{
     talk::{Client, Packet, Server, Talk, request, response},
 };
 
-/// Some requests with their responses, each in segments of its own sizes, starting close to where numbers wrap.
+/// Some requests with their responses, each in segments of its own sizes, starting close to where
+/// numbers wrap.
 fn talks() -> impl Strategy<Value = Talk> {
     let exchange = (0..400_usize, 1..120_usize, 1..120_usize);
     (

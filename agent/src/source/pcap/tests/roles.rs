@@ -15,11 +15,11 @@ fn client(talk: &Talk) -> Outcome {
 fn without_a_handshake_whoever_sends_the_request_is_the_client() {
     let talk = Talk::new().exchange("/a", 5).exchange("/b", 6).bye();
     let outcome = client(&talk);
-    assert_eq!(outcome.lines(), ["client GET /a 200 0/5 [late_join]", "client GET /b 200 0/6"]);
+    assert_eq!(outcome.lines(), ["client GET /a 200 0/5 [joined_mid_stream]", "client GET /b 200 0/6"]);
     assert_eq!(outcome.losses(), [("of them without a handshake", 1)]);
     assert_eq!(outcome.spans[0].local.unwrap().to_string(), "10.0.0.9:80");
     let server = run(&talk.file(), &options(View::Server));
-    assert_eq!(server.lines(), ["server GET /a 200 0/5 [late_join]", "server GET /b 200 0/6"]);
+    assert_eq!(server.lines(), ["server GET /a 200 0/5 [joined_mid_stream]", "server GET /b 200 0/6"]);
     assert_eq!(server.spans[0].local.unwrap().to_string(), "10.0.0.1:54321");
 }
 
@@ -31,7 +31,7 @@ fn the_capture_starts_in_the_middle_of_a_response() {
         .exchange("/b", 6);
     talk.packets.drain(..3);
     let outcome = client(&talk.bye());
-    assert_eq!(outcome.lines(), ["client GET /b 200 0/6 [late_join]"]);
+    assert_eq!(outcome.lines(), ["client GET /b 200 0/6 [joined_mid_stream]"]);
     assert_eq!(
         outcome.losses(),
         [("of them without a handshake", 1), ("bytes before a known message on those", 3_040)]
@@ -81,7 +81,7 @@ fn a_lone_syn_with_a_request_is_a_request() {
 }
 
 #[test]
-fn both_call_at_once() {
+fn both_connect_at_once() {
     let talk = Talk::new()
         .syn(Client, false)
         .syn(Server, false)
@@ -96,7 +96,7 @@ fn both_call_at_once() {
 }
 
 #[test]
-fn the_caller_may_be_the_one_that_answers() {
+fn the_one_that_connects_may_be_the_server() {
     let talk = Talk::new().handshake().say(Server, &request("/a")).say(Client, &response(200, 5)).bye();
     assert_eq!(client(&talk).lines(), ["server GET /a 200 0/5"]);
 }

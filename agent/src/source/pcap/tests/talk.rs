@@ -88,7 +88,7 @@ impl std::fmt::Debug for Talk {
 }
 
 impl Talk {
-    /// Nothing was said; the ports tell nothing of the roles.
+    /// Nothing was sent yet; the ports do not show the roles.
     pub(crate) fn new() -> Self {
         Self::between("10.0.0.9:80".parse().unwrap(), "10.0.0.1:54321".parse().unwrap(), [1_000, 900_000])
     }

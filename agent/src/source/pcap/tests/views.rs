@@ -30,7 +30,7 @@ fn both_ends_are_joined() {
         assert_eq!(outcome.spans.len(), 4);
         for server in outcome.spans.iter().filter(|span| span.kind == SpanKind::Server) {
             let parent = server.parent.unwrap();
-            assert_eq!(parent.evidence, Evidence::Flow);
+            assert_eq!(parent.evidence, Evidence::Connection);
             let client = outcome.spans.iter().find(|span| span.id == parent.span).unwrap();
             assert_eq!((client.kind, client.trace), (SpanKind::Client, server.trace));
             assert_eq!(client.http.as_ref().unwrap().path(), server.http.as_ref().unwrap().path());
@@ -60,7 +60,7 @@ fn a_context_on_the_wire_is_the_parent_and_no_other_is_inferred() {
     assert_eq!(outcome.spans.len(), 4);
     for span in &outcome.spans {
         let parent = span.parent.unwrap();
-        assert_eq!((parent.evidence, parent.remote), (Evidence::Header, true));
+        assert_eq!((parent.evidence, parent.remote), (Evidence::Traceparent, true));
         assert_eq!(parent.span.0, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
     }
 }
@@ -112,8 +112,8 @@ fn views_have_names() {
 #[test]
 fn pipelined_requests_are_paired_by_order() {
     let all = [request("/a"), request("/b"), request("/c")].concat();
-    let answers = [response(200, 1), response(404, 2), response(500, 3)].concat();
-    let talk = Talk::new().handshake().say_cut(Client, &all, 50).say_cut(Server, &answers, 30).bye();
+    let replies = [response(200, 1), response(404, 2), response(500, 3)].concat();
+    let talk = Talk::new().handshake().say_cut(Client, &all, 50).say_cut(Server, &replies, 30).bye();
     let outcome = run(&talk.file(), &options(View::Client));
     assert_eq!(
         outcome.lines(),

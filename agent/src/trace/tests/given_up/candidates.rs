@@ -121,7 +121,7 @@ fn requests_not_open_when_the_call_was_sent_are_no_candidates() {
     let call = limits.call(limits.idle);
     quick(&mut limits);
     limits.time_out(request, call);
-    limits.assert_child(call, request, Evidence::End);
+    limits.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// Two concurrent calls, so the second one's request side is uncertain. It is closed by a thread
@@ -153,7 +153,7 @@ fn requests_whose_responses_are_explained_are_no_candidates() {
     limits.world.read_response(answered, thread(1, 5));
     limits.world.answer(explained, thread(1, 5));
     limits.time_out(request, call);
-    limits.assert_child(call, request, Evidence::End);
+    limits.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// A pool closes an idle connection, whose last call has its response.

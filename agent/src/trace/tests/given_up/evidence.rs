@@ -140,7 +140,7 @@ fn a_thread_that_answered_several_requests_does_not_count_against_the_rule() {
     (0..400).for_each(|_| limits.serve());
     let (request, call) = limits.request_and_call(0);
     limits.time_out(request, call);
-    limits.assert_child(call, request, Evidence::End);
+    limits.assert_child(call, request, Evidence::ResponseSide);
 }
 
 /// A response that is neither covered nor excused shows that the program answers for reasons that

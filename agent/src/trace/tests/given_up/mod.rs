@@ -129,7 +129,7 @@ fn a_call_closed_right_after_a_response_was_made_for_that_request() {
             limits.world.shut_down(call, limits.timer);
         }
         limits.world.close_exchange(call, thread(1, closer));
-        limits.assert_child(call, request, Evidence::End);
+        limits.assert_child(call, request, Evidence::ResponseSide);
     }
 }
 
@@ -144,7 +144,7 @@ fn an_uncertain_request_side_is_confirmed_by_the_threads_last_response() {
         limits.time_out(request, call);
         assert_eq!(limits.has_parent(call), known);
         if known {
-            limits.world.assert_child(call, request, Evidence::TwoSided);
+            limits.world.assert_child(call, request, Evidence::BothSides);
         }
     }
 }
@@ -214,7 +214,7 @@ fn an_uncertain_call_waits_until_it_is_closed() {
     let request = limits.request(0);
     let call = limits.call(limits.reader);
     limits.time_out(request, call);
-    limits.assert_child(call, request, Evidence::TwoSided);
+    limits.assert_child(call, request, Evidence::BothSides);
     // But it waits no longer than until it is closed.
     limits.request(2);
     let request = limits.request(0);
@@ -226,8 +226,8 @@ fn an_uncertain_call_waits_until_it_is_closed() {
 
 #[test]
 fn it_can_be_switched_off() {
-    for (two_sided, end) in [(true, true), (false, true), (true, false)] {
-        let causality = Rules { two_sided, end, ..Rules::default() };
+    for (both_sides, response_side) in [(true, true), (false, true), (true, false)] {
+        let causality = Rules { both_sides, response_side, ..Rules::default() };
         let settings = Settings { causality, open_notice: None, ..Settings::default() };
         let mut limits = TimeLimits::with(World::with(settings));
         (0..100).for_each(|_| limits.give_up());
@@ -239,8 +239,8 @@ fn it_can_be_switched_off() {
         limits.time_out(request, agreeing);
         limits.world.pass(SECOND);
         limits.world.shutdown();
-        assert_eq!(limits.world.span(call).parent.is_some(), end);
-        assert_eq!(limits.world.span(agreeing).parent.is_some(), two_sided);
+        assert_eq!(limits.world.span(call).parent.is_some(), response_side);
+        assert_eq!(limits.world.span(agreeing).parent.is_some(), both_sides);
     }
 }
 
@@ -253,5 +253,5 @@ fn a_continuation_of_a_call_without_a_request_side_may_get_a_parent() {
     limits.world.read_response(first, thread(1, 4));
     let second = limits.call(thread(1, 4));
     limits.time_out(request, second);
-    limits.assert_child(second, request, Evidence::End);
+    limits.assert_child(second, request, Evidence::ResponseSide);
 }

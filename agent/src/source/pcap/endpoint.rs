@@ -1,4 +1,5 @@
-//! One end of a connection as the pipeline knows it: what passes on the wire, told as that end's own calls.
+//! One end of a connection, as the pipeline knows it: bytes on the wire become the transfers of
+//! that end.
 
 use std::{
     hash::Hasher,
@@ -16,7 +17,7 @@ use crate::event::{
 /// No secret: the ids of the same capture are the same wherever it is read.
 const ID_KEY: &[u8; 16] = b"wirespan.capture";
 
-/// The ends that speak, each as one process that does not exist.
+/// The two processes of all ends: all clients, and all servers. Neither exists.
 const CLIENTS: u32 = FIRST_VIRTUAL_PID;
 const SERVERS: u32 = FIRST_VIRTUAL_PID + 1;
 
@@ -31,16 +32,16 @@ pub(super) struct Flow {
 
 /// One end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seat {
+pub(super) struct Endpoint {
     id: ConnectionId,
     server: bool,
 }
 
-impl Seat {
+impl Endpoint {
     /// The ends that `view` is of, the client's first.
     pub(super) fn of(view: View, flow: &Flow) -> impl Iterator<Item = Self> {
-        let seat = |server| Self { id: id(flow, server), server };
-        [(view != View::Server).then(|| seat(false)), (view != View::Client).then(|| seat(true))]
+        let endpoint = |server| Self { id: id(flow, server), server };
+        [(view != View::Server).then(|| endpoint(false)), (view != View::Client).then(|| endpoint(true))]
             .into_iter()
             .flatten()
     }
@@ -63,7 +64,8 @@ impl Seat {
         })
     }
 
-    /// `lost`: bytes of holes in front of the piece, of the whole direction. The pipeline need not wait for them.
+    /// `lost`: bytes of holes before the piece, summed over the whole direction. The pipeline need
+    /// not wait for them.
     pub(super) fn transfer<'a>(&self, from_client: bool, piece: Piece<'a>, lost: u64) -> Event<'a> {
         Event::Transfer(Transfer {
             at: piece.at,
@@ -92,8 +94,8 @@ impl Seat {
         }
     }
 
-    /// `observed` and `lost` are those of the client's bytes, then of the server's. `reset_by_client`: who sent the RST; its
-    /// own socket has no error.
+    /// `observed` and `lost` are those of the client's bytes, then of the server's.
+    /// `reset_by_client`: who sent the RST; the sender's own socket has no error.
     pub(super) fn closed(
         &self,
         at: Timestamp,
@@ -126,7 +128,7 @@ impl Seat {
 
 const ECONNRESET: u16 = 104;
 
-/// Clients and servers are two processes of which only the service name can be said.
+/// Clients and servers are two processes of which only the service name is known.
 pub(super) fn processes(at: Timestamp, service_name: &str) -> [Event<'static>; 2] {
     [CLIENTS, SERVERS].map(|pid| Event::Process {
         at,
@@ -134,7 +136,8 @@ pub(super) fn processes(at: Timestamp, service_name: &str) -> [Event<'static>; 2
     })
 }
 
-/// In place of the socket cookie: addresses, ports, first sequence numbers and whose end it is.
+/// Takes the place of the socket cookie: addresses, ports, first sequence numbers, and which end it
+/// is.
 fn id(flow: &Flow, server: bool) -> ConnectionId {
     let mut hasher = SipHasher13::new_with_key(ID_KEY);
     for (end, base) in flow.ends.iter().zip(flow.bases) {

@@ -1,23 +1,24 @@
-//! The hook ladder: which hooks the agent wants, on which rungs, and what this kernel said to each. `doctor` prints it.
+//! Attach modes: the sets of hooks by which the agent can see sends and receives. Says which of
+//! them this kernel has, and what the kernel answered for each hook; `doctor` prints it.
 
 use std::{fmt, str::FromStr};
 
-use super::{KernelError, btf::Btf};
+use super::{KernelError, btf::Btf, error::AttachError};
 
-/// A way to see sends and receives.
+/// A set of hooks that see sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rung {
+pub enum AttachMode {
     /// raw_tp `sock_send_length` / `sock_recv_length` (Linux 6.3).
     RawTracepoint,
     /// fexit of `tcp_sendmsg` / `tcp_recvmsg`, `tcp_sendpage`, `tcp_splice_read` (Linux 5.5).
     Fexit,
 }
 
-impl Rung {
+impl AttachMode {
     /// Best first.
     pub const ALL: [Self; 2] = [Self::RawTracepoint, Self::Fexit];
 
-    /// What `--rung` takes.
+    /// What `--attach-mode` takes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -26,7 +27,8 @@ impl Rung {
         }
     }
 
-    /// The hooks of this rung: BPF program and kernel hook. The last field: tracing works without it.
+    /// The hooks of this mode: BPF program and kernel hook. A mode works without those that say
+    /// what is lost.
     pub(super) const fn hooks(self) -> &'static [Hook] {
         match self {
             Self::RawTracepoint => RAW_TRACEPOINTS,
@@ -35,24 +37,29 @@ impl Rung {
     }
 }
 
-impl fmt::Display for Rung {
+impl fmt::Display for AttachMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Rung {
-    type Err = String;
+/// A name that is no [`AttachMode`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown attach mode {0:?}: it is one of raw_tp, fexit")]
+pub struct UnknownAttachMode(String);
 
-    fn from_str(name: &str) -> Result<Self, String> {
+impl FromStr for AttachMode {
+    type Err = UnknownAttachMode;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAttachMode> {
         Self::ALL
             .into_iter()
-            .find(|rung| rung.name() == name)
-            .ok_or_else(|| format!("unknown rung {name:?}: it is one of raw_tp, fexit"))
+            .find(|mode| mode.name() == name)
+            .ok_or_else(|| UnknownAttachMode(name.to_owned()))
     }
 }
 
-/// One line of the table.
+/// A BPF program and where it is attached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hook {
     pub(super) program: &'static str,
@@ -86,7 +93,7 @@ const FEXITS: &[Hook] = &[
     Hook::optional("tcp_bpf_recvmsg", "tcp_bpf_recvmsg", "what a sockmap hands to a socket is unseen"),
 ];
 
-/// The raw tracepoints that every rung shares.
+/// The raw tracepoints that every attach mode shares.
 pub(super) const SHARED: &[Hook] = &[
     Hook::needed("inet_sock_set_state", "inet_sock_set_state"),
     Hook::needed("tcp_destroy_sock", "tcp_destroy_sock"),
@@ -104,9 +111,7 @@ pub(super) const SHARED: &[Hook] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookState {
     Attached,
-    /// Not tried: a better rung serves.
-    NotNeeded,
-    /// The kernel said no.
+    /// The kernel has refused it, for this reason.
     Refused(String),
 }
 
@@ -114,35 +119,33 @@ pub enum HookState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookReport {
     pub hook: String,
-    /// `raw_tp`, `fexit`, `sock_ops`.
-    pub rung: &'static str,
+    /// `raw_tp`, `fexit`, `sock_ops` or `uprobe`.
+    pub kind: &'static str,
     pub state: HookState,
     /// What is lost without it.
     pub without: Option<&'static str>,
 }
 
-/// What was found and chosen at start.
+/// What the agent found and chose at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LadderReport {
-    pub rung: Option<&'static str>,
+pub struct AttachReport {
+    pub mode: Option<&'static str>,
     pub hooks: Vec<HookReport>,
-    /// Why a rung above the chosen one was not taken.
+    /// Attach modes better than the chosen one, and why they were not taken.
     pub rejected: Vec<(&'static str, String)>,
 }
 
-/// Whether the kernel has what a rung hooks, by its type information; `Err` says what is missing.
-pub(super) fn available(btf: &Btf, rung: Rung) -> Result<(), String> {
-    for hook in rung.hooks().iter().filter(|h| h.without.is_none()) {
-        let there = match rung {
-            Rung::RawTracepoint => btf.has_typedef(&format!("btf_trace_{}", hook.target)),
-            Rung::Fexit => btf.parameters(hook.target).is_some(),
+/// Whether, by its type information, the kernel has the hooks of an attach mode.
+pub(super) fn available(btf: &Btf, mode: AttachMode) -> Result<(), AttachError> {
+    for hook in mode.hooks().iter().filter(|h| h.without.is_none()) {
+        let there = match mode {
+            AttachMode::RawTracepoint => btf.has_typedef(&format!("btf_trace_{}", hook.target)),
+            AttachMode::Fexit => btf.parameters(hook.target).is_some(),
         };
         if !there {
-            return Err(match rung {
-                Rung::RawTracepoint => {
-                    format!("this kernel has no tracepoint {} (it came with 6.3)", hook.target)
-                }
-                Rung::Fexit => format!("this kernel has no function {} to hook", hook.target),
+            return Err(match mode {
+                AttachMode::RawTracepoint => AttachError::NoTracepoint(hook.target),
+                AttachMode::Fexit => AttachError::NoFunction(hook.target),
             });
         }
     }
@@ -156,24 +159,24 @@ pub(super) fn recvmsg_slots(btf: &Btf) -> (u32, u32) {
     (u32::try_from(flags).unwrap_or(0), u32::try_from(parameters.len()).unwrap_or(0))
 }
 
-/// The rungs to try, best first, and those that this kernel cannot have.
+/// The attach modes to try, best first, and those that this kernel cannot have.
 pub(super) struct Candidates {
-    pub(super) rungs: Vec<Rung>,
+    pub(super) modes: Vec<AttachMode>,
     pub(super) rejected: Vec<(&'static str, String)>,
 }
 
-pub(super) fn candidates(btf: &Btf, forced: Option<Rung>) -> Result<Candidates, KernelError> {
-    let mut found = Candidates { rungs: Vec::new(), rejected: Vec::new() };
-    for rung in Rung::ALL.into_iter().filter(|&rung| forced.is_none_or(|wanted| wanted == rung)) {
-        match available(btf, rung) {
-            Ok(()) => found.rungs.push(rung),
-            Err(reason) => found.rejected.push((rung.name(), reason)),
+pub(super) fn candidates(btf: &Btf, forced: Option<AttachMode>) -> Result<Candidates, KernelError> {
+    let mut found = Candidates { modes: Vec::new(), rejected: Vec::new() };
+    for mode in AttachMode::ALL.into_iter().filter(|&mode| forced.is_none_or(|wanted| wanted == mode)) {
+        match available(btf, mode) {
+            Ok(()) => found.modes.push(mode),
+            Err(reason) => found.rejected.push((mode.name(), reason.to_string())),
         }
     }
-    if found.rungs.is_empty() {
+    if found.modes.is_empty() {
         let reasons: Vec<String> =
-            found.rejected.iter().map(|(rung, why)| format!("{rung}: {why}")).collect();
-        return Err(KernelError::NoRung(reasons.join("; ")));
+            found.rejected.iter().map(|(mode, why)| format!("{mode}: {why}")).collect();
+        return Err(KernelError::NoAttachMode(reasons.join("; ")));
     }
     Ok(found)
 }

@@ -1,0 +1,171 @@
+//! Metrics of processes, exporters, recording and the agent itself.
+
+use crate::metric::Metric;
+
+/// The names of the exporters.
+const EXPORTERS: &[(&str, &str)] =
+    &[("otlp", "OTLP over gRPC or HTTP"), ("file", "OTLP JSON lines in a file"), ("console", "the terminal")];
+
+pub(super) fn metrics() -> Vec<Metric> {
+    [processes(), confidence(), exporters(), agent()].concat()
+}
+
+fn processes() -> Vec<Metric> {
+    vec![
+        Metric::new("wirespan_processes_selected", "Processes that are traced now."),
+        Metric::new("wirespan_process_decisions_total", "Decisions about processes.").by(
+            "result",
+            &[
+                ("selected", "a process became selected"),
+                ("deselected", "a process stopped being selected, by its exit too"),
+                ("vanished", "a process matched and was gone before its facts were read"),
+                ("over_limit", "a process matched while too many were selected: not traced"),
+                ("forgotten", "a decision was not remembered for lack of room; each scan makes it again"),
+                ("unreadable", "a process could not be judged because /proc refused"),
+                (
+                    "cut",
+                    "a limit cut a search for listening sockets: a `port` rule may have missed a process",
+                ),
+            ],
+        ),
+        Metric::new(
+            "wirespan_late_processes_total",
+            "Processes that only the scan of all processes selected, every 5 s: what they did before was \
+             not seen.",
+        ),
+        Metric::new(
+            "wirespan_undecided_processes_total",
+            "Processes that ended before the rules could ask what they need to know: not traced.",
+        ),
+        Metric::new("wirespan_undecided_connections_total", "Connections of these processes: not traced."),
+        Metric::new(
+            "wirespan_runtime_lookups_total",
+            "Processes in which the agent looked for a runtime whose tasks it can tell apart.",
+        )
+        .by("runtime", &[("cpython", "CPython, whose tasks are asyncio's")])
+        .by(
+            "result",
+            &[
+                ("on", "its tasks are read"),
+                ("other_version", "a version whose memory layout is not known"),
+                ("other_build", "a debug build, or one without the interpreter's lock"),
+                ("other_libc", "no glibc, or one that does not say where thread-local values stand"),
+            ],
+        ),
+    ]
+}
+
+fn confidence() -> Vec<Metric> {
+    vec![
+        Metric::new("wirespan_calling_processes", "Processes that have made calls."),
+        Metric::new(
+            "wirespan_process_confidence",
+            "Processes by what may name parents in them, of those with most calls.",
+        )
+        .by("service", &[])
+        .by(
+            "level",
+            &[
+                ("request_side", "the request side alone, for calls that are known to be consistent"),
+                ("response_side", "the response side alone"),
+                ("both_sides", "request side and response side where they agree"),
+                (
+                    "unproven",
+                    "nothing yet while several requests are open: too few calls have been consistent",
+                ),
+                ("conflict", "nothing: the sides of its calls name different requests"),
+            ],
+        ),
+        Metric::new("wirespan_process_calls", "What the calls and responses of these processes have shown.")
+            .by("service", &[])
+            .by(
+                "result",
+                &[
+                    ("linked", "calls with a parent in the process"),
+                    ("unlinked", "calls without one"),
+                    ("consistent", "of the last 400 judged calls: both sides agree"),
+                    ("conflict", "of these: the sides differ"),
+                    ("request_side_only", "of these: a request side alone"),
+                    ("response_side_only", "of these: a response side alone"),
+                    (
+                        "unexplained",
+                        "of these: neither, or a request side whose request did not wait for the call",
+                    ),
+                    ("responses", "the last responses, at most 400"),
+                    ("covered_responses", "of these: caused by the request or one of its calls"),
+                    ("consistent_concurrent", "calls whose sides agreed while other requests were open"),
+                ],
+            ),
+    ]
+}
+
+fn exporters() -> Vec<Metric> {
+    vec![
+        Metric::new(
+            "wirespan_exported_spans_total",
+            "Spans delivered for good: acknowledged by the collector, written to the file or printed.",
+        )
+        .by("exporter", EXPORTERS),
+        Metric::new("wirespan_export_dropped_spans_total", "Spans that an exporter did not deliver.")
+            .by("exporter", EXPORTERS)
+            .by(
+                "reason",
+                &[
+                    ("queue_full", "the exporter's queue was full, or closed already"),
+                    ("retries_exhausted", "retried for the configured time in vain"),
+                    ("refused", "the collector refused the request with a status that is not retryable"),
+                    ("rejected", "the collector took the request and rejected some spans (partial success)"),
+                    ("write", "writing to the file or the terminal failed"),
+                    ("shutdown", "the agent ended before the span was delivered"),
+                ],
+            ),
+        Metric::new(
+            "wirespan_export_failed_attempts_total",
+            "Requests or writes that failed; their spans are retried or counted as dropped.",
+        )
+        .by("exporter", EXPORTERS),
+        Metric::new(
+            "wirespan_export_dropped_notices_total",
+            "Notices of open requests that found no room in a queue; no span is lost with them.",
+        )
+        .by("exporter", EXPORTERS)
+        .by("reason", &[("queue_full", "the exporter's queue was full, or closed already")]),
+        Metric::new("wirespan_export_queue_entries", "Spans and notices that wait for the exporter.")
+            .by("exporter", EXPORTERS),
+        Metric::new("wirespan_export_queue_capacity_entries", "Limit of the exporter's queue.")
+            .by("exporter", EXPORTERS),
+        Metric::new(
+            "wirespan_export_unreadable_responses_total",
+            "Responses of the collector that took the spans with a body that is not OTLP.",
+        ),
+        Metric::new(
+            "wirespan_export_file_changes_total",
+            "Times that the span file was opened anew or began anew.",
+        )
+        .by(
+            "reason",
+            &[
+                ("moved", "its path named nothing or another file"),
+                ("truncated", "it had become shorter"),
+                ("asked", "a signal asked for it"),
+            ],
+        ),
+        Metric::new(
+            "wirespan_console_early_traces_total",
+            "Traces printed before their root because more were held than the limit.",
+        ),
+    ]
+}
+
+fn agent() -> Vec<Metric> {
+    vec![
+        Metric::new("wirespan_recorded_events_total", "Events written to the event log."),
+        Metric::new("wirespan_recorded_bytes_total", "Bytes written to the event log."),
+        Metric::new("wirespan_unrecorded_events_total", "Events that came after the recording had stopped."),
+        Metric::new("wirespan_memory_resident_bytes", "Resident memory of the agent, ring buffer included."),
+        Metric::new(
+            "wirespan_metrics_closed_connections_total",
+            "Connections to the metrics endpoint that were closed to make room for newer ones.",
+        ),
+    ]
+}
