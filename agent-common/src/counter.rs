@@ -105,7 +105,7 @@ counters! {
         ProcessesFull = "processes": "a selected process";
         ThreadsFull = "threads": "the last receive of a thread";
         GoroutinesFull = "goroutines": "the last receive of a goroutine";
-        HandedFull = "handed": "a request that a goroutine hands over";
+        HandoffsFull = "handoffs": "a request that a goroutine hands over";
         PendingFull = "pending": "a connect in progress";
     }
 }

@@ -178,7 +178,7 @@ pub(crate) fn try_round_trip(ctx: &ProbeContext) -> Result<(), Counter> {
     // this one.
     let receive = if goroutine.id == 0 { GoReceive::NONE } else { receive };
     let key = Goroutine { id: request, ..goroutine }.key();
-    HANDOFFS.insert(key, receive, 0).map_err(|_| Counter::HandedFull)
+    HANDOFFS.insert(key, receive, 0).map_err(|_| Counter::HandoffsFull)
 }
 
 /// `func (r *Request) write(…)`: this goroutine begins to write a request, its own or one that was

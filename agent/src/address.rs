@@ -26,12 +26,12 @@ pub(crate) fn write_address(address: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `address` as its `Display` has it.
-pub(crate) fn push_address(address: IpAddr, out: &mut String) {
-    let IpAddr::V4(address) = address else { return out.push_str(&address.to_compact_string()) };
+/// Gives `address`, as its `Display` has it, to `take`.
+pub(crate) fn with_address(address: IpAddr, take: impl FnOnce(&str)) {
+    let IpAddr::V4(address) = address else { return take(&address.to_compact_string()) };
     let (text, length) = dotted(address.octets());
     // Digits and dots are UTF-8.
-    out.push_str(str::from_utf8(&text[..length]).unwrap_or_default());
+    take(str::from_utf8(&text[..length]).unwrap_or_default());
 }
 
 fn write_dotted(octets: [u8; 4], out: &mut Vec<u8>) {

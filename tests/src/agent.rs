@@ -233,8 +233,8 @@ impl Metrics {
             .sum()
     }
 
-    /// Every line whose metric counts something lost (`dropped` or `drop` in its name) and is not
-    /// 0.
+    /// Every line whose metric counts something lost (`dropped` or `unrecorded` in its name) and is
+    /// not 0.
     #[must_use]
     pub fn losses(&self) -> Vec<String> {
         let lines = self.0.lines().filter(|line| !line.starts_with('#'));

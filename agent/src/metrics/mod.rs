@@ -75,10 +75,6 @@ pub fn help(name: &str) -> &'static str {
 #[must_use]
 pub(crate) fn is_declared(name: &str, labels: &[(&str, &str)]) -> bool {
     let Some(metric) = BY_NAME.get(name) else { return false };
-    if labels.iter().any(|(name, _)| *name == "pid") {
-        // The page of single processes, which are no labels of a metric.
-        return true;
-    }
     metric.labels.len() == labels.len()
         && metric.labels.iter().zip(labels).all(|(label, (name, value))| label.takes(name, value))
 }

@@ -66,7 +66,7 @@ pub struct Engine {
 
 /// How far the processes of a service are believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceStanding {
+pub struct ServiceConfidence {
     /// `other`: all beyond the bound.
     pub service: Arc<str>,
     /// Processes, by `TrustLevel as usize`.
@@ -175,12 +175,12 @@ impl Engine {
     }
 
     /// The same by service, of the processes in `standings`.
-    pub fn service_standings(&mut self, standings: &[trace::ProcessConfidence]) -> Vec<ServiceStanding> {
-        let mut all: Vec<ServiceStanding> = Vec::new();
+    pub fn service_confidence(&mut self, standings: &[trace::ProcessConfidence]) -> Vec<ServiceConfidence> {
+        let mut all: Vec<ServiceConfidence> = Vec::new();
         for process in standings {
             let service = self.services.label(&process.service);
             let index = all.iter().position(|one| one.service == service).unwrap_or_else(|| {
-                all.push(ServiceStanding {
+                all.push(ServiceConfidence {
                     service,
                     standings: Default::default(),
                     figures: Figures::default(),

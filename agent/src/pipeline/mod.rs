@@ -13,7 +13,7 @@ mod snapshot;
 mod tally;
 
 pub use connections::Eviction;
-pub use engine::{Engine, ServiceStanding, Settings};
+pub use engine::{Engine, ServiceConfidence, Settings};
 pub(crate) use sink::EventSink;
 pub(crate) use snapshot::Snapshot;
 pub use tally::{LedgerTotals, NotCapturedKey, Tally};

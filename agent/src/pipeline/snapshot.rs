@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Engine, ServiceStanding, Tally};
+use super::{Engine, ServiceConfidence, Tally};
 use crate::{event::NotCaptured, protocol::Counters as ProtocolCounters, stream, trace};
 
 /// See the module.
@@ -23,7 +23,7 @@ pub(crate) struct Snapshot {
     /// How many processes have made calls.
     pub(crate) calling_processes: usize,
     /// The sums over `processes`.
-    pub(crate) services: Vec<ServiceStanding>,
+    pub(crate) services: Vec<ServiceConfidence>,
 }
 
 impl Snapshot {
@@ -33,7 +33,7 @@ impl Snapshot {
         let (processes, calling_processes) = engine.standings(limit);
         Self {
             not_captured,
-            services: engine.service_standings(&processes),
+            services: engine.service_confidence(&processes),
             processes,
             calling_processes,
             tally: engine.tally().clone(),

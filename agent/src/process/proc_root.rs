@@ -241,9 +241,11 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ProcError> {
     }
 }
 
-/// A process may vanish before the open (ENOENT) or between open and read (ESRCH).
+/// A process may vanish before the open (ENOENT) or between open and read (ESRCH). One that is exiting has given up its
+/// mount namespace before it is a zombie: its mount table is EINVAL (`mounts_open_common`,
+/// <https://github.com/torvalds/linux/blob/v6.12/fs/proc_namespace.c>).
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EINVAL))
 }
 
 fn error(path: &Path, source: io::Error) -> ProcError {

@@ -49,7 +49,7 @@ const BESIDE: [(&str, &[&str], &str); 3] = [
     ),
 ];
 
-/// The same of what the parsers count, by the label of this metric.
+/// What the parsers could not read, by a label of this metric.
 const PROTOCOL: &str = "wirespan_protocol_events_total";
 const UNREAD: [(&str, &str); 6] = [
     ("responses_without_request", "responses without a request that could be read"),
@@ -239,8 +239,8 @@ mod tests {
         let parser = |what, value| sample("wirespan_protocol_events_total", &[("event", what)], value);
         let others =
             [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("transfers_held", 9)];
-        let told = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
-        assert_eq!(summary(&others, &[]), told);
+        let expected = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
+        assert_eq!(summary(&others, &[]), expected);
         let unread = [parser("responses_without_request", 3), parser("requests_http09", 1)];
         assert_eq!(
             summary(&unread, &["4 packets in tunnels that are not read".to_owned()]),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     export::{self, metrics::MetricsText},
-    pipeline::{EventSink, LedgerTotals, NotCapturedKey, ServiceStanding, Snapshot},
+    pipeline::{EventSink, LedgerTotals, NotCapturedKey, ServiceConfidence, Snapshot},
     process::{Table, runtime::Runtimes},
     source::kernel::{Fill, KernelSource},
     trace::{ProcessConfidence, TrustLevel},
@@ -106,7 +106,7 @@ impl Telemetry {
         ring(&mut samples, source.fill(), source.undecodable());
         let snapshot = sink.snapshot(PROCESSES);
         pipeline(&mut samples, &snapshot);
-        beliefs(&mut samples, &snapshot.services, snapshot.calling_processes);
+        confidence(&mut samples, &snapshot.services, snapshot.calling_processes);
         *self.not_captured.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.tally.not_captured();
         let mut standings = snapshot.processes;
         standings.truncate(DETAILED);
@@ -196,7 +196,7 @@ fn append_processes(text: &mut String, standings: &[ProcessConfidence], figures:
 
 /// How far the links of processes are trusted, by service: pids would make a series for each
 /// process.
-fn beliefs(samples: &mut Vec<Sample>, standings: &[ServiceStanding], callers: usize) {
+fn confidence(samples: &mut Vec<Sample>, standings: &[ServiceConfidence], callers: usize) {
     let mut add = |name, labels, value| samples.push(Sample { name, labels, value });
     add("wirespan_calling_processes", Vec::new(), callers as u64);
     for standing in standings {

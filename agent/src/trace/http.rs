@@ -2,8 +2,12 @@
 //! buffer, which is allocated once per span. A text is a range of the buffer, and two texts may
 //! share bytes: path and query are part of `url.full`.
 
-use std::ops::Range;
+use std::{
+    fmt::{self, Write as _},
+    ops::Range,
+};
 
+use arrayvec::ArrayString;
 use compact_str::CompactString;
 
 /// What is known of a request and its response as attributes; every text is already redacted.
@@ -114,44 +118,119 @@ impl Eq for Http {}
 /// Texts in one buffer.
 #[derive(Debug, Clone)]
 pub(crate) struct Texts {
-    buffer: String,
+    buffer: Buffer,
     /// Start and end, by [`Text`].
     ranges: [[u32; 2]; Text::ALL.len()],
 }
 
 impl Default for Texts {
     fn default() -> Self {
-        Self::with_capacity(0)
+        Self { buffer: Buffer::Short(ArrayString::new_const()), ranges: [Self::ABSENT; Text::ALL.len()] }
     }
 }
 
 impl Texts {
     const ABSENT: [u32; 2] = [u32::MAX; 2];
 
+    /// Texts that have about so many bytes.
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self { buffer: String::with_capacity(capacity), ranges: [Self::ABSENT; Text::ALL.len()] }
+        let mut texts = Self::default();
+        if capacity > SHORT {
+            texts.buffer = Buffer::Long(String::with_capacity(capacity));
+        }
+        texts
     }
 
     fn get(&self, which: Text) -> Option<&str> {
         let [start, end] = self.ranges[which as usize];
-        self.buffer.get(start as usize..end as usize)
+        self.buffer.as_str().get(start as usize..end as usize)
     }
 
     /// Appends a text.
     pub(super) fn push(&mut self, which: Text, value: &str) {
-        let start = self.buffer.len();
-        self.buffer.push_str(value);
-        self.name(which, start..self.buffer.len());
+        let start = self.length();
+        self.add(value);
+        self.name(which, start..self.length());
     }
 
-    /// The buffer, to build a text in it that [`Texts::name`] then names.
-    pub(super) const fn buffer(&mut self) -> &mut String {
-        &mut self.buffer
+    /// Appends what is only a part of texts; [`Texts::name`] says of which.
+    pub(super) fn add(&mut self, text: &str) {
+        // Writing to a buffer that grows does not fail.
+        let _ = self.buffer.write_str(text);
     }
 
-    /// Names a part of the buffer. Heads are bounded, so all positions fit.
+    /// Bytes of the texts so far.
+    pub(super) const fn length(&self) -> usize {
+        match &self.buffer {
+            Buffer::Short(text) => text.len(),
+            Buffer::Long(text) => text.len(),
+        }
+    }
+
+    /// A part of the buffer is this text. Heads are bounded, so that all positions fit.
     pub(super) fn name(&mut self, which: Text, range: Range<usize>) {
         let position = |position| u32::try_from(position).unwrap_or(u32::MAX);
         self.ranges[which as usize] = [position(range.start), position(range.end)];
+    }
+}
+
+/// Bytes of the texts of most requests: they need no memory of their own.
+const SHORT: usize = 160;
+
+#[derive(Debug, Clone)]
+enum Buffer {
+    Short(ArrayString<SHORT>),
+    Long(String),
+}
+
+impl Buffer {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Short(text) => text,
+            Self::Long(text) => text,
+        }
+    }
+}
+
+impl fmt::Write for Buffer {
+    fn write_str(&mut self, added: &str) -> fmt::Result {
+        match self {
+            Self::Short(text) => {
+                if text.try_push_str(added).is_err() {
+                    let mut long = String::with_capacity(2 * SHORT + added.len());
+                    long.push_str(text);
+                    long.push_str(added);
+                    *self = Self::Long(long);
+                }
+            }
+            Self::Long(text) => text.push_str(added),
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Write for Texts {
+    fn write_str(&mut self, added: &str) -> fmt::Result {
+        self.buffer.write_str(added)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_outgrow_the_short_buffer() {
+        for length in [0, 1, SHORT - 3, SHORT - 2, SHORT, 10 * SHORT] {
+            let long = "x".repeat(length);
+            for capacity in [0, 10 * SHORT] {
+                let mut texts = Texts::with_capacity(capacity);
+                texts.push(Text::Path, "/a");
+                texts.push(Text::Query, &long);
+                texts.push(Text::UserAgent, "é");
+                let found = [Text::Path, Text::Query, Text::UserAgent, Text::FullUrl].map(|it| texts.get(it));
+                assert_eq!(found, [Some("/a"), Some(long.as_str()), Some("é"), None]);
+            }
+        }
     }
 }

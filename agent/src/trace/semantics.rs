@@ -21,7 +21,7 @@ use super::{
     span::{Span, SpanKind, Status},
 };
 use crate::{
-    address::push_address,
+    address::with_address,
     protocol::{ExchangeEnd, MOST_FIELDS, Outcome, http::RequestHead},
     words,
 };
@@ -180,27 +180,25 @@ impl Semantics {
             Form::Asterisk => put_path(path, None, texts),
             Form::Origin | Form::Absolute => {}
         }
-        let start = texts.buffer().len();
-        let url = texts.buffer();
-        url.push_str(target.written_scheme.unwrap_or(HTTP));
-        url.push_str("://");
+        let start = texts.length();
+        texts.add(target.written_scheme.unwrap_or(HTTP));
+        texts.add("://");
         if target.authority.is_some_and(|authority| authority.contains('@')) {
-            url.push_str("REDACTED:REDACTED@");
+            texts.add("REDACTED:REDACTED@");
         }
         match authority {
-            Some(authority) => url.push_str(cut(authority, self.limits.host + ":65535".len())),
+            Some(authority) => texts.add(cut(authority, self.limits.host + ":65535".len())),
             // Writing to a string does not fail.
-            None => _ = write!(url, "{peer}"),
+            None => _ = write!(texts, "{peer}"),
         }
         if target.form != Form::Asterisk {
             if path.is_some_and(|path| !path.is_empty() && !path.starts_with('/')) {
                 // A target that has none of RFC 9112's forms must not run into the host.
-                url.push('/');
+                texts.add("/");
             }
             put_path(path, query, texts);
         }
-        let end = texts.buffer().len();
-        texts.name(Text::FullUrl, start..end);
+        texts.name(Text::FullUrl, start..texts.length());
     }
 }
 
@@ -220,10 +218,7 @@ fn client(peer: SocketAddr, claims: Option<Client>, texts: &mut Texts) -> Option
 }
 
 fn put_address(which: Text, address: IpAddr, texts: &mut Texts) {
-    let start = texts.buffer().len();
-    push_address(address, texts.buffer());
-    let end = texts.buffer().len();
-    texts.name(which, start..end);
+    with_address(address, |text| texts.push(which, text));
 }
 
 /// Writes path and query, with the question mark between them.
@@ -232,7 +227,7 @@ fn put_path(path: Option<&str>, query: Option<&str>, texts: &mut Texts) {
         texts.push(Text::Path, path);
     }
     if let Some(query) = query {
-        texts.buffer().push('?');
+        texts.add("?");
         texts.push(Text::Query, query);
     }
 }

@@ -220,7 +220,7 @@ proptest::proptest! {
     ) {
         for address in [IpAddr::from(four), IpAddr::from(six)] {
             let mut text = String::new();
-            push_address(address, &mut text);
+            with_address(address, |written| text.push_str(written));
             proptest::prop_assert_eq!(text, address.to_string());
         }
     }

@@ -34,7 +34,8 @@ fn connections_in_a_sockmap_are_traced() -> Result<()> {
             let what = || format!("{mode}: {}", brief(std::slice::from_ref(row)));
             assert_eq!((row.status_code(), row.sizes()), (200, (0, 9_000)), "{}", what());
             assert_eq!(row.attribute("error.type"), "", "{}", what());
-            // The first message of a connection whose bytes TCP does not count may not be the first.
+            // The first message of a connection whose bytes TCP does not count may not be the
+            // first.
             let late = ["", "joined_mid_stream"].contains(&row.attribute("wirespan.incomplete"));
             assert!(late, "{}", what());
         }

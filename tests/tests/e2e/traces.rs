@@ -54,8 +54,8 @@ fn both_ends_on_one_host_are_one_trace() -> Result<()> {
             (&server.trace, server.attribute("wirespan.parent.evidence")),
             (&client.trace, "connection")
         );
-        // No more can be said of their times: a call is timed when it returns, and a client whose send was preempted
-        // returns from it after the server has answered.
+        // Their times allow no more: a system call is timed when it returns, and a client whose
+        // send was preempted returns after the server has answered.
         assert!(server.start <= client.end, "{}", brief(&rows));
         assert_eq!(client.parent, None, "{}", brief(&rows));
     }

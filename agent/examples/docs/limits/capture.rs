@@ -87,7 +87,7 @@ fn maps() -> Vec<Limit> {
         ),
         Limit::fixed(
             "requests that goroutines hand over",
-            entries("HANDED"),
+            entries("HANDOFFS"),
             "the least recently used makes room; its call has no request side",
             &["wirespan_trace_roots_total{reason=\"no_cause\"}"],
         ),

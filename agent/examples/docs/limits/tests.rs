@@ -8,23 +8,24 @@ use super::*;
 use crate::source::{files, root};
 
 /// Constants whose documentation begins with "Most" and that are no limit of what the agent keeps.
-const NO_LIMITS: [&str; 16] = [
-    "LIMIT",        // doctor: of a response that it reads
-    "NAP",          // replay: a pause
-    "START_SCANS",  // session: rounds at the start
-    "LAST_ROUNDS",  // session: rounds at the end
-    "SUMMARIZED",   // lines of the summary
-    "FILES",        // of several modules; those that cost something are listed
-    "MOST_FIELDS",  // header fields that a parser can look for
-    "SYMBOLS",      // of an ELF file that is read
-    "MAX_NAME",     // of a service's name
-    "MAX_TABLE",    // bytes of a file in /proc/net
-    "MAX_POSITION", // plausible positions
-    "MOST",         // stack of a BPF program
-    "ROUND",        // records in one round
-    "MAX_RECORD",   // follows from a block's size
-    "MAX_TIME",     // plausible times of an event log
-    "MAX_COUNT",    // plausible counts of an event log
+const NO_LIMITS: [&str; 17] = [
+    "LIMIT",           // doctor: of a response that it reads
+    "NAP",             // replay: a pause
+    "START_SCANS",     // session: rounds at the start
+    "LAST_ROUNDS",     // session: rounds at the end
+    "SUMMARIZED",      // lines of the summary
+    "SHOWN_ADDRESSES", // lines of a list of processes
+    "FILES",           // of several modules; those that cost something are listed
+    "MOST_FIELDS",     // header fields that a parser can look for
+    "SYMBOLS",         // of an ELF file that is read
+    "MAX_NAME",        // of a service's name
+    "MAX_TABLE",       // bytes of a file in /proc/net
+    "MAX_POSITION",    // plausible positions
+    "MOST",            // stack of a BPF program
+    "ROUND",           // records in one round
+    "MAX_RECORD",      // follows from a block's size
+    "MAX_TIME",        // plausible times of an event log
+    "MAX_COUNT",       // plausible counts of an event log
 ];
 
 fn limits() -> Vec<Limit> {

@@ -63,8 +63,8 @@ mod tests {
         process.confidence = Some(Confidence {
             service: "shop".to_owned(),
             level: "new".to_owned(),
-            figures: [("parents".to_owned(), 9)].into(),
+            figures: [("linked".to_owned(), 9)].into(),
         });
-        assert!(text(&process).unwrap().starts_with("shop (pid 7): new\n  parents 9\n"));
+        assert!(text(&process).unwrap().starts_with("shop (pid 7): new\n  linked 9\n"));
     }
 }
