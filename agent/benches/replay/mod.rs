@@ -173,7 +173,7 @@ impl Replay {
             ("evicted connections", tally.evicted().map(|(_, count)| count).sum()),
             ("refused exchanges", trace.refused_exchanges + trace.evicted_exchanges),
             ("connections forgotten by the tracer", trace.evicted_connections),
-            ("spans that had to go for others", trace.expired_bound),
+            ("spans that had to go for others", trace.expired_limit),
         ];
         for (what, count) in surprises {
             assert_eq!(count, 0, "{what}");

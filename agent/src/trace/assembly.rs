@@ -20,7 +20,7 @@ pub(super) const ROOT_FLAGS: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expiry {
     Wait,
-    Bound,
+    Limit,
     Shutdown,
 }
 
@@ -53,7 +53,7 @@ impl Tracer {
             Parentage::Exchange { of, .. } => match self.exchanges.get(*of) {
                 Some(parent) => parent.context.clone(),
                 None => {
-                    self.counters.orphans_forgotten += 1;
+                    self.counters.roots_forgotten += 1;
                     parentage = Parentage::Root { unknown: true };
                     Some(self.root_context(key, exchange))
                 }
@@ -88,13 +88,13 @@ impl Tracer {
     fn count_parent(&mut self, parentage: &Parentage) {
         match parentage {
             Parentage::Undecided | Parentage::Root { .. } => {}
-            Parentage::Header => self.counters.parents_header += 1,
+            Parentage::Header => self.counters.parents_traceparent += 1,
             Parentage::Exchange { evidence, .. } => match evidence {
-                Evidence::Traceparent => self.counters.parents_pass_through += 1,
-                Evidence::Connection => self.counters.parents_flow += 1,
-                Evidence::BothSides => self.counters.parents_two_sided += 1,
-                Evidence::RequestSide => self.counters.parents_start += 1,
-                Evidence::ResponseSide => self.counters.parents_end += 1,
+                Evidence::Traceparent => self.counters.parents_traceparent_forwarded += 1,
+                Evidence::Connection => self.counters.parents_connection += 1,
+                Evidence::BothSides => self.counters.parents_both_sides += 1,
+                Evidence::RequestSide => self.counters.parents_request_side += 1,
+                Evidence::ResponseSide => self.counters.parents_response_side += 1,
                 Evidence::Content => self.counters.parents_content += 1,
                 Evidence::Goroutine => self.counters.parents_goroutine += 1,
                 Evidence::Task => self.counters.parents_task += 1,
@@ -124,7 +124,7 @@ impl Tracer {
         self.assembly.waiting.compact(waits);
         while self.counters.waiting > self.waiting_limit {
             let Some(oldest) = self.assembly.waiting.pop() else { break };
-            self.expire_span(oldest, Expiry::Bound);
+            self.expire_span(oldest, Expiry::Limit);
         }
     }
 
@@ -150,7 +150,7 @@ impl Tracer {
         }
         match reason {
             Expiry::Wait => self.counters.expired_wait += 1,
-            Expiry::Bound => self.counters.expired_bound += 1,
+            Expiry::Limit => self.counters.expired_limit += 1,
             Expiry::Shutdown => self.counters.expired_shutdown += 1,
         }
         self.causality.give_up_waiting(&mut self.exchanges, &mut self.processes, key);

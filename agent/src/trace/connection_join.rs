@@ -238,7 +238,7 @@ impl ConnectionJoins {
 
     fn register(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, own: JoinKey, key: Key) {
         if self.registered.len() >= self.limit {
-            counters.flow_keys_refused += 1;
+            counters.refused_join_keys += 1;
             return;
         }
         let Some(connection) = exchanges.connection_mut(key.connection) else { return };
@@ -279,7 +279,7 @@ impl ConnectionJoins {
                 };
                 let join = std::mem::replace(&mut connection.join, next);
                 self.unregister(&join);
-                counters.flows_remote += u64::from(missed == 1);
+                counters.connections_remote += u64::from(missed == 1);
                 for key in pending_requests(exchanges, id) {
                     self.settle(exchanges, key, Partner::Absent);
                 }
@@ -287,7 +287,7 @@ impl ConnectionJoins {
             Wait::Request(key) => {
                 let pending = exchanges.live_mut(key).is_some_and(|live| live.partner == Partner::Pending);
                 if pending {
-                    counters.flows_missing += 1;
+                    counters.unmatched_requests += 1;
                     self.settle(exchanges, key, Partner::Absent);
                 }
             }
@@ -304,7 +304,7 @@ impl ConnectionJoins {
     ) {
         let position = |key| exchanges.get(key).map(|exchange| exchange.position);
         let (Some(sent), Some(received)) = (position(client), position(server)) else { return };
-        counters.flows_joined += 1;
+        counters.connections_joined += 1;
         for (own, partner, offset) in
             [(client, server, received.wrapping_sub(sent)), (server, client, sent.wrapping_sub(received))]
         {
@@ -333,7 +333,7 @@ impl ConnectionJoins {
         } else if client
             .is_none_or(|client| exchanges.last(client).is_some_and(|last| last.position > position))
         {
-            counters.flows_missing += 1;
+            counters.unmatched_requests += 1;
             self.settle(exchanges, key, Partner::Absent);
         } else {
             self.deadlines.push(now.plus(self.wait), Wait::Request(key));

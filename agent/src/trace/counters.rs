@@ -14,18 +14,18 @@ counters! {
         incomplete_spans = "wirespan_trace_incomplete_spans_total": "Spans that say `wirespan.incomplete`.";
         left_out = "wirespan_trace_left_out_spans_total": "Spans left out because their program exports its own \
             (`instrumented: skip`).";
-        contradictions = "wirespan_trace_conflicts_total": "Calls whose request side and response side name \
+        conflicts = "wirespan_trace_conflicts_total": "Calls whose request side and response side name \
             different requests.";
-        task_contradictions = "wirespan_trace_task_conflicts_total": "Observations that the tasks of a program do \
+        task_conflicts = "wirespan_trace_task_conflicts_total": "Observations that the tasks of a program do \
             not write both a call and its response.";
         losses = "wirespan_trace_process_losses_total": "Times that a process was seen to have lost records.";
-        flows_missing = "wirespan_trace_unmatched_requests_total": "Requests on a joined connection that the \
+        unmatched_requests = "wirespan_trace_unmatched_requests_total": "Requests on a joined connection that the \
             other end did not show.";
-        inputs_forgotten = "wirespan_trace_evicted_threads_total": "Threads and goroutines whose receives were \
+        evicted_threads = "wirespan_trace_evicted_threads_total": "Threads and goroutines whose receives were \
             forgotten to make room.";
-        contents_forgotten = "wirespan_trace_evicted_contents_total": "Contents of requests and calls that were \
+        evicted_contents = "wirespan_trace_evicted_contents_total": "Contents of requests and calls that were \
             forgotten within a minute to make room.";
-        texts_cut = "wirespan_trace_truncated_attributes_total": "Attribute values cut to their limit.";
+        truncated_attributes = "wirespan_trace_truncated_attributes_total": "Attribute values cut to their limit.";
         redactions = "wirespan_trace_redacted_urls_total": "URLs in which something was redacted.";
         failed_connects = "wirespan_trace_failed_connects_total": "Spans of connects that failed.";
         open_notices = "wirespan_trace_open_request_notices_total": "Notices to the console of requests and \
@@ -40,44 +40,44 @@ counters! {
             requests_made = "client": "by the process that sent it";
         }
         "wirespan_trace_parents_total" by "evidence": "Parents of spans, by how each is known." {
-            parents_header = "traceparent": "the request carries a `traceparent`, or the program put one on its call";
-            parents_pass_through = "traceparent_forwarded": "the call forwards the `traceparent` of an open \
+            parents_traceparent = "traceparent": "the request carries a `traceparent`, or the program put one on its call";
+            parents_traceparent_forwarded = "traceparent_forwarded": "the call forwards the `traceparent` of an open \
                 request; its span says `traceparent`";
-            parents_flow = "connection": "the parent is the call at the other end of the connection";
-            parents_two_sided = "both_sides": "request side and response side agree";
-            parents_start = "request_side": "the request side alone names it";
-            parents_end = "response_side": "the response side alone names it";
+            parents_connection = "connection": "the parent is the call at the other end of the connection";
+            parents_both_sides = "both_sides": "request side and response side agree";
+            parents_request_side = "request_side": "the request side alone names it";
+            parents_response_side = "response_side": "the response side alone names it";
             parents_content = "content": "the call sends the request on";
             parents_goroutine = "goroutine": "one goroutine handed the call to another";
             parents_task = "task": "the same task wrote the call and the response";
         }
         "wirespan_trace_roots_total" by "reason": "Spans without a parent, by why none is known." {
             roots_remote = "remote_client": "a request whose client is not traced here and sent no context";
-            orphans_none = "no_cause": "a call whose thread had received nothing that could have caused it";
-            orphans_start_only = "request_side_only": "a call with a request side that no response side confirmed \
+            unlinked_no_cause = "no_cause": "a call whose thread had received nothing that could have caused it";
+            unlinked_request_side_only = "request_side_only": "a call with a request side that no response side confirmed \
                 before the request was answered";
-            orphans_end_only = "response_side_only": "a call with a response side only, in a process that has not \
+            unlinked_response_side_only = "response_side_only": "a call with a response side only, in a process that has not \
                 shown that this suffices";
-            orphans_unanswered = "unanswered": "a call whose request, by the request side, never got a response";
-            orphans_contradiction = "conflict": "a call whose two sides differ, or in a process in which those of \
+            unlinked_unanswered = "unanswered": "a call whose request, by the request side, never got a response";
+            unlinked_conflict = "conflict": "a call whose two sides differ, or in a process in which those of \
                 others do of late";
-            orphans_unproven = "unproven": "a call whose two sides agree, made while several requests were open \
+            unlinked_unproven = "unproven": "a call whose two sides agree, made while several requests were open \
                 by a process whose sides have not agreed 30 times in such a case";
-            orphans_loss = "loss": "a call that was open, or caused by something open, when records of its \
+            unlinked_loss = "loss": "a call that was open, or caused by something open, when records of its \
                 process were lost";
-            orphans_pipelined = "pipelined": "a call handed over by a goroutine that had received more than one \
+            unlinked_pipelined = "pipelined": "a call handed over by a goroutine that had received more than one \
                 request of a connection";
-            orphans_bound = "limit": "a call beyond the limit of calls per request";
-            orphans_forgotten = "forgotten": "the parent was known and is no longer remembered";
+            unlinked_limit = "limit": "a call beyond the limit of calls per request";
+            roots_forgotten = "forgotten": "the parent was known and is no longer remembered";
         }
         "wirespan_trace_connection_joins_total" by "result": "Attempts to find the two ends of a connection on \
             this host." {
-            flows_joined = "joined": "both ends were found";
-            flows_remote = "remote": "no other end was found in time; some are joined later";
+            connections_joined = "joined": "both ends were found";
+            connections_remote = "remote": "no other end was found in time; some are joined later";
         }
         "wirespan_trace_expired_spans_total" by "reason": "Spans exported although their parent was not known yet." {
             expired_wait = "wait": "the wait was over";
-            expired_bound = "limit": "too many spans waited";
+            expired_limit = "limit": "too many spans waited";
             expired_shutdown = "shutdown": "the agent ended";
         }
         "wirespan_trace_late_parents_total" by "result": "Parents found after the trace id of a span was fixed." {
@@ -95,7 +95,7 @@ counters! {
             evicted_connections = "connections": "a connection forgotten to make room";
             refused_connects = "connects": "a connect not followed because too many were in progress";
             refused_processes = "processes": "a process not remembered because there were too many";
-            flow_keys_refused = "join_keys": "a request that could not be registered for joining its connection's \
+            refused_join_keys = "join_keys": "a request that could not be registered for joining its connection's \
                 ends";
         }
         "wirespan_trace_invalid_headers_total" by "header": "Header fields that were ignored or shortened." {

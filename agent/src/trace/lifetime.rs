@@ -50,7 +50,7 @@ impl Tracer {
     pub(super) fn evict_connection(&mut self, id: ConnectionId) {
         self.end_open(id);
         for key in self.keys(id, |exchange| !exchange.exported()) {
-            self.expire_span(key, Expiry::Bound);
+            self.expire_span(key, Expiry::Limit);
         }
         self.remove_connection(id);
     }
@@ -65,7 +65,7 @@ impl Tracer {
         let Some(oldest) = self.keys(id, |exchange| !exchange.exported()).first().copied() else { return };
         self.counters.evicted_exchanges += 1;
         self.end_unfinished(oldest);
-        self.expire_span(oldest, Expiry::Bound);
+        self.expire_span(oldest, Expiry::Limit);
     }
 
     pub(super) fn notice_exchange(&mut self, key: Key) {

@@ -297,10 +297,10 @@ impl Tracer {
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
-            contradictions: self.causality.conflicts,
-            inputs_forgotten: self.receives.forgotten,
-            contents_forgotten: self.contents.forgotten,
-            task_contradictions: self.causality.task_conflicts,
+            conflicts: self.causality.conflicts,
+            evicted_threads: self.receives.forgotten,
+            evicted_contents: self.contents.forgotten,
+            task_conflicts: self.causality.task_conflicts,
             exchanges: self.exchanges.live as u64,
             open_server: self.open.server,
             open_client: self.open.client,

@@ -276,7 +276,7 @@ impl Tracer {
         match id {
             Some(id) => self.decide(child, Parentage::Exchange { of: parent, id, evidence }),
             None => {
-                self.counters.orphans_forgotten += 1;
+                self.counters.roots_forgotten += 1;
                 self.decide(child, Parentage::Root { unknown: true });
             }
         }
@@ -284,15 +284,15 @@ impl Tracer {
 
     fn count_unlinked(&mut self, reason: UnlinkedReason) {
         let counter = match reason {
-            UnlinkedReason::NoCause => &mut self.counters.orphans_none,
-            UnlinkedReason::RequestSideOnly => &mut self.counters.orphans_start_only,
-            UnlinkedReason::ResponseSideOnly => &mut self.counters.orphans_end_only,
-            UnlinkedReason::Unanswered => &mut self.counters.orphans_unanswered,
-            UnlinkedReason::Conflict => &mut self.counters.orphans_contradiction,
-            UnlinkedReason::Unproven => &mut self.counters.orphans_unproven,
-            UnlinkedReason::Loss => &mut self.counters.orphans_loss,
-            UnlinkedReason::Pipelined => &mut self.counters.orphans_pipelined,
-            UnlinkedReason::Limit => &mut self.counters.orphans_bound,
+            UnlinkedReason::NoCause => &mut self.counters.unlinked_no_cause,
+            UnlinkedReason::RequestSideOnly => &mut self.counters.unlinked_request_side_only,
+            UnlinkedReason::ResponseSideOnly => &mut self.counters.unlinked_response_side_only,
+            UnlinkedReason::Unanswered => &mut self.counters.unlinked_unanswered,
+            UnlinkedReason::Conflict => &mut self.counters.unlinked_conflict,
+            UnlinkedReason::Unproven => &mut self.counters.unlinked_unproven,
+            UnlinkedReason::Loss => &mut self.counters.unlinked_loss,
+            UnlinkedReason::Pipelined => &mut self.counters.unlinked_pipelined,
+            UnlinkedReason::Limit => &mut self.counters.unlinked_limit,
         };
         *counter += 1;
     }

@@ -423,7 +423,7 @@ fn limited<'a>(text: &'a str, limit: usize, counters: &mut Counters) -> &'a str 
     if text.len() <= limit {
         return text;
     }
-    counters.texts_cut += 1;
+    counters.truncated_attributes += 1;
     cut(text, limit)
 }
 

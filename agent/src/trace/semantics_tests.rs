@@ -209,7 +209,7 @@ fn texts_are_cut_at_a_character() {
     assert_eq!(http.text(Text::MethodOriginal).map(str::len), Some(64));
     assert_eq!(http.text(Text::ServerAddress).map(str::len), Some(254));
     assert!(http.text(Text::FullUrl).is_some_and(|url| url.len() < 17_000));
-    assert_eq!(counters.texts_cut, 5);
+    assert_eq!(counters.truncated_attributes, 5);
 }
 
 proptest::proptest! {

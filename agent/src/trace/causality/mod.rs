@@ -58,7 +58,8 @@ use crate::{
 /// The longest chain of calls, each continuing the one before, that is followed.
 const CHAIN: u8 = 40;
 
-/// Which evidence may name a parent within a process. The aliases are the names in event logs of older versions.
+/// Which evidence may name a parent within a process. The aliases are the names in event logs of
+/// older versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {

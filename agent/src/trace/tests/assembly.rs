@@ -101,7 +101,7 @@ fn the_number_of_waiting_spans_is_bounded() {
     let mut world = World::with(Settings { waiting_spans: 3, ..Settings::default() });
     let open: Vec<_> = (0..5).map(|_| unanswered(&mut world)).collect();
     assert_eq!(world.tracer.counters().waiting, 3);
-    assert_eq!(world.tracer.counters().expired_bound, 2);
+    assert_eq!(world.tracer.counters().expired_limit, 2);
     for (_, call) in &open[..2] {
         assert!(world.span(*call).parent_unknown);
     }

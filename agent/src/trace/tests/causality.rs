@@ -38,7 +38,7 @@ fn a_keep_alive_proxy_under_concurrency() {
         world.assert_root(request);
     }
     assert_eq!(world.spans.len(), 120 + 320);
-    assert_eq!(world.tracer.counters().contradictions, 0);
+    assert_eq!(world.tracer.counters().conflicts, 0);
 }
 
 #[test]
@@ -125,7 +125,10 @@ fn response_sides_across_threads_are_not_trusted() {
     }
     world.pass(40 * SECOND);
     let counters = world.tracer.counters();
-    assert_eq!((counters.parents_end, counters.parents_start, counters.parents_two_sided), (0, 0, 0));
+    assert_eq!(
+        (counters.parents_response_side, counters.parents_request_side, counters.parents_both_sides),
+        (0, 0, 0)
+    );
 }
 
 /// Evidence that is switched off names no parent.
@@ -169,7 +172,7 @@ fn the_first_calls_under_concurrency_are_not_trusted() {
     for (call, other) in &rounds[29..] {
         server.assert_child(*call, *other);
     }
-    assert_eq!(server.counters().orphans_unproven, 29);
+    assert_eq!(server.counters().unlinked_unproven, 29);
 }
 
 #[test]
@@ -178,8 +181,8 @@ fn a_conflict_unlinks_the_calls_of_the_whole_process() {
     let call = conflict_in(&mut world, 1);
     world.pass(SECOND);
     world.assert_root(call);
-    assert_eq!(world.tracer.counters().contradictions, 1);
-    assert_eq!(world.tracer.counters().orphans_contradiction, 1);
+    assert_eq!(world.tracer.counters().conflicts, 1);
+    assert_eq!(world.tracer.counters().unlinked_conflict, 1);
 
     let (request, call) = one_call(&mut world);
     world.assert_root(call);
@@ -242,7 +245,7 @@ fn a_chain_whose_response_side_is_another_request_conflicts_as_a_whole() {
     server.wait();
     server.assert_root(first);
     server.assert_root(second);
-    assert_eq!(server.counters().contradictions, 2);
+    assert_eq!(server.counters().conflicts, 2);
 }
 
 #[test]
@@ -285,7 +288,7 @@ fn a_call_still_open_when_its_request_is_answered_is_unlinked() {
     server.read(call);
     server.wait();
     server.assert_root(call);
-    assert_eq!(server.counters().orphans_start_only, 1);
+    assert_eq!(server.counters().unlinked_request_side_only, 1);
 }
 
 #[test]
@@ -294,7 +297,7 @@ fn a_call_without_a_receive_is_a_root_at_once() {
     let call = server.call("/");
     server.read(call);
     server.assert_root(call);
-    assert_eq!(server.counters().orphans_none, 1);
+    assert_eq!(server.counters().unlinked_no_cause, 1);
 }
 
 #[test]
@@ -305,7 +308,7 @@ fn an_answered_request_causes_nothing() {
     let call = server.call("/");
     server.read(call);
     server.assert_root(call);
-    assert_eq!(server.counters().orphans_none, 1);
+    assert_eq!(server.counters().unlinked_no_cause, 1);
 }
 
 #[test]
@@ -320,7 +323,7 @@ fn a_response_uses_up_its_cause() {
     server.answer(other);
     server.wait();
     server.assert_child(call, request);
-    assert_eq!(server.counters().contradictions, 0);
+    assert_eq!(server.counters().conflicts, 0);
 }
 
 #[test]
@@ -334,8 +337,8 @@ fn a_call_older_than_the_request_is_not_its_child() {
     server.answer(request);
     server.wait();
     server.assert_root(call);
-    assert_eq!(server.counters().contradictions, 0);
-    assert_eq!(server.counters().orphans_start_only, 1);
+    assert_eq!(server.counters().conflicts, 0);
+    assert_eq!(server.counters().unlinked_request_side_only, 1);
 }
 
 #[test]
@@ -378,7 +381,7 @@ fn a_request_that_is_never_answered_gives_no_parent() {
     server.world.end(request, ended(Outcome::ClientAborted(None)));
     server.wait();
     server.assert_root(call);
-    assert_eq!(server.counters().orphans_unanswered, 1);
+    assert_eq!(server.counters().unlinked_unanswered, 1);
 }
 
 #[test]
@@ -408,7 +411,7 @@ fn calls_beyond_the_limit_of_a_request_are_unlinked() {
     }
     server.answer(request);
     server.wait();
-    assert_eq!(server.counters().orphans_bound, 1);
-    assert_eq!(server.counters().orphans_start_only, 2);
+    assert_eq!(server.counters().unlinked_limit, 1);
+    assert_eq!(server.counters().unlinked_request_side_only, 2);
     assert_eq!(server.world.spans.len(), 4);
 }

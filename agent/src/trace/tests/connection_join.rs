@@ -16,8 +16,8 @@ fn the_receive_comes_after_its_send() {
         world.assert_child(request, call, Evidence::Connection);
         world.assert_root(call);
     }
-    assert_eq!(world.tracer.counters().flows_joined, 1);
-    assert_eq!(world.tracer.counters().parents_flow, 3);
+    assert_eq!(world.tracer.counters().connections_joined, 1);
+    assert_eq!(world.tracer.counters().parents_connection, 3);
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn the_receive_is_recorded_before_its_send_and_sequence_numbers_wrap() {
                 world.assert_child(request, call, Evidence::Connection);
                 world.assert_root(call);
             }
-            assert_eq!(world.tracer.counters().flows_joined, 1);
+            assert_eq!(world.tracer.counters().connections_joined, 1);
         }
     }
 }
@@ -85,7 +85,7 @@ fn the_ends_of_a_redirected_connection_are_not_joined() {
         world.pass(SECOND);
         world.assert_root(request);
         world.assert_root(call);
-        assert_eq!(world.tracer.counters().flows_joined, u64::from(after > 0));
+        assert_eq!(world.tracer.counters().connections_joined, u64::from(after > 0));
     }
 }
 
@@ -101,8 +101,8 @@ fn only_the_same_bytes_join() {
     world.pass(SECOND);
     world.assert_root(request);
     world.assert_root(call);
-    assert_eq!(world.tracer.counters().flows_joined, 0);
-    assert_eq!(world.tracer.counters().flows_remote, 2);
+    assert_eq!(world.tracer.counters().connections_joined, 0);
+    assert_eq!(world.tracer.counters().connections_remote, 2);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_connection_without_a_partner_is_remote_after_200_ms() {
     let next = world.read_request(connection, server, "/");
     world.answer(next, server);
     world.assert_root(next);
-    assert_eq!(world.tracer.counters().flows_remote, 1);
+    assert_eq!(world.tracer.counters().connections_remote, 1);
     assert_eq!(world.tracer.counters().roots_remote, 4);
 }
 
@@ -147,7 +147,7 @@ fn a_call_that_is_recorded_too_late_costs_only_its_own_parent() {
         world.read_response(call, client);
         world.assert_child(request, call, Evidence::Connection);
     }
-    assert_eq!(world.tracer.counters().flows_joined, 1);
+    assert_eq!(world.tracer.counters().connections_joined, 1);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_request_that_only_the_server_saw_is_a_root() {
     world.answer(lonely, server);
     world.pass(SECOND);
     world.assert_root(lonely);
-    assert_eq!(world.tracer.counters().flows_missing, 1);
+    assert_eq!(world.tracer.counters().unmatched_requests, 1);
 }
 
 #[test]

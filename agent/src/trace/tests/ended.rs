@@ -71,7 +71,7 @@ fn failed_calls_do_not_affect_answered_ones() {
         for (request, call) in pairs {
             world.assert_child(call, request, Evidence::BothSides);
         }
-        assert_eq!(world.tracer.counters().contradictions, 0);
+        assert_eq!(world.tracer.counters().conflicts, 0);
     }
 }
 
@@ -455,5 +455,5 @@ fn a_failure_that_another_thread_saw_is_no_cause() {
     world.answer(first, one);
     world.pass(SECOND);
     assert!(world.span(call).parent.is_none_or(|parent| parent.span == world.id(first)));
-    assert_eq!(world.tracer.counters().contradictions, 0);
+    assert_eq!(world.tracer.counters().conflicts, 0);
 }

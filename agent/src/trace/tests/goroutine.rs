@@ -62,7 +62,7 @@ fn a_continuation_and_a_response_confirm_the_call() {
             world.assert_child(call, request, Evidence::Goroutine);
         }
     }
-    assert_eq!(world.tracer.counters().contradictions, 0);
+    assert_eq!(world.tracer.counters().conflicts, 0);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn calls_of_a_goroutine_that_has_read_nothing_are_unlinked() {
     let call = world.hand_off(backend, other, writer, "/");
     world.read_response(call, thread(1, 4));
     world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_none, 1);
+    assert_eq!(world.tracer.counters().unlinked_no_cause, 1);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn lost_events_name_no_parent() {
     let call = world.hand_off(backend, handler, writer, "/");
     world.read_response(call, thread(1, 3));
     world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_loss, 1);
+    assert_eq!(world.tracer.counters().unlinked_loss, 1);
 }
 
 /// The server's goroutine has both requests when it serves the first, and still has the second
@@ -119,7 +119,7 @@ fn pipelined_requests_get_no_calls() {
     world.answer(second, handler);
     world.assert_root(one);
     world.assert_root(two);
-    assert_eq!(world.tracer.counters().orphans_pipelined, 2);
+    assert_eq!(world.tracer.counters().unlinked_pipelined, 2);
 }
 
 /// A client that does wait sends its next request. A background goroutine may notice it before the
@@ -152,13 +152,13 @@ fn a_response_side_of_another_request_ends_the_trust_in_handoffs() {
     world.read_response(call, two);
     world.answer(other, two);
     world.answer(request, one);
-    assert_eq!(world.tracer.counters().contradictions, 1);
+    assert_eq!(world.tracer.counters().conflicts, 1);
     let request = world.read_request(first, one, "/3");
     let call = world.hand_off(backend, one, writer, "/3");
     world.read_response(call, thread(1, 4));
     world.answer(request, one);
     world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_contradiction, 1);
+    assert_eq!(world.tracer.counters().unlinked_conflict, 1);
 }
 
 /// Handoffs say nothing about request sides.
@@ -179,7 +179,7 @@ fn handoffs_do_not_count_for_other_evidence() {
     world.answer(request, handler);
     world.pass(SECOND);
     world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_start_only, 1);
+    assert_eq!(world.tracer.counters().unlinked_request_side_only, 1);
 }
 
 #[test]

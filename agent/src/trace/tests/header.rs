@@ -31,7 +31,7 @@ fn an_incoming_trace_context_is_continued() {
     let span = world.span(request);
     assert_eq!((span.trace, span.parent), (TRACE, Some(REMOTE)));
     assert_eq!((span.flags, span.trace_state.as_str()), (0, "vendor=1"));
-    assert_eq!(world.tracer.counters().parents_header, 1);
+    assert_eq!(world.tracer.counters().parents_traceparent, 1);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_proxy_forwards_a_trace_context() {
             world.assert_child(call, outer, Evidence::Traceparent);
             world.assert_child(request, call, Evidence::Connection);
         }
-        assert_eq!(world.tracer.counters().parents_pass_through, 3);
+        assert_eq!(world.tracer.counters().parents_traceparent_forwarded, 3);
     }
 }
 

@@ -18,7 +18,7 @@ fn a_loss_unlinks_open_calls_and_nothing_else() {
     world.answer(request, own);
     world.pass(SECOND);
     world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_loss, 1);
+    assert_eq!(world.tracer.counters().unlinked_loss, 1);
     assert_eq!(world.tracer.counters().losses, 1);
     let (request, call) = one_call(&mut world);
     world.assert_child(call, request, Evidence::BothSides);
@@ -36,7 +36,7 @@ fn a_receive_before_a_loss_causes_nothing_after_it() {
     world.answer(request, own);
     world.pass(SECOND);
     world.assert_root(call);
-    assert_eq!(world.tracer.counters().orphans_loss, 1);
+    assert_eq!(world.tracer.counters().unlinked_loss, 1);
 }
 
 #[test]

@@ -297,8 +297,8 @@ impl Pair {
         pair
     }
 
-    fn task_contradictions(&self) -> u64 {
-        self.world.tracer.counters().task_contradictions
+    fn task_conflicts(&self) -> u64 {
+        self.world.tracer.counters().task_conflicts
     }
 }
 
@@ -311,7 +311,7 @@ fn a_task_that_answers_claims_its_own_calls() {
         pair.world.assert_child(call, request, Evidence::Task);
         pair.world.assert_root(request);
     }
-    assert_eq!(pair.task_contradictions(), 0);
+    assert_eq!(pair.task_conflicts(), 0);
 }
 
 /// The calls by which a process earns its confidence get their parents too.
@@ -335,7 +335,7 @@ fn claims_that_do_not_earn_confidence_are_not_trusted() {
     let call = pair.call(0, 100);
     pair.world.read_response(call, OWN);
     pair.answer(requests[1], 100);
-    assert_eq!(pair.task_contradictions(), 1);
+    assert_eq!(pair.task_conflicts(), 1);
     rounds.extend((0..14).flat_map(|_| pair.round()));
     pair.world.pass(3 * SECOND);
     for (_, call) in rounds {
@@ -374,7 +374,7 @@ fn an_unanswered_call_is_not_claimed() {
     pair.answer(requests[0], 100);
     pair.world.pass(SECOND);
     pair.world.assert_root(call);
-    assert_eq!(pair.task_contradictions(), 1);
+    assert_eq!(pair.task_conflicts(), 1);
     let unclaimed = pair.round();
     pair.world.pass(3 * SECOND);
     unclaimed.iter().for_each(|(_, call)| pair.world.assert_root(*call));
@@ -390,7 +390,7 @@ fn a_task_that_answered_another_request_meanwhile_claims_nothing() {
     pair.answer(requests[1], 100);
     pair.world.pass(SECOND);
     pair.world.assert_root(call);
-    assert!(pair.task_contradictions() > 0);
+    assert!(pair.task_conflicts() > 0);
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn a_poller_is_left_out() {
     for (request, call) in claimed {
         pair.world.assert_child(call, request, Evidence::Task);
     }
-    assert_eq!(pair.task_contradictions(), 3);
+    assert_eq!(pair.task_conflicts(), 3);
 }
 
 #[test]
