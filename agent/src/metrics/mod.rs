@@ -1,7 +1,7 @@
 //! Every metric of the agent: name, meaning, labels. The metrics page takes its HELP lines from
 //! here, and docs/metrics*.md are made of it. A metric that a layer counts itself is declared
-//! there; those that a session makes of what it asks are listed in [`agent`], [`connections`] and
-//! [`kernel`].
+//! there; those that a session makes of what it asks are listed in `agent`, `connections` and
+//! `kernel`.
 
 mod agent;
 mod connections;

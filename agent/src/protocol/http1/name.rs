@@ -51,7 +51,7 @@ impl Name {
         })
     }
 
-    /// The first letters of fields that matter. `content`: those of [`Content`](crate::protocol::Content) do, too.
+    /// The first letters of fields that matter. `content`: those of [`Content`](crate::protocol::http::Content) do, too.
     pub(super) const fn letters(content: bool) -> u32 {
         const FIRST: u32 = all_letters(b"cehtu");
         const OF_CONTENT: u32 = all_letters(b"airx");
