@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, ops::Range, sync::Arc};
 
 use wirespan::event::{
-    Clarity, Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Opened, ProcessFacts, Thread,
+    Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts, Thread,
     Timestamp, Transfer,
 };
 
@@ -344,8 +344,7 @@ impl Traffic {
             *last_receive = Some(LastReceive {
                 connection: ConnectionId(connection.cookie),
                 position: last,
-                for_call: Clarity::Mixed,
-                for_answer: Clarity::Mixed,
+                mark: Mark::default(),
             });
         }
         if call.lost {

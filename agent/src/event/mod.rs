@@ -108,43 +108,21 @@ pub enum Task {
     Context(u64),
 }
 
-/// What a thread took in last: the connection and the position of the *last byte* of its last TCP receive.
+/// What a thread received last: the connection, and the position of the *last byte* of its last TCP receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LastReceive {
     pub connection: ConnectionId,
     /// Position in direction `In` of that connection.
     pub position: u64,
-    /// For a call, and for an answer. The trace layer finds out; sources say [`Clarity::Mixed`].
-    pub for_call: Clarity,
-    pub for_answer: Clarity,
+    /// Sources leave it at its default.
+    pub mark: Mark,
 }
 
-/// What else a thread took in since it last sent something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Clarity {
-    /// Nothing.
-    Clear,
-    /// Nothing at all is new: something was sent after this input, which was the only one then.
-    Again,
-    /// Several messages, all of one request by what they were caused by.
-    OfOne,
-    /// Messages of several requests, or it is not known.
-    Mixed,
-}
+/// What the consumer of events notes on one before a parser holds it back. It means nothing to sources and parsers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Mark(pub u8);
 
-impl Clarity {
-    /// Of an input that stands for another one: no clearer than either.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Clear, clarity) | (clarity, Self::Clear) => clarity,
-            (Self::Mixed, _) | (_, Self::Mixed) => Self::Mixed,
-            _ => self,
-        }
-    }
-}
-
-/// Why the bytes of a call were not captured although the call was seen.
+/// Why the bytes of a system call were not captured although it was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum NotCaptured {

@@ -109,8 +109,8 @@ impl Engine {
     pub fn feed(&mut self, event: &Event<'_>) {
         self.settle(event);
         self.tally.count(event);
-        let weighed = self.output.report.with_input_ambiguity(event);
-        let event = weighed.as_ref().unwrap_or(event);
+        let marked = self.output.report.with_input_ambiguity(event);
+        let event = marked.as_ref().unwrap_or(event);
         // What ends by this event is told before the trace layer hears of it.
         match event {
             Event::Opened(opened) if self.connections.began_with(opened) => {

@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use wirespan::{
     event::{
-        Clarity, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastReceive, NotCaptured, Opened,
+        Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastReceive, Mark, NotCaptured, Opened,
         ProcessFacts, SocketId, Thread, Timestamp, Transfer,
     },
     pipeline::{Engine, Settings},
@@ -313,15 +313,7 @@ impl World {
         };
         if direction == Direction::In && !bytes.is_empty() {
             let position = position + bytes.len() as u64 - 1;
-            self.inputs.insert(
-                thread,
-                LastReceive {
-                    connection: id,
-                    position,
-                    for_call: Clarity::Mixed,
-                    for_answer: Clarity::Mixed,
-                },
-            );
+            self.inputs.insert(thread, LastReceive { connection: id, position, mark: Mark::default() });
         }
         self.feed(&Event::Transfer(transfer));
     }

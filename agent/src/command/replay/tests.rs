@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     event::{
-        Clarity, Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Opened, ProcessFacts, Thread,
+        Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts, Thread,
         Timestamp, Transfer,
     },
     export::{Exporters, HostResource},
@@ -88,8 +88,7 @@ impl Run {
         let last_receive = input.map(|id| LastReceive {
             connection: ConnectionId(id as u64),
             position: self.positions[id][Direction::In.index()] - 1,
-            for_call: Clarity::Mixed,
-            for_answer: Clarity::Mixed,
+            mark: Mark::default(),
         });
         let position = &mut self.positions[id][direction.index()];
         let transfer = Transfer {

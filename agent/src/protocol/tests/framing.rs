@@ -2,7 +2,7 @@
 
 use super::conversation::{Conversation, ID};
 use crate::{
-    event::{Clarity, Direction, Feedback, LastReceive, Timestamp},
+    event::{Direction, Feedback, LastReceive, Mark, Timestamp},
     protocol::{Begin, Limits, Message},
 };
 
@@ -125,12 +125,7 @@ fn every_message_in_its_order_with_times_and_origins() {
 fn the_last_input_is_that_of_the_first_byte() {
     let mut it = Conversation::new();
     it.receive("GET / HTTP/1.1\r\n\r\n");
-    let last_receive = Some(LastReceive {
-        connection: ID,
-        position: 17,
-        for_call: Clarity::Mixed,
-        for_answer: Clarity::Mixed,
-    });
+    let last_receive = Some(LastReceive { connection: ID, position: 17, mark: Mark::default() });
     it.last_receive = last_receive;
     it.send("HTTP/1.1 ");
     it.last_receive = None;

@@ -11,8 +11,8 @@ use agent_common::{
 };
 
 use crate::event::{
-    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, KernelFacts, LastReceive,
-    LocalClosed, NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Transfer, arguments_in,
+    Actor, Closed, Connecting, ConnectionId, Direction, Earlier, Event, KernelFacts, LastReceive,
+    LocalClosed, Mark, NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Transfer, arguments_in,
 };
 
 /// Largest position, so that sums of positions do not overflow.
@@ -142,12 +142,7 @@ fn direction(raw: u8) -> Option<Direction> {
 }
 
 fn last_receive(cookie: u64, position: u64) -> Option<LastReceive> {
-    Some(LastReceive {
-        connection: connection(cookie)?,
-        position,
-        for_call: Clarity::Mixed,
-        for_answer: Clarity::Mixed,
-    })
+    Some(LastReceive { connection: connection(cookie)?, position, mark: Mark::default() })
 }
 
 fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {

@@ -10,7 +10,7 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, kind},
 };
 use crate::event::{
-    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
+    Actor, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed, Mark,
     NotCaptured, Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
 };
 
@@ -207,12 +207,7 @@ fn last_receive(body: &mut Cursor<'_>) -> Result<Option<LastReceive>, Malformed>
     if !body.flag()? {
         return Ok(None);
     }
-    Ok(Some(LastReceive {
-        connection: connection(body)?,
-        position: count(body)?,
-        for_call: Clarity::Mixed,
-        for_answer: Clarity::Mixed,
-    }))
+    Ok(Some(LastReceive { connection: connection(body)?, position: count(body)?, mark: Mark::default() }))
 }
 
 /// Missing bytes mean none: a log of version 1.0 has no tasks.

@@ -5,8 +5,7 @@ use proptest::prelude::*;
 use super::{super::samples, *};
 use crate::{
     event::{
-        Clarity, ConnectionId, Direction, Earlier, LastReceive, NotCaptured, Task, Thread, Timestamp,
-        Transfer,
+        ConnectionId, Direction, Earlier, LastReceive, Mark, NotCaptured, Task, Thread, Timestamp, Transfer,
     },
     source::log::{
         Blocks,
@@ -88,12 +87,7 @@ fn the_layout_is_fixed() {
         head: &[],
         tail: &[],
         not_captured: None,
-        last_receive: Some(LastReceive {
-            connection: ConnectionId(7),
-            position: 8,
-            for_call: Clarity::Mixed,
-            for_answer: Clarity::Mixed,
-        }),
+        last_receive: Some(LastReceive { connection: ConnectionId(7), position: 8, mark: Mark::default() }),
         task: Some(Task::Handoff(11)),
         dropped: 9,
         process_drops: 10,

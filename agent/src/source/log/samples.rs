@@ -9,7 +9,7 @@ use super::{
     format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
 };
 use crate::event::{
-    Actor, Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed,
+    Actor, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed, Mark,
     NotCaptured, Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
 };
 
@@ -135,8 +135,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
     let last_receive = last.map(|(id, position)| LastReceive {
         connection: ConnectionId(id),
         position,
-        for_call: Clarity::Mixed,
-        for_answer: Clarity::Mixed,
+        mark: Mark::default(),
     });
     let errno = u16::from(bit[1]) * 104;
     let event = match kind {

@@ -3,12 +3,10 @@
 
 use super::{
     UnlinkedReason,
+    ambiguity::InputAmbiguity,
     confidence::{CallSignature, LinkOutcome},
 };
-use crate::{
-    event::{Clarity, Timestamp},
-    trace::exchange::Key,
-};
+use crate::{event::Timestamp, trace::exchange::Key};
 
 /// The links of a call.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,7 +64,7 @@ pub(super) struct CallLinks {
     pub(super) shares_cause: bool,
     /// How ambiguous the receive is that its request side comes from. `None` without a request
     /// side.
-    pub(super) ambiguity: Option<Clarity>,
+    pub(super) ambiguity: Option<InputAmbiguity>,
     /// It has a request side alone, unless a response side still comes.
     pub(super) request_side_only: bool,
     /// Several responses were read before the one that its response side is, so the response side
@@ -98,13 +96,15 @@ pub(super) struct CallLinks {
 impl CallLinks {
     /// Whether everything that its thread had received since its last send belongs to one request.
     pub(super) fn names_one_request(&self) -> bool {
-        self.ambiguity.is_some_and(|clarity| clarity != Clarity::Mixed)
+        self.ambiguity.is_some_and(|ambiguity| ambiguity != InputAmbiguity::Several)
     }
 
     /// Whether its thread had received nothing else at either end, and no other call shares its
     /// cause.
     pub(super) fn is_unambiguous(&self) -> bool {
-        self.ambiguity == Some(Clarity::Clear) && !self.response_side_is_ambiguous && !self.shares_cause
+        self.ambiguity == Some(InputAmbiguity::Single)
+            && !self.response_side_is_ambiguous
+            && !self.shares_cause
     }
 
     pub(super) const fn signature(&self) -> CallSignature {
@@ -113,7 +113,7 @@ impl CallLinks {
 
     /// The outcome if its sides conflict.
     pub(super) fn conflict(&self) -> LinkOutcome {
-        if self.ambiguity == Some(Clarity::Clear) {
+        if self.ambiguity == Some(InputAmbiguity::Single) {
             LinkOutcome::Conflict
         } else {
             LinkOutcome::AmbiguousConflict

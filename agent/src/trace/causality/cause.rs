@@ -1,8 +1,8 @@
 //! The cause of what a thread sends, found from its last receive.
 
-use super::{inherited, lost};
+use super::{ambiguity::InputAmbiguity, inherited, lost};
 use crate::{
-    event::{Clarity, LastReceive},
+    event::LastReceive,
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
 };
 
@@ -14,8 +14,8 @@ pub(in crate::trace) enum Cause {
     Lost,
     Message {
         key: Key,
-        for_call: Clarity,
-        for_answer: Clarity,
+        for_call: InputAmbiguity,
+        for_response: InputAmbiguity,
     },
 }
 
@@ -28,15 +28,19 @@ impl Cause {
         let Some(receive) = receive else { return Self::None };
         let Some(connection) = exchanges.connection(receive.connection) else { return Self::None };
         let Some(exchange) = exchanges.by_received(connection, receive.position) else {
-            let clarity = [receive.for_call, receive.for_answer];
-            return inherited::inherited_cause(exchanges, processes, connection, receive.position, clarity);
+            let ambiguity = [InputAmbiguity::for_call(receive), InputAmbiguity::for_response(receive)];
+            return inherited::inherited_cause(exchanges, processes, connection, receive.position, ambiguity);
         };
         if exchange.links.causes_nothing {
             Self::None
         } else if lost(processes, exchange) {
             Self::Lost
         } else {
-            Self::Message { key: exchange.key, for_call: receive.for_call, for_answer: receive.for_answer }
+            Self::Message {
+                key: exchange.key,
+                for_call: InputAmbiguity::for_call(receive),
+                for_response: InputAmbiguity::for_response(receive),
+            }
         }
     }
 
@@ -50,14 +54,14 @@ impl Cause {
 
     /// Whether the thread had received nothing else, and has sent nothing since.
     pub(in crate::trace) fn is_unambiguous(self) -> bool {
-        matches!(self, Self::Message { for_call: Clarity::Clear, .. })
+        matches!(self, Self::Message { for_call: InputAmbiguity::Single, .. })
     }
 
     /// The same cause, marked as ambiguous.
     pub(in crate::trace) const fn doubted(self) -> Self {
         match self {
-            Self::Message { key, for_answer, .. } => {
-                Self::Message { key, for_call: Clarity::Mixed, for_answer }
+            Self::Message { key, for_response, .. } => {
+                Self::Message { key, for_call: InputAmbiguity::Several, for_response }
             }
             Self::None | Self::Lost => self,
         }

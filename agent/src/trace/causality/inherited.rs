@@ -7,9 +7,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Cause, lost};
+use super::{Cause, ambiguity::InputAmbiguity, lost};
 use crate::{
-    event::{Clarity, Direction, Transfer},
+    event::{Direction, Transfer},
     trace::{
         exchanges::{Connection, Exchanges},
         process::Processes,
@@ -50,10 +50,10 @@ impl InheritedCauses {
     /// The cause that the byte at this position inherits, as far as it is still valid.
     fn cause(&self, exchanges: &Exchanges, processes: &Processes, position: u64) -> Cause {
         let found = self.received.iter().find(|(end, _)| *end == position);
-        let Some(&(_, Cause::Message { key, for_call, for_answer })) = found else { return Cause::None };
+        let Some(&(_, Cause::Message { key, for_call, for_response })) = found else { return Cause::None };
         match exchanges.get(key) {
             Some(message) if !message.links.causes_nothing && !lost(processes, message) => {
-                Cause::Message { key, for_call, for_answer }
+                Cause::Message { key, for_call, for_response }
             }
             Some(message) if !message.links.causes_nothing => Cause::Lost,
             _ => Cause::None,
@@ -91,13 +91,13 @@ pub(super) fn inherited_cause(
     processes: &Processes,
     connection: &Connection,
     position: u64,
-    clarity: [Clarity; 2],
+    ambiguity: [InputAmbiguity; 2],
 ) -> Cause {
     let Some(inherited) = &connection.inherited else { return Cause::None };
-    let [call, response] = clarity;
+    let [call, response] = ambiguity;
     match inherited.cause(exchanges, processes, position) {
-        Cause::Message { key, for_call, for_answer } => {
-            Cause::Message { key, for_call: for_call.and(call), for_answer: for_answer.and(response) }
+        Cause::Message { key, for_call, for_response } => {
+            Cause::Message { key, for_call: for_call.and(call), for_response: for_response.and(response) }
         }
         other => other,
     }
@@ -113,7 +113,7 @@ mod tests {
 
     fn receive(connection: u64) -> Cause {
         let key = Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
-        Cause::Message { key, for_call: Clarity::Clear, for_answer: Clarity::Clear }
+        Cause::Message { key, for_call: InputAmbiguity::Single, for_response: InputAmbiguity::Single }
     }
 
     /// The connection of the cause that each receive inherits. `None` in `steps` is a receive.

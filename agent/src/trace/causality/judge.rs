@@ -18,13 +18,13 @@
 
 use super::{
     Causality, Confidence, Runner, UnlinkedReason, Verdict,
+    ambiguity::InputAmbiguity,
     call_links::CallLinks,
     confidence::LinkOutcome,
     lost,
     stolen::{self, Threads},
 };
 use crate::{
-    event::Clarity,
     protocol::Origin,
     trace::{
         exchange::{Exchange, Key},
@@ -313,7 +313,7 @@ fn trusts_agreement(confidence: &Confidence, links: &CallLinks) -> bool {
         && signature_allows(confidence, links)
         && confidence.trusts_agreement(
             links.only_open_request,
-            links.ambiguity == Some(Clarity::Clear) && !links.response_side_is_ambiguous,
+            links.ambiguity == Some(InputAmbiguity::Single) && !links.response_side_is_ambiguous,
         )
 }
 

@@ -16,6 +16,7 @@
 //! Three facts limit what can be a cause. A request causes nothing once it is answered. A response
 //! uses up its cause. A call that was sent before a request was read cannot be its child.
 
+mod ambiguity;
 mod call_links;
 mod cause;
 mod confidence;

@@ -2,11 +2,10 @@
 //! another request, for some nobody waits, and some are given up. A call that is given up shows its
 //! request by the thread that closes it.
 
-use super::{Causality, Verdict, confidence::LinkOutcome, response_side::record_coverage};
-use crate::{
-    event::Clarity,
-    trace::{exchange::Key, exchanges::Exchanges, process::Processes},
+use super::{
+    Causality, Verdict, ambiguity::InputAmbiguity, confidence::LinkOutcome, response_side::record_coverage,
 };
+use crate::trace::{exchange::Key, exchanges::Exchanges, process::Processes};
 
 impl Causality {
     /// The verdict on a call that has ended and was open when its request was answered. It was
@@ -60,8 +59,9 @@ pub(super) fn wait_for_closers(exchanges: &mut Exchanges, request: Key, serve_ow
     let open: Vec<Key> = live.calls.iter().copied().filter(is_open).collect();
     for call in open {
         if let Some(links) = exchanges.get_mut(call).and_then(|call| call.links.call_mut()) {
-            let first =
-                links.ambiguity == Some(Clarity::Clear) && !links.shares_cause && links.chain_length == 0;
+            let first = links.ambiguity == Some(InputAmbiguity::Single)
+                && !links.shares_cause
+                && links.chain_length == 0;
             links.outlives = first && (serve_own || links.connected_for.is_none());
             links.may_be_given_up = all;
         }

@@ -7,9 +7,14 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Deferral, Runner, request_of, turns::Turn};
+use super::{
+    Deferral, Runner,
+    ambiguity::{InputAmbiguity, mark},
+    request_of,
+    turns::Turn,
+};
 use crate::{
-    event::{Actor, Clarity, Connecting, ConnectionId, Direction, LastReceive, Task, Timestamp, Transfer},
+    event::{Actor, Connecting, ConnectionId, Direction, LastReceive, Mark, Task, Timestamp, Transfer},
     protocol::Origin,
     trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
 };
@@ -140,8 +145,8 @@ impl Receives {
             }
         };
         let Some((connection, position)) = found else { return receive };
-        let clear = Clarity::Clear;
-        Some(LastReceive { connection, position, for_call: clear, for_answer: clear })
+        let single = InputAmbiguity::Single;
+        Some(LastReceive { connection, position, mark: mark(single, single) })
     }
 
     /// A thread connects, which counts as a send. Returns its last receive with the ambiguity
@@ -285,32 +290,31 @@ fn with_input_ambiguity(
     exchanges: &Exchanges,
     receive: Option<LastReceive>,
 ) -> Option<LastReceive> {
-    let mixed = |(connection, position)| LastReceive {
-        connection,
-        position,
-        for_call: Clarity::Mixed,
-        for_answer: Clarity::Mixed,
-    };
+    let unmarked = |(connection, position)| LastReceive { connection, position, mark: Mark::default() };
     let end = received.and_then(|received| received.connection_end).filter(|end| end.is_last(receive));
     let receive = match end {
-        Some(end) => mixed(end.receive),
-        None => receive.map(|receive| mixed((receive.connection, receive.position)))?,
+        Some(end) => unmarked(end.receive),
+        None => receive.map(|receive| unmarked((receive.connection, receive.position)))?,
     };
     let Some(received) = received else { return Some(receive) };
-    let for_call = received.clarity(exchanges, receive);
-    let for_answer = match received.count {
+    let for_call = received.ambiguity(exchanges, receive);
+    let for_response = match received.count {
         1 => for_call,
         // A request that was read is no reason to answer another one, so only responses count.
-        _ => received.responses(exchanges).clarity(exchanges, receive),
+        _ => received.responses(exchanges).ambiguity(exchanges, receive),
     };
-    Some(LastReceive { for_call, for_answer, ..receive })
+    Some(LastReceive { mark: mark(for_call, for_response), ..receive })
 }
 
 /// Whether the thread's last receive is the response to a call, or the end of one, that was sent
 /// after this request was read. That is a reason to answer the request, unless it was already the
 /// reason for another response.
 fn is_explained(exchanges: &Exchanges, read_at: Timestamp, receive: Option<LastReceive>) -> bool {
-    let Some(receive) = receive.filter(|receive| receive.for_answer != Clarity::Again) else { return false };
+    let Some(receive) =
+        receive.filter(|receive| InputAmbiguity::for_response(*receive) != InputAmbiguity::Reused)
+    else {
+        return false;
+    };
     let message =
         exchanges.connection(receive.connection).and_then(|it| exchanges.by_received(it, receive.position));
     message.is_some_and(|message| message.kind == SpanKind::Client && message.at > read_at)
@@ -346,17 +350,17 @@ impl Received {
         responses
     }
 
-    fn clarity(&self, exchanges: &Exchanges, receive: LastReceive) -> Clarity {
+    fn ambiguity(&self, exchanges: &Exchanges, receive: LastReceive) -> InputAmbiguity {
         // A receive from an opaque connection stands for its cause, which is on another connection.
         let named = self.last_bytes[..self.count.min(SEVERAL)]
             .iter()
             .any(|(connection, _)| *connection == receive.connection);
         match self.count {
-            _ if !named => Clarity::Mixed,
-            1 if self.used => Clarity::Again,
-            1 => Clarity::Clear,
-            2..=SEVERAL if self.belong_to_one_request(exchanges) => Clarity::OfOne,
-            _ => Clarity::Mixed,
+            _ if !named => InputAmbiguity::Several,
+            1 if self.used => InputAmbiguity::Reused,
+            1 => InputAmbiguity::Single,
+            2..=SEVERAL if self.belong_to_one_request(exchanges) => InputAmbiguity::SameRequest,
+            _ => InputAmbiguity::Several,
         }
     }
 

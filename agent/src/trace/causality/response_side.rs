@@ -2,11 +2,10 @@
 //! found when a request is answered, and confirm or refute the request sides of calls.
 
 use super::{
-    CHAIN, Causality, Cause, Confidence, Runner, Verdict, confidence::LinkOutcome, lost, outlived,
-    stolen::Threads,
+    CHAIN, Causality, Cause, Confidence, Runner, Verdict, ambiguity::InputAmbiguity, confidence::LinkOutcome,
+    lost, outlived, stolen::Threads,
 };
 use crate::{
-    event::Clarity,
     protocol::Origin,
     trace::{
         exchange::{Exchange, Key},
@@ -56,7 +55,7 @@ impl Causality {
         if lost(processes, request) || cause == Cause::Lost {
             return None;
         }
-        let Cause::Message { key: cause, for_answer, .. } = cause else {
+        let Cause::Message { key: cause, for_response, .. } = cause else {
             if answered {
                 outlived::record_uncovered(exchanges, processes, key);
             }
@@ -89,7 +88,7 @@ impl Causality {
             }
         }
         let call = exchanges.get_mut(cause).filter(|_| covered)?;
-        if !is_cause(processes, call, key, for_answer, answered) {
+        if !is_cause(processes, call, key, for_response, answered) {
             return None;
         }
         let threads = match call.pid == pid {
@@ -97,7 +96,7 @@ impl Causality {
             false => Threads::Others,
         };
         let links = call.links.call_mut()?;
-        links.response_side_is_ambiguous = for_answer != Clarity::Clear;
+        links.response_side_is_ambiguous = for_response != InputAmbiguity::Single;
         links.has_response_side = true;
         let continues = links.continues;
         let verdict = self.judge_with_response_side(exchanges, processes, cause, key, threads);
@@ -156,7 +155,7 @@ impl Causality {
         if let (true, Some(process)) = (proves, processes.get_mut(pid)) {
             match (links.connected_for.take(), links.request_side, links.ambiguity) {
                 (Some(made_for), ..) => process.confidence.record_response_side(true, made_for == request),
-                (None, Some(request_side), Some(Clarity::Clear)) => {
+                (None, Some(request_side), Some(InputAmbiguity::Single)) => {
                     process.confidence.record_response_side(false, request_side == request);
                 }
                 (None, ..) => {}
@@ -202,17 +201,17 @@ fn is_cause(
     processes: &mut Processes,
     call: &Exchange,
     request: Key,
-    for_answer: Clarity,
+    for_response: InputAmbiguity,
     answered: bool,
 ) -> bool {
     let Some(links) = call.links.call() else { return false };
-    let is_cause = match for_answer {
-        Clarity::Clear | Clarity::OfOne => true,
+    let is_cause = match for_response {
+        InputAmbiguity::Single | InputAmbiguity::SameRequest => true,
         // If two messages were read before the response was written, it may have waited for either.
-        Clarity::Mixed => links.request_side == Some(request),
-        Clarity::Again => false,
+        InputAmbiguity::Several => links.request_side == Some(request),
+        InputAmbiguity::Reused => false,
     };
-    if for_answer == Clarity::Mixed
+    if for_response == InputAmbiguity::Several
         && !is_cause
         && answered
         && call.links.answered

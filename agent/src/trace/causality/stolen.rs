@@ -6,11 +6,8 @@
 //! side is wrong, because the last receive belongs to another request. But their calls have request
 //! sides, which reveal it.
 
-use super::{Confidence, Runner, call_links::CallLinks};
-use crate::{
-    event::Clarity,
-    trace::{exchange::Key, exchanges::Exchanges, process::Processes},
-};
+use super::{Confidence, Runner, ambiguity::InputAmbiguity, call_links::CallLinks};
+use crate::trace::{exchange::Key, exchanges::Exchanges, process::Processes};
 
 /// Which threads served a request, as far as the response side of its call shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +46,7 @@ pub(super) fn trusts(
     threads: Threads,
 ) -> bool {
     let fits = |call: &CallLinks| match call.request_side {
-        Some(request_side) => request_side == request && call.ambiguity != Some(Clarity::Clear),
+        Some(request_side) => request_side == request && call.ambiguity != Some(InputAmbiguity::Single),
         None => true,
     };
     threads == Threads::Two
@@ -76,7 +73,7 @@ pub(super) fn record(
     let is_comparable = call.links.answered
         && !links.handoff
         && links.connected_for.is_none()
-        && links.ambiguity == Some(Clarity::Clear);
+        && links.ambiguity == Some(InputAmbiguity::Single);
     let Some(request_side) = links.request_side.filter(|_| is_comparable) else { return };
     let Some(process) = processes.get_mut(call.pid) else { return };
     if request_side == request {

@@ -1,9 +1,9 @@
 //! Tests of the tracer: a small fake host produces the events and messages that a source and its
 //! parsers would.
 
+mod ambiguity;
 mod assembly;
 mod causality;
-mod clarity;
 mod connection_join;
 mod content;
 mod ended;

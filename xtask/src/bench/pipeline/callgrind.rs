@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 pub(super) struct Profile {
     pub(super) feed: u64,
     pub(super) protocol: u64,
-    pub(super) weighed: u64,
+    pub(super) ambiguity: u64,
     pub(super) event: u64,
     pub(super) message: u64,
     pub(super) export: u64,
@@ -31,7 +31,7 @@ const PROTOCOL: &[&str] = &[
     "wirespan::stream::connection::Connection::tick",
     "wirespan::stream::connection::Connection::finish",
 ];
-const WEIGHED: &[&str] = &["wirespan::trace::Tracer::with_input_ambiguity"];
+const AMBIGUITY: &[&str] = &["wirespan::trace::Tracer::with_input_ambiguity"];
 const EVENT: &[&str] = &["wirespan::trace::Tracer::event"];
 /// What parsers report, while they work.
 const MESSAGE: &[&str] = &[
@@ -55,7 +55,7 @@ pub(super) fn read(text: &str) -> Result<Profile> {
     Ok(Profile {
         feed: stage(FEED)?,
         protocol: stage(PROTOCOL)?.saturating_sub(message),
-        weighed: stage(WEIGHED)?,
+        ambiguity: stage(AMBIGUITY)?,
         event: stage(EVENT)?,
         message,
         export: stage(EXPORT)?,
@@ -163,7 +163,7 @@ calls=1 5
     #[test]
     fn stages_are_found_by_their_functions() {
         let expected =
-            Profile { feed: 100, protocol: 30, weighed: 1, event: 2, message: 50, export: 40, forget: 4 };
+            Profile { feed: 100, protocol: 30, ambiguity: 1, event: 2, message: 50, export: 40, forget: 4 };
         assert_eq!(read(PROFILE).unwrap(), expected);
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Counted {
 pub(super) const COLUMNS: [&str; 12] = [
     "instructions",
     "protocol",
-    "weighed",
+    "ambiguity",
     "event",
     "message",
     "engine",
@@ -78,11 +78,11 @@ fn count_row(program: &Path, row: &Row, output: &Path) -> Result<Counted> {
     let (spans, profile) = instructions(program, row, output).with_context(|| name.clone())?;
     let allocated = blocks(program, row, output, "heap").with_context(|| name.clone())?;
     let copied = blocks(program, row, output, "copy").with_context(|| name.clone())?;
-    let known = profile.protocol + profile.weighed + profile.event + profile.message;
+    let known = profile.protocol + profile.ambiguity + profile.event + profile.message;
     let all = [
         profile.feed + profile.export + profile.forget,
         profile.protocol,
-        profile.weighed,
+        profile.ambiguity,
         profile.event,
         profile.message,
         profile.feed.saturating_sub(known),

@@ -14,8 +14,8 @@ pub(in crate::trace::tests) use messages::{complete, ended, get, ok, status};
 
 use crate::{
     event::{
-        Clarity, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, Opened,
-        ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
+        Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts,
+        SocketId, Task, Thread, Timestamp, Transfer,
     },
     protocol::{
         Begin, ExchangeEnd, ExchangeId, Message, Operation, Origin, Progress, Reply, Report as _, Role,
@@ -421,12 +421,8 @@ impl World {
             Direction::In => None,
         };
         if direction == Direction::In {
-            let last = LastReceive {
-                connection,
-                position: position + u64::from(length) - 1,
-                for_call: Clarity::Mixed,
-                for_answer: Clarity::Mixed,
-            };
+            let last =
+                LastReceive { connection, position: position + u64::from(length) - 1, mark: Mark::default() };
             self.last_receive.insert(thread.tid, last);
         }
         let moved = Event::Transfer(Transfer {
