@@ -37,8 +37,8 @@ const UNITS: [&str; 24] = [
     "requests",
     "responses",
 ];
-const MORE_UNITS: [&str; 9] =
-    ["roots", "runs", "spans", "syscalls", "threads", "traces", "transfers", "urls", "violations"];
+const MORE_UNITS: [&str; 10] =
+    ["parts", "roots", "runs", "spans", "syscalls", "threads", "traces", "transfers", "urls", "violations"];
 
 fn metric(name: &str) -> &'static Metric {
     all().find(|metric| metric.name == name).unwrap_or_else(|| panic!("there is no {name}"))

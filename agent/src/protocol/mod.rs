@@ -6,6 +6,8 @@ pub mod http;
 pub mod http1;
 mod interest;
 mod limits;
+#[cfg(test)]
+pub(crate) mod mux;
 mod otlp;
 mod parser;
 mod recorder;
@@ -18,8 +20,8 @@ pub use interest::{Interest, MOST_FIELDS};
 pub use limits::{Counters, Limits};
 pub use recorder::{Message, Recorder};
 pub use report::{
-    Begin, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Progress, Reply, Report,
-    Role,
+    Begin, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress, Reply,
+    Report, Role,
 };
 pub use session::Session;
 

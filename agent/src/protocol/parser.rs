@@ -59,6 +59,8 @@ pub(super) struct Recognition {
 #[derive(Debug)]
 pub(super) enum Parser {
     Http1(http1::Session),
+    #[cfg(test)]
+    Mux(super::mux::Session),
 }
 
 /// Does the same with whatever parser it is.
@@ -66,6 +68,8 @@ macro_rules! each {
     ($parser:expr, $inner:ident => $do:expr) => {
         match $parser {
             Parser::Http1($inner) => $do,
+            #[cfg(test)]
+            Parser::Mux($inner) => $do,
         }
     };
 }

@@ -2,9 +2,9 @@
 
 use super::{
     http::{RequestHead, ResponseHead},
-    report::{Begin, ExchangeEnd, ExchangeId, Operation, Ordinal, Origin, Progress, Reply, Report},
+    report::{Begin, ExchangeEnd, ExchangeId, Operation, Ordinal, Origin, Part, Progress, Reply, Report},
 };
-use crate::event::Timestamp;
+use crate::event::{ConnectionId, Timestamp};
 
 /// One report, without the connection that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Message {
 #[derive(Debug, Clone, Default)]
 pub struct Recorder {
     pub messages: Vec<Message>,
+    /// Whose bytes are whose, on multiplexed connections.
+    pub parts: Vec<Part>,
     /// Processes that export traces themselves.
     pub exporters: Vec<u32>,
 }
@@ -26,6 +28,10 @@ pub struct Recorder {
 impl Report for Recorder {
     fn begin(&mut self, exchange: ExchangeId, begin: &Begin) {
         self.messages.push(Message::Begin { ordinal: exchange.ordinal, begin: *begin });
+    }
+
+    fn part(&mut self, _: ConnectionId, part: &Part) {
+        self.parts.push(part.clone());
     }
 
     fn described(&mut self, exchange: ExchangeId, operation: Operation<'_>) {

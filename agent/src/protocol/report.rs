@@ -4,7 +4,7 @@
 //! overlap. What an exchange does ([`Operation`]) and how it was answered ([`Reply`]) are the protocol's own; everything else is
 //! the same for all of them.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use super::http;
 use crate::event::{ConnectionId, Direction, LastReceive, Task, Thread, Timestamp};
@@ -66,6 +66,9 @@ impl Role {
 pub struct Begin {
     pub role: Role,
     pub origin: Origin,
+    /// Messages of several exchanges are interleaved on the connection. The parser reports whose bytes are whose
+    /// ([`Report::part`]). Otherwise the bytes of a direction belong to one exchange until another one's begin.
+    pub multiplexed: bool,
     /// Position of the next byte that the application had not moved in the other direction.
     pub other_position: u64,
 }
@@ -157,10 +160,21 @@ impl Incomplete {
     }
 }
 
+/// Some bytes of a direction of a multiplexed connection, and the exchange that they belong to. `None`: to none of them
+/// (control messages).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub direction: Direction,
+    pub range: Range<u64>,
+    pub exchange: Option<Ordinal>,
+}
+
 /// Takes what parsers report, in the order in which it happened on a connection.
 pub trait Report: fmt::Debug {
     /// The first byte of an exchange.
     fn begin(&mut self, exchange: ExchangeId, begin: &Begin);
+    /// Whose these bytes are, on a multiplexed connection, in the order of positions.
+    fn part(&mut self, connection: ConnectionId, part: &Part);
     /// What the exchange asks for: its head is complete, or given up.
     fn described(&mut self, exchange: ExchangeId, operation: Operation<'_>);
     /// The first byte of a reply, which moved at `origin`.

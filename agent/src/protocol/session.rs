@@ -2,7 +2,7 @@
 
 use super::{
     Context, Limits, Output,
-    detect::Detector,
+    detect::{self, Detector},
     http1,
     parser::{Parser, Protocol as _, Read, each},
     report::Report,
@@ -17,6 +17,8 @@ use crate::{
 pub struct Session {
     parser: Parser,
     detector: Detector,
+    /// Nothing was read, and the first bytes will be the stream's first.
+    at_start: bool,
 }
 
 impl Session {
@@ -47,11 +49,20 @@ impl stream::Parser for Session {
     type Limits = Limits;
 
     fn new(from_start: [bool; 2]) -> Self {
-        Self { parser: Parser::Http1(http1::Session::new(from_start)), detector: Detector::default() }
+        Self {
+            parser: Parser::Http1(http1::Session::new(from_start)),
+            detector: Detector::default(),
+            at_start: from_start == [true; 2],
+        }
     }
 
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Fed {
         let (front, pid) = (cursor.front(), cursor.thread.pid);
+        if std::mem::take(&mut self.at_start)
+            && let Some(parser) = detect::by_first_bytes(direction, front)
+        {
+            self.parser = parser;
+        }
         let read = each!(&mut self.parser, parser => parser.feed(direction, cursor, cx));
         if each!(&mut self.parser, parser => parser.take_recognised()) {
             self.detector.recognised();

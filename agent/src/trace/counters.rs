@@ -25,6 +25,8 @@ counters! {
             forgotten to make room.";
         evicted_contents = "wirespan_trace_evicted_contents_total": "Contents of requests and calls that were \
             forgotten within a minute to make room.";
+        evicted_parts = "wirespan_trace_evicted_parts_total": "Parts of multiplexed connections that were forgotten \
+            to make room: what threads received in them causes nothing.";
         truncated_attributes = "wirespan_trace_truncated_attributes_total": "Attribute values cut to their limit.";
         redactions = "wirespan_trace_redacted_urls_total": "URLs in which something was redacted.";
         failed_connects = "wirespan_trace_failed_connects_total": "Spans of connects that failed.";

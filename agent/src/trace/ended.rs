@@ -48,9 +48,10 @@ impl Tracer {
         }
     }
 
-    /// The exchange that began last on a connection.
+    /// The exchange that began last on a connection, unless it is one of several that are
+    /// interleaved.
     fn last_exchange(&mut self, id: ConnectionId) -> Option<&mut Exchange> {
-        let connection = self.exchanges.connection(id)?;
+        let connection = self.exchanges.connection(id).filter(|connection| !connection.is_multiplexed())?;
         let key = self.exchanges.last(connection)?.key;
         self.exchanges.get_mut(key)
     }
@@ -59,7 +60,10 @@ impl Tracer {
     /// answered never will be. Counts if no other thread has seen that before. Called before the
     /// parser ends the exchange.
     pub(super) fn notice_end(&mut self, id: ConnectionId, actor: &Actor) {
-        let Some(connection) = self.exchanges.connection(id) else { return };
+        // The end of a multiplexed connection tells nothing of one call among several.
+        let Some(connection) = self.exchanges.connection(id).filter(|it| !it.is_multiplexed()) else {
+            return;
+        };
         let begun = |exchange: &&Exchange| exchange.receives_from != u64::MAX;
         let Some(call) = self.exchanges.of(connection).rev().find(begun) else {
             return;
@@ -78,7 +82,7 @@ impl Tracer {
         if !ends || !failed && started && request_side.is_some_and(answered) {
             return;
         }
-        self.receives.saw_end(actor, (id, position));
+        self.receives.saw_end(&self.exchanges, actor, (id, position));
         if let Some(call) = self.exchanges.get_mut(key) {
             call.links.see_end(actor);
         }

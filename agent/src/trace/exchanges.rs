@@ -1,12 +1,15 @@
 //! The exchanges of all connections: those that are open, that wait, or that were exported a moment
 //! ago.
 
-use std::{cell::Cell, collections::VecDeque, net::SocketAddr};
+use std::{cell::Cell, collections::VecDeque, net::SocketAddr, ops::Range};
+
+use smallvec::SmallVec;
 
 use super::{
     causality::{Cause, InheritedCauses},
     connection_join::ConnectionJoin,
     exchange::{Exchange, Key, Live, LiveBox},
+    parts::{Owner, Parts},
     slots::{Slot, Slots},
     span::SpanKind,
     table::Table,
@@ -36,6 +39,8 @@ pub(super) struct Connection {
     pub(super) no_exchange_yet: bool,
     /// What it inherits while that is so and something was written to it.
     pub(super) inherited: Option<Box<InheritedCauses>>,
+    /// Whose received bytes are whose, if its exchanges are interleaved.
+    parts: Option<Box<Parts>>,
     /// Slots of its exchanges in the order of their ordinals.
     exchanges: VecDeque<Slot>,
     /// How many of them are not exported.
@@ -55,10 +60,16 @@ impl Connection {
             connect_cause: None,
             no_exchange_yet: true,
             inherited: None,
+            parts: None,
             exchanges: VecDeque::new(),
             live: 0,
             touched: true,
         }
+    }
+
+    /// Whether messages of several exchanges are interleaved on it.
+    pub(super) const fn is_multiplexed(&self) -> bool {
+        self.parts.is_some()
     }
 
     /// The absolute sequence number of a position, not wrapped. Ids are made from it because it
@@ -87,6 +98,8 @@ pub(super) struct Exchanges {
     asked: Cell<Option<Key>>,
     /// Exchanges of all connections that are not exported.
     pub(super) live: usize,
+    /// Parts of multiplexed connections that were forgotten to make room.
+    pub(super) evicted_parts: u64,
 }
 
 /// How many exported exchanges are kept because later spans may name them as parents.
@@ -107,6 +120,7 @@ impl Exchanges {
             spare: Vec::new(),
             asked: Cell::new(None),
             live: 0,
+            evicted_parts: 0,
         }
     }
 
@@ -176,8 +190,50 @@ impl Exchanges {
         self.slots.at(*connection.exchanges.back()?)
     }
 
+    /// Messages of several exchanges are interleaved on this connection.
+    pub(super) fn multiplex(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.parts.get_or_insert_default();
+        }
+    }
+
+    /// Notes whose these received bytes of a multiplexed connection are.
+    pub(super) fn add_part(&mut self, id: ConnectionId, range: Range<u64>, exchange: Option<Ordinal>) {
+        if let Some(parts) = self.connections.get_mut(id).and_then(|connection| connection.parts.as_mut()) {
+            self.evicted_parts += u64::from(parts.add(range, exchange));
+        }
+    }
+
+    /// The exchanges whose messages lie between these positions of direction `In`. `None` stands for
+    /// bytes of which that is not known. On a connection that is not multiplexed only the message of
+    /// the last byte counts.
+    pub(super) fn received_between<'a>(
+        &'a self,
+        connection: &'a Connection,
+        first: u64,
+        last: u64,
+    ) -> SmallVec<[Option<&'a Exchange>; 4]> {
+        let Some(parts) = &connection.parts else {
+            return SmallVec::from_iter([self.by_received(connection, last)]);
+        };
+        let exchange = |owner| match owner {
+            Owner::Exchange(ordinal) => self.by_ordinal(connection, ordinal),
+            Owner::Unknown | Owner::Nobody => None,
+        };
+        parts.owners(first, last).into_iter().map(exchange).collect()
+    }
+
+    fn by_ordinal(&self, connection: &Connection, ordinal: Ordinal) -> Option<&Exchange> {
+        let index = index_of(connection, &self.slots, ordinal)?;
+        self.slots.at(*connection.exchanges.get(index)?)
+    }
+
     /// The exchange to which the byte at this position of direction `In` belongs.
     pub(super) fn by_received(&self, connection: &Connection, position: u64) -> Option<&Exchange> {
+        if let Some(parts) = &connection.parts {
+            let Owner::Exchange(ordinal) = parts.at(position) else { return None };
+            return self.by_ordinal(connection, ordinal);
+        }
         let slots = connection.exchanges.iter().rev();
         slots.filter_map(|slot| self.slots.at(*slot)).find(|exchange| exchange.receives_from <= position)
     }

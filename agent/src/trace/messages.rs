@@ -117,7 +117,7 @@ impl Tracer {
             joined: matches!(connection.join, ConnectionJoin::Joined { .. }),
             join_known: !matches!(connection.join, ConnectionJoin::Unknown { .. }),
             connect_cause: connection.connect_cause.filter(|_| kind == SpanKind::Client),
-            last_open: last.is_some_and(Exchange::open),
+            last_open: !connection.is_multiplexed() && last.is_some_and(Exchange::open),
         };
         if begun.connect_cause.is_some() {
             begun.connect_cause = self.exchanges.connection_mut(id)?.connect_cause.take();

@@ -35,6 +35,7 @@ mod lifetime;
 mod messages;
 mod open;
 mod parents;
+mod parts;
 mod pass_through;
 mod process;
 mod redaction;
@@ -300,6 +301,7 @@ impl Tracer {
             conflicts: self.causality.conflicts,
             evicted_threads: self.receives.forgotten,
             evicted_contents: self.contents.forgotten,
+            evicted_parts: self.exchanges.evicted_parts,
             task_conflicts: self.causality.task_conflicts,
             exchanges: self.exchanges.live as u64,
             open_server: self.open.server,

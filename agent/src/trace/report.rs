@@ -4,8 +4,8 @@
 
 use super::{Tracer, exchange::Key};
 use crate::{
-    event::Timestamp,
-    protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Progress, Reply, Report},
+    event::{ConnectionId, Direction, Timestamp},
+    protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Part, Progress, Reply, Report},
 };
 
 impl Tracer {
@@ -17,13 +17,23 @@ impl Tracer {
 impl Report for Tracer {
     #[inline(never)]
     fn begin(&mut self, exchange: ExchangeId, begin: &Begin) {
-        let Begin { role, origin, other_position } = begin;
+        let Begin { role, origin, multiplexed, other_position } = begin;
+        if *multiplexed {
+            self.exchanges.multiplex(exchange.connection);
+        }
         self.request(
             (exchange.connection, exchange.ordinal),
             role.request_direction(),
             origin,
             *other_position,
         );
+    }
+
+    fn part(&mut self, connection: ConnectionId, part: &Part) {
+        if part.direction == Direction::In {
+            self.exchanges.multiplex(connection);
+            self.exchanges.add_part(connection, part.range.clone(), part.exchange);
+        }
     }
 
     #[inline(never)]

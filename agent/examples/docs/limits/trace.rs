@@ -146,6 +146,12 @@ fn parents() -> Vec<Limit> {
             &["wirespan_trace_evicted_threads_total"],
         ),
         Limit::fixed(
+            "parts of a multiplexed connection whose exchange is remembered",
+            of("trace/parts", "REMEMBERED"),
+            "the oldest makes room: what was received in it causes nothing",
+            &["wirespan_trace_evicted_parts_total"],
+        ),
+        Limit::fixed(
             "contents of requests and calls",
             of("trace/content", "REMEMBERED"),
             "the oldest makes room",

@@ -8,6 +8,7 @@ mod eviction;
 mod host;
 mod interleaving;
 mod late;
+mod multiplexed;
 mod parents;
 mod plan;
 mod removal;

@@ -119,7 +119,7 @@ impl Pairing {
         let mut exchange = Exchange::new(ordinal, origin.at);
         exchange.unpairable = self.needs_idle;
         self.exchanges.push_back(exchange);
-        let begin = Begin { role: Role::of_request(direction), origin, other_position };
+        let begin = Begin { role: Role::of_request(direction), origin, multiplexed: false, other_position };
         cx.out.report.begin(ExchangeId { connection: cx.connection, ordinal }, &begin);
         ordinal
     }

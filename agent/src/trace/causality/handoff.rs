@@ -14,7 +14,7 @@ use crate::{
     event::LastReceive,
     trace::{
         exchange::{Exchange, Key},
-        exchanges::Exchanges,
+        exchanges::{Connection, Exchanges},
         process::Processes,
         span::Evidence,
     },
@@ -72,6 +72,9 @@ impl Causality {
             .ordinal
             .checked_sub(1)
             .and_then(|ordinal| exchanges.key(request_side.connection, ordinal));
+        let multiplexed =
+            exchanges.connection(request_side.connection).is_some_and(Connection::is_multiplexed);
+        let before = before.filter(|_| !multiplexed);
         let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
         let overlaps = request.links.request().is_some_and(|links| links.overlaps_previous);
         let read_ahead = overlaps && request.links.reader == Runner::Goroutine(goroutine);

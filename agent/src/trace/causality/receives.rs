@@ -6,6 +6,7 @@
 //! to the call and to the response alike, both sides agree on the wrong request.
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::{
     Deferral, Runner,
@@ -16,7 +17,11 @@ use super::{
 use crate::{
     event::{Actor, Connecting, ConnectionId, Direction, LastReceive, Mark, Task, Timestamp, Transfer},
     protocol::Origin,
-    trace::{exchange::Key, exchanges::Exchanges, span::SpanKind},
+    trace::{
+        exchange::{Exchange, Key},
+        exchanges::{Connection, Exchanges},
+        span::SpanKind,
+    },
 };
 
 /// Threads whose receives are remembered. Beyond this number all of them are forgotten, and what
@@ -37,11 +42,19 @@ pub(in crate::trace) struct Receives {
     pub(in crate::trace) forgotten: u64,
 }
 
-/// The last bytes received from different connections since the last send. The first `count` are in
-/// use.
+/// What was received from one connection since the last send.
+#[derive(Debug, Clone, Copy)]
+struct ReceivedBytes {
+    connection: ConnectionId,
+    /// Positions of the first and the last byte.
+    first: u64,
+    last: u64,
+}
+
+/// What was received from different connections since the last send. The first `count` are in use.
 #[derive(Debug, Clone, Copy)]
 struct Received {
-    last_bytes: [(ConnectionId, u64); SEVERAL],
+    bytes: [ReceivedBytes; SEVERAL],
     count: usize,
     /// Something was sent since these were received.
     used: bool,
@@ -100,8 +113,9 @@ impl Receives {
         let runner = (transfer.thread.pid, Runner::of(transfer.thread, transfer.task));
         match transfer.direction {
             Direction::In if transfer.length > 0 => {
-                let end = transfer.position.saturating_add(u64::from(transfer.length) - 1);
-                self.received(runner, (transfer.connection, end));
+                let last = transfer.position.saturating_add(u64::from(transfer.length) - 1);
+                let (connection, first) = (transfer.connection, transfer.position);
+                self.received(exchanges, runner, ReceivedBytes { connection, first, last });
                 transfer.last_receive
             }
             Direction::In => transfer.last_receive,
@@ -131,8 +145,10 @@ impl Receives {
     ) -> Option<LastReceive> {
         let Some(deferral) = self.deferrals.get(&runner.0).copied() else { return receive };
         let Some(turn) = self.turns.get_mut(&runner) else { return receive };
-        if exchanges.connection(connection).is_some_and(|it| it.connect_cause.is_some()) {
-            // The cause of the connect counts.
+        let connection_here = exchanges.connection(connection);
+        if connection_here.is_some_and(|it| it.connect_cause.is_some() || it.is_multiplexed()) {
+            // The cause of the connect counts. A multiplexed connection does not say in which order
+            // its messages are handled.
             return receive;
         }
         let kind = |connection| {
@@ -169,9 +185,15 @@ impl Receives {
 
     /// A thread has seen that a call ends without a response. `receive` is the position at which
     /// the response would have begun.
-    pub(in crate::trace) fn saw_end(&mut self, actor: &Actor, receive: (ConnectionId, u64)) {
+    pub(in crate::trace) fn saw_end(
+        &mut self,
+        exchanges: &Exchanges,
+        actor: &Actor,
+        receive: (ConnectionId, u64),
+    ) {
         let runner = (actor.thread.pid, Runner::of(actor.thread, actor.task));
-        self.received(runner, receive);
+        let (connection, position) = receive;
+        self.received(exchanges, runner, ReceivedBytes { connection, first: position, last: position });
         if let Some(received) = self.received.get_mut(&runner) {
             let before = actor.last_receive.map(|receive| (receive.connection, receive.position));
             received.connection_end = Some(ConnectionEnd { receive, before });
@@ -230,19 +252,16 @@ impl Receives {
         with_input_ambiguity(received, exchanges, actor.last_receive)
     }
 
-    fn received(&mut self, runner: (u32, Runner), end: (ConnectionId, u64)) {
+    fn received(&mut self, exchanges: &Exchanges, runner: (u32, Runner), bytes: ReceivedBytes) {
         if !self.deferrals.is_empty() && self.deferrals.contains_key(&runner.0) {
-            if self.turns.len() >= RUNNERS {
-                self.turns.clear();
-            }
-            self.turns.entry(runner).or_default().received(end);
+            self.received_in_turn(exchanges, runner, bytes);
         }
         if let Some(received) = self.received.get_mut(&runner) {
             if received.used {
                 (received.count, received.used) = (0, false);
             }
             (received.connection_end, received.response, received.earlier_unexplained) = (None, None, false);
-            received.add(end);
+            received.add(bytes);
             return;
         }
         if self.received.len() >= RUNNERS {
@@ -250,7 +269,7 @@ impl Receives {
             self.received.clear();
         }
         let received = Received {
-            last_bytes: [end; SEVERAL],
+            bytes: [bytes; SEVERAL],
             count: 1,
             used: false,
             connection_end: None,
@@ -258,6 +277,16 @@ impl Receives {
             earlier_unexplained: false,
         };
         self.received.insert(runner, received);
+    }
+
+    fn received_in_turn(&mut self, exchanges: &Exchanges, runner: (u32, Runner), bytes: ReceivedBytes) {
+        if exchanges.connection(bytes.connection).is_some_and(Connection::is_multiplexed) {
+            return;
+        }
+        if self.turns.len() >= RUNNERS {
+            self.turns.clear();
+        }
+        self.turns.entry(runner).or_default().received((bytes.connection, bytes.last));
     }
 
     fn sent(
@@ -297,12 +326,15 @@ fn with_input_ambiguity(
         None => receive.map(|receive| unmarked((receive.connection, receive.position)))?,
     };
     let Some(received) = received else { return Some(receive) };
-    let for_call = received.ambiguity(exchanges, receive);
-    let for_response = match received.count {
-        1 => for_call,
-        // A request that was read is no reason to answer another one, so only responses count.
-        _ => received.responses(exchanges).ambiguity(exchanges, receive),
-    };
+    if received.count == 1 && !received.is_multiplexed(exchanges) {
+        let ambiguity = received.of_one_message(receive);
+        return Some(LastReceive { mark: mark(ambiguity, ambiguity), ..receive });
+    }
+    let for_call = received.ambiguity(exchanges, receive, |_| true);
+    // A request that was read is no reason to answer another one, so only responses count.
+    let is_no_request =
+        |message: Option<&Exchange>| message.is_none_or(|message| message.kind == SpanKind::Client);
+    let for_response = received.ambiguity(exchanges, receive, is_no_request);
     Some(LastReceive { mark: mark(for_call, for_response), ..receive })
 }
 
@@ -321,60 +353,68 @@ fn is_explained(exchanges: &Exchanges, read_at: Timestamp, receive: Option<LastR
 }
 
 impl Received {
-    fn add(&mut self, end: (ConnectionId, u64)) {
-        let known = self.last_bytes[..self.count.min(SEVERAL)]
+    fn add(&mut self, bytes: ReceivedBytes) {
+        let known = self.bytes[..self.count.min(SEVERAL)]
             .iter_mut()
-            .find(|(connection, _)| *connection == end.0);
+            .find(|known| known.connection == bytes.connection);
         if let Some(known) = known {
-            *known = end;
+            known.last = bytes.last;
             return;
         }
-        if let Some(entry) = self.last_bytes.get_mut(self.count) {
-            *entry = end;
+        if let Some(entry) = self.bytes.get_mut(self.count) {
+            *entry = bytes;
         }
         self.count += 1;
     }
 
-    /// The received messages that are not requests.
-    fn responses(&self, exchanges: &Exchanges) -> Self {
-        if self.count > SEVERAL {
-            return *self;
-        }
-        let mut responses = Self { count: 0, ..*self };
-        for (connection, end) in &self.last_bytes[..self.count] {
-            let exchange = exchanges.connection(*connection).and_then(|it| exchanges.by_received(it, *end));
-            if exchange.is_none_or(|exchange| exchange.kind == SpanKind::Client) {
-                responses.add((*connection, *end));
-            }
-        }
-        responses
+    /// Whether the latest of them came from a multiplexed connection.
+    fn is_multiplexed(&self, exchanges: &Exchanges) -> bool {
+        exchanges.connection(self.bytes[0].connection).is_some_and(Connection::is_multiplexed)
     }
 
-    fn ambiguity(&self, exchanges: &Exchanges, receive: LastReceive) -> InputAmbiguity {
+    /// The ambiguity of the only message.
+    fn of_one_message(&self, receive: LastReceive) -> InputAmbiguity {
         // A receive from an opaque connection stands for its cause, which is on another connection.
-        let named = self.last_bytes[..self.count.min(SEVERAL)]
-            .iter()
-            .any(|(connection, _)| *connection == receive.connection);
-        match self.count {
+        if self.bytes[0].connection != receive.connection {
+            InputAmbiguity::Several
+        } else if self.used {
+            InputAmbiguity::Reused
+        } else {
+            InputAmbiguity::Single
+        }
+    }
+
+    /// The ambiguity among the messages that count.
+    fn ambiguity(
+        &self,
+        exchanges: &Exchanges,
+        receive: LastReceive,
+        counts: impl Fn(Option<&Exchange>) -> bool,
+    ) -> InputAmbiguity {
+        if self.count > SEVERAL {
+            return InputAmbiguity::Several;
+        }
+        let mut named = false;
+        let mut requests: SmallVec<[Option<Key>; SEVERAL]> = SmallVec::new();
+        for ReceivedBytes { connection, first, last } in &self.bytes[..self.count] {
+            let known = exchanges.connection(*connection);
+            let messages = known.map_or_else(
+                || SmallVec::from_iter([None]),
+                |known| exchanges.received_between(known, *first, *last),
+            );
+            for message in messages.into_iter().filter(|message| counts(*message)) {
+                named |= *connection == receive.connection;
+                requests.push(message.and_then(|message| request_of(message, message.key)));
+            }
+        }
+        match &requests[..] {
             _ if !named => InputAmbiguity::Several,
-            1 if self.used => InputAmbiguity::Reused,
-            1 => InputAmbiguity::Single,
-            2..=SEVERAL if self.belong_to_one_request(exchanges) => InputAmbiguity::SameRequest,
+            [_] if self.used => InputAmbiguity::Reused,
+            [_] => InputAmbiguity::Single,
+            [Some(first), others @ ..] if others.iter().all(|other| *other == Some(*first)) => {
+                InputAmbiguity::SameRequest
+            }
             _ => InputAmbiguity::Several,
         }
     }
-
-    /// Whether all of them belong to one inbound request, by their request sides.
-    fn belong_to_one_request(&self, exchanges: &Exchanges) -> bool {
-        let mut requests = self.last_bytes[..self.count]
-            .iter()
-            .map(|(connection, end)| received_for(exchanges, *connection, *end));
-        let Some(Some(first)) = requests.next() else { return false };
-        requests.all(|request| request == Some(first))
-    }
-}
-
-fn received_for(exchanges: &Exchanges, connection: ConnectionId, end: u64) -> Option<Key> {
-    let exchange = exchanges.by_received(exchanges.connection(connection)?, end)?;
-    request_of(exchange, exchange.key)
 }

@@ -171,8 +171,10 @@ fn messages_of_unknown_connections_and_out_of_order_do_no_harm() {
     let own = thread(1, 0);
     let origin =
         Origin { at: Timestamp(world.now), thread: own, position: 0, last_receive: None, task: None };
-    let request =
-        |ordinal| Message::Begin { ordinal, begin: Begin { role: Role::Server, origin, other_position: 0 } };
+    let request = |ordinal| Message::Begin {
+        ordinal,
+        begin: Begin { role: Role::Server, origin, multiplexed: false, other_position: 0 },
+    };
     let end = |ordinal| Message::End { ordinal, at: Timestamp(0), end: complete() };
     world.message(ConnectionId(99), request(0));
     world.message(ConnectionId(99), end(0));
@@ -289,7 +291,10 @@ fn an_evicted_connection_that_is_observed_again_gets_ids_of_its_own() {
     let origin = Origin { at, thread, position: 0, last_receive: None, task: None };
     world.message(
         connection,
-        Message::Begin { ordinal: 0, begin: Begin { role: Role::Server, origin, other_position: 0 } },
+        Message::Begin {
+            ordinal: 0,
+            begin: Begin { role: Role::Server, origin, multiplexed: false, other_position: 0 },
+        },
     );
     // Only the connection's first life has ended.
     world.pass(2 * SECOND);

@@ -279,7 +279,7 @@ impl World {
         pipe.requests += 1;
         let stream_offset = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
         let other_position = pipe.position[direction.reverse().index()];
-        let begin = Begin { role: Role::of_request(direction), origin, other_position };
+        let begin = Begin { role: Role::of_request(direction), origin, multiplexed: false, other_position };
         self.message(connection, Message::Begin { ordinal, begin });
         self.message(connection, Message::Described { ordinal, head });
         Exchange { connection, ordinal, direction, stream_offset }

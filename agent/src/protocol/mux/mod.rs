@@ -1,0 +1,248 @@
+//! A multiplexing protocol made for the tests: messages of many exchanges are interleaved in frames, replies come in any order
+//! and before their requests are whole, either end may begin exchanges, some have no reply, and some frames belong to none.
+//!
+//! A connection begins with [`PREFACE`], sent by its client. A frame is `length: u16, kind: u8, exchange: u32`, big-endian, and
+//! then `length` bytes. Each end numbers its exchanges by itself: the highest bit of a number says who began it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Begin, Context, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress,
+    Reply, Role,
+    http::{RequestHead, ResponseHead},
+    parser::{Protocol, Read, Recognition},
+};
+use crate::{
+    event::{Direction, Timestamp},
+    stream::{Cursor, Need},
+};
+
+/// What the client of a connection sends first.
+pub(crate) const PREFACE: &[u8] = b"MUX1";
+/// Bytes in front of a frame's payload.
+pub(crate) const HEADER: usize = 7;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Begins an exchange; the payload is its path.
+    Request,
+    /// The same; no reply will come.
+    OneWay,
+    /// More of a request or a reply.
+    Data,
+    /// A reply that decides nothing.
+    Interim,
+    /// The reply that decides.
+    Reply,
+    /// The exchange is over.
+    End,
+    /// Belongs to no exchange.
+    Control,
+}
+
+impl Kind {
+    const ALL: [Self; 7] =
+        [Self::Request, Self::OneWay, Self::Data, Self::Interim, Self::Reply, Self::End, Self::Control];
+}
+
+/// A frame's bytes.
+pub(crate) fn frame(kind: Kind, exchange: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).expect("a frame is small");
+    let mut bytes = length.to_be_bytes().to_vec();
+    bytes.push(kind as u8);
+    bytes.extend_from_slice(&exchange.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Kind, exchange and payload length of the frame at the front of these bytes, once its header is there.
+pub(crate) fn header(bytes: &[u8]) -> Option<(Kind, u32, usize)> {
+    let [high, low, kind, number @ ..] = bytes.first_chunk::<HEADER>()?;
+    let kind = *Kind::ALL.get(usize::from(*kind))?;
+    Some((kind, u32::from_be_bytes(*number), usize::from(u16::from_be_bytes([*high, *low]))))
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Reader {
+    /// Bytes of the frame so far, and who moved the first of them.
+    buffer: Vec<u8>,
+    origin: Option<Origin>,
+    /// Bytes were missed: nothing more is read.
+    lost: bool,
+}
+
+/// Reads the protocol.
+#[derive(Debug)]
+pub(super) struct Session {
+    readers: [Reader; 2],
+    /// Bytes of the preface that are still to come, by direction.
+    preface: [usize; 2],
+    open: BTreeMap<u32, Ordinal>,
+    next: Ordinal,
+}
+
+impl Session {
+    /// `client`: the direction in which the preface moves.
+    pub(super) fn new(client: Direction) -> Self {
+        let mut preface = [0; 2];
+        preface[client.index()] = PREFACE.len();
+        Self { readers: Default::default(), preface, open: BTreeMap::new(), next: 0 }
+    }
+
+    fn read_frame(&mut self, direction: Direction, end: u64, at: Timestamp, cx: &mut Context<'_>) {
+        let reader = &mut self.readers[direction.index()];
+        let frame = std::mem::take(&mut reader.buffer);
+        let Some(origin) = reader.origin.take() else { return };
+        let Some(kind) = Kind::ALL.get(usize::from(frame[2])) else { return reader.lost = true };
+        let number = u32::from_be_bytes([frame[3], frame[4], frame[5], frame[6]]);
+        if matches!(kind, Kind::Request | Kind::OneWay) {
+            let role = Role::of_request(direction);
+            let ordinal = self.next;
+            self.next += 1;
+            self.open.insert(number, ordinal);
+            let begin = Begin { role, origin, multiplexed: true, other_position: 0 };
+            cx.out.report.begin(ExchangeId { connection: cx.connection, ordinal }, &begin);
+        }
+        let exchange = self.open.get(&number).copied().filter(|_| *kind != Kind::Control);
+        let part = Part { direction, range: origin.position..end, exchange };
+        cx.out.report.part(cx.connection, &part);
+        let Some(ordinal) = exchange else { return };
+        let id = ExchangeId { connection: cx.connection, ordinal };
+        match kind {
+            Kind::Request | Kind::OneWay => {
+                let target = String::from_utf8_lossy(&frame[HEADER..]);
+                let head =
+                    RequestHead { method: "GET".into(), target, version_minor: 1, ..RequestHead::default() };
+                cx.out.report.described(id, Operation::Http(&head));
+                if *kind == Kind::OneWay {
+                    self.end(number, id, Outcome::Complete, at, cx);
+                }
+            }
+            Kind::Interim | Kind::Reply => {
+                let (progress, status) =
+                    if *kind == Kind::Reply { (Progress::Final, 200) } else { (Progress::Interim, 103) };
+                let head = ResponseHead { status, version_minor: 1, head_size: None, incomplete: false };
+                cx.out.report.reply(id, &origin, progress, Reply::Http(&head));
+            }
+            Kind::End => self.end(number, id, Outcome::Complete, at, cx),
+            Kind::Data | Kind::Control => {}
+        }
+    }
+
+    fn end(&mut self, number: u32, id: ExchangeId, outcome: Outcome, at: Timestamp, cx: &mut Context<'_>) {
+        self.open.remove(&number);
+        let mut incomplete = Incomplete::default();
+        if outcome == Outcome::Lost {
+            incomplete.add(Incomplete::GAP);
+        }
+        let end = ExchangeEnd {
+            outcome,
+            request_body: None,
+            response_body: None,
+            request_end: None,
+            missing: 0,
+            incomplete,
+        };
+        cx.out.report.end(id, at, &end);
+    }
+
+    fn end_all(&mut self, outcome: Outcome, at: Timestamp, cx: &mut Context<'_>) {
+        for (number, ordinal) in std::mem::take(&mut self.open) {
+            let id = ExchangeId { connection: cx.connection, ordinal };
+            self.end(number, id, outcome, at, cx);
+        }
+    }
+}
+
+impl Protocol for Session {
+    fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {
+        while cursor.length > 0 {
+            let preface = &mut self.preface[direction.index()];
+            let front = cursor.front();
+            let reader = &mut self.readers[direction.index()];
+            if reader.lost || front.is_empty() {
+                reader.lost = true;
+                cursor.miss();
+                cursor.skip(u64::MAX);
+                continue;
+            }
+            if *preface > 0 {
+                let count = front.len().min(*preface);
+                *preface -= count;
+                let range = cursor.position..cursor.position + count as u64;
+                cx.out.report.part(cx.connection, &Part { direction, range, exchange: None });
+                cursor.parse(count);
+                continue;
+            }
+            reader.origin.get_or_insert(Origin {
+                at: cursor.at,
+                thread: cursor.thread,
+                position: cursor.position,
+                last_receive: cursor.last_receive,
+                task: cursor.task,
+            });
+            let size = match reader.buffer.first_chunk() {
+                Some(length) if reader.buffer.len() >= HEADER => {
+                    HEADER + usize::from(u16::from_be_bytes(*length))
+                }
+                _ => HEADER,
+            };
+            let count = front.len().min(size - reader.buffer.len());
+            reader.buffer.extend_from_slice(&front[..count]);
+            cursor.parse(count);
+            let whole = reader.buffer.len() >= HEADER
+                && reader.buffer.first_chunk().is_some_and(|length| {
+                    reader.buffer.len() == HEADER + usize::from(u16::from_be_bytes(*length))
+                });
+            if whole {
+                self.read_frame(direction, cursor.position, cursor.at, cx);
+            }
+        }
+        Read::Done
+    }
+
+    fn gap(&mut self, direction: Direction, _: u64, at: Timestamp, cx: &mut Context<'_>) {
+        self.readers[direction.index()].lost = true;
+        self.end_all(Outcome::Lost, at, cx);
+    }
+
+    fn half_closed(&mut self, _: Direction, _: Timestamp, _: &mut Context<'_>) {}
+
+    fn local_closed(&mut self, _: bool, at: Timestamp, cx: &mut Context<'_>) {
+        self.end_all(Outcome::ConnectionClosed(None), at, cx);
+    }
+
+    fn closed(&mut self, _: u16, at: Timestamp, cx: &mut Context<'_>) {
+        self.end_all(Outcome::ConnectionClosed(None), at, cx);
+    }
+
+    fn finish(&mut self, at: Timestamp, cx: &mut Context<'_>) {
+        self.end_all(Outcome::Unfinished, at, cx);
+    }
+
+    fn awaits_beginning(&self, _: Direction) -> bool {
+        false
+    }
+
+    fn begins(&mut self, _: Direction, _: bool) {}
+
+    fn need(&self, _: Direction) -> Need {
+        Need::ALL
+    }
+
+    fn buffered(&self) -> usize {
+        self.readers.iter().map(|reader| reader.buffer.len()).sum()
+    }
+
+    fn recognition(&self) -> Recognition {
+        Recognition { seen: true, mid_stream: false, understood: true }
+    }
+
+    fn take_recognised(&mut self) -> bool {
+        false
+    }
+
+    fn give_up(&mut self, _: &mut Context<'_>) {}
+}
