@@ -60,7 +60,7 @@ pub(super) struct Recognition {
 pub(super) enum Parser {
     Http1(http1::Session),
     #[cfg(test)]
-    Mux(super::mux::Session),
+    Mux(Box<super::mux::Session>),
 }
 
 /// Does the same with whatever parser it is.

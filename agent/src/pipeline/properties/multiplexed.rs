@@ -280,7 +280,7 @@ impl Program {
             socket.partial.drain(..HEADER + length);
             match kind {
                 Kind::Request | Kind::OneWay => {
-                    self.waiting.push_back(Message::Request(socket.jobs[&number]))
+                    self.waiting.push_back(Message::Request(socket.jobs[&number]));
                 }
                 Kind::Reply => self.waiting.push_back(Message::Reply(socket.jobs[&number])),
                 Kind::Data | Kind::Interim | Kind::End | Kind::Control => {}
