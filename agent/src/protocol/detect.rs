@@ -21,7 +21,7 @@ pub(super) struct Detector {
 pub(super) fn by_first_bytes(direction: Direction, bytes: &[u8]) -> Option<Parser> {
     #[cfg(test)]
     if bytes.starts_with(super::mux::PREFACE) {
-        return Some(Parser::Mux(Box::new(super::mux::Session::new(direction))));
+        return Some(Parser::Mux(super::mux::Session::new(direction)));
     }
     let _ = (direction, bytes);
     None

@@ -21,7 +21,7 @@ pub use limits::{Counters, Limits};
 pub use recorder::{Message, Recorder};
 pub use report::{
     Begin, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress, Reply,
-    Report, Role,
+    Report, Role, Shape,
 };
 pub use session::Session;
 

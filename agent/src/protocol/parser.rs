@@ -57,10 +57,11 @@ pub(super) struct Recognition {
 
 /// A connection's protocol.
 #[derive(Debug)]
+#[cfg_attr(test, expect(clippy::large_enum_variant, reason = "the small one is made for the tests"))]
 pub(super) enum Parser {
     Http1(http1::Session),
     #[cfg(test)]
-    Mux(Box<super::mux::Session>),
+    Mux(super::mux::Session),
 }
 
 /// Does the same with whatever parser it is.

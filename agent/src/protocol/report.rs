@@ -61,10 +61,19 @@ impl Role {
     }
 }
 
+/// Which messages an exchange has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shape {
+    RequestReply,
+    /// No reply will come. How long its receiver works for it, nobody sees.
+    OneWay,
+}
+
 /// The first byte of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begin {
     pub role: Role,
+    pub shape: Shape,
     pub origin: Origin,
     /// Messages of several exchanges are interleaved on the connection. The parser reports whose bytes are whose
     /// ([`Report::part`]). Otherwise the bytes of a direction belong to one exchange until another one's begin.

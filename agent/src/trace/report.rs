@@ -5,7 +5,7 @@
 use super::{Tracer, exchange::Key};
 use crate::{
     event::{ConnectionId, Direction, Timestamp},
-    protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Part, Progress, Reply, Report},
+    protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Part, Progress, Reply, Report, Shape},
 };
 
 impl Tracer {
@@ -14,10 +14,20 @@ impl Tracer {
     }
 }
 
+impl Tracer {
+    /// Its receiver may work for this request at any later time, so it counts as open for ever.
+    fn begins_one_way(&mut self, exchange: ExchangeId) {
+        let Some(key) = self.key(exchange) else { return };
+        if let Some(exchange) = self.exchanges.get_mut(key) {
+            exchange.links.set_one_way();
+        }
+    }
+}
+
 impl Report for Tracer {
     #[inline(never)]
     fn begin(&mut self, exchange: ExchangeId, begin: &Begin) {
-        let Begin { role, origin, multiplexed, other_position } = begin;
+        let Begin { role, shape, origin, multiplexed, other_position } = begin;
         if *multiplexed {
             self.exchanges.multiplex(exchange.connection);
         }
@@ -27,6 +37,9 @@ impl Report for Tracer {
             origin,
             *other_position,
         );
+        if *shape == Shape::OneWay {
+            self.begins_one_way(exchange);
+        }
     }
 
     fn part(&mut self, connection: ConnectionId, part: &Part) {

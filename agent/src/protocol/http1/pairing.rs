@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::exchange::{Exchange, RequestState, ResponseState};
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Begin, Context, ExchangeId, Incomplete, Ordinal, Origin, Outcome, Role},
+    protocol::{Begin, Context, ExchangeId, Incomplete, Ordinal, Origin, Outcome, Role, Shape},
 };
 
 /// What a request's start says about the exchanges before it.
@@ -119,7 +119,8 @@ impl Pairing {
         let mut exchange = Exchange::new(ordinal, origin.at);
         exchange.unpairable = self.needs_idle;
         self.exchanges.push_back(exchange);
-        let begin = Begin { role: Role::of_request(direction), origin, multiplexed: false, other_position };
+        let role = Role::of_request(direction);
+        let begin = Begin { role, shape: Shape::RequestReply, origin, multiplexed: false, other_position };
         cx.out.report.begin(ExchangeId { connection: cx.connection, ordinal }, &begin);
         ordinal
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Begin, Context, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress,
-    Reply, Role,
+    Reply, Role, Shape,
     http::{RequestHead, ResponseHead},
     parser::{Protocol, Read, Recognition},
 };
@@ -102,7 +102,8 @@ impl Session {
             let ordinal = self.next;
             self.next += 1;
             self.open.insert(number, ordinal);
-            let begin = Begin { role, origin, multiplexed: true, other_position: 0 };
+            let shape = if *kind == Kind::OneWay { Shape::OneWay } else { Shape::RequestReply };
+            let begin = Begin { role, shape, origin, multiplexed: true, other_position: 0 };
             cx.out.report.begin(ExchangeId { connection: cx.connection, ordinal }, &begin);
         }
         let exchange = self.open.get(&number).copied().filter(|_| *kind != Kind::Control);

@@ -40,6 +40,8 @@ enum Role {
 /// What causality knows of an inbound request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RequestLinks {
+    /// No reply will come, and what its receiver does for it has no known end.
+    pub(super) one_way: bool,
     /// Its first byte was read before the previous exchange of its connection was over.
     pub(super) overlaps_previous: bool,
     /// How many calls that were handed off for it are open.
@@ -55,6 +57,13 @@ impl CausalLinks {
     /// `overlaps_previous`: the previous exchange of the connection is not over.
     pub(in crate::trace) fn of_request(epoch: u32, origin: &Origin, overlaps_previous: bool) -> Self {
         Self::new(epoch, origin, Role::Request(RequestLinks { overlaps_previous, ..RequestLinks::default() }))
+    }
+
+    /// No reply will come for this inbound request.
+    pub(in crate::trace) fn set_one_way(&mut self) {
+        if let Some(request) = self.request_mut() {
+            request.one_way = true;
+        }
     }
 
     /// The links of a call that begins in this epoch of its process.

@@ -233,12 +233,16 @@ pub(super) fn record_coverage(processes: &mut Processes, pid: u32, covered: bool
 /// From now on the request causes nothing.
 fn close(processes: &mut Processes, request: &mut Exchange, answered: bool) {
     request.links.answered = true;
+    let mut one_way = false;
     if let Some(links) = request.links.request_mut() {
         links.unanswered = !answered;
+        one_way = links.one_way;
     }
     request.links.causes_nothing = true;
     if let Some(process) = processes.get_mut(request.pid) {
-        process.confidence.request_closed();
+        if !one_way {
+            process.confidence.request_closed();
+        }
         process.unknown_contents =
             process.unknown_contents.saturating_sub(u64::from(!request.links.content_known));
         if let Some(tasks) = &mut process.tasks {

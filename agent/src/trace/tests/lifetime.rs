@@ -3,7 +3,7 @@
 use super::world::{MILLISECOND, SECOND, UNIX_OFFSET, World, address, complete, ended, ok, thread};
 use crate::{
     event::{ConnectionId, Direction, Earlier, Event, Opened, Timestamp},
-    protocol::{Begin, Message, Origin, Outcome, Role},
+    protocol::{Begin, Message, Origin, Outcome, Role, Shape},
     trace::{
         Settings,
         span::{SpanKind, Status},
@@ -173,7 +173,13 @@ fn messages_of_unknown_connections_and_out_of_order_do_no_harm() {
         Origin { at: Timestamp(world.now), thread: own, position: 0, last_receive: None, task: None };
     let request = |ordinal| Message::Begin {
         ordinal,
-        begin: Begin { role: Role::Server, origin, multiplexed: false, other_position: 0 },
+        begin: Begin {
+            role: Role::Server,
+            origin,
+            shape: Shape::RequestReply,
+            multiplexed: false,
+            other_position: 0,
+        },
     };
     let end = |ordinal| Message::End { ordinal, at: Timestamp(0), end: complete() };
     world.message(ConnectionId(99), request(0));
@@ -293,7 +299,13 @@ fn an_evicted_connection_that_is_observed_again_gets_ids_of_its_own() {
         connection,
         Message::Begin {
             ordinal: 0,
-            begin: Begin { role: Role::Server, origin, multiplexed: false, other_position: 0 },
+            begin: Begin {
+                role: Role::Server,
+                origin,
+                shape: Shape::RequestReply,
+                multiplexed: false,
+                other_position: 0,
+            },
         },
     );
     // Only the connection's first life has ended.

@@ -19,6 +19,7 @@ use crate::{
     },
     protocol::{
         Begin, ExchangeEnd, ExchangeId, Message, Operation, Origin, Progress, Reply, Report as _, Role,
+        Shape,
         http::{RequestHead, ResponseHead},
     },
     trace::{
@@ -279,7 +280,13 @@ impl World {
         pipe.requests += 1;
         let stream_offset = u64::from(pipe.first_sequence[direction.index()]) + origin.position;
         let other_position = pipe.position[direction.reverse().index()];
-        let begin = Begin { role: Role::of_request(direction), origin, multiplexed: false, other_position };
+        let begin = Begin {
+            role: Role::of_request(direction),
+            origin,
+            shape: Shape::RequestReply,
+            multiplexed: false,
+            other_position,
+        };
         self.message(connection, Message::Begin { ordinal, begin });
         self.message(connection, Message::Described { ordinal, head });
         Exchange { connection, ordinal, direction, stream_offset }
