@@ -45,7 +45,7 @@ const END_OF_HEAD: u32 = u32::from_ne_bytes(*b"\r\n\r\n");
 /// Most heads end within so many bytes.
 const SOON: usize = 1024;
 
-/// Values of [`scan::state`].
+/// Values of `state`.
 mod state {
     /// In a body, or in bytes that are no message: nothing is searched.
     pub(super) const ELSEWHERE: u32 = 0;
