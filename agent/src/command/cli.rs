@@ -22,7 +22,7 @@ use crate::{config::LogLevel, session::gate, source::kernel::AttachMode};
 #[derive(Debug, Parser)]
 #[command(name = "wirespan", version, about)]
 pub struct Cli {
-    /// Print what the BPF programs log and every decision at start.
+    /// Log every decision that the agent takes, and what the BPF programs log.
     #[arg(long, short, global = true)]
     verbose: bool,
     #[command(subcommand)]
@@ -31,18 +31,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say whether this machine can be traced, by which hooks, and what stands in the way.
+    /// Check whether this machine can be traced, in which attach mode, and what is missing.
     Doctor(DoctorArgs),
-    /// Trace as the configuration says until stopped, and export the spans.
+    /// Run the agent with a configuration file, and export spans until it is stopped.
     Run(RunArgs),
-    /// Look at configurations.
+    /// Check a configuration, or print the default one.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Show the traces of processes on the terminal as they happen.
     Trace(TraceArgs),
-    /// Write every event of processes into a file, for `replay`.
+    /// Record the socket and process events of processes into a file, for `replay`.
     Record(RecordArgs),
-    /// Make the spans of recorded events: without root, the same on every machine.
+    /// Build the spans of a recording: needs no root, and gives the same on every machine.
     Replay(ReplayArgs),
     /// What `trace -- CMD` starts: waits until it is traced, then becomes the command.
     #[command(name = gate::NAME, hide = true)]
@@ -62,17 +62,17 @@ enum ConfigCommand {
 
 #[derive(Debug, Args)]
 struct DoctorArgs {
-    /// For programs instead of people.
+    /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Try only this attach mode: raw_tp or fexit.
+    /// Try only this attach mode, raw_tp or fexit; default: both, the first that works.
     #[arg(long)]
     attach_mode: Option<AttachMode>,
     /// Only what a running agent knows of this process: how far the links of its calls can be
     /// trusted, and what could not be read.
     #[arg(long)]
     pid: Option<u32>,
-    /// Where a running agent serves its metrics.
+    /// Address of the running agent's metrics endpoint, HOST:PORT.
     #[arg(long, default_value = "127.0.0.1:9464")]
     metrics: String,
 }

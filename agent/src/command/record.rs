@@ -24,10 +24,10 @@ pub(super) struct RecordArgs {
     /// The file, which must not exist yet; only its owner can read it. `-`: standard output.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Stop when the file has this size: 500MiB, 2GiB.
+    /// Stop when the file reaches this size: 500MiB, 2GiB.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     max_size: u64,
-    /// Mask what was sent and received: bodies, paths, values of queries and header fields.
+    /// Mask bodies, paths, query values and header values in the recording.
     #[arg(long)]
     redact: bool,
 }

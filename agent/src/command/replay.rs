@@ -52,15 +52,14 @@ const GRPC_PORT: u16 = 4317;
 /// Arguments of `wirespan replay`.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// Event logs of `wirespan record`, or packet captures (pcap, pcapng); each is replayed by
-    /// itself, one after the other.
-    /// - is standard input.
+    /// Recordings (`record`, `--record`) or packet captures (pcap, pcapng). Each is replayed by
+    /// itself, one after the other. `-`: standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Of a packet capture: whose spans to make of a request whose both ends are in it.
+    /// Packet captures only: which spans to make when both ends of a connection were captured.
     #[arg(long, value_name = "client|server|both", default_value_t)]
     view: View,
-    /// Show traces on the terminal; the default without --export is tree.
+    /// Print traces on the terminal in this format. Without --export: tree; with it: nothing.
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Send spans to this OTLP endpoint (http://HOST:PORT), or append them to this file as OTLP
@@ -71,7 +70,7 @@ pub(super) struct ReplayArgs {
     /// http/protobuf.
     #[arg(long, requires = "export", value_name = "P", value_parser = protocol)]
     protocol: Option<Protocol>,
-    /// At the pace at which it was recorded instead of as fast as possible.
+    /// Replay at the recorded pace instead of as fast as possible.
     #[arg(long)]
     realtime: bool,
 }

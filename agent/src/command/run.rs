@@ -31,8 +31,8 @@ pub(super) struct RunArgs {
     /// The configuration; `wirespan config default` prints one with every key explained.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Use only this attach mode: raw_tp or fexit.
-    #[arg(long, value_name = "R")]
+    /// Use only this attach mode, raw_tp or fexit; default: the first that works.
+    #[arg(long, value_name = "MODE")]
     attach_mode: Option<AttachMode>,
     /// Also write every event into a new file, for `wirespan replay`.
     #[arg(long, value_name = "FILE")]

@@ -38,14 +38,15 @@ const HANG_UP: Duration = Duration::from_secs(2);
 /// Arguments of `trace` and `record`.
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// Trace this process (may be repeated, as all selectors; one that matches suffices).
+    /// Trace this process. Selectors may be repeated; a process is traced if it matches any of
+    /// them.
     #[arg(long, value_name = "N")]
     pid: Vec<u32>,
     /// Trace processes whose executable's path matches; `*` also matches `/`. A bare name matches
     /// in any directory.
     #[arg(long, value_name = "GLOB")]
     exe: Vec<String>,
-    /// Trace processes whose arguments, joined by spaces, match.
+    /// Trace processes whose whole command line, arguments joined by spaces, matches.
     #[arg(long, value_name = "GLOB")]
     cmdline: Vec<String>,
     /// Trace processes that listen on this port.
@@ -54,11 +55,11 @@ pub(super) struct Target {
     /// Trace processes in this cgroup and below it.
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
-    /// Stop after this time: 500ms, 10s, 2m, 1h.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    /// Stop after this duration: 500ms, 10s, 2m, 1h.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     time: Option<Duration>,
-    /// Use only this attach mode: raw_tp or fexit.
-    #[arg(long, value_name = "R")]
+    /// Use only this attach mode, raw_tp or fexit; default: the first that works.
+    #[arg(long, value_name = "MODE")]
     attach_mode: Option<AttachMode>,
     /// Start this command and trace it from its first system call.
     #[arg(last = true, value_name = "CMD ARGS")]

@@ -13,7 +13,11 @@ pub(super) fn metrics() -> Vec<Metric> {
 fn processes() -> Vec<Metric> {
     vec![
         Metric::new("wirespan_processes_selected", "Processes that are traced now."),
-        Metric::new("wirespan_process_decisions_total", "Decisions about processes.").by(
+        Metric::new(
+            "wirespan_process_decisions_total",
+            "Outcomes of matching a process against the select and exclude rules.",
+        )
+        .by(
             "result",
             &[
                 ("selected", "a process became selected"),
@@ -21,7 +25,10 @@ fn processes() -> Vec<Metric> {
                 ("vanished", "a process matched and was gone before its facts were read"),
                 ("over_limit", "a process matched while too many were selected: not traced"),
                 ("forgotten", "a decision was not remembered for lack of room; each scan makes it again"),
-                ("unreadable", "a process could not be judged because /proc refused"),
+                (
+                    "unreadable",
+                    "a process could not be matched because /proc refused to say what a rule asks",
+                ),
                 (
                     "cut",
                     "a limit cut a search for listening sockets: a `port` rule may have missed a process",
@@ -30,14 +37,17 @@ fn processes() -> Vec<Metric> {
         ),
         Metric::new(
             "wirespan_late_processes_total",
-            "Processes that only the scan of all processes selected, every 5 s: what they did before was \
-             not seen.",
+            "Processes selected only by the periodic scan of all processes (every 5 s): what they did before \
+             was not seen.",
         ),
         Metric::new(
             "wirespan_undecided_processes_total",
-            "Processes that ended before the rules could ask what they need to know: not traced.",
+            "Processes that ended before they could be matched against the rules: not traced.",
         ),
-        Metric::new("wirespan_undecided_connections_total", "Connections of these processes: not traced."),
+        Metric::new(
+            "wirespan_undecided_connections_total",
+            "Connections of processes that ended before they could be matched against the rules: not traced.",
+        ),
         Metric::new(
             "wirespan_runtime_lookups_total",
             "Processes in which the agent looked for a runtime whose tasks it can tell apart.",
@@ -57,7 +67,10 @@ fn processes() -> Vec<Metric> {
 
 fn confidence() -> Vec<Metric> {
     vec![
-        Metric::new("wirespan_calling_processes", "Processes that have made calls."),
+        Metric::new(
+            "wirespan_calling_processes",
+            "Traced processes that have made calls (outbound requests).",
+        ),
         Metric::new(
             "wirespan_process_confidence",
             "Processes by what may name parents in them, of those with most calls.",
@@ -126,12 +139,16 @@ fn exporters() -> Vec<Metric> {
         .by("exporter", EXPORTERS),
         Metric::new(
             "wirespan_export_dropped_notices_total",
-            "Notices of open requests that found no room in a queue; no span is lost with them.",
+            "Notices of requests that have been open for a second, for which a queue had no room; no span is \
+             lost with them.",
         )
         .by("exporter", EXPORTERS)
         .by("reason", &[("queue_full", "the exporter's queue was full, or closed already")]),
-        Metric::new("wirespan_export_queue_entries", "Spans and notices that wait for the exporter.")
-            .by("exporter", EXPORTERS),
+        Metric::new(
+            "wirespan_export_queue_entries",
+            "Spans, and notices of open requests, that wait for the exporter.",
+        )
+        .by("exporter", EXPORTERS),
         Metric::new("wirespan_export_queue_capacity_entries", "Limit of the exporter's queue.")
             .by("exporter", EXPORTERS),
         Metric::new(
@@ -140,7 +157,7 @@ fn exporters() -> Vec<Metric> {
         ),
         Metric::new(
             "wirespan_export_file_changes_total",
-            "Times that the span file was opened anew or began anew.",
+            "Times that the span file was reopened or restarted.",
         )
         .by(
             "reason",

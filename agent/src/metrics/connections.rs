@@ -60,7 +60,10 @@ fn events() -> Vec<Metric> {
 fn bytes() -> Vec<Metric> {
     vec![
         Metric::new("wirespan_transferred_bytes_total", "Bytes that the traced system calls moved."),
-        Metric::new("wirespan_captured_bytes_total", "Bytes of them that were captured."),
+        Metric::new(
+            "wirespan_captured_bytes_total",
+            "Bytes of transfers that were captured; the others were only counted.",
+        ),
         Metric::new(
             "wirespan_buffered_bytes",
             "Bytes that connections buffer: incomplete heads, transfers out of order.",
@@ -74,10 +77,10 @@ fn bytes() -> Vec<Metric> {
             &[
                 ("observed", "all that moved, by the kernel's account"),
                 ("parsed", "a parser saw them"),
-                ("skipped", "nothing needed them: bodies, opaque connections"),
+                ("skipped", "nothing needed them: bodies, and connections that no parser reads any more"),
                 ("truncated", "a transfer had more than was captured of it"),
                 ("dropped", "their record found no room in the ring buffer"),
-                ("unseen", "they passed without a record"),
+                ("unseen", "they passed without a record, by the kernel's sequence numbers"),
             ],
         ),
         Metric::new(

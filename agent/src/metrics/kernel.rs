@@ -18,7 +18,7 @@ pub(super) fn metrics() -> Vec<Metric> {
             "wirespan_ring_peak_bytes",
             "Most bytes found in the ring buffer at once since the last publication.",
         ),
-        Metric::new("wirespan_ring_size_bytes", "Size of the ring buffer."),
+        Metric::new("wirespan_ring_size_bytes", "Size of the ring buffer in bytes."),
         Metric::new(
             "wirespan_ring_undecodable_records_total",
             "Records of the ring buffer that could not be decoded; must stay 0.",
@@ -27,7 +27,7 @@ pub(super) fn metrics() -> Vec<Metric> {
         Metric::new("wirespan_probed_processes", "Traced processes that run programs with uprobes."),
         Metric::new(
             "wirespan_refused_skip_requests_total",
-            "Requests of the agent to skip bytes that the kernel side did not take.",
+            "Times that the BPF side did not take the agent's request to skip the bytes of a body.",
         ),
     ]);
     metrics

@@ -6,32 +6,33 @@ counters! {
     /// Counts since start, and gauges.
     {
         waiting = "wirespan_trace_waiting_spans": "Finished spans that wait for a parent.";
-        exchanges = "wirespan_trace_exchanges": "Exchanges that are open or wait for a parent.";
+        exchanges = "wirespan_trace_exchanges": "Exchanges (a request and its response) that are open or wait for a \
+            parent.";
         oldest_open_seconds = "wirespan_trace_oldest_open_exchange_seconds": "Age of the oldest open exchange; 0 \
             when there is none.";
-        connections = "wirespan_trace_connections": "Connections that the tracer knows.";
-        spans = "wirespan_trace_spans_total": "Spans delivered to the exporters.";
-        incomplete_spans = "wirespan_trace_incomplete_spans_total": "Spans that say `wirespan.incomplete`.";
+        connections = "wirespan_trace_connections": "Connections that are remembered to find parents, some of them closed.";
+        spans = "wirespan_trace_spans_total": "Spans handed to the exporters.";
+        incomplete_spans = "wirespan_trace_incomplete_spans_total": "Spans with the attribute `wirespan.incomplete`: a part of the request or the response was not seen.";
         left_out = "wirespan_trace_left_out_spans_total": "Spans left out because their program exports its own \
             (`instrumented: skip`).";
         conflicts = "wirespan_trace_conflicts_total": "Calls whose request side and response side name \
             different requests.";
-        task_conflicts = "wirespan_trace_task_conflicts_total": "Observations that the tasks of a program do \
-            not write both a call and its response.";
-        losses = "wirespan_trace_process_losses_total": "Times that a process was seen to have lost records.";
-        unmatched_requests = "wirespan_trace_unmatched_requests_total": "Requests on a joined connection that the \
-            other end did not show.";
+        task_conflicts = "wirespan_trace_task_conflicts_total": "Times that a response was not written by the asyncio task \
+            that had made the call for it.";
+        losses = "wirespan_trace_process_losses_total": "Times that records of a process were found lost.";
+        unmatched_requests = "wirespan_trace_unmatched_requests_total": "Requests seen at only one end of a connection \
+            whose two ends are traced.";
         evicted_threads = "wirespan_trace_evicted_threads_total": "Threads and goroutines whose receives were \
             forgotten to make room.";
-        evicted_contents = "wirespan_trace_evicted_contents_total": "Contents of requests and calls that were \
-            forgotten within a minute to make room.";
+        evicted_contents = "wirespan_trace_evicted_contents_total": "Fingerprints of requests (evidence `content`) that \
+            were forgotten to make room less than a minute after they were seen.";
         evicted_parts = "wirespan_trace_evicted_parts_total": "Parts of multiplexed connections that were forgotten \
             to make room: what threads received in them causes nothing.";
         truncated_attributes = "wirespan_trace_truncated_attributes_total": "Attribute values cut to their limit.";
         redactions = "wirespan_trace_redacted_urls_total": "URLs in which something was redacted.";
         failed_connects = "wirespan_trace_failed_connects_total": "Spans of connects that failed.";
         open_notices = "wirespan_trace_open_request_notices_total": "Notices to the console of requests and \
-            connects that are open for long.";
+            connects that have been open for a second.";
         "wirespan_trace_open_exchanges" by "kind": "Requests that have no end yet: no whole response, and neither \
             side has ended the connection." {
             open_server = "server": "received by the process";
@@ -45,11 +46,11 @@ counters! {
             parents_traceparent = "traceparent": "the request carries a `traceparent`, or the program put one on its call";
             parents_traceparent_forwarded = "traceparent_forwarded": "the call forwards the `traceparent` of an open \
                 request; its span says `traceparent`";
-            parents_connection = "connection": "the parent is the call at the other end of the connection";
+            parents_connection = "connection": "the parent is the call at the other end of the same connection, on this host";
             parents_both_sides = "both_sides": "request side and response side agree";
             parents_request_side = "request_side": "the request side alone names it";
             parents_response_side = "response_side": "the response side alone names it";
-            parents_content = "content": "the call sends the request on";
+            parents_content = "content": "the call repeats the request: method, target and end-to-end fields are the same";
             parents_goroutine = "goroutine": "one goroutine handed the call to another";
             parents_task = "task": "the same task wrote the call and the response";
         }
@@ -86,8 +87,8 @@ counters! {
             late_links = "link": "the parent became a link";
             late_lost = "lost": "both spans had been exported already";
         }
-        "wirespan_trace_refusals_total" by "reason": "Messages, exchanges, connections, processes that the tracer \
-            did not take or ended early." {
+        "wirespan_trace_refusals_total" by "reason": "Times that a limit was met, or that a message could not be \
+            placed: what was not followed, or ended early." {
             refused_messages = "unknown_connection": "a request on a connection that is not known, or that comes \
                 out of order";
             refused_exchanges = "exchanges": "a request without a span because too many exchanges were open or \
@@ -100,7 +101,8 @@ counters! {
             refused_join_keys = "join_keys": "a request that could not be registered for joining its connection's \
                 ends";
         }
-        "wirespan_trace_invalid_headers_total" by "header": "Header fields that were ignored or shortened." {
+        "wirespan_trace_invalid_headers_total" by "header": "Header fields that were ignored or shortened; `forwarded` \
+            includes X-Forwarded-*." {
             invalid_traceparents = "traceparent": "it is not valid";
             invalid_tracestates = "tracestate": "it was dropped or cut";
             invalid_forwarded = "forwarded": "what a proxy says of its client cannot be read, or names too many \
