@@ -3,8 +3,6 @@
 
 use std::{cell::Cell, collections::VecDeque, net::SocketAddr, ops::Range};
 
-use smallvec::SmallVec;
-
 use super::{
     causality::{Cause, InheritedCauses},
     connection_join::ConnectionJoin,
@@ -98,6 +96,7 @@ pub(super) struct Exchanges {
     asked: Cell<Option<Key>>,
     /// Exchanges of all connections that are not exported.
     pub(super) live: usize,
+    any_multiplexed: bool,
     /// Parts of multiplexed connections that were forgotten to make room.
     pub(super) evicted_parts: u64,
 }
@@ -120,6 +119,7 @@ impl Exchanges {
             spare: Vec::new(),
             asked: Cell::new(None),
             live: 0,
+            any_multiplexed: false,
             evicted_parts: 0,
         }
     }
@@ -194,6 +194,7 @@ impl Exchanges {
     pub(super) fn multiplex(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.parts.get_or_insert_default();
+            self.any_multiplexed = true;
         }
     }
 
@@ -204,23 +205,29 @@ impl Exchanges {
         }
     }
 
-    /// The exchanges whose messages lie between these positions of direction `In`. `None` stands for
-    /// bytes of which that is not known. On a connection that is not multiplexed only the message of
-    /// the last byte counts.
-    pub(super) fn received_between<'a>(
-        &'a self,
-        connection: &'a Connection,
+    /// Whether some connection was multiplexed. While none was, nobody needs to ask which.
+    pub(super) const fn any_multiplexed(&self) -> bool {
+        self.any_multiplexed
+    }
+
+    /// Calls `each` with every exchange whose messages lie between these positions of direction `In`,
+    /// and with `None` for bytes of which that is not known. On a connection that is not multiplexed
+    /// only the message of the last byte counts.
+    pub(super) fn each_received_between(
+        &self,
+        id: ConnectionId,
         first: u64,
         last: u64,
-    ) -> SmallVec<[Option<&'a Exchange>; 4]> {
-        let Some(parts) = &connection.parts else {
-            return SmallVec::from_iter([self.by_received(connection, last)]);
-        };
-        let exchange = |owner| match owner {
-            Owner::Exchange(ordinal) => self.by_ordinal(connection, ordinal),
-            Owner::Unknown | Owner::Nobody => None,
-        };
-        parts.owners(first, last).into_iter().map(exchange).collect()
+        mut each: impl FnMut(Option<&Exchange>),
+    ) {
+        let Some(connection) = self.connection(id) else { return each(None) };
+        let Some(parts) = &connection.parts else { return each(self.by_received(connection, last)) };
+        for owner in parts.owners(first, last) {
+            each(match owner {
+                Owner::Exchange(ordinal) => self.by_ordinal(connection, ordinal),
+                Owner::Unknown | Owner::Nobody => None,
+            });
+        }
     }
 
     fn by_ordinal(&self, connection: &Connection, ordinal: Ordinal) -> Option<&Exchange> {

@@ -6,7 +6,6 @@
 //! to the call and to the response alike, both sides agree on the wrong request.
 
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
 use super::{
     Deferral, Runner,
@@ -18,7 +17,7 @@ use crate::{
     event::{Actor, Connecting, ConnectionId, Direction, LastReceive, Mark, Task, Timestamp, Transfer},
     protocol::Origin,
     trace::{
-        exchange::{Exchange, Key},
+        exchange::Key,
         exchanges::{Connection, Exchanges},
         span::SpanKind,
     },
@@ -330,11 +329,7 @@ fn with_input_ambiguity(
         let ambiguity = received.of_one_message(receive);
         return Some(LastReceive { mark: mark(ambiguity, ambiguity), ..receive });
     }
-    let for_call = received.ambiguity(exchanges, receive, |_| true);
-    // A request that was read is no reason to answer another one, so only responses count.
-    let is_no_request =
-        |message: Option<&Exchange>| message.is_none_or(|message| message.kind == SpanKind::Client);
-    let for_response = received.ambiguity(exchanges, receive, is_no_request);
+    let (for_call, for_response) = received.ambiguity(exchanges, receive);
     Some(LastReceive { mark: mark(for_call, for_response), ..receive })
 }
 
@@ -367,9 +362,10 @@ impl Received {
         self.count += 1;
     }
 
-    /// Whether the latest of them came from a multiplexed connection.
+    /// Whether the only one came from a multiplexed connection.
     fn is_multiplexed(&self, exchanges: &Exchanges) -> bool {
-        exchanges.connection(self.bytes[0].connection).is_some_and(Connection::is_multiplexed)
+        exchanges.any_multiplexed()
+            && exchanges.connection(self.bytes[0].connection).is_some_and(Connection::is_multiplexed)
     }
 
     /// The ambiguity of the only message.
@@ -384,37 +380,57 @@ impl Received {
         }
     }
 
-    /// The ambiguity among the messages that count.
-    fn ambiguity(
-        &self,
-        exchanges: &Exchanges,
-        receive: LastReceive,
-        counts: impl Fn(Option<&Exchange>) -> bool,
-    ) -> InputAmbiguity {
+    /// The ambiguity for a call, and for a response.
+    fn ambiguity(&self, exchanges: &Exchanges, receive: LastReceive) -> (InputAmbiguity, InputAmbiguity) {
         if self.count > SEVERAL {
-            return InputAmbiguity::Several;
+            return (InputAmbiguity::Several, InputAmbiguity::Several);
         }
-        let mut named = false;
-        let mut requests: SmallVec<[Option<Key>; SEVERAL]> = SmallVec::new();
+        let (mut all, mut responses) = (Messages::default(), Messages::default());
         for ReceivedBytes { connection, first, last } in &self.bytes[..self.count] {
-            let known = exchanges.connection(*connection);
-            let messages = known.map_or_else(
-                || SmallVec::from_iter([None]),
-                |known| exchanges.received_between(known, *first, *last),
-            );
-            for message in messages.into_iter().filter(|message| counts(*message)) {
-                named |= *connection == receive.connection;
-                requests.push(message.and_then(|message| request_of(message, message.key)));
-            }
+            let named = *connection == receive.connection;
+            exchanges.each_received_between(*connection, *first, *last, |message| {
+                let request = message.and_then(|message| request_of(message, message.key));
+                all.add(request, named);
+                // A request that was read is no reason to answer another one.
+                if message.is_none_or(|message| message.kind == SpanKind::Client) {
+                    responses.add(request, named);
+                }
+            });
         }
-        match &requests[..] {
-            _ if !named => InputAmbiguity::Several,
-            [_] if self.used => InputAmbiguity::Reused,
-            [_] => InputAmbiguity::Single,
-            [Some(first), others @ ..] if others.iter().all(|other| *other == Some(*first)) => {
-                InputAmbiguity::SameRequest
-            }
-            _ => InputAmbiguity::Several,
+        (all.ambiguity(self.used), responses.ambiguity(self.used))
+    }
+}
+
+/// Messages that a thread has received, by the inbound requests that they belong to.
+#[derive(Debug, Default)]
+struct Messages {
+    count: usize,
+    /// The request of the first one.
+    request: Option<Key>,
+    /// Another one belongs to another request, or it is not known to which.
+    differ: bool,
+    /// One of them came from the connection of the last receive. A receive from an opaque connection
+    /// stands for its cause, which is on another connection.
+    named: bool,
+}
+
+impl Messages {
+    fn add(&mut self, request: Option<Key>, named: bool) {
+        if self.count == 0 {
+            self.request = request;
+        }
+        self.differ |= request.is_none() || request != self.request;
+        self.named |= named;
+        self.count += 1;
+    }
+
+    const fn ambiguity(&self, used: bool) -> InputAmbiguity {
+        match self.count {
+            _ if !self.named => InputAmbiguity::Several,
+            1 if used => InputAmbiguity::Reused,
+            1 => InputAmbiguity::Single,
+            _ if self.differ => InputAmbiguity::Several,
+            _ => InputAmbiguity::SameRequest,
         }
     }
 }
