@@ -136,7 +136,8 @@ impl Texts {
     pub(super) fn with_capacity(capacity: usize) -> Self {
         let mut texts = Self::default();
         if capacity > SHORT {
-            texts.buffer = Buffer::Long(String::with_capacity(capacity));
+            // Room for another host and port beside, so that the memory is made once.
+            texts.buffer = Buffer::Long(String::with_capacity(capacity + SHORT / 2));
         }
         texts
     }

@@ -203,7 +203,7 @@ impl Semantics {
 }
 
 /// Bytes of the texts of a typical request, besides its target and user agent.
-const USUAL_TEXTS: usize = 128;
+const USUAL_TEXTS: usize = 64;
 
 /// Writes `client.address` and returns `client.port`, if known: what a trusted proxy says,
 /// otherwise the peer's.
