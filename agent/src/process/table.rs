@@ -18,6 +18,8 @@ use std::{
 use agent_common::ExeKey;
 use rustc_hash::{FxHashMap, FxHasher};
 
+pub use counters::Counters;
+
 use super::{
     Candidate, Decision, ProcError, ProcRoot, Selection, Undecided, facts, files::Files,
     listeners::ListeningSockets, proc_root::Life,
@@ -51,25 +53,6 @@ pub enum Change {
     Deselect { pid: u32 },
     /// It was gone before the rules could read what they need.
     Unjudged { pid: u32 },
-}
-
-/// What happened since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Processes that became selected.
-    pub selected: u64,
-    /// Processes that stopped being selected, by exit too.
-    pub deselected: u64,
-    /// Processes that matched and were gone before their facts were read.
-    pub vanished: u64,
-    /// Processes that matched and found [`Limits::selected`] reached: not traced.
-    pub over_limit: u64,
-    /// Decisions that were not remembered because of [`Limits::known`]: made again by each scan.
-    pub forgotten: u64,
-    /// Processes about which the rules could not decide because /proc refused.
-    pub unreadable: u64,
-    /// Searches for listening sockets that a limit cut: a `port` rule may have missed a process.
-    pub cut: u64,
 }
 
 #[derive(Debug)]
@@ -505,6 +488,7 @@ impl Change {
     }
 }
 
+mod counters;
 mod judge;
 
 #[cfg(test)]
