@@ -108,7 +108,7 @@ mod tests {
                 "# TYPE wirespan_recorded_events_total counter\n",
                 "wirespan_recorded_events_total 18446744073709551615\n",
                 "wirespan_recorded_events_total 3\n",
-                "# HELP wirespan_calling_processes Processes that have made calls.\n",
+                "# HELP wirespan_calling_processes Traced processes that have made calls (outbound requests).\n",
                 "# TYPE wirespan_calling_processes gauge\n",
                 "wirespan_calling_processes 0.5\n",
                 "# HELP wirespan_process_calls What the calls and responses of these processes have shown.\n",
