@@ -282,7 +282,7 @@ pub struct Connecting {
     pub task: Option<Task>,
 }
 
-/// First sight of a connection by a selected process; comes before its first [`Transfer`].
+/// A selected process was first observed on a connection; comes before its first [`Transfer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
     pub at: Timestamp,
@@ -295,14 +295,14 @@ pub struct Opened {
     /// Absolute TCP sequence number of `first_position`, by [`Direction::index`]. That position is a multiple of 2^32, so
     /// that any position's sequence number is this plus its low 32 bits.
     pub first_sequence: [u32; 2],
-    /// Position of either direction's next byte at first sight. A call that was logged later may have moved its bytes before
+    /// Position of either direction's next byte when it was first observed. A system call that was logged later may have moved its bytes before
     /// that; they lie before this position.
     pub first_position: u64,
     /// What had moved before that, by [`Direction::index`].
     pub earlier: [Earlier; 2],
 }
 
-/// What had moved in a direction of a connection before its first sight.
+/// What had moved in a direction of a connection before it was first observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Earlier {
     /// The first byte is the stream's first.
@@ -361,7 +361,7 @@ pub struct LocalClosed {
     pub peer_finished: bool,
 }
 
-/// The end of a connection, with the kernel's own counts since first sight, by [`Direction::index`].
+/// The end of a connection, with the kernel's own counts since it was first observed, by [`Direction::index`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed {
     pub at: Timestamp,

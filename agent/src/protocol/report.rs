@@ -142,7 +142,7 @@ pub struct Incomplete(u8);
 
 impl Incomplete {
     pub const GAP: Self = Self(1);
-    pub const LATE_JOIN: Self = Self(2);
+    pub const JOINED_MID_STREAM: Self = Self(2);
     pub const MALFORMED: Self = Self(4);
     pub const NOT_CAPTURED: Self = Self(8);
     pub const OVERLAP: Self = Self(16);
@@ -203,7 +203,7 @@ mod tests {
         let mut all = Incomplete::default();
         for (reason, name) in [
             (Incomplete::GAP, "gap"),
-            (Incomplete::LATE_JOIN, "joined_mid_stream"),
+            (Incomplete::JOINED_MID_STREAM, "joined_mid_stream"),
             (Incomplete::MALFORMED, "malformed"),
             (Incomplete::NOT_CAPTURED, "not_captured"),
             (Incomplete::OVERLAP, "overlap"),

@@ -96,7 +96,7 @@ impl Session {
             other_position: cx.other_position,
             end: cursor.position,
             whole: true,
-            flag: Incomplete::LATE_JOIN,
+            flag: Incomplete::JOINED_MID_STREAM,
         };
         self.keep(kept, cx);
         true

@@ -189,7 +189,7 @@ impl Session {
         let Some(exchange) = self.pairing.get(Some(ordinal)) else { return };
         if unproven {
             exchange.unproven = true;
-            exchange.incomplete.add(Incomplete::LATE_JOIN);
+            exchange.incomplete.add(Incomplete::JOINED_MID_STREAM);
         }
         if malformed {
             exchange.incomplete.add(Incomplete::MALFORMED);

@@ -34,18 +34,18 @@ pub(super) struct Pairing {
     pipelined: bool,
     /// Nothing is paired until the connection was idle.
     needs_idle: bool,
-    late_join: bool,
+    joined_mid_stream: bool,
 }
 
 impl Pairing {
-    pub(super) const fn new(late_join: bool) -> Self {
+    pub(super) const fn new(joined_mid_stream: bool) -> Self {
         Self {
             exchanges: VecDeque::new(),
             next_ordinal: 0,
-            exact: !late_join,
+            exact: !joined_mid_stream,
             pipelined: false,
             needs_idle: false,
-            late_join,
+            joined_mid_stream,
         }
     }
 
@@ -335,8 +335,8 @@ impl Pairing {
         let Some(mut exchange) = self.exchanges.remove(index) else { return };
         let lost = outcome == Outcome::Lost;
         cx.out.counters.exchanges_lost += u64::from(lost);
-        if self.late_join && exchange.ordinal == 0 && (lost || !exchange.incomplete.is_empty()) {
-            exchange.incomplete.add(Incomplete::LATE_JOIN);
+        if self.joined_mid_stream && exchange.ordinal == 0 && (lost || !exchange.incomplete.is_empty()) {
+            exchange.incomplete.add(Incomplete::JOINED_MID_STREAM);
         }
         let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
         cx.out.report.end(id, at, &exchange.end(outcome));

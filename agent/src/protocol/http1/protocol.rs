@@ -166,7 +166,7 @@ impl Protocol for Session {
         }
         self.reader(direction).state = State::Start;
         if !self.lossy && self.client.is_none() {
-            self.late_join = false;
+            self.joined_mid_stream = false;
             self.pairing = Pairing::new(false);
         }
     }
@@ -186,7 +186,11 @@ impl Protocol for Session {
     }
 
     fn recognition(&self) -> Recognition {
-        Recognition { seen: self.client.is_some(), mid_stream: self.late_join, understood: self.understood }
+        Recognition {
+            seen: self.client.is_some(),
+            mid_stream: self.joined_mid_stream,
+            understood: self.understood,
+        }
     }
 
     fn take_recognised(&mut self) -> bool {

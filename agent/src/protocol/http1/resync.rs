@@ -77,7 +77,7 @@ impl Session {
         if self.first_sight() && !cx.older_is_held(cursor) {
             return begins_with_known_method(cursor.front());
         }
-        if self.client.is_none() && !self.late_join && !self.lossy {
+        if self.client.is_none() && !self.joined_mid_stream && !self.lossy {
             return true;
         }
         let own = &self.readers[direction.index()];
@@ -106,7 +106,7 @@ impl Session {
 
     /// Nothing was ever seen of this connection, which is older than the agent.
     fn first_sight(&self) -> bool {
-        self.late_join && !self.lossy && !self.understood && self.last_at == Timestamp::default()
+        self.joined_mid_stream && !self.lossy && !self.understood && self.last_at == Timestamp::default()
     }
 
     /// A response begins: unless another is still to come, what the client says next begins a request.

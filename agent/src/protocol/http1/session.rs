@@ -46,7 +46,7 @@ pub(crate) struct Session {
     pub(super) client_proven: bool,
     pub(super) readers: [Reader; 2],
     pub(super) pairing: Pairing,
-    pub(super) late_join: bool,
+    pub(super) joined_mid_stream: bool,
     /// Bytes of a direction had moved before first observation, and it may still turn out by which transfer.
     pub(super) awaits_beginning: [bool; 2],
     /// Bytes were missing that may have begun a message.
@@ -72,13 +72,13 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(from_start: [bool; 2]) -> Self {
-        let late_join = from_start != [true; 2];
+        let joined_mid_stream = from_start != [true; 2];
         Self {
             client: None,
             client_proven: false,
             readers: from_start.map(Reader::new),
-            pairing: Pairing::new(late_join),
-            late_join,
+            pairing: Pairing::new(joined_mid_stream),
+            joined_mid_stream,
             awaits_beginning: from_start.map(|from_start| !from_start),
             lossy: false,
             understood: false,
