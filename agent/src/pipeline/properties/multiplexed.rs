@@ -416,6 +416,14 @@ fn no_schedule_gives_a_wrong_parent() {
     }
 }
 
+/// A one-way request was over for the tracer when it was read, and the program still made calls for it. The only other request
+/// then seemed to be alone, and got such a call.
+#[test]
+fn a_one_way_request_may_still_have_calls() {
+    let found = score(&Program::new(508, Style::AtOnce, 1, SHORT, false).run());
+    assert_eq!(found.wrong, 0, "{found:?}");
+}
+
 /// A program that is observed for long shows which of its sides can be trusted.
 #[test]
 fn a_long_schedule_gives_calls_their_parents() {
