@@ -1,11 +1,8 @@
 //! Which protocol a connection speaks, and when it is given up. Never by its port: by what its bytes are. The parser at hand says
 //! which bytes it does not know; they are looked at here.
 
-use super::{
-    Context, otlp,
-    parser::{Parser, Recognition},
-};
-use crate::event::Direction;
+use super::{Context, otlp, parser::Recognition};
+
 /// What was seen of a connection that its parser does not know.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Detector {
@@ -15,16 +12,6 @@ pub(super) struct Detector {
     unknown_transfers: u32,
     /// The client has begun as one of HTTP/2.
     http2: bool,
-}
-
-/// The parser of a connection whose first bytes these are, unless HTTP/1's is to look for messages in it.
-pub(super) fn by_first_bytes(direction: Direction, bytes: &[u8]) -> Option<Parser> {
-    #[cfg(test)]
-    if bytes.starts_with(super::mux::PREFACE) {
-        return Some(Parser::Mux(super::mux::Session::new(direction)));
-    }
-    let _ = (direction, bytes);
-    None
 }
 
 impl Detector {

@@ -15,6 +15,8 @@ mod report;
 mod session;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod toy;
 
 pub use interest::{Interest, MOST_FIELDS};
 pub use limits::{Counters, Limits};

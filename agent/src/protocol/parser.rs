@@ -1,5 +1,5 @@
 //! What a protocol must do to be read here: the [`Protocol`] trait, and [`Parser`], which is one of all that are known. Adding a
-//! protocol is a folder, a variant of `Parser`, and a line in `detect.rs`.
+//! protocol is a folder, its `mod` line, and a line in the list at the end of this file.
 
 use super::{Context, http1};
 use crate::{
@@ -9,7 +9,11 @@ use crate::{
 
 /// Reads one protocol from both directions of a connection. [`stream::Parser`](crate::stream::Parser) says what each method
 /// must do.
-pub(super) trait Protocol {
+pub(super) trait Protocol: Sized {
+    /// Whether a direction of a connection of this protocol begins so, and then a parser that reads on from there. HTTP/1
+    /// recognises nothing: it is looked for wherever no other protocol is recognised.
+    fn recognise(first: &FirstBytes<'_>) -> Recognised<Self>;
+
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read;
     fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>);
     fn half_closed(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>);
@@ -55,24 +59,65 @@ pub(super) struct Recognition {
     pub(super) understood: bool,
 }
 
-/// A connection's protocol.
-#[derive(Debug)]
-#[cfg_attr(test, expect(clippy::large_enum_variant, reason = "the small one is made for the tests"))]
-pub(super) enum Parser {
-    Http1(http1::Session),
-    #[cfg(test)]
-    Mux(super::mux::Session),
+/// The first bytes of a direction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FirstBytes<'a> {
+    pub(super) direction: Direction,
+    pub(super) bytes: &'a [u8],
 }
 
-/// Does the same with whatever parser it is.
-macro_rules! each {
-    ($parser:expr, $inner:ident => $do:expr) => {
-        match $parser {
-            Parser::Http1($inner) => $do,
-            #[cfg(test)]
-            Parser::Mux($inner) => $do,
+/// What the first bytes of a direction say about a protocol.
+#[derive(Debug)]
+pub(super) enum Recognised<P> {
+    /// It is another one.
+    No,
+    /// It is this one.
+    Yes(P),
+}
+
+impl<P> Recognised<P> {
+    /// The same of whatever reads a connection.
+    fn map<Q>(self, parser: impl FnOnce(P) -> Q) -> Recognised<Q> {
+        match self {
+            Self::No => Recognised::No,
+            Self::Yes(found) => Recognised::Yes(parser(found)),
+        }
+    }
+}
+
+/// Makes [`Parser`] of a list of protocols, the macro `each!`, which does the same with whatever parser it is, and
+/// [`Parser::recognise`].
+macro_rules! parsers {
+    ($d:tt $($(#[$attribute:meta])* $name:ident: $session:ty,)+) => {
+        /// A connection's protocol.
+        #[derive(Debug)]
+        #[cfg_attr(test, expect(clippy::large_enum_variant, reason = "the small ones are made for the tests"))]
+        pub(super) enum Parser { $($(#[$attribute])* $name($session),)+ }
+
+        impl Parser {
+            /// The first protocol of the list that recognises these bytes.
+            pub(super) fn recognise(first: &FirstBytes<'_>) -> Recognised<Self> {
+                $($(#[$attribute])* if let found @ Recognised::Yes(_) = <$session>::recognise(first) {
+                    return found.map(Self::$name);
+                })+
+                Recognised::No
+            }
+        }
+
+        macro_rules! each {
+            ($d parser:expr, $d inner:ident => $d do:expr) => {
+                match $d parser { $($(#[$attribute])* $crate::protocol::parser::Parser::$name($d inner) => $d do,)+ }
+            };
         }
     };
+}
+
+parsers! { $
+    Http1: http1::Session,
+    #[cfg(test)]
+    Mux: super::mux::Session,
+    #[cfg(test)]
+    Toy: super::toy::Session,
 }
 
 pub(super) use each;

@@ -2,9 +2,9 @@
 
 use super::{
     Context, Limits, Output,
-    detect::{self, Detector},
+    detect::Detector,
     http1,
-    parser::{Parser, Protocol as _, Read, each},
+    parser::{FirstBytes, Parser, Protocol as _, Read, Recognised, each},
     report::Report,
 };
 use crate::{
@@ -59,7 +59,7 @@ impl stream::Parser for Session {
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Fed {
         let (front, pid) = (cursor.front(), cursor.thread.pid);
         if std::mem::take(&mut self.at_start)
-            && let Some(parser) = detect::by_first_bytes(direction, front)
+            && let Recognised::Yes(parser) = Parser::recognise(&FirstBytes { direction, bytes: front })
         {
             self.parser = parser;
         }

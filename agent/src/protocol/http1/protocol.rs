@@ -12,12 +12,16 @@ use crate::{
     event::{Direction, Timestamp},
     protocol::{
         Context, Incomplete, Outcome,
-        parser::{Protocol, Read, Recognition},
+        parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
     },
     stream::{Cursor, Need},
 };
 
 impl Protocol for Session {
+    fn recognise(_: &FirstBytes<'_>) -> Recognised<Self> {
+        Recognised::No
+    }
+
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {
         self.turned = self.last_direction != Some(direction);
         self.last_direction = Some(direction);

@@ -10,7 +10,7 @@ use super::{
     Begin, Context, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress,
     Reply, Role, Shape,
     http::{RequestHead, ResponseHead},
-    parser::{Protocol, Read, Recognition},
+    parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
 };
 use crate::{
     event::{Direction, Timestamp},
@@ -158,6 +158,13 @@ impl Session {
 }
 
 impl Protocol for Session {
+    fn recognise(first: &FirstBytes<'_>) -> Recognised<Self> {
+        match first.bytes.starts_with(PREFACE) {
+            true => Recognised::Yes(Self::new(first.direction)),
+            false => Recognised::No,
+        }
+    }
+
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {
         while cursor.length > 0 {
             let preface = &mut self.preface[direction.index()];
