@@ -4,6 +4,7 @@
 mod detect;
 pub mod http;
 pub mod http1;
+mod http2;
 mod interest;
 mod limits;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a protocol must do to be read here: the [`Protocol`] trait, and [`Parser`], which is one of all that are known. Adding a
 //! protocol is a folder, its `mod` line, and a line in the list at the end of this file.
 
-use super::{Context, http1};
+use super::{Context, http::UpgradeToken, http1, http2};
 use crate::{
     event::{Direction, Timestamp},
     stream::{Cursor, Need},
@@ -10,9 +10,14 @@ use crate::{
 /// Reads one protocol from both directions of a connection. [`stream::Parser`](crate::stream::Parser) says what each method
 /// must do.
 pub(super) trait Protocol: Sized {
-    /// Whether a direction of a connection of this protocol begins so, and then a parser that reads on from there. HTTP/1
-    /// recognises nothing: it is looked for wherever no other protocol is recognised.
+    /// Whether a connection of this protocol begins so, and then a parser that reads on from the first byte that has not passed.
+    /// HTTP/1 recognises nothing: it is looked for wherever no other protocol is recognised.
     fn recognise(first: &FirstBytes<'_>) -> Recognised<Self>;
+
+    /// A parser of what follows the upgrade of an HTTP/1 connection, if it is to this protocol.
+    fn upgraded(_to: UpgradeToken) -> Option<Self> {
+        None
+    }
 
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read;
     fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>);
@@ -44,6 +49,8 @@ pub(super) enum Read {
     Wait,
     /// From here on the connection carries what nobody reads (a tunnel).
     Opaque,
+    /// From here on the connection carries another protocol: this one, if it is known here.
+    Upgraded(UpgradeToken),
     /// It was read to its end, and its last bytes are no part of any known message. `begins`: a message should have begun there.
     Unknown { begins: bool },
 }
@@ -59,11 +66,26 @@ pub(super) struct Recognition {
     pub(super) understood: bool,
 }
 
-/// The first bytes of a direction.
+/// The first bytes of a direction, as far as they have come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FirstBytes<'a> {
     pub(super) direction: Direction,
     pub(super) bytes: &'a [u8],
+    /// So many of them have passed in earlier transfers, and nobody reads them again.
+    pub(super) passed: usize,
+    /// They are the first of their direction. Otherwise they are the first of a transfer of which the parser at hand knows
+    /// nothing, and all of them have passed.
+    pub(super) from_start: bool,
+}
+
+impl FirstBytes<'_> {
+    /// Whether they begin with `preface`; `parser` is made when they do.
+    pub(super) fn begin_with<P>(&self, preface: &[u8], parser: impl FnOnce() -> P) -> Recognised<P> {
+        if self.bytes.starts_with(preface) {
+            return Recognised::Yes(parser());
+        }
+        if self.from_start && preface.starts_with(self.bytes) { Recognised::NotYet } else { Recognised::No }
+    }
 }
 
 /// What the first bytes of a direction say about a protocol.
@@ -71,22 +93,15 @@ pub(super) struct FirstBytes<'a> {
 pub(super) enum Recognised<P> {
     /// It is another one.
     No,
+    /// The bytes that follow decide.
+    NotYet,
     /// It is this one.
     Yes(P),
 }
 
-impl<P> Recognised<P> {
-    /// The same of whatever reads a connection.
-    fn map<Q>(self, parser: impl FnOnce(P) -> Q) -> Recognised<Q> {
-        match self {
-            Self::No => Recognised::No,
-            Self::Yes(found) => Recognised::Yes(parser(found)),
-        }
-    }
-}
-
 /// Makes [`Parser`] of a list of protocols, the macro `each!`, which does the same with whatever parser it is, and
-/// [`Parser::recognise`].
+/// what asks each of
+/// them whether a connection is its own.
 macro_rules! parsers {
     ($d:tt $($(#[$attribute:meta])* $name:ident: $session:ty,)+) => {
         /// A connection's protocol.
@@ -97,10 +112,21 @@ macro_rules! parsers {
         impl Parser {
             /// The first protocol of the list that recognises these bytes.
             pub(super) fn recognise(first: &FirstBytes<'_>) -> Recognised<Self> {
-                $($(#[$attribute])* if let found @ Recognised::Yes(_) = <$session>::recognise(first) {
-                    return found.map(Self::$name);
+                let mut open = false;
+                $($(#[$attribute])* match <$session>::recognise(first) {
+                    Recognised::Yes(found) => return Recognised::Yes(Self::$name(found)),
+                    Recognised::NotYet => open = true,
+                    Recognised::No => {}
                 })+
-                Recognised::No
+                if open { Recognised::NotYet } else { Recognised::No }
+            }
+
+            /// The parser of what follows this upgrade.
+            pub(super) fn upgraded(to: UpgradeToken) -> Option<Self> {
+                $($(#[$attribute])* if let Some(found) = <$session>::upgraded(to) {
+                    return Some(Self::$name(found));
+                })+
+                None
             }
         }
 
@@ -114,6 +140,7 @@ macro_rules! parsers {
 
 parsers! { $
     Http1: http1::Session,
+    Http2: http2::Session,
     #[cfg(test)]
     Mux: super::mux::Session,
     #[cfg(test)]

@@ -37,6 +37,7 @@ impl Protocol for Session {
                 Step::Next => {}
                 Step::Wait => break Read::Wait,
                 Step::Opaque => break Read::Opaque,
+                Step::Upgraded(to) => break Read::Upgraded(to),
                 Step::Unknown { begins } => break Read::Unknown { begins },
             }
         };

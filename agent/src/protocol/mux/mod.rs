@@ -84,10 +84,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// `client`: the direction in which the preface moves.
-    pub(super) fn new(client: Direction) -> Self {
+    /// `client`: the direction in which the preface moves, of which so many bytes are still to come.
+    fn new(client: Direction, rest: usize) -> Self {
         let mut preface = [0; 2];
-        preface[client.index()] = PREFACE.len();
+        preface[client.index()] = rest;
         Self { readers: Default::default(), preface, open: BTreeMap::new(), next: 0 }
     }
 
@@ -159,10 +159,10 @@ impl Session {
 
 impl Protocol for Session {
     fn recognise(first: &FirstBytes<'_>) -> Recognised<Self> {
-        match first.bytes.starts_with(PREFACE) {
-            true => Recognised::Yes(Self::new(first.direction)),
-            false => Recognised::No,
+        if !first.from_start {
+            return Recognised::No;
         }
+        first.begin_with(PREFACE, || Self::new(first.direction, PREFACE.len() - first.passed))
     }
 
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {

@@ -111,15 +111,13 @@ fn end(id: ExchangeId, outcome: Outcome, at: Timestamp, cx: &mut Context<'_>) {
 
 impl Protocol for Session {
     fn recognise(first: &FirstBytes<'_>) -> Recognised<Self> {
-        if !first.bytes.starts_with(HELLO) {
+        if !first.from_start {
             return Recognised::No;
         }
-        Recognised::Yes(Self {
-            client: first.direction,
-            lines: Default::default(),
-            open: VecDeque::new(),
-            next: 0,
-            position: [0; 2],
+        first.begin_with(HELLO, || {
+            let mut lines: [Line; 2] = Default::default();
+            lines[first.direction.index()].text = HELLO[..first.passed].to_vec();
+            Self { client: first.direction, lines, open: VecDeque::new(), next: 0, position: [0; 2] }
         })
     }
 
