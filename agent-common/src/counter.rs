@@ -68,44 +68,44 @@ counters! {
     "wirespan_ring_payload_bytes_total" by "type": "Captured bytes in the records of the ring buffer." {
         Bytes = "transfer": "of transfers";
     }
-    "wirespan_kernel_skipped_syscalls_total" by "reason": "System calls of traced processes without a record, \
+    "wirespan_bpf_skipped_syscalls_total" by "reason": "System calls of traced processes without a record, \
         because nothing needs their bytes." {
         SkipBody = "body": "all bytes belong to a message body of known length";
-        SkipOpaque = "opaque": "the connection is not parsed any more";
+        SkipOpaque = "not_parsed": "the connection is not parsed any more";
     }
-    "wirespan_kernel_dropped_records_total" by "reason": "Records that found no room in the ring buffer." {
-        DropTransfer = "ring_full_transfer": "bytes that a system call moved: the ledger has them as `dropped`";
-        DropOpened = "ring_full_opened": "the first observation of a connection";
-        DropClosed = "ring_full_closed": "the end of a connection; the agent reads it from the kernel's map later";
-        DropHalfClosed = "ring_full_half_closed": "the end of one direction";
-        DropLocalClosed = "ring_full_local_closed": "the program closed the connection";
-        DropReleased = "ring_full_released": "the program closed a socket whose connection had ended before";
-        DropRedirected = "ring_full_redirected": "a sockmap takes the bytes of the connection past TCP";
-        DropConnect = "ring_full_connect": "a connect began, succeeded or failed";
-        DropProcess = "ring_full_process": "the life of a process; the next scan of /proc makes up for it";
+    "wirespan_ring_dropped_records_total" by "type": "Records that found no room in the ring buffer." {
+        DropTransfer = "transfer": "bytes that a system call moved: the ledger has them as `dropped`";
+        DropOpened = "opened": "the first observation of a connection";
+        DropClosed = "closed": "the end of a connection; the agent reads it from the kernel's map later";
+        DropHalfClosed = "half_closed": "the end of one direction";
+        DropLocalClosed = "local_closed": "the program closed the connection";
+        DropReleased = "released": "the program closed a socket whose connection had ended before";
+        DropRedirected = "redirected": "a sockmap takes the bytes of the connection past TCP";
+        DropConnect = "connect": "a connect began, succeeded or failed";
+        DropProcess = "process": "the life of a process; the next scan of /proc makes up for it";
     }
-    "wirespan_kernel_python_contexts_total" by "result": "Captured sends of CPython processes, by whether the \
+    "wirespan_bpf_asyncio_task_lookups_total" by "result": "Captured sends of CPython processes, by whether the \
         current task was found." {
-        ContextsRead = "read": "the record names the task";
-        ContextsNone = "none": "the record names no task";
+        ContextsRead = "found": "the record names the task";
+        ContextsNone = "not_found": "the record names no task";
     }
-    "wirespan_kernel_redirected_syscalls_total" by "reason": "System calls whose bytes bypassed TCP; the lengths \
+    "wirespan_bpf_redirected_syscalls_total" by "reason": "System calls whose bytes bypassed TCP; the lengths \
         of the system calls make their positions." {
         Redirected = "sockmap": "a sockmap handed the bytes to another socket";
     }
-    "wirespan_kernel_untraced_syscalls_total" by "reason": "System calls on TCP sockets that could not be traced." {
+    "wirespan_bpf_untraced_syscalls_total" by "reason": "System calls on TCP sockets that could not be traced." {
         NoCookie = "no_cookie": "the socket has no cookie";
         Mptcp = "mptcp": "the socket is one of Multipath TCP";
         KernelSocket = "kernel_socket": "the socket belongs to the kernel";
         ReadFailed = "read_failed": "memory of the kernel or of the process could not be read";
     }
-    "wirespan_kernel_refused_map_entries_total" by "map": "Entries that found no room in a BPF map; what they \
+    "wirespan_bpf_refused_map_entries_total" by "map": "Entries that found no room in a BPF map; what they \
         stand for is not traced." {
         ConnectionsFull = "connections": "a connection";
         ProcessesFull = "processes": "a selected process";
         ThreadsFull = "threads": "the last receive of a thread";
         GoroutinesFull = "goroutines": "the last receive of a goroutine";
         HandoffsFull = "handoffs": "a request that a goroutine hands over";
-        PendingFull = "pending": "a connect in progress";
+        PendingFull = "connects": "a connect in progress";
     }
 }

@@ -42,7 +42,7 @@ enum Command {
     Trace(TraceArgs),
     /// Record the socket and process events of processes into a file, for `replay`.
     Record(RecordArgs),
-    /// Build the spans of a recording: needs no root, and gives the same on every machine.
+    /// Build spans from a recording or a packet capture, anywhere and without root.
     Replay(ReplayArgs),
     /// What `trace -- CMD` starts: waits until it is traced, then becomes the command.
     #[command(name = gate::NAME, hide = true)]
@@ -65,15 +65,15 @@ struct DoctorArgs {
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Try only this attach mode, raw_tp or fexit; default: both, the first that works.
-    #[arg(long)]
+    /// Check only this way of attaching BPF programs to the kernel. Default: both.
+    #[arg(long, value_name = "raw_tp|fexit")]
     attach_mode: Option<AttachMode>,
-    /// Only what a running agent knows of this process: how far the links of its calls can be
-    /// trusted, and what could not be read.
+    /// Ask the running agent about this process instead: whether the parents of its calls can be
+    /// relied on, and what could not be read.
     #[arg(long)]
     pid: Option<u32>,
-    /// Address of the running agent's metrics endpoint, HOST:PORT.
-    #[arg(long, default_value = "127.0.0.1:9464")]
+    /// Where the running agent listens (`metrics.listen` of its configuration).
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9464")]
     metrics: String,
 }
 

@@ -56,7 +56,8 @@ pub(super) struct ReplayArgs {
     /// itself, one after the other. `-`: standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Packet captures only: which spans to make when both ends of a connection were captured.
+    /// Packet captures only: whose spans to make, the client's, the server's, or both. A capture
+    /// shows both sides of each request, wherever it was taken.
     #[arg(long, value_name = "client|server|both", default_value_t)]
     view: View,
     /// Print traces on the terminal in this format. Without --export: tree; with it: nothing.
@@ -66,9 +67,8 @@ pub(super) struct ReplayArgs {
     /// JSON lines.
     #[arg(long, value_name = "URL|FILE")]
     export: Option<String>,
-    /// What the endpoint speaks: grpc or http/protobuf. Default: grpc on port 4317, else
-    /// http/protobuf.
-    #[arg(long, requires = "export", value_name = "P", value_parser = protocol)]
+    /// The OTLP protocol of the endpoint. Default: grpc on port 4317, else http/protobuf.
+    #[arg(long, requires = "export", value_name = "grpc|http/protobuf", value_parser = protocol)]
     protocol: Option<Protocol>,
     /// Replay at the recorded pace instead of as fast as possible.
     #[arg(long)]

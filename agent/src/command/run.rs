@@ -31,8 +31,9 @@ pub(super) struct RunArgs {
     /// The configuration; `wirespan config default` prints one with every key explained.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Use only this attach mode, raw_tp or fexit; default: the first that works.
-    #[arg(long, value_name = "MODE")]
+    /// How BPF programs are attached to the kernel. Default: the first of the two that works;
+    /// `wirespan doctor` says which.
+    #[arg(long, value_name = "raw_tp|fexit")]
     attach_mode: Option<AttachMode>,
     /// Also write every event into a new file, for `wirespan replay`.
     #[arg(long, value_name = "FILE")]

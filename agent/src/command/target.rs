@@ -35,33 +35,38 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// How long a command may go on after the terminal is gone.
 const HANG_UP: Duration = Duration::from_secs(2);
 
+/// Heading of the options that select processes.
+const SELECTORS: &str = "Processes to trace (those that match any of these; each may be repeated)";
+
 /// Arguments of `trace` and `record`.
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// Trace this process. Selectors may be repeated; a process is traced if it matches any of
-    /// them.
-    #[arg(long, value_name = "N")]
+    /// This process and no other.
+    #[arg(long, value_name = "PID", help_heading = SELECTORS)]
     pid: Vec<u32>,
-    /// Trace processes whose executable's path matches; `*` also matches `/`. A bare name matches
-    /// in any directory.
-    #[arg(long, value_name = "GLOB")]
+    /// Processes whose executable has this path; `*` also matches `/`. A bare name matches in any
+    /// directory.
+    #[arg(long, value_name = "GLOB", help_heading = SELECTORS)]
     exe: Vec<String>,
-    /// Trace processes whose whole command line, arguments joined by spaces, matches.
-    #[arg(long, value_name = "GLOB")]
+    /// Processes whose whole command line matches: the program as it was called and its arguments,
+    /// joined by spaces.
+    #[arg(long, value_name = "GLOB", help_heading = SELECTORS)]
     cmdline: Vec<String>,
-    /// Trace processes that listen on this port.
-    #[arg(long, value_name = "N")]
+    /// Processes that listen on this TCP port.
+    #[arg(long, value_name = "PORT", help_heading = SELECTORS)]
     port: Vec<u16>,
-    /// Trace processes in this cgroup and below it.
-    #[arg(long, value_name = "PATH")]
+    /// Processes in this cgroup or below it.
+    #[arg(long, value_name = "PATH", help_heading = SELECTORS)]
     cgroup: Vec<String>,
     /// Stop after this duration: 500ms, 10s, 2m, 1h.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     time: Option<Duration>,
-    /// Use only this attach mode, raw_tp or fexit; default: the first that works.
-    #[arg(long, value_name = "MODE")]
+    /// How BPF programs are attached to the kernel. Default: the first of the two that works;
+    /// `wirespan doctor` says which.
+    #[arg(long, value_name = "raw_tp|fexit")]
     attach_mode: Option<AttachMode>,
-    /// Start this command and trace it from its first system call.
+    /// Start this command and trace it, with the processes that it starts, from its first system
+    /// call.
     #[arg(last = true, value_name = "CMD ARGS")]
     command: Vec<OsString>,
 }

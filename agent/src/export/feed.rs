@@ -39,9 +39,9 @@ impl DropReason {
         match self {
             Self::QueueFull => "queue_full",
             Self::RetriesExhausted => "retries_exhausted",
-            Self::Refused => "refused",
-            Self::Rejected => "rejected",
-            Self::Write => "write",
+            Self::Refused => "not_retryable",
+            Self::Rejected => "partial_success",
+            Self::Write => "write_failed",
             Self::Shutdown => "shutdown",
         }
     }
@@ -179,7 +179,7 @@ impl Feed {
         }
         for change in Change::ALL.into_iter().filter(|_| self.name == "file") {
             out.counter(
-                "wirespan_export_file_changes_total",
+                "wirespan_export_file_reopens_total",
                 &[("reason", change.name())],
                 self.file_changes[change as usize].load(Ordering::Relaxed),
             );

@@ -199,7 +199,7 @@ fn a_file_is_opened_anew_when_asked_also_without_spans() {
     running.join().unwrap();
     let mut metrics = crate::export::metrics::MetricsText::default();
     feed.collect(&mut metrics);
-    assert!(metrics.finish().contains("wirespan_export_file_changes_total{reason=\"asked\"} 1\n"));
+    assert!(metrics.finish().contains("wirespan_export_file_reopens_total{reason=\"signal\"} 1\n"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A writer of our own and not prometheus-client: what is exported are snapshots of counters that live elsewhere (BPF
 //! maps, per-connection ledgers), not objects of a registry, and that crate writes OpenMetrics text only.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use rustc_hash::FxHashMap;
 
@@ -25,7 +25,7 @@ struct Family {
 
 impl MetricsText {
     /// Adds a sample of a counter: a metric of the list in [`metrics`], with its labels in their order.
-    pub fn counter(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
+    pub fn counter(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: impl Display) {
         debug_assert!(name.ends_with("_total"), "the counter {name} must end in _total");
         self.sample(name, "counter", labels, format_args!("{value}"));
     }
@@ -111,7 +111,8 @@ mod tests {
                 "# HELP wirespan_calling_processes Traced processes that have made calls (outbound requests).\n",
                 "# TYPE wirespan_calling_processes gauge\n",
                 "wirespan_calling_processes 0.5\n",
-                "# HELP wirespan_process_calls What the calls and responses of these processes have shown.\n",
+                "# HELP wirespan_process_calls Calls (outbound requests) of these processes, by whether their \
+                 parent is known.\n",
                 "# TYPE wirespan_process_calls gauge\n",
                 "wirespan_process_calls{service=\"a\\\"b\\\\c\\nd\",result=\"linked\"} 1\n",
             )

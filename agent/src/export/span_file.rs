@@ -71,7 +71,7 @@ impl Change {
         match self {
             Self::Moved => "moved",
             Self::Truncated => "truncated",
-            Self::Asked => "asked",
+            Self::Asked => "signal",
         }
     }
 }

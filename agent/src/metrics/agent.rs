@@ -12,7 +12,7 @@ pub(super) fn metrics() -> Vec<Metric> {
 
 fn processes() -> Vec<Metric> {
     vec![
-        Metric::new("wirespan_processes_selected", "Processes that are traced now."),
+        Metric::new("wirespan_selected_processes", "Processes that are traced now."),
         Metric::new(
             "wirespan_process_decisions_total",
             "Outcomes of matching a process against the select and exclude rules.",
@@ -22,15 +22,18 @@ fn processes() -> Vec<Metric> {
             &[
                 ("selected", "a process became selected"),
                 ("deselected", "a process stopped being selected, by its exit too"),
-                ("vanished", "a process matched and was gone before its facts were read"),
+                ("exited", "a process matched and was gone before its facts were read"),
                 ("over_limit", "a process matched while too many were selected: not traced"),
-                ("forgotten", "a decision was not remembered for lack of room; each scan makes it again"),
+                (
+                    "not_remembered",
+                    "a decision was not remembered for lack of room; each scan makes it again",
+                ),
                 (
                     "unreadable",
                     "a process could not be matched because /proc refused to say what a rule asks",
                 ),
                 (
-                    "cut",
+                    "search_limit",
                     "a limit cut a search for listening sockets: a `port` rule may have missed a process",
                 ),
             ],
@@ -83,32 +86,56 @@ fn confidence() -> Vec<Metric> {
                 ("response_side", "the response side alone"),
                 ("both_sides", "request side and response side where they agree"),
                 (
-                    "unproven",
+                    "insufficient_evidence",
                     "nothing yet while several requests are open: too few calls have been consistent",
                 ),
                 ("conflict", "nothing: the sides of its calls name different requests"),
             ],
         ),
-        Metric::new("wirespan_process_calls", "What the calls and responses of these processes have shown.")
-            .by("service", &[])
-            .by(
-                "result",
-                &[
-                    ("linked", "calls with a parent in the process"),
-                    ("unlinked", "calls without one"),
-                    ("consistent", "of the last 400 judged calls: both sides agree"),
-                    ("conflict", "of these: the sides differ"),
-                    ("request_side_only", "of these: a request side alone"),
-                    ("response_side_only", "of these: a response side alone"),
-                    (
-                        "unexplained",
-                        "of these: neither, or a request side whose request did not wait for the call",
-                    ),
-                    ("responses", "the last responses, at most 400"),
-                    ("covered_responses", "of these: caused by the request or one of its calls"),
-                    ("consistent_concurrent", "calls whose sides agreed while other requests were open"),
-                ],
-            ),
+        Metric::new(
+            "wirespan_process_calls",
+            "Calls (outbound requests) of these processes, by whether their parent is known.",
+        )
+        .by("service", &[])
+        .by(
+            "result",
+            &[("linked", "its parent is a request to the process"), ("unlinked", "it has no parent")],
+        ),
+        Metric::new(
+            "wirespan_process_recent_calls",
+            "The last judged calls of each of these processes, at most 400, by the sides that name their request.",
+        )
+        .by("service", &[])
+        .by(
+            "result",
+            &[
+                ("consistent", "request side and response side name the same request"),
+                ("conflict", "they name different requests"),
+                ("request_side_only", "only the request side names one"),
+                ("response_side_only", "only the response side names one"),
+                (
+                    "unexplained",
+                    "neither names one, or the request side's request did not wait for the call",
+                ),
+            ],
+        ),
+        Metric::new(
+            "wirespan_process_recent_responses",
+            "The last responses of each of these processes, at most 400, by what the thread that sent them had received last.",
+        )
+        .by("service", &[])
+        .by(
+            "result",
+            &[
+                ("explained", "the answered request, or the response to one of its calls"),
+                ("unexplained", "something else"),
+            ],
+        ),
+        Metric::new(
+            "wirespan_process_concurrent_consistent_calls",
+            "Calls of these processes whose sides agreed while other requests were open: enough of them make the process trusted.",
+        )
+        .by("service", &[]),
     ]
 }
 
@@ -126,9 +153,15 @@ fn exporters() -> Vec<Metric> {
                 &[
                     ("queue_full", "the exporter's queue was full, or closed already"),
                     ("retries_exhausted", "retried for the configured time in vain"),
-                    ("refused", "the collector refused the request with a status that is not retryable"),
-                    ("rejected", "the collector took the request and rejected some spans (partial success)"),
-                    ("write", "writing to the file or the terminal failed"),
+                    (
+                        "not_retryable",
+                        "the collector refused the request with a status that is not retryable",
+                    ),
+                    (
+                        "partial_success",
+                        "the collector took the request and rejected some spans (partial success)",
+                    ),
+                    ("write_failed", "writing to the file or the terminal failed"),
                     ("shutdown", "the agent ended before the span was delivered"),
                 ],
             ),
@@ -156,7 +189,7 @@ fn exporters() -> Vec<Metric> {
             "Responses of the collector that took the spans with a body that is not OTLP.",
         ),
         Metric::new(
-            "wirespan_export_file_changes_total",
+            "wirespan_export_file_reopens_total",
             "Times that the span file was reopened or restarted.",
         )
         .by(
@@ -164,7 +197,7 @@ fn exporters() -> Vec<Metric> {
             &[
                 ("moved", "its path named nothing or another file"),
                 ("truncated", "it had become shorter"),
-                ("asked", "a signal asked for it"),
+                ("signal", "a signal asked for it"),
             ],
         ),
         Metric::new(
@@ -179,7 +212,10 @@ fn agent() -> Vec<Metric> {
         Metric::new("wirespan_recorded_events_total", "Events written to the event log."),
         Metric::new("wirespan_recorded_bytes_total", "Bytes written to the event log."),
         Metric::new("wirespan_unrecorded_events_total", "Events that came after the recording had stopped."),
-        Metric::new("wirespan_memory_resident_bytes", "Resident memory of the agent, ring buffer included."),
+        Metric::new("wirespan_build_info", "Always 1; the label names the agent's version.")
+            .by("version", &[]),
+        Metric::new("process_cpu_seconds_total", "CPU time of the agent, all threads, user and system."),
+        Metric::new("process_resident_memory_bytes", "Resident memory of the agent, ring buffer included."),
         Metric::new(
             "wirespan_metrics_closed_connections_total",
             "Connections to the metrics endpoint that were closed to make room for newer ones.",

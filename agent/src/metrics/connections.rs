@@ -24,9 +24,9 @@ fn events() -> Vec<Metric> {
         Metric::new("wirespan_evicted_connections_total", "Connections forgotten before their end.").by(
             "reason",
             &[
-                ("connections", "there were too many (`limits.connections`)"),
-                ("memory", "all together buffered too much (`limits.buffered_bytes`)"),
-                ("idle", "nothing moved on it for long (`limits.idle`)"),
+                ("connection_limit", "there were too many (`limits.connections`)"),
+                ("buffer_limit", "all together buffered too much (`limits.buffered_bytes`)"),
+                ("idle_timeout", "nothing moved on it for long (`limits.idle`)"),
             ],
         ),
         Metric::new(

@@ -23,10 +23,10 @@ pub(super) fn metrics() -> Vec<Metric> {
             "wirespan_ring_undecodable_records_total",
             "Records of the ring buffer that could not be decoded; must stay 0.",
         ),
-        Metric::new("wirespan_uprobes_attached", "Uprobes that are attached to traced programs."),
+        Metric::new("wirespan_attached_uprobes", "Uprobes that are attached to traced programs."),
         Metric::new("wirespan_probed_processes", "Traced processes that run programs with uprobes."),
         Metric::new(
-            "wirespan_refused_skip_requests_total",
+            "wirespan_bpf_refused_skip_requests_total",
             "Times that the BPF side did not take the agent's request to skip the bytes of a body.",
         ),
     ]);

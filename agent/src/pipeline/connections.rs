@@ -34,9 +34,9 @@ impl Eviction {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Connections => "connections",
-            Self::Memory => "memory",
-            Self::Idle => "idle",
+            Self::Connections => "connection_limit",
+            Self::Memory => "buffer_limit",
+            Self::Idle => "idle_timeout",
         }
     }
 }

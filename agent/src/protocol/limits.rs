@@ -92,7 +92,7 @@ counters! {
             responses_without_request = "responses_without_request": "a response whose request was not seen; it \
                 is ignored";
             requests_http09 = "requests_http09": "a request of HTTP/0.9, which is not read";
-            requests_unproven = "requests_unproven": "what looked like a request and no response proved; it may \
+            requests_unconfirmed = "requests_unconfirmed": "what looked like a request and no response proved; it may \
                 have been text in a body";
             exchanges_lost = "exchanges_lost": "an exchange ended without an exact end";
             pending_overflow = "pending_overflow": "a connection had too many requests without a response";

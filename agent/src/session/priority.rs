@@ -16,7 +16,7 @@ pub(super) fn set(nice: i32) {
     if let Err(error) = setpriority_process(None, nice) {
         tracing::warn!(
             "cannot set the nice value of the thread that reads the ring to {nice}: {error}: give the agent CAP_SYS_NICE, or set \
-             capture.nice to 0; on a host whose CPUs are all taken records may be lost (wirespan_kernel_dropped_records_total)"
+             capture.nice to 0; on a host whose CPUs are all taken records may be lost (wirespan_ring_dropped_records_total)"
         );
         return;
     }

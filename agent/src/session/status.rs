@@ -22,9 +22,9 @@ pub(crate) const FORMAT: u32 = 1;
 /// Metrics that count what could not be read or was not traced.
 const UNREADABLE: [&str; 4] = [
     NOT_CAPTURED,
-    "wirespan_kernel_untraced_syscalls_total",
-    "wirespan_kernel_dropped_records_total",
-    "wirespan_kernel_redirected_syscalls_total",
+    "wirespan_bpf_untraced_syscalls_total",
+    "wirespan_ring_dropped_records_total",
+    "wirespan_bpf_redirected_syscalls_total",
 ];
 
 /// What parsers do not read, by a label of this metric: connections whose protocol is known.

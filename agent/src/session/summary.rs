@@ -9,12 +9,12 @@ use super::sample::Sample;
 /// no loss.
 const MISSED: [(&str, &str); 15] = [
     ("wirespan_trace_incomplete_spans_total", "spans made from incomplete data"),
-    ("wirespan_kernel_dropped_records_total", "records for which the ring had no room (capture.ring_bytes)"),
+    ("wirespan_ring_dropped_records_total", "records for which the ring had no room (capture.ring_bytes)"),
     (
-        "wirespan_kernel_refused_map_entries_total",
+        "wirespan_bpf_refused_map_entries_total",
         "times that a map of the kernel had no room (limits.connections)",
     ),
-    ("wirespan_kernel_untraced_syscalls_total", "system calls on sockets that cannot be traced"),
+    ("wirespan_bpf_untraced_syscalls_total", "system calls on sockets that cannot be traced"),
     ("wirespan_uncaptured_syscalls_total", "system calls whose bytes may not be read"),
     ("wirespan_evicted_connections_total", "connections that made room for others"),
     ("wirespan_unknown_connection_transfers_total", "transfers on connections that are not known"),
@@ -38,13 +38,13 @@ const MISSED: [(&str, &str); 15] = [
 const BESIDE: [(&str, &[&str], &str); 3] = [
     (
         "wirespan_process_decisions_total",
-        &["over_limit", "cut"],
+        &["over_limit", "search_limit"],
         "decisions by which a process that matches may not be traced",
     ),
     ("wirespan_ring_undecodable_records_total", &[""], "records of the ring that are none: a defect"),
     (
         "wirespan_export_dropped_spans_total",
-        &["queue_full", "retries_exhausted", "refused", "rejected", "write", "shutdown"],
+        &["queue_full", "retries_exhausted", "not_retryable", "partial_success", "write_failed", "shutdown"],
         "spans that did not get out",
     ),
 ];
@@ -54,7 +54,7 @@ const PROTOCOL: &str = "wirespan_protocol_events_total";
 const UNREAD: [(&str, &str); 6] = [
     ("responses_without_request", "responses without a request that could be read"),
     ("requests_http09", "requests of HTTP/0.9, which is not read"),
-    ("requests_unproven", "possible requests that no response proved"),
+    ("requests_unconfirmed", "possible requests that no response proved"),
     ("parse_failures", "message starts that could not be read, on connections that carry HTTP/1"),
     ("framing_lost", "messages whose end is not known"),
     ("http1_given_up", "connections given up that carry HTTP/1"),
@@ -179,7 +179,7 @@ mod tests {
             sample("wirespan_trace_requests_total", &[("kind", "server")], 7),
             sample("wirespan_trace_requests_total", &[("kind", "client")], 2),
             sample("wirespan_bpf_recursion_misses_total", &[("program", "tcp_sendmsg")], 1),
-            sample("wirespan_kernel_dropped_records_total", &[("reason", "ring_full_transfer")], 0),
+            sample("wirespan_ring_dropped_records_total", &[("type", "transfer")], 0),
             sample("wirespan_ledger_bytes_total", &[("entry", "skipped")], 1_000),
         ];
         assert_eq!(summary(&samples, &[]), "7 requests received, 2 made; nothing was missed");
@@ -202,15 +202,23 @@ mod tests {
             sample("wirespan_process_decisions_total", &[("result", "unreadable")], 9),
             sample("wirespan_process_decisions_total", &[("result", "over_limit")], 2),
             sample("wirespan_ring_undecodable_records_total", &[], 1),
-            sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "file")], 5),
-            sample("wirespan_export_dropped_spans_total", &[("reason", "write"), ("exporter", "otlp")], 1),
+            sample(
+                "wirespan_export_dropped_spans_total",
+                &[("reason", "write_failed"), ("exporter", "file")],
+                5,
+            ),
+            sample(
+                "wirespan_export_dropped_spans_total",
+                &[("reason", "write_failed"), ("exporter", "otlp")],
+                1,
+            ),
         ];
         assert_eq!(
             summary(&samples, &[]),
             "0 requests received, 0 made; missed:\n  \
              2 decisions by which a process that matches may not be traced: over_limit 2\n  \
              1 records of the ring that are none: a defect\n  \
-             6 spans that did not get out: write 6"
+             6 spans that did not get out: write_failed 6"
         );
     }
 

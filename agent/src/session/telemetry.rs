@@ -112,7 +112,7 @@ impl Telemetry {
         standings.truncate(DETAILED);
         *self.standings.lock().unwrap_or_else(PoisonError::into_inner) = standings;
         samples.push(Sample {
-            name: "wirespan_uprobes_attached",
+            name: "wirespan_attached_uprobes",
             labels: Vec::new(),
             value: source.attached_probes() as u64,
         });
@@ -129,7 +129,7 @@ impl Telemetry {
             value,
         }));
         samples.push(Sample {
-            name: "wirespan_refused_skip_requests_total",
+            name: "wirespan_bpf_refused_skip_requests_total",
             labels: Vec::new(),
             value: self.refused_feedback.load(Ordering::Relaxed),
         });
@@ -161,8 +161,12 @@ impl Telemetry {
                 out.gauge(sample.name, &labels, sample.value as f64);
             }
         }
+        out.gauge("wirespan_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         if let Some(bytes) = resident() {
-            out.gauge("wirespan_memory_resident_bytes", &[], bytes as f64);
+            out.gauge("process_resident_memory_bytes", &[], bytes as f64);
+        }
+        if let Some(seconds) = cpu_seconds() {
+            out.counter("process_cpu_seconds_total", &[], seconds);
         }
     }
 }
@@ -206,8 +210,12 @@ fn confidence(samples: &mut Vec<Sample>, standings: &[ServiceConfidence], caller
             let processes = standing.standings[believed as usize];
             add("wirespan_process_confidence", of("level", believed.name()), processes);
         }
-        for (what, value) in standing.figures.list() {
-            add("wirespan_process_calls", of("result", what), value);
+        for (name, result, value) in standing.figures.metrics() {
+            let labels = match result {
+                Some(result) => of("result", result),
+                None => vec![("service", standing.service.to_string())],
+            };
+            add(name, labels, value);
         }
     }
 }
@@ -306,15 +314,15 @@ fn ledger(samples: &mut Vec<Sample>, totals: &LedgerTotals) {
 fn processes(samples: &mut Vec<Sample>, table: &Table, late: Late) {
     let counters = table.counters();
     let mut add = |name, labels, value| samples.push(Sample { name, labels, value });
-    add("wirespan_processes_selected", Vec::new(), table.selected_count() as u64);
+    add("wirespan_selected_processes", Vec::new(), table.selected_count() as u64);
     for (what, value) in [
         ("selected", counters.selected),
         ("deselected", counters.deselected),
-        ("vanished", counters.vanished),
+        ("exited", counters.vanished),
         ("over_limit", counters.over_limit),
-        ("forgotten", counters.forgotten),
+        ("not_remembered", counters.forgotten),
         ("unreadable", counters.unreadable),
-        ("cut", counters.cut),
+        ("search_limit", counters.cut),
     ] {
         let labels = vec![("result", what.to_owned())];
         add("wirespan_process_decisions_total", labels, value);
@@ -322,6 +330,12 @@ fn processes(samples: &mut Vec<Sample>, table: &Table, late: Late) {
     add("wirespan_late_processes_total", Vec::new(), late.found);
     add("wirespan_undecided_processes_total", Vec::new(), late.processes);
     add("wirespan_undecided_connections_total", Vec::new(), late.connections);
+}
+
+/// CPU time of this process, all threads, user and system.
+fn cpu_seconds() -> Option<f64> {
+    let stat = procfs::process::Process::myself().ok()?.stat().ok()?;
+    Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
 }
 
 /// Resident bytes of this process (second field of /proc/self/statm, in pages).

@@ -204,10 +204,7 @@ impl<P: Parser> Connection<P> {
                 self.skipped_as_asked(direction, closed.skipped[index]),
             )
         };
-        let ledger = Ledger { directions: Direction::BOTH.map(account) };
-        let violations = ledger.directions.iter().filter(|account| account.violation).count();
-        out.stream_counters().ledger_violations += violations as u64;
-        ledger
+        Ledger { directions: Direction::BOTH.map(account) }
     }
 
     /// Of the bytes that the kernel skipped, those for which it was asked to make no event: the others were needed, and are

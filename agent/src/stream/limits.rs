@@ -35,7 +35,6 @@ counters! {
                 observed, and messages were found: \
                 it is older than the agent or the selection of its process, or another process had read from it and passed it on";
             opened_again = "opened_again": "two CPUs reported a connection as new at once; one report counts";
-            ledger_violations = "ledger_violations": "the ledger of a direction did not balance; must stay 0";
         }
         "wirespan_stream_gap_bytes_total" by "reason": "Bytes of the holes between transfers." {
             gap_bytes_dropped = "dropped": "the kernel says that it dropped them";

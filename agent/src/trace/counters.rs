@@ -55,23 +55,23 @@ counters! {
             parents_task = "task": "the same task wrote the call and the response";
         }
         "wirespan_trace_roots_total" by "reason": "Spans without a parent, by why none is known." {
-            roots_remote = "remote_client": "a request whose client is not traced here and sent no context";
-            unlinked_no_cause = "no_cause": "a call whose thread had received nothing that could have caused it";
+            roots_remote = "client_not_traced": "a request whose client is not traced here and sent no context";
+            unlinked_no_cause = "no_request_received": "a call whose thread had received nothing that could have caused it";
             unlinked_request_side_only = "request_side_only": "a call with a request side that no response side confirmed \
                 before the request was answered";
             unlinked_response_side_only = "response_side_only": "a call with a response side only, in a process that has not \
                 shown that this suffices";
-            unlinked_unanswered = "unanswered": "a call whose request, by the request side, never got a response";
+            unlinked_unanswered = "request_unanswered": "a call whose request, by the request side, never got a response";
             unlinked_conflict = "conflict": "a call whose two sides differ, or in a process in which those of \
                 others do of late";
-            unlinked_unproven = "unproven": "a call whose two sides agree, made while several requests were open \
+            unlinked_unproven = "insufficient_evidence": "a call whose two sides agree, made while several requests were open \
                 by a process whose sides have not agreed 30 times in such a case";
-            unlinked_loss = "loss": "a call that was open, or caused by something open, when records of its \
+            unlinked_loss = "records_lost": "a call that was open, or caused by something open, when records of its \
                 process were lost";
             unlinked_pipelined = "pipelined": "a call handed over by a goroutine that had received more than one \
                 request of a connection";
-            unlinked_limit = "limit": "a call beyond the limit of calls per request";
-            roots_forgotten = "forgotten": "the parent was known and is no longer remembered";
+            unlinked_limit = "call_limit": "a call beyond the limit of calls per request";
+            roots_forgotten = "parent_evicted": "the parent was known and is no longer remembered";
         }
         "wirespan_trace_connection_joins_total" by "result": "Attempts to find the two ends of a connection on \
             this host." {
@@ -79,8 +79,8 @@ counters! {
             connections_remote = "remote": "no other end was found in time; some are joined later";
         }
         "wirespan_trace_expired_spans_total" by "reason": "Spans exported although their parent was not known yet." {
-            expired_wait = "wait": "the wait was over";
-            expired_limit = "limit": "too many spans waited";
+            expired_wait = "parent_wait": "the wait was over";
+            expired_limit = "waiting_spans": "too many spans waited";
             expired_shutdown = "shutdown": "the agent ended";
         }
         "wirespan_trace_late_parents_total" by "result": "Parents found after the trace id of a span was fixed." {
@@ -98,7 +98,7 @@ counters! {
             evicted_connections = "connections": "a connection forgotten to make room";
             refused_connects = "connects": "a connect not followed because too many were in progress";
             refused_processes = "processes": "a process not remembered because there were too many";
-            refused_join_keys = "join_keys": "a request that could not be registered for joining its connection's \
+            refused_join_keys = "pending_joins": "a request that could not be registered for joining its connection's \
                 ends";
         }
         "wirespan_trace_invalid_headers_total" by "header": "Header fields that were ignored or shortened; `forwarded` \

@@ -43,7 +43,7 @@ impl TrustLevel {
             Self::RequestSide => "request_side",
             Self::ResponseSide => "response_side",
             Self::BothSides => "both_sides",
-            Self::Unproven => "unproven",
+            Self::Unproven => "insufficient_evidence",
             Self::Conflicting => "conflict",
         }
     }
@@ -67,7 +67,7 @@ macro_rules! figures {
         pub struct Figures { $($(#[$doc])* pub $field: u64,)+ }
 
         impl Figures {
-            /// Each number with its name in the metrics.
+            /// Each number with its name on the status page.
             #[must_use]
             pub const fn list(&self) -> [(&'static str, u64); 10] {
                 [$(($name, self.$field)),+]
@@ -111,6 +111,29 @@ figures! {
     covered: "covered_responses";
     /// Calls whose sides agreed while other requests were open.
     agreed_concurrently: "consistent_concurrent";
+}
+
+impl Figures {
+    /// The numbers as metrics: the name, the value of the label `result`, the number. Each metric
+    /// counts one thing, so that the sum over its labels means something.
+    #[must_use]
+    pub const fn metrics(&self) -> [(&'static str, Option<&'static str>, u64); 10] {
+        const CALLS: &str = "wirespan_process_calls";
+        const JUDGED: &str = "wirespan_process_recent_calls";
+        const RESPONSES: &str = "wirespan_process_recent_responses";
+        [
+            (CALLS, Some("linked"), self.parents),
+            (CALLS, Some("unlinked"), self.unlinked),
+            (JUDGED, Some("consistent"), self.consistent),
+            (JUDGED, Some("conflict"), self.conflicts),
+            (JUDGED, Some("request_side_only"), self.request_side_only),
+            (JUDGED, Some("response_side_only"), self.response_side_only),
+            (JUDGED, Some("unexplained"), self.unexplained),
+            (RESPONSES, Some("explained"), self.covered),
+            (RESPONSES, Some("unexplained"), self.responses.saturating_sub(self.covered)),
+            ("wirespan_process_concurrent_consistent_calls", None, self.agreed_concurrently),
+        ]
+    }
 }
 
 /// One line for people. `{:#}` adds a second one with the numbers.

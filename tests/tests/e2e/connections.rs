@@ -266,7 +266,7 @@ fn what_was_read_before_an_eviction_causes_nothing_after_it() -> Result<()> {
     let crowd = crowd?;
     await_until::until("the eviction", || {
         let metrics = agent.metrics().ok()?;
-        let evicted = metrics.sum("wirespan_evicted_connections_total", &["reason=\"connections\""]);
+        let evicted = metrics.sum("wirespan_evicted_connections_total", &["reason=\"connection_limit\""]);
         (evicted > 0.0).then_some(())
     })?;
     write!(one, "GET /other HTTP/1.1\r\nHost: h\r\n\r\n")?;

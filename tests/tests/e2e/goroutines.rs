@@ -91,7 +91,7 @@ fn with(name: &str, stripped: bool) -> Result<()> {
     }
     let metrics = agent.metrics()?;
     assert_eq!(
-        metrics.sum("wirespan_uprobes_attached", &[]),
+        metrics.sum("wirespan_attached_uprobes", &[]),
         2.0,
         "a program is probed once: {}",
         agent.log()
@@ -175,7 +175,7 @@ fn without_goroutines_no_probe_is_placed() -> Result<()> {
     let agent =
         Agent::with_select(&stage, &format!("{}causality: {{ goroutine: false }}\n", stage.select()))?;
     drive(&stage, relay.port, "call", 100, 8)?;
-    assert_eq!(agent.metrics()?.sum("wirespan_uprobes_attached", &[]), 0.0);
+    assert_eq!(agent.metrics()?.sum("wirespan_attached_uprobes", &[]), 0.0);
     let rows = agent.stop()?;
     for row in rows.iter().filter(|row| row.kind == Kind::Client) {
         assert_ne!(row.attribute("wirespan.parent.evidence"), "goroutine");

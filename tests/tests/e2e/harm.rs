@@ -110,7 +110,7 @@ fn a_ring_of_one_page_loses_nothing_silently() -> Result<()> {
         (metrics.sum("wirespan_connections", &[]) < 0.5).then_some(metrics)
     })?;
     let rows = agent.stop()?;
-    assert!(metrics.sum("wirespan_kernel_dropped_records_total", &[]) > 0.0, "nothing was dropped: {report}");
+    assert!(metrics.sum("wirespan_ring_dropped_records_total", &[]) > 0.0, "nothing was dropped: {report}");
     assert_balanced(&metrics);
     let mut seen = BTreeSet::new();
     for row in rows.iter().filter(|row| row.attribute("wirespan.incomplete").is_empty()) {
@@ -119,7 +119,7 @@ fn a_ring_of_one_page_loses_nothing_silently() -> Result<()> {
         assert_eq!(telling(path), Some(found), "{}", brief(std::slice::from_ref(row)));
         assert!(seen.insert(path), "{path} is told of twice without a flag");
     }
-    let dropped = metrics.sum("wirespan_kernel_dropped_records_total", &[]);
+    let dropped = metrics.sum("wirespan_ring_dropped_records_total", &[]);
     println!("{} spans whole, {} flagged, {dropped} records dropped", seen.len(), rows.len() - seen.len());
     Ok(())
 }

@@ -83,10 +83,14 @@ fn once(stage: &Stage, nginx: &Nginx, arguments: &Arguments, agent: Agent) -> Re
     // The other binary may be older than the names of today.
     let told = metrics.sum("wirespan_ring_records_total", &["type=\"transfer\""])
         + metrics.sum("wirespan_kernel_events_total", &["reason=\"transfer\""]);
-    let lost = ["wirespan_kernel_dropped_records_total", "wirespan_kernel_drops_total"]
-        .map(|name| metrics.sum(name, &["reason=\"ring_full_transfer\""]))
-        .iter()
-        .sum::<f64>();
+    let lost = [
+        ("wirespan_ring_dropped_records_total", "type=\"transfer\""),
+        ("wirespan_kernel_dropped_records_total", "reason=\"ring_full_transfer\""),
+        ("wirespan_kernel_drops_total", "reason=\"ring_full_transfer\""),
+    ]
+    .map(|(name, label)| metrics.sum(name, &[label]))
+    .iter()
+    .sum::<f64>();
     std::fs::remove_file(agent.finish()?).ok();
     ensure!(told + lost > 0.0, "the agent saw nothing");
     Ok(Loss { requests: run, lost: 100.0 * lost / (told + lost) })

@@ -58,7 +58,7 @@ fn capture() -> Vec<Limit> {
                 constant("ring_size", "OF_MEMORY")
             ),
             "records are dropped; spans that needed them say `gap`",
-            &["wirespan_kernel_dropped_records_total"],
+            &["wirespan_ring_dropped_records_total"],
         )
         .set_by("capture.ring_bytes", format!("a power of two, {}", range(&RING_BYTES, bytes))),
     ]
@@ -71,31 +71,31 @@ fn maps() -> Vec<Limit> {
             "selected processes",
             entries("PROCESSES"),
             "not traced",
-            &["wirespan_kernel_refused_map_entries_total{map=\"processes\"}"],
+            &["wirespan_bpf_refused_map_entries_total{map=\"processes\"}"],
         ),
         Limit::fixed(
             "threads with a last receive",
             entries("THREADS"),
             "their calls have no request side",
-            &["wirespan_kernel_refused_map_entries_total{map=\"threads\"}"],
+            &["wirespan_bpf_refused_map_entries_total{map=\"threads\"}"],
         ),
         Limit::fixed(
             "goroutines with a last receive",
             entries("GOROUTINES"),
             "the least recently used makes room; its calls have no request side",
-            &["wirespan_trace_roots_total{reason=\"no_cause\"}"],
+            &["wirespan_trace_roots_total{reason=\"no_request_received\"}"],
         ),
         Limit::fixed(
             "requests that goroutines hand over",
             entries("HANDOFFS"),
             "the least recently used makes room; its call has no request side",
-            &["wirespan_trace_roots_total{reason=\"no_cause\"}"],
+            &["wirespan_trace_roots_total{reason=\"no_request_received\"}"],
         ),
         Limit::fixed(
             "connects in progress",
             entries("PENDING"),
             "a failed connect makes no span",
-            &["wirespan_kernel_refused_map_entries_total{map=\"pending\"}"],
+            &["wirespan_bpf_refused_map_entries_total{map=\"connects\"}"],
         ),
         Limit::fixed("processes whose tasks are read", entries("RUNTIMES"), "followed by their threads", &[]),
         Limit::fixed(
@@ -116,8 +116,8 @@ fn connections() -> Vec<Limit> {
             "a sixteenth of them is evicted, drawn from the half that is idle longer; what is open there \
              says `unfinished`",
             &[
-                "wirespan_evicted_connections_total{reason=\"connections\"}",
-                "wirespan_kernel_refused_map_entries_total{map=\"connections\"}",
+                "wirespan_evicted_connections_total{reason=\"connection_limit\"}",
+                "wirespan_bpf_refused_map_entries_total{map=\"connections\"}",
             ],
         )
         .set_by("limits.connections", range(&CONNECTIONS, count)),
@@ -125,14 +125,14 @@ fn connections() -> Vec<Limit> {
             "bytes buffered by all connections",
             bytes(buffered_bytes as u64),
             "connections that buffer are evicted",
-            &["wirespan_evicted_connections_total{reason=\"memory\"}"],
+            &["wirespan_evicted_connections_total{reason=\"buffer_limit\"}"],
         )
         .set_by("limits.buffered_bytes", range(&BUFFERED_BYTES, bytes)),
         Limit::fixed(
             "time without a transfer",
             time(idle),
             "the connection is evicted",
-            &["wirespan_evicted_connections_total{reason=\"idle\"}"],
+            &["wirespan_evicted_connections_total{reason=\"idle_timeout\"}"],
         )
         .set_by("limits.idle", format!("at most {}", time(MAX_IDLE))),
         Limit::fixed(
@@ -212,7 +212,7 @@ fn parser() -> Vec<Limit> {
                 bytes(constant("http1/kept", "KEPT_BYTES"))
             ),
             "not taken for requests",
-            &["wirespan_protocol_events_total{event=\"requests_unproven\"}"],
+            &["wirespan_protocol_events_total{event=\"requests_unconfirmed\"}"],
         ),
         Limit::fixed(
             "idle time after which a pipelining client begins anew",

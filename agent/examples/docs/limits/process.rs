@@ -24,7 +24,7 @@ pub(super) fn sections() -> Vec<Section> {
 
 fn processes() -> Vec<Limit> {
     let table::Limits { known, selected } = table::Limits::default();
-    let cut: &[&str] = &["wirespan_process_decisions_total{result=\"cut\"}"];
+    let cut: &[&str] = &["wirespan_process_decisions_total{result=\"search_limit\"}"];
     vec![
         Limit::fixed(
             "selected processes",
@@ -36,7 +36,7 @@ fn processes() -> Vec<Limit> {
             "processes whose decision is remembered",
             count(known as u64),
             "each scan decides again",
-            &["wirespan_process_decisions_total{result=\"forgotten\"}"],
+            &["wirespan_process_decisions_total{result=\"not_remembered\"}"],
         ),
         Limit::fixed(
             "descriptors of a process that are searched for listening sockets",

@@ -73,7 +73,7 @@ fn exporters() -> Vec<Limit> {
             "redirections of a collector",
             count(constant("otlp/http", "MAX_REDIRECTIONS")),
             "a refusal",
-            &["wirespan_export_dropped_spans_total{reason=\"refused\"}"],
+            &["wirespan_export_dropped_spans_total{reason=\"not_retryable\"}"],
         ),
     ]
 }
@@ -85,7 +85,7 @@ fn local() -> Vec<Limit> {
             "pause of a pipe's reader",
             time(Duration::from_millis(constant("span_file", "PAUSE"))),
             "dropped",
-            &["wirespan_export_dropped_spans_total{reason=\"write\"}"],
+            &["wirespan_export_dropped_spans_total{reason=\"write_failed\"}"],
         ),
         Limit::fixed(
             "traces that the console holds; their spans",

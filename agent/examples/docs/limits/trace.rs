@@ -11,7 +11,7 @@ use crate::{
     text::{bytes, count, nanoseconds, range, time},
 };
 
-const FORGOTTEN: &[&str] = &["wirespan_trace_roots_total{reason=\"forgotten\"}"];
+const FORGOTTEN: &[&str] = &["wirespan_trace_roots_total{reason=\"parent_evicted\"}"];
 const CUT: &[&str] = &["wirespan_trace_truncated_attributes_total"];
 
 pub(super) fn sections() -> Vec<Section> {
@@ -43,14 +43,14 @@ fn exchanges() -> Vec<Limit> {
             "finished spans that wait for a parent",
             number(waiting_spans),
             "the one that ended first is exported as it is",
-            &["wirespan_trace_expired_spans_total{reason=\"limit\"}"],
+            &["wirespan_trace_expired_spans_total{reason=\"waiting_spans\"}"],
         )
         .set_by("limits.waiting_spans", range(&WAITING_SPANS, count)),
         Limit::fixed(
             "how long a span waits for a parent",
             time(parent_wait),
             "exported as it is",
-            &["wirespan_trace_expired_spans_total{reason=\"wait\"}"],
+            &["wirespan_trace_expired_spans_total{reason=\"parent_wait\"}"],
         )
         .set_by("limits.parent_wait", format!("at most {}", time(MAX_PARENT_WAIT))),
         Limit::fixed(
@@ -113,13 +113,13 @@ fn connections() -> Vec<Limit> {
             "calls of a request",
             number(calls_per_request),
             "no parent",
-            &["wirespan_trace_roots_total{reason=\"limit\"}"],
+            &["wirespan_trace_roots_total{reason=\"call_limit\"}"],
         ),
         Limit::fixed(
             "requests by which a connection's other end is found",
             number(flow_keys),
             "the ends are not joined",
-            &["wirespan_trace_refusals_total{reason=\"join_keys\"}"],
+            &["wirespan_trace_refusals_total{reason=\"pending_joins\"}"],
         ),
         Limit::fixed(
             "how long a request waits for the other end",
@@ -179,7 +179,7 @@ fn parents() -> Vec<Limit> {
             "calls of a process that wait for its confidence",
             of("trace/unproven", "WAITING"),
             "the oldest has no parent",
-            &["wirespan_trace_roots_total{reason=\"unproven\"}"],
+            &["wirespan_trace_roots_total{reason=\"insufficient_evidence\"}"],
         ),
         Limit::fixed(
             "CPython processes whose tasks are followed",

@@ -50,13 +50,13 @@ impl Session {
         if self.kept.len() < KEPT && self.kept_bytes() + kept.head.len() <= KEPT_BYTES {
             self.kept.push_back(kept);
         } else {
-            cx.out.counters.requests_unproven += 1;
+            cx.out.counters.requests_unconfirmed += 1;
         }
     }
 
     /// Nothing will prove what is kept.
     pub(super) fn drop_kept(&mut self, cx: &mut Context<'_>) {
-        cx.out.counters.requests_unproven += self.kept.len() as u64;
+        cx.out.counters.requests_unconfirmed += self.kept.len() as u64;
         self.kept.clear();
     }
 

@@ -143,7 +143,7 @@ fn a_request_line_that_was_cut_early_is_proven_by_its_answer() {
     let mut it = cut();
     it.send("+OK\r\n");
     it.close(0);
-    assert_eq!((it.told().len(), it.out.counters.requests_unproven), (0, 1));
+    assert_eq!((it.told().len(), it.out.counters.requests_unconfirmed), (0, 1));
 }
 
 fn late() -> Conversation {
@@ -177,7 +177,7 @@ fn requests_in_a_row_at_first_sight_are_proven_by_answers_in_a_row() {
     it.receive(TWO).send(OK);
     it.close(0);
     assert_eq!(it.exchanges(), ["GET /one 200 Complete"]);
-    assert_eq!(it.out.counters.requests_unproven, 1);
+    assert_eq!(it.out.counters.requests_unconfirmed, 1);
 }
 
 #[test]

@@ -37,8 +37,9 @@ fn a_hostile_crowd_costs_no_more_than_the_ceiling() -> Result<()> {
     let beside = well_behaved(&nginx, "beside")?;
     assert!(crowd.wait()?.success(), "{}", crowd.stderr());
     let after = well_behaved(&nginx, "after")?;
-    let met =
-        |metrics: &Metrics| metrics.sum("wirespan_evicted_connections_total", &["reason=\"connections\""]);
+    let met = |metrics: &Metrics| {
+        metrics.sum("wirespan_evicted_connections_total", &["reason=\"connection_limit\""])
+    };
     // On a busy machine the agent reads the events of the crowd's start when the crowd is gone.
     let metrics = wait::until("the ceiling of connections and the end of the crowd's", || {
         let metrics = agent.metrics().ok()?;

@@ -67,7 +67,7 @@ fn a_span_file_is_rotated_by_signals_and_by_others() -> Result<()> {
     ask()?;
     spans_in(&file, 1)?;
     let changes = |what: &str| -> Result<f64> {
-        Ok(agent.metrics()?.sum("wirespan_export_file_changes_total", &[&format!("reason=\"{what}\"")]))
+        Ok(agent.metrics()?.sum("wirespan_export_file_reopens_total", &[&format!("reason=\"{what}\"")]))
     };
     assert_eq!((changes("asked")?, changes("moved")?, changes("truncated")?), (2.0, 1.0, 1.0));
     // Other signals that daemons get: none ends it, and one makes it report its summary.

@@ -130,7 +130,7 @@ fn settle(backend: &Backend) {
 /// What the agent counted as lost, and the calls that have no parent because of it.
 fn losses(metrics: &Metrics) -> Vec<String> {
     let mut lines = metrics.losses();
-    let by_loss = metrics.sum("wirespan_trace_roots_total", &["reason=\"loss\""]);
+    let by_loss = metrics.sum("wirespan_trace_roots_total", &["reason=\"records_lost\""]);
     if by_loss > 0.0 {
         lines.push(format!("{by_loss} roots for loss"));
     }
