@@ -24,6 +24,8 @@ pub struct Limits {
     pub idle_nanos: u64,
     /// Requests without a response on one connection (default 256). At one more the pairing starts anew.
     pub pending_requests: usize,
+    /// Streams of one connection of HTTP/2 that are open and followed (default 1,024). Those beyond have no spans.
+    pub open_streams: usize,
     /// Message starts that no parser knows, seen from the connection's start, after which it is given up (default 24): more
     /// than a database takes to log in, ask and leave, since while it is read it is known what it stands for
     /// (`trace::causality::inherited`).
@@ -50,6 +52,7 @@ impl Default for Limits {
             head_bytes: 64 * 1024,
             idle_nanos: 100_000_000,
             pending_requests: 256,
+            open_streams: 1024,
             unknown_starts: 24,
             unknown_starts_late: 8,
             unknown_transfers: 64,
@@ -75,8 +78,8 @@ counters! {
                 on it parses";
             connections_upgraded = "connections_upgraded": "a connection carries another protocol, after `101` or \
                 a successful CONNECT";
-            connections_http2 = "connections_http2": "a connection speaks HTTP/2, which is not read yet: it began with \
-                HTTP/2's preface, or `101` led to it";
+            connections_http2 = "connections_http2": "a connection speaks HTTP/2: it began with its preface or with a \
+                server's SETTINGS, or `101` led to it";
             connections_not_http1 = "connections_not_http1": "bytes moved on a connection and no message of \
                 HTTP/1 was seen, given up or not; those known as HTTP/2 are not among them";
             http1_given_up = "http1_given_up": "a connection was given up although HTTP/1 had been seen on it";
@@ -95,6 +98,10 @@ counters! {
             requests_unconfirmed = "requests_unconfirmed": "what looked like a request and no response proved; it may \
                 have been text in a body";
             exchanges_lost = "exchanges_lost": "an exchange ended without an exact end";
+            streams_not_followed = "streams_not_followed": "a request of HTTP/2 without a span, since its connection has too many \
+                that are open";
+            fields_forgotten = "fields_forgotten": "a field of HTTP/2 whose value the agent had seen and forgotten, since \
+                what the peer has inserted exceeds 64 KiB";
             pending_overflow = "pending_overflow": "a connection had too many requests without a response";
         }
     }

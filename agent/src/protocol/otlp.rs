@@ -6,7 +6,7 @@
 use memchr::memmem;
 
 /// The path of the RPC (opentelemetry-proto, `TraceService.Export`).
-const PATH: &[u8] = b"/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(super) const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// The same in Huffman code, padded with ones.
 const CODED: &[u8] = b"\x60\xf5\x96\xa4\x96\x82\xd2\x54\xd9\xe9\x7a\xec\x3a\x4e\xb9\x0f\x45\x05\x22\x4f\x62\
@@ -14,7 +14,7 @@ const CODED: &[u8] = b"\x60\xf5\x96\xa4\x96\x82\xd2\x54\xd9\xe9\x7a\xec\x3a\x4e\
 
 /// Whether what a client sends has the path of OTLP's traces.
 pub(super) fn exports_traces(sent: &[u8]) -> bool {
-    memmem::find(sent, CODED).is_some() || memmem::find(sent, PATH).is_some()
+    memmem::find(sent, CODED).is_some() || memmem::find(sent, GRPC_PATH.as_bytes()).is_some()
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn the_coded_path_is_that_of_the_specification() {
         let mut bits = String::new();
-        for character in PATH {
+        for character in GRPC_PATH.as_bytes() {
             let (_, code, length) = CODES.iter().find(|(known, ..)| known == character).unwrap();
             bits.push_str(&format!("{code:0length$b}", length = *length as usize));
         }

@@ -1,7 +1,7 @@
 //! What a protocol must do to be read here: the [`Protocol`] trait, and [`Parser`], which is one of all that are known. Adding a
 //! protocol is a folder, its `mod` line, and a line in the list at the end of this file.
 
-use super::{Context, http::UpgradeToken, http1, http2};
+use super::{Context, Ordinal, http::UpgradeToken, http1, http2};
 use crate::{
     event::{Direction, Timestamp},
     stream::{Cursor, Need},
@@ -18,6 +18,12 @@ pub(super) trait Protocol: Sized {
     fn upgraded(_to: UpgradeToken) -> Option<Self> {
         None
     }
+
+    /// The number of the next exchange on the connection.
+    fn next_ordinal(&self) -> Ordinal;
+
+    /// Another parser has numbered exchanges of the connection up to this one.
+    fn go_on_from(&mut self, next: Ordinal);
 
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read;
     fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>);

@@ -115,6 +115,8 @@ pub enum Outcome {
     /// The client went away before the response was complete. Seen from the server: its reset or FIN came first. Seen from the
     /// client: its program closed the connection, and the server had not ended anything.
     ClientAborted(Option<u16>),
+    /// The server ended the exchange without a whole response. The reason in the words of the protocol.
+    Reset(&'static str),
     /// Bytes were lost or not captured, so that the end of the exchange is not known exactly.
     Lost,
     /// The agent stopped or evicted the connection while the exchange was open.

@@ -32,8 +32,7 @@ impl Session {
             Read::Opaque => Fed::Opaque,
             Read::Upgraded(to) => match Parser::upgraded(to) {
                 Some(parser) => {
-                    self.detector.found();
-                    self.parser = parser;
+                    self.follow(parser);
                     self.read(direction, cursor, cx)
                 }
                 None => Fed::Opaque,
@@ -74,6 +73,13 @@ impl Session {
         if each!(&self.parser, parser => parser.recognition()).seen {
             each!(&mut self.parser, parser => parser.give_up(cx));
         }
+        self.follow(parser);
+    }
+
+    /// From here on this parser reads the connection.
+    fn follow(&mut self, mut parser: Parser) {
+        let next = each!(&self.parser, parser => parser.next_ordinal());
+        each!(&mut parser, parser => parser.go_on_from(next));
         self.detector.found();
         self.parser = parser;
     }

@@ -96,6 +96,13 @@ impl<'a> Cursor<'a> {
         hole
     }
 
+    /// The same, at most so many.
+    pub(crate) fn miss_most(&mut self, count: u64) {
+        let count = self.hole().min(count);
+        self.tally.truncated += count;
+        self.advance(count);
+    }
+
     /// What was read since this was last asked.
     pub(super) fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     address::with_address,
-    protocol::{ExchangeEnd, MOST_FIELDS, Outcome, http::RequestHead},
+    protocol::{ExchangeEnd, MOST_FIELDS, Outcome, http::{RequestHead, Version}},
     words,
 };
 
@@ -50,7 +50,7 @@ pub(super) const fn unknown_name() -> Cow<'static, str> {
 
 /// The HTTP part of a span whose head was not seen.
 pub(super) fn unknown_http() -> Http {
-    Http { method: OTHER_METHOD, scheme: HTTP, version: version(1), ..Http::default() }
+    Http { method: OTHER_METHOD, scheme: HTTP, version: Version::Http11.name(), ..Http::default() }
 }
 
 impl Semantics {
@@ -91,7 +91,7 @@ impl Semantics {
             method: known.unwrap_or(OTHER_METHOD),
             scheme,
             status: None,
-            version: version(head.version_minor),
+            version: head.version.name(),
             server_port,
             client_port,
             request_headers: self.headers(head, counters),
@@ -270,6 +270,7 @@ fn error_by_outcome(outcome: Outcome) -> Option<String> {
         Outcome::ConnectionClosed(None) => Some("connection_closed".to_owned()),
         Outcome::ConnectionClosed(Some(errno)) => Some(errors::error_type(errno).into_owned()),
         Outcome::ClientAborted(_) => Some("client_aborted".to_owned()),
+        Outcome::Reset(reason) => Some(reason.to_owned()),
     }
 }
 
@@ -395,10 +396,6 @@ fn known_method(method: &str) -> Option<&'static str> {
         "QUERY" => "QUERY",
         _ => return None,
     })
-}
-
-const fn version(minor: u8) -> &'static str {
-    if minor == 0 { "1.0" } else { "1.1" }
 }
 
 /// The longest prefix of `text` that has at most `limit` bytes and ends at a character boundary.

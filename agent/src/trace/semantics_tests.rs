@@ -29,7 +29,6 @@ fn head<'a>(method: &'a str, target: &'a str, host: Option<&'a str>) -> RequestH
         method: method.into(),
         target: target.into(),
         host: host.map(Into::into),
-        version_minor: 1,
         ..RequestHead::default()
     }
 }
@@ -189,7 +188,7 @@ fn configured_headers_are_kept_within_their_limit() {
 
 #[test]
 fn versions_scheme_and_user_agent() {
-    let sent = RequestHead { version_minor: 0, user_agent: Some("curl/8".into()), ..head("GET", "/", None) };
+    let sent = RequestHead { version: Version::Http10, user_agent: Some("curl/8".into()), ..head("GET", "/", None) };
     let (_, http) = http(SpanKind::Server, sent);
     assert_eq!((http.version, http.scheme, http.text(Text::UserAgent)), ("1.0", "http", Some("curl/8")));
 }

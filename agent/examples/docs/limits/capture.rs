@@ -186,6 +186,7 @@ fn parser() -> Vec<Limit> {
         head_bytes,
         idle_nanos,
         pending_requests,
+        open_streams,
         unknown_starts,
         unknown_starts_late,
         unknown_transfers,
@@ -203,6 +204,18 @@ fn parser() -> Vec<Limit> {
             count(pending_requests as u64),
             "pairing begins anew",
             &["wirespan_protocol_events_total{event=\"pending_overflow\"}"],
+        ),
+        Limit::fixed(
+            "open streams of a connection of HTTP/2",
+            count(open_streams as u64),
+            "no span for those beyond",
+            &["wirespan_protocol_events_total{event=\"streams_not_followed\"}"],
+        ),
+        Limit::fixed(
+            "fields that a peer of HTTP/2 has inserted, each direction",
+            bytes(constant("http2/session", "WINDOW")),
+            "fields that refer to older ones are unknown",
+            &["wirespan_protocol_events_total{event=\"fields_forgotten\"}"],
         ),
         Limit::fixed(
             "requests that only a response proves",

@@ -28,6 +28,33 @@ impl UpgradeToken {
     }
 }
 
+/// The version of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    Http10,
+    #[default]
+    Http11,
+    Http2,
+}
+
+impl Version {
+    /// Of HTTP/1, by its minor version.
+    #[must_use]
+    pub(super) const fn of_minor(minor: u8) -> Self {
+        if minor == 0 { Self::Http10 } else { Self::Http11 }
+    }
+
+    /// `network.protocol.version`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+}
+
 /// The head of a request. Text is lossy UTF-8 of what was on the wire, not yet redacted; it lies in the head's bytes where these
 /// are valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,8 +62,7 @@ pub struct RequestHead<'a> {
     pub method: Cow<'a, str>,
     /// The request target as sent: origin-form, absolute-form, authority-form or `*`.
     pub target: Cow<'a, str>,
-    /// Minor version of HTTP/1: 0 or 1.
-    pub version_minor: u8,
+    pub version: Version,
     pub host: Option<Cow<'a, str>>,
     pub user_agent: Option<Cow<'a, str>>,
     /// The only `traceparent`; `None` also when the header stands there twice (W3C: then it is invalid).
@@ -63,7 +89,7 @@ impl RequestHead<'_> {
         RequestHead {
             method: Cow::Owned(self.method.into_owned()),
             target: Cow::Owned(self.target.into_owned()),
-            version_minor: self.version_minor,
+            version: self.version,
             host: owned(self.host),
             user_agent: owned(self.user_agent),
             traceparent: owned(self.traceparent),
@@ -95,7 +121,7 @@ pub struct Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ResponseHead {
     pub status: u16,
-    pub version_minor: u8,
+    pub version: Version,
     pub head_size: Option<u64>,
     pub incomplete: bool,
 }

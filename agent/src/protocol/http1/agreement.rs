@@ -12,7 +12,7 @@ use super::{
     lines::Lines,
     name::{first_letter, tests::NAMES},
 };
-use crate::protocol::{Interest, MOST_FIELDS, http::RequestHead};
+use crate::protocol::{Interest, MOST_FIELDS, http::{RequestHead, Version}};
 
 const METHODS: [&str; 12] =
     ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "M-SEARCH", "get", "GETT", ""];
@@ -183,7 +183,7 @@ fn plain<'a>(head: &'a [u8], line: &FirstLine, interest: &Interest) -> (RequestH
     let request = RequestHead {
         method: String::from_utf8_lossy(method),
         target: String::from_utf8_lossy(target),
-        version_minor: line.request.minor,
+        version: Version::of_minor(line.request.minor),
         host: hosts.first().map(Into::into),
         user_agent: agents.first().map(Into::into),
         traceparent: traceparents.first().filter(|_| traceparents.len() == 1).map(Into::into),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::protocol::{
     Interest, MOST_FIELDS,
-    http::{Fields, RequestHead},
+    http::{Fields, RequestHead, Version},
 };
 
 /// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: those that may matter, if known;
@@ -51,7 +51,7 @@ pub(super) fn request<'a>(
     RequestHead {
         method: texts.part(method),
         target: texts.part(target),
-        version_minor: line.request.minor,
+        version: Version::of_minor(line.request.minor),
         host: kept.host.map(|value| texts.value(value)),
         user_agent: kept.user_agent.map(|value| texts.value(value)),
         traceparent: kept.traceparent.only().map(|value| texts.value(value)),
@@ -234,7 +234,7 @@ mod tests {
             b"POST /x HTTP/1.1\r\nHost: a\r\nUSER-agent :  u a \r\ntracestate: a=1\r\nTraceparent: 00-t\r\n\
               tracestate:b=2,c=3\r\nContent-Length: 7\r\nnonsense\r\nbad name: x\r\nHost: b\r\n\r\n",
         );
-        assert_eq!((&*head.method, &*head.target, head.version_minor), ("POST", "/x", 1));
+        assert_eq!((&*head.method, &*head.target, head.version), ("POST", "/x", Version::Http11));
         assert_eq!(head.host.as_deref(), Some("a"));
         assert_eq!(head.user_agent.as_deref(), Some("u a"));
         assert_eq!(head.traceparent.as_deref(), Some("00-t"));

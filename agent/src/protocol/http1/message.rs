@@ -15,7 +15,7 @@ use crate::{
     event::{Direction, Timestamp},
     protocol::{
         Context, ExchangeId, Incomplete, Operation, Ordinal, Progress, Reply,
-        http::{ResponseHead, UpgradeToken},
+        http::{ResponseHead, UpgradeToken, Version},
     },
     stream::Cursor,
 };
@@ -342,7 +342,7 @@ impl Session {
         }
         let head = ResponseHead {
             status: status.status,
-            version_minor: status.minor,
+            version: Version::of_minor(status.minor),
             head_size: size,
             incomplete: size.is_none(),
         };

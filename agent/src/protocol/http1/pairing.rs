@@ -59,6 +59,15 @@ impl Pairing {
     }
 
     /// No request was seen after this one.
+    pub(super) const fn next_ordinal(&self) -> Ordinal {
+        self.next_ordinal
+    }
+
+    /// Another parser has numbered exchanges of the connection up to this one.
+    pub(super) const fn go_on_from(&mut self, next: Ordinal) {
+        self.next_ordinal = next;
+    }
+
     pub(super) const fn is_last(&self, ordinal: Ordinal) -> bool {
         ordinal + 1 == self.next_ordinal
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     event::{Direction, Timestamp},
     protocol::{
-        Context, Incomplete, Outcome,
+        Context, Incomplete, Ordinal, Outcome,
         parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
     },
     stream::{Cursor, Need},
@@ -20,6 +20,14 @@ use crate::{
 impl Protocol for Session {
     fn recognise(_: &FirstBytes<'_>) -> Recognised<Self> {
         Recognised::No
+    }
+
+    fn next_ordinal(&self) -> Ordinal {
+        self.pairing.next_ordinal()
+    }
+
+    fn go_on_from(&mut self, next: Ordinal) {
+        self.pairing.go_on_from(next);
     }
 
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {

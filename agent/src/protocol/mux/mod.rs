@@ -115,7 +115,7 @@ impl Session {
             Kind::Request | Kind::OneWay => {
                 let target = String::from_utf8_lossy(&frame[HEADER..]);
                 let head =
-                    RequestHead { method: "GET".into(), target, version_minor: 1, ..RequestHead::default() };
+                    RequestHead { method: "GET".into(), target, ..RequestHead::default() };
                 cx.out.report.described(id, Operation::Http(&head));
                 if *kind == Kind::OneWay {
                     self.end(number, id, Outcome::Complete, at, cx);
@@ -124,7 +124,7 @@ impl Session {
             Kind::Interim | Kind::Reply => {
                 let (progress, status) =
                     if *kind == Kind::Reply { (Progress::Final, 200) } else { (Progress::Interim, 103) };
-                let head = ResponseHead { status, version_minor: 1, head_size: None, incomplete: false };
+                let head = ResponseHead { status, ..ResponseHead::default() };
                 cx.out.report.reply(id, &origin, progress, Reply::Http(&head));
             }
             Kind::End => self.end(number, id, Outcome::Complete, at, cx),
@@ -163,6 +163,14 @@ impl Protocol for Session {
             return Recognised::No;
         }
         first.begin_with(PREFACE, || Self::new(first.direction, PREFACE.len() - first.passed))
+    }
+
+    fn next_ordinal(&self) -> Ordinal {
+        self.next
+    }
+
+    fn go_on_from(&mut self, next: Ordinal) {
+        self.next = next;
     }
 
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {

@@ -3,6 +3,7 @@
 mod conversation;
 mod detection;
 mod framing;
+mod http2;
 mod loss;
 mod order;
 mod outcomes;

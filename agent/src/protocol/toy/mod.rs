@@ -71,7 +71,7 @@ impl Session {
         };
         cx.out.report.begin(id, &begin);
         let target = key.into();
-        let head = RequestHead { method: "GET".into(), target, version_minor: 1, ..RequestHead::default() };
+        let head = RequestHead { method: "GET".into(), target, ..RequestHead::default() };
         cx.out.report.described(id, Operation::Http(&head));
         self.open.push_back(self.next);
         self.next += 1;
@@ -81,7 +81,7 @@ impl Session {
         let Some(ordinal) = self.open.pop_front() else { return };
         let id = ExchangeId { connection: cx.connection, ordinal };
         let status = if good { 200 } else { 500 };
-        let head = ResponseHead { status, version_minor: 1, head_size: None, incomplete: false };
+        let head = ResponseHead { status, ..ResponseHead::default() };
         cx.out.report.reply(id, origin, Progress::Final, Reply::Http(&head));
         end(id, Outcome::Complete, at, cx);
     }
@@ -119,6 +119,14 @@ impl Protocol for Session {
             lines[first.direction.index()].text = HELLO[..first.passed].to_vec();
             Self { client: first.direction, lines, open: VecDeque::new(), next: 0, position: [0; 2] }
         })
+    }
+
+    fn next_ordinal(&self) -> Ordinal {
+        self.next
+    }
+
+    fn go_on_from(&mut self, next: Ordinal) {
+        self.next = next;
     }
 
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {

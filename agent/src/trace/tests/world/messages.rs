@@ -14,7 +14,6 @@ pub(in crate::trace::tests) fn get(target: &str) -> RequestHead<'static> {
     RequestHead {
         method: "GET".into(),
         target: target.to_owned().into(),
-        version_minor: 1,
         prefix,
         ..RequestHead::default()
     }
@@ -25,7 +24,7 @@ pub(in crate::trace::tests) fn ok() -> ResponseHead {
 }
 
 pub(in crate::trace::tests) fn status(status: u16) -> ResponseHead {
-    ResponseHead { status, version_minor: 1, ..ResponseHead::default() }
+    ResponseHead { status, ..ResponseHead::default() }
 }
 
 pub(in crate::trace::tests) fn complete() -> ExchangeEnd {
