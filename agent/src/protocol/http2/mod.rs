@@ -4,10 +4,11 @@
 use super::{
     Context, detect,
     http::UpgradeToken,
+    mask, otlp,
     parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
 };
 use crate::{
-    event::{Direction, Timestamp},
+    event::{Direction, Timestamp, Transfer},
     stream::{Cursor, Need},
 };
 
@@ -39,6 +40,16 @@ impl Protocol for Session {
     fn recognise(first: &FirstBytes<'_>) -> Recognised<Self> {
         let rest = PREFACE.len().saturating_sub(first.passed);
         first.begin_with(PREFACE, || Self::new(Some(first.direction), rest))
+    }
+
+    fn mask(&self, next: [u64; 2]) -> mask::Mask {
+        match self.client {
+            Some(client) => {
+                let end = next[client.index()] + self.preface as u64;
+                mask::Mask::Http2(Mask { client, preface_end: end })
+            }
+            None => mask::Mask::Whole,
+        }
     }
 
     fn upgraded(to: UpgradeToken) -> Option<Self> {
@@ -100,4 +111,31 @@ impl Protocol for Session {
     }
 
     fn give_up(&mut self, _: &mut Context<'_>) {}
+}
+
+/// Keeps the preface, and the path by which a program is recognised that exports traces.
+#[derive(Debug)]
+pub(super) struct Mask {
+    client: Direction,
+    /// Position after the preface.
+    preface_end: u64,
+}
+
+impl Mask {
+    /// Masks what was captured of a transfer: its first bytes and its last.
+    pub(super) fn transfer(&self, transfer: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
+        mask::hide(head);
+        mask::hide(tail);
+        if transfer.direction != self.client {
+            return;
+        }
+        let preface = self.preface_end.saturating_sub(transfer.position);
+        let preface = usize::try_from(preface).map_or(0, |length| length.min(head.len()));
+        if PREFACE.ends_with(&transfer.head[..preface]) {
+            head[..preface].copy_from_slice(&transfer.head[..preface]);
+        }
+        if self.client == Direction::Out {
+            otlp::show(transfer.head, head);
+        }
+    }
 }

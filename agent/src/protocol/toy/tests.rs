@@ -8,7 +8,7 @@ use crate::{
         ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts, Thread, Timestamp,
         Transfer,
     },
-    pipeline::{Engine, Settings},
+    pipeline::{Engine, Settings, redact::Masker},
     source::log::{LogReader, Output, Recorder, RecorderSettings},
     trace::span::{Evidence, Span, SpanEvent, SpanKind, Status},
 };
@@ -89,7 +89,11 @@ fn replayed(events: &[Event<'_>], redact: bool) -> Vec<Span> {
     let path = directory.path().join("log");
     let settings = RecorderSettings { output: Output::File(path.clone()), max_bytes: u64::MAX, redact };
     let mut recorder = Recorder::start(&settings, "{}", Arc::default()).unwrap();
-    events.iter().for_each(|event| recorder.record(event));
+    let mut masker = redact.then(Masker::default);
+    events.iter().for_each(|event| match &mut masker {
+        Some(masker) => recorder.record(&masker.mask(event)),
+        None => recorder.record(event),
+    });
     assert_eq!(recorder.finish().events, events.len() as u64);
     let mut reader = LogReader::open(fs::File::open(path).unwrap()).unwrap();
     let mut engine = Engine::new(Settings::default());
