@@ -290,6 +290,8 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod redacted;
+#[cfg(test)]
 mod summaries;
 #[cfg(test)]
 mod tests;

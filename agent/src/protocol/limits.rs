@@ -75,8 +75,10 @@ counters! {
                 on it parses";
             connections_upgraded = "connections_upgraded": "a connection carries another protocol, after `101` or \
                 a successful CONNECT";
+            connections_http2 = "connections_http2": "a connection speaks HTTP/2, which is not read yet: it began with \
+                HTTP/2's preface, or `101` led to it";
             connections_not_http1 = "connections_not_http1": "bytes moved on a connection and no message of \
-                HTTP/1 was seen, given up or not";
+                HTTP/1 was seen, given up or not; those known as HTTP/2 are not among them";
             http1_given_up = "http1_given_up": "a connection was given up although HTTP/1 had been seen on it";
             unknown_starts = "unknown_starts": "a message start that no parser knows, before any HTTP was seen on \
                 the connection";

@@ -4,8 +4,10 @@
 mod detect;
 pub mod http;
 pub mod http1;
+mod http2;
 mod interest;
 mod limits;
+mod mask;
 #[cfg(test)]
 pub(crate) mod mux;
 mod otlp;
@@ -15,9 +17,12 @@ mod report;
 mod session;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod toy;
 
 pub use interest::{Interest, MOST_FIELDS};
 pub use limits::{Counters, Limits};
+pub use mask::ConnectionMask;
 pub use recorder::{Message, Recorder};
 pub use report::{
     Begin, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress, Reply,

@@ -12,17 +12,24 @@ const PATH: &[u8] = b"/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const CODED: &[u8] = b"\x60\xf5\x96\xa4\x96\x82\xd2\x54\xd9\xe9\x7a\xec\x3a\x4e\xb9\x0f\x45\x05\x22\x4f\x62\
     \xe9\xb0\x64\x2a\xfd\xc2\xbe\xfb\x06\x42\xee\x2d\x9d\xcc\x42\xb1\x83\xcd\x67\xb1\x3f";
 
-/// How every client of HTTP/2 begins (RFC 9113, section 3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// Whether what a client sends has the path of OTLP's traces.
 pub(super) fn exports_traces(sent: &[u8]) -> bool {
     memmem::find(sent, CODED).is_some() || memmem::find(sent, PATH).is_some()
 }
 
+/// Shows in `masked` where `sent` has the path, which is no secret: by it a program is recognised that exports traces.
+pub(super) fn show(sent: &[u8], masked: &mut [u8]) {
+    for path in [CODED, PATH] {
+        for start in memmem::find_iter(sent, path) {
+            masked[start..start + path.len()].copy_from_slice(path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::http2::PREFACE;
 
     /// Codes of RFC 7541, appendix B, of the characters of the path.
     const CODES: [(u8, u32, u32); 21] = [

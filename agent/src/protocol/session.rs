@@ -4,7 +4,7 @@ use super::{
     Context, Limits, Output,
     detect::{self, Detector},
     http1,
-    parser::{Parser, Protocol as _, Read, each},
+    parser::{FirstBytes, Parser, Protocol as _, Read, each},
     report::Report,
 };
 use crate::{
@@ -17,52 +17,11 @@ use crate::{
 pub struct Session {
     parser: Parser,
     detector: Detector,
-    /// Nothing was read, and the first bytes will be the stream's first.
-    at_start: bool,
 }
 
 impl Session {
-    /// The parser does not know the end of what this process has moved.
-    #[cold]
-    fn unknown(
-        &mut self,
-        direction: Direction,
-        (pid, bytes): (u32, &[u8]),
-        begins: bool,
-        cx: &mut Context<'_>,
-    ) -> Fed {
-        let known = each!(&self.parser, parser => parser.recognition());
-        if direction == Direction::Out && !known.seen {
-            self.detector.look_at(pid, bytes, cx);
-        }
-        if !self.detector.unknown(begins, known, cx) {
-            return Fed::Done;
-        }
-        each!(&mut self.parser, parser => parser.give_up(cx));
-        cx.out.counters.connections_given_up += 1;
-        Fed::Opaque
-    }
-}
-
-impl stream::Parser for Session {
-    type Output = Output;
-    type Limits = Limits;
-
-    fn new(from_start: [bool; 2]) -> Self {
-        Self {
-            parser: Parser::Http1(http1::Session::new(from_start)),
-            detector: Detector::default(),
-            at_start: from_start == [true; 2],
-        }
-    }
-
-    fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Fed {
+    fn read(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Fed {
         let (front, pid) = (cursor.front(), cursor.thread.pid);
-        if std::mem::take(&mut self.at_start)
-            && let Some(parser) = detect::by_first_bytes(direction, front)
-        {
-            self.parser = parser;
-        }
         let read = each!(&mut self.parser, parser => parser.feed(direction, cursor, cx));
         if each!(&mut self.parser, parser => parser.take_recognised()) {
             self.detector.recognised();
@@ -71,11 +30,75 @@ impl stream::Parser for Session {
             Read::Done => Fed::Done,
             Read::Wait => Fed::Wait,
             Read::Opaque => Fed::Opaque,
-            Read::Unknown { begins } => self.unknown(direction, (pid, front), begins, cx),
+            Read::Upgraded(to) => match Parser::upgraded(to) {
+                Some(parser) => {
+                    self.detector.found();
+                    self.parser = parser;
+                    self.read(direction, cursor, cx)
+                }
+                None => Fed::Opaque,
+            },
+            Read::Unknown { begins } => self.unknown(direction, cursor, (pid, front), begins, cx),
         }
     }
 
+    /// The parser does not know the end of what this process has moved.
+    #[cold]
+    fn unknown(
+        &mut self,
+        direction: Direction,
+        cursor: &mut Cursor<'_>,
+        (pid, bytes): (u32, &[u8]),
+        begins: bool,
+        cx: &mut Context<'_>,
+    ) -> Fed {
+        let known = each!(&self.parser, parser => parser.recognition());
+        if direction == Direction::Out && !known.seen {
+            detect::look_for_traces(pid, bytes, cx);
+        }
+        let first = FirstBytes { direction, bytes, passed: bytes.len(), from_start: false };
+        if let Some(parser) = Detector::look_again(&first, begins, known.seen) {
+            self.replace(parser, cx);
+            return self.read(direction, cursor, cx);
+        }
+        if !self.detector.unknown(begins, known, cx) {
+            return Fed::Done;
+        }
+        each!(&mut self.parser, parser => parser.give_up(cx));
+        cx.out.counters.connections_given_up += 1;
+        Fed::Opaque
+    }
+
+    /// The connection speaks another protocol than was thought.
+    #[cold]
+    fn replace(&mut self, parser: Parser, cx: &mut Context<'_>) {
+        if each!(&self.parser, parser => parser.recognition()).seen {
+            each!(&mut self.parser, parser => parser.give_up(cx));
+        }
+        self.detector.found();
+        self.parser = parser;
+    }
+}
+
+impl stream::Parser for Session {
+    type Output = Output;
+    type Limits = Limits;
+
+    fn new(from_start: [bool; 2]) -> Self {
+        Self { parser: Parser::Http1(http1::Session::new(from_start)), detector: Detector::new(from_start) }
+    }
+
+    fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Fed {
+        if self.detector.looks(direction)
+            && let Some(parser) = self.detector.look(direction, cursor)
+        {
+            self.replace(parser, cx);
+        }
+        self.read(direction, cursor, cx)
+    }
+
     fn gap(&mut self, direction: Direction, length: u64, at: Timestamp, cx: &mut Context<'_>) {
+        self.detector.missed(direction);
         each!(&mut self.parser, parser => parser.gap(direction, length, at, cx));
     }
 
@@ -100,6 +123,9 @@ impl stream::Parser for Session {
     }
 
     fn begins(&mut self, direction: Direction, from_start: bool) {
+        if from_start {
+            self.detector.begins(direction);
+        }
         each!(&mut self.parser, parser => parser.begins(direction, from_start));
     }
 

@@ -27,6 +27,9 @@ const UNREADABLE: [&str; 4] = [
     "wirespan_bpf_redirected_syscalls_total",
 ];
 
+/// What parsers do not read, by a label of this metric: connections whose protocol is known.
+const UNREAD_PROTOCOLS: (&str, [&str; 1]) = ("wirespan_protocol_events_total", ["connections_http2"]);
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Status {
@@ -95,7 +98,9 @@ fn process(processes: &mut BTreeMap<u32, Process>, pid: u32) -> &mut Process {
 }
 
 fn is_unreadable(sample: &Sample) -> bool {
-    sample.value > 0 && UNREADABLE.contains(&sample.name)
+    let (parsers, protocols) = UNREAD_PROTOCOLS;
+    let is_protocol = || sample.labels.iter().any(|(_, value)| protocols.contains(&value.as_str()));
+    sample.value > 0 && (UNREADABLE.contains(&sample.name) || sample.name == parsers && is_protocol())
 }
 
 impl From<&Sample> for Count {
@@ -159,6 +164,14 @@ mod tests {
         let unreadable = Status::new(&samples, &[], &[]).unreadable;
         assert_eq!(unreadable.len(), 1);
         assert_eq!((&*unreadable[0].metric, unreadable[0].value), (UNREADABLE[1], 3));
+        let parsers = |event: &str| Sample {
+            name: UNREAD_PROTOCOLS.0,
+            labels: vec![("event", event.into())],
+            value: 2,
+        };
+        let samples = [parsers("connections_http2"), parsers("connections_upgraded")];
+        let unreadable = Status::new(&samples, &[], &[]).unreadable;
+        assert_eq!((unreadable.len(), &*unreadable[0].labels["event"]), (1, "connections_http2"));
     }
 
     #[test]
@@ -167,5 +180,11 @@ mod tests {
         for metric in &UNREADABLE[1..] {
             assert!(known.contains(metric), "{metric}");
         }
+        let parsers: Vec<_> = crate::protocol::Counters::default().samples().collect();
+        let (metric, protocols) = UNREAD_PROTOCOLS;
+        let is_known = |event| {
+            parsers.iter().any(|sample| (sample.name, sample.label) == (metric, Some(("event", event))))
+        };
+        assert!(protocols.into_iter().all(is_known));
     }
 }

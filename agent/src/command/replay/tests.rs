@@ -1,7 +1,5 @@
 //! A simulated run, recorded beside a live export: every replay must give the same bytes.
 
-use std::sync::mpsc;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -16,27 +14,25 @@ use crate::{
     session::recording::{Header, Recording, Run as About},
     source::log::{
         Output, RecorderSettings,
-        redact::Masker,
         samples::{self, Owned},
     },
-    trace::span::SpanEvent,
 };
 
 const MILLI: u64 = 1_000_000;
-const FRONT: Thread = Thread { pid: 10, tid: 11 };
+pub(super) const FRONT: Thread = Thread { pid: 10, tid: 11 };
 const BACK: Thread = Thread { pid: 20, tid: 20 };
 /// A text in every request and response that must not survive a redaction.
 const SECRET: &str = "s3cret-value";
 
 /// A run: a front server that answers each request after a call to a back server; both are traced.
-struct Run {
+pub(super) struct Run {
     events: Vec<Owned>,
     at: u64,
     positions: [[u64; 2]; 4],
 }
 
 impl Run {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut run = Self { events: vec![], at: 5_000 * MILLI, positions: [[0; 2]; 4] };
         run.push(Event::Clock { at: Timestamp(run.at), unix_offset: 1_700_000_000_000_000_000 });
         run.push(Event::RunKey([7; 16]));
@@ -76,7 +72,7 @@ impl Run {
         self.push(Event::Opened(opened));
     }
 
-    fn transfer(
+    pub(super) fn transfer(
         &mut self,
         id: usize,
         direction: Direction,
@@ -135,7 +131,7 @@ impl Run {
         }
     }
 
-    fn end(mut self) -> Vec<Owned> {
+    pub(super) fn end(mut self) -> Vec<Owned> {
         for id in 1..=3 {
             let observed = self.positions[id];
             let closed = Closed {
@@ -371,56 +367,6 @@ fn replace_numbers(value: &mut serde_json::Value, number: u32) {
     }
 }
 
-/// Requests and their responses, of every framing.
-const TALKS: &[(&str, &str)] = &[
-    (
-        "GET /a?b=s3cret HTTP/1.1\r\nHost: a.b:81\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ns3cret",
-    ),
-    ("HEAD /a HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"),
-    (
-        "PUT /a HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n6;s=t\r\ns3cret\r\n0\r\nX: s3cret\r\n\r\n",
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nX: s3cret\r\n\r\n",
-    ),
-    (
-        "REPORT http://me:s3cret@h:8080/s3cret/x HTTP/1.1\nHost: b\n\n",
-        "HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n",
-    ),
-    (
-        "POST /a/b HTTP/1.0\r\nContent-Length: 30\r\n\r\nGET /s3cret HTTP/1.1\r\nHost: \r\n",
-        "HTTP/1.1 500 s3cret\r\nTransfer-Encoding: chunked\r\n\r\n1F\r\nHTTP/1.1 200 s3cret\r\nAge: 100\r\n\r\n0\r\n\r\n",
-    ),
-    // A chunk that is longer than it says.
-    (
-        "OPTIONS * HTTP/1.1\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ns3cret\r\n0\r\n\r\n",
-    ),
-];
-
-/// What the spans of a conversation have that a redaction keeps.
-fn described(events: &[Owned]) -> Vec<String> {
-    let (sender, batches) = mpsc::channel();
-    let mut sink = EventSink::new(pipeline::Settings::default(), move |batch| sender.send(batch).unwrap());
-    for event in events {
-        sink.feed(&event.event());
-        drop(sink.drain_feedback());
-    }
-    drop(sink);
-    let mut described = vec![];
-    for batch in batches {
-        for traced in batch.entries.iter() {
-            let SpanEvent::Span(span) = traced else { continue };
-            let http = span.http.as_ref().map(|http| {
-                let path = http.path().map(str::len);
-                let sizes = (http.request_body_size, http.response_body_size);
-                (http.method, path, http.status, sizes, http.server_port, http.query().is_some())
-            });
-            described.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
-        }
-    }
-    described
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -440,46 +386,5 @@ proptest! {
             sink.feed(&event.event());
             drop(sink.drain_feedback());
         }
-    }
-
-    /// However a conversation is cut into transfers, its masked form has the same exchanges and no
-    /// secret.
-    #[test]
-    fn a_masked_conversation_is_the_same_conversation(
-        talks in prop::collection::vec(0..TALKS.len() - 1, 1..6),
-        malformed in any::<bool>(),
-        cuts in prop::collection::vec(1..50_usize, 1..8),
-    ) {
-        let mut run = Run::new();
-        let mut cuts = cuts.iter().cycle();
-        // After it the framing is lost. A body may then be taken for a message, and its masked form
-        // may not.
-        let last = malformed.then_some(TALKS.len() - 1);
-        for talk in talks.into_iter().chain(last) {
-            let (request, response) = TALKS[talk];
-            for (direction, mut text) in [(Direction::In, request), (Direction::Out, response)] {
-                while !text.is_empty() {
-                    let (piece, rest) = text.split_at((*cuts.next().unwrap()).min(text.len()));
-                    run.transfer(1, direction, FRONT, None, piece);
-                    text = rest;
-                }
-            }
-        }
-        let events = run.end();
-        let mut masker = Masker::default();
-        let mut masked = vec![];
-        let mut bytes = vec![];
-        for event in &events {
-            let event = masker.mask(&event.event());
-            if let Event::Transfer(transfer) = &event {
-                bytes.extend_from_slice(transfer.head);
-            }
-            masked.push(Owned::copy(&event));
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        prop_assert!(!text.contains("s3c") && !text.contains("cret"), "{}", text);
-        let plain = described(&events);
-        prop_assert!(!plain.is_empty());
-        prop_assert_eq!(described(&masked), plain, "{}", text);
     }
 }

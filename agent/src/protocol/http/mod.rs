@@ -7,6 +7,27 @@ use compact_str::CompactString;
 /// Names and values of fields.
 pub type Fields<'a> = Vec<(CompactString, Cow<'a, str>)>;
 
+/// What an HTTP/1 connection was upgraded to (RFC 9110, sections 7.8 and 9.3.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpgradeToken {
+    /// HTTP/2 in plaintext (RFC 7540, section 3.2).
+    H2c,
+    /// Another protocol, or a tunnel.
+    Other,
+}
+
+impl UpgradeToken {
+    /// What the `Upgrade` field of the head of a 101 names.
+    #[must_use]
+    pub fn of_head(head: &[u8]) -> Self {
+        let names_h2c = |line: &[u8]| {
+            let Some((name, value)) = line.split_at_checked(b"upgrade:".len()) else { return false };
+            name.eq_ignore_ascii_case(b"upgrade:") && value.trim_ascii().eq_ignore_ascii_case(b"h2c")
+        };
+        if head.split(|byte| *byte == b'\n').any(names_h2c) { Self::H2c } else { Self::Other }
+    }
+}
+
 /// The head of a request. Text is lossy UTF-8 of what was on the wire, not yet redacted; it lies in the head's bytes where these
 /// are valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

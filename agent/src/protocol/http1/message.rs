@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Context, ExchangeId, Incomplete, Operation, Ordinal, Progress, Reply, http::ResponseHead},
+    protocol::{
+        Context, ExchangeId, Incomplete, Operation, Ordinal, Progress, Reply,
+        http::{ResponseHead, UpgradeToken},
+    },
     stream::Cursor,
 };
 
@@ -39,7 +42,9 @@ impl Session {
             match step {
                 // Other bytes may come in this place first, when transfers overlap.
                 Step::Wait => reader.line = FirstLine::new(role),
-                Step::Next | Step::Opaque | Step::Unknown { .. } => reader.buffer.extend_from_slice(front),
+                Step::Next | Step::Opaque | Step::Upgraded(_) | Step::Unknown { .. } => {
+                    reader.buffer.extend_from_slice(front)
+                }
             }
             return self.head_so_far(direction, step, cursor, cx);
         }
@@ -269,7 +274,9 @@ impl Session {
         }
         let (framing, upgraded) = self.emit_response_head(direction, head, lines, size, cx);
         if upgraded {
-            return self.upgrade(direction, at, cx);
+            self.upgrade(direction, at, cx);
+            let switched = self.reader(direction).line.status.status == 101;
+            return Step::Upgraded(if switched { UpgradeToken::of_head(head) } else { UpgradeToken::Other });
         }
         let body = if self.is_bodyless(direction) { Some(Body::EMPTY) } else { framing.response_body() };
         self.start_body(direction, body, at, cx);
@@ -346,12 +353,11 @@ impl Session {
         (framing, connected || status.status == 101)
     }
 
-    pub(super) fn upgrade(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) -> Step {
+    pub(super) fn upgrade(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {
         let message = self.reader(direction).message;
         self.give_up_request_head(direction.reverse(), cx);
         self.pairing.upgrade(message, at, cx);
         cx.out.counters.connections_upgraded += 1;
-        Step::Opaque
     }
 
     /// The head is read; `None` when its body cannot be told.

@@ -12,12 +12,22 @@ use crate::{
     event::{Direction, Timestamp},
     protocol::{
         Context, Incomplete, Outcome,
-        parser::{Protocol, Read, Recognition},
+        mask::Mask,
+        parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
     },
     stream::{Cursor, Need},
 };
 
 impl Protocol for Session {
+    fn recognise(_: &FirstBytes<'_>) -> Recognised<Self> {
+        Recognised::No
+    }
+
+    fn mask(&self, next: [u64; 2]) -> Mask {
+        let from_start = [0, 1].map(|index| self.readers[index].state == State::Start);
+        Mask::Http1(Box::new(super::Mask::new(from_start, next)))
+    }
+
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {
         self.turned = self.last_direction != Some(direction);
         self.last_direction = Some(direction);
@@ -33,6 +43,7 @@ impl Protocol for Session {
                 Step::Next => {}
                 Step::Wait => break Read::Wait,
                 Step::Opaque => break Read::Opaque,
+                Step::Upgraded(to) => break Read::Upgraded(to),
                 Step::Unknown { begins } => break Read::Unknown { begins },
             }
         };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Context, Incomplete, Ordinal, parser::Protocol as _},
+    protocol::{Context, Incomplete, Ordinal, http::UpgradeToken, parser::Protocol as _},
     stream::Cursor,
 };
 
@@ -22,6 +22,8 @@ pub(super) enum Step {
     Next,
     Wait,
     Opaque,
+    /// The connection carries another protocol from here on.
+    Upgraded(UpgradeToken),
     /// The rest of the transfer is unknown, and was passed over; `begins`: a message should have begun there.
     Unknown {
         begins: bool,

@@ -10,7 +10,7 @@ use super::{
     Begin, Context, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress,
     Reply, Role, Shape,
     http::{RequestHead, ResponseHead},
-    parser::{Protocol, Read, Recognition},
+    parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
 };
 use crate::{
     event::{Direction, Timestamp},
@@ -84,10 +84,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// `client`: the direction in which the preface moves.
-    pub(super) fn new(client: Direction) -> Self {
+    /// `client`: the direction in which the preface moves, of which so many bytes are still to come.
+    fn new(client: Direction, rest: usize) -> Self {
         let mut preface = [0; 2];
-        preface[client.index()] = PREFACE.len();
+        preface[client.index()] = rest;
         Self { readers: Default::default(), preface, open: BTreeMap::new(), next: 0 }
     }
 
@@ -158,6 +158,13 @@ impl Session {
 }
 
 impl Protocol for Session {
+    fn recognise(first: &FirstBytes<'_>) -> Recognised<Self> {
+        if !first.from_start {
+            return Recognised::No;
+        }
+        first.begin_with(PREFACE, || Self::new(first.direction, PREFACE.len() - first.passed))
+    }
+
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {
         while cursor.length > 0 {
             let preface = &mut self.preface[direction.index()];

@@ -1,6 +1,7 @@
 //! Tables of whole conversations, written as transfers; see `properties` for what must hold for any conversation.
 
 mod conversation;
+mod detection;
 mod framing;
 mod loss;
 mod order;

@@ -132,6 +132,55 @@ fn what_is_not_http_is_masked_whole() {
     assert!(!masked.contains("s3cret") && !masked.contains("POST"), "{masked}");
 }
 
+/// The preface is a constant, and so is the path by which a program is known to export traces.
+#[test]
+fn of_http2_the_preface_and_the_path_of_exports_stay() {
+    const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let request = format!("s3cret{path}s3cret");
+    for size in 1..=PREFACE.len() {
+        let mut transfers: Vec<(Direction, &[u8])> =
+            PREFACE.as_bytes().chunks(size).map(|piece| (OUT, piece)).collect();
+        transfers.extend([(IN, &b"s3cret"[..]), (OUT, request.as_bytes())]);
+        let masked = mask(&transfers).concat();
+        assert_eq!(masked, format!("{PREFACE}xxxxxx{}{path}{}", "x".repeat(6), "x".repeat(6)), "{size}");
+    }
+    let late = mask(&[(OUT, PREFACE.as_bytes()), (OUT, b"s3cret"), (OUT, PREFACE.as_bytes())]);
+    assert_eq!(late[2], "x".repeat(PREFACE.len()), "only where the connection begins");
+    let late = mask(&[(IN, b"PROXY s3cret\r\n"), (IN, PREFACE.as_bytes()), (IN, b"s3cret")]).concat();
+    assert_eq!(late, format!("{}{PREFACE}xxxxxx", "x".repeat(14)));
+    let after = [(IN, POST.as_bytes()), (IN, PREFACE.as_bytes()), (IN, POST.as_bytes())];
+    assert_eq!(mask(&after)[1..], [PREFACE.to_owned(), "x".repeat(POST.len())]);
+    // What is no preface after all.
+    let masked = mask(&[(OUT, b"PRI * HTTP"), (OUT, b"s3cret")]).concat();
+    assert_eq!(masked, "PRI * HTTPxxxxxx");
+}
+
+/// A hole ends what is compared, and a connection that is older than the agent has no first bytes.
+#[test]
+fn the_rest_of_a_preface_is_masked_after_a_hole_and_mid_stream() {
+    let mut masker = Masker::default();
+    masker.opened(&opened([true; 2]));
+    let mut text = |position, bytes: &'static str| {
+        let masked = masker.transfer(&transfer(IN, position, bytes.len(), bytes.as_bytes(), b""));
+        String::from_utf8(masked.head.to_vec()).unwrap()
+    };
+    assert_eq!(text(0, "PRI * "), "PRI * ");
+    assert_eq!(text(7, "HTTP/2.0\r\n"), "x".repeat(10));
+    let mut masker = Masker::default();
+    masker.opened(&opened([false; 2]));
+    let piece = transfer(IN, 0, 6, b"PRI * ", b"");
+    assert_eq!(masker.transfer(&piece).head, b"xxxxxx");
+}
+
+/// Where the masker took `identity` for a coding, all that came after it was masked.
+#[test]
+fn what_codes_nothing_does_not_hide_what_follows() {
+    let upload = "PUT /s3cret HTTP/1.1\r\nTransfer-Encoding: identity\r\nContent-Length: 6\r\n\r\ns3cret";
+    let masked = mask(&[(IN, upload.as_bytes()), (IN, POST.as_bytes())]);
+    assert!(masked[0].ends_with("Content-Length: 6\r\n\r\nxxxxxx") && masked[1] == POST_MASKED, "{masked:?}");
+}
+
 #[test]
 fn a_connection_that_nobody_opened_is_masked_whole() {
     let mut masker = Masker::default();
@@ -210,7 +259,7 @@ proptest! {
     }
 
     #[test]
-    fn any_events_are_masked_without_harm(events in prop::collection::vec(super::super::samples::event(), 0..60)) {
+    fn any_events_are_masked_without_harm(events in prop::collection::vec(crate::source::log::samples::event(), 0..60)) {
         let mut masker = Masker::default();
         for event in &events {
             drop(masker.mask(&event.event()));
