@@ -20,6 +20,7 @@ use super::{
     attach::program,
     attach_mode::{HookReport, HookState},
 };
+use crate::elf::Image;
 
 /// Most files that carry probes at a time.
 const FILES: usize = 512;
@@ -166,18 +167,7 @@ fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProb
 
 /// Offset, in its file, of the first instruction that this process has executed.
 fn own_entry() -> Option<u64> {
-    use object::{
-        LittleEndian as LE,
-        elf::{FileHeader64, PT_LOAD},
-        read::elf::{FileHeader as _, ProgramHeader as _},
-    };
     let cache = object::ReadCache::new(std::fs::File::open("/proc/self/exe").ok()?);
-    let header = FileHeader64::<LE>::parse(&cache).ok()?;
-    let entry = header.e_entry(LE);
-    header.program_headers(LE, &cache).ok()?.iter().filter(|segment| segment.p_type(LE) == PT_LOAD).find_map(
-        |segment| {
-            let into = entry.checked_sub(segment.p_vaddr(LE))?;
-            (into < segment.p_filesz(LE)).then(|| segment.p_offset(LE) + into)
-        },
-    )
+    let image = Image::parse(&cache)?;
+    image.file_offset(image.entry())
 }

@@ -6,7 +6,6 @@
 
 mod build_info;
 mod functions;
-mod image;
 mod prologue;
 mod version;
 
@@ -15,9 +14,12 @@ use std::{fs::File, path::Path};
 use object::{ReadCache, ReadRef};
 use rustc_hash::FxHashMap;
 
-use self::{functions::Functions, image::Image};
+use self::functions::Functions;
 use super::file_key;
-use crate::source::kernel::{FileKey, GoProbes};
+use crate::{
+    elf::Image,
+    source::kernel::{FileKey, GoProbes},
+};
 
 /// Most files that are remembered.
 const FILES: usize = 1_024;
