@@ -46,7 +46,7 @@ use crate::{
     pipeline::{self, EventSink},
     process::{
         Change, ProcRoot, Selection, Table, key_of,
-        runtime::{ProbeSite, Runtimes, Wanted},
+        runtime::{Runtimes, Wanted},
         table,
     },
     source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
@@ -366,8 +366,8 @@ impl Session {
     /// Gives the kernel side what it needs to find the tasks of a process.
     fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
         let mut found = self.runtimes.detect(self.table.proc_root(), pid);
-        if let Some(ProbeSite { file, path, at }) = found.as_ref().and_then(|found| found.probe_site.as_ref())
-            && let Err(reason) = self.source.probe(pid, *file, path, *at)
+        if let Some(sites) = found.as_ref().map(|found| &found.probe_sites)
+            && let Err(reason) = self.source.probe(pid, sites)
         {
             tracing::warn!("process {pid} is followed by its threads and not by its goroutines: {reason}");
             found = None;
