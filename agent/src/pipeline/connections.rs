@@ -9,7 +9,7 @@ use std::hash::Hasher as _;
 use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::{
-    event::{ConnectionId, Opened, Timestamp},
+    event::{ConnectionId, Layer, Opened, StreamId, Timestamp},
     protocol::Connection,
 };
 
@@ -89,6 +89,12 @@ impl Connections {
     /// Whether it is open since this first sight.
     pub(super) fn began_with(&self, opened: &Opened) -> bool {
         self.open.get(&opened.connection).is_some_and(|open| open.connection.began_with(opened))
+    }
+
+    /// Lets a stream of a connection work. `None`: there is no such stream.
+    pub(super) fn work_on(&mut self, stream: StreamId, work: impl FnOnce(&mut Connection)) -> Option<()> {
+        // No source has a plaintext yet.
+        if stream.layer == Layer::Wire { self.work(stream.connection, work) } else { None }
     }
 
     /// Lets a connection work. `None`: there is no such connection.
@@ -196,8 +202,8 @@ mod tests {
             at: Timestamp(at),
             connection: ConnectionId(id),
             thread: Thread { pid: 1, tid: 1 },
-            local: end,
-            peer: end,
+            local: end.into(),
+            peer: end.into(),
             network_namespace: 1,
             first_sequence: [0; 2],
             first_position: 0,
@@ -209,6 +215,7 @@ mod tests {
         Transfer {
             at: Timestamp(at),
             connection: ConnectionId(id),
+            layer: Layer::Wire,
             direction: Direction::Out,
             position: at,
             length: 1,

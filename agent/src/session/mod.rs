@@ -348,12 +348,7 @@ impl Session {
                 tracing::warn!("a change of the selection was not carried out: {error}");
             }
         }
-        for feedback in self.sink.drain_feedback() {
-            if let Err(error) = self.source.apply(&feedback) {
-                tracing::debug!("the kernel did not take a request to skip: {error}");
-                self.telemetry.count_refused_feedback();
-            }
-        }
+        self.apply_feedback();
         if let Err(error) = self.source.forget_receives() {
             tracing::warn!("last inputs of evicted connections were not forgotten: {error}");
         }
@@ -361,6 +356,26 @@ impl Session {
             self.source.forget(connection);
         }
         self.exes.flush(&mut self.source);
+    }
+
+    /// Asks the kernel for what the pipeline asks for. What the kernel has taken is an event, so that
+    /// a replay knows it.
+    fn apply_feedback(&mut self) {
+        let at = self.sink.now();
+        let requests: Vec<Feedback> = self.sink.drain_feedback().collect();
+        for feedback in requests {
+            match self.source.apply(&feedback) {
+                Ok(()) => {
+                    if let Some(asked) = feedback.taken(at) {
+                        self.sink.feed(&Event::Asked(asked));
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!("the kernel did not take a request to skip: {error}");
+                    self.telemetry.count_refused_feedback();
+                }
+            }
+        }
     }
 
     /// Gives the kernel side what it needs to find the tasks of a process.

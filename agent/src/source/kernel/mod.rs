@@ -8,6 +8,7 @@ mod attach;
 mod attach_mode;
 pub mod btf;
 mod cgroup;
+mod control;
 mod decode;
 mod error;
 #[cfg(test)]

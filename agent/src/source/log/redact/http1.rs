@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::text::{self, First, Method};
-use crate::event::{Direction, Earlier, Opened, Transfer};
+use crate::event::{Direction, Earlier, Opened, PlaintextOpened, Transfer};
 
 /// A longer line, over all transfers that hold it, is masked.
 const MAX_LINE: usize = 4_096;
@@ -72,21 +72,23 @@ pub(super) struct Conversation {
 
 impl Conversation {
     pub(super) fn new(opened: &Opened) -> Self {
+        Self::beginning(opened.first_sequence, opened.first_position, opened.earlier)
+    }
+
+    pub(super) fn of_plaintext(opened: &PlaintextOpened) -> Self {
+        Self::beginning([0; 2], 0, opened.earlier)
+    }
+
+    fn beginning(first_sequence: [u32; 2], first_position: u64, earlier: [Earlier; 2]) -> Self {
         let side = |earlier| Side {
             state: if earlier == Earlier::Nothing { State::Start } else { State::Unknown },
-            next: opened.first_position,
+            next: first_position,
             untouched: true,
             line: Vec::new(),
             first: First::Neither,
             framing: Framing::default(),
         };
-        Self {
-            first_sequence: opened.first_sequence,
-            sides: opened.earlier.map(side),
-            client: None,
-            pending: VecDeque::new(),
-            lost: false,
-        }
+        Self { first_sequence, sides: earlier.map(side), client: None, pending: VecDeque::new(), lost: false }
     }
 
     /// Absolute sequence numbers of the connection's first observation, which two CPUs may report.

@@ -18,15 +18,15 @@ mod text;
 use rustc_hash::FxHashMap;
 
 use self::http1::Conversation;
-use crate::event::{ConnectionId, Event, Opened, ProcessFacts, Transfer};
+use crate::event::{Closed, Event, Layer, ProcessFacts, StreamId, Transfer};
 
-/// Most connections whose structure is followed at once; of further ones every byte is masked.
+/// Most streams whose structure is followed at once; of further ones every byte is masked.
 const MAX_CONNECTIONS: usize = 65_536;
 
 /// Masks events in the order in which they come.
 #[derive(Debug, Default)]
 pub struct Masker {
-    conversations: FxHashMap<ConnectionId, Conversation>,
+    conversations: FxHashMap<StreamId, Conversation>,
     head: Vec<u8>,
     tail: Vec<u8>,
 }
@@ -39,20 +39,31 @@ impl Masker {
             Event::Process { at, facts } => {
                 return Event::Process { at: *at, facts: Box::new(process(facts)) };
             }
-            Event::Opened(opened) => self.opened(opened),
-            Event::Closed(closed) => drop(self.conversations.remove(&closed.connection)),
+            Event::Opened(opened) => {
+                let stream = StreamId { connection: opened.connection, layer: Layer::Wire };
+                let again = |it: &Conversation| it.first_sequence() == opened.first_sequence;
+                if !self.conversations.get(&stream).is_some_and(again) {
+                    self.follow(stream, || Conversation::new(opened));
+                }
+            }
+            Event::PlaintextOpened(opened) => {
+                let stream = StreamId { connection: opened.connection, layer: Layer::Plaintext };
+                self.follow(stream, || Conversation::of_plaintext(opened));
+            }
+            Event::Closed(Closed { connection, layer, .. }) => {
+                // A plaintext ends with its connection.
+                for layer in [*layer, Layer::Plaintext] {
+                    self.conversations.remove(&StreamId { connection: *connection, layer });
+                }
+            }
             _ => {}
         }
         event.clone()
     }
 
-    fn opened(&mut self, opened: &Opened) {
-        let again = |it: &Conversation| it.first_sequence() == opened.first_sequence;
-        if self.conversations.get(&opened.connection).is_some_and(again) {
-            return;
-        }
+    fn follow(&mut self, stream: StreamId, conversation: impl FnOnce() -> Conversation) {
         if self.conversations.len() < MAX_CONNECTIONS {
-            self.conversations.insert(opened.connection, Conversation::new(opened));
+            self.conversations.insert(stream, conversation());
         }
     }
 
@@ -62,7 +73,7 @@ impl Masker {
             copy.clear();
             copy.extend_from_slice(original);
         }
-        match conversations.get_mut(&transfer.connection) {
+        match conversations.get_mut(&transfer.stream()) {
             Some(conversation) => conversation.transfer(transfer, head, tail),
             None => [head, tail].into_iter().for_each(|bytes| text::hide(bytes)),
         }
