@@ -290,10 +290,10 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod hand_written;
+#[cfg(test)]
 mod simulated;
 #[cfg(test)]
 mod summaries;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod unix_tests;

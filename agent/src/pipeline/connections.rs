@@ -9,7 +9,7 @@ use std::hash::Hasher as _;
 use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::{
-    event::{ConnectionId, Layer, Opened, StreamId, Timestamp},
+    event::{ConnectionId, Opened, Timestamp},
     protocol::Connection,
 };
 
@@ -89,12 +89,6 @@ impl Connections {
     /// Whether it is open since this first sight.
     pub(super) fn began_with(&self, opened: &Opened) -> bool {
         self.open.get(&opened.connection).is_some_and(|open| open.connection.began_with(opened))
-    }
-
-    /// Lets a stream of a connection work. `None`: there is no such stream.
-    pub(super) fn work_on(&mut self, stream: StreamId, work: impl FnOnce(&mut Connection)) -> Option<()> {
-        // No source has a plaintext yet.
-        if stream.layer == Layer::Wire { self.work(stream.connection, work) } else { None }
     }
 
     /// Lets a connection work. `None`: there is no such connection.
@@ -192,7 +186,7 @@ impl Connections {
 mod tests {
     use super::*;
     use crate::{
-        event::{Direction, Earlier, Thread, Transfer},
+        event::{Direction, Earlier, Layer, Thread, Transfer},
         protocol::{Limits, Output, Recorder},
     };
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{
-        Closed, ConnectionId, DEFAULT_CONNECTIONS, Direction, Event, Feedback, Layer, LocalClosed,
+        Asked, Closed, ConnectionId, DEFAULT_CONNECTIONS, Direction, Event, Feedback, Layer, LocalClosed,
         NotCaptured, Opened, Timestamp, Transfer,
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
@@ -134,10 +134,7 @@ impl Engine {
             }
             Event::LocalClosed(closed) => self.local_close(closed),
             Event::Closed(closed) => self.close(closed),
-            Event::Asked(asked) => {
-                // None: it was evicted meanwhile.
-                let _gone = self.connections.work_on(asked.stream, |stream| stream.taken(asked.directions));
-            }
+            Event::Asked(asked) => self.taken(asked),
             Event::Tick { at } => self.tick(*at),
             _ => {}
         }
@@ -287,6 +284,11 @@ impl Engine {
         if known.is_some() {
             self.settle_output();
         }
+    }
+
+    /// The source captures as it was asked. The connection may have been evicted meanwhile.
+    fn taken(&mut self, asked: &Asked) {
+        self.connections.work(asked.stream.connection, |connection| connection.taken(asked.directions));
     }
 
     fn local_close(&mut self, closed: &LocalClosed) {

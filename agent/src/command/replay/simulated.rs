@@ -16,7 +16,7 @@ pub(super) const SECRET: &str = "s3cret-value";
 
 /// A run: a front server that answers each request after a call to a back server; both are traced.
 pub(super) struct Run {
-    events: Vec<Owned>,
+    pub(super) events: Vec<Owned>,
     pub(super) at: u64,
     positions: [[u64; 2]; 4],
 }
@@ -107,6 +107,27 @@ impl Run {
         };
         *position += text.len() as u64;
         self.events.push(Owned::transfer(transfer, text.as_bytes()));
+    }
+
+    /// Bytes that a TLS library has decrypted.
+    pub(super) fn plaintext(at: Timestamp, connection: ConnectionId, text: &str) -> Owned {
+        let transfer = Transfer {
+            at,
+            connection,
+            layer: Layer::Plaintext,
+            direction: Direction::In,
+            position: 0,
+            length: u32::try_from(text.len()).unwrap(),
+            thread: BACK,
+            head: &[],
+            tail: &[],
+            not_captured: None,
+            last_receive: None,
+            task: None,
+            dropped: 0,
+            process_drops: 0,
+        };
+        Owned::transfer(transfer, text.as_bytes())
     }
 
     pub(super) fn exchange(&mut self, number: usize) {

@@ -2,11 +2,14 @@
 
 use proptest::prelude::*;
 
-use super::{super::samples, *};
+use super::{
+    super::{encode, samples},
+    *,
+};
 use crate::{
     event::{
-        ConnectionId, Direction, Earlier, LastReceive, Layer, Mark, NotCaptured, Task, Thread, Timestamp,
-        Transfer,
+        Asked, Capture, CaptureMode, ConnectionId, Direction, Earlier, Endpoint, LastReceive, Layer, Mark,
+        NotCaptured, Opened, PlaintextOpened, StreamId, Task, Thread, Timestamp, Transfer, UnixAddress,
     },
     source::log::{
         Blocks,
@@ -117,6 +120,45 @@ fn the_layout_is_fixed() {
         "30 08000000 0100000000000000",
     ];
     assert_eq!(hex, fixed.concat().replace(' ', ""));
+}
+
+#[test]
+fn the_layout_of_ends_and_captures_is_fixed() {
+    let written = |event: &Event<'_>| {
+        let mut out = vec![];
+        encode::event(event, &mut out);
+        out.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let (at, connection, thread) = (Timestamp(1), ConnectionId(3), Thread { pid: 5, tid: 6 });
+    let opened = Opened {
+        at,
+        connection,
+        thread,
+        local: Endpoint::Unix(UnixAddress::Path((*b"/a").into())),
+        peer: Endpoint::Unix(UnixAddress::Unnamed),
+        network_namespace: 7,
+        first_sequence: [8, 9],
+        first_position: 0,
+        earlier: [Earlier::Nothing, Earlier::Unknown],
+    };
+    let expected = "23 41000000 0100000000000000 0300000000000000 05000000 06000000 01 02 2f61 03 07000000 \
+         08000000 09000000 0000000000000000 0000000000000000 ffffffffffffffff";
+    assert_eq!(written(&Event::Opened(opened)), expected.replace(' ', ""));
+    let plaintext =
+        PlaintextOpened { at, connection, thread, earlier: [Earlier::Bytes(2), Earlier::Nothing] };
+    let expected = "2a 28000000 0100000000000000 0300000000000000 05000000 06000000 0200000000000000 \
+         0000000000000000";
+    assert_eq!(written(&Event::PlaintextOpened(plaintext)), expected.replace(' ', ""));
+    let asked = Asked {
+        at,
+        stream: StreamId { connection, layer: Layer::Plaintext },
+        directions: [
+            Capture { mode: CaptureMode::Whole, skip_until: 9 },
+            Capture { mode: CaptureMode::Nothing, skip_until: 0 },
+        ],
+    };
+    let expected = "2b 23000000 0100000000000000 0300000000000000 01 01 0900000000000000 02 0000000000000000";
+    assert_eq!(written(&Event::Asked(asked)), expected.replace(' ', ""));
 }
 
 /// The first bytes of a file of this version.

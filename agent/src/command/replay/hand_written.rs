@@ -1,5 +1,6 @@
-//! Hand-written logs with unix sockets: what a path, an abstract name and a socket without a name
-//! become in spans, and that two ends without sequence numbers are never joined.
+//! Hand-written logs of what no source has yet. Unix sockets: what a path, an abstract name and a
+//! socket without a name become in spans, and that two ends without sequence numbers are never
+//! joined. Plaintexts: that they change nothing. What was asked of a source.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,10 @@ use super::{
     tests::{live, replayed},
 };
 use crate::{
-    event::{Connecting, Direction, Event, SocketId, Timestamp},
+    event::{
+        Asked, Capture, CaptureMode, Closed, Connecting, ConnectionId, Direction, Earlier, Event, Layer,
+        PlaintextOpened, SocketId, StreamId, Timestamp,
+    },
     source::log::samples::Owned,
 };
 
@@ -175,4 +179,46 @@ fn a_refused_connect_names_the_path() {
         ("server.address", "/run/gone.sock"),
     ];
     assert_eq!(ends(&found[0]), expected);
+}
+
+/// The wire is read as if nothing were said of its plaintext, also where both are closed.
+#[test]
+fn a_plaintext_changes_nothing_yet() {
+    let wire = |plaintext: bool| {
+        let mut run = Run::with_processes();
+        let connection = ConnectionId(1);
+        run.open(1, BACK, ("10.0.0.1:80", "10.0.0.2:5000"), [7; 2]);
+        run.transfer(1, Direction::In, BACK, None, &request("/a", ""));
+        if plaintext {
+            let at = Timestamp(run.at);
+            let stream = StreamId { connection, layer: Layer::Plaintext };
+            let earlier = [Earlier::Nothing; 2];
+            run.push(Event::PlaintextOpened(PlaintextOpened { at, connection, thread: BACK, earlier }));
+            run.events.push(Run::plaintext(at, connection, &request("/never", "")));
+            let nothing = Capture { mode: CaptureMode::Nothing, skip_until: u64::MAX };
+            run.push(Event::Asked(Asked { at, stream, directions: [nothing; 2] }));
+            run.push(Event::HalfClosed {
+                at,
+                connection,
+                layer: Layer::Plaintext,
+                direction: Direction::In,
+                position: 9,
+                actor: None,
+            });
+            run.push(Event::Closed(Closed {
+                at,
+                connection,
+                layer: Layer::Plaintext,
+                errno: 0,
+                observed: [9; 2],
+                dropped: [0; 2],
+                skipped: [0; 2],
+            }));
+        }
+        run.transfer(1, Direction::Out, BACK, Some(1), OK);
+        run.end()
+    };
+    let without = spans(&wire(false));
+    assert_eq!(without.len(), 1);
+    assert_eq!(spans(&wire(true)), without);
 }
