@@ -11,7 +11,7 @@ use super::{
     parser::{FirstBytes, Parser, Protocol as _, each},
 };
 use crate::{
-    event::{Direction, Earlier, Opened, Transfer},
+    event::{Direction, Earlier, Opened, PlaintextOpened, Transfer},
     stream::Cursor,
 };
 
@@ -32,7 +32,7 @@ pub(super) enum Mask {
     Http2(http2::Mask),
 }
 
-/// Masks the transfers of one connection.
+/// Masks the transfers of one stream of a connection.
 #[derive(Debug)]
 pub struct ConnectionMask {
     /// Absolute sequence numbers of the connection's first observation, which two CPUs may report.
@@ -47,10 +47,20 @@ impl ConnectionMask {
     /// A connection of which nothing was recorded yet.
     #[must_use]
     pub fn new(opened: &Opened) -> Self {
-        let from_start = opened.earlier.map(|earlier| earlier == Earlier::Nothing);
-        let next = [opened.first_position; 2];
+        Self::beginning(opened.first_sequence, opened.first_position, opened.earlier)
+    }
+
+    /// The plaintext of a connection, of which nothing was recorded yet.
+    #[must_use]
+    pub fn of_plaintext(opened: &PlaintextOpened) -> Self {
+        Self::beginning([0; 2], 0, opened.earlier)
+    }
+
+    fn beginning(first_sequence: [u32; 2], first_position: u64, earlier: [Earlier; 2]) -> Self {
+        let from_start = earlier.map(|earlier| earlier == Earlier::Nothing);
+        let next = [first_position; 2];
         Self {
-            first_sequence: opened.first_sequence,
+            first_sequence,
             detector: Detector::new(from_start),
             mask: http1::Session::new(from_start).mask(next),
             next,

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use proptest::prelude::*;
 
-use super::tests::{FRONT, Run};
+use super::simulated::{FRONT, Run};
 use crate::{
     event::{Direction, Event},
     pipeline::{self, EventSink, redact::Masker},

@@ -7,17 +7,17 @@
 use rustc_hash::FxHashMap;
 
 use crate::{
-    event::{ConnectionId, Event, Opened, ProcessFacts, Transfer},
+    event::{Closed, Event, Layer, ProcessFacts, StreamId, Transfer},
     protocol::ConnectionMask,
 };
 
-/// Most connections whose structure is followed at once; of further ones every byte is masked.
-const MAX_CONNECTIONS: usize = 65_536;
+/// Most streams whose structure is followed at once; of further ones every byte is masked.
+const MAX_STREAMS: usize = 65_536;
 
 /// Masks events in the order in which they come.
 #[derive(Debug, Default)]
 pub(crate) struct Masker {
-    connections: FxHashMap<ConnectionId, ConnectionMask>,
+    streams: FxHashMap<StreamId, ConnectionMask>,
     head: Vec<u8>,
     tail: Vec<u8>,
 }
@@ -30,29 +30,40 @@ impl Masker {
             Event::Process { at, facts } => {
                 return Event::Process { at: *at, facts: Box::new(process(facts)) };
             }
-            Event::Opened(opened) => self.opened(opened),
-            Event::Closed(closed) => drop(self.connections.remove(&closed.connection)),
+            Event::Opened(opened) => {
+                let stream = StreamId { connection: opened.connection, layer: Layer::Wire };
+                if !self.streams.get(&stream).is_some_and(|mask| mask.began_with(opened)) {
+                    self.follow(stream, || ConnectionMask::new(opened));
+                }
+            }
+            Event::PlaintextOpened(opened) => {
+                let stream = StreamId { connection: opened.connection, layer: Layer::Plaintext };
+                self.follow(stream, || ConnectionMask::of_plaintext(opened));
+            }
+            Event::Closed(Closed { connection, layer, .. }) => {
+                // A plaintext ends with its connection.
+                for layer in [*layer, Layer::Plaintext] {
+                    self.streams.remove(&StreamId { connection: *connection, layer });
+                }
+            }
             _ => {}
         }
         event.clone()
     }
 
-    fn opened(&mut self, opened: &Opened) {
-        if self.connections.get(&opened.connection).is_some_and(|mask| mask.began_with(opened)) {
-            return;
-        }
-        if self.connections.len() < MAX_CONNECTIONS {
-            self.connections.insert(opened.connection, ConnectionMask::new(opened));
+    fn follow(&mut self, stream: StreamId, mask: impl FnOnce() -> ConnectionMask) {
+        if self.streams.len() < MAX_STREAMS {
+            self.streams.insert(stream, mask());
         }
     }
 
     fn transfer<'a>(&'a mut self, transfer: &Transfer<'a>) -> Transfer<'a> {
-        let Self { connections, head, tail } = self;
+        let Self { streams, head, tail } = self;
         for (copy, original) in [(&mut *head, transfer.head), (&mut *tail, transfer.tail)] {
             copy.clear();
             copy.extend_from_slice(original);
         }
-        match connections.get_mut(&transfer.connection) {
+        match streams.get_mut(&transfer.stream()) {
             Some(mask) => mask.transfer(transfer, head, tail),
             None => [head, tail].into_iter().for_each(|bytes| bytes.fill(b'x')),
         }

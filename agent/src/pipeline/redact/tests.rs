@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Direction, Earlier, Thread, Timestamp};
+use crate::event::{
+    ConnectionId, Direction, Earlier, Endpoint, Layer, Opened, PlaintextOpened, Thread, Timestamp,
+};
 
 const THREAD: Thread = Thread { pid: 1, tid: 1 };
 
@@ -16,7 +18,7 @@ fn mask(transfers: &[(Direction, &[u8])]) -> Vec<String> {
 /// Masks transfers of which `most` bytes are captured at the start and 16 at the end.
 fn mask_captured(transfers: &[(Direction, &[u8])], most: usize) -> Vec<String> {
     let mut masker = Masker::default();
-    masker.opened(&opened([true; 2]));
+    masker.mask(&Event::Opened(opened([true; 2])));
     let mut positions = [0, 0];
     let mut texts = vec![];
     for (direction, bytes) in transfers {
@@ -39,8 +41,8 @@ fn opened(from_start: [bool; 2]) -> Opened {
         at: Timestamp(0),
         connection: ConnectionId(1),
         thread: THREAD,
-        local: "127.0.0.1:1".parse().unwrap(),
-        peer: "127.0.0.1:2".parse().unwrap(),
+        local: Endpoint::Inet("127.0.0.1:1".parse().unwrap()),
+        peer: Endpoint::Inet("127.0.0.1:2".parse().unwrap()),
         network_namespace: 1,
         first_sequence: [0; 2],
         first_position: 0,
@@ -58,6 +60,7 @@ fn transfer<'a>(
     Transfer {
         at: Timestamp(0),
         connection: ConnectionId(1),
+        layer: Layer::Wire,
         direction,
         position,
         length: u32::try_from(length).unwrap(),
@@ -160,7 +163,7 @@ fn of_http2_the_preface_and_the_path_of_exports_stay() {
 #[test]
 fn the_rest_of_a_preface_is_masked_after_a_hole_and_mid_stream() {
     let mut masker = Masker::default();
-    masker.opened(&opened([true; 2]));
+    masker.mask(&Event::Opened(opened([true; 2])));
     let mut text = |position, bytes: &'static str| {
         let masked = masker.transfer(&transfer(IN, position, bytes.len(), bytes.as_bytes(), b""));
         String::from_utf8(masked.head.to_vec()).unwrap()
@@ -168,7 +171,7 @@ fn the_rest_of_a_preface_is_masked_after_a_hole_and_mid_stream() {
     assert_eq!(text(0, "PRI * "), "PRI * ");
     assert_eq!(text(7, "HTTP/2.0\r\n"), "x".repeat(10));
     let mut masker = Masker::default();
-    masker.opened(&opened([false; 2]));
+    masker.mask(&Event::Opened(opened([false; 2])));
     let piece = transfer(IN, 0, 6, b"PRI * ", b"");
     assert_eq!(masker.transfer(&piece).head, b"xxxxxx");
 }
@@ -188,10 +191,43 @@ fn a_connection_that_nobody_opened_is_masked_whole() {
     assert_eq!(masked.head, "x".repeat(POST.len()).as_bytes());
 }
 
+/// The ciphertext of the wire is no HTTP, and its positions are others.
+#[test]
+fn a_plaintext_is_followed_apart_from_its_wire() {
+    let mut masker = Masker::default();
+    let plain = |position, text: &'static str| Transfer {
+        layer: Layer::Plaintext,
+        ..transfer(IN, position, text.len(), text.as_bytes(), b"")
+    };
+    masker.mask(&Event::Opened(opened([true; 2])));
+    // Nobody has opened it yet.
+    assert_eq!(masker.transfer(&plain(0, POST)).head, "x".repeat(POST.len()).as_bytes());
+    masker.mask(&Event::PlaintextOpened(PlaintextOpened {
+        at: Timestamp(1),
+        connection: ConnectionId(1),
+        thread: THREAD,
+        earlier: [Earlier::Nothing; 2],
+    }));
+    let wire = transfer(IN, 0, 9, b"\x16\x03\x01 s3cret", b"");
+    assert_eq!(masker.transfer(&Transfer { length: 10, ..wire }).head, b"xxxxxxxxxx");
+    assert_eq!(masker.transfer(&plain(0, POST)).head, POST_MASKED.as_bytes());
+    let closed = |layer| Closed {
+        at: Timestamp(2),
+        connection: ConnectionId(1),
+        layer,
+        errno: 0,
+        observed: [0; 2],
+        dropped: [0; 2],
+        skipped: [0; 2],
+    };
+    masker.mask(&Event::Closed(closed(Layer::Wire)));
+    assert!(masker.streams.is_empty());
+}
+
 #[test]
 fn after_a_loss_a_transfer_with_a_first_line_is_read_again() {
     let mut masker = Masker::default();
-    masker.opened(&opened([true; 2]));
+    masker.mask(&Event::Opened(opened([true; 2])));
     let mut text = |position, bytes: &'static str| {
         let masked = masker.transfer(&transfer(IN, position, bytes.len(), bytes.as_bytes(), b""));
         String::from_utf8(masked.head.to_vec()).unwrap()

@@ -7,4 +7,5 @@ mod loss;
 mod order;
 mod outcomes;
 mod properties;
+mod streams;
 mod unread;

@@ -5,8 +5,8 @@ use std::{fs, path::Path, sync::Arc};
 use super::HELLO;
 use crate::{
     event::{
-        ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts, Thread, Timestamp,
-        Transfer,
+        ConnectionId, Direction, Earlier, Endpoint, Event, LastReceive, Layer, Mark, Opened, ProcessFacts,
+        Thread, Timestamp, Transfer,
     },
     pipeline::{Engine, Settings, redact::Masker},
     source::log::{LogReader, Output, Recorder, RecorderSettings},
@@ -35,12 +35,14 @@ fn conversation() -> Vec<Event<'static>> {
         now += 1_000_000;
         let last_receive = cause.map(|(connection, position)| LastReceive {
             connection: ConnectionId(connection),
+            layer: Layer::Wire,
             position: position - 1,
             mark: Mark::default(),
         });
         events.push(Event::Transfer(Transfer {
             at: Timestamp(now),
             connection: ConnectionId(id),
+            layer: Layer::Wire,
             direction,
             position: *position,
             length: text.len() as u32,
@@ -74,8 +76,8 @@ fn open(id: u64) -> Event<'static> {
         at: Timestamp(1_000_000_000),
         connection: ConnectionId(id),
         thread: THREAD,
-        local: "10.0.0.1:1000".parse().unwrap(),
-        peer: "10.0.0.2:2000".parse().unwrap(),
+        local: Endpoint::Inet("10.0.0.1:1000".parse().unwrap()),
+        peer: Endpoint::Inet("10.0.0.2:2000".parse().unwrap()),
         network_namespace: 1,
         first_sequence: [id as u32 * 1_000_000, id as u32 * 2_000_000],
         first_position: 0,
