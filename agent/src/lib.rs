@@ -14,6 +14,8 @@ mod address;
 
 mod causes;
 
+mod elf;
+
 pub mod metric;
 
 mod words;

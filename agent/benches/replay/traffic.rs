@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, ops::Range, sync::Arc};
 
 use wirespan::event::{
-    Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts, Thread,
+    Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Layer, Mark, Opened, ProcessFacts, Thread,
     Timestamp, Transfer,
 };
 
@@ -199,6 +199,7 @@ impl Traffic {
             Record::Transfer(moved) => Event::Transfer(Transfer {
                 at: moved.at,
                 connection: moved.connection,
+                layer: Layer::Wire,
                 direction: moved.direction,
                 position: moved.position,
                 length: moved.length,
@@ -211,7 +212,7 @@ impl Traffic {
                 dropped: moved.dropped,
                 process_drops: moved.process_drops,
             }),
-            Record::Opened(opened) => Event::Opened(*opened),
+            Record::Opened(opened) => Event::Opened(opened.clone()),
             Record::Closed(closed) => Event::Closed(*closed),
             Record::Tick(at) => Event::Tick { at: *at },
         })
@@ -304,8 +305,8 @@ impl Traffic {
             at: Timestamp(self.at),
             connection: ConnectionId(number),
             thread: kind.thread(worker),
-            local: ours,
-            peer: theirs,
+            local: ours.into(),
+            peer: theirs.into(),
             network_namespace: 1,
             first_sequence: [(number as u32).wrapping_mul(2_654_435_761), number as u32],
             first_position: 0,
@@ -319,6 +320,7 @@ impl Traffic {
         self.records.push(Record::Closed(Closed {
             at: Timestamp(self.at),
             connection: ConnectionId(cookie),
+            layer: Layer::Wire,
             errno: 0,
             observed: position,
             dropped,
@@ -343,6 +345,7 @@ impl Traffic {
             let last = connection.position[direction] - 1;
             *last_receive = Some(LastReceive {
                 connection: ConnectionId(connection.cookie),
+                layer: Layer::Wire,
                 position: last,
                 mark: Mark::default(),
             });

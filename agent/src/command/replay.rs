@@ -134,9 +134,9 @@ fn log(
     if header.agent != own {
         report(format_args!("recorded by agent {:?}, this is {own:?}: spans may differ", header.agent));
     }
-    if let Some(minor) = reader.newer_minor() {
+    if let Some((major, minor)) = reader.newer_version() {
         report(format_args!(
-            "the log's format 1.{minor} is newer than this agent; what is new in it is passed over"
+            "the log's format {major}.{minor} is newer than this agent; what is new in it is passed over"
         ));
     }
     let setup = Setup { host: header.host, export: export.clone() };
@@ -289,6 +289,12 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod hand_written;
+#[cfg(test)]
+mod redacted;
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod summaries;
 #[cfg(test)]

@@ -3,13 +3,17 @@
 //! The pipeline knows time, randomness and processes only through what stands here, so the same events give the same
 //! spans. Payload is borrowed from the source's buffer: whoever needs it longer copies it.
 
+mod capture;
+mod endpoint;
 mod limits;
 mod process;
 
-use std::{net::SocketAddr, ops::Sub};
+use std::ops::Sub;
 
 use agent_common::{IN, OUT, not_captured};
 
+pub use capture::{Asked, Capture, CaptureMode, Feedback};
+pub use endpoint::{Endpoint, UnixAddress};
 pub use limits::DEFAULT_CONNECTIONS;
 pub use process::{FIRST_VIRTUAL_PID, KernelFacts, ProcessFacts, ProcessKey, UNKNOWN_SERVICE, arguments_in};
 
@@ -41,6 +45,25 @@ impl Sub for Timestamp {
 /// A connection is its socket cookie, which the kernel never uses twice while it runs. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+/// Which bytes of a connection: its own, or those that they encrypt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum Layer {
+    /// What the socket moves.
+    #[default]
+    Wire,
+    /// What a TLS library encrypts into the bytes of the socket, and decrypts out of them.
+    Plaintext,
+}
+
+/// A stream of bytes in both directions, which has positions, holes and a ledger of its own. Every
+/// connection has the one that its socket moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    pub connection: ConnectionId,
+    pub layer: Layer,
+}
 
 /// A socket before it has a cookie (connect in progress): the address of its `struct sock`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,11 +131,12 @@ pub enum Task {
     Context(u64),
 }
 
-/// What a thread received last: the connection, and the position of the *last byte* of its last TCP receive.
+/// What a thread received last: the stream, and the position of the *last byte* of its last receive there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LastReceive {
     pub connection: ConnectionId,
-    /// Position in direction `In` of that connection.
+    pub layer: Layer,
+    /// Position in direction `In` of that stream.
     pub position: u64,
     /// Sources leave it at its default.
     pub mark: Mark,
@@ -207,11 +231,14 @@ pub enum Event<'a> {
         errno: u16,
     },
     Opened(Opened),
+    PlaintextOpened(PlaintextOpened),
     Transfer(Transfer<'a>),
-    /// No more bytes will come in `direction` after `position`: FIN sent (`Out`) or FIN read (`In`).
+    /// No more bytes will come in `direction` after `position`: FIN sent (`Out`) or FIN read (`In`); of the plaintext,
+    /// `close_notify`.
     HalfClosed {
         at: Timestamp,
         connection: ConnectionId,
+        layer: Layer,
         direction: Direction,
         position: u64,
         /// Who sent or read it; `None` where that is not known, or where bytes came with it.
@@ -233,6 +260,7 @@ pub enum Event<'a> {
         actor: Actor,
     },
     Closed(Closed),
+    Asked(Asked),
     /// Event time has reached `at` (every 100 ms, also when nothing else happens). All events older than `at` minus
     /// the source's reordering (a few ms) have been delivered.
     Tick {
@@ -263,41 +291,54 @@ impl Event<'_> {
             | Self::Shutdown { at } => Some(*at),
             Self::Connecting(event) => Some(event.at),
             Self::Opened(event) => Some(event.at),
+            Self::PlaintextOpened(event) => Some(event.at),
             Self::Transfer(event) => Some(event.at),
             Self::LocalClosed(event) => Some(event.at),
             Self::Closed(event) => Some(event.at),
+            Self::Asked(event) => Some(event.at),
         }
     }
 }
 
 /// A selected process has begun to connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connecting {
     pub at: Timestamp,
     pub socket: SocketId,
     pub thread: Thread,
-    pub peer: SocketAddr,
+    pub peer: Endpoint,
     pub last_receive: Option<LastReceive>,
     /// [`Task::Handoff`]: the goroutine that has started the one which connects; the last input is its.
     pub task: Option<Task>,
 }
 
 /// A selected process was first observed on a connection; comes before its first [`Transfer`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
     pub at: Timestamp,
     pub connection: ConnectionId,
     pub thread: Thread,
-    pub local: SocketAddr,
-    pub peer: SocketAddr,
+    pub local: Endpoint,
+    pub peer: Endpoint,
     /// Inode of the network namespace.
     pub network_namespace: u32,
-    /// Absolute TCP sequence number of `first_position`, by [`Direction::index`]. That position is a multiple of 2^32, so
+    /// Absolute TCP sequence number of `first_position` (of a unix socket 0), by [`Direction::index`]. That position is a multiple of 2^32, so
     /// that any position's sequence number is this plus its low 32 bits.
     pub first_sequence: [u32; 2],
     /// Position of either direction's next byte when it was first observed. A system call that was logged later may have moved its bytes before
     /// that; they lie before this position.
     pub first_position: u64,
+    /// What had moved before that, by [`Direction::index`].
+    pub earlier: [Earlier; 2],
+}
+
+/// The plaintext of a connection was first observed; comes after [`Opened`], and before the first [`Transfer`] of this
+/// layer. Position 0 of either direction is the next byte when it was first observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaintextOpened {
+    pub at: Timestamp,
+    pub connection: ConnectionId,
+    pub thread: Thread,
     /// What had moved before that, by [`Direction::index`].
     pub earlier: [Earlier; 2],
 }
@@ -327,6 +368,7 @@ impl Earlier {
 pub struct Transfer<'a> {
     pub at: Timestamp,
     pub connection: ConnectionId,
+    pub layer: Layer,
     pub direction: Direction,
     /// Of the call's first byte; see [`Opened::first_position`].
     pub position: u64,
@@ -347,6 +389,14 @@ pub struct Transfer<'a> {
     pub process_drops: u64,
 }
 
+impl Transfer<'_> {
+    /// The stream whose bytes these are.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        StreamId { connection: self.connection, layer: self.layer }
+    }
+}
+
 /// The program has let go of a connection: close(), shutdown() of both directions, or its exit. It can neither send nor receive
 /// on it any more, whatever TCP still does with it until [`Closed`]. Also ends direction `Out`, if that was not told before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -361,44 +411,19 @@ pub struct LocalClosed {
     pub peer_finished: bool,
 }
 
-/// The end of a connection, with the kernel's own counts since it was first observed, by [`Direction::index`].
+/// The end of a connection, with the kernel's own counts since it was first observed, by [`Direction::index`]. Or the end of
+/// its plaintext alone, with the library's counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed {
     pub at: Timestamp,
     pub connection: ConnectionId,
+    pub layer: Layer,
     /// Positive errno of the socket (ECONNRESET …), 0 for an ordinary close.
     pub errno: u16,
-    /// Bytes of the stream by sequence numbers, without the FIN.
+    /// Bytes of the stream; on the wire by sequence numbers, without the FIN.
     pub observed: [u64; 2],
     /// Bytes whose event found no room in the ring.
     pub dropped: [u64; 2],
     /// Bytes for which no event was made on purpose (skip, opaque).
     pub skipped: [u64; 2],
-}
-
-/// What the pipeline asks of its source in return. A source that cannot (log, pcap) ignores it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feedback {
-    /// No event is needed for bytes before `until`. The call that holds byte `until - 1` or later makes one again.
-    SkipUntil { connection: ConnectionId, direction: Direction, until: u64 },
-    /// Framing lies between the data of this direction (chunked): capture calls whole, as far as the source can.
-    CaptureWhole { connection: ConnectionId, direction: Direction },
-    /// Nothing here parses: no more events; stay transparent for causality (an *opaque* connection).
-    Opaque { connection: ConnectionId },
-    /// It was evicted: nothing is kept of it here, and the source need not either. If bytes still move on it, it is opened
-    /// anew, as a connection that is older than the agent.
-    Forget { connection: ConnectionId },
-}
-
-impl Feedback {
-    /// The connection that it is about.
-    #[must_use]
-    pub const fn connection(&self) -> ConnectionId {
-        match self {
-            Self::SkipUntil { connection, .. }
-            | Self::CaptureWhole { connection, .. }
-            | Self::Opaque { connection }
-            | Self::Forget { connection } => *connection,
-        }
-    }
 }

@@ -1,13 +1,16 @@
 //! Which attributes a span has, by OpenTelemetry's stable HTTP and network conventions: said once, for every encoding.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use compact_str::CompactString;
 
 use super::otlp::key_value::{text_beginning, text_beginning_length, whole_text};
-use crate::trace::{
-    http::{Http, Text},
-    span::{Span, Status},
+use crate::{
+    event::Endpoint,
+    trace::{
+        http::{Http, Text},
+        span::{Span, Status},
+    },
 };
 
 /// The version of the semantic conventions that the names below are from.
@@ -110,14 +113,13 @@ pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
         Some(http) => http_attributes(http, out),
         None => {
             // A connect that failed: the peer is all that is known of the server.
-            out.address(key!("server.address"), plain(span.peer.ip()));
-            out.integer(key!("server.port"), span.peer.port().into());
+            end(&span.peer, key!("server.address"), key!("server.port"), out);
         }
     }
     if let Some(error) = &span.error {
         out.text(key!("error.type"), error);
     }
-    network_attributes(span.local, span.peer, out);
+    network_attributes(span.local.as_ref(), &span.peer, out);
     if !span.process.is_virtual() {
         out.integer(key!("thread.id"), span.thread_id.into());
     }
@@ -158,19 +160,31 @@ fn request_headers(headers: &[(CompactString, CompactString)], out: &mut impl Si
     }
 }
 
-fn network_attributes(local: Option<SocketAddr>, peer: SocketAddr, out: &mut impl Sink) {
-    let peer_address = plain(peer.ip());
-    out.address(key!("network.peer.address"), peer_address);
-    out.integer(key!("network.peer.port"), peer.port().into());
+fn network_attributes(local: Option<&Endpoint>, peer: &Endpoint, out: &mut impl Sink) {
+    end(peer, key!("network.peer.address"), key!("network.peer.port"), out);
     if let Some(local) = local {
-        out.address(key!("network.local.address"), plain(local.ip()));
-        out.integer(key!("network.local.port"), local.port().into());
+        end(local, key!("network.local.address"), key!("network.local.port"), out);
     }
+    let Some(peer) = peer.inet() else {
+        return out.constant(constant!("network.transport", "unix"));
+    };
     out.constant(constant!("network.transport", "tcp"));
-    if peer_address.is_ipv4() {
+    if plain(peer.ip()).is_ipv4() {
         out.constant(constant!("network.type", "ipv4"));
     } else {
         out.constant(constant!("network.type", "ipv6"));
+    }
+}
+
+/// Address and port of an end; of a unix socket its name, if it has one.
+#[inline]
+fn end<const N: usize, const M: usize>(end: &Endpoint, address: &Key<N>, port: &Key<M>, out: &mut impl Sink) {
+    match end {
+        Endpoint::Inet(end) => {
+            out.address(address, plain(end.ip()));
+            out.integer(port, end.port().into());
+        }
+        Endpoint::Unix(end) => optional_text(address, end.name().as_deref(), out),
     }
 }
 

@@ -186,7 +186,7 @@ impl Connections {
 mod tests {
     use super::*;
     use crate::{
-        event::{Direction, Earlier, Thread, Transfer},
+        event::{Direction, Earlier, Layer, Thread, Transfer},
         protocol::{Limits, Output, Recorder},
     };
 
@@ -196,8 +196,8 @@ mod tests {
             at: Timestamp(at),
             connection: ConnectionId(id),
             thread: Thread { pid: 1, tid: 1 },
-            local: end,
-            peer: end,
+            local: end.into(),
+            peer: end.into(),
             network_namespace: 1,
             first_sequence: [0; 2],
             first_position: 0,
@@ -209,6 +209,7 @@ mod tests {
         Transfer {
             at: Timestamp(at),
             connection: ConnectionId(id),
+            layer: Layer::Wire,
             direction: Direction::Out,
             position: at,
             length: 1,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{
-        Closed, ConnectionId, DEFAULT_CONNECTIONS, Direction, Event, Feedback, LocalClosed, NotCaptured,
-        Opened, Timestamp, Transfer,
+        Asked, Closed, ConnectionId, DEFAULT_CONNECTIONS, Direction, Event, Feedback, Layer, LocalClosed,
+        NotCaptured, Opened, Timestamp, Transfer,
     },
     protocol::{Connection, Counters as ProtocolCounters, Interest, Limits, Output},
     stream,
@@ -109,6 +109,10 @@ impl Engine {
     pub fn feed(&mut self, event: &Event<'_>) {
         self.settle(event);
         self.tally.count(event);
+        if is_of_plaintext(event) {
+            self.tally.stray_transfers += u64::from(matches!(event, Event::Transfer(_)));
+            return;
+        }
         let marked = self.output.report.with_input_ambiguity(event);
         let event = marked.as_ref().unwrap_or(event);
         // What ends by this event is told before the trace layer hears of it.
@@ -130,6 +134,7 @@ impl Engine {
             }
             Event::LocalClosed(closed) => self.local_close(closed),
             Event::Closed(closed) => self.close(closed),
+            Event::Asked(asked) => self.taken(asked),
             Event::Tick { at } => self.tick(*at),
             _ => {}
         }
@@ -281,6 +286,11 @@ impl Engine {
         }
     }
 
+    /// The source captures as it was asked. The connection may have been evicted meanwhile.
+    fn taken(&mut self, asked: &Asked) {
+        self.connections.work(asked.stream.connection, |connection| connection.taken(asked.directions));
+    }
+
     fn local_close(&mut self, closed: &LocalClosed) {
         let id = closed.connection;
         let output = &mut self.output;
@@ -328,4 +338,17 @@ impl Engine {
         self.feedback.append(&mut self.output.feedback);
         self.output.interest.content = self.output.report.wants_content();
     }
+}
+
+/// Whether an event is about a plaintext. No source has one yet; what a log says of it is counted and passed over.
+const fn is_of_plaintext(event: &Event<'_>) -> bool {
+    let layer = match event {
+        Event::Transfer(transfer) => transfer.layer,
+        Event::HalfClosed { layer, .. } => *layer,
+        Event::Closed(closed) => closed.layer,
+        Event::Asked(asked) => asked.stream.layer,
+        Event::PlaintextOpened(_) => Layer::Plaintext,
+        _ => Layer::Wire,
+    };
+    matches!(layer, Layer::Plaintext)
 }

@@ -5,6 +5,7 @@ mod engine;
 #[cfg(test)]
 mod properties;
 pub mod queue;
+pub(crate) mod redact;
 #[cfg(test)]
 pub(crate) mod samples;
 mod services;

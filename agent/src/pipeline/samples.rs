@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::queue::Batch;
 use crate::{
-    event::{ProcessFacts, Timestamp},
+    event::{Endpoint, ProcessFacts, Timestamp},
     trace::{
         http::{Http, Text},
         span::{Evidence, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
@@ -15,6 +15,11 @@ use crate::{
 pub(crate) const START: u64 = 1_795_183_387_123_456_789;
 /// A millisecond, in nanoseconds.
 pub(crate) const MILLI: u64 = 1_000_000;
+
+/// An address and port.
+fn end(text: &str) -> Endpoint {
+    Endpoint::Inet(text.parse().unwrap())
+}
 
 pub(crate) fn trace_id(last: u8) -> TraceId {
     TraceId([0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, last])
@@ -76,8 +81,8 @@ pub(crate) fn server_span() -> Span {
             .with(Text::ClientAddress, "192.0.2.7")
             .with(Text::UserAgent, "curl/8.9.1"),
         ),
-        local: Some("[::ffff:192.0.2.1]:8080".parse().unwrap()),
-        peer: "[::ffff:192.0.2.7]:51000".parse().unwrap(),
+        local: Some(end("[::ffff:192.0.2.1]:8080")),
+        peer: end("[::ffff:192.0.2.7]:51000"),
         thread_id: 4712,
         incomplete: vec![],
         missing_bytes: 0,
@@ -111,8 +116,8 @@ pub(crate) fn client_span() -> Span {
             .with(Text::FullUrl, "http://stock:9000/stock/7")
             .with(Text::ServerAddress, "stock"),
         ),
-        local: Some("[2001:db8::1]:40000".parse().unwrap()),
-        peer: "[2001:db8::2]:9000".parse().unwrap(),
+        local: Some(end("[2001:db8::1]:40000")),
+        peer: end("[2001:db8::2]:9000"),
         ..server_span()
     }
 }
@@ -128,7 +133,7 @@ pub(crate) fn connect_span() -> Span {
         first_response_byte: None,
         http: None,
         local: None,
-        peer: "192.0.2.9:1".parse().unwrap(),
+        peer: end("192.0.2.9:1"),
         ..client_span()
     }
 }

@@ -8,6 +8,7 @@
 use super::{
     Engine, Settings, Snapshot,
     queue::{Batch, Batcher},
+    redact::Masker,
 };
 use crate::{
     event::{Event, Feedback, Timestamp},
@@ -20,6 +21,8 @@ type Deliver = Box<dyn FnMut(Batch) + Send>;
 /// The engine, the recorder before it (if the events are recorded), and the batcher behind it.
 pub(crate) struct EventSink {
     recorder: Option<Recorder>,
+    /// Masks what is recorded, if that is wanted.
+    masker: Option<Masker>,
     engine: Engine,
     batcher: Batcher,
     deliver: Deliver,
@@ -32,6 +35,7 @@ impl EventSink {
     pub(crate) fn new(settings: Settings, deliver: impl FnMut(Batch) + Send + 'static) -> Self {
         Self {
             recorder: None,
+            masker: None,
             engine: Engine::new(settings),
             batcher: Batcher::new(),
             deliver: Box::new(deliver),
@@ -41,13 +45,17 @@ impl EventSink {
 
     /// The same sink, which records every event first if there is a recorder.
     pub(crate) fn recorded_by(self, recorder: Option<Recorder>) -> Self {
-        Self { recorder, ..self }
+        let masker = recorder.as_ref().filter(|recorder| recorder.redacts()).map(|_| Masker::default());
+        Self { recorder, masker, ..self }
     }
 
     /// Takes one event and delivers the batches that it completes.
     pub(crate) fn feed(&mut self, event: &Event<'_>) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.record(event);
+            match &mut self.masker {
+                Some(masker) => recorder.record(&masker.mask(event)),
+                None => recorder.record(event),
+            }
         }
         self.engine.feed(event);
         let at = self.now.max(event.at().unwrap_or_default());

@@ -62,6 +62,11 @@ impl Detector {
         !matches!(self.first[direction.index()], First::Over)
     }
 
+    /// Whether all that has come of this direction is the beginning of what some protocol begins with.
+    pub(super) const fn has_begun(&self, direction: Direction) -> bool {
+        matches!(self.first[direction.index()], First::Begun(_))
+    }
+
     /// The protocol is known, other than HTTP/1.
     pub(super) fn found(&mut self) {
         self.first = [First::Over, First::Over];
@@ -106,19 +111,13 @@ impl Detector {
         self.unknown_transfers = 0;
     }
 
-    /// A transfer that began so ended in bytes that are no part of any message. Returns the parser of the protocol that begins
-    /// so, though late. Where HTTP/1 was seen a message must be due, for a body may hold anything.
-    pub(super) fn look_again(
-        direction: Direction,
-        bytes: &[u8],
-        begins: bool,
-        known: Recognition,
-    ) -> Option<Parser> {
-        if known.seen && !begins {
+    /// A transfer begins so, and ends in bytes that are no part of any message of HTTP/1. Returns the parser of the protocol that
+    /// begins so, though late. Where HTTP/1 was `seen` a message must be due, for a body may hold anything.
+    pub(super) fn look_again(first: &FirstBytes<'_>, begins: bool, seen: bool) -> Option<Parser> {
+        if seen && !begins {
             return None;
         }
-        let first = FirstBytes { direction, bytes, passed: bytes.len(), from_start: false };
-        match Parser::recognise(&first) {
+        match Parser::recognise(first) {
             Recognised::Yes(parser) => Some(parser),
             Recognised::NotYet | Recognised::No => None,
         }

@@ -7,6 +7,7 @@ pub mod http1;
 mod http2;
 mod interest;
 mod limits;
+mod mask;
 #[cfg(test)]
 pub(crate) mod mux;
 mod otlp;
@@ -21,6 +22,7 @@ mod toy;
 
 pub use interest::{Interest, MOST_FIELDS};
 pub use limits::{Counters, Limits};
+pub use mask::ConnectionMask;
 pub use recorder::{Message, Recorder};
 pub use report::{
     Begin, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress, Reply,

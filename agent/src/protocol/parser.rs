@@ -1,7 +1,7 @@
 //! What a protocol must do to be read here: the [`Protocol`] trait, and [`Parser`], which is one of all that are known. Adding a
 //! protocol is a folder, its `mod` line, and a line in the list at the end of this file.
 
-use super::{Context, Ordinal, http::UpgradeToken, http1, http2};
+use super::{Context, Ordinal, http::UpgradeToken, http1, http2, mask::Mask};
 use crate::{
     event::{Direction, Timestamp},
     stream::{Cursor, Need},
@@ -17,6 +17,12 @@ pub(super) trait Protocol: Sized {
     /// A parser of what follows the upgrade of an HTTP/1 connection, if it is to this protocol.
     fn upgraded(_to: UpgradeToken) -> Option<Self> {
         None
+    }
+
+    /// What `--redact` may keep of a connection that was just recognised; `next`: the positions from which on it is read. Without
+    /// this nothing is kept.
+    fn mask(&self, _next: [u64; 2]) -> Mask {
+        Mask::Whole
     }
 
     /// The number of the next exchange on the connection.
@@ -80,7 +86,7 @@ pub(super) struct FirstBytes<'a> {
     /// So many of them have passed in earlier transfers, and nobody reads them again.
     pub(super) passed: usize,
     /// They are the first of their direction. Otherwise they are the first of a transfer of which the parser at hand knows
-    /// nothing, and all of them have passed.
+    /// nothing.
     pub(super) from_start: bool,
 }
 

@@ -4,7 +4,7 @@ use super::{
     http::{RequestHead, ResponseHead},
     report::{Begin, ExchangeEnd, ExchangeId, Operation, Ordinal, Origin, Part, Progress, Reply, Report},
 };
-use crate::event::{ConnectionId, Timestamp};
+use crate::event::{StreamId, Timestamp};
 
 /// One report, without the connection that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Report for Recorder {
         self.messages.push(Message::Begin { ordinal: exchange.ordinal, begin: *begin });
     }
 
-    fn part(&mut self, _: ConnectionId, part: &Part) {
+    fn part(&mut self, _: StreamId, part: &Part) {
         self.parts.push(part.clone());
     }
 

@@ -7,9 +7,10 @@
 use std::{fmt, ops::Range};
 
 use super::http;
-use crate::event::{ConnectionId, Direction, LastReceive, Task, Thread, Timestamp};
+use crate::event::{ConnectionId, Direction, LastReceive, Layer, StreamId, Task, Thread, Timestamp};
 
-/// Number of an exchange on its connection, from 0, in the order in which they begin.
+/// Number of an exchange on its connection, in the order in which they begin: from 0, and those of the plaintext from
+/// [`ExchangeId::OF_PLAINTEXT`].
 pub type Ordinal = u64;
 
 /// Names an exchange while the agent runs.
@@ -17,6 +18,25 @@ pub type Ordinal = u64;
 pub struct ExchangeId {
     pub connection: ConnectionId,
     pub ordinal: Ordinal,
+}
+
+impl ExchangeId {
+    /// The first ordinal of a plaintext. A parser counts from 0 on either stream.
+    pub const OF_PLAINTEXT: Ordinal = 1 << 63;
+
+    /// Exchange `number` of a stream.
+    #[must_use]
+    #[inline]
+    pub const fn new(stream: StreamId, number: u64) -> Self {
+        Self { connection: stream.connection, ordinal: number | (stream.layer as u64) << 63 }
+    }
+
+    /// The stream with its bytes.
+    #[must_use]
+    pub const fn stream(self) -> StreamId {
+        let layer = if self.ordinal < Self::OF_PLAINTEXT { Layer::Wire } else { Layer::Plaintext };
+        StreamId { connection: self.connection, layer }
+    }
 }
 
 /// Where and by whom the first byte of a message was sent or received.
@@ -171,7 +191,7 @@ impl Incomplete {
     }
 }
 
-/// Some bytes of a direction of a multiplexed connection, and the exchange that they belong to. `None`: to none of them
+/// Some bytes of a direction of a multiplexed stream, and the exchange that they belong to. `None`: to none of them
 /// (control messages).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -184,8 +204,8 @@ pub struct Part {
 pub trait Report: fmt::Debug {
     /// The first byte of an exchange.
     fn begin(&mut self, exchange: ExchangeId, begin: &Begin);
-    /// Whose these bytes are, on a multiplexed connection, in the order of positions.
-    fn part(&mut self, connection: ConnectionId, part: &Part);
+    /// Whose these bytes are, on a multiplexed stream, in the order of positions.
+    fn part(&mut self, stream: StreamId, part: &Part);
     /// What the exchange asks for: its head is complete, or given up.
     fn described(&mut self, exchange: ExchangeId, operation: Operation<'_>);
     /// The first byte of a reply, which moved at `origin`.

@@ -4,7 +4,7 @@ use super::{
     Context, Limits, Output,
     detect::{self, Detector},
     http1,
-    parser::{Parser, Protocol as _, Read, each},
+    parser::{FirstBytes, Parser, Protocol as _, Read, each},
     report::Report,
 };
 use crate::{
@@ -55,7 +55,8 @@ impl Session {
         if direction == Direction::Out && !known.seen {
             detect::look_for_traces(pid, bytes, cx);
         }
-        if let Some(parser) = Detector::look_again(direction, bytes, begins, known) {
+        let first = FirstBytes { direction, bytes, passed: bytes.len(), from_start: false };
+        if let Some(parser) = Detector::look_again(&first, begins, known.seen) {
             self.replace(parser, cx);
             return self.read(direction, cursor, cx);
         }

@@ -46,7 +46,7 @@ use crate::{
     pipeline::{self, EventSink},
     process::{
         Change, ProcRoot, Selection, Table, key_of,
-        runtime::{ProbeSite, Runtimes, Wanted},
+        runtime::{Runtimes, Wanted},
         table,
     },
     source::kernel::{self, KernelError, KernelSource, Notice, ProcessNotice},
@@ -348,12 +348,7 @@ impl Session {
                 tracing::warn!("a change of the selection was not carried out: {error}");
             }
         }
-        for feedback in self.sink.drain_feedback() {
-            if let Err(error) = self.source.apply(&feedback) {
-                tracing::debug!("the kernel did not take a request to skip: {error}");
-                self.telemetry.count_refused_feedback();
-            }
-        }
+        self.apply_feedback();
         if let Err(error) = self.source.forget_receives() {
             tracing::warn!("last inputs of evicted connections were not forgotten: {error}");
         }
@@ -363,11 +358,31 @@ impl Session {
         self.exes.flush(&mut self.source);
     }
 
+    /// Asks the kernel for what the pipeline asks for. What the kernel has taken is an event, so that
+    /// a replay knows it.
+    fn apply_feedback(&mut self) {
+        let at = self.sink.now();
+        let requests: Vec<Feedback> = self.sink.drain_feedback().collect();
+        for feedback in requests {
+            match self.source.apply(&feedback) {
+                Ok(()) => {
+                    if let Some(asked) = feedback.taken(at) {
+                        self.sink.feed(&Event::Asked(asked));
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!("the kernel did not take a request to skip: {error}");
+                    self.telemetry.count_refused_feedback();
+                }
+            }
+        }
+    }
+
     /// Gives the kernel side what it needs to find the tasks of a process.
     fn tell_runtime(&mut self, pid: u32) -> Result<(), KernelError> {
         let mut found = self.runtimes.detect(self.table.proc_root(), pid);
-        if let Some(ProbeSite { file, path, at }) = found.as_ref().and_then(|found| found.probe_site.as_ref())
-            && let Err(reason) = self.source.probe(pid, *file, path, *at)
+        if let Some(sites) = found.as_ref().map(|found| &found.probe_sites)
+            && let Err(reason) = self.source.probe(pid, sites)
         {
             tracing::warn!("process {pid} is followed by its threads and not by its goroutines: {reason}");
             found = None;

@@ -121,14 +121,14 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Connecting, SocketId, Thread};
+    use crate::event::{Connecting, Endpoint, SocketId, Thread};
 
     fn connecting(pid: u32) -> Event<'static> {
         Event::Connecting(Connecting {
             at: Timestamp(1),
             socket: SocketId(1),
             thread: Thread { pid, tid: pid },
-            peer: ([127, 0, 0, 1], 80).into(),
+            peer: Endpoint::Inet(([127, 0, 0, 1], 80).into()),
             last_receive: None,
             task: None,
         })

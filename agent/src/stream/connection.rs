@@ -1,4 +1,4 @@
-//! One traced connection: puts its transfers into order, lets a parser read them, bounds what waits, asks the source to skip
+//! One stream of a traced connection: puts its transfers into order, lets a parser read them, bounds what waits, asks the source to skip
 //! what is not needed, balances the ledger.
 
 use super::{
@@ -6,7 +6,8 @@ use super::{
     reassembly::{Admission, Reassembler},
 };
 use crate::event::{
-    Closed, ConnectionId, Direction, Earlier, Feedback, LocalClosed, Opened, Timestamp, Transfer,
+    Capture, CaptureMode, Closed, Direction, Earlier, Feedback, Layer, LocalClosed, Opened, PlaintextOpened,
+    StreamId, Timestamp, Transfer,
 };
 
 /// What was known of a connection when it was first seen.
@@ -21,21 +22,29 @@ struct Beginning {
 /// What the source was asked of one direction, and what became of it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Asked {
-    /// It makes no event for bytes before this position.
+    capture: Capture,
+    /// Bytes before this position are not needed: it makes no event for them.
     skip_until: u64,
-    /// It captures transfers whole.
-    whole: bool,
+    /// What it has taken. In a log of another agent this may be what nobody here asked for.
+    taken: Capture,
     /// Bytes of holes where it was asked to make no event.
     suppressed: u64,
     /// Bytes of holes before `skip_until`, whatever was lost there, too.
     excused: u64,
 }
 
-/// One traced connection. Transfers may come in any order: positions decide, and what cannot be read yet is held for at most
+impl Asked {
+    /// The source makes no event for bytes before this position.
+    fn skipped_before(&self) -> u64 {
+        if self.skip_until == 0 { self.taken.skip_until } else { self.skip_until }
+    }
+}
+
+/// One stream of a traced connection, the wire or its plaintext. Transfers may come in any order: positions decide, and what cannot be read yet is held for at most
 /// [`Limits::hold_nanos`] of event time.
 #[derive(Debug)]
 pub struct Connection<P: Parser> {
-    id: ConnectionId,
+    id: StreamId,
     pub(super) limits: P::Limits,
     beginning: Beginning,
     pub(super) reassemblers: [Reassembler; 2],
@@ -48,24 +57,40 @@ pub struct Connection<P: Parser> {
 }
 
 impl<P: Parser> Connection<P> {
-    /// A connection of which nothing was read yet.
+    /// What the socket of a connection moves, of which nothing was read yet.
     #[must_use]
     pub fn new(opened: &Opened, limits: &P::Limits) -> Self {
+        let beginning = Beginning {
+            at: opened.at,
+            sequence: opened.first_sequence,
+            position: opened.first_position,
+            earlier: opened.earlier,
+        };
+        Self::beginning(StreamId { connection: opened.connection, layer: Layer::Wire }, beginning, limits)
+    }
+
+    /// The plaintext of a connection, of which nothing was read yet.
+    #[must_use]
+    pub fn of_plaintext(opened: &PlaintextOpened, limits: &P::Limits) -> Self {
+        let beginning = Beginning { at: opened.at, sequence: [0; 2], position: 0, earlier: opened.earlier };
+        Self::beginning(
+            StreamId { connection: opened.connection, layer: Layer::Plaintext },
+            beginning,
+            limits,
+        )
+    }
+
+    fn beginning(id: StreamId, beginning: Beginning, limits: &P::Limits) -> Self {
         Self {
-            id: opened.connection,
+            id,
             limits: *limits,
-            beginning: Beginning {
-                at: opened.at,
-                sequence: opened.first_sequence,
-                position: opened.first_position,
-                earlier: opened.earlier,
-            },
-            reassemblers: [(); 2].map(|()| Reassembler::new(opened.first_position)),
-            parser: P::new(opened.earlier.map(|earlier| earlier == Earlier::Nothing)),
+            reassemblers: [(); 2].map(|()| Reassembler::new(beginning.position)),
+            parser: P::new(beginning.earlier.map(|earlier| earlier == Earlier::Nothing)),
             opaque: false,
             asked: Default::default(),
             tallies: Default::default(),
-            last_activity: opened.at,
+            last_activity: beginning.at,
+            beginning,
         }
     }
 
@@ -210,7 +235,17 @@ impl<P: Parser> Connection<P> {
     /// Of the bytes that the kernel skipped, those for which it was asked to make no event: the others were needed, and are
     /// unseen.
     fn skipped_as_asked(&self, direction: Direction, skipped: u64) -> u64 {
-        if self.opaque { skipped } else { skipped.min(self.asked[direction.index()].excused) }
+        let asked = &self.asked[direction.index()];
+        let nothing = self.opaque || asked.taken.mode == CaptureMode::Nothing;
+        if nothing { skipped } else { skipped.min(asked.excused) }
+    }
+
+    /// The source captures the stream like this from now on, by [`Direction::index`]. It does what it was asked here, unless
+    /// the events are from a log whose agent asked for something else.
+    pub fn taken(&mut self, directions: [Capture; 2]) {
+        for (asked, taken) in self.asked.iter_mut().zip(directions) {
+            asked.taken = taken;
+        }
     }
 
     /// The kernel counts from first observation on.
@@ -325,7 +360,7 @@ impl<P: Parser> Connection<P> {
         let start = cursor.position;
         out.stream_counters().overlaps += u64::from(cursor.overlap);
         let mut cx = ContextOf::<P> {
-            connection: self.id,
+            stream: self.id,
             limits: &self.limits,
             out,
             may_wait,
@@ -363,7 +398,7 @@ impl<P: Parser> Connection<P> {
         }
         let index = direction.index();
         let skipped = self.parser.need(direction).skippable.min(length);
-        let asked = self.asked[index].skip_until.saturating_sub(self.reassemblers[index].next());
+        let asked = self.asked[index].skipped_before().saturating_sub(self.reassemblers[index].next());
         self.asked[index].excused += asked.min(length);
         let dropped = self.reassemblers[index].skip_hole(length);
         self.asked[index].suppressed += skipped.min(length - dropped);
@@ -377,20 +412,27 @@ impl<P: Parser> Connection<P> {
         let Need { skippable, skipped, whole } = self.parser.need(direction);
         let skip_bytes = self.bounds().skip_bytes;
         let asked = &mut self.asked[direction.index()];
-        if whole && !asked.whole {
-            asked.whole = true;
-            out.feedback().push(Feedback::CaptureWhole { connection: self.id, direction });
+        let more = whole && asked.capture.mode == CaptureMode::Ends;
+        if more {
+            asked.capture.mode = CaptureMode::Whole;
         }
         let endless = skippable == u64::MAX;
         let long = if endless { skipped > skip_bytes } else { skippable > skip_bytes };
         let end = position.saturating_add(skippable);
-        if !long || asked.skip_until == end {
-            return;
+        let skips = long && asked.skip_until != end;
+        if skips {
+            asked.skip_until = end;
+            // One less, so that the transfer with the last of these bytes makes an event: its time ends the message.
+            asked.capture.skip_until = if endless { end } else { end - 1 };
         }
-        asked.skip_until = end;
-        // One less, so that the transfer with the last of these bytes makes an event: its time ends the message.
-        let until = if endless { end } else { end - 1 };
-        out.feedback().push(Feedback::SkipUntil { connection: self.id, direction, until });
+        if more || skips {
+            self.ask_source(out);
+        }
+    }
+
+    fn ask_source(&self, out: &mut P::Output) {
+        let directions = self.asked.each_ref().map(|asked| asked.capture);
+        out.feedback().push(Feedback::Capture { stream: self.id, directions });
     }
 
     /// Counts bytes that nobody reads.
@@ -409,7 +451,10 @@ impl<P: Parser> Connection<P> {
             return;
         }
         self.opaque = true;
-        out.feedback().push(Feedback::Opaque { connection: self.id });
+        for asked in &mut self.asked {
+            asked.capture.mode = CaptureMode::Nothing;
+        }
+        self.ask_source(out);
         for direction in Direction::BOTH {
             let unread = self.reassemblers[direction.index()].abandon();
             self.count_skipped(direction, unread);
@@ -424,7 +469,7 @@ impl<P: Parser> Connection<P> {
         run: impl FnOnce(&mut P, &mut ContextOf<'_, P>) -> T,
     ) -> T {
         let mut cx = ContextOf::<P> {
-            connection: self.id,
+            stream: self.id,
             limits: &self.limits,
             out,
             may_wait,

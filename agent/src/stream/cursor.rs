@@ -162,12 +162,13 @@ impl<'a> Cursor<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ConnectionId, Direction};
+    use crate::event::{ConnectionId, Direction, Layer};
 
     fn transfer<'a>(length: u32, head: &'a [u8], tail: &'a [u8]) -> Transfer<'a> {
         Transfer {
             at: Timestamp(1),
             connection: ConnectionId(1),
+            layer: Layer::Wire,
             direction: Direction::In,
             position: 100,
             length,

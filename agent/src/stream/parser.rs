@@ -2,9 +2,9 @@
 //! says what will never come and keeps the ledger; the parser says what the bytes mean and which of them it needs.
 
 use super::{Counters, Cursor};
-use crate::event::{ConnectionId, Direction, Feedback, Timestamp};
+use crate::event::{Direction, Feedback, StreamId, Timestamp};
 
-/// Reads both directions of one connection, in the order of positions.
+/// Reads both directions of one stream, in the order of positions.
 pub trait Parser {
     /// Takes what the parser reports.
     type Output: Sink + ?Sized;
@@ -62,7 +62,7 @@ pub type ContextOf<'a, P> = Context<'a, <P as Parser>::Output, <P as Parser>::Li
 /// What every step of a parser may use.
 #[derive(Debug)]
 pub struct Context<'a, O: ?Sized, L> {
-    pub connection: ConnectionId,
+    pub stream: StreamId,
     pub limits: &'a L,
     pub out: &'a mut O,
     /// The transfer may be held until the other direction has moved on. Without this a parser always goes on.

@@ -272,12 +272,13 @@ impl Reassembler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ConnectionId, Direction, Thread, Transfer};
+    use crate::event::{ConnectionId, Direction, Layer, Thread, Transfer};
 
     fn cursor(position: u64, bytes: &[u8]) -> Cursor<'_> {
         Cursor::new(&Transfer {
             at: Timestamp(position),
             connection: ConnectionId(1),
+            layer: Layer::Wire,
             direction: Direction::In,
             position,
             length: u32::try_from(bytes.len()).unwrap(),

@@ -4,8 +4,6 @@
 //! A failed connect is a call without a response. It is an exchange on a connection of its own,
 //! whose number no socket cookie has. So it is judged like any other call.
 
-use std::net::SocketAddr;
-
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -19,7 +17,8 @@ use super::{
 };
 use crate::{
     event::{
-        Actor, Connecting, ConnectionId, Earlier, LastReceive, Opened, SocketId, Task, Thread, Timestamp,
+        Actor, Connecting, ConnectionId, Earlier, Endpoint, LastReceive, Opened, SocketId, Task, Thread,
+        Timestamp,
     },
     protocol::Origin,
 };
@@ -32,11 +31,11 @@ const FAILED: u64 = 1 << 63;
 const NAME: &str = "connect";
 
 /// A connect in progress.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Connect {
     at: Timestamp,
     thread: Thread,
-    peer: SocketAddr,
+    peer: Endpoint,
     cause: Cause,
     /// The goroutine that started the connecting one, and its last receive.
     started: Option<(u64, LastReceive)>,
@@ -89,7 +88,7 @@ impl Tracer {
         let connect = Connect {
             at: connecting.at,
             thread: connecting.thread,
-            peer: connecting.peer,
+            peer: connecting.peer.clone(),
             cause,
             started,
             task: connecting.task,
@@ -219,7 +218,7 @@ impl Tracer {
 
     /// A notice of a connect that began at `at` and is still in progress.
     pub(super) fn open_connect(&mut self, socket: SocketId, at: Timestamp) -> Option<Box<Span>> {
-        let connect = *self.connects.open.get(&socket).filter(|connect| connect.at == at)?;
+        let connect = self.connects.open.get(&socket).filter(|connect| connect.at == at)?.clone();
         let mut span = self.connect_span(socket, &connect);
         span.end = self.unix(self.now).max(span.start);
         Some(span)
@@ -229,7 +228,8 @@ impl Tracer {
     fn connect_span(&mut self, socket: SocketId, connect: &Connect) -> Box<Span> {
         let (trace, id) = self.identifiers.connect(socket, connect.at);
         let (process, _) = self.facts_of(connect.thread.pid);
-        let mut span = Span::begin(SpanKind::Client, NAME.into(), connect.peer, connect.thread, process);
+        let mut span =
+            Span::begin(SpanKind::Client, NAME.into(), connect.peer.clone(), connect.thread, process);
         span.trace = trace;
         span.id = id;
         span.flags = super::assembly::ROOT_FLAGS;
@@ -244,8 +244,8 @@ fn nowhere(connection: ConnectionId, connect: &Connect, at: Timestamp) -> Opened
         at,
         connection,
         thread: connect.thread,
-        local: connect.peer,
-        peer: connect.peer,
+        local: connect.peer.clone(),
+        peer: connect.peer.clone(),
         network_namespace: 0,
         first_sequence: [0; 2],
         first_position: 0,

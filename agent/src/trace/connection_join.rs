@@ -21,7 +21,7 @@ use super::{
     exchanges::{Connection, Exchanges},
     span::SpanKind,
 };
-use crate::event::{ConnectionId, Direction, Timestamp};
+use crate::event::{ConnectionId, Direction, Endpoint, Timestamp};
 
 /// Requests under which one connection is registered. One is enough unless the agent started late.
 const KEYS_PER_CONNECTION: usize = 8;
@@ -43,13 +43,18 @@ pub(super) enum ConnectionJoin {
     },
     /// `offset`: position of a request at the other end minus its position at this end, wrapping.
     Joined { partner: ConnectionId, offset: u64 },
-    /// The other end is not traced here.
+    /// The other end is not traced here, or could not be recognised.
     Remote,
 }
 
-impl Default for ConnectionJoin {
-    fn default() -> Self {
-        Self::Unknown { keys: Vec::new(), timed: false, missed: 0 }
+impl ConnectionJoin {
+    /// At the beginning. A unix socket has no sequence numbers by which its ends could be joined.
+    pub(super) const fn of(peer: &Endpoint) -> Self {
+        if peer.is_unix() {
+            Self::Remote
+        } else {
+            Self::Unknown { keys: Vec::new(), timed: false, missed: 0 }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The exchanges of all connections: those that are open, that wait, or that were exported a moment
 //! ago.
 
-use std::{cell::Cell, collections::VecDeque, net::SocketAddr, ops::Range};
+use std::{cell::Cell, collections::VecDeque, ops::Range};
 
 use super::{
     causality::{Cause, InheritedCauses},
@@ -13,7 +13,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    event::{ConnectionId, Direction, Opened, Timestamp},
+    event::{ConnectionId, Direction, Endpoint, Opened, Timestamp},
     protocol::Ordinal,
 };
 
@@ -23,8 +23,8 @@ const SPARE: usize = 1_024;
 /// One end of a connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) local: SocketAddr,
-    pub(super) peer: SocketAddr,
+    pub(super) local: Endpoint,
+    pub(super) peer: Endpoint,
     /// Absolute sequence numbers when the connection was first observed, by direction; see
     /// [`Opened::first_sequence`].
     pub(super) first_sequence: [u32; 2],
@@ -50,11 +50,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(opened: &Opened) -> Self {
         Self {
-            local: canonical(opened.local),
-            peer: canonical(opened.peer),
+            local: opened.local.to_canonical(),
+            peer: opened.peer.to_canonical(),
             first_sequence: opened.first_sequence,
             opened_at: opened.at,
-            join: ConnectionJoin::default(),
+            join: ConnectionJoin::of(&opened.peer),
             connect_cause: None,
             no_exchange_yet: true,
             inherited: None,
@@ -400,11 +400,6 @@ fn index_of(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<
         return None;
     }
     exchanges.binary_search_by_key(&Some(ordinal), number).ok()
-}
-
-/// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` becomes an IPv4 address.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

@@ -12,14 +12,14 @@ const REMEMBERED: Remembered = Remembered { in_all: 6, of_connection: 4 };
 
 fn exchanges(connections: u64) -> Exchanges {
     let mut exchanges = Exchanges::new(REMEMBERED);
-    let address = SocketAddr::from(([127, 0, 0, 1], 80));
+    let address = Endpoint::Inet(([127, 0, 0, 1], 80).into());
     for id in (0..connections).map(ConnectionId) {
         let opened = Opened {
             at: Timestamp(1),
             connection: id,
             thread: Thread { pid: 1, tid: 1 },
-            local: address,
-            peer: address,
+            local: address.clone(),
+            peer: address.clone(),
             network_namespace: 1,
             first_sequence: [0; 2],
             first_position: 0,

@@ -2,7 +2,6 @@
 
 use std::{
     hash::{Hash as _, Hasher as _},
-    net::SocketAddr,
     sync::Arc,
 };
 
@@ -19,7 +18,7 @@ use super::{
     span::{Span, SpanKind},
 };
 use crate::{
-    event::{ConnectionId, Direction, Task, Timestamp},
+    event::{ConnectionId, Direction, Endpoint, Task, Timestamp},
     protocol::{
         ExchangeEnd, Ordinal, Origin, Outcome,
         http::{RequestHead, ResponseHead},
@@ -31,8 +30,8 @@ struct Begun {
     kind: SpanKind,
     /// The offset of its first byte, from which its ids are made.
     stream_offset: u64,
-    local: SocketAddr,
-    peer: SocketAddr,
+    local: Endpoint,
+    peer: Endpoint,
     partner: Partner,
     /// The connection's other end is known.
     joined: bool,
@@ -111,8 +110,8 @@ impl Tracer {
         let mut begun = Begun {
             kind,
             stream_offset: connection.stream_offset(direction, origin.position),
-            local: connection.local,
-            peer: connection.peer,
+            local: connection.local.clone(),
+            peer: connection.peer.clone(),
             partner: ConnectionJoins::at_start(&connection.join, kind),
             joined: matches!(connection.join, ConnectionJoin::Joined { .. }),
             join_known: !matches!(connection.join, ConnectionJoin::Unknown { .. }),
@@ -202,7 +201,7 @@ impl Tracer {
         let Some(live) = exchange.live.as_deref_mut() else { return };
         let incoming = incoming(head, &mut self.counters);
         let (prefix, content) = (head.prefix, head.content);
-        let signature_hash = signature_hash(head, live.span.peer);
+        let signature_hash = signature_hash(head, &live.span.peer);
         self.semantics.request(&mut live.span, head, &mut self.counters);
         if let Some(incoming) = incoming {
             let parent = incoming.parent;
@@ -354,7 +353,7 @@ impl Tracer {
 }
 
 /// The hash of a call's signature: peer, method and the first part of the path.
-fn signature_hash(head: &RequestHead<'_>, peer: SocketAddr) -> u64 {
+fn signature_hash(head: &RequestHead<'_>, peer: &Endpoint) -> u64 {
     let path = head.target.strip_prefix('/').unwrap_or(&head.target);
     let first = path.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let first = first.map_or(path, |end| &path[..end]);

@@ -180,7 +180,7 @@ impl Tracer {
             }
             Event::Connecting(connecting) => {
                 let last_receive = self.receives.connects(&self.exchanges, connecting);
-                Some(Event::Connecting(Connecting { last_receive, ..*connecting }))
+                Some(Event::Connecting(Connecting { last_receive, ..connecting.clone() }))
             }
             _ => None,
         }
@@ -239,6 +239,7 @@ impl Tracer {
                     causality::propagate_cause(&mut self.exchanges, &self.processes, transfer);
                 }
             }
+            Event::Asked(_) | Event::PlaintextOpened(_) => {}
             Event::Tick { at } => self.advance(*at),
             Event::Shutdown { at } => {
                 self.advance(*at);

@@ -4,7 +4,7 @@
 
 use super::{Tracer, exchange::Key};
 use crate::{
-    event::{ConnectionId, Direction, Timestamp},
+    event::{Direction, StreamId, Timestamp},
     protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Part, Progress, Reply, Report, Shape},
 };
 
@@ -42,10 +42,10 @@ impl Report for Tracer {
         }
     }
 
-    fn part(&mut self, connection: ConnectionId, part: &Part) {
+    fn part(&mut self, stream: StreamId, part: &Part) {
         if part.direction == Direction::In {
-            self.exchanges.multiplex(connection);
-            self.exchanges.add_part(connection, part.range.clone(), part.exchange);
+            self.exchanges.multiplex(stream.connection);
+            self.exchanges.add_part(stream.connection, part.range.clone(), part.exchange);
         }
     }
 

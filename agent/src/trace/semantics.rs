@@ -6,7 +6,7 @@
 use std::{
     borrow::Cow,
     fmt::Write as _,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
 };
 
 use compact_str::CompactString;
@@ -22,7 +22,11 @@ use super::{
 };
 use crate::{
     address::with_address,
-    protocol::{ExchangeEnd, MOST_FIELDS, Outcome, http::{RequestHead, Version}},
+    event::{Endpoint, UnixAddress},
+    protocol::{
+        ExchangeEnd, MOST_FIELDS, Outcome,
+        http::{RequestHead, Version},
+    },
     words,
 };
 
@@ -73,14 +77,20 @@ impl Semantics {
         }
         let server_port = self.server(span, scheme, authority, &mut texts, counters);
         let client_port = match span.kind {
-            SpanKind::Server => client(span.peer, claims.client, &mut texts),
+            SpanKind::Server => client(&span.peer, claims.client, &mut texts),
             SpanKind::Client => None,
         };
         let path = target.path.map(|path| self.path(path, counters));
         let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
         match span.kind {
             SpanKind::Client => {
-                self.full_url(&target, authority, span.peer, (path.as_deref(), query.as_deref()), &mut texts);
+                self.full_url(
+                    &target,
+                    authority,
+                    &span.peer,
+                    (path.as_deref(), query.as_deref()),
+                    &mut texts,
+                );
             }
             SpanKind::Server => put_path(path.as_deref(), query.as_deref(), &mut texts),
         }
@@ -119,7 +129,7 @@ impl Semantics {
         if span.kind == SpanKind::Client {
             return Claims::default();
         }
-        let Some(claims) = self.forwarded.claims(span.peer.ip(), &head.fields) else {
+        let Some(claims) = self.forwarded.claims(proxy(&span.peer), &head.fields) else {
             return Claims::default();
         };
         // If there are more fields than are kept, the last one is missing, and that is the one that
@@ -130,7 +140,8 @@ impl Semantics {
     }
 
     /// `server.address` and `server.port`: from the URI, otherwise from the server's end of the
-    /// connection.
+    /// connection. The end comes first if it is a unix socket, whose path says more than the URI's
+    /// host; it has no port.
     fn server(
         &self,
         span: &Span,
@@ -139,6 +150,14 @@ impl Semantics {
         texts: &mut Texts,
         counters: &mut Counters,
     ) -> Option<u16> {
+        let end = match span.kind {
+            SpanKind::Server => span.local.as_ref(),
+            SpanKind::Client => Some(&span.peer),
+        };
+        if let Some(Endpoint::Unix(address)) = end {
+            self.unix_server(address, authority, texts, counters);
+            return None;
+        }
         if let Some(authority) = authority {
             let (host, port) = host_and_port(authority);
             if !host.is_empty() {
@@ -147,12 +166,26 @@ impl Semantics {
                 return Some(port.unwrap_or(default));
             }
         }
-        let address = match span.kind {
-            SpanKind::Server => span.local?,
-            SpanKind::Client => span.peer,
-        };
+        let address = end?.inet()?;
         put_address(Text::ServerAddress, address.ip(), texts);
         Some(address.port())
+    }
+
+    /// `server.address` on a unix socket: its name, or if it has none the URI's host.
+    #[cold]
+    fn unix_server(
+        &self,
+        address: &UnixAddress,
+        authority: Option<&str>,
+        texts: &mut Texts,
+        counters: &mut Counters,
+    ) {
+        let host = authority.map(|authority| host_and_port(authority).0).filter(|host| !host.is_empty());
+        match (address.name(), host) {
+            (Some(name), _) => texts.push(Text::ServerAddress, &name),
+            (None, Some(host)) => texts.push(Text::ServerAddress, limited(host, self.limits.host, counters)),
+            (None, None) => {}
+        }
     }
 
     fn path<'a>(&self, path: &'a str, counters: &mut Counters) -> Cow<'a, str> {
@@ -169,7 +202,7 @@ impl Semantics {
         &self,
         target: &Target<'_>,
         authority: Option<&str>,
-        peer: SocketAddr,
+        peer: &Endpoint,
         (path, query): (Option<&str>, Option<&str>),
         texts: &mut Texts,
     ) {
@@ -188,8 +221,12 @@ impl Semantics {
         }
         match authority {
             Some(authority) => texts.add(cut(authority, self.limits.host + ":65535".len())),
-            // Writing to a string does not fail.
-            None => _ = write!(texts, "{peer}"),
+            None => match peer {
+                // Writing to a string does not fail.
+                Endpoint::Inet(address) => _ = write!(texts, "{address}"),
+                // A URL needs a host, and both ends are on this one.
+                Endpoint::Unix(_) => texts.add("localhost"),
+            },
         }
         if target.form != Form::Asterisk {
             if path.is_some_and(|path| !path.is_empty() && !path.starts_with('/')) {
@@ -205,13 +242,28 @@ impl Semantics {
 /// Bytes of the texts of a typical request, besides its target and user agent.
 const USUAL_TEXTS: usize = 64;
 
+/// The address that decides whether a peer is trusted as a proxy. One on a unix socket is on this
+/// host.
+const fn proxy(peer: &Endpoint) -> IpAddr {
+    match peer {
+        Endpoint::Inet(address) => address.ip(),
+        Endpoint::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    }
+}
+
 /// Writes `client.address` and returns `client.port`, if known: what a trusted proxy says,
 /// otherwise the peer's.
-fn client(peer: SocketAddr, claims: Option<Client>, texts: &mut Texts) -> Option<u16> {
-    let (address, port) = match claims {
-        Some(Client::Known(address, port)) => (address, port),
-        Some(Client::Hidden) => return None,
-        None => (peer.ip(), Some(peer.port())),
+fn client(peer: &Endpoint, claims: Option<Client>, texts: &mut Texts) -> Option<u16> {
+    let (address, port) = match (claims, peer) {
+        (Some(Client::Known(address, port)), _) => (address, port),
+        (Some(Client::Hidden), _) => return None,
+        (None, Endpoint::Inet(peer)) => (peer.ip(), Some(peer.port())),
+        (None, Endpoint::Unix(peer)) => {
+            if let Some(name) = peer.name() {
+                texts.push(Text::ClientAddress, &name);
+            }
+            return None;
+        }
     };
     put_address(Text::ClientAddress, address, texts);
     port

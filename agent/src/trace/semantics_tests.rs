@@ -19,8 +19,8 @@ fn semantics() -> Semantics {
 
 fn span(kind: SpanKind) -> Span {
     let peer: SocketAddr = "203.0.113.9:4711".parse().unwrap();
-    let mut span = Span::begin(kind, unknown_name(), peer, Thread { pid: 1, tid: 1 }, Arc::default());
-    span.local = Some("192.0.2.1:8080".parse().unwrap());
+    let mut span = Span::begin(kind, unknown_name(), peer.into(), Thread { pid: 1, tid: 1 }, Arc::default());
+    span.local = Some(Endpoint::Inet("192.0.2.1:8080".parse().unwrap()));
     span
 }
 
@@ -188,7 +188,8 @@ fn configured_headers_are_kept_within_their_limit() {
 
 #[test]
 fn versions_scheme_and_user_agent() {
-    let sent = RequestHead { version: Version::Http10, user_agent: Some("curl/8".into()), ..head("GET", "/", None) };
+    let sent =
+        RequestHead { version: Version::Http10, user_agent: Some("curl/8".into()), ..head("GET", "/", None) };
     let (_, http) = http(SpanKind::Server, sent);
     assert_eq!((http.version, http.scheme, http.text(Text::UserAgent)), ("1.0", "http", Some("curl/8")));
 }
@@ -235,7 +236,7 @@ proptest::proptest! {
 /// Server address, port, scheme, client address and port.
 fn forwarded(peer: &str, lines: &[(&str, &str)]) -> (String, Http) {
     let mut span = span(SpanKind::Server);
-    span.peer = peer.parse().unwrap();
+    span.peer = Endpoint::Inet(peer.parse().unwrap());
     let fields = lines.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let head = RequestHead { fields, ..head("GET", "/x", Some("inner:8080")) };
     let mut counters = Counters::default();

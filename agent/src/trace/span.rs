@@ -1,10 +1,10 @@
 //! The finished span: typed fields of one HTTP exchange (or failed connect), which each exporter
 //! encodes in its own way.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use super::http::Http;
-use crate::event::{Direction, ProcessFacts, Thread};
+use crate::event::{Direction, Endpoint, ProcessFacts, Thread};
 
 /// W3C / OTLP trace id. All zeros is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,9 +129,9 @@ pub struct Span {
     /// `None` for a connect that failed.
     pub http: Option<Http>,
     /// This process's end of the connection.
-    pub local: Option<SocketAddr>,
+    pub local: Option<Endpoint>,
     /// The other end.
-    pub peer: SocketAddr,
+    pub peer: Endpoint,
     pub thread_id: u32,
     /// `wirespan.incomplete`: what was missing, e.g. `truncated`, `gap`. Empty for a span made from
     /// complete data.
@@ -148,7 +148,7 @@ impl Span {
     pub(super) fn begin(
         kind: SpanKind,
         name: Cow<'static, str>,
-        peer: SocketAddr,
+        peer: Endpoint,
         thread: Thread,
         process: Arc<ProcessFacts>,
     ) -> Self {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use wirespan::{
-    event::{Closed, ConnectionId, Direction, Earlier, Opened, Thread, Timestamp, Transfer},
+    event::{Closed, ConnectionId, Direction, Earlier, Layer, Opened, Thread, Timestamp, Transfer},
     protocol::{Begin, Connection, Interest, Limits, Message, Outcome, Output, Recorder},
 };
 
@@ -68,8 +68,8 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
         at: Timestamp(0),
         connection: ID,
         thread: THREAD,
-        local: address,
-        peer: address,
+        local: address.into(),
+        peer: address.into(),
         network_namespace: 1,
         first_sequence: [0; 2],
         first_position: 0,
@@ -92,6 +92,7 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
             let transfer = Transfer {
                 at: Timestamp(now),
                 connection: ID,
+                layer: Layer::Wire,
                 direction,
                 position: *position,
                 length: u32::try_from(size).expect("an input is small"),
@@ -112,7 +113,15 @@ fn play(text: &[u8], first: Direction, sizes: &[u8]) -> Played {
     }
     let opaque = connection.is_opaque();
     let at = Timestamp(now + 1);
-    let closed = Closed { at, connection: ID, errno: 0, observed, dropped: [0; 2], skipped: [0; 2] };
+    let closed = Closed {
+        at,
+        connection: ID,
+        layer: Layer::Wire,
+        errno: 0,
+        observed,
+        dropped: [0; 2],
+        skipped: [0; 2],
+    };
     let ledger = connection.closed(&closed, &mut out);
     for (account, observed) in ledger.directions.iter().zip(observed) {
         let sum = account.parsed + account.skipped + account.truncated + account.dropped + account.unseen;

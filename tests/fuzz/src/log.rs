@@ -2,7 +2,7 @@
 //! since the reader stops at a wrong one. The events go through the engine, as in a replay.
 //!
 //! Input: a file, if it begins like one; it is read as it is, and again with its checksums put
-//! right. Everything else is a recipe: minor version, what to damage (how, and a place of 2 bytes),
+//! right. Everything else is a recipe: which version, what to damage (how, and a place of 2 bytes),
 //! then records (kind, length, body) with ends of blocks between them ([`END`]).
 
 use std::{collections::HashSet, io::Read, time::Duration};
@@ -13,7 +13,7 @@ use wirespan::{
     protocol,
     source::log::{
         Blocks, End, LogReader, MAGIC,
-        format::{BLOCK_HEADER, FILE_HEADER, MAJOR, MAX_PAYLOAD, MINOR, RECORD_HEADER},
+        format::{BLOCK_HEADER, FILE_HEADER, MAJOR, MAX_PAYLOAD, MINOR, OLD_MAJOR, OLD_MINOR, RECORD_HEADER},
     },
     trace::{self, span::Span},
 };
@@ -34,7 +34,9 @@ const END_WITH_WRONG_NUMBER: u8 = 0xf2;
 
 /// The kinds of records, as the format has them.
 const HEADER: u8 = 1;
-const OPENED: u8 = 35;
+/// Those whose bodies are others since format 2.
+const CHANGED: [u8; 7] = [32, 35, 36, 37, 38, 39, 41];
+const ASKED: u8 = 43;
 const SHUTDOWN: u8 = 49;
 
 pub(crate) fn run(data: &[u8]) {
@@ -49,14 +51,21 @@ pub(crate) fn run(data: &[u8]) {
     // The reader must handle anything, also what is no log at all.
     assert!(read(data).is_err(), "it is no log");
     let mut choices = Choices(data);
-    let minor = u16::from(choices.byte() & 1);
+    let version = VERSIONS[usize::from(choices.byte()) % VERSIONS.len()];
     let (damage, place) = (choices.byte(), choices.short());
-    File::from_recipe(MINOR + minor, choices).check(damage, place);
+    File::from_recipe(version, choices).check(damage, place);
 }
+
+/// Major and minor version.
+type Version = (u16, u16);
+
+/// The major version before, one of it with a newer minor, and the same of this one.
+const VERSIONS: [Version; 4] =
+    [(OLD_MAJOR, OLD_MINOR), (OLD_MAJOR, OLD_MINOR + 1), (MAJOR, MINOR), (MAJOR, MINOR + 1)];
 
 /// What is to be a file.
 struct File {
-    minor: u16,
+    version: Version,
     blocks: Vec<Block>,
 }
 
@@ -107,7 +116,7 @@ impl Block {
 }
 
 impl File {
-    fn from_recipe(minor: u16, mut choices: Choices<'_>) -> Self {
+    fn from_recipe(version: Version, mut choices: Choices<'_>) -> Self {
         let mut header = Block::default();
         header.add(HEADER, b"{}");
         let mut blocks = vec![header];
@@ -137,13 +146,14 @@ impl File {
         if block.records > 0 {
             blocks.push(block);
         }
-        Self { minor, blocks }
+        Self { version, blocks }
     }
 
     /// The whole blocks of a file.
     fn parse(data: &[u8]) -> Option<Self> {
         let (header, mut rest) = data.split_first_chunk::<FILE_HEADER>()?;
-        let minor = u16::from_le_bytes([header[10], header[11]]);
+        let number = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        let version = (number(8), number(10));
         let mut blocks = vec![];
         while let Some((header, behind)) = rest.split_first_chunk::<BLOCK_HEADER>() {
             let number = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| header[at + byte]));
@@ -151,14 +161,14 @@ impl File {
             blocks.push(Block { payload: payload.to_vec(), records: number(4), number: blocks.len() as u64 });
             rest = behind;
         }
-        Some(Self { minor, blocks })
+        Some(Self { version, blocks })
     }
 
     /// The file, and where each block begins in it and the last one ends.
     fn write(&self) -> (Vec<u8>, Vec<usize>) {
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&MAJOR.to_le_bytes());
-        bytes.extend_from_slice(&self.minor.to_le_bytes());
+        bytes.extend_from_slice(&self.version.0.to_le_bytes());
+        bytes.extend_from_slice(&self.version.1.to_le_bytes());
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         let mut borders = vec![bytes.len()];
         for block in &self.blocks {
@@ -168,9 +178,20 @@ impl File {
         (bytes, borders)
     }
 
+    fn is_old(&self) -> bool {
+        self.version.0 == OLD_MAJOR
+    }
+
+    fn is_newer(&self) -> bool {
+        self.version.1 > if self.is_old() { OLD_MINOR } else { MINOR }
+    }
+
     /// By block, the records that are events; `None` when the file has an error that checksums do
     /// not show.
     fn events(&self) -> Option<Vec<Vec<Record<'_>>>> {
+        if ![MAJOR, OLD_MAJOR].contains(&self.version.0) {
+            return None;
+        }
         let (first, rest) = self.blocks.split_first()?;
         let [(HEADER, text)] = first.parse()?[..] else { return None };
         std::str::from_utf8(text).ok()?;
@@ -179,9 +200,14 @@ impl File {
             if block.number != number as u64 + 1 {
                 return None;
             }
-            events.push(block.parse()?.into_iter().filter(|(kind, _)| is_event(*kind)).collect());
+            events.push(block.parse()?.into_iter().filter(|(kind, _)| self.has(*kind)).collect());
         }
         Some(events)
+    }
+
+    const fn has(&self, kind: u8) -> bool {
+        let last = if self.version.0 == OLD_MAJOR { 41 } else { ASKED };
+        matches!(kind, 16..=20 | 48 | 49) || (kind >= 32 && kind <= last)
     }
 
     /// Reads it as it is, damaged and cut.
@@ -237,7 +263,6 @@ impl File {
 
     /// What was read is what was written, up to the first invalid record.
     fn check_contents(&self, found: &Contents, events: &[Vec<Record<'_>>], borders: &[usize]) {
-        let newer = self.minor > MINOR;
         let mut written = events
             .iter()
             .enumerate()
@@ -246,12 +271,13 @@ impl File {
             let (_, (kind, body)) = written.next().expect("an event was read that was not written");
             let (header, read) = read.split_at(RECORD_HEADER);
             assert_eq!(header[0], *kind);
-            // A record of an opened connection of 1.1 is written with what 1.2 adds.
-            let grown = *kind == OPENED && read.starts_with(body);
-            assert!(
-                grown || if newer { body.starts_with(read) } else { body == &read },
-                "{read:?} is not {body:?}"
-            );
+            // A record of format 1 is written as one of format 2; `again` has read that.
+            if self.is_old() && CHANGED.contains(kind) {
+                continue;
+            }
+            let same = if self.is_newer() { body.starts_with(read) } else { body == &read };
+            // What a mode of a newer version is, nobody knows here.
+            assert!(same || (self.is_newer() && *kind == ASKED), "{read:?} is not {body:?}");
         }
         let unread = written.next();
         match found.end {
@@ -270,10 +296,6 @@ impl File {
             }
         }
     }
-}
-
-const fn is_event(kind: u8) -> bool {
-    matches!(kind, 16..=20 | 32..=38 | 48 | 49)
 }
 
 /// What was read from a file.
@@ -407,9 +429,18 @@ mod tests {
     fn seeds_have_spans() {
         let file = read(include_bytes!("../corpus/log/file")).unwrap();
         assert!(file.spans.len() >= 2 && file.end != End::Whole, "{:?} {:?}", file.end, file.spans);
-        let recipe = &include_bytes!("../corpus/log/recipe")[4..];
-        let (bytes, _) = File::from_recipe(MINOR, Choices(recipe)).write();
+        let recipe = include_bytes!("../corpus/log/recipe");
+        let version = VERSIONS[usize::from(recipe[0]) % VERSIONS.len()];
+        let (bytes, _) = File::from_recipe(version, Choices(&recipe[4..])).write();
         let made = read(&bytes).unwrap();
         assert!(made.spans.len() >= 2 && made.end == End::Whole, "{:?} {:?}", made.end, made.spans);
+        let unix = include_bytes!("../corpus/log/unix");
+        let (bytes, _) = File::from_recipe(VERSIONS[2], Choices(&unix[4..])).write();
+        let made = read(&bytes).unwrap();
+        assert!(made.end == End::Whole && made.spans.len() == 3, "{:?} {:?}", made.end, made.spans);
+        assert!(made.spans.iter().all(|span| span.peer.is_unix()));
+        let plaintext = include_bytes!("../corpus/log/plaintext");
+        let (bytes, _) = File::from_recipe(VERSIONS[2], Choices(&plaintext[4..])).write();
+        assert_eq!(read(&bytes).unwrap().end, End::Whole);
     }
 }

@@ -9,8 +9,8 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use wirespan::{
     event::{
-        Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastReceive, Mark, NotCaptured, Opened,
-        ProcessFacts, SocketId, Thread, Timestamp, Transfer,
+        CaptureMode, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LastReceive, Layer, Mark,
+        NotCaptured, Opened, ProcessFacts, SocketId, Thread, Timestamp, Transfer,
     },
     pipeline::{Engine, Settings},
     protocol, trace,
@@ -154,12 +154,12 @@ impl World {
             return;
         };
         match (order, place.as_mut()) {
-            (Feedback::SkipUntil { direction, until, .. }, Some(end)) => {
-                end.skip_until[direction.index()] = until;
+            (Feedback::Capture { directions, .. }, Some(end)) => {
+                end.skip_until = directions.map(|capture| capture.skip_until);
+                end.opaque = directions.iter().all(|capture| capture.mode == CaptureMode::Nothing);
             }
-            (Feedback::Opaque { .. }, Some(end)) => end.opaque = true,
             (Feedback::Forget { .. }, _) => *place = None,
-            _ => {}
+            (Feedback::Capture { .. }, None) => {}
         }
     }
 
@@ -229,8 +229,8 @@ impl World {
             at: Timestamp(self.now),
             connection: id,
             thread: self.thread(number),
-            local: address[0],
-            peer: address[1],
+            local: address[0].into(),
+            peer: address[1].into(),
             network_namespace: 1,
             first_sequence,
             first_position: FIRST_POSITION,
@@ -299,6 +299,7 @@ impl World {
         let transfer = Transfer {
             at,
             connection: id,
+            layer: Layer::Wire,
             direction,
             position,
             length: u32::try_from(bytes.len()).expect("a call is small"),
@@ -313,7 +314,10 @@ impl World {
         };
         if direction == Direction::In && !bytes.is_empty() {
             let position = position + bytes.len() as u64 - 1;
-            self.inputs.insert(thread, LastReceive { connection: id, position, mark: Mark::default() });
+            self.inputs.insert(
+                thread,
+                LastReceive { connection: id, layer: Layer::Wire, position, mark: Mark::default() },
+            );
         }
         self.feed(&Event::Transfer(transfer));
     }
@@ -354,6 +358,7 @@ impl World {
         self.feed(&Event::HalfClosed {
             at: Timestamp(self.now),
             connection,
+            layer: Layer::Wire,
             direction,
             position,
             actor: None,
@@ -365,6 +370,7 @@ impl World {
         self.feed(&Event::Closed(Closed {
             at: Timestamp(self.now),
             connection: end.id,
+            layer: Layer::Wire,
             errno,
             observed: end.position.map(|position| position - FIRST_POSITION),
             dropped: end.dropped,

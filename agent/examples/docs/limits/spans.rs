@@ -158,7 +158,7 @@ fn files() -> Vec<Limit> {
         Limit::fixed("bytes of a block", bytes(MAX_PAYLOAD as u64), "the reader refuses it", &[]),
         Limit::fixed(
             "connections that `--redact` follows",
-            count(constant("log/redact", "MAX_CONNECTIONS")),
+            count(constant("pipeline/redact", "MAX_STREAMS")),
             "their bytes are masked whole",
             &[],
         ),

@@ -6,7 +6,8 @@
 
 use std::{env, fs};
 
-use super::{tests::replayed, *};
+use super::{redacted::described_of, tests::replayed, *};
+use crate::pipeline::redact::Masker;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/log")
@@ -133,6 +134,38 @@ fn check(folder: &Path, bless: bool) -> usize {
         );
     }
     logs.len()
+}
+
+/// Whatever was lost or cut, a redacted log has the spans of the log.
+#[test]
+fn every_recorded_run_has_its_spans_when_it_is_redacted() {
+    let mut runs = 0;
+    for entry in fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "wslog") {
+            continue;
+        }
+        let spans = |mut masker: Option<Masker>| {
+            let mut reader = LogReader::open(File::open(&path).unwrap()).unwrap();
+            described_of(|feed| {
+                while let Ok(Some(event)) = reader.next_event() {
+                    match &mut masker {
+                        Some(masker) => feed(&masker.mask(&event)),
+                        None => feed(&event),
+                    }
+                }
+            })
+        };
+        let plain = spans(None);
+        assert!(!plain.is_empty());
+        let name = path.display();
+        for (found, expected) in spans(Some(Masker::default())).iter().zip(&plain) {
+            assert_eq!(found, expected, "{name}");
+        }
+        assert_eq!(spans(Some(Masker::default())).len(), plain.len(), "{name}");
+        runs += 1;
+    }
+    assert!(runs > 5, "{runs}");
 }
 
 #[test]

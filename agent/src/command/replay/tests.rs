@@ -1,157 +1,21 @@
 //! A simulated run, recorded beside a live export: every replay must give the same bytes.
 
-use std::sync::mpsc;
-
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    simulated::{Run, SECRET},
+    *,
+};
 use crate::{
-    event::{
-        Closed, ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts, Thread,
-        Timestamp, Transfer,
-    },
     export::{Exporters, HostResource},
     pipeline,
     pipeline::EventSink,
     session::recording::{Header, Recording, Run as About},
     source::log::{
         Output, RecorderSettings,
-        redact::Masker,
         samples::{self, Owned},
     },
-    trace::span::SpanEvent,
 };
-
-const MILLI: u64 = 1_000_000;
-const FRONT: Thread = Thread { pid: 10, tid: 11 };
-const BACK: Thread = Thread { pid: 20, tid: 20 };
-/// A text in every request and response that must not survive a redaction.
-const SECRET: &str = "s3cret-value";
-
-/// A run: a front server that answers each request after a call to a back server; both are traced.
-struct Run {
-    events: Vec<Owned>,
-    at: u64,
-    positions: [[u64; 2]; 4],
-}
-
-impl Run {
-    fn new() -> Self {
-        let mut run = Self { events: vec![], at: 5_000 * MILLI, positions: [[0; 2]; 4] };
-        run.push(Event::Clock { at: Timestamp(run.at), unix_offset: 1_700_000_000_000_000_000 });
-        run.push(Event::RunKey([7; 16]));
-        for (thread, name) in [(FRONT, "front"), (BACK, "back")] {
-            let facts = ProcessFacts {
-                pid: thread.pid,
-                start_time: 99,
-                executable: format!("/opt/{name}").into(),
-                command_args: vec![name.into(), format!("--key={SECRET}")],
-                service_name: name.into(),
-                ..ProcessFacts::default()
-            };
-            run.push(Event::Process { at: Timestamp(run.at), facts: Box::new(facts) });
-        }
-        run.open(1, FRONT, ("10.0.0.1:80", "10.0.0.9:5000"), [1_000, 2_000]);
-        run.open(2, FRONT, ("10.0.0.1:6000", "10.0.0.2:81"), [3_000, 4_000]);
-        run.open(3, BACK, ("10.0.0.2:81", "10.0.0.1:6000"), [4_000, 3_000]);
-        run
-    }
-
-    fn push(&mut self, event: Event<'static>) {
-        self.events.push(event.into());
-    }
-
-    fn open(&mut self, id: u64, thread: Thread, (local, peer): (&str, &str), first_sequence: [u32; 2]) {
-        let opened = Opened {
-            at: Timestamp(self.at),
-            connection: ConnectionId(id),
-            thread,
-            local: local.parse().unwrap(),
-            peer: peer.parse().unwrap(),
-            network_namespace: 1,
-            first_sequence,
-            first_position: 0,
-            earlier: [Earlier::Nothing; 2],
-        };
-        self.push(Event::Opened(opened));
-    }
-
-    fn transfer(
-        &mut self,
-        id: usize,
-        direction: Direction,
-        thread: Thread,
-        input: Option<usize>,
-        text: &str,
-    ) {
-        self.at += MILLI;
-        let last_receive = input.map(|id| LastReceive {
-            connection: ConnectionId(id as u64),
-            position: self.positions[id][Direction::In.index()] - 1,
-            mark: Mark::default(),
-        });
-        let position = &mut self.positions[id][direction.index()];
-        let transfer = Transfer {
-            at: Timestamp(self.at),
-            connection: ConnectionId(id as u64),
-            direction,
-            position: *position,
-            length: u32::try_from(text.len()).unwrap(),
-            thread,
-            head: &[],
-            tail: &[],
-            not_captured: None,
-            last_receive,
-            task: None,
-            dropped: 0,
-            process_drops: 0,
-        };
-        *position += text.len() as u64;
-        self.events.push(Owned::transfer(transfer, text.as_bytes()));
-    }
-
-    fn exchange(&mut self, number: usize) {
-        use Direction::{In, Out};
-        let asked = format!(
-            "POST /{SECRET}/{number}?token={SECRET}&q={SECRET} HTTP/1.1\r\nHost: {SECRET}:8080\r\nUser-Agent: {SECRET}\r\nContent-Length: {}\r\n\r\n{SECRET}",
-            SECRET.len()
-        );
-        let inner = format!("GET /inner/{SECRET} HTTP/1.1\r\nHost: inner\r\nCookie: {SECRET}\r\n\r\n");
-        let answer =
-            format!("HTTP/1.1 200 {SECRET}\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n{SECRET}\r\n0\r\n\r\n");
-        let (answer, rest) = answer.split_at(answer.len() / 2);
-        let failed = format!("HTTP/1.1 50{} {SECRET}\r\nContent-Length: 0\r\n\r\n", number % 5);
-        self.transfer(1, In, FRONT, None, &asked);
-        self.transfer(2, Out, FRONT, Some(1), &inner);
-        self.transfer(3, In, BACK, None, &inner);
-        self.transfer(3, Out, BACK, Some(3), answer);
-        self.transfer(3, Out, BACK, Some(3), rest);
-        self.transfer(2, In, FRONT, None, answer);
-        self.transfer(2, In, FRONT, None, rest);
-        self.transfer(1, Out, FRONT, Some(2), &failed);
-        if number.is_multiple_of(3) {
-            self.at += 60 * MILLI;
-            self.push(Event::Tick { at: Timestamp(self.at) });
-        }
-    }
-
-    fn end(mut self) -> Vec<Owned> {
-        for id in 1..=3 {
-            let observed = self.positions[id];
-            let closed = Closed {
-                at: Timestamp(self.at),
-                connection: ConnectionId(id as u64),
-                errno: 0,
-                observed,
-                dropped: [0; 2],
-                skipped: [0; 2],
-            };
-            self.push(Event::Closed(closed));
-        }
-        self.push(Event::Shutdown { at: Timestamp(self.at + MILLI) });
-        self.events
-    }
-}
 
 fn events(exchanges: usize) -> Vec<Owned> {
     let mut run = Run::new();
@@ -173,7 +37,7 @@ fn to_file(path: PathBuf) -> export::Settings {
 
 /// What a session does, without a kernel: records and exports. Returns the exported bytes and the
 /// log's path.
-fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) {
+pub(super) fn live(directory: &Path, events: &[Owned], redact: bool) -> (Vec<u8>, PathBuf) {
     let (log, spans) = (directory.join("log"), directory.join("live.jsonl"));
     let settings = RecorderSettings { output: Output::File(log.clone()), max_bytes: u64::MAX, redact };
     let pipeline = pipeline::Settings::default();
@@ -371,56 +235,6 @@ fn replace_numbers(value: &mut serde_json::Value, number: u32) {
     }
 }
 
-/// Requests and their responses, of every framing.
-const TALKS: &[(&str, &str)] = &[
-    (
-        "GET /a?b=s3cret HTTP/1.1\r\nHost: a.b:81\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ns3cret",
-    ),
-    ("HEAD /a HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"),
-    (
-        "PUT /a HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n6;s=t\r\ns3cret\r\n0\r\nX: s3cret\r\n\r\n",
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nX: s3cret\r\n\r\n",
-    ),
-    (
-        "REPORT http://me:s3cret@h:8080/s3cret/x HTTP/1.1\nHost: b\n\n",
-        "HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n",
-    ),
-    (
-        "POST /a/b HTTP/1.0\r\nContent-Length: 30\r\n\r\nGET /s3cret HTTP/1.1\r\nHost: \r\n",
-        "HTTP/1.1 500 s3cret\r\nTransfer-Encoding: chunked\r\n\r\n1F\r\nHTTP/1.1 200 s3cret\r\nAge: 100\r\n\r\n0\r\n\r\n",
-    ),
-    // A chunk that is longer than it says.
-    (
-        "OPTIONS * HTTP/1.1\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ns3cret\r\n0\r\n\r\n",
-    ),
-];
-
-/// What the spans of a conversation have that a redaction keeps.
-fn described(events: &[Owned]) -> Vec<String> {
-    let (sender, batches) = mpsc::channel();
-    let mut sink = EventSink::new(pipeline::Settings::default(), move |batch| sender.send(batch).unwrap());
-    for event in events {
-        sink.feed(&event.event());
-        drop(sink.drain_feedback());
-    }
-    drop(sink);
-    let mut described = vec![];
-    for batch in batches {
-        for traced in batch.entries.iter() {
-            let SpanEvent::Span(span) = traced else { continue };
-            let http = span.http.as_ref().map(|http| {
-                let path = http.path().map(str::len);
-                let sizes = (http.request_body_size, http.response_body_size);
-                (http.method, path, http.status, sizes, http.server_port, http.query().is_some())
-            });
-            described.push(format!("{:?} {:?} {http:?} {:?}", span.id, span.error, span.incomplete));
-        }
-    }
-    described
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -440,46 +254,5 @@ proptest! {
             sink.feed(&event.event());
             drop(sink.drain_feedback());
         }
-    }
-
-    /// However a conversation is cut into transfers, its masked form has the same exchanges and no
-    /// secret.
-    #[test]
-    fn a_masked_conversation_is_the_same_conversation(
-        talks in prop::collection::vec(0..TALKS.len() - 1, 1..6),
-        malformed in any::<bool>(),
-        cuts in prop::collection::vec(1..50_usize, 1..8),
-    ) {
-        let mut run = Run::new();
-        let mut cuts = cuts.iter().cycle();
-        // After it the framing is lost. A body may then be taken for a message, and its masked form
-        // may not.
-        let last = malformed.then_some(TALKS.len() - 1);
-        for talk in talks.into_iter().chain(last) {
-            let (request, response) = TALKS[talk];
-            for (direction, mut text) in [(Direction::In, request), (Direction::Out, response)] {
-                while !text.is_empty() {
-                    let (piece, rest) = text.split_at((*cuts.next().unwrap()).min(text.len()));
-                    run.transfer(1, direction, FRONT, None, piece);
-                    text = rest;
-                }
-            }
-        }
-        let events = run.end();
-        let mut masker = Masker::default();
-        let mut masked = vec![];
-        let mut bytes = vec![];
-        for event in &events {
-            let event = masker.mask(&event.event());
-            if let Event::Transfer(transfer) = &event {
-                bytes.extend_from_slice(transfer.head);
-            }
-            masked.push(Owned::copy(&event));
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        prop_assert!(!text.contains("s3c") && !text.contains("cret"), "{}", text);
-        let plain = described(&events);
-        prop_assert!(!plain.is_empty());
-        prop_assert_eq!(described(&masked), plain, "{}", text);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::tree::{Place, Row};
 use crate::{
-    event::UNKNOWN_SERVICE,
+    event::{Endpoint, UNKNOWN_SERVICE},
     export::attributes::plain,
     trace::{
         http::{Http, Text},
@@ -73,7 +73,7 @@ pub(super) fn render(row: &Row, style: Style, out: &mut String) {
 
 /// Who acted: the service; in a packet capture, which knows none, the address.
 fn actor(span: &Span) -> String {
-    match span.local {
+    match span.local.as_ref().and_then(Endpoint::inet) {
         Some(local) if span.process.is_virtual() && &*span.process.service_name == UNKNOWN_SERVICE => {
             plain(local.ip()).to_string()
         }
@@ -93,7 +93,10 @@ fn method(span: &Span) -> String {
 /// What was asked for: the path, on client spans with the server before it.
 fn target(span: &Span) -> String {
     let Some(http) = &span.http else {
-        return format!(" {}:{}", plain(span.peer.ip()), span.peer.port());
+        return match &span.peer {
+            Endpoint::Inet(peer) => format!(" {}:{}", plain(peer.ip()), peer.port()),
+            Endpoint::Unix(peer) => format!(" {}", escaped(&peer.name().unwrap_or_default())),
+        };
     };
     let mut text = String::from(" ");
     if span.kind == SpanKind::Client {

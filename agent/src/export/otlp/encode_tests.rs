@@ -13,7 +13,7 @@ use prost::Message as _;
 
 use super::{Encoder, convert::Converter};
 use crate::{
-    event::{FIRST_VIRTUAL_PID, ProcessFacts},
+    event::{Endpoint, FIRST_VIRTUAL_PID, ProcessFacts},
     export::HostResource,
     pipeline::samples,
     trace::{
@@ -131,7 +131,8 @@ fn addresses_of_every_kind() {
 
 fn between(address: IpAddr) -> Span {
     let end = Some(SocketAddr::new(address, 80));
-    Span { local: end, peer: SocketAddr::new(address, 65_535), http: None, ..samples::server_span() }
+    let local = end.map(Endpoint::Inet);
+    Span { local, peer: SocketAddr::new(address, 65_535).into(), http: None, ..samples::server_span() }
 }
 
 fn process(pid: u32) -> Arc<ProcessFacts> {
@@ -257,8 +258,8 @@ fn span() -> impl Strategy<Value = Span> {
             missing_bytes: numbers.0[2],
             first_response_byte: numbers.1,
             thread_id: numbers.2,
-            local: ends.0,
-            peer: ends.1,
+            local: ends.0.map(Endpoint::Inet),
+            peer: ends.1.into(),
             incomplete,
             process,
         },

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     event::{
-        Actor, Closed, ConnectionId, Direction, Earlier, Event, Feedback, LocalClosed, NotCaptured, Opened,
-        ProcessFacts, Thread, Timestamp, Transfer,
+        Actor, CaptureMode, Closed, ConnectionId, Direction, Earlier, Event, Feedback, Layer, LocalClosed,
+        NotCaptured, Opened, ProcessFacts, Thread, Timestamp, Transfer,
     },
     pipeline::{Engine, Eviction, LedgerTotals, Settings},
     trace::span::{Span, SpanEvent},
@@ -165,14 +165,14 @@ impl Host {
             at: Timestamp(at),
             connection: socket.id,
             thread: socket.thread(),
-            local: SocketAddr::from(([10, 0, 0, 1], port)),
-            peer: SocketAddr::from(([10, 0, 0, 2], 80)),
+            local: SocketAddr::from(([10, 0, 0, 1], port)).into(),
+            peer: SocketAddr::from(([10, 0, 0, 2], 80)).into(),
             network_namespace: 1,
             first_sequence,
             first_position: FIRST_POSITION,
             earlier: base.map(|base| if base == 0 { Earlier::Nothing } else { Earlier::Bytes(base as u64) }),
         };
-        socket.opened = Some(opened);
+        socket.opened = Some(opened.clone());
         if !socket.opened_lost {
             self.feed(&Event::Opened(opened));
         }
@@ -180,7 +180,7 @@ impl Host {
 
     /// Another CPU met the connection at the same time.
     pub(super) fn meet_again(&mut self, number: usize) {
-        let opened = self.sockets[number].opened.expect("it was met");
+        let opened = self.sockets[number].opened.clone().expect("it was met");
         self.feed(&Event::Opened(opened));
     }
 
@@ -228,6 +228,7 @@ impl Host {
         let transfer = Transfer {
             at: Timestamp(at),
             connection: socket.id,
+            layer: Layer::Wire,
             direction,
             position,
             length: u32::try_from(bytes.len()).expect("a call is small"),
@@ -254,6 +255,7 @@ impl Host {
         self.feed(&Event::HalfClosed {
             at: Timestamp(at),
             connection: socket.id,
+            layer: Layer::Wire,
             direction,
             position,
             actor: None,
@@ -283,6 +285,7 @@ impl Host {
         self.feed(&Event::Closed(Closed {
             at: Timestamp(at),
             connection,
+            layer: Layer::Wire,
             errno: 0,
             observed,
             dropped: entry.dropped,
@@ -326,9 +329,11 @@ impl Host {
         }
         let Some(entry) = socket.entry.as_mut().filter(|_| !self.deaf) else { return };
         match order {
-            Feedback::SkipUntil { direction, until, .. } => entry.skip_until[direction.index()] = until,
-            Feedback::Opaque { .. } => entry.opaque = true,
-            Feedback::CaptureWhole { .. } | Feedback::Forget { .. } => {}
+            Feedback::Capture { directions, .. } => {
+                entry.skip_until = directions.map(|capture| capture.skip_until);
+                entry.opaque = directions.iter().all(|capture| capture.mode == CaptureMode::Nothing);
+            }
+            Feedback::Forget { .. } => {}
         }
     }
 }

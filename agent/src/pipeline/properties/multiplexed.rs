@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     event::{
-        ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts, Thread, Timestamp,
-        Transfer,
+        ConnectionId, Direction, Earlier, Event, LastReceive, Layer, Mark, Opened, ProcessFacts, Thread,
+        Timestamp, Transfer,
     },
     pipeline::{Engine, Settings},
     protocol::mux::{HEADER, Kind, PREFACE, frame, header},
@@ -128,8 +128,8 @@ impl Program {
             at: self.tick(),
             connection: id(connection),
             thread: Thread { pid: PID, tid: 1 },
-            local: address(1_000),
-            peer: address(2_000),
+            local: address(1_000).into(),
+            peer: address(2_000).into(),
             network_namespace: 1,
             first_sequence: [number * 1_000_000, number * 2_000_000 + 1],
             first_position: 0,
@@ -151,12 +151,18 @@ impl Program {
         let last_receive = self.last_receive.get(&tid).copied().filter(|_| direction == Direction::Out);
         if direction == Direction::In {
             let position = *position - 1;
-            let receive = LastReceive { connection: id(connection), position, mark: Mark::default() };
+            let receive = LastReceive {
+                connection: id(connection),
+                layer: Layer::Wire,
+                position,
+                mark: Mark::default(),
+            };
             self.last_receive.insert(tid, receive);
         }
         self.engine.feed(&Event::Transfer(Transfer {
             at,
             connection: id(connection),
+            layer: Layer::Wire,
             direction,
             position: first,
             length: u32::try_from(bytes.len()).unwrap(),

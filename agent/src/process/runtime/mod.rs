@@ -11,31 +11,20 @@ use std::{
     collections::BTreeMap,
     fs::{File, Metadata},
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
 };
 
 use agent_common::{Runtime, runtime};
 use rustc_hash::FxHashMap;
 
 use super::ProcRoot;
-use crate::source::kernel::{self, FileKey};
+use crate::source::kernel::{FileKey, GO_NET_HTTP, ProbeSite};
 
 /// How to find the tasks of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub runtime: Runtime,
     /// Without these probes the process is followed by its threads.
-    pub probe_site: Option<ProbeSite>,
-}
-
-/// A file that gets probes, and where in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeSite {
-    /// Probes in a file are shared by all its processes.
-    pub file: FileKey,
-    /// A path to the file, in any mount namespace.
-    pub path: PathBuf,
-    pub at: kernel::GoProbes,
+    pub probe_sites: Vec<ProbeSite>,
 }
 
 /// Most processes without a runtime that are remembered.
@@ -110,7 +99,7 @@ impl Runtimes {
             self.waiting.remove(&pid);
             return go;
         }
-        self.python(proc, pid).map(|runtime| Found { runtime, probe_site: None })
+        self.python(proc, pid).map(|runtime| Found { runtime, probe_sites: Vec::new() })
     }
 
     fn go(&mut self, proc: &ProcRoot, pid: u32) -> Option<Found> {
@@ -125,7 +114,8 @@ impl Runtimes {
             specific: program.parent.unwrap_or(0),
             padding: 0,
         };
-        Some(Found { runtime, probe_site: program.probes.map(|at| ProbeSite { file, path, at }) })
+        let site = |offsets| ProbeSite { file, path, set: &GO_NET_HTTP, offsets };
+        Some(Found { runtime, probe_sites: program.probes.map(site).into_iter().collect() })
     }
 
     fn python(&mut self, proc: &ProcRoot, pid: u32) -> Option<Runtime> {

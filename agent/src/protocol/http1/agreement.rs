@@ -12,7 +12,10 @@ use super::{
     lines::Lines,
     name::{first_letter, tests::NAMES},
 };
-use crate::protocol::{Interest, MOST_FIELDS, http::{RequestHead, Version}};
+use crate::protocol::{
+    Interest, MOST_FIELDS,
+    http::{RequestHead, Version},
+};
 
 const METHODS: [&str; 12] =
     ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "M-SEARCH", "get", "GETT", ""];

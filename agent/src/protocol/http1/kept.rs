@@ -134,7 +134,7 @@ impl Session {
         exchange.head_told(&head[line.request.method_in(head)], &framing);
         exchange.incomplete.add(kept.flag);
         exchange.unproven = kept.whole;
-        let id = ExchangeId { connection: cx.connection, ordinal };
+        let id = ExchangeId::new(cx.stream, ordinal);
         cx.out.report.described(id, Operation::Http(&request));
         if kept.whole {
             // Another one was sent before it was answered.

@@ -313,7 +313,7 @@ impl Session {
         };
         let request = read();
         exchange.head_told(&head[method], &framing);
-        let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
+        let id = ExchangeId::new(cx.stream, exchange.ordinal);
         cx.out.report.described(id, Operation::Http(&request));
         framing
     }
@@ -346,7 +346,7 @@ impl Session {
             head_size: size,
             incomplete: size.is_none(),
         };
-        let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
+        let id = ExchangeId::new(cx.stream, exchange.ordinal);
         let progress = if interim { Progress::Interim } else { Progress::Final };
         cx.out.report.reply(id, &origin, progress, Reply::Http(&head));
         let connected = exchange.method == Method::Connect && matches!(status.status, 200..300);

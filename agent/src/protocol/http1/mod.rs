@@ -19,6 +19,8 @@ mod kept;
 mod line;
 mod lines;
 mod loose;
+mod mask;
+mod mask_text;
 mod message;
 mod name;
 mod ordinary;
@@ -28,6 +30,7 @@ mod reader;
 mod resync;
 mod session;
 
+pub(super) use mask::Mask;
 pub(super) use name::first_letter;
 pub(super) use reader::opening;
 pub(super) use session::Session;

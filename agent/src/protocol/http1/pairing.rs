@@ -130,7 +130,7 @@ impl Pairing {
         self.exchanges.push_back(exchange);
         let role = Role::of_request(direction);
         let begin = Begin { role, shape: Shape::RequestReply, origin, multiplexed: false, other_position };
-        cx.out.report.begin(ExchangeId { connection: cx.connection, ordinal }, &begin);
+        cx.out.report.begin(ExchangeId::new(cx.stream, ordinal), &begin);
         ordinal
     }
 
@@ -347,7 +347,7 @@ impl Pairing {
         if self.joined_mid_stream && exchange.ordinal == 0 && (lost || !exchange.incomplete.is_empty()) {
             exchange.incomplete.add(Incomplete::JOINED_MID_STREAM);
         }
-        let id = ExchangeId { connection: cx.connection, ordinal: exchange.ordinal };
+        let id = ExchangeId::new(cx.stream, exchange.ordinal);
         cx.out.report.end(id, at, &exchange.end(outcome));
     }
 }

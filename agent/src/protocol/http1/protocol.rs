@@ -12,6 +12,7 @@ use crate::{
     event::{Direction, Timestamp},
     protocol::{
         Context, Incomplete, Ordinal, Outcome,
+        mask::Mask,
         parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
     },
     stream::{Cursor, Need},
@@ -28,6 +29,11 @@ impl Protocol for Session {
 
     fn go_on_from(&mut self, next: Ordinal) {
         self.pairing.go_on_from(next);
+    }
+
+    fn mask(&self, next: [u64; 2]) -> Mask {
+        let from_start = [0, 1].map(|index| self.readers[index].state == State::Start);
+        Mask::Http1(Box::new(super::Mask::new(from_start, next)))
     }
 
     fn feed(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Read {

@@ -88,9 +88,8 @@ impl Head {
         let method = self.text(self.method.as_ref()).unwrap_or_default();
         let authority = self.text(self.authority.as_ref());
         // CONNECT has no path (section 8.5).
-        let target = self.text(self.path.as_ref()).or_else(|| {
-            authority.clone().filter(|_| method == "CONNECT")
-        });
+        let target =
+            self.text(self.path.as_ref()).or_else(|| authority.clone().filter(|_| method == "CONNECT"));
         let fields = self
             .fields
             .iter()

@@ -8,10 +8,12 @@
 mod frame;
 mod head;
 mod hpack;
+mod mask;
 mod reader;
 mod session;
 mod stream;
 
+pub(super) use mask::Mask;
 pub(super) use session::Session;
 
 /// How every client begins (section 3.4).

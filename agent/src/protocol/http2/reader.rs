@@ -63,6 +63,14 @@ impl Reader {
         Self { state, kept: Vec::new(), origin: None }
     }
 
+    /// Octets of the preface that are still to come.
+    pub(super) const fn preface_left(&self) -> usize {
+        match self.state {
+            State::Preface(rest) => rest,
+            _ => 0,
+        }
+    }
+
     /// Reads on. `most`: octets of a payload that are kept.
     pub(super) fn step<'a>(&mut self, cursor: &mut Cursor<'a>, most: usize) -> Step<'a> {
         match self.state {
@@ -117,11 +125,9 @@ impl Reader {
     /// A payload that nobody looks at need not be captured.
     pub(super) fn need(&self) -> Need {
         match self.state {
-            State::Payload { header, rest, .. } if !needed(header) => Need {
-                skippable: u64::from(rest),
-                skipped: u64::from(header.length - rest),
-                whole: false,
-            },
+            State::Payload { header, rest, .. } if !needed(header) => {
+                Need { skippable: u64::from(rest), skipped: u64::from(header.length - rest), whole: false }
+            }
             State::Lost => Need { skippable: u64::MAX, skipped: 0, whole: false },
             _ => Need { skippable: 0, skipped: 0, whole: true },
         }

@@ -14,7 +14,7 @@ use crate::{
         Begin, Context, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress, Reply,
         Role, Shape,
         http::{RequestHead, ResponseHead, UpgradeToken, Version},
-        otlp,
+        mask, otlp,
         parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
     },
     stream::{Cursor, Need},
@@ -115,7 +115,7 @@ impl Session {
             self.request_begins(direction, header.stream, origin, cx);
         }
         let part = Part { direction, range: origin.position..next, exchange: self.exchange(header) };
-        cx.out.report.part(cx.connection, &part);
+        cx.out.report.part(cx.stream, &part);
     }
 
     fn request_begins(&mut self, direction: Direction, number: u32, origin: Origin, cx: &mut Context<'_>) {
@@ -134,7 +134,7 @@ impl Session {
             multiplexed: true,
             other_position: cx.other_position,
         };
-        cx.out.report.begin(ExchangeId { connection: cx.connection, ordinal }, &begin);
+        cx.out.report.begin(ExchangeId::new(cx.stream, ordinal), &begin);
     }
 
     /// A part of a payload has passed.
@@ -147,7 +147,7 @@ impl Session {
     ) {
         let range = from..from + u64::from(length);
         let part = Part { direction, range, exchange: self.exchange(header) };
-        cx.out.report.part(cx.connection, &part);
+        cx.out.report.part(cx.stream, &part);
         self.count_data(direction, header, u64::from(length));
     }
 
@@ -271,9 +271,9 @@ impl Session {
         let decoder = &mut directions[direction.index()].decoder;
         head.clear();
         let interest = &cx.out.interest;
-        let read = block.bytes.is_some_and(|bytes| {
-            decoder.block(bytes, |field| head.field(field, interest)).is_ok()
-        });
+        let read = block
+            .bytes
+            .is_some_and(|bytes| decoder.block(bytes, |field| head.field(field, interest)).is_ok());
         if !read {
             decoder.lose();
             cx.out.counters.heads_incomplete += 1;
@@ -312,7 +312,7 @@ impl Session {
         if std::mem::replace(&mut stream.described, true) {
             return;
         }
-        let id = ExchangeId { connection: cx.connection, ordinal: stream.ordinal };
+        let id = ExchangeId::new(cx.stream, stream.ordinal);
         let head = if read {
             self.head.request(block.prefix)
         } else {
@@ -334,7 +334,7 @@ impl Session {
         }
         let interim = (100..200).contains(&status);
         stream.answered = !interim;
-        let id = ExchangeId { connection: cx.connection, ordinal: stream.ordinal };
+        let id = ExchangeId::new(cx.stream, stream.ordinal);
         let progress = if interim { Progress::Interim } else { Progress::Final };
         let head = ResponseHead { status, version: Version::Http2, head_size: None, incomplete: !read };
         cx.out.report.reply(id, &block.origin, progress, Reply::Http(&head));
@@ -357,7 +357,7 @@ impl Session {
     }
 
     fn report_end(stream: &Stream, outcome: Outcome, at: Timestamp, cx: &mut Context<'_>) {
-        let id = ExchangeId { connection: cx.connection, ordinal: stream.ordinal };
+        let id = ExchangeId::new(cx.stream, stream.ordinal);
         // A server need not read the request to its end.
         let outcome = if stream.response_end.is_some() { Outcome::Complete } else { outcome };
         cx.out.counters.exchanges_lost += u64::from(outcome == Outcome::Lost);
@@ -461,6 +461,12 @@ impl Protocol for Session {
         first.begin_with(PREFACE, || Self::new(Some(first.direction), rest))
     }
 
+    fn mask(&self, next: [u64; 2]) -> mask::Mask {
+        let Some(client) = self.client else { return mask::Mask::Whole };
+        let rest = self.directions[client.index()].reader.preface_left();
+        mask::Mask::Http2(super::Mask { client, preface_end: next[client.index()] + rest as u64 })
+    }
+
     fn upgraded(to: UpgradeToken) -> Option<Self> {
         (to == UpgradeToken::H2c).then(|| Self::new(None, 0))
     }
@@ -485,7 +491,7 @@ impl Protocol for Session {
                 Step::Found => {}
                 Step::Preface { from } => {
                     let part = Part { direction, range: from..cursor.position, exchange: None };
-                    cx.out.report.part(cx.connection, &part);
+                    cx.out.report.part(cx.stream, &part);
                 }
                 Step::Header { header, origin } => {
                     self.frame_begins(direction, header, origin, cursor.position, cx);
@@ -498,7 +504,7 @@ impl Protocol for Session {
                         let length = payload.len() as u64;
                         let range = cursor.position - length..cursor.position;
                         let part = Part { direction, range, exchange: self.exchange(header) };
-                        cx.out.report.part(cx.connection, &part);
+                        cx.out.report.part(cx.stream, &part);
                     }
                     self.frame_over(direction, (header, origin), payload, missed, at, cx);
                 }

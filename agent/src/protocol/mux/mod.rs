@@ -104,18 +104,17 @@ impl Session {
             self.open.insert(number, ordinal);
             let shape = if *kind == Kind::OneWay { Shape::OneWay } else { Shape::RequestReply };
             let begin = Begin { role, shape, origin, multiplexed: true, other_position: 0 };
-            cx.out.report.begin(ExchangeId { connection: cx.connection, ordinal }, &begin);
+            cx.out.report.begin(ExchangeId::new(cx.stream, ordinal), &begin);
         }
         let exchange = self.open.get(&number).copied().filter(|_| *kind != Kind::Control);
         let part = Part { direction, range: origin.position..end, exchange };
-        cx.out.report.part(cx.connection, &part);
+        cx.out.report.part(cx.stream, &part);
         let Some(ordinal) = exchange else { return };
-        let id = ExchangeId { connection: cx.connection, ordinal };
+        let id = ExchangeId::new(cx.stream, ordinal);
         match kind {
             Kind::Request | Kind::OneWay => {
                 let target = String::from_utf8_lossy(&frame[HEADER..]);
-                let head =
-                    RequestHead { method: "GET".into(), target, ..RequestHead::default() };
+                let head = RequestHead { method: "GET".into(), target, ..RequestHead::default() };
                 cx.out.report.described(id, Operation::Http(&head));
                 if *kind == Kind::OneWay {
                     self.end(number, id, Outcome::Complete, at, cx);
@@ -151,7 +150,7 @@ impl Session {
 
     fn end_all(&mut self, outcome: Outcome, at: Timestamp, cx: &mut Context<'_>) {
         for (number, ordinal) in std::mem::take(&mut self.open) {
-            let id = ExchangeId { connection: cx.connection, ordinal };
+            let id = ExchangeId::new(cx.stream, ordinal);
             self.end(number, id, outcome, at, cx);
         }
     }
@@ -188,7 +187,7 @@ impl Protocol for Session {
                 let count = front.len().min(*preface);
                 *preface -= count;
                 let range = cursor.position..cursor.position + count as u64;
-                cx.out.report.part(cx.connection, &Part { direction, range, exchange: None });
+                cx.out.report.part(cx.stream, &Part { direction, range, exchange: None });
                 cursor.parse(count);
                 continue;
             }

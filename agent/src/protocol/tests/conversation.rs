@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
     event::{
-        Actor, Closed, ConnectionId, Direction, Earlier, Feedback, LastReceive, LocalClosed, NotCaptured,
-        Opened, Thread, Timestamp, Transfer,
+        Actor, CaptureMode, Closed, ConnectionId, Direction, Earlier, Feedback, LastReceive, Layer,
+        LocalClosed, NotCaptured, Opened, Thread, Timestamp, Transfer,
     },
     protocol::{Connection, Limits, Message, Output, Recorder},
     stream::Ledger,
@@ -48,8 +48,8 @@ impl Conversation {
             at: Timestamp(0),
             connection: ID,
             thread: Thread { pid: 1, tid: 1 },
-            local: address,
-            peer: address,
+            local: address.into(),
+            peer: address.into(),
             network_namespace: 1,
             first_sequence: [0; 2],
             first_position,
@@ -89,6 +89,7 @@ impl Conversation {
             &Transfer {
                 at: Timestamp(self.now),
                 connection: ID,
+                layer: Layer::Wire,
                 direction,
                 position,
                 length: u32::try_from(bytes.len()).unwrap(),
@@ -186,6 +187,7 @@ impl Conversation {
             &Closed {
                 at: Timestamp(self.now),
                 connection: ID,
+                layer: Layer::Wire,
                 errno,
                 observed: self.position.map(|position| position - self.first_position),
                 dropped: self.dropped,
@@ -219,7 +221,13 @@ impl Conversation {
     }
 
     pub(super) fn opaque(&self) -> bool {
-        self.out.feedback.contains(&Feedback::Opaque { connection: ID })
+        let nothing = |feedback: &Feedback| match feedback {
+            Feedback::Capture { directions, .. } => {
+                directions.iter().all(|capture| capture.mode == CaptureMode::Nothing)
+            }
+            Feedback::Forget { .. } => false,
+        };
+        self.out.feedback.iter().any(nothing)
     }
 }
 

@@ -9,7 +9,9 @@ use crate::{
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
-const TRACES: &[u8] = b"\x83\x86\x45\x3b/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// The head of a request of OTLP, in a HEADERS frame.
+const TRACES: &[u8] =
+    b"\0\0\x3f\x01\x04\0\0\0\x01\x83\x86\x45\x3b/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 impl Conversation {
     /// Connections of HTTP/2, and those that are no HTTP/1 for want of a better word.

@@ -2,7 +2,7 @@
 
 use super::conversation::{Conversation, ID};
 use crate::{
-    event::{Direction, Feedback, LastReceive, Mark, Timestamp},
+    event::{Capture, CaptureMode, Direction, Feedback, LastReceive, Layer, Mark, StreamId, Timestamp},
     protocol::{Begin, Limits, Message},
 };
 
@@ -72,7 +72,12 @@ fn conversations_in_calls_of_any_size() {
                 for account in ledger.directions {
                     assert_eq!((account.truncated, account.unseen), (0, 0), "{name}, calls of {size}");
                 }
-                let whole = |feedback: &&Feedback| matches!(feedback, Feedback::CaptureWhole { .. });
+                let whole = |feedback: &&Feedback| match feedback {
+                    Feedback::Capture { directions, .. } => {
+                        directions.iter().any(|capture| capture.mode == CaptureMode::Whole)
+                    }
+                    Feedback::Forget { .. } => false,
+                };
                 let asked = it.out.feedback.iter().filter(whole).count();
                 let chunked =
                     requests.iter().chain(*responses).filter(|text| text.contains("chunked")).count();
@@ -125,7 +130,8 @@ fn every_message_in_its_order_with_times_and_origins() {
 fn the_last_input_is_that_of_the_first_byte() {
     let mut it = Conversation::new();
     it.receive("GET / HTTP/1.1\r\n\r\n");
-    let last_receive = Some(LastReceive { connection: ID, position: 17, mark: Mark::default() });
+    let last_receive =
+        Some(LastReceive { connection: ID, layer: Layer::Wire, position: 17, mark: Mark::default() });
     it.last_receive = last_receive;
     it.send("HTTP/1.1 ");
     it.last_receive = None;
@@ -214,7 +220,9 @@ fn long_bodies_are_asked_to_be_skipped() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
     it.receive("GET / HTTP/1.1\r\n\r\n").send(head);
     let end = (head.len() + 100_000) as u64;
-    let skip = Feedback::SkipUntil { connection: ID, direction: Direction::Out, until: end - 1 };
+    let out = Capture { skip_until: end - 1, ..Capture::default() };
+    let stream = StreamId { connection: ID, layer: Layer::Wire };
+    let skip = Feedback::Capture { stream, directions: [out, Capture::default()] };
     assert_eq!(it.out.feedback, [skip]);
     // The kernel skips all but the transfer with the last byte.
     it.unseen(Direction::Out, 99_000);

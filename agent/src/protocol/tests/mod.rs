@@ -8,4 +8,5 @@ mod loss;
 mod order;
 mod outcomes;
 mod properties;
+mod streams;
 mod unread;

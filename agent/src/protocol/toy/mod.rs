@@ -61,7 +61,7 @@ impl Session {
     }
 
     fn ask(&mut self, key: &str, origin: Origin, cx: &mut Context<'_>) {
-        let id = ExchangeId { connection: cx.connection, ordinal: self.next };
+        let id = ExchangeId::new(cx.stream, self.next);
         let begin = Begin {
             role: Role::of_request(self.client),
             shape: Shape::RequestReply,
@@ -79,7 +79,7 @@ impl Session {
 
     fn reply(&mut self, good: bool, origin: &Origin, at: Timestamp, cx: &mut Context<'_>) {
         let Some(ordinal) = self.open.pop_front() else { return };
-        let id = ExchangeId { connection: cx.connection, ordinal };
+        let id = ExchangeId::new(cx.stream, ordinal);
         let status = if good { 200 } else { 500 };
         let head = ResponseHead { status, ..ResponseHead::default() };
         cx.out.report.reply(id, origin, Progress::Final, Reply::Http(&head));
@@ -88,7 +88,7 @@ impl Session {
 
     fn end_all(&mut self, outcome: Outcome, at: Timestamp, cx: &mut Context<'_>) {
         for ordinal in std::mem::take(&mut self.open) {
-            end(ExchangeId { connection: cx.connection, ordinal }, outcome, at, cx);
+            end(ExchangeId::new(cx.stream, ordinal), outcome, at, cx);
         }
     }
 }

@@ -5,10 +5,10 @@ use std::{fs, path::Path, sync::Arc};
 use super::HELLO;
 use crate::{
     event::{
-        ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts, Thread, Timestamp,
-        Transfer,
+        ConnectionId, Direction, Earlier, Endpoint, Event, LastReceive, Layer, Mark, Opened, ProcessFacts,
+        Thread, Timestamp, Transfer,
     },
-    pipeline::{Engine, Settings},
+    pipeline::{Engine, Settings, redact::Masker},
     source::log::{LogReader, Output, Recorder, RecorderSettings},
     trace::span::{Evidence, Span, SpanEvent, SpanKind, Status},
 };
@@ -35,12 +35,14 @@ fn conversation() -> Vec<Event<'static>> {
         now += 1_000_000;
         let last_receive = cause.map(|(connection, position)| LastReceive {
             connection: ConnectionId(connection),
+            layer: Layer::Wire,
             position: position - 1,
             mark: Mark::default(),
         });
         events.push(Event::Transfer(Transfer {
             at: Timestamp(now),
             connection: ConnectionId(id),
+            layer: Layer::Wire,
             direction,
             position: *position,
             length: text.len() as u32,
@@ -74,8 +76,8 @@ fn open(id: u64) -> Event<'static> {
         at: Timestamp(1_000_000_000),
         connection: ConnectionId(id),
         thread: THREAD,
-        local: "10.0.0.1:1000".parse().unwrap(),
-        peer: "10.0.0.2:2000".parse().unwrap(),
+        local: Endpoint::Inet("10.0.0.1:1000".parse().unwrap()),
+        peer: Endpoint::Inet("10.0.0.2:2000".parse().unwrap()),
         network_namespace: 1,
         first_sequence: [id as u32 * 1_000_000, id as u32 * 2_000_000],
         first_position: 0,
@@ -89,7 +91,11 @@ fn replayed(events: &[Event<'_>], redact: bool) -> Vec<Span> {
     let path = directory.path().join("log");
     let settings = RecorderSettings { output: Output::File(path.clone()), max_bytes: u64::MAX, redact };
     let mut recorder = Recorder::start(&settings, "{}", Arc::default()).unwrap();
-    events.iter().for_each(|event| recorder.record(event));
+    let mut masker = redact.then(Masker::default);
+    events.iter().for_each(|event| match &mut masker {
+        Some(masker) => recorder.record(&masker.mask(event)),
+        None => recorder.record(event),
+    });
     assert_eq!(recorder.finish().events, events.len() as u64);
     let mut reader = LogReader::open(fs::File::open(path).unwrap()).unwrap();
     let mut engine = Engine::new(Settings::default());

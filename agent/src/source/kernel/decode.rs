@@ -11,7 +11,7 @@ use agent_common::{
 };
 
 use crate::event::{
-    Actor, Closed, Connecting, ConnectionId, Direction, Earlier, Event, KernelFacts, LastReceive,
+    Actor, Closed, Connecting, ConnectionId, Direction, Earlier, Event, KernelFacts, LastReceive, Layer,
     LocalClosed, Mark, NotCaptured, Opened, SocketId, Task, Thread, Timestamp, Transfer, arguments_in,
 };
 
@@ -80,6 +80,7 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
             Event::HalfClosed {
                 at,
                 connection: connection(raw.cookie)?,
+                layer: Layer::Wire,
                 direction,
                 position: raw.position,
                 actor: Some(actor(&header, raw.by)),
@@ -104,6 +105,7 @@ pub fn decode(record: &[u8]) -> Option<Notice<'_>> {
             Event::Closed(Closed {
                 at,
                 connection: connection(raw.cookie)?,
+                layer: Layer::Wire,
                 errno: errno(&header),
                 observed: raw.observed,
                 dropped: raw.dropped,
@@ -142,7 +144,7 @@ fn direction(raw: u8) -> Option<Direction> {
 }
 
 fn last_receive(cookie: u64, position: u64) -> Option<LastReceive> {
-    Some(LastReceive { connection: connection(cookie)?, position, mark: Mark::default() })
+    Some(LastReceive { connection: connection(cookie)?, layer: Layer::Wire, position, mark: Mark::default() })
 }
 
 fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
@@ -158,6 +160,7 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
     let event = Event::Transfer(Transfer {
         at,
         connection,
+        layer: Layer::Wire,
         direction,
         position: raw.position,
         length: raw.header.length,
@@ -174,7 +177,10 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         return Some(Notice::Event(event));
     }
     let position = raw.position.saturating_add(u64::from(raw.header.length));
-    Some(Notice::Last(event, Event::HalfClosed { at, connection, direction, position, actor: None }))
+    Some(Notice::Last(
+        event,
+        Event::HalfClosed { at, connection, layer: Layer::Wire, direction, position, actor: None },
+    ))
 }
 
 fn task(flags: u8, id: u64) -> Option<Task> {
@@ -220,8 +226,8 @@ fn opened(raw: &RawOpened, at: Timestamp) -> Option<Opened> {
         at,
         connection: connection(raw.cookie)?,
         thread: Thread { pid: raw.pid, tid: raw.tid },
-        local: address(raw.local, raw.local_port),
-        peer: address(raw.peer, raw.peer_port),
+        local: address(raw.local, raw.local_port).into(),
+        peer: address(raw.peer, raw.peer_port).into(),
         network_namespace: raw.network_namespace,
         first_sequence: raw.first_sequence,
         first_position: FIRST_POSITION,
@@ -242,7 +248,7 @@ fn connecting(raw: &RawConnecting, at: Timestamp) -> Connecting {
         at,
         socket: SocketId(raw.socket),
         thread: Thread { pid: raw.pid, tid: raw.tid },
-        peer: address(raw.peer, raw.peer_port),
+        peer: address(raw.peer, raw.peer_port).into(),
         last_receive: last_receive(raw.last_cookie, raw.last_position),
         task: task(raw.header.flags, raw.task),
     }

@@ -23,6 +23,7 @@ use super::{
     attach_mode::{self, AttachMode, AttachReport, Hook, HookReport, HookState, SHARED},
     btf::Btf,
     cgroup::{CgroupRoot, cgroup_root},
+    control::control,
     memory,
     object::{self, Logger},
     pids,
@@ -241,18 +242,12 @@ impl KernelSource {
 
     /// Passes a request of the pipeline to the kernel.
     pub fn apply(&mut self, feedback: &Feedback) -> Result<(), KernelError> {
-        let (ConnectionId(cookie), change): (_, &dyn Fn(&mut Control)) = match feedback {
+        let (stream, directions) = match feedback {
             Feedback::Forget { connection } => return self.release(*connection),
-            Feedback::Opaque { connection } => (*connection, &|control| control.opaque = 1),
-            Feedback::CaptureWhole { connection, direction } => {
-                (*connection, &move |control| control.whole |= 1 << direction.index())
-            }
-            Feedback::SkipUntil { connection, direction, until } => {
-                (*connection, &move |control| control.skip_until[direction.index()] = *until)
-            }
+            Feedback::Capture { stream, directions } => (stream, directions),
         };
-        let mut control = self.controls.get(&cookie, 0).map_or(Control::nothing(cookie), |Plain(c)| c);
-        change(&mut control);
+        let cookie = stream.connection.0;
+        let control = control(cookie, directions);
         self.controls.insert(cookie, Plain(control), 0).map_err(|error| used("CONTROLS", &error))?;
         if self.posted.is_empty() {
             // From now on the programs look there.

@@ -8,6 +8,7 @@ mod attach;
 mod attach_mode;
 pub mod btf;
 mod cgroup;
+mod control;
 mod decode;
 mod error;
 #[cfg(test)]
@@ -32,4 +33,6 @@ pub use decode::{Notice, ProcessNotice, decode};
 pub use error::{AttachError, KernelError};
 pub use load::{KernelSource, Settings};
 pub use reader::{Batch, Fill};
-pub use uprobe::{FileKey, GoProbes};
+pub use uprobe::table::{
+    FileKey, GO_NET_HTTP, Offsets, Place, Probe, ProbeSet, ProbeSite, ProbedFile, Unlocated,
+};

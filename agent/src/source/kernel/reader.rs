@@ -7,7 +7,7 @@ use agent_common::{IN, OUT, conn_flags, switch};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{KernelSource, Notice, decode, pod::Plain};
-use crate::event::{Closed, ConnectionId, Event, Timestamp};
+use crate::event::{Closed, ConnectionId, Event, Layer, Timestamp};
 
 /// How long events may gather while the ring is busy. 300,000 events/s of 200 bytes fill 120 KB of
 /// it in this time.
@@ -109,6 +109,7 @@ impl KernelSource {
                 Event::Closed(Closed {
                     at,
                     connection: ConnectionId(cookie),
+                    layer: Layer::Wire,
                     errno: state.errno,
                     observed: [OUT, IN].map(|d| {
                         state.next[d].wrapping_sub(state.base[d]).wrapping_sub(agent_common::FIRST_POSITION)

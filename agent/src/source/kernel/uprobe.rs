@@ -1,5 +1,7 @@
-//! Probes in programs, for Go's handoff of a request from one goroutine to another. A file gets its
-//! probes once, they serve every process that runs it, and they go with the last traced one.
+//! Probes in programs and libraries, as [`table`] has them. A file gets the probes of a set once,
+//! they serve every process that runs it, and they go with the last traced one.
+
+pub(super) mod table;
 
 use std::{
     path::Path,
@@ -15,36 +17,25 @@ use aya::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::table::{FileKey, ProbeSet, ProbeSite, TABLE};
 use super::{
     AttachError, KernelSource,
     attach::program,
     attach_mode::{HookReport, HookState},
 };
+use crate::elf::Image;
 
-/// Most files that carry probes at a time.
+/// Most files that carry probes at a time. One with the probes of two sets counts twice.
 const FILES: usize = 512;
 
-const PROGRAMS: [&str; 2] = ["go_round_trip", "go_request_write"];
-const WITHOUT: &str =
-    "Go programs are followed by their threads, and only calls whose two sides agree are linked";
-
-/// Names an executable file: device, inode, and whatever changes with its content.
-pub type FileKey = [u64; 4];
-
-/// Where the probes of a file belong, as offsets in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GoProbes {
-    /// `net/http.(*persistConn).roundTrip`
-    pub round_trip: u64,
-    /// `net/http.(*Request).write`
-    pub request_write: u64,
-}
+/// A file, and the name of the set whose probes it carries.
+type Site = (FileKey, &'static str);
 
 /// The files that carry probes.
 #[derive(Default)]
 pub(super) struct Probes {
-    files: FxHashMap<FileKey, Probed>,
-    by_pid: FxHashMap<u32, FileKey>,
+    sites: FxHashMap<Site, Probed>,
+    by_pid: FxHashMap<u32, Vec<Site>>,
     /// Probes that are being detached.
     leaving: Vec<JoinHandle<()>>,
 }
@@ -62,6 +53,19 @@ impl Probes {
         // Without a thread they are dropped here.
         self.leaving.extend(thread::Builder::new().name("detach".to_owned()).spawn(move || drop(links)));
     }
+
+    /// The process needs the probes of these sites no longer.
+    fn release(&mut self, pid: u32, sites: impl IntoIterator<Item = Site>) {
+        for site in sites {
+            let Some(probed) = self.sites.get_mut(&site) else { continue };
+            probed.pids.remove(&pid);
+            if probed.pids.is_empty()
+                && let Some(probed) = self.sites.remove(&site)
+            {
+                self.detach(probed.links);
+            }
+        }
+    }
 }
 
 /// A process that ends while the kernel takes a breakpoint out (it is killed, or its main thread
@@ -71,7 +75,7 @@ impl Probes {
 /// waited for, side by side.
 impl Drop for Probes {
     fn drop(&mut self) {
-        for (_, probed) in std::mem::take(&mut self.files) {
+        for (_, probed) in std::mem::take(&mut self.sites) {
             self.detach(probed.links);
         }
         for thread in self.leaving.drain(..) {
@@ -81,62 +85,75 @@ impl Drop for Probes {
 }
 
 impl KernelSource {
-    /// Loads the programs, and tries whether they may be attached: at the agent's own entry, which
-    /// it does not execute again.
+    /// Loads the programs of each set, and tries whether they may be attached: at the agent's own
+    /// entry, which it does not execute again.
     pub(super) fn prepare_probes(&mut self) {
-        let outcome = PROGRAMS.iter().try_for_each(|name| load(&mut self.ebpf, name)).and_then(|()| {
-            let entry = own_entry().ok_or(AttachError::OwnFile)?;
-            let link = attach(&mut self.ebpf, PROGRAMS[0], Path::new("/proc/self/exe"), entry)?;
-            self.probes.detach(vec![link]);
-            Ok(())
-        });
-        self.report.hooks.push(HookReport {
-            hook: "Go net/http: roundTrip, Request.write".to_owned(),
-            kind: "uprobe",
-            state: match outcome {
+        for set in TABLE {
+            let state = match self.prepare(set) {
                 Ok(()) => HookState::Attached,
                 Err(reason) => HookState::Refused(reason.to_string()),
-            },
-            without: Some(WITHOUT),
-        });
+            };
+            self.report.hooks.push(HookReport {
+                hook: set.name.to_owned(),
+                kind: "uprobe",
+                state,
+                without: Some(set.without),
+            });
+        }
     }
 
-    /// Process `pid`, which runs the file at `path`, gets its probes.
+    fn prepare(&mut self, set: &ProbeSet) -> Result<(), AttachError> {
+        set.probes.iter().try_for_each(|probe| load(&mut self.ebpf, probe.program))?;
+        let Some(first) = set.probes.first() else { return Ok(()) };
+        let entry = own_entry().ok_or(AttachError::OwnFile)?;
+        let link = attach(&mut self.ebpf, first.program, Path::new("/proc/self/exe"), entry)?;
+        self.probes.detach(vec![link]);
+        Ok(())
+    }
+
+    /// Process `pid` gets these probes, and no others.
     ///
     /// # Errors
-    /// When the probes cannot be attached; says why.
-    pub fn probe(&mut self, pid: u32, file: FileKey, path: &Path, at: GoProbes) -> Result<(), AttachError> {
-        if self.probes.by_pid.get(&pid) == Some(&file) {
-            return Ok(());
+    /// When some cannot be attached; says why. Then the process has none.
+    pub fn probe(&mut self, pid: u32, sites: &[ProbeSite]) -> Result<(), AttachError> {
+        let mut before = self.probes.by_pid.remove(&pid).unwrap_or_default();
+        let wanted: Vec<Site> = sites.iter().map(|site| (site.file, site.set.name)).collect();
+        let kept = before.extract_if(.., |site| wanted.contains(site)).collect::<Vec<_>>();
+        self.probes.release(pid, before);
+        let outcome = sites
+            .iter()
+            .zip(&wanted)
+            .filter(|(_, key)| !kept.contains(key))
+            .try_for_each(|(site, key)| self.probe_site(pid, *key, site));
+        if outcome.is_err() {
+            self.probes.release(pid, wanted);
+        } else if !wanted.is_empty() {
+            self.probes.by_pid.insert(pid, wanted);
         }
-        self.unprobe(pid);
-        if !self.probes.files.contains_key(&file) {
-            if self.probes.files.len() >= FILES {
+        outcome
+    }
+
+    fn probe_site(&mut self, pid: u32, key: Site, site: &ProbeSite) -> Result<(), AttachError> {
+        if !self.probes.sites.contains_key(&key) {
+            if self.probes.sites.len() >= FILES {
                 return Err(AttachError::TooManyFiles(FILES));
             }
-            let links = PROGRAMS
-                .iter()
-                .zip([at.round_trip, at.request_write])
-                .map(|(program, offset)| attach(&mut self.ebpf, program, path, offset))
+            let places = site.set.probes.iter().zip(&*site.offsets);
+            let links = places
+                .map(|(probe, offset)| attach(&mut self.ebpf, probe.program, &site.path, *offset))
                 .collect::<Result<_, _>>()?;
-            self.probes.files.insert(file, Probed { links, pids: FxHashSet::default() });
+            self.probes.sites.insert(key, Probed { links, pids: FxHashSet::default() });
         }
-        if let Some(probed) = self.probes.files.get_mut(&file) {
+        if let Some(probed) = self.probes.sites.get_mut(&key) {
             probed.pids.insert(pid);
-            self.probes.by_pid.insert(pid, file);
         }
         Ok(())
     }
 
     /// The process needs no probes any more: it is gone, not traced, or runs another program.
     pub(super) fn unprobe(&mut self, pid: u32) {
-        let Some(file) = self.probes.by_pid.remove(&pid) else { return };
-        let Some(probed) = self.probes.files.get_mut(&file) else { return };
-        probed.pids.remove(&pid);
-        if probed.pids.is_empty()
-            && let Some(probed) = self.probes.files.remove(&file)
-        {
-            self.probes.detach(probed.links);
+        if let Some(sites) = self.probes.by_pid.remove(&pid) {
+            self.probes.release(pid, sites);
         }
     }
 
@@ -149,7 +166,7 @@ impl KernelSource {
     /// Probes that are attached now.
     #[must_use]
     pub fn attached_probes(&self) -> usize {
-        self.probes.files.values().map(|probed| probed.links.len()).sum()
+        self.probes.sites.values().map(|probed| probed.links.len()).sum()
     }
 }
 
@@ -158,6 +175,7 @@ fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
     Ok(program.load()?)
 }
 
+/// A program for the return of a function is of its own kind, and is attached at the entry, too.
 fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProbeLink, AttachError> {
     let program: &mut UProbe = program(ebpf, name)?;
     let link = program.attach(offset, path, UProbeScope::AllProcesses)?;
@@ -166,18 +184,7 @@ fn attach(ebpf: &mut Ebpf, name: &str, path: &Path, offset: u64) -> Result<UProb
 
 /// Offset, in its file, of the first instruction that this process has executed.
 fn own_entry() -> Option<u64> {
-    use object::{
-        LittleEndian as LE,
-        elf::{FileHeader64, PT_LOAD},
-        read::elf::{FileHeader as _, ProgramHeader as _},
-    };
     let cache = object::ReadCache::new(std::fs::File::open("/proc/self/exe").ok()?);
-    let header = FileHeader64::<LE>::parse(&cache).ok()?;
-    let entry = header.e_entry(LE);
-    header.program_headers(LE, &cache).ok()?.iter().filter(|segment| segment.p_type(LE) == PT_LOAD).find_map(
-        |segment| {
-            let into = entry.checked_sub(segment.p_vaddr(LE))?;
-            (into < segment.p_filesz(LE)).then(|| segment.p_offset(LE) + into)
-        },
-    )
+    let image = Image::parse(&cache)?;
+    image.file_offset(image.entry())
 }

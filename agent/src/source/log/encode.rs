@@ -1,23 +1,24 @@
 //! An event as bytes. This file is the specification of the records' bodies: fields in the order in
-//! which the functions write them.
+//! which the functions write them. `decode/old.rs` is that of format 1.
 //!
 //! Times are nanoseconds of CLOCK_MONOTONIC. `text` and `bytes` are a u32 length and the bytes,
-//! `list` a u32 count and the elements. An address is a u8 (4 or 6), the octets, the port u16, and
-//! for 6 the flow label and the scope, u32 each. A last receive is a u8 (0: none, 1) and, if 1,
-//! connection u64 and position u64. A task (since 1.1) is nothing at all or a u8 (1 goroutine, 2
-//! goroutine that handed over, 3 CPython context) and a u64. What had moved when the connection was
-//! first observed (since 1.2, before that the flags alone say it) is a number of bytes, `u64::MAX`
-//! where it is not known. An unknown parent is 0, an unknown user `u32::MAX` (since 1.3; before
-//! that both were always known). Pairs stand in the order out, in.
+//! `list` a u32 count and the elements. Pairs stand in the order out, in.
+//!
+//! An address is a u8 (4 or 6), the octets, the port u16, and for 6 the flow label and the scope,
+//! u32 each; or of a unix socket a u8 (1 path, 2 abstract name, 3 unnamed) and, unless it is
+//! unnamed, a u8 length and the bytes. A cause is bits (`format::flags`), then the connection u64
+//! and position u64 of a last receive and the u64 of a task, if the bits say that there are such.
+//! What had moved when a stream was first observed is a number of bytes, `u64::MAX` where it is not
+//! known. An unknown parent is 0, an unknown user `u32::MAX`.
 
 use std::net::SocketAddr;
 
 use agent_common::UNKNOWN_USER;
 
-use super::format::{RECORD_HEADER, kind};
+use super::format::{RECORD_HEADER, address, flags, kind};
 use crate::event::{
-    Actor, Closed, Connecting, Direction, Earlier, Event, LastReceive, LocalClosed, Opened, ProcessFacts,
-    Task, Thread, Timestamp, Transfer,
+    Actor, Asked, Closed, Connecting, Direction, Earlier, Endpoint, Event, LastReceive, Layer, LocalClosed,
+    Opened, PlaintextOpened, ProcessFacts, Task, Thread, Timestamp, Transfer, UnixAddress,
 };
 
 /// Appends the record of `event`.
@@ -64,10 +65,11 @@ pub(super) fn event(event: &Event<'_>, out: &mut Vec<u8>) {
         }
         Event::Opened(event) => opened(event, out),
         Event::Transfer(event) => transfer(event, out),
-        Event::HalfClosed { at, connection, direction: towards, position, actor: by } => {
+        Event::PlaintextOpened(event) => plaintext_opened(event, out),
+        Event::HalfClosed { at, connection, layer, direction, position, actor: by } => {
             time(*at, out);
             u64(connection.0, out);
-            direction(*towards, out);
+            out.push(stream(*direction, *layer) | if by.is_some() { flags::ACTOR } else { 0 });
             u64(*position, out);
             if let Some(by) = by {
                 actor(by, out);
@@ -84,7 +86,6 @@ pub(super) fn event(event: &Event<'_>, out: &mut Vec<u8>) {
             actor(by, out);
             kind::RELEASED
         }
-        // Since 1.3.
         Event::Redirected { at, connection } => {
             time(*at, out);
             u64(connection.0, out);
@@ -92,6 +93,7 @@ pub(super) fn event(event: &Event<'_>, out: &mut Vec<u8>) {
         }
         Event::LocalClosed(event) => local_closed(event, out),
         Event::Closed(event) => closed(event, out),
+        Event::Asked(event) => asked(event, out),
         Event::Tick { at } => {
             time(*at, out);
             kind::TICK
@@ -146,9 +148,9 @@ fn connecting(event: &Connecting, out: &mut Vec<u8>) -> u8 {
     time(event.at, out);
     u64(event.socket.0, out);
     thread(event.thread, out);
-    address(event.peer, out);
-    last_receive(event.last_receive, out);
-    task(event.task, out);
+    endpoint(&event.peer, out);
+    out.push(cause(event.last_receive, event.task));
+    cause_fields(event.last_receive, event.task, out);
     kind::CONNECTING
 }
 
@@ -156,14 +158,21 @@ fn opened(event: &Opened, out: &mut Vec<u8>) -> u8 {
     time(event.at, out);
     u64(event.connection.0, out);
     thread(event.thread, out);
-    address(event.local, out);
-    address(event.peer, out);
+    endpoint(&event.local, out);
+    endpoint(&event.peer, out);
     u32(event.network_namespace, out);
     event.first_sequence.iter().for_each(|sequence| u32(*sequence, out));
-    event.earlier.iter().for_each(|earlier| flag(*earlier == Earlier::Nothing, out));
     u64(event.first_position, out);
     event.earlier.iter().for_each(|earlier| u64(moved(*earlier), out));
     kind::OPENED
+}
+
+fn plaintext_opened(event: &PlaintextOpened, out: &mut Vec<u8>) -> u8 {
+    time(event.at, out);
+    u64(event.connection.0, out);
+    thread(event.thread, out);
+    event.earlier.iter().for_each(|earlier| u64(moved(*earlier), out));
+    kind::PLAINTEXT_OPENED
 }
 
 const fn moved(earlier: Earlier) -> u64 {
@@ -177,22 +186,21 @@ const fn moved(earlier: Earlier) -> u64 {
 fn transfer(event: &Transfer<'_>, out: &mut Vec<u8>) -> u8 {
     time(event.at, out);
     u64(event.connection.0, out);
-    direction(event.direction, out);
+    let (last_receive, task) = (event.last_receive, event.task);
+    out.push(stream(event.direction, event.layer) | cause(last_receive, task) << flags::CAUSE);
     u64(event.position, out);
     u32(event.length, out);
     thread(event.thread, out);
     // 0: the bytes were captured; otherwise the number of the reason (`event::NotCaptured`).
     out.push(event.not_captured.map_or(0, |reason| reason as u8));
-    last_receive(event.last_receive, out);
     u64(event.dropped, out);
     u64(event.process_drops, out);
+    cause_fields(last_receive, task, out);
     bytes(event.head, out);
     bytes(event.tail, out);
-    task(event.task, out);
     kind::TRANSFER
 }
 
-/// Since 1.3.
 fn local_closed(event: &LocalClosed, out: &mut Vec<u8>) -> u8 {
     time(event.at, out);
     u64(event.connection.0, out);
@@ -202,16 +210,16 @@ fn local_closed(event: &LocalClosed, out: &mut Vec<u8>) -> u8 {
     kind::LOCAL_CLOSED
 }
 
-/// Since 1.3, as the last field of a record.
 fn actor(actor: &Actor, out: &mut Vec<u8>) {
     thread(actor.thread, out);
-    last_receive(actor.last_receive, out);
-    task(actor.task, out);
+    out.push(cause(actor.last_receive, actor.task));
+    cause_fields(actor.last_receive, actor.task, out);
 }
 
 fn closed(event: &Closed, out: &mut Vec<u8>) -> u8 {
     time(event.at, out);
     u64(event.connection.0, out);
+    flag(event.layer == Layer::Plaintext, out);
     u16(event.errno, out);
     for pair in [event.observed, event.dropped, event.skipped] {
         pair.iter().for_each(|bytes| u64(*bytes, out));
@@ -228,38 +236,81 @@ fn thread(thread: Thread, out: &mut Vec<u8>) {
     u32(thread.tid, out);
 }
 
-fn direction(direction: Direction, out: &mut Vec<u8>) {
-    out.push(direction as u8);
+fn asked(event: &Asked, out: &mut Vec<u8>) -> u8 {
+    time(event.at, out);
+    u64(event.stream.connection.0, out);
+    flag(event.stream.layer == Layer::Plaintext, out);
+    for capture in event.directions {
+        out.push(capture.mode as u8);
+        u64(capture.skip_until, out);
+    }
+    kind::ASKED
 }
 
-fn last_receive(last: Option<LastReceive>, out: &mut Vec<u8>) {
-    flag(last.is_some(), out);
+/// Which bytes a record is about.
+const fn stream(direction: Direction, layer: Layer) -> u8 {
+    let towards = match direction {
+        Direction::In => flags::IN,
+        Direction::Out => 0,
+    };
+    match layer {
+        Layer::Plaintext => towards | flags::PLAINTEXT,
+        Layer::Wire => towards,
+    }
+}
+
+/// Which fields [`cause_fields`] writes.
+fn cause(last: Option<LastReceive>, task: Option<Task>) -> u8 {
+    let last = match last.map(|last| last.layer) {
+        None => 0,
+        Some(Layer::Wire) => flags::LAST_RECEIVE,
+        Some(Layer::Plaintext) => flags::LAST_RECEIVE | flags::LAST_OF_PLAINTEXT,
+    };
+    let task = match task {
+        None => 0,
+        Some(Task::Goroutine(_)) => 1,
+        Some(Task::Handoff(_)) => 2,
+        Some(Task::Context(_)) => 3,
+    };
+    last | task << flags::TASK
+}
+
+fn cause_fields(last: Option<LastReceive>, task: Option<Task>, out: &mut Vec<u8>) {
     if let Some(last) = last {
         u64(last.connection.0, out);
         u64(last.position, out);
     }
+    if let Some(Task::Goroutine(id) | Task::Handoff(id) | Task::Context(id)) = task {
+        u64(id, out);
+    }
 }
 
-fn task(task: Option<Task>, out: &mut Vec<u8>) {
-    let (kind, id) = match task {
-        None => return,
-        Some(Task::Goroutine(id)) => (1, id),
-        Some(Task::Handoff(id)) => (2, id),
-        Some(Task::Context(address)) => (3, address),
-    };
+fn endpoint(endpoint: &Endpoint, out: &mut Vec<u8>) {
+    match endpoint {
+        Endpoint::Inet(address) => inet(*address, out),
+        Endpoint::Unix(UnixAddress::Path(path)) => unix_name(address::PATH, path, out),
+        Endpoint::Unix(UnixAddress::Abstract(name)) => unix_name(address::ABSTRACT, name, out),
+        Endpoint::Unix(UnixAddress::Unnamed) => out.push(address::UNNAMED),
+    }
+}
+
+/// A longer name than a socket can have is cut.
+fn unix_name(kind: u8, name: &[u8], out: &mut Vec<u8>) {
+    let name = &name[..name.len().min(UnixAddress::LONGEST)];
     out.push(kind);
-    u64(id, out);
+    out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(name);
 }
 
-fn address(address: SocketAddr, out: &mut Vec<u8>) {
+fn inet(address: SocketAddr, out: &mut Vec<u8>) {
     match address {
         SocketAddr::V4(address) => {
-            out.push(4);
+            out.push(address::IPV4);
             out.extend_from_slice(&address.ip().octets());
             u16(address.port(), out);
         }
         SocketAddr::V6(address) => {
-            out.push(6);
+            out.push(address::IPV6);
             out.extend_from_slice(&address.ip().octets());
             u16(address.port(), out);
             u32(address.flowinfo(), out);

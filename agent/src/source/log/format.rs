@@ -1,7 +1,7 @@
 //! The numbers of the event log's format, and its two fixed headers.
 //!
-//! **Versions.** A reader refuses a file of another major version and says which one it is. Within
-//! a major version a newer minor may add kinds of records, which older readers skip by their length
+//! **Versions.** A reader reads this major version and the one before, refuses others, and says
+//! which one it is. Within a major version a newer minor may add kinds of records, which older readers skip by their length
 //! and count, and may add fields at the end of a body, which older readers do not read. The header
 //! of the file is the same in all versions.
 
@@ -9,9 +9,12 @@
 /// takes the log for text.
 pub const MAGIC: [u8; 8] = *b"\x89WSPN\r\n\n";
 /// Changes when an older reader cannot read the file.
-pub const MAJOR: u16 = 1;
+pub const MAJOR: u16 = 2;
 /// Changes when something was added that an older reader may skip.
-pub const MINOR: u16 = 3;
+pub const MINOR: u16 = 0;
+/// The major version before, and its last minor: still read.
+pub const OLD_MAJOR: u16 = 1;
+pub const OLD_MINOR: u16 = 3;
 
 /// Bytes of the file's header.
 pub const FILE_HEADER: usize = 16;
@@ -49,8 +52,70 @@ pub(super) mod kind {
     pub(crate) const LOCAL_CLOSED: u8 = 39;
     pub(crate) const RELEASED: u8 = 41;
     pub(crate) const REDIRECTED: u8 = 40;
+    /// Since 2.0.
+    pub(crate) const PLAINTEXT_OPENED: u8 = 42;
+    pub(crate) const ASKED: u8 = 43;
     pub(crate) const TICK: u8 = 48;
     pub(crate) const SHUTDOWN: u8 = 49;
+}
+
+/// Bits of the bytes that say what a record is about and which fields it has.
+pub(super) mod flags {
+    /// Of transfers and half-closes: direction `In`, else `Out`.
+    pub(crate) const IN: u8 = 1;
+    /// Of the same: the plaintext's, else the wire's.
+    pub(crate) const PLAINTEXT: u8 = 2;
+    /// Of half-closes: an actor follows.
+    pub(crate) const ACTOR: u8 = 4;
+    /// Of transfers: the bits of a cause stand from this one on.
+    pub(crate) const CAUSE: u8 = 2;
+
+    /// Of a cause: a last receive follows …
+    pub(crate) const LAST_RECEIVE: u8 = 1;
+    /// … of the plaintext, else of the wire.
+    pub(crate) const LAST_OF_PLAINTEXT: u8 = 2;
+    /// The kind of a task stands from this bit on: 0 none, 1 goroutine, 2 goroutine that handed
+    /// over, 3 CPython context.
+    pub(crate) const TASK: u8 = 2;
+}
+
+/// Kinds of addresses.
+pub(super) mod address {
+    pub(crate) const PATH: u8 = 1;
+    pub(crate) const ABSTRACT: u8 = 2;
+    pub(crate) const UNNAMED: u8 = 3;
+    pub(crate) const IPV4: u8 = 4;
+    pub(crate) const IPV6: u8 = 6;
+}
+
+/// The version of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) major: u16,
+    pub(super) minor: u16,
+}
+
+impl Version {
+    #[cfg(test)]
+    pub(super) const CURRENT: Self = Self { major: MAJOR, minor: MINOR };
+
+    /// Whether its records have the fields of the major version before.
+    pub(super) const fn is_old(self) -> bool {
+        self.major == OLD_MAJOR
+    }
+
+    /// Whether it may have what this reader does not know.
+    pub(super) const fn is_newer(self) -> bool {
+        self.minor > if self.is_old() { OLD_MINOR } else { MINOR }
+    }
+
+    /// Whether files of it have records of this kind.
+    pub(super) const fn has(self, kind: u8) -> bool {
+        let last = if self.is_old() { kind::RELEASED } else { kind::ASKED };
+        let moved = kind >= kind::CONNECTING && kind <= last;
+        let lived = kind >= kind::CLOCK && kind <= kind::EXIT;
+        lived || moved || kind == kind::TICK || kind == kind::SHUTDOWN
+    }
 }
 
 /// The header of a file that this version writes.

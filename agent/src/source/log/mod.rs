@@ -25,7 +25,6 @@ mod encode;
 pub mod format;
 mod reader;
 mod recorder;
-pub mod redact;
 #[cfg(test)]
 pub(crate) mod samples;
 mod writer;

@@ -10,7 +10,10 @@ use std::{
 use super::{
     cursor::{Cursor, Malformed},
     decode,
-    format::{BLOCK_HEADER, BlockHeader, FILE_HEADER, MAGIC, MAJOR, MAX_PAYLOAD, MINOR, is_intact, kind},
+    format::{
+        BLOCK_HEADER, BlockHeader, FILE_HEADER, MAGIC, MAJOR, MAX_PAYLOAD, OLD_MAJOR, Version, is_intact,
+        kind,
+    },
 };
 use crate::event::Event;
 
@@ -26,7 +29,7 @@ pub enum OpenError {
     #[error("ends before its first block: the recorder was stopped before it could write")]
     TooShort,
     #[error(
-        "is an event log of format {found}, this agent reads format {MAJOR}; use the agent that recorded it, or a newer one"
+        "is an event log of format {found}, this agent reads formats {OLD_MAJOR} and {MAJOR}; use the agent that recorded it, or a newer one"
     )]
     OtherVersion { found: u16 },
     #[error("is damaged at its start ({0}); nothing of it can be read")]
@@ -71,7 +74,7 @@ impl fmt::Display for End {
 #[derive(Debug)]
 pub struct LogReader<R> {
     input: R,
-    minor: u16,
+    version: Version,
     header: String,
     /// Payload of the block being read.
     block: Vec<u8>,
@@ -95,10 +98,10 @@ impl<R: Read> LogReader<R> {
     /// # Errors
     /// When there is no log of a version that can be read. A log that ends early is no error.
     pub fn open(mut input: R) -> Result<Self, OpenError> {
-        let minor = file_header(&mut input)?;
+        let version = file_header(&mut input)?;
         let mut reader = Self {
             input,
-            minor,
+            version,
             header: String::new(),
             block: Vec::new(),
             next: 0,
@@ -131,10 +134,10 @@ impl<R: Read> LogReader<R> {
         &self.header
     }
 
-    /// The minor version of the file, when it is newer than this reader.
+    /// Major and minor version of the file, when it is newer than this reader.
     #[must_use]
-    pub fn newer_minor(&self) -> Option<u16> {
-        (self.minor > MINOR).then_some(self.minor)
+    pub fn newer_version(&self) -> Option<(u16, u16)> {
+        self.version.is_newer().then_some((self.version.major, self.version.minor))
     }
 
     /// Records of a kind that this reader does not know, so far.
@@ -163,12 +166,12 @@ impl<R: Read> LogReader<R> {
                 continue;
             }
             match self.next_record() {
-                Ok((kind, ..)) if !is_event(kind) => self.unknown += 1,
+                Ok((kind, ..)) if !self.version.has(kind) => self.unknown += 1,
                 Ok(record) => break record,
                 Err(malformed) => self.end = Some(End::Damaged { at: self.block_at, what: malformed.0 }),
             }
         };
-        match decode::event(kind, &self.block[start..end], self.minor > MINOR) {
+        match decode::event(kind, &self.block[start..end], self.version) {
             Ok(event) => {
                 self.finished = matches!(event, Event::Shutdown { .. });
                 Ok(Some(event))
@@ -229,16 +232,8 @@ impl<R: Read> LogReader<R> {
     }
 }
 
-/// Whether a kind is one that `decode` knows.
-const fn is_event(kind: u8) -> bool {
-    matches!(
-        kind,
-        kind::CLOCK..=kind::EXIT | kind::CONNECTING..=kind::RELEASED | kind::TICK | kind::SHUTDOWN
-    )
-}
-
-/// The minor version.
-fn file_header(input: &mut impl Read) -> Result<u16, OpenError> {
+/// The version.
+fn file_header(input: &mut impl Read) -> Result<Version, OpenError> {
     let mut header = [0; FILE_HEADER];
     let read = fill(input, &mut header)?;
     if !header.starts_with(&MAGIC) || read < MAGIC.len() {
@@ -252,7 +247,7 @@ fn file_header(input: &mut impl Read) -> Result<u16, OpenError> {
         return Err(OpenError::Damaged("the checksum of its first 16 bytes is wrong"));
     }
     match u16::from_le_bytes([a, b]) {
-        MAJOR => Ok(u16::from_le_bytes([c, d])),
+        major @ (OLD_MAJOR | MAJOR) => Ok(Version { major, minor: u16::from_le_bytes([c, d]) }),
         found => Err(OpenError::OtherVersion { found }),
     }
 }

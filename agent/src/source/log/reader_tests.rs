@@ -2,14 +2,18 @@
 
 use proptest::prelude::*;
 
-use super::{super::samples, *};
+use super::{
+    super::{encode, samples},
+    *,
+};
 use crate::{
     event::{
-        ConnectionId, Direction, Earlier, LastReceive, Mark, NotCaptured, Task, Thread, Timestamp, Transfer,
+        Asked, Capture, CaptureMode, ConnectionId, Direction, Earlier, Endpoint, LastReceive, Layer, Mark,
+        NotCaptured, Opened, PlaintextOpened, StreamId, Task, Thread, Timestamp, Transfer, UnixAddress,
     },
     source::log::{
         Blocks,
-        format::{MAX_RECORD, file_header},
+        format::{MAX_RECORD, MINOR, OLD_MINOR, file_header},
         samples::Owned,
     },
 };
@@ -80,6 +84,7 @@ fn the_layout_is_fixed() {
     let mut transfer = Transfer {
         at: Timestamp(0x0102),
         connection: ConnectionId(3),
+        layer: Layer::Wire,
         direction: Direction::In,
         position: 4,
         length: 9,
@@ -87,7 +92,12 @@ fn the_layout_is_fixed() {
         head: &[],
         tail: &[],
         not_captured: None,
-        last_receive: Some(LastReceive { connection: ConnectionId(7), position: 8, mark: Mark::default() }),
+        last_receive: Some(LastReceive {
+            connection: ConnectionId(7),
+            layer: Layer::Wire,
+            position: 8,
+            mark: Mark::default(),
+        }),
         task: Some(Task::Handoff(11)),
         dropped: 9,
         process_drops: 10,
@@ -100,16 +110,73 @@ fn the_layout_is_fixed() {
     let log = samples::log("{}", &events, |_| false);
     let hex: String = log.iter().map(|byte| format!("{byte:02x}")).collect();
     let fixed = [
-        "895753504e0d0a0a 0100 0300 fa9935d2",
+        "895753504e0d0a0a 0200 0000 d765adeb",
         "07000000 01000000 0000000000000000 b13b3bda 01 02000000 7b7d",
-        "b1000000 03000000 0100000000000000 5c08d61f",
-        "24 5b000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 00",
-        "01 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 03000000 474554 00000000 02 0b00000000000000",
-        "24 3f000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 07",
-        "00 0900000000000000 0a00000000000000 00000000 00000000",
+        "ae000000 03000000 0100000000000000 f0cfa414",
+        "24 59000000 0201000000000000 0300000000000000 25 0400000000000000 09000000 05000000 06000000 00",
+        "0900000000000000 0a00000000000000 0700000000000000 0800000000000000 0b00000000000000 03000000 474554 00000000",
+        "24 3e000000 0201000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 07",
+        "0900000000000000 0a00000000000000 00000000 00000000",
         "30 08000000 0100000000000000",
     ];
     assert_eq!(hex, fixed.concat().replace(' ', ""));
+}
+
+#[test]
+fn the_layout_of_ends_and_captures_is_fixed() {
+    let written = |event: &Event<'_>| {
+        let mut out = vec![];
+        encode::event(event, &mut out);
+        out.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let (at, connection, thread) = (Timestamp(1), ConnectionId(3), Thread { pid: 5, tid: 6 });
+    let opened = Opened {
+        at,
+        connection,
+        thread,
+        local: Endpoint::Unix(UnixAddress::Path((*b"/a").into())),
+        peer: Endpoint::Unix(UnixAddress::Unnamed),
+        network_namespace: 7,
+        first_sequence: [8, 9],
+        first_position: 0,
+        earlier: [Earlier::Nothing, Earlier::Unknown],
+    };
+    let expected = "23 41000000 0100000000000000 0300000000000000 05000000 06000000 01 02 2f61 03 07000000 \
+         08000000 09000000 0000000000000000 0000000000000000 ffffffffffffffff";
+    assert_eq!(written(&Event::Opened(opened)), expected.replace(' ', ""));
+    let plaintext =
+        PlaintextOpened { at, connection, thread, earlier: [Earlier::Bytes(2), Earlier::Nothing] };
+    let expected = "2a 28000000 0100000000000000 0300000000000000 05000000 06000000 0200000000000000 \
+         0000000000000000";
+    assert_eq!(written(&Event::PlaintextOpened(plaintext)), expected.replace(' ', ""));
+    let asked = Asked {
+        at,
+        stream: StreamId { connection, layer: Layer::Plaintext },
+        directions: [
+            Capture { mode: CaptureMode::Whole, skip_until: 9 },
+            Capture { mode: CaptureMode::Nothing, skip_until: 0 },
+        ],
+    };
+    let expected = "2b 23000000 0100000000000000 0300000000000000 01 01 0900000000000000 02 0000000000000000";
+    assert_eq!(written(&Event::Asked(asked)), expected.replace(' ', ""));
+}
+
+/// The first bytes of a file of this version.
+fn file_of(major: u16, minor: u16) -> Vec<u8> {
+    let mut header = file_header();
+    header[8..10].copy_from_slice(&major.to_le_bytes());
+    header[10..12].copy_from_slice(&minor.to_le_bytes());
+    let checksum = crc32fast::hash(&header[..12]);
+    header[12..].copy_from_slice(&checksum.to_le_bytes());
+    [&header[..], &block(0, 1, &record(kind::HEADER, b"{}"))].concat()
+}
+
+/// What the reader makes of one record of a file of format 1.
+fn old(minor: u16, kind: u8, body: &str) -> Result<String, End> {
+    let mut log = file_of(OLD_MAJOR, minor);
+    log.extend(block(1, 1, &record(kind, &bytes(body))));
+    let (events, end) = read(&log).unwrap();
+    events.into_iter().next().ok_or(end)
 }
 
 /// How 1.1 and 1.2 write the first observation of a connection.
@@ -121,7 +188,7 @@ fn a_first_sight_of_an_older_version_is_read() {
     );
     let since = format!("{before} 0000000001000000 0000000000000000 0c00000000000000");
     let read = |text: &str| {
-        let mut log = samples::log("{}", &[], |_| false);
+        let mut log = file_of(OLD_MAJOR, OLD_MINOR);
         log.extend(block(1, 1, &record(kind::OPENED, &bytes(text))));
         match LogReader::open(&log[..]).unwrap().next_event().unwrap() {
             Some(Event::Opened(opened)) => (opened.first_sequence, opened.first_position, opened.earlier),
@@ -130,6 +197,93 @@ fn a_first_sight_of_an_older_version_is_read() {
     };
     assert_eq!(read(&before), ([8, 9], 0, [Earlier::Nothing, Earlier::Unknown]));
     assert_eq!(read(&since), ([8, 9], 1 << 32, [Earlier::Nothing, Earlier::Bytes(12)]));
+}
+
+/// How 1.0 and 1.3 write what has another body since.
+#[test]
+fn records_of_format_1_are_read() {
+    let transfer = "0500000000000000 0300000000000000 01 0400000000000000 09000000 05000000 06000000 00 \
+         01 0700000000000000 0800000000000000 0900000000000000 0a00000000000000 03000000 474554 00000000";
+    let without_task = old(0, kind::TRANSFER, transfer).unwrap();
+    let with_task = old(1, kind::TRANSFER, &format!("{transfer} 02 0b00000000000000")).unwrap();
+    for (text, task) in [(without_task, "None"), (with_task, "Some(Handoff(11))")] {
+        assert!(text.contains("layer: Wire, direction: In, position: 4, length: 9"), "{text}");
+        assert!(text.contains(&format!("task: {task}")), "{text}");
+        assert!(
+            text.contains("LastReceive { connection: ConnectionId(7), layer: Wire, position: 8"),
+            "{text}"
+        );
+    }
+    let actor = "05000000 06000000 00 03 0b00000000000000";
+    let half_closed = "0500000000000000 0300000000000000 01 0400000000000000";
+    assert!(old(2, kind::HALF_CLOSED, half_closed).unwrap().contains("actor: None"));
+    let by = old(3, kind::HALF_CLOSED, &format!("{half_closed} {actor}")).unwrap();
+    assert!(by.contains("task: Some(Context(11))"), "{by}");
+    let connecting = "0500000000000000 0300000000000000 05000000 06000000 04 0a000001 5000 00";
+    assert!(old(0, kind::CONNECTING, connecting).unwrap().contains("Inet(10.0.0.1:80)"));
+}
+
+/// What format 2 has brought means nothing in a file of format 1.
+#[test]
+fn format_1_has_no_unix_sockets_and_no_plaintext() {
+    let damaged = |kind, body: &str| match old(3, kind, body) {
+        Err(End::Damaged { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    let connecting = "0500000000000000 0300000000000000 05000000 06000000 03 00";
+    assert_eq!(damaged(kind::CONNECTING, connecting), "an address is of no kind that exists");
+    let half_closed = "0500000000000000 0300000000000000 03 0400000000000000";
+    assert_eq!(damaged(kind::HALF_CLOSED, half_closed), "a flag is neither 0 nor 1");
+    // Kinds that it does not have are passed over.
+    assert_eq!(old(3, kind::ASKED, "00"), Err(End::Early));
+}
+
+#[test]
+fn ends_that_cannot_be_are_refused() {
+    let head = "0500000000000000 0300000000000000 05000000 06000000";
+    let rest = "07000000 08000000 09000000 0000000001000000 0000000000000000 0c00000000000000";
+    let path = |bytes: &[u8]| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("01 {:02x} {hex}", bytes.len())
+    };
+    let read_ends = |local: &str, peer: &str| {
+        let mut log = samples::log("{}", &[], |_| false);
+        log.extend(block(1, 1, &record(kind::OPENED, &bytes(&format!("{head} {local} {peer} {rest}")))));
+        let (events, end) = read(&log).unwrap();
+        events.into_iter().next().ok_or(end)
+    };
+    for good in [path(b"/a"), path(&[b'x'; 108]), "02 00".to_owned(), "02 01 00".to_owned()] {
+        assert!(read_ends(&good, "03").is_ok(), "{good}");
+    }
+    for (bad, expected) in [
+        (path(b""), "no socket can have"),
+        (path(b"/a\0b"), "no socket can have"),
+        (path(&[b'x'; 109]), "no socket can have"),
+        (format!("02 6c {}", "78".repeat(108)), "no socket can have"),
+        ("05".to_owned(), "no kind that exists"),
+        ("04 0a000001 5000".to_owned(), "only one end"),
+    ] {
+        let Err(End::Damaged { what, .. }) = read_ends(&bad, "03") else { panic!("{bad} was read") };
+        assert!(what.contains(expected), "{bad}: {what}");
+    }
+}
+
+/// A mode that a newer agent has is as if nothing had been asked; in this version it is damage.
+#[test]
+fn an_unknown_mode_of_capture_is_none_in_a_newer_log() {
+    let body = "0500000000000000 0300000000000000 00 09 0100000000000000 02 0200000000000000";
+    let read_of = |minor| {
+        let mut log = file_of(MAJOR, minor);
+        log.extend(block(1, 1, &record(kind::ASKED, &bytes(body))));
+        let (events, end) = read(&log).unwrap();
+        events.into_iter().next().ok_or(end)
+    };
+    let text = read_of(MINOR + 1).unwrap();
+    assert!(
+        text.contains("mode: Ends, skip_until: 1") && text.contains("mode: Nothing, skip_until: 2"),
+        "{text}"
+    );
+    assert!(matches!(read_of(MINOR), Err(End::Damaged { .. })));
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -152,22 +306,23 @@ fn unknown_kinds_are_passed_over_and_counted() {
 #[test]
 fn a_newer_minor_may_add_fields_and_a_newer_major_is_refused() {
     let version = |major: u16, minor: u16| {
-        let mut header = file_header();
-        header[8..10].copy_from_slice(&major.to_le_bytes());
-        header[10..12].copy_from_slice(&minor.to_le_bytes());
-        let checksum = crc32fast::hash(&header[..12]);
-        header[12..].copy_from_slice(&checksum.to_le_bytes());
         let tick = record(kind::TICK, &[7; 12]);
-        [&header[..], &block(0, 1, &record(kind::HEADER, b"{}")), &block(1, 1, &tick)].concat()
+        [file_of(major, minor), block(1, 1, &tick)].concat()
     };
     let (events, end) = read(&version(MAJOR, MINOR + 1)).unwrap();
     assert_eq!((events.len(), end), (1, End::Early));
     let log = version(MAJOR, MINOR + 1);
-    assert_eq!(LogReader::open(&log[..]).unwrap().newer_minor(), Some(MINOR + 1));
+    assert_eq!(LogReader::open(&log[..]).unwrap().newer_version(), Some((MAJOR, MINOR + 1)));
     let (events, end) = read(&version(MAJOR, MINOR)).unwrap();
     assert!(events.is_empty() && matches!(end, End::Damaged { what, .. } if what.contains("longer")));
     let error = read(&version(MAJOR + 1, 0)).unwrap_err();
-    assert!(matches!(error, OpenError::OtherVersion { found: 2 }), "{error}");
+    assert!(matches!(error, OpenError::OtherVersion { found: 3 }), "{error}");
+    assert!(error.to_string().contains("reads formats 1 and 2"), "{error}");
+    assert!(matches!(read(&version(0, 9)), Err(OpenError::OtherVersion { found: 0 })));
+    // Format 1 has its own last minor version.
+    let (events, _) = read(&version(OLD_MAJOR, OLD_MINOR)).unwrap();
+    assert!(events.is_empty());
+    assert_eq!(read(&version(OLD_MAJOR, OLD_MINOR + 1)).unwrap().0.len(), 1);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Blocks, TooLarge, redact::Masker};
+use super::{Blocks, TooLarge};
 use crate::event::Event;
 
 /// Most blocks that wait for the disk: 64 MiB when each is complete.
@@ -36,7 +36,7 @@ pub struct RecorderSettings {
     pub output: Output,
     /// Bytes that the log may have.
     pub max_bytes: u64,
-    /// Whether payload is masked ([`super::redact`]).
+    /// Whether whoever records masks payload first. The recorder writes what it gets.
     pub redact: bool,
 }
 
@@ -125,7 +125,7 @@ impl fmt::Display for Summary {
 #[derive(Debug)]
 pub struct Recorder {
     blocks: Blocks,
-    masker: Option<Masker>,
+    redacts: bool,
     max_bytes: u64,
     /// Bytes handed to the thread.
     handed: u64,
@@ -179,7 +179,7 @@ impl Recorder {
         thread::Builder::new().name("recorder".to_owned()).spawn(body).map_err(CreateError::Thread)?;
         Ok(Self {
             blocks,
-            masker: settings.redact.then(Masker::default),
+            redacts: settings.redact,
             max_bytes: settings.max_bytes,
             handed,
             pending: 0,
@@ -191,17 +191,19 @@ impl Recorder {
         })
     }
 
+    /// Whether events must be masked before they are recorded.
+    #[must_use]
+    pub const fn redacts(&self) -> bool {
+        self.redacts
+    }
+
     /// Records an event; never waits. A tick or the shutdown completes the block.
     pub fn record(&mut self, event: &Event<'_>) {
         if self.to_disk.is_none() {
             self.lost += 1;
             return;
         }
-        let added = match &mut self.masker {
-            Some(masker) => self.blocks.add(&masker.mask(event)),
-            None => self.blocks.add(event),
-        };
-        let full = match added {
+        let full = match self.blocks.add(event) {
             Ok(full) => full,
             Err(error) => {
                 self.pending += 1;

@@ -6,11 +6,12 @@ use proptest::prelude::*;
 
 use super::{
     Blocks, decode, encode,
-    format::{MAX_COUNT, MAX_TIME, RECORD_HEADER},
+    format::{MAX_COUNT, MAX_TIME, RECORD_HEADER, Version},
 };
 use crate::event::{
-    Actor, Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, LocalClosed, Mark,
-    NotCaptured, Opened, ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
+    Actor, Asked, Capture, CaptureMode, Closed, Connecting, ConnectionId, Direction, Earlier, Endpoint,
+    Event, LastReceive, Layer, LocalClosed, Mark, NotCaptured, Opened, PlaintextOpened, ProcessFacts,
+    SocketId, StreamId, Task, Thread, Timestamp, Transfer, UnixAddress,
 };
 
 /// An event that owns its bytes.
@@ -31,7 +32,7 @@ impl Owned {
     pub(crate) fn copy(event: &Event<'_>) -> Self {
         let mut bytes = vec![];
         encode::event(event, &mut bytes);
-        let copy = decode::event(bytes[0], &bytes[RECORD_HEADER..], false).unwrap();
+        let copy = decode::event(bytes[0], &bytes[RECORD_HEADER..], Version::CURRENT).unwrap();
         match copy {
             Event::Transfer(transfer) => Self {
                 head: transfer.head.to_vec(),
@@ -73,7 +74,8 @@ pub(crate) struct Parts {
     big: [u64; 4],
     pid: u32,
     bit: [bool; 2],
-    address: SocketAddr,
+    address: Endpoint,
+    layer: Layer,
     last: Option<(u64, u64)>,
     text: String,
     head: Vec<u8>,
@@ -84,7 +86,25 @@ fn number(most: u64) -> impl Strategy<Value = u64> {
     prop_oneof![6 => 0..400_u64, 2 => 0..=most, 1 => Just(most)]
 }
 
-fn address() -> impl Strategy<Value = SocketAddr> {
+fn address() -> impl Strategy<Value = Endpoint> {
+    prop_oneof![4 => inet().prop_map(Endpoint::Inet), 2 => unix().prop_map(Endpoint::Unix)]
+}
+
+fn unix() -> impl Strategy<Value = UnixAddress> {
+    prop_oneof![
+        prop::collection::vec(1..=u8::MAX, 1..=UnixAddress::LONGEST)
+            .prop_map(|path| UnixAddress::Path(path.into())),
+        prop::collection::vec(any::<u8>(), 0..UnixAddress::LONGEST)
+            .prop_map(|name| UnixAddress::Abstract(name.into())),
+        Just(UnixAddress::Unnamed),
+    ]
+}
+
+fn layer() -> impl Strategy<Value = Layer> {
+    prop_oneof![3 => Just(Layer::Wire), 1 => Just(Layer::Plaintext)]
+}
+
+fn inet() -> impl Strategy<Value = SocketAddr> {
     prop_oneof![
         (any::<[u8; 4]>(), any::<u16>()).prop_map(|(ip, port)| (Ipv4Addr::from(ip), port).into()),
         (any::<[u8; 16]>(), any::<u16>(), any::<u32>(), any::<u32>()).prop_map(|(ip, port, flow, scope)| {
@@ -110,14 +130,22 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 fn parts() -> impl Strategy<Value = Parts> {
     (
         (number(MAX_TIME), prop::array::uniform4(number(MAX_COUNT)), 0..4_u32, any::<[bool; 2]>()),
-        (address(), prop::option::of((1..4_u64, number(MAX_COUNT))), ".{0,12}", payload(), payload()),
+        (
+            address(),
+            prop::option::of((1..4_u64, number(MAX_COUNT))),
+            ".{0,12}",
+            payload(),
+            payload(),
+            layer(),
+        ),
     )
-        .prop_map(|((at, big, pid, bit), (address, last, text, head, tail))| Parts {
+        .prop_map(|((at, big, pid, bit), (address, last, text, head, tail, layer))| Parts {
             at,
             big,
             pid,
             bit,
             address,
+            layer,
             last,
             text,
             head,
@@ -126,7 +154,7 @@ fn parts() -> impl Strategy<Value = Parts> {
 }
 
 fn build(kind: usize, parts: Parts) -> Owned {
-    let Parts { at, big, pid, bit, address, last, text, head, tail } = parts;
+    let Parts { at, big, pid, bit, address, layer, last, text, head, tail } = parts;
     let at = Timestamp(at);
     let thread = Thread { pid, tid: pid + 1 };
     let connection = ConnectionId(big[0] % 4 + 1);
@@ -134,6 +162,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
     let direction = if bit[0] { Direction::In } else { Direction::Out };
     let last_receive = last.map(|(id, position)| LastReceive {
         connection: ConnectionId(id),
+        layer,
         position,
         mark: Mark::default(),
     });
@@ -164,7 +193,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
             at,
             connection,
             thread,
-            local: address,
+            local: address.clone(),
             peer: address,
             network_namespace: pid,
             first_sequence: [pid, u32::MAX - pid],
@@ -177,6 +206,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
         9 => Event::HalfClosed {
             at,
             connection,
+            layer,
             direction,
             position: big[1],
             actor: bit[1].then_some(Actor { thread, task: None, last_receive }),
@@ -184,6 +214,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
         10 => Event::Closed(Closed {
             at,
             connection,
+            layer,
             errno,
             observed: [big[1], big[2]],
             dropped: [big[2], big[3]],
@@ -192,6 +223,20 @@ fn build(kind: usize, parts: Parts) -> Owned {
         11 => Event::Tick { at },
         12 => Event::Shutdown { at },
         15 => Event::Redirected { at, connection },
+        16 => Event::PlaintextOpened(PlaintextOpened {
+            at,
+            connection,
+            thread,
+            earlier: [Earlier::Unknown, Earlier::Bytes(big[1].max(1))],
+        }),
+        17 => Event::Asked(Asked {
+            at,
+            stream: StreamId { connection, layer },
+            directions: [
+                Capture { mode: CaptureMode::ALL[pid as usize % 3], skip_until: big[1] },
+                Capture { mode: CaptureMode::Ends, skip_until: u64::MAX },
+            ],
+        }),
         13 => Event::LocalClosed(LocalClosed {
             at,
             connection,
@@ -213,6 +258,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
             let transfer = Transfer {
                 at,
                 connection,
+                layer,
                 direction,
                 position: big[1],
                 length,
@@ -238,7 +284,7 @@ fn build(kind: usize, parts: Parts) -> Owned {
 
 /// Any event; transfers are half of them.
 pub(crate) fn event() -> impl Strategy<Value = Owned> {
-    (0..30_usize, parts()).prop_map(|(kind, parts)| build(kind, parts))
+    (0..34_usize, parts()).prop_map(|(kind, parts)| build(kind, parts))
 }
 
 /// A log with these events; a block ends behind each event for which `seal` says so.

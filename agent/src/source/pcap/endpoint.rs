@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 
 use super::{View, piece::Piece};
 use crate::event::{
-    Closed, ConnectionId, Direction, Earlier, Event, FIRST_VIRTUAL_PID, Opened, ProcessFacts, Thread,
+    Closed, ConnectionId, Direction, Earlier, Event, FIRST_VIRTUAL_PID, Layer, Opened, ProcessFacts, Thread,
     Timestamp, Transfer,
 };
 
@@ -55,8 +55,8 @@ impl Endpoint {
             at,
             connection: self.id,
             thread: self.thread(),
-            local,
-            peer,
+            local: local.into(),
+            peer: peer.into(),
             network_namespace: 0,
             first_sequence: pair(flow.bases),
             first_position: 0,
@@ -70,6 +70,7 @@ impl Endpoint {
         Event::Transfer(Transfer {
             at: piece.at,
             connection: self.id,
+            layer: Layer::Wire,
             direction: self.direction(from_client),
             position: piece.position,
             length: piece.length,
@@ -88,6 +89,7 @@ impl Endpoint {
         Event::HalfClosed {
             at,
             connection: self.id,
+            layer: Layer::Wire,
             direction: self.direction(from_client),
             position,
             actor: None,
@@ -109,6 +111,7 @@ impl Endpoint {
         Event::Closed(Closed {
             at,
             connection: self.id,
+            layer: Layer::Wire,
             errno: if reset { ECONNRESET } else { 0 },
             observed: by_direction(observed),
             dropped: by_direction(lost),

@@ -59,11 +59,12 @@ pub(super) const fn mark(for_call: InputAmbiguity, for_response: InputAmbiguity)
 #[cfg(test)]
 mod tests {
     use super::{InputAmbiguity::*, *};
-    use crate::event::ConnectionId;
+    use crate::event::{ConnectionId, Layer};
 
     #[test]
     fn a_mark_holds_both_ambiguities() {
-        let receive = |mark| LastReceive { connection: ConnectionId(1), position: 0, mark };
+        let receive =
+            |mark| LastReceive { connection: ConnectionId(1), layer: Layer::Wire, position: 0, mark };
         for for_call in [Several, SameRequest, Reused, Single] {
             for for_response in [Several, SameRequest, Reused, Single] {
                 let marked = receive(mark(for_call, for_response));

@@ -2,7 +2,7 @@
 
 use super::{ambiguity::InputAmbiguity, inherited, lost};
 use crate::{
-    event::LastReceive,
+    event::{LastReceive, Layer},
     trace::{exchange::Key, exchanges::Exchanges, process::Processes},
 };
 
@@ -25,7 +25,8 @@ impl Cause {
         processes: &Processes,
         receive: Option<LastReceive>,
     ) -> Self {
-        let Some(receive) = receive else { return Self::None };
+        // Nothing here follows a plaintext yet, so what was received there is not known.
+        let Some(receive) = receive.filter(|receive| receive.layer == Layer::Wire) else { return Self::None };
         let Some(connection) = exchanges.connection(receive.connection) else { return Self::None };
         let Some(exchange) = exchanges.by_received(connection, receive.position) else {
             let ambiguity = [InputAmbiguity::for_call(receive), InputAmbiguity::for_response(receive)];

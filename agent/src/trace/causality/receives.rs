@@ -14,7 +14,9 @@ use super::{
     turns::Turn,
 };
 use crate::{
-    event::{Actor, Connecting, ConnectionId, Direction, LastReceive, Mark, Task, Timestamp, Transfer},
+    event::{
+        Actor, Connecting, ConnectionId, Direction, LastReceive, Layer, Mark, Task, Timestamp, Transfer,
+    },
     protocol::Origin,
     trace::{
         exchange::Key,
@@ -161,7 +163,7 @@ impl Receives {
         };
         let Some((connection, position)) = found else { return receive };
         let single = InputAmbiguity::Single;
-        Some(LastReceive { connection, position, mark: mark(single, single) })
+        Some(LastReceive { connection, layer: Layer::Wire, position, mark: mark(single, single) })
     }
 
     /// A thread connects, which counts as a send. Returns its last receive with the ambiguity
@@ -318,11 +320,12 @@ fn with_input_ambiguity(
     exchanges: &Exchanges,
     receive: Option<LastReceive>,
 ) -> Option<LastReceive> {
-    let unmarked = |(connection, position)| LastReceive { connection, position, mark: Mark::default() };
+    let unmarked =
+        |(connection, position), layer| LastReceive { connection, layer, position, mark: Mark::default() };
     let end = received.and_then(|received| received.connection_end).filter(|end| end.is_last(receive));
     let receive = match end {
-        Some(end) => unmarked(end.receive),
-        None => receive.map(|receive| unmarked((receive.connection, receive.position)))?,
+        Some(end) => unmarked(end.receive, Layer::Wire),
+        None => receive.map(|receive| unmarked((receive.connection, receive.position), receive.layer))?,
     };
     let Some(received) = received else { return Some(receive) };
     if received.count == 1 && !received.is_multiplexed(exchanges) {

@@ -32,7 +32,7 @@ fn a_failed_connect_is_a_client_span() {
             ("connect", SpanKind::Client, Status::Error)
         );
         assert_eq!(span.error.as_deref(), Some(error));
-        assert_eq!((span.http.as_ref(), span.peer, span.local), (None, address(9_000), None));
+        assert_eq!((&span.http, &span.peer, &span.local), (&None, &address(9_000).into(), &None));
         assert_eq!((span.start, span.end), (UNIX_OFFSET + start, UNIX_OFFSET + at.0));
         assert_eq!((span.parent, span.parent_unknown), (None, false));
         assert_ne!(span.trace.0, [0; 16]);
@@ -285,8 +285,8 @@ fn an_evicted_connection_that_is_observed_again_gets_ids_of_its_own() {
         at,
         connection,
         thread: own,
-        local: address(8_080),
-        peer: address(50_000),
+        local: address(8_080).into(),
+        peer: address(50_000).into(),
         network_namespace: 1,
         first_sequence: [100, 200],
         first_position: 0,

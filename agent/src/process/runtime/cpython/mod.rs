@@ -6,7 +6,6 @@
 //! versions, and within none of those below. The BPF programs check besides that they found a
 //! `PyContext`: with an unexpected layout parents are missing, and none is wrong.
 
-mod elf;
 mod maps;
 
 use std::{fs::File, path::Path};
@@ -15,12 +14,13 @@ use agent_common::{Runtime, runtime};
 use object::{ReadRef, read::ReadCache};
 use rustc_hash::FxHashMap;
 
-use self::{
-    elf::Elf,
-    maps::{Mapping, files},
-};
+use self::maps::{Mapping, files};
 use super::file_key;
-use crate::{process::ProcRoot, source::kernel::FileKey};
+use crate::{
+    elf::{Image, Symbols},
+    process::ProcRoot,
+    source::kernel::FileKey,
+};
 
 /// Most files that are remembered.
 const FILES: usize = 1_024;
@@ -130,8 +130,9 @@ impl Programs {
             } else {
                 proc.file(pid, "root").join(mapping.path.trim_start_matches('/'))
             };
-            let hidden = wanted == Wanted::Python && name.contains("python");
-            match self.read(&path, &mapping, hidden).unwrap_or((Content::Other, 0)) {
+            let python_file = wanted == Wanted::Python && name.contains("python");
+            let symbols = if python_file { Symbols::All } else { Symbols::Exported };
+            match self.read(&path, &mapping, symbols).unwrap_or((Content::Other, 0)) {
                 (Content::Libc { specific: found }, _) => specific = Some(found),
                 (found @ (Content::Python { .. } | Content::Off(_)), bias) => python = Some((found, bias)),
                 (Content::Other, _) => {}
@@ -153,8 +154,8 @@ impl Programs {
     }
 
     /// What kind of file a mapped file is, and the difference between its addresses and those in
-    /// memory. `hidden`: symbols may also stand in the table that is usually stripped.
-    fn read(&mut self, path: &Path, mapping: &Mapping<'_>, hidden: bool) -> Option<(Content, u64)> {
+    /// memory. `symbols`: those that say so.
+    fn read(&mut self, path: &Path, mapping: &Mapping<'_>, symbols: Symbols) -> Option<(Content, u64)> {
         let file = File::open(path).ok()?;
         let key = file_key(&file)?;
         let known = self.contents.get(&key).copied();
@@ -162,14 +163,14 @@ impl Programs {
             return None;
         }
         let cache = ReadCache::new(file);
-        let elf = Elf::parse(&cache);
+        let image = Image::parse(&cache);
         let content =
-            known.unwrap_or_else(|| elf.as_ref().map_or(Content::Other, |elf| content(elf, hidden)));
+            known.unwrap_or_else(|| image.as_ref().map_or(Content::Other, |image| content(image, symbols)));
         if self.contents.len() >= FILES {
             self.contents.clear();
         }
         self.contents.insert(key, content);
-        Some((content, elf?.bias(mapping.offset, mapping.start)?))
+        Some((content, image?.bias(mapping.offset, mapping.start)?))
     }
 }
 
@@ -184,9 +185,8 @@ fn is_libc(name: &str) -> bool {
     ["libc.so.6", "libc-2.", "libpthread.so.0", "libpthread-2."].iter().any(|libc| name.starts_with(libc))
 }
 
-/// `hidden`: symbols may also stand in the table that is usually stripped.
-fn content<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>, hidden: bool) -> Content {
-    let [runtime, context_type, version, tracked, sends, debug, free_threaded] = elf.addresses(
+fn content<'data, R: ReadRef<'data>>(image: &Image<'data, R>, symbols: Symbols) -> Content {
+    let [runtime, context_type, version, tracked, sends, debug, free_threaded] = image.addresses(
         [
             "_PyRuntime",
             "PyContext_Type",
@@ -199,13 +199,13 @@ fn content<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>, hidden: bool) -> Conte
             "_Py_NegativeRefcount",
             "_Py_MergeZeroLocalRefcount",
         ],
-        hidden,
+        symbols,
     );
-    let (Some(runtime), Some(context_type)) = (runtime, context_type) else { return libc(elf) };
+    let (Some(runtime), Some(context_type)) = (runtime, context_type) else { return libc(image) };
     if debug.or(free_threaded).is_some() {
         return Content::Off(Off::Build);
     }
-    let version = match version.map(|address| elf.bytes(address)) {
+    let version = match version.map(|address| image.array(address)) {
         // PY_VERSION_HEX: major, minor, micro, release level and serial number.
         Some(Some([_, _, minor, major])) => (major, minor),
         None if tracked.is_some() && sends.is_none() => (3, 9),
@@ -223,11 +223,11 @@ fn content<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>, hidden: bool) -> Conte
 /// bits, the count and the offset of `specific`, 32 addresses, before which the values of the first
 /// 32 keys stand (nptl/descr.h). Exported since 2.34; the thread library before that keeps it for
 /// debuggers.
-fn libc<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Content {
+fn libc<'data, R: ReadRef<'data>>(image: &Image<'data, R>) -> Content {
     const ADDRESSES_IN_BITS: u32 = 32 * 64;
     const FIRST_VALUES: u32 = 32 * 16;
-    let [place] = elf.addresses(["_thread_db_pthread_specific"], true);
-    let bytes: Option<[u8; 12]> = place.and_then(|place| elf.bytes(place));
+    let [place] = image.addresses(["_thread_db_pthread_specific"], Symbols::All);
+    let bytes: Option<[u8; 12]> = place.and_then(|place| image.array(place));
     let Some([a, b, c, d, _, _, _, _, e, f, g, h]) = bytes else { return Content::Other };
     let (size, offset) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
     match offset.checked_sub(FIRST_VALUES) {

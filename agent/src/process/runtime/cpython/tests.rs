@@ -46,9 +46,9 @@ fn the_python_of_this_machine_is_found() {
     // The second time it comes from memory.
     assert_eq!(programs.detect(proc.root(), 5), Some(Ok(first)));
     let data = fs::read(PYTHON).unwrap();
-    let elf = Elf::parse(&*data).unwrap();
-    let [runtime, context_type] = elf.addresses(["_PyRuntime", "PyContext_Type"], false);
-    let bias = elf.bias(0, 1 << 28).unwrap();
+    let image = Image::parse(&*data).unwrap();
+    let [runtime, context_type] = image.addresses(["_PyRuntime", "PyContext_Type"], Symbols::Exported);
+    let bias = image.bias(0, 1 << 28).unwrap();
     assert_eq!(first.key, runtime.unwrap() + 592 + bias);
     assert_eq!(first.context_type, context_type.unwrap() + bias);
 }

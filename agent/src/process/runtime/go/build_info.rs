@@ -3,7 +3,7 @@
 
 use object::ReadRef;
 
-use super::image::{Image, u64_at};
+use crate::elf::{Image, u64_at};
 
 const MAGIC: &[u8; 14] = b"\xff Go buildinf:";
 /// Alignment of the magic.

@@ -9,7 +9,7 @@
 use memchr::memmem;
 use object::ReadRef;
 
-use super::image::{Image, u32_at, u64_at};
+use crate::elf::{Image, u32_at, u64_at};
 
 /// Go 1.16 and 1.17, 1.18 and 1.19, and since 1.20.
 const MAGICS: [u32; 3] = [0xffff_fffa, 0xffff_fff0, 0xffff_fff1];

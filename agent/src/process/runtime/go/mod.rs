@@ -6,7 +6,6 @@
 
 mod build_info;
 mod functions;
-mod image;
 mod prologue;
 mod version;
 
@@ -15,25 +14,25 @@ use std::{fs::File, path::Path};
 use object::{ReadCache, ReadRef};
 use rustc_hash::FxHashMap;
 
-use self::{functions::Functions, image::Image};
+use self::functions::Functions;
 use super::file_key;
-use crate::source::kernel::{FileKey, GoProbes};
+use crate::{
+    elf::Image,
+    source::kernel::{FileKey, GO_NET_HTTP, Offsets, Unlocated},
+};
 
 /// Most files that are remembered.
 const FILES: usize = 1_024;
 
-const ROUND_TRIP: &str = "net/http.(*persistConn).roundTrip";
-const REQUEST_WRITE: &str = "net/http.(*Request).write";
-
 /// What the file of a Go program says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// Offset of `goid` in `runtime.g`.
     pub goid: u32,
     /// The same of `parentGoid`; `None`: not known.
     pub parent: Option<u32>,
-    /// Where the probes belong; `None`: it has no `net/http` client.
-    pub probes: Option<GoProbes>,
+    /// Where the probes of [`GO_NET_HTTP`] belong; `None`: it has no `net/http` client.
+    pub probes: Option<Offsets>,
 }
 
 /// Why a Go program is followed by its threads.
@@ -58,18 +57,15 @@ fn program<'data, R: ReadRef<'data>>(image: &Image<'data, R>, version: &str) -> 
     let goid = version::goid(version).ok_or(Unknown::Version)?;
     let parent = version::parent(version);
     let functions = Functions::find(image).ok_or(Unknown::Functions)?;
-    let Some(round_trip) = functions.address(ROUND_TRIP) else {
+    let has_client = GO_NET_HTTP.probes.first().is_some_and(|it| functions.address(it.symbol).is_some());
+    if !has_client {
         return Ok(Program { goid, parent, probes: None });
-    };
-    let request_write = functions.address(REQUEST_WRITE).ok_or(Unknown::Functions)?;
-    let probe = |function: u64| -> Option<u64> {
-        let jump = prologue::jump(image.at(function, prologue::LENGTH)?)?;
-        image.file_offset(function)?.checked_add(jump)
-    };
-    let probes = GoProbes {
-        round_trip: probe(round_trip).ok_or(Unknown::Code)?,
-        request_write: probe(request_write).ok_or(Unknown::Code)?,
-    };
+    }
+    let probes = GO_NET_HTTP.locate(image, |symbol| functions.address(symbol), prologue::jump);
+    let probes = probes.map_err(|unlocated| match unlocated {
+        Unlocated::Symbol(_) => Unknown::Functions,
+        Unlocated::Code(_) => Unknown::Code,
+    })?;
     Ok(Program { goid, parent, probes: Some(probes) })
 }
 
@@ -95,7 +91,7 @@ impl Programs {
             }
             program
         });
-        program.map(|program| (key, program))
+        program.clone().map(|program| (key, program))
     }
 }
 

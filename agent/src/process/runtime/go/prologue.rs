@@ -12,9 +12,6 @@ const LARGE: &[u8] = &[0x4d, 0x3b, 0x66, 0x10];
 /// `jbe` with 8 and 32 bits.
 const JUMPS: [&[u8]; 2] = [&[0x76], &[0x0f, 0x86]];
 
-/// Bytes of a function that are needed.
-pub(super) const LENGTH: u64 = 24;
-
 /// Offset of the jump in a function; `None`: the function does not begin as expected.
 pub(super) fn jump(code: &[u8]) -> Option<u64> {
     let compared = match code.strip_prefix(SMALL) {

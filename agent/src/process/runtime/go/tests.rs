@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const ROUND_TRIP: &str = GO_NET_HTTP.probes[0].symbol;
+const REQUEST_WRITE: &str = GO_NET_HTTP.probes[1].symbol;
 const TEXT: u64 = 0x40_1000;
 const CODE: &[u8] =
     b"\x4c\x8d\xa4\x24\x58\xfe\xff\xff\x4d\x3b\x66\x10\x0f\x86\x9a\x04\0\0\x55\x48\x89\xe5\x90\x90\x90";
@@ -103,7 +105,7 @@ fn table(made: &Made) -> Vec<u8> {
 }
 
 fn found(goid: u32, parent: Option<u32>) -> Option<Result<Program, Unknown>> {
-    let probes = GoProbes { round_trip: 0x1000 + 64 + 12, request_write: 0x1000 + 3 * 64 + 12 };
+    let probes = [0x1000 + 64 + 12, 0x1000 + 3 * 64 + 12].into();
     Some(Ok(Program { goid, parent, probes: Some(probes) }))
 }
 
@@ -160,7 +162,7 @@ proptest! {
             file[at] = byte;
         }
         if let Some(Ok(Program { probes: Some(at), .. })) = examine(&file[..end]) {
-            prop_assert!(at.round_trip < end as u64 && at.request_write < end as u64);
+            prop_assert!(at.iter().all(|offset| *offset < end as u64));
         }
     }
 

@@ -4,6 +4,11 @@ use super::{
     Outcome, View, options, run,
     talk::{Client, Server, Talk, request, response},
 };
+use crate::event::Endpoint;
+
+fn end(text: &str) -> Endpoint {
+    Endpoint::Inet(text.parse().unwrap())
+}
 
 fn client(talk: &Talk) -> Outcome {
     let outcome = run(&talk.file(), &options(View::Client));
@@ -17,10 +22,10 @@ fn without_a_handshake_whoever_sends_the_request_is_the_client() {
     let outcome = client(&talk);
     assert_eq!(outcome.lines(), ["client GET /a 200 0/5 [joined_mid_stream]", "client GET /b 200 0/6"]);
     assert_eq!(outcome.losses(), [("of them without a handshake", 1)]);
-    assert_eq!(outcome.spans[0].local.unwrap().to_string(), "10.0.0.9:80");
+    assert_eq!(outcome.spans[0].local, Some(end("10.0.0.9:80")));
     let server = run(&talk.file(), &options(View::Server));
     assert_eq!(server.lines(), ["server GET /a 200 0/5 [joined_mid_stream]", "server GET /b 200 0/6"]);
-    assert_eq!(server.spans[0].local.unwrap().to_string(), "10.0.0.1:54321");
+    assert_eq!(server.spans[0].local, Some(end("10.0.0.1:54321")));
 }
 
 #[test]

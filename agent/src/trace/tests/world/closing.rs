@@ -2,7 +2,7 @@
 
 use super::{Exchange, World, ended};
 use crate::{
-    event::{Actor, Direction, Event, LocalClosed, SocketId, Thread},
+    event::{Actor, Direction, Event, Layer, LocalClosed, SocketId, Thread},
     protocol::Outcome,
 };
 
@@ -18,7 +18,7 @@ impl World {
         let position = self.pipes[&call.connection].position[Direction::In.index()];
         let actor = Some(self.actor(thread));
         let (connection, direction) = (call.connection, Direction::In);
-        self.event(&Event::HalfClosed { at, connection, direction, position, actor });
+        self.event(&Event::HalfClosed { at, connection, layer: Layer::Wire, direction, position, actor });
         self.end(call, ended(Outcome::ConnectionClosed(None)));
     }
 
@@ -43,7 +43,14 @@ impl World {
         let connection = exchange.connection;
         let position = self.pipes[&connection].position[Direction::Out.index()];
         let actor = Some(self.actor(thread));
-        self.event(&Event::HalfClosed { at, connection, direction: Direction::Out, position, actor });
+        self.event(&Event::HalfClosed {
+            at,
+            connection,
+            layer: Layer::Wire,
+            direction: Direction::Out,
+            position,
+            actor,
+        });
     }
 
     /// The peer resets a call. This thread closes the connection a moment later.

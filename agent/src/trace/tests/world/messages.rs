@@ -11,12 +11,7 @@ pub(in crate::trace::tests) fn get(target: &str) -> RequestHead<'static> {
     for (to, from) in prefix.iter_mut().zip(line.bytes()) {
         *to = from;
     }
-    RequestHead {
-        method: "GET".into(),
-        target: target.to_owned().into(),
-        prefix,
-        ..RequestHead::default()
-    }
+    RequestHead { method: "GET".into(), target: target.to_owned().into(), prefix, ..RequestHead::default() }
 }
 
 pub(in crate::trace::tests) fn ok() -> ResponseHead {

@@ -14,8 +14,8 @@ pub(in crate::trace::tests) use messages::{complete, ended, get, ok, status};
 
 use crate::{
     event::{
-        Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, Mark, Opened, ProcessFacts,
-        SocketId, Task, Thread, Timestamp, Transfer,
+        Closed, Connecting, ConnectionId, Direction, Earlier, Event, LastReceive, Layer, Mark, Opened,
+        ProcessFacts, SocketId, Task, Thread, Timestamp, Transfer,
     },
     protocol::{
         Begin, ExchangeEnd, ExchangeId, Message, Operation, Origin, Progress, Reply, Report as _, Role,
@@ -165,8 +165,8 @@ impl World {
             at,
             connection,
             thread,
-            local: address(8_080),
-            peer: address(50_000),
+            local: address(8_080).into(),
+            peer: address(50_000).into(),
             network_namespace: 1,
             first_sequence,
             first_position: 0,
@@ -215,7 +215,7 @@ impl World {
             at,
             socket,
             thread,
-            peer: address(9_000),
+            peer: address(9_000).into(),
             last_receive,
             task: self.task,
         });
@@ -350,6 +350,7 @@ impl World {
         self.event(&Event::Closed(Closed {
             at,
             connection,
+            layer: Layer::Wire,
             errno: 0,
             observed: [0; 2],
             dropped: [0; 2],
@@ -428,13 +429,18 @@ impl World {
             Direction::In => None,
         };
         if direction == Direction::In {
-            let last =
-                LastReceive { connection, position: position + u64::from(length) - 1, mark: Mark::default() };
+            let last = LastReceive {
+                connection,
+                layer: Layer::Wire,
+                position: position + u64::from(length) - 1,
+                mark: Mark::default(),
+            };
             self.last_receive.insert(thread.tid, last);
         }
         let moved = Event::Transfer(Transfer {
             at,
             connection,
+            layer: Layer::Wire,
             direction,
             position,
             length,

@@ -1,10 +1,18 @@
-//! Follows an HTTP/1 connection just far enough to know which bytes are its structure. In doubt it
-//! masks everything, until a transfer begins with a complete first line.
+//! `--redact`: follows a connection just far enough to know which bytes are its structure. In doubt it masks everything, until a
+//! transfer begins with a complete first line. What fields say about bodies is read by the parser's own [`Framing`].
 
 use std::collections::VecDeque;
 
-use super::text::{self, First, Method};
-use crate::event::{Direction, Earlier, Opened, Transfer};
+use super::{
+    body::Body,
+    framing::Framing,
+    mask_text::{self as text, First, Method},
+    name::Name,
+};
+use crate::{
+    event::{Direction, Transfer},
+    protocol::mask::hide,
+};
 
 /// A longer line, over all transfers that hold it, is masked.
 const MAX_LINE: usize = 4_096;
@@ -36,15 +44,6 @@ enum State {
     Unknown,
 }
 
-/// What the fields of a head say about its body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Framing {
-    chunked: bool,
-    other_coding: bool,
-    length: Option<u64>,
-    invalid: bool,
-}
-
 #[derive(Debug)]
 struct Side {
     state: State,
@@ -60,8 +59,7 @@ struct Side {
 
 /// Both directions of a connection.
 #[derive(Debug)]
-pub(super) struct Conversation {
-    first_sequence: [u32; 2],
+pub(in crate::protocol) struct Mask {
     sides: [Side; 2],
     client: Option<Direction>,
     /// Methods of the requests that have no response yet.
@@ -70,32 +68,38 @@ pub(super) struct Conversation {
     lost: bool,
 }
 
-impl Conversation {
-    pub(super) fn new(opened: &Opened) -> Self {
-        let side = |earlier| Side {
-            state: if earlier == Earlier::Nothing { State::Start } else { State::Unknown },
-            next: opened.first_position,
+impl Mask {
+    /// `from_start`: the first byte of that direction begins a message. `next`: the position of that byte.
+    pub(super) fn new(from_start: [bool; 2], next: [u64; 2]) -> Self {
+        let side = |direction: Direction| Side {
+            state: if from_start[direction.index()] { State::Start } else { State::Unknown },
+            next: next[direction.index()],
             untouched: true,
             line: Vec::new(),
             first: First::Neither,
             framing: Framing::default(),
         };
-        Self {
-            first_sequence: opened.first_sequence,
-            sides: opened.earlier.map(side),
-            client: None,
-            pending: VecDeque::new(),
-            lost: false,
-        }
+        Self { sides: Direction::BOTH.map(side), client: None, pending: VecDeque::new(), lost: false }
     }
 
-    /// Absolute sequence numbers of the connection's first observation, which two CPUs may report.
-    pub(super) const fn first_sequence(&self) -> [u32; 2] {
-        self.first_sequence
+    /// Whether a message was seen, so that it is known which end is the client.
+    pub(in crate::protocol) const fn seen(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Whether a message is due in this direction.
+    pub(in crate::protocol) fn is_at_start(&self, direction: Direction) -> bool {
+        let side = &self.sides[direction.index()];
+        side.state == State::Start && side.line.is_empty()
     }
 
     /// Masks what was captured of a transfer: its first bytes and its last.
-    pub(super) fn transfer(&mut self, transfer: &Transfer<'_>, head: &mut [u8], tail: &mut [u8]) {
+    pub(in crate::protocol) fn transfer(
+        &mut self,
+        transfer: &Transfer<'_>,
+        head: &mut [u8],
+        tail: &mut [u8],
+    ) {
         let side = self.side(transfer.direction);
         if std::mem::take(&mut side.untouched) {
             // Its bytes may have moved before the connection was first observed.
@@ -103,8 +107,8 @@ impl Conversation {
         }
         if transfer.position < side.next {
             // Two threads at once: these bytes do not continue anything.
-            text::hide(head);
-            return text::hide(tail);
+            hide(head);
+            return hide(tail);
         }
         let end = transfer.position.saturating_add(u64::from(transfer.length));
         self.skip_to(transfer.direction, transfer.position);
@@ -163,12 +167,12 @@ impl Conversation {
             bytes = rest;
             match side.state {
                 State::Body { .. } | State::Chunk { .. } => {
-                    text::hide(step);
+                    hide(step);
                     let position = side.next + count as u64;
                     self.skip_to(direction, position);
                 }
                 State::Rest | State::Unknown => {
-                    text::hide(step);
+                    hide(step);
                     side.next = side.next.saturating_add(count as u64);
                 }
                 _ => {
@@ -188,7 +192,7 @@ impl Conversation {
         let mut masked = line.clone();
         let known = line.len() <= MAX_LINE && self.read_line(direction, &mut masked);
         if !known {
-            text::hide(step);
+            hide(step);
             return self.side(direction).state = State::Unknown;
         }
         step.copy_from_slice(&masked[before..]);
@@ -210,8 +214,10 @@ impl Conversation {
             State::Head if blank => self.head_complete(direction),
             State::Head => {
                 let field = text::field(line);
-                if let (true, Some((name, value))) = (complete, field) {
-                    side.framing.field(&name, &value);
+                if let (true, Some((name, value))) = (complete, field)
+                    && let Some(name) = Name::of(&name)
+                {
+                    side.framing.field(name, &value);
                 }
                 true
             }
@@ -246,7 +252,10 @@ impl Conversation {
     }
 
     fn start(&mut self, direction: Direction, line: &mut [u8]) -> bool {
-        let first = text::first_line(line);
+        let first = match text::first_line(line) {
+            First::Neither if line.ends_with(b"\n") => text::loose_line(line),
+            first => first,
+        };
         match first {
             First::More => return true,
             First::Neither => return false,
@@ -265,7 +274,7 @@ impl Conversation {
         let (framing, position) = (side.framing, side.next);
         match side.first {
             First::Request(method) => {
-                side.state = framing.request_body(position);
+                side.state = State::of_body(framing.request_body(), position);
                 if std::mem::take(&mut self.lost) {
                     self.pending.clear();
                 }
@@ -281,7 +290,8 @@ impl Conversation {
                     return true;
                 }
                 let no_body = method == Some(Method::Head) || matches!(status, 100..200 | 204 | 304);
-                let body = if no_body { State::Start } else { framing.response_body(position) };
+                let body =
+                    if no_body { State::Start } else { State::of_body(framing.response_body(), position) };
                 self.side(direction).state = body;
                 true
             }
@@ -290,51 +300,15 @@ impl Conversation {
     }
 }
 
-impl Framing {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
-        match name {
-            b"content-length" => {
-                for item in value.split(|byte| *byte == b',') {
-                    let number =
-                        std::str::from_utf8(item.trim_ascii()).ok().and_then(|text| text.parse().ok());
-                    match number {
-                        Some(length) if self.length.is_none_or(|before| before == length) => {
-                            self.length = Some(length);
-                        }
-                        _ => self.invalid = true,
-                    }
-                }
-            }
-            b"transfer-encoding" => {
-                let last =
-                    value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii).find(|word| !word.is_empty());
-                if let Some(last) = last {
-                    self.chunked = last.eq_ignore_ascii_case(b"chunked");
-                    self.other_coding = !self.chunked;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// RFC 9112, section 6.3.
-    fn request_body(self, position: u64) -> State {
-        match self.length {
-            _ if self.chunked => State::ChunkSize,
-            _ if self.other_coding || self.invalid => State::Unknown,
-            None | Some(0) => State::Start,
-            Some(length) => State::Body { end: position.saturating_add(length) },
-        }
-    }
-
-    fn response_body(self, position: u64) -> State {
-        match self.length {
-            _ if self.chunked => State::ChunkSize,
-            _ if self.other_coding => State::Rest,
-            _ if self.invalid => State::Unknown,
-            None => State::Rest,
-            Some(0) => State::Start,
-            Some(length) => State::Body { end: position.saturating_add(length) },
+impl State {
+    /// After a head that ends before `position`, by the body that it announces.
+    fn of_body(body: Option<Body>, position: u64) -> Self {
+        match body {
+            None => Self::Unknown,
+            Some(Body::EMPTY) => Self::Start,
+            Some(Body::Length { remaining }) => Self::Body { end: position.saturating_add(remaining) },
+            Some(Body::Chunked(_)) => Self::ChunkSize,
+            Some(Body::UntilClose) => Self::Rest,
         }
     }
 }

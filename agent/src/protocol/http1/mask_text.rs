@@ -1,7 +1,7 @@
 //! Masks of the parts of an HTTP/1 head. Each changes bytes in place and never their number.
 
-/// Stands for a masked byte.
-const HIDDEN: u8 = b'x';
+use super::loose::{self, Loose};
+use crate::protocol::mask::{HIDDEN, hide};
 
 /// Methods that are recognised in a transfer that holds only the beginning of their line: those of
 /// RFC 9110, and those that WebDAV and caches add.
@@ -51,11 +51,6 @@ pub(super) enum Method {
     Other,
 }
 
-/// Masks everything.
-pub(super) fn hide(bytes: &mut [u8]) {
-    bytes.fill(HIDDEN);
-}
-
 /// Masks everything but blanks and line ends.
 pub(super) fn hide_words(bytes: &mut [u8]) {
     hide_unless(bytes, |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
@@ -101,8 +96,27 @@ pub(super) fn first_line(line: &mut [u8]) -> First {
         _ if METHODS.contains(&method) => First::More,
         _ => return First::Neither,
     };
-    hide_target(&mut line[space + 1..space + 1 + target_length]);
+    let exports = complete && &line[..space] == b"POST";
+    hide_target(&mut line[space + 1..space + 1 + target_length], exports);
     first
+}
+
+/// The same of a whole line that is no first line to the letter, as the parser reads it where a message surely begins. Blanks and
+/// control characters stay in its target, since by them it is known again.
+pub(super) fn loose_line(line: &mut [u8]) -> First {
+    let Loose::Request(found) = loose::read(line) else { return First::Neither };
+    let (method, target) = (found.method_in(line), found.target_in(line));
+    if line.get(target.start) != Some(&b'/') {
+        return First::Neither;
+    }
+    let method = match &line[method] {
+        b"HEAD" => Method::Head,
+        b"CONNECT" => Method::Connect,
+        _ => Method::Other,
+    };
+    let shape = |byte| matches!(byte, b'/' | b'?' | b'#' | b'&' | b'=' | 0..=b' ' | 0x7f);
+    hide_unless(&mut line[target], shape);
+    First::Request(method)
 }
 
 /// `HTTP/1.1 200 OK`, as far as it goes.
@@ -130,8 +144,11 @@ fn split_end(line: &[u8]) -> (&[u8], &[u8]) {
     line.split_at(text.len())
 }
 
-/// A request target (RFC 9112, section 3.2).
-fn hide_target(target: &mut [u8]) {
+/// The end of the path of OTLP's traces: by it a program is recognised that exports its own.
+const TRACES: &[u8] = b"/v1/traces";
+
+/// A request target (RFC 9112, section 3.2). `exports`: it may be that of an export of traces.
+fn hide_target(target: &mut [u8], exports: bool) {
     if target == b"*" {
         return;
     }
@@ -146,7 +163,9 @@ fn hide_target(target: &mut [u8]) {
     let rest = &mut target[path..];
     let query = rest.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(rest.len());
     let (path, query) = rest.split_at_mut(query);
-    hide_unless(path, |byte| byte == b'/');
+    let kept = if exports && path.ends_with(TRACES) { TRACES.len() } else { 0 };
+    let hidden = path.len() - kept;
+    hide_unless(&mut path[..hidden], |byte| byte == b'/');
     hide_query(query);
 }
 
@@ -269,6 +288,13 @@ mod tests {
                 First::Request(Method::Other),
             ),
             ("x-odd /é HTTP/1.1\n", "x-odd /xx HTTP/1.1\n", First::Request(Method::Other)),
+            (
+                "POST /se/v1/traces?a=b HTTP/1.1\r\n",
+                "POST /xx/v1/traces?a=x HTTP/1.1\r\n",
+                First::Request(Method::Other),
+            ),
+            ("GET /v1/traces HTTP/1.1\n", "GET /xx/xxxxxx HTTP/1.1\n", First::Request(Method::Other)),
+            ("POST /v1/tr", "POST /xx/xx", First::More),
             ("HTTP/1.1 404 not here\r\n", "HTTP/1.1 404 xxx xxxx\r\n", First::Response { status: 404 }),
             ("HTTP/1.0 200\n", "HTTP/1.0 200\n", First::Response { status: 200 }),
             ("GE", "GE", First::More),
@@ -295,6 +321,22 @@ mod tests {
             "GETS",
         ] {
             assert_eq!(first_line(&mut line.as_bytes().to_vec()), First::Neither, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_not_to_the_letter() {
+        for (line, expected) in [
+            ("GET  /two?a=b HTTP/1.1\r\n", "GET  /xxx?x=x HTTP/1.1\r\n"),
+            ("GET /se cret\t HTTP/1.1\r\n", "GET /xx xxxx\t HTTP/1.1\r\n"),
+            ("PUT /x HTTP/1.0.8\n", "PUT /x HTTP/1.0.8\n"),
+        ] {
+            let mut bytes = line.as_bytes().to_vec();
+            assert_eq!(loose_line(&mut bytes), First::Request(Method::Other), "{line:?}");
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        }
+        for line in ["EHLO se cret\r\n", "GET /secret\r\n", "GET http://a.b/a b HTTP/1.1\r\n", "secret\n"] {
+            assert_eq!(loose_line(&mut line.as_bytes().to_vec()), First::Neither, "{line:?}");
         }
     }
 

@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Direction, Earlier, Thread, Timestamp};
+use crate::event::{
+    ConnectionId, Direction, Earlier, Endpoint, Layer, Opened, PlaintextOpened, Thread, Timestamp,
+};
 
 const THREAD: Thread = Thread { pid: 1, tid: 1 };
 
@@ -16,7 +18,7 @@ fn mask(transfers: &[(Direction, &[u8])]) -> Vec<String> {
 /// Masks transfers of which `most` bytes are captured at the start and 16 at the end.
 fn mask_captured(transfers: &[(Direction, &[u8])], most: usize) -> Vec<String> {
     let mut masker = Masker::default();
-    masker.opened(&opened([true; 2]));
+    masker.mask(&Event::Opened(opened([true; 2])));
     let mut positions = [0, 0];
     let mut texts = vec![];
     for (direction, bytes) in transfers {
@@ -39,8 +41,8 @@ fn opened(from_start: [bool; 2]) -> Opened {
         at: Timestamp(0),
         connection: ConnectionId(1),
         thread: THREAD,
-        local: "127.0.0.1:1".parse().unwrap(),
-        peer: "127.0.0.1:2".parse().unwrap(),
+        local: Endpoint::Inet("127.0.0.1:1".parse().unwrap()),
+        peer: Endpoint::Inet("127.0.0.1:2".parse().unwrap()),
         network_namespace: 1,
         first_sequence: [0; 2],
         first_position: 0,
@@ -58,6 +60,7 @@ fn transfer<'a>(
     Transfer {
         at: Timestamp(0),
         connection: ConnectionId(1),
+        layer: Layer::Wire,
         direction,
         position,
         length: u32::try_from(length).unwrap(),
@@ -132,6 +135,55 @@ fn what_is_not_http_is_masked_whole() {
     assert!(!masked.contains("s3cret") && !masked.contains("POST"), "{masked}");
 }
 
+/// The preface is a constant, and so is the path by which a program is known to export traces.
+#[test]
+fn of_http2_the_preface_and_the_path_of_exports_stay() {
+    const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let request = format!("s3cret{path}s3cret");
+    for size in 1..=PREFACE.len() {
+        let mut transfers: Vec<(Direction, &[u8])> =
+            PREFACE.as_bytes().chunks(size).map(|piece| (OUT, piece)).collect();
+        transfers.extend([(IN, &b"s3cret"[..]), (OUT, request.as_bytes())]);
+        let masked = mask(&transfers).concat();
+        assert_eq!(masked, format!("{PREFACE}xxxxxx{}{path}{}", "x".repeat(6), "x".repeat(6)), "{size}");
+    }
+    let late = mask(&[(OUT, PREFACE.as_bytes()), (OUT, b"s3cret"), (OUT, PREFACE.as_bytes())]);
+    assert_eq!(late[2], "x".repeat(PREFACE.len()), "only where the connection begins");
+    let late = mask(&[(IN, b"PROXY s3cret\r\n"), (IN, PREFACE.as_bytes()), (IN, b"s3cret")]).concat();
+    assert_eq!(late, format!("{}{PREFACE}xxxxxx", "x".repeat(14)));
+    let after = [(IN, POST.as_bytes()), (IN, PREFACE.as_bytes()), (IN, POST.as_bytes())];
+    assert_eq!(mask(&after)[1..], [PREFACE.to_owned(), "x".repeat(POST.len())]);
+    // What is no preface after all.
+    let masked = mask(&[(OUT, b"PRI * HTTP"), (OUT, b"s3cret")]).concat();
+    assert_eq!(masked, "PRI * HTTPxxxxxx");
+}
+
+/// A hole ends what is compared, and a connection that is older than the agent has no first bytes.
+#[test]
+fn the_rest_of_a_preface_is_masked_after_a_hole_and_mid_stream() {
+    let mut masker = Masker::default();
+    masker.mask(&Event::Opened(opened([true; 2])));
+    let mut text = |position, bytes: &'static str| {
+        let masked = masker.transfer(&transfer(IN, position, bytes.len(), bytes.as_bytes(), b""));
+        String::from_utf8(masked.head.to_vec()).unwrap()
+    };
+    assert_eq!(text(0, "PRI * "), "PRI * ");
+    assert_eq!(text(7, "HTTP/2.0\r\n"), "x".repeat(10));
+    let mut masker = Masker::default();
+    masker.mask(&Event::Opened(opened([false; 2])));
+    let piece = transfer(IN, 0, 6, b"PRI * ", b"");
+    assert_eq!(masker.transfer(&piece).head, b"xxxxxx");
+}
+
+/// Where the masker took `identity` for a coding, all that came after it was masked.
+#[test]
+fn what_codes_nothing_does_not_hide_what_follows() {
+    let upload = "PUT /s3cret HTTP/1.1\r\nTransfer-Encoding: identity\r\nContent-Length: 6\r\n\r\ns3cret";
+    let masked = mask(&[(IN, upload.as_bytes()), (IN, POST.as_bytes())]);
+    assert!(masked[0].ends_with("Content-Length: 6\r\n\r\nxxxxxx") && masked[1] == POST_MASKED, "{masked:?}");
+}
+
 #[test]
 fn a_connection_that_nobody_opened_is_masked_whole() {
     let mut masker = Masker::default();
@@ -139,10 +191,43 @@ fn a_connection_that_nobody_opened_is_masked_whole() {
     assert_eq!(masked.head, "x".repeat(POST.len()).as_bytes());
 }
 
+/// The ciphertext of the wire is no HTTP, and its positions are others.
+#[test]
+fn a_plaintext_is_followed_apart_from_its_wire() {
+    let mut masker = Masker::default();
+    let plain = |position, text: &'static str| Transfer {
+        layer: Layer::Plaintext,
+        ..transfer(IN, position, text.len(), text.as_bytes(), b"")
+    };
+    masker.mask(&Event::Opened(opened([true; 2])));
+    // Nobody has opened it yet.
+    assert_eq!(masker.transfer(&plain(0, POST)).head, "x".repeat(POST.len()).as_bytes());
+    masker.mask(&Event::PlaintextOpened(PlaintextOpened {
+        at: Timestamp(1),
+        connection: ConnectionId(1),
+        thread: THREAD,
+        earlier: [Earlier::Nothing; 2],
+    }));
+    let wire = transfer(IN, 0, 9, b"\x16\x03\x01 s3cret", b"");
+    assert_eq!(masker.transfer(&Transfer { length: 10, ..wire }).head, b"xxxxxxxxxx");
+    assert_eq!(masker.transfer(&plain(0, POST)).head, POST_MASKED.as_bytes());
+    let closed = |layer| Closed {
+        at: Timestamp(2),
+        connection: ConnectionId(1),
+        layer,
+        errno: 0,
+        observed: [0; 2],
+        dropped: [0; 2],
+        skipped: [0; 2],
+    };
+    masker.mask(&Event::Closed(closed(Layer::Wire)));
+    assert!(masker.streams.is_empty());
+}
+
 #[test]
 fn after_a_loss_a_transfer_with_a_first_line_is_read_again() {
     let mut masker = Masker::default();
-    masker.opened(&opened([true; 2]));
+    masker.mask(&Event::Opened(opened([true; 2])));
     let mut text = |position, bytes: &'static str| {
         let masked = masker.transfer(&transfer(IN, position, bytes.len(), bytes.as_bytes(), b""));
         String::from_utf8(masked.head.to_vec()).unwrap()
@@ -210,7 +295,7 @@ proptest! {
     }
 
     #[test]
-    fn any_events_are_masked_without_harm(events in prop::collection::vec(super::super::samples::event(), 0..60)) {
+    fn any_events_are_masked_without_harm(events in prop::collection::vec(crate::source::log::samples::event(), 0..60)) {
         let mut masker = Masker::default();
         for event in &events {
             drop(masker.mask(&event.event()));
