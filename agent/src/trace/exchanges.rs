@@ -6,7 +6,7 @@ use std::{cell::Cell, collections::VecDeque, net::SocketAddr, ops::Range};
 use super::{
     causality::{Cause, InheritedCauses},
     connection_join::ConnectionJoin,
-    exchange::{Exchange, Key, Live, LiveBox},
+    exchange::{Exchange, Key, Live},
     parts::{Owner, Parts},
     slots::{Slot, Slots},
     span::SpanKind,
@@ -91,7 +91,8 @@ pub(super) struct Exchanges {
     exported: VecDeque<Key>,
     remembered: Remembered,
     /// Memory of live parts that were dropped.
-    spare: Vec<LiveBox>,
+    #[expect(clippy::vec_box, reason = "the boxes are moved, not what is in them")]
+    spare: Vec<Box<Live>>,
     /// The last key that was looked up by its ordinal. The messages of one exchange come in pairs.
     asked: Cell<Option<Key>>,
     /// Exchanges of all connections that are not exported.
@@ -133,9 +134,9 @@ impl Exchanges {
                 && exchange.open()
                 && !exchange.links.is_answered()
         };
-        let mut found: Vec<_> = self.slots.iter().filter(waits).map(|it| (it.key, it.at)).collect();
-        found.sort_unstable_by_key(|(key, at)| (*at, key.connection.0, key.ordinal));
-        found
+        let mut found: Vec<_> = self.slots.iter().filter(waits).collect();
+        found.sort_unstable_by_key(|it| (it.at, it.connection.0, it.ordinal));
+        found.into_iter().map(|it| (it.key, it.at)).collect()
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -164,17 +165,20 @@ impl Exchanges {
 
     /// The key of the exchange with this ordinal on its connection.
     pub(super) fn key(&self, connection: ConnectionId, ordinal: Ordinal) -> Option<Key> {
-        let asked = self.asked.get().filter(|key| key.connection == connection && key.ordinal == ordinal);
-        if let Some(key) = asked
-            && self.get(key).is_some()
+        if let Some(asked) = self.asked.get().and_then(|key| self.get(key))
+            && asked.connection == connection
+            && asked.ordinal == ordinal
         {
-            return Some(key);
+            return Some(asked.key);
         }
-        let connection = self.connections.get(connection)?;
-        let index = index_of(connection, &self.slots, ordinal)?;
-        let key = self.slots.at(*connection.exchanges.get(index)?)?.key;
+        let key = self.by_ordinal(self.connections.get(connection)?, ordinal)?.key;
         self.asked.set(Some(key));
         Some(key)
+    }
+
+    /// The connection of an exchange.
+    pub(super) fn connection_of(&self, key: Key) -> Option<&Connection> {
+        self.connections.get(self.get(key)?.connection)
     }
 
     /// The exchanges of a connection, in the order of their requests.
@@ -277,12 +281,7 @@ impl Exchanges {
     /// Adds an exchange to its connection, and drops the oldest exported one there if there are too
     /// many. Returns `None` if the connection is not known.
     #[inline]
-    pub(super) fn push(
-        &mut self,
-        id: ConnectionId,
-        ordinal: Ordinal,
-        make: impl FnOnce(Key) -> Exchange,
-    ) -> Option<Key> {
+    pub(super) fn push(&mut self, id: ConnectionId, make: impl FnOnce(Key) -> Exchange) -> Option<Key> {
         let connection = self.connections.get_mut(id)?;
         // This comes first, because one entry beyond the limit would double the ring's memory.
         while connection.exchanges.len() >= self.remembered.of_connection
@@ -290,7 +289,7 @@ impl Exchanges {
         {
             self.slots.empty(oldest);
         }
-        let key = self.slots.insert(id, ordinal, make)?;
+        let key = self.slots.insert(make)?;
         connection.touched = true;
         connection.no_exchange_yet = false;
         connection.inherited = None;
@@ -301,26 +300,30 @@ impl Exchanges {
         Some(key)
     }
 
-    /// Memory with the live part of a new exchange.
-    pub(super) fn boxed(&mut self, live: Live) -> LiveBox {
-        let mut memory = self.spare.pop().unwrap_or_default();
-        memory.put(live);
-        memory
+    /// Memory for the live part of a new exchange.
+    pub(super) fn spare(&mut self) -> Box<Live> {
+        self.spare.pop().unwrap_or_default()
     }
 
-    /// Takes the live part of an exchange, which then counts as exported.
-    pub(super) fn take_live(&mut self, key: Key) -> Option<Live> {
-        let memory = &mut self.slots.get_mut(key)?.live;
-        let live = memory.take()?;
-        if self.spare.len() < SPARE {
-            self.spare.push(std::mem::take(memory));
-        }
-        if let Some(connection) = self.connections.get_mut(key.connection) {
+    /// Takes the live part of an exchange, which then counts as exported. [`Exchanges::reuse`] takes
+    /// its memory back.
+    pub(super) fn take_live(&mut self, key: Key) -> Option<Box<Live>> {
+        let exchange = self.slots.get_mut(key)?;
+        let live = exchange.live.take()?;
+        if let Some(connection) = self.connections.get_mut(exchange.connection) {
             connection.live -= 1;
         }
         self.live -= 1;
         self.remember(key);
         Some(live)
+    }
+
+    /// Takes back the memory of a live part.
+    pub(super) fn reuse(&mut self, mut live: Box<Live>) {
+        if self.spare.len() < SPARE {
+            live.clear();
+            self.spare.push(live);
+        }
     }
 
     /// Remembers an exported exchange. If there are too many, the oldest of all is dropped.
@@ -330,11 +333,9 @@ impl Exchanges {
             return;
         }
         let Some(oldest) = self.exported.pop_front() else { return };
-        if !self.slots.get(oldest).is_some_and(Exchange::exported) {
-            return;
-        }
-        if let Some(connection) = self.connections.get_mut(oldest.connection)
-            && let Some(index) = index_of(connection, &self.slots, oldest.ordinal)
+        let Some(exchange) = self.slots.get(oldest).filter(|oldest| oldest.exported()) else { return };
+        if let Some(connection) = self.connections.get_mut(exchange.connection)
+            && let Some(index) = index_of(connection, &self.slots, exchange.ordinal)
         {
             connection.exchanges.remove(index);
             // Gives back memory that was needed for more.
@@ -390,7 +391,7 @@ fn take_oldest_exported(connection: &mut Connection, slots: &Slots) -> Option<Sl
 /// exchange, which is in the processor's caches, unlike the oldest.
 fn index_of(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usize> {
     let exchanges = &connection.exchanges;
-    let number = |slot: &Slot| slots.at(*slot).map(|exchange| exchange.key.ordinal);
+    let number = |slot: &Slot| slots.at(*slot).map(|exchange| exchange.ordinal);
     let behind = usize::try_from(exchanges.back().and_then(number)?.checked_sub(ordinal)?).ok()?;
     let guess = (exchanges.len() - 1).checked_sub(behind);
     if guess.and_then(|guess| exchanges.get(guess)).and_then(number) == Some(ordinal) {

@@ -31,11 +31,14 @@ fn exchanges(connections: u64) -> Exchanges {
 }
 
 fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
-    let live = exchanges.boxed(Live::new(Box::new(samples::client_span()), 0, Partner::Absent));
+    let mut live = exchanges.spare();
+    live.begin(Box::new(samples::client_span()), 0, Partner::Absent);
     let thread = Thread { pid: 1, tid: 1 };
     let origin = Origin { at: Timestamp(1), thread, position: ordinal, last_receive: None, task: None };
     let make = |key| Exchange {
         key,
+        connection: ConnectionId(connection),
+        ordinal,
         kind: SpanKind::Client,
         id: SpanId([1; 8]),
         at: Timestamp(1),
@@ -47,9 +50,9 @@ fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         fixed_early: false,
         passed_on: false,
         links: CausalLinks::of_call(0, &origin),
-        live,
+        live: Some(live),
     };
-    exchanges.push(ConnectionId(connection), ordinal, make).unwrap()
+    exchanges.push(ConnectionId(connection), make).unwrap()
 }
 
 fn push_exported(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
@@ -60,7 +63,7 @@ fn push_exported(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -
 
 fn known(exchanges: &Exchanges, connection: u64) -> Vec<Ordinal> {
     let connection = exchanges.connection(ConnectionId(connection)).unwrap();
-    exchanges.of(connection).map(|exchange| exchange.key.ordinal).collect()
+    exchanges.of(connection).map(|exchange| exchange.ordinal).collect()
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn a_connection_forgets_its_oldest_exported_exchange_even_behind_a_waiting_one()
     assert_eq!(known(&exchanges, 0), [0, 97, 98, 99]);
     assert!(exchanges.connection(ConnectionId(0)).unwrap().exchanges.capacity() <= 4);
     for (ordinal, key) in (1..).zip(&keys) {
-        let found = exchanges.get(*key).map(|found| found.key.ordinal);
+        let found = exchanges.get(*key).map(|found| found.ordinal);
         assert_eq!(found, (ordinal >= 97).then_some(ordinal), "slots are used again");
         assert_eq!(exchanges.key(ConnectionId(0), ordinal), found.map(|_| *key));
     }

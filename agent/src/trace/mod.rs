@@ -168,8 +168,8 @@ impl Tracer {
     }
 
     /// The event with the ambiguity of its last receive filled in. The parser may hold an event
-    /// back, so this must be known before. `None` if the thread received nothing, or the event does
-    /// not say.
+    /// back, so this must be known before. `None` if the event is no send, or its thread has received
+    /// nothing.
     #[must_use]
     #[inline(never)]
     pub fn with_input_ambiguity<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {

@@ -58,47 +58,51 @@ impl Semantics {
     pub(super) fn request(&mut self, span: &mut Span, head: &RequestHead<'_>, counters: &mut Counters) {
         let known = known_method(&head.method);
         span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
+        let &mut Span { kind, local, peer, .. } = span;
 
         let host = head.host.as_deref().map(trimmed).filter(|host| !host.is_empty());
         let target = Target::parse(&head.method, &head.target);
-        let claims = self.claims(span, head, counters);
+        let claims = match kind {
+            SpanKind::Server => self.claims(peer, head, counters),
+            SpanKind::Client => Claims::default(),
+        };
         let scheme = claims.scheme.unwrap_or(target.scheme);
         let authority = claims.host.or(target.authority).or(host).map(without_userinfo);
         let agent = head.user_agent.as_deref().map(|agent| limited(agent, self.limits.user_agent, counters));
 
-        let room = USUAL_TEXTS + head.target.len() + agent.map_or(0, str::len);
-        let mut texts = Texts::with_capacity(room);
+        // The attributes are written where they lie.
+        let http = span.http.get_or_insert_with(unknown_http);
+        let texts = &mut http.texts;
+        texts.reserve(USUAL_TEXTS + head.target.len() + agent.map_or(0, str::len));
         if known.is_none() && !head.method.is_empty() {
             texts.push(Text::MethodOriginal, limited(&head.method, self.limits.method, counters));
         }
-        let server_port = self.server(span, scheme, authority, &mut texts, counters);
-        let client_port = match span.kind {
-            SpanKind::Server => client(span.peer, claims.client, &mut texts),
+        let own = match kind {
+            SpanKind::Server => local,
+            SpanKind::Client => Some(peer),
+        };
+        http.server_port = self.server(own, scheme, authority, texts, counters);
+        http.client_port = match kind {
+            SpanKind::Server => client(peer, claims.client, texts),
             SpanKind::Client => None,
         };
         let path = target.path.map(|path| self.path(path, counters));
         let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
-        match span.kind {
+        match kind {
             SpanKind::Client => {
-                self.full_url(&target, authority, span.peer, (path.as_deref(), query.as_deref()), &mut texts);
+                self.full_url(&target, authority, peer, (path.as_deref(), query.as_deref()), texts);
             }
-            SpanKind::Server => put_path(path.as_deref(), query.as_deref(), &mut texts),
+            SpanKind::Server => put_path(path.as_deref(), query.as_deref(), texts),
         }
         if let Some(agent) = agent {
             texts.push(Text::UserAgent, agent);
         }
-        span.http = Some(Http {
-            method: known.unwrap_or(OTHER_METHOD),
-            scheme,
-            status: None,
-            version: version(head.version_minor),
-            server_port,
-            client_port,
-            request_headers: self.headers(head, counters),
-            request_body_size: None,
-            response_body_size: None,
-            texts,
-        });
+        http.method = known.unwrap_or(OTHER_METHOD);
+        http.scheme = scheme;
+        http.version = version(head.version_minor);
+        if !head.fields.is_empty() {
+            http.request_headers = self.headers(head, counters);
+        }
     }
 
     /// The fields that become attributes.
@@ -115,11 +119,8 @@ impl Semantics {
     }
 
     /// What a proxy says about the client, if it is trusted.
-    fn claims<'a>(&self, span: &Span, head: &'a RequestHead<'_>, counters: &mut Counters) -> Claims<'a> {
-        if span.kind == SpanKind::Client {
-            return Claims::default();
-        }
-        let Some(claims) = self.forwarded.claims(span.peer.ip(), &head.fields) else {
+    fn claims<'a>(&self, peer: SocketAddr, head: &'a RequestHead<'_>, counters: &mut Counters) -> Claims<'a> {
+        let Some(claims) = self.forwarded.claims(peer.ip(), &head.fields) else {
             return Claims::default();
         };
         // If there are more fields than are kept, the last one is missing, and that is the one that
@@ -129,11 +130,11 @@ impl Semantics {
         if too_many { Claims::default() } else { claims }
     }
 
-    /// `server.address` and `server.port`: from the URI, otherwise from the server's end of the
-    /// connection.
+    /// `server.address` and `server.port`: from the URI, otherwise from `own`, the server's end of
+    /// the connection.
     fn server(
         &self,
-        span: &Span,
+        own: Option<SocketAddr>,
         scheme: &str,
         authority: Option<&str>,
         texts: &mut Texts,
@@ -147,10 +148,7 @@ impl Semantics {
                 return Some(port.unwrap_or(default));
             }
         }
-        let address = match span.kind {
-            SpanKind::Server => span.local?,
-            SpanKind::Client => span.peer,
-        };
+        let address = own?;
         put_address(Text::ServerAddress, address.ip(), texts);
         Some(address.port())
     }
@@ -237,7 +235,9 @@ pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) 
     span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
     span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
     span.missing_bytes = end.missing;
-    span.incomplete = end.incomplete.names().collect();
+    if !end.incomplete.is_empty() {
+        span.incomplete = end.incomplete.names().collect();
+    }
     let reason = match end.outcome {
         Outcome::Unfinished => Some("unfinished"),
         Outcome::Lost if span.incomplete.is_empty() => Some("lost"),

@@ -1,11 +1,11 @@
 //! Memory for exchanges. Each has a slot, and the slot's number is part of its [`Key`], so a key
 //! leads to its exchange without a search. A slot is reused when its exchange is forgotten. The
-//! exchange's own key shows whose the slot is.
+//! exchange's own key shows whose the slot is. Numbers begin anew after 2^32 exchanges. An old key
+//! would then have to meet the same slot and the same number to name a wrong exchange.
 
 use std::num::NonZeroU32;
 
 use super::exchange::{Exchange, Key};
-use crate::{event::ConnectionId, protocol::Ordinal};
 
 /// The number of a slot, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,17 +30,14 @@ pub(super) struct Slots {
     slots: Vec<Option<Exchange>>,
     /// The slots that are empty. The last one was used most recently.
     free: Vec<Slot>,
+    /// The number of the next exchange.
+    next: u32,
 }
 
 impl Slots {
-    /// Keeps an exchange, made for its key. Returns `None` if there are no more numbers.
+    /// Keeps an exchange, made for its key. Returns `None` if there are no more slots.
     #[inline]
-    pub(super) fn insert(
-        &mut self,
-        connection: ConnectionId,
-        ordinal: Ordinal,
-        make: impl FnOnce(Key) -> Exchange,
-    ) -> Option<Key> {
+    pub(super) fn insert(&mut self, make: impl FnOnce(Key) -> Exchange) -> Option<Key> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -49,7 +46,8 @@ impl Slots {
                 slot
             }
         };
-        let key = Key { connection, ordinal, slot };
+        let key = Key { slot, number: self.next };
+        self.next = self.next.wrapping_add(1);
         self.slots[slot.index()] = Some(make(key));
         Some(key)
     }
@@ -63,18 +61,21 @@ impl Slots {
     }
 
     /// The exchange in this slot, whichever it is.
+    #[inline]
     pub(super) fn at(&self, slot: Slot) -> Option<&Exchange> {
         self.slots.get(slot.index())?.as_ref()
     }
 
+    #[inline]
     pub(super) fn get(&self, key: Key) -> Option<&Exchange> {
         let exchange = self.slots.get(key.slot.index())?.as_ref()?;
-        exchange.key.names_same(key).then_some(exchange)
+        (exchange.key == key).then_some(exchange)
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Exchange> {
         let exchange = self.slots.get_mut(key.slot.index())?.as_mut()?;
-        exchange.key.names_same(key).then_some(exchange)
+        (exchange.key == key).then_some(exchange)
     }
 
     /// All exchanges, in no particular order.

@@ -1,23 +1,30 @@
-//! A map whose values are kept in slots, and that remembers which slot was asked for last. Most
-//! look-ups are for the same key as the one before and need no hash.
+//! A map whose values are kept in slots, and that remembers which two slots were asked for last. Most
+//! look-ups are for one of the two keys before, such as the two connections of a message and of its
+//! cause, and need no hash.
 
 use std::{cell::Cell, hash::Hash};
 
 use rustc_hash::FxHashMap;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Table<K, V> {
     slot_of: FxHashMap<K, usize>,
     slots: Vec<Option<(K, V)>>,
     /// The slots that are empty.
     free: Vec<usize>,
-    /// The slot that was asked for last.
-    last: Cell<usize>,
+    /// The slots that were asked for last, the latest first.
+    last: Cell<[usize; 2]>,
+}
+
+impl<K: Copy + Eq + Hash, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<K: Copy + Eq + Hash, V> Table<K, V> {
     pub(super) fn new() -> Self {
-        Self { slot_of: FxHashMap::default(), slots: Vec::new(), free: Vec::new(), last: Cell::new(0) }
+        Self { slot_of: FxHashMap::default(), slots: Vec::new(), free: Vec::new(), last: Cell::new([0; 2]) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -26,29 +33,32 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
 
     #[inline]
     pub(super) fn get(&self, key: K) -> Option<&V> {
-        if let Some(Some((last, value))) = self.slots.get(self.last.get())
+        if let Some(Some((last, value))) = self.slots.get(self.last.get()[0])
             && *last == key
         {
             return Some(value);
         }
-        let slot = self.search(key)?;
-        self.slots[slot].as_ref().map(|(_, value)| value)
+        self.slots[self.search(key)?].as_ref().map(|(_, value)| value)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        let last = self.last.get();
-        let slot = match self.slots.get(last) {
-            Some(Some((last_key, _))) if *last_key == key => last,
-            _ => self.search(key)?,
-        };
+        let last = self.last.get()[0];
+        let slot = if self.is_at(last, key) { last } else { self.search(key)? };
         self.slots[slot].as_mut().map(|(_, value)| value)
     }
 
+    #[inline]
+    fn is_at(&self, slot: usize, key: K) -> bool {
+        matches!(self.slots.get(slot), Some(Some((kept, _))) if *kept == key)
+    }
+
+    /// The slot of a key that was not the last one.
     #[inline(never)]
     fn search(&self, key: K) -> Option<usize> {
-        let slot = *self.slot_of.get(&key)?;
-        self.last.set(slot);
+        let [last, before] = self.last.get();
+        let slot = if self.is_at(before, key) { before } else { *self.slot_of.get(&key)? };
+        self.last.set([slot, last]);
         Some(slot)
     }
 
