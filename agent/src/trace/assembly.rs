@@ -123,9 +123,10 @@ impl Tracer {
         }
         live.waiting = true;
         self.counters.waiting += 1;
-        self.assembly.waiting.push(self.now.plus(self.parent_wait), key);
         let exchanges = &self.exchanges;
         let waits = |key: &Key| exchanges.get(*key).is_some_and(|waiting| !waiting.exported());
+        self.assembly.waiting.drop_front(waits);
+        self.assembly.waiting.push(self.now.plus(self.parent_wait), key);
         self.assembly.waiting.compact(waits);
         while self.counters.waiting > self.waiting_limit {
             let Some(oldest) = self.assembly.waiting.pop() else { break };

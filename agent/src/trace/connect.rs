@@ -199,7 +199,7 @@ impl Tracer {
             links,
             live: Some(live),
         };
-        let Some(key) = self.exchanges.push(id, make) else { return };
+        let Some(key) = self.exchanges.push(id, 0, make) else { return };
         if let Some((goroutine, receive)) = connect.started {
             self.judge_handoff(key, goroutine, Some(receive));
         } else {
@@ -230,7 +230,8 @@ impl Tracer {
     fn connect_span(&mut self, socket: SocketId, connect: &Connect) -> Box<Span> {
         let (trace, id) = self.identifiers.connect(socket, connect.at);
         let (process, _) = self.facts_of(connect.thread.pid);
-        let mut span = Span::begin(SpanKind::Client, NAME.into(), connect.peer, connect.thread, process);
+        let mut span =
+            Span::begin(SpanKind::Client, NAME.into(), None, (None, connect.peer), connect.thread, process);
         span.trace = trace;
         span.id = id;
         span.flags = super::assembly::ROOT_FLAGS;

@@ -38,8 +38,14 @@ const LOOKED_AT: usize = 8;
 /// says nothing.
 const WITHOUT_CONTENT: usize = 64;
 
-/// A process and a content.
-type Name = (u32, Content);
+/// Stands for a process and a content. The parts of a content are keyed hashes of 64 bits. So two
+/// names are equal by chance as rarely as two contents.
+type Name = u64;
+
+const fn name(pid: u32, content: Content) -> Name {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    content.base ^ content.identity.rotate_left(32) ^ (pid as u64).wrapping_mul(ODD)
+}
 
 /// The requests and calls of the last minute.
 #[derive(Debug, Default)]
@@ -68,7 +74,7 @@ struct Seen {
 impl Contents {
     /// A request was received.
     pub(super) fn request(&mut self, pid: u32, key: Key, at: Timestamp, content: Content) {
-        let name = (pid, content);
+        let name = name(pid, content);
         self.seen.entry(name).or_default().add(at, key);
         self.note(at, name, Side::Request);
     }
@@ -76,24 +82,27 @@ impl Contents {
     /// A call was sent. A call with a request id may forward a request without one, because proxies
     /// add them.
     pub(super) fn call(&mut self, pid: u32, at: Timestamp, content: Content) {
-        for name in
-            [Some((pid, content)), anonymous(content).map(|content| (pid, content))].into_iter().flatten()
-        {
-            self.seen.entry(name).or_default().calls += 1;
-            self.note(at, name, Side::Call);
+        self.call_named(at, name(pid, content));
+        if let Some(content) = anonymous(content) {
+            self.call_named(at, name(pid, content));
         }
+    }
+
+    fn call_named(&mut self, at: Timestamp, name: Name) {
+        self.seen.entry(name).or_default().calls += 1;
+        self.note(at, name, Side::Call);
     }
 
     /// The only request before `at` that the only call with this content can forward, and whether
     /// both have the same request id.
     fn only(&self, pid: u32, at: Timestamp, content: Content) -> Option<(Key, bool)> {
         if content.identity != 0
-            && let Some(seen) = self.seen.get(&(pid, content)).filter(|seen| seen.first.is_some())
+            && let Some(seen) = self.seen.get(&name(pid, content)).filter(|seen| seen.first.is_some())
         {
             return seen.only(at).map(|key| (key, true));
         }
         let content = anonymous(content).unwrap_or(content);
-        self.seen.get(&(pid, content))?.only(at).map(|key| (key, false))
+        self.seen.get(&name(pid, content))?.only(at).map(|key| (key, false))
     }
 
     fn note(&mut self, at: Timestamp, name: Name, side: Side) {
@@ -318,7 +327,7 @@ mod tests {
         assert_eq!(contents.only(1, at(4), CONTENT), None);
         contents.request(1, key(3), at(61), CONTENT);
         contents.request(1, key(4), at(64), CONTENT);
-        assert_eq!(1 + contents.seen[&(1, CONTENT)].more.len(), 2, "older ones are forgotten");
+        assert_eq!(1 + contents.seen[&name(1, CONTENT)].more.len(), 2, "older ones are forgotten");
     }
 
     #[test]

@@ -55,6 +55,18 @@ impl<T: Copy> Deadlines<T> {
         self.queue.iter().find(|(_, item)| still_open(item)).map(|(at, _)| *at)
     }
 
+    /// Drops items from the front until one is still open.
+    pub(super) fn drop_front(&mut self, mut still_open: impl FnMut(&T) -> bool) {
+        if self.queue.front().is_none_or(|(_, item)| still_open(item)) {
+            return;
+        }
+        self.queue.pop_front();
+        while self.queue.front().is_some_and(|(_, item)| !still_open(item)) {
+            self.queue.pop_front();
+        }
+        self.find_next();
+    }
+
     /// Drops all items that are not open any more, if the queue has doubled since the last time.
     pub(super) fn compact(&mut self, mut still_open: impl FnMut(&T) -> bool) {
         if self.queue.len() < self.compact_at {
@@ -88,12 +100,18 @@ mod tests {
     #[test]
     fn dropped_items_are_not_due() {
         let is_open = |item: &char| *item == 'b';
-        let mut deadlines = Deadlines { compact_at: 0, ..Deadlines::new() };
-        deadlines.push(Timestamp(10), 'a');
-        deadlines.push(Timestamp(20), 'b');
-        deadlines.compact(is_open);
-        assert_eq!(deadlines.pop_due(Timestamp(10)), None);
-        assert_eq!(deadlines.pop_due(Timestamp(20)), Some('b'));
+        for from_front in [true, false] {
+            let mut deadlines = Deadlines { compact_at: 0, ..Deadlines::new() };
+            deadlines.push(Timestamp(10), 'a');
+            deadlines.push(Timestamp(20), 'b');
+            if from_front {
+                deadlines.drop_front(is_open);
+            } else {
+                deadlines.compact(is_open);
+            }
+            assert_eq!(deadlines.pop_due(Timestamp(10)), None);
+            assert_eq!(deadlines.pop_due(Timestamp(20)), Some('b'));
+        }
     }
 
     #[test]

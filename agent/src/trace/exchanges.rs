@@ -93,8 +93,9 @@ pub(super) struct Exchanges {
     /// Memory of live parts that were dropped.
     #[expect(clippy::vec_box, reason = "the boxes are moved, not what is in them")]
     spare: Vec<Box<Live>>,
-    /// The last key that was looked up by its ordinal. The messages of one exchange come in pairs.
-    asked: Cell<Option<Key>>,
+    /// The last key that was looked up by its ordinal, or made. The messages of one exchange come in
+    /// pairs.
+    asked: Cell<Option<(ConnectionId, Ordinal, Key)>>,
     /// Exchanges of all connections that are not exported.
     pub(super) live: usize,
     any_multiplexed: bool,
@@ -163,16 +164,21 @@ impl Exchanges {
         self.slots.get_mut(key)
     }
 
-    /// The key of the exchange with this ordinal on its connection.
+    /// The key of the exchange with this ordinal on its connection. The exchange may be forgotten.
+    #[inline]
     pub(super) fn key(&self, connection: ConnectionId, ordinal: Ordinal) -> Option<Key> {
-        if let Some(asked) = self.asked.get().and_then(|key| self.get(key))
-            && asked.connection == connection
-            && asked.ordinal == ordinal
-        {
-            return Some(asked.key);
+        match self.asked.get() {
+            Some((id, number, key)) if id == connection && number == ordinal => Some(key),
+            _ => self.search(connection, ordinal),
         }
-        let key = self.by_ordinal(self.connections.get(connection)?, ordinal)?.key;
-        self.asked.set(Some(key));
+    }
+
+    fn search(&self, id: ConnectionId, ordinal: Ordinal) -> Option<Key> {
+        let connection = self.connections.get(id)?;
+        // Mostly it is the last one.
+        let last = self.last(connection).filter(|last| last.ordinal == ordinal);
+        let key = last.or_else(|| self.by_ordinal(connection, ordinal))?.key;
+        self.asked.set(Some((id, ordinal, key)));
         Some(key)
     }
 
@@ -190,6 +196,7 @@ impl Exchanges {
     }
 
     /// The exchange of a connection whose request came last.
+    #[inline]
     pub(super) fn last(&self, connection: &Connection) -> Option<&Exchange> {
         self.slots.at(*connection.exchanges.back()?)
     }
@@ -281,7 +288,12 @@ impl Exchanges {
     /// Adds an exchange to its connection, and drops the oldest exported one there if there are too
     /// many. Returns `None` if the connection is not known.
     #[inline]
-    pub(super) fn push(&mut self, id: ConnectionId, make: impl FnOnce(Key) -> Exchange) -> Option<Key> {
+    pub(super) fn push(
+        &mut self,
+        id: ConnectionId,
+        ordinal: Ordinal,
+        make: impl FnOnce(Key) -> Exchange,
+    ) -> Option<Key> {
         let connection = self.connections.get_mut(id)?;
         // This comes first, because one entry beyond the limit would double the ring's memory.
         while connection.exchanges.len() >= self.remembered.of_connection
@@ -290,11 +302,11 @@ impl Exchanges {
             self.slots.empty(oldest);
         }
         let key = self.slots.insert(make)?;
+        self.asked.set(Some((id, ordinal, key)));
         connection.touched = true;
         connection.no_exchange_yet = false;
         connection.inherited = None;
         connection.exchanges.push_back(key.slot);
-        self.asked.set(Some(key));
         connection.live += 1;
         self.live += 1;
         Some(key)
@@ -334,10 +346,13 @@ impl Exchanges {
         }
         let Some(oldest) = self.exported.pop_front() else { return };
         let Some(exchange) = self.slots.get(oldest).filter(|oldest| oldest.exported()) else { return };
-        if let Some(connection) = self.connections.get_mut(exchange.connection)
-            && let Some(index) = index_of(connection, &self.slots, exchange.ordinal)
-        {
-            connection.exchanges.remove(index);
+        if let Some(connection) = self.connections.get_mut(exchange.connection) {
+            // Mostly it is the first one.
+            if connection.exchanges.front() == Some(&oldest.slot) {
+                connection.exchanges.pop_front();
+            } else if let Some(index) = index_of(connection, &self.slots, exchange.ordinal) {
+                connection.exchanges.remove(index);
+            }
             // Gives back memory that was needed for more.
             if connection.exchanges.capacity() > 4 * connection.exchanges.len().max(4) {
                 connection.exchanges.shrink_to(2 * connection.exchanges.len());

@@ -52,7 +52,7 @@ fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         links: CausalLinks::of_call(0, &origin),
         live: Some(live),
     };
-    exchanges.push(ConnectionId(connection), make).unwrap()
+    exchanges.push(ConnectionId(connection), ordinal, make).unwrap()
 }
 
 fn push_exported(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {

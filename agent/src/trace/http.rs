@@ -57,6 +57,25 @@ impl Text {
 }
 
 impl Http {
+    /// A request of which nothing else is known. All of it is written at once.
+    pub(super) const fn unknown(method: &'static str, scheme: &'static str, version: &'static str) -> Self {
+        Self {
+            method,
+            scheme,
+            status: None,
+            version,
+            server_port: None,
+            client_port: None,
+            request_headers: Vec::new(),
+            request_body_size: None,
+            response_body_size: None,
+            texts: Texts {
+                buffer: Buffer::Short(ArrayString::new_const()),
+                ranges: [Texts::ABSENT; Text::ALL.len()],
+            },
+        }
+    }
+
     /// The value of an attribute, if it is known.
     #[must_use]
     pub fn text(&self, which: Text) -> Option<&str> {

@@ -164,12 +164,17 @@ impl Tracer {
             SpanKind::Client => other_position,
         };
         // The span is built in place, because its memory is allocated first.
-        let mut span = Box::write(
+        let span = Box::write(
             Box::new_uninit(),
-            Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process),
+            Span::begin(
+                kind,
+                semantics::unknown_name(),
+                Some(semantics::unknown_http()),
+                (Some(local), peer),
+                origin.thread,
+                process,
+            ),
         );
-        span.local = Some(local);
-        span.http = Some(semantics::unknown_http());
         let mut live = self.exchanges.spare();
         live.begin(span, other_position, partner);
         live.join_known = join_known;
@@ -193,7 +198,7 @@ impl Tracer {
             },
             live: Some(live),
         };
-        self.exchanges.push(connection, make)
+        self.exchanges.push(connection, ordinal, make)
     }
 
     /// The head of a request.

@@ -45,6 +45,7 @@ mod settings;
 mod slots;
 pub mod span;
 mod table;
+mod target;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -140,6 +141,8 @@ impl Tracer {
                 redaction: settings.redaction.clone(),
                 forwarded: settings.forwarded.clone(),
                 shown: settings.correlation_headers.clone(),
+                hosts: Default::default(),
+                clients: Default::default(),
             },
             identifiers: Identifiers::new(&[0; 16]),
             unix_offset: 0,

@@ -1,7 +1,6 @@
 //! The stable HTTP semantic conventions: what the head of a request, the status of a response and
 //! the end of an exchange mean for a span
-//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>). Request targets follow RFC
-//! 9112 section 3.2.
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
 
 use std::{
     borrow::Cow,
@@ -19,19 +18,17 @@ use super::{
     redaction::{self, Redaction},
     settings::TextLimits,
     span::{Span, SpanKind, Status},
+    target::{Authority, Form, HTTP, LastHost, Target, range_in},
 };
 use crate::{
     address::with_address,
     protocol::{ExchangeEnd, MOST_FIELDS, Outcome, http::RequestHead},
-    words,
 };
 
 /// `http.request.method` of a method that is not a [`known_method`].
 const OTHER_METHOD: &str = "_OTHER";
 /// The span's name if the method is not known.
 const UNKNOWN_NAME: &str = "HTTP";
-const HTTP: &str = "http";
-const HTTPS: &str = "https";
 
 /// Translates heads into the attributes of the conventions.
 #[derive(Debug)]
@@ -41,6 +38,9 @@ pub(super) struct Semantics {
     pub(super) forwarded: Forwarded,
     /// Fields that become attributes, in lower case.
     pub(super) shown: Vec<String>,
+    /// Of requests by the kind of their spans.
+    pub(super) hosts: [LastHost; 2],
+    pub(super) clients: LastClient,
 }
 
 /// The span's name before anything is known of the request.
@@ -49,8 +49,9 @@ pub(super) const fn unknown_name() -> Cow<'static, str> {
 }
 
 /// The HTTP part of a span whose head was not seen.
-pub(super) fn unknown_http() -> Http {
-    Http { method: OTHER_METHOD, scheme: HTTP, version: version(1), ..Http::default() }
+#[inline]
+pub(super) const fn unknown_http() -> Http {
+    Http::unknown(OTHER_METHOD, HTTP, version(1))
 }
 
 impl Semantics {
@@ -60,14 +61,16 @@ impl Semantics {
         span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
         let &mut Span { kind, local, peer, .. } = span;
 
-        let host = head.host.as_deref().map(trimmed).filter(|host| !host.is_empty());
         let target = Target::parse(&head.method, &head.target);
         let claims = match kind {
             SpanKind::Server => self.claims(peer, head, counters),
             SpanKind::Client => Claims::default(),
         };
         let scheme = claims.scheme.unwrap_or(target.scheme);
-        let authority = claims.host.or(target.authority).or(host).map(without_userinfo);
+        let authority = match claims.host.or(target.authority) {
+            Some(authority) => Some(Authority::parse(authority)),
+            None => head.host.as_deref().and_then(|host| self.hosts[kind as usize].parse(host)),
+        };
         let agent = head.user_agent.as_deref().map(|agent| limited(agent, self.limits.user_agent, counters));
 
         // The attributes are written where they lie.
@@ -81,16 +84,34 @@ impl Semantics {
             SpanKind::Server => local,
             SpanKind::Client => Some(peer),
         };
-        http.server_port = self.server(own, scheme, authority, texts, counters);
+        // The URL contains the server's address, so that this needs no text of its own.
+        let in_url = authority.filter(|authority| {
+            kind == SpanKind::Client
+                && matches!(target.form, Form::Origin | Form::Absolute)
+                && !authority.host.is_empty()
+                && authority.text.len() <= self.limits.host
+        });
+        http.server_port = match in_url {
+            Some(authority) => Some(authority.port(scheme)),
+            None => self.server(own, scheme, authority, texts, counters),
+        };
         http.client_port = match kind {
-            SpanKind::Server => client(peer, claims.client, texts),
+            SpanKind::Server => self.clients.put(peer, claims.client, texts),
             SpanKind::Client => None,
         };
-        let path = target.path.map(|path| self.path(path, counters));
+        let path = target.path.map(|path| match target.plain {
+            true => Cow::Borrowed(limited(path, self.limits.path, counters)),
+            false => self.path(path, counters),
+        });
         let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
         match kind {
             SpanKind::Client => {
-                self.full_url(&target, authority, peer, (path.as_deref(), query.as_deref()), texts);
+                let text = authority.map(|authority| authority.text);
+                let start = self.full_url(&target, text, peer, (path.as_deref(), query.as_deref()), texts);
+                if let Some(Authority { text, host, .. }) = in_url {
+                    let host = range_in(text, host);
+                    texts.name(Text::ServerAddress, start + host.start..start + host.end);
+                }
             }
             SpanKind::Server => put_path(path.as_deref(), query.as_deref(), texts),
         }
@@ -136,17 +157,13 @@ impl Semantics {
         &self,
         own: Option<SocketAddr>,
         scheme: &str,
-        authority: Option<&str>,
+        authority: Option<Authority<'_>>,
         texts: &mut Texts,
         counters: &mut Counters,
     ) -> Option<u16> {
-        if let Some(authority) = authority {
-            let (host, port) = host_and_port(authority);
-            if !host.is_empty() {
-                let default = if scheme == HTTPS { 443 } else { 80 };
-                texts.push(Text::ServerAddress, limited(host, self.limits.host, counters));
-                return Some(port.unwrap_or(default));
-            }
+        if let Some(authority) = authority.filter(|authority| !authority.host.is_empty()) {
+            texts.push(Text::ServerAddress, limited(authority.host, self.limits.host, counters));
+            return Some(authority.port(scheme));
         }
         let address = own?;
         put_address(Text::ServerAddress, address.ip(), texts);
@@ -162,7 +179,7 @@ impl Semantics {
     }
 
     /// `url.full`, built from parts that are already redacted and limited. Path and query are part
-    /// of it.
+    /// of it. Returns where the authority is.
     fn full_url(
         &self,
         target: &Target<'_>,
@@ -170,10 +187,13 @@ impl Semantics {
         peer: SocketAddr,
         (path, query): (Option<&str>, Option<&str>),
         texts: &mut Texts,
-    ) {
+    ) -> usize {
         match target.form {
             // The target of CONNECT is a host to tunnel to, not a resource.
-            Form::Authority => return put_path(path, query, texts),
+            Form::Authority => {
+                put_path(path, query, texts);
+                return 0;
+            }
             // The asterisk is no part of the URL.
             Form::Asterisk => put_path(path, None, texts),
             Form::Origin | Form::Absolute => {}
@@ -184,6 +204,7 @@ impl Semantics {
         if target.authority.is_some_and(|authority| authority.contains('@')) {
             texts.add("REDACTED:REDACTED@");
         }
+        let authority_start = texts.length();
         match authority {
             Some(authority) => texts.add(cut(authority, self.limits.host + ":65535".len())),
             // Writing to a string does not fail.
@@ -197,22 +218,36 @@ impl Semantics {
             put_path(path, query, texts);
         }
         texts.name(Text::FullUrl, start..texts.length());
+        authority_start
     }
 }
 
 /// Bytes of the texts of a typical request, besides its target and user agent.
 const USUAL_TEXTS: usize = 64;
 
-/// Writes `client.address` and returns `client.port`, if known: what a trusted proxy says,
-/// otherwise the peer's.
-fn client(peer: SocketAddr, claims: Option<Client>, texts: &mut Texts) -> Option<u16> {
-    let (address, port) = match claims {
-        Some(Client::Known(address, port)) => (address, port),
-        Some(Client::Hidden) => return None,
-        None => (peer.ip(), Some(peer.port())),
-    };
-    put_address(Text::ClientAddress, address, texts);
-    port
+/// The address of the last client as text.
+#[derive(Debug, Default)]
+pub(super) struct LastClient {
+    address: Option<IpAddr>,
+    text: String,
+}
+
+impl LastClient {
+    /// Writes `client.address` and returns `client.port`, if known: what a trusted proxy says,
+    /// otherwise the peer's.
+    fn put(&mut self, peer: SocketAddr, claims: Option<Client>, texts: &mut Texts) -> Option<u16> {
+        let (address, port) = match claims {
+            Some(Client::Known(address, port)) => (address, port),
+            Some(Client::Hidden) => return None,
+            None => (peer.ip(), Some(peer.port())),
+        };
+        if self.address != Some(address) {
+            self.address = Some(address);
+            with_address(address, |text| text.clone_into(&mut self.text));
+        }
+        texts.push(Text::ClientAddress, &self.text);
+        port
+    }
 }
 
 fn put_address(which: Text, address: IpAddr, texts: &mut Texts) {
@@ -270,113 +305,6 @@ fn error_by_outcome(outcome: Outcome) -> Option<String> {
         Outcome::ConnectionClosed(None) => Some("connection_closed".to_owned()),
         Outcome::ConnectionClosed(Some(errno)) => Some(errors::error_type(errno).into_owned()),
         Outcome::ClientAborted(_) => Some("client_aborted".to_owned()),
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// `/path?query`, or a target that has none of these forms.
-    Origin,
-    /// `http://host/path?query`.
-    Absolute,
-    /// `host:port`, of CONNECT.
-    Authority,
-    /// `*`, of OPTIONS.
-    Asterisk,
-}
-
-/// The parts of a request target.
-#[derive(Debug, Clone, Copy)]
-struct Target<'a> {
-    form: Form,
-    scheme: &'static str,
-    /// The scheme as the client wrote it.
-    written_scheme: Option<&'a str>,
-    authority: Option<&'a str>,
-    path: Option<&'a str>,
-    query: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    fn parse(method: &str, target: &'a str) -> Self {
-        let none = Self {
-            form: Form::Origin,
-            scheme: HTTP,
-            written_scheme: None,
-            authority: None,
-            path: None,
-            query: None,
-        };
-        if method == "CONNECT" && !target.starts_with('/') {
-            return Self {
-                form: Form::Authority,
-                authority: Some(target).filter(|target| !target.is_empty()),
-                ..none
-            };
-        }
-        if target == "*" {
-            return Self { form: Form::Asterisk, path: Some(target), ..none };
-        }
-        let Some((scheme, rest)) = absolute(target) else {
-            let (path, query) = path_and_query(target);
-            return Self { path: Some(path).filter(|path| !path.is_empty()), query, ..none };
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (path, query) = path_and_query(&rest[end..]);
-        Self {
-            form: Form::Absolute,
-            scheme: if scheme.eq_ignore_ascii_case(HTTPS) { HTTPS } else { HTTP },
-            written_scheme: Some(scheme),
-            authority: Some(&rest[..end]).filter(|authority| !authority.is_empty()),
-            // An empty path means the root (RFC 9110 section 4.2.3).
-            path: Some(if path.is_empty() { "/" } else { path }),
-            query,
-        }
-    }
-}
-
-/// Splits `scheme://rest` (RFC 3986 section 3.1).
-fn absolute(target: &str) -> Option<(&str, &str)> {
-    if target.starts_with('/') {
-        return None;
-    }
-    let (scheme, rest) = target.split_once("://")?;
-    let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    valid.then_some((scheme, rest))
-}
-
-fn path_and_query(text: &str) -> (&str, Option<&str>) {
-    match words::find(text.as_bytes(), b'?') {
-        Some(mark) => (&text[..mark], Some(&text[mark + 1..])),
-        None => (text, None),
-    }
-}
-
-/// The text without surrounding white space. Most field values have none.
-fn trimmed(text: &str) -> &str {
-    match text.as_bytes() {
-        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
-        _ => text.trim(),
-    }
-}
-
-fn without_userinfo(authority: &str) -> &str {
-    match words::find(authority.as_bytes(), b'@') {
-        Some(_) => authority.rsplit('@').next().unwrap_or_default(),
-        None => authority,
-    }
-}
-
-/// Splits an authority into host and port. The brackets of an IPv6 address are dropped.
-fn host_and_port(authority: &str) -> (&str, Option<u16>) {
-    if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
-    }
-    let colon = words::find(authority.as_bytes(), b':');
-    match colon.map(|colon| (&authority[..colon], &authority[colon + 1..])) {
-        Some((host, port)) if words::find(port.as_bytes(), b':').is_none() => (host, port.parse().ok()),
-        _ => (authority, None),
     }
 }
 

@@ -14,14 +14,15 @@ fn semantics() -> Semantics {
         redaction: Redaction::default(),
         forwarded: Forwarded::default(),
         shown: vec!["x-request-id".to_owned()],
+        hosts: Default::default(),
+        clients: LastClient::default(),
     }
 }
 
 fn span(kind: SpanKind) -> Span {
     let peer: SocketAddr = "203.0.113.9:4711".parse().unwrap();
-    let mut span = Span::begin(kind, unknown_name(), peer, Thread { pid: 1, tid: 1 }, Arc::default());
-    span.local = Some("192.0.2.1:8080".parse().unwrap());
-    span
+    let ends = (Some("192.0.2.1:8080".parse().unwrap()), peer);
+    Span::begin(kind, unknown_name(), None, ends, Thread { pid: 1, tid: 1 }, Arc::default())
 }
 
 fn head<'a>(method: &'a str, target: &'a str, host: Option<&'a str>) -> RequestHead<'a> {

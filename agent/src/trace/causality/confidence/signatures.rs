@@ -32,7 +32,7 @@ pub(in crate::trace::causality) struct CallSignature {
 /// The outcomes of the last 64 calls of each signature.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace::causality) struct SignatureStats {
-    known: Table<u64, Stats>,
+    known: Table<u64, Stats, 16>,
     /// Hashes in the order in which they were first seen.
     order: VecDeque<u64>,
 }
