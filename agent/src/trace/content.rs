@@ -305,7 +305,7 @@ mod tests {
     const CONTENT: Content = Content { base: 5, identity: 0 };
     const NAMED: Content = Content { base: 5, identity: 9 };
 
-    const fn key(number: u32) -> Key {
+    fn key(number: u32) -> Key {
         Key::of_none(number)
     }
 

@@ -1,7 +1,10 @@
 //! One request with its response: what is known of it and of its parent, before and after its span
 //! is exported.
 
-use std::sync::Arc;
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+};
 
 use smallvec::SmallVec;
 
@@ -17,20 +20,38 @@ use crate::{
     protocol::{Ordinal, Origin, http::Content},
 };
 
-/// Identifies an exchange: says in which slot it is kept, and its number among all exchanges, so
-/// that a slot's next exchange is not taken for it. It takes 8 bytes, since each exchange keeps keys
-/// of many others.
+/// Identifies an exchange: the slot in which it is kept (lower half), and its number among all
+/// exchanges (upper half, not 0), so that the slot's next exchange is not taken for it. It is one
+/// word, since each exchange keeps keys of many others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) slot: Slot,
-    pub(super) number: u32,
+pub(super) struct Key(NonZeroU64);
+
+impl Key {
+    /// The key of no exchange.
+    pub(super) const NONE: Self = Self(NonZeroU64::MIN);
+
+    pub(super) fn new(slot: Slot, number: NonZeroU32) -> Self {
+        let number = u64::from(number.get()) << 32;
+        NonZeroU64::new(number | u64::from(slot.0)).map_or(Self::NONE, Self)
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the slot")]
+    pub(super) const fn slot(self) -> Slot {
+        Slot(self.0.get() as u32)
+    }
+
+    #[inline]
+    pub(super) const fn is_none(self) -> bool {
+        self.0.get() >> 32 == 0
+    }
 }
 
 #[cfg(test)]
 impl Key {
     /// The key of an exchange that is kept nowhere.
-    pub(super) const fn of_none(number: u32) -> Self {
-        Self { slot: Slot::NONE, number }
+    pub(super) fn of_none(number: u32) -> Self {
+        Self::new(Slot(u32::MAX), NonZeroU32::MIN.saturating_add(number))
     }
 }
 

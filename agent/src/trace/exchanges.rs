@@ -306,7 +306,7 @@ impl Exchanges {
         connection.touched = true;
         connection.no_exchange_yet = false;
         connection.inherited = None;
-        connection.exchanges.push_back(key.slot);
+        connection.exchanges.push_back(key.slot());
         connection.live += 1;
         self.live += 1;
         Some(key)
@@ -348,7 +348,7 @@ impl Exchanges {
         let Some(exchange) = self.slots.get(oldest).filter(|oldest| oldest.exported()) else { return };
         if let Some(connection) = self.connections.get_mut(exchange.connection) {
             // Mostly it is the first one.
-            if connection.exchanges.front() == Some(&oldest.slot) {
+            if connection.exchanges.front() == Some(&oldest.slot()) {
                 connection.exchanges.pop_front();
             } else if let Some(index) = index_of(connection, &self.slots, exchange.ordinal) {
                 connection.exchanges.remove(index);
@@ -358,7 +358,7 @@ impl Exchanges {
                 connection.exchanges.shrink_to(2 * connection.exchanges.len());
             }
         }
-        self.slots.empty(oldest.slot);
+        self.slots.empty(oldest.slot());
     }
 
     /// Forgets a connection. Its exchanges should have been exported.

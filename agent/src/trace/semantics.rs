@@ -84,36 +84,22 @@ impl Semantics {
             SpanKind::Server => local,
             SpanKind::Client => Some(peer),
         };
-        // The URL contains the server's address, so that this needs no text of its own.
-        let in_url = authority.filter(|authority| {
-            kind == SpanKind::Client
-                && matches!(target.form, Form::Origin | Form::Absolute)
-                && !authority.host.is_empty()
-                && authority.text.len() <= self.limits.host
-        });
-        http.server_port = match in_url {
-            Some(authority) => Some(authority.port(scheme)),
-            None => self.server(own, scheme, authority, texts, counters),
+        http.server_port = match authority {
+            Some(authority) if kind == SpanKind::Client && self.is_in_url(&target, authority) => {
+                Some(authority.port(scheme))
+            }
+            _ => self.server(own, scheme, authority, texts, counters),
         };
         http.client_port = match kind {
             SpanKind::Server => self.clients.put(peer, claims.client, texts),
             SpanKind::Client => None,
         };
-        let path = target.path.map(|path| match target.plain {
-            true => Cow::Borrowed(limited(path, self.limits.path, counters)),
-            false => self.path(path, counters),
-        });
+        let path = target.path.map(|path| self.path(path, target.plain, counters));
         let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
+        let path_and_query = (path.as_deref(), query.as_deref());
         match kind {
-            SpanKind::Client => {
-                let text = authority.map(|authority| authority.text);
-                let start = self.full_url(&target, text, peer, (path.as_deref(), query.as_deref()), texts);
-                if let Some(Authority { text, host, .. }) = in_url {
-                    let host = range_in(text, host);
-                    texts.name(Text::ServerAddress, start + host.start..start + host.end);
-                }
-            }
-            SpanKind::Server => put_path(path.as_deref(), query.as_deref(), texts),
+            SpanKind::Client => self.full_url(&target, authority, peer, path_and_query, texts),
+            SpanKind::Server => put_path(path_and_query, texts),
         }
         if let Some(agent) = agent {
             texts.push(Text::UserAgent, agent);
@@ -170,32 +156,39 @@ impl Semantics {
         Some(address.port())
     }
 
-    fn path<'a>(&self, path: &'a str, counters: &mut Counters) -> Cow<'a, str> {
-        redacted(redaction::userinfo(path), self.limits.path, counters)
+    /// `plain`: there is no userinfo in it.
+    fn path<'a>(&self, path: &'a str, plain: bool, counters: &mut Counters) -> Cow<'a, str> {
+        let path = if plain { Cow::Borrowed(path) } else { redaction::userinfo(path) };
+        redacted(path, self.limits.path, counters)
     }
 
     fn query<'a>(&self, query: &'a str, counters: &mut Counters) -> Cow<'a, str> {
         redacted(self.redaction.query(query), self.limits.query, counters)
     }
 
+    /// Whether the URL of a call contains the server's address as it is, so that this needs no text
+    /// of its own.
+    fn is_in_url(&self, target: &Target<'_>, authority: Authority<'_>) -> bool {
+        matches!(target.form, Form::Origin | Form::Absolute)
+            && !authority.host.is_empty()
+            && authority.text.len() <= self.limits.host
+    }
+
     /// `url.full`, built from parts that are already redacted and limited. Path and query are part
-    /// of it. Returns where the authority is.
+    /// of it.
     fn full_url(
         &self,
         target: &Target<'_>,
-        authority: Option<&str>,
+        authority: Option<Authority<'_>>,
         peer: SocketAddr,
         (path, query): (Option<&str>, Option<&str>),
         texts: &mut Texts,
-    ) -> usize {
+    ) {
         match target.form {
             // The target of CONNECT is a host to tunnel to, not a resource.
-            Form::Authority => {
-                put_path(path, query, texts);
-                return 0;
-            }
+            Form::Authority => return put_path((path, query), texts),
             // The asterisk is no part of the URL.
-            Form::Asterisk => put_path(path, None, texts),
+            Form::Asterisk => put_path((path, None), texts),
             Form::Origin | Form::Absolute => {}
         }
         let start = texts.length();
@@ -206,7 +199,7 @@ impl Semantics {
         }
         let authority_start = texts.length();
         match authority {
-            Some(authority) => texts.add(cut(authority, self.limits.host + ":65535".len())),
+            Some(authority) => texts.add(cut(authority.text, self.limits.host + ":65535".len())),
             // Writing to a string does not fail.
             None => _ = write!(texts, "{peer}"),
         }
@@ -215,10 +208,13 @@ impl Semantics {
                 // A target that has none of RFC 9112's forms must not run into the host.
                 texts.add("/");
             }
-            put_path(path, query, texts);
+            put_path((path, query), texts);
         }
         texts.name(Text::FullUrl, start..texts.length());
-        authority_start
+        if let Some(authority) = authority.filter(|authority| self.is_in_url(target, *authority)) {
+            let host = range_in(authority.text, authority.host);
+            texts.name(Text::ServerAddress, authority_start + host.start..authority_start + host.end);
+        }
     }
 }
 
@@ -255,7 +251,7 @@ fn put_address(which: Text, address: IpAddr, texts: &mut Texts) {
 }
 
 /// Writes path and query, with the question mark between them.
-fn put_path(path: Option<&str>, query: Option<&str>, texts: &mut Texts) {
+fn put_path((path, query): (Option<&str>, Option<&str>), texts: &mut Texts) {
     if let Some(path) = path {
         texts.push(Text::Path, path);
     }

@@ -108,13 +108,14 @@ mod tests {
     use super::*;
     use crate::trace::exchange::Key;
 
-    const fn receive(number: u32) -> Cause {
+    fn receive(number: u32) -> Cause {
         let key = Key::of_none(number);
         Cause::Message { key, for_call: InputAmbiguity::Single, for_response: InputAmbiguity::Single }
     }
 
     /// The number of the cause that each receive inherits. `None` in `steps` is a receive.
     fn received(steps: &[Option<u32>]) -> Vec<Option<u32>> {
+        let number = |key| (0..100).find(|number| Key::of_none(*number) == key);
         let mut inherited = InheritedCauses::default();
         for (end, step) in steps.iter().enumerate() {
             match step {
@@ -122,7 +123,7 @@ mod tests {
                 None => inherited.receive(end as u64),
             }
         }
-        inherited.received.iter().map(|(_, cause)| cause.key().map(|key| key.number)).collect()
+        inherited.received.iter().map(|(_, cause)| cause.key().and_then(number)).collect()
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Coverage {
 mod tests {
     use super::*;
 
-    const fn request(number: u32) -> Key {
+    fn request(number: u32) -> Key {
         Key::of_none(number)
     }
 
