@@ -1,5 +1,7 @@
 //! Which exchanges are forgotten, and which are kept.
 
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::{
     event::{Earlier, Thread},
@@ -79,6 +81,29 @@ fn a_connection_forgets_its_oldest_exported_exchange_even_behind_a_waiting_one()
         assert_eq!(exchanges.key(ConnectionId(0), ordinal), found.map(|_| *key));
     }
     assert_eq!(exchanges.live, 1);
+}
+
+#[test]
+fn numbers_begin_anew() {
+    let mut exchanges = exchanges(1);
+    exchanges.slots.count_from(NonZeroU32::MAX);
+    let keys: Vec<_> = (0..3).map(|ordinal| push(&mut exchanges, 0, ordinal)).collect();
+    let ordinals: Vec<_> =
+        keys.iter().map(|key| exchanges.get(*key).map(|exchange| exchange.ordinal)).collect();
+    assert_eq!(ordinals, [Some(0), Some(1), Some(2)]);
+}
+
+#[test]
+fn a_key_does_not_name_the_next_exchange_of_its_slot() {
+    let mut exchanges = exchanges(2);
+    let old = push_exported(&mut exchanges, 0, 0);
+    exchanges.remove(ConnectionId(0));
+    let new = push(&mut exchanges, 1, 0);
+    assert_eq!(old.slot(), new.slot());
+    assert!(exchanges.get(old).is_none() && exchanges.get_mut(old).is_none());
+    assert!(exchanges.get(new).is_some());
+    exchanges.remove(ConnectionId(1));
+    assert!(exchanges.get(new).is_none() && exchanges.slots.iter().next().is_none());
 }
 
 #[test]

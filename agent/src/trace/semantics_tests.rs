@@ -258,6 +258,17 @@ fn forwarded(peer: &str, lines: &[(&str, &str)]) -> (String, Http) {
 }
 
 #[test]
+fn clients_have_their_own_address_whoever_came_before() {
+    let mut semantics = semantics();
+    for client in ["203.0.113.9", "203.0.113.9", "198.51.100.7", "2001:db8::1", "203.0.113.9"] {
+        let mut span = span(SpanKind::Server);
+        span.peer.set_ip(client.parse().unwrap());
+        semantics.request(&mut span, &head("GET", "/", Some("a")), &mut Counters::default());
+        assert_eq!(span.http.unwrap().text(Text::ClientAddress), Some(client));
+    }
+}
+
+#[test]
 fn client_attributes_come_from_trusted_proxies() {
     let shop = [
         ("x-forwarded-for", "203.0.113.7, 10.0.0.1"),

@@ -50,6 +50,12 @@ impl Slots {
         Some(key)
     }
 
+    /// Gives the next exchange this number.
+    #[cfg(test)]
+    pub(super) const fn count_from(&mut self, number: NonZeroU32) {
+        self.next = number;
+    }
+
     /// Forgets the exchange in this slot.
     pub(super) fn empty(&mut self, slot: Slot) {
         if let Some(kept) = self.slots.get_mut(slot.index()).filter(|kept| !kept.key.is_none()) {
