@@ -59,9 +59,10 @@ impl ConnectionJoin {
 }
 
 /// The other end of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Partner {
     Pending,
+    #[default]
     Absent,
     Exchange(Key),
 }
@@ -145,9 +146,9 @@ impl ConnectionJoins {
         key: Key,
         now: Timestamp,
     ) {
-        let Some(connection) = exchanges.connection(key.connection) else { return };
-        let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
         let Some(exchange) = exchanges.get(key) else { return };
+        let Some(connection) = exchanges.connection(exchange.connection) else { return };
+        let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
         match exchange.kind {
             SpanKind::Server => self.pair(exchanges, counters, key, now),
             SpanKind::Client => {
@@ -173,20 +174,19 @@ impl ConnectionJoins {
         prefix: [u8; 16],
         now: Timestamp,
     ) {
-        let Some(connection) = exchanges.connection(key.connection) else { return };
+        let Some(exchange) = exchanges.get(key) else { return };
+        let (kind, id) = (exchange.kind, exchange.connection);
+        let Some(connection) = exchanges.connection(id) else { return };
         if !matches!(connection.join, ConnectionJoin::Unknown { .. }) {
             return;
         }
-        let Some(exchange) = exchanges.get(key) else { return };
-        let kind = exchange.kind;
         let Some(own) = join_key(connection, exchange, prefix) else { return };
         let opposite = match kind {
             SpanKind::Server => JoinKey { kind: SpanKind::Client, ..own },
             SpanKind::Client => JoinKey { kind: SpanKind::Server, ..own },
         };
         if let Some(other) = self.registered.get(&opposite).copied()
-            && other.connection != key.connection
-            && exchanges.get(other).is_some()
+            && exchanges.get(other).is_some_and(|other| other.connection != id)
         {
             match kind {
                 SpanKind::Server => self.join(exchanges, counters, other, key, now),
@@ -196,7 +196,7 @@ impl ConnectionJoins {
         }
         self.register(exchanges, counters, own, key);
         if kind == SpanKind::Server {
-            self.set_deadline(exchanges, key.connection, now);
+            self.set_deadline(exchanges, id, now);
         }
     }
 
@@ -246,7 +246,8 @@ impl ConnectionJoins {
             counters.refused_join_keys += 1;
             return;
         }
-        let Some(connection) = exchanges.connection_mut(key.connection) else { return };
+        let Some(id) = exchanges.get(key).map(|exchange| exchange.connection) else { return };
+        let Some(connection) = exchanges.connection_mut(id) else { return };
         let ConnectionJoin::Unknown { keys, .. } = &mut connection.join else { return };
         if keys.len() < KEYS_PER_CONNECTION && !self.registered.contains_key(&own) {
             keys.push(own);
@@ -307,29 +308,29 @@ impl ConnectionJoins {
         server: Key,
         now: Timestamp,
     ) {
-        let position = |key| exchanges.get(key).map(|exchange| exchange.position);
-        let (Some(sent), Some(received)) = (position(client), position(server)) else { return };
+        let begin = |key| exchanges.get(key).map(|exchange| (exchange.connection, exchange.position));
+        let (Some((client, sent)), Some((server, received))) = (begin(client), begin(server)) else { return };
         counters.connections_joined += 1;
         for (own, partner, offset) in
             [(client, server, received.wrapping_sub(sent)), (server, client, sent.wrapping_sub(received))]
         {
-            if let Some(connection) = exchanges.connection_mut(own.connection) {
-                let joined = ConnectionJoin::Joined { partner: partner.connection, offset };
+            if let Some(connection) = exchanges.connection_mut(own) {
+                let joined = ConnectionJoin::Joined { partner, offset };
                 let join = std::mem::replace(&mut connection.join, joined);
                 self.unregister(&join);
             }
         }
-        for key in pending_requests(exchanges, server.connection) {
+        for key in pending_requests(exchanges, server) {
             self.pair(exchanges, counters, key, now);
         }
     }
 
     /// Looks for the other end of a request on a joined connection.
     fn pair(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, key: Key, now: Timestamp) {
-        let Some(connection) = exchanges.connection(key.connection) else { return };
+        let Some(exchange) = exchanges.get(key) else { return };
+        let Some(connection) = exchanges.connection(exchange.connection) else { return };
         let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
-        let Some(position) = exchanges.get(key).map(|exchange| exchange.position) else { return };
-        let position = position.wrapping_add(offset);
+        let position = exchange.position.wrapping_add(offset);
         let client = exchanges.connection(partner);
         let found = client.and_then(|client| exchanges.by_request(client, SpanKind::Client, position));
         if let Some(found) = found {

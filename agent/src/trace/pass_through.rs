@@ -45,21 +45,12 @@ const fn name(pid: u32, context: TraceParent) -> (u32, [u8; 16], [u8; 8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        event::ConnectionId,
-        trace::{
-            slots::Slot,
-            span::{SpanId, TraceId},
-        },
-    };
+    use crate::trace::span::{SpanId, TraceId};
 
     #[test]
     fn only_one_open_request_of_the_same_process() {
         let context = TraceParent { trace: TraceId([1; 16]), span: SpanId([2; 8]), flags: 1 };
-        let (one, two) = (
-            Key { connection: ConnectionId(1), ordinal: 0, slot: Slot::NONE },
-            Key { connection: ConnectionId(2), ordinal: 0, slot: Slot::NONE },
-        );
+        let (one, two) = (Key::of_none(1), Key::of_none(2));
         let mut passes = PassThrough::default();
         assert_eq!(passes.only(7, context), None);
         passes.open(7, context, one);

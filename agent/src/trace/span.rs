@@ -145,10 +145,12 @@ pub struct Span {
 
 impl Span {
     /// A span of which only the thread and its peer are known.
+    #[inline(always)]
     pub(super) fn begin(
         kind: SpanKind,
         name: Cow<'static, str>,
-        peer: Endpoint,
+        http: Option<Http>,
+        (local, peer): (Option<Endpoint>, Endpoint),
         thread: Thread,
         process: Arc<ProcessFacts>,
     ) -> Self {
@@ -166,8 +168,8 @@ impl Span {
             status: Status::Unset,
             error: None,
             first_response_byte: None,
-            http: None,
-            local: None,
+            http,
+            local,
             peer,
             thread_id: thread.tid,
             incomplete: Vec::new(),

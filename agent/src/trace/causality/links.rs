@@ -245,6 +245,6 @@ mod tests {
     /// All remembered exchanges have links: 100,000 by default.
     #[test]
     fn links_stay_small() {
-        assert!(size_of::<CausalLinks>() <= 240);
+        assert!(size_of::<CausalLinks>() <= 160);
     }
 }
