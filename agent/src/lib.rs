@@ -12,11 +12,15 @@ compile_error!(
 
 mod address;
 
+mod careful;
+
 mod causes;
 
 pub mod metric;
 
 mod words;
+
+mod blocks;
 
 #[cfg(test)]
 mod skipped;

@@ -27,6 +27,7 @@ mod protocol;
 mod reader;
 mod resync;
 mod session;
+mod whole;
 
 pub(super) use name::first_letter;
 pub(super) use reader::opening;

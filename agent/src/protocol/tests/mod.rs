@@ -6,4 +6,5 @@ mod loss;
 mod order;
 mod outcomes;
 mod properties;
+mod shortcuts;
 mod unread;
