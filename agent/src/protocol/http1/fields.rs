@@ -69,9 +69,11 @@ fn spaced(head: &[u8], start: usize, feed: usize) -> Option<(Name, Value)> {
 /// What stands from `start` to the line's end.
 #[inline(always)]
 fn value(head: &[u8], start: usize, feed: usize, folded: bool) -> Value {
-    // The carriage return is white space.
-    let start = trim_start(head, start, feed);
-    Value { start, end: trim_end(head, start, feed), folded }
+    // One space and a carriage return are what nearly every line has.
+    let start = start + usize::from(head[start] == b' ');
+    let end = feed - usize::from(start < feed && head[feed - 1] == b'\r');
+    let start = trim_start(head, start, end);
+    Value { start, end: trim_end(head, start, end), folded }
 }
 
 /// The first colon of the line; nearly every name that matters has fewer than 16 bytes.

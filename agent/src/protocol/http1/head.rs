@@ -107,18 +107,18 @@ impl<'a, 'i> Reading<'a, 'i> {
     pub(super) fn at_once(&mut self, line: &RequestLine) -> Option<usize> {
         let view = self.head;
         let letters = Name::letters(self.interest.content) | self.interest.letters();
-        let end = lines::scan(view, line.length(), letters, |start, feed| self.line(start, feed))?;
+        let end = lines::scan(view, line.length(), letters, |start, feed| self.line(view, start, feed))?;
         self.head = &view[..end];
         Some(end)
     }
 
     /// A field in one line, by its start and its line feed.
     #[inline(always)]
-    fn line(&mut self, start: usize, feed: usize) {
-        if self.interest.may_begin(self.head[start]) {
+    fn line(&mut self, view: &[u8], start: usize, feed: usize) {
+        if self.interest.may_begin(view[start]) {
             self.line_of_interest(start, feed);
-        } else if let Some((name, value)) = fields::known(self.head, start, feed, self.interest.content) {
-            self.known(name, value);
+        } else if let Some((name, value)) = fields::known(view, start, feed, self.interest.content) {
+            self.known(name, value, value.of(view));
         }
     }
 
@@ -137,13 +137,13 @@ impl<'a, 'i> Reading<'a, 'i> {
             self.fields.push((name.clone(), unfolded(lossy(value.of(self.head)))));
         }
         if let Some(name) = Name::of(name) {
-            self.known(name, value);
+            self.known(name, value, value.of(self.head));
         }
     }
 
+    /// `bytes` are those of the value.
     #[inline(always)]
-    fn known(&mut self, name: Name, value: Value) {
-        let bytes = value.of(self.head);
+    fn known(&mut self, name: Name, value: Value, bytes: &[u8]) {
         if let Some(summary) = &mut self.summary {
             summary.field(name, bytes);
         }
