@@ -3,8 +3,6 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use bstr::ByteSlice as _;
-
 use super::{
     body::{BlankLine, Body},
     content::Summary,
@@ -213,7 +211,7 @@ struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     fn new(head: &'a [u8], end: usize) -> Self {
-        Self { head, checked: head.get(..end).and_then(|bytes| bytes.to_str().ok()) }
+        Self { head, checked: head.get(..end).and_then(|bytes| str::from_utf8(bytes).ok()) }
     }
 
     #[inline(always)]
