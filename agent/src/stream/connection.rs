@@ -5,9 +5,12 @@ use super::{
     Account, ContextOf, Cursor, Fed, Ledger, Limits, Need, Parser, Sink as _, Tally,
     reassembly::{Admission, Reassembler},
 };
-use crate::event::{
-    Capture, CaptureMode, Closed, Direction, Earlier, Feedback, Layer, LocalClosed, Opened, PlaintextOpened,
-    StreamId, Timestamp, Transfer,
+use crate::{
+    careful,
+    event::{
+        Capture, CaptureMode, Closed, Direction, Earlier, Feedback, Layer, LocalClosed, Opened,
+        PlaintextOpened, StreamId, Timestamp, Transfer,
+    },
 };
 
 /// What was known of a connection when it was first seen.
@@ -104,26 +107,45 @@ impl<P: Parser> Connection<P> {
     #[inline(never)]
     pub fn transfer(&mut self, transfer: &Transfer<'_>, out: &mut P::Output) {
         let direction = transfer.direction;
-        let reassembler = &mut self.reassemblers[direction.index()];
-        reassembler.note_dropped(transfer.dropped);
+        self.reassemblers[direction.index()].note_dropped(transfer.dropped);
         if transfer.length == 0 {
             return self.skip_known_loss(direction, transfer.position, transfer.at, out);
         }
         self.last_activity = self.last_activity.max(transfer.at);
         let mut cursor = Cursor::new(transfer);
+        let is_next = self.is_next(direction, cursor.position);
+        let other = if is_next {
+            (None, self.reassemblers[direction.reverse().index()].next())
+        } else if self.place(direction, &mut cursor, out) {
+            self.other(direction)
+        } else {
+            return;
+        };
+        let fed = self.read_now(direction, &mut cursor, other, out);
+        let nothing_waits = is_next && fed == Fed::Done;
+        if !nothing_waits && self.needs_tick() {
+            self.settle(out);
+        }
+    }
+
+    /// Finds the place of a transfer. False: it is not to be read now, or ever.
+    #[inline(never)]
+    fn place(&mut self, direction: Direction, cursor: &mut Cursor<'_>, out: &mut P::Output) -> bool {
         if self.opaque {
+            let reassembler = &mut self.reassemblers[direction.index()];
             let position = cursor.position.max(reassembler.next());
             let unread = cursor.end().saturating_sub(position);
             reassembler.consumed(cursor.end());
-            return self.count_skipped(direction, unread);
+            self.count_skipped(direction, unread);
+            return false;
         }
         if self.parser.awaits_beginning(direction) {
-            self.begin(direction, &mut cursor, out);
+            self.begin(direction, cursor, out);
         }
-        self.pass_skippable_hole(direction, &cursor, out);
-        match self.reassemblers[direction.index()].admit(&mut cursor) {
-            Admission::Next => self.read_now(direction, &mut cursor, out),
-            Admission::Later => self.hold(direction, &cursor, out),
+        self.pass_skippable_hole(direction, cursor, out);
+        match self.reassemblers[direction.index()].admit(cursor) {
+            Admission::Next => return true,
+            Admission::Later => self.hold(direction, cursor, out),
             Admission::Late { filled } => {
                 out.stream_counters().transfers_late += 1;
                 self.count_skipped(direction, filled);
@@ -134,6 +156,17 @@ impl<P: Parser> Connection<P> {
         if self.needs_tick() {
             self.settle(out);
         }
+        false
+    }
+
+    /// Whether nothing is in doubt about a transfer of this position: it is read, nothing waits, and it comes next.
+    #[inline(always)]
+    fn is_next(&self, direction: Direction, position: u64) -> bool {
+        !self.opaque
+            && !self.needs_tick()
+            && self.reassemblers[direction.index()].next() == position
+            && !self.parser.awaits_beginning(direction)
+            && !careful::only()
     }
 
     /// The source names the next position after a loss that it has counted: nothing is waited for. A jump that its count of dropped
@@ -320,11 +353,34 @@ impl<P: Parser> Connection<P> {
         }
     }
 
-    /// Reads a transfer without a copy; holds what is left of it if the reader must wait.
-    fn read_now(&mut self, direction: Direction, cursor: &mut Cursor<'_>, out: &mut P::Output) {
+    /// Of the other direction: the time of the first transfer that is held, and the position of the next byte that the
+    /// application has not moved.
+    fn other(&self, direction: Direction) -> (Option<Timestamp>, u64) {
+        let other = &self.reassemblers[direction.reverse().index()];
+        (other.held_at(), other.delivered_position())
+    }
+
+    /// Reads a transfer without a copy; holds what is left of it if the reader must wait. `other` is what [`Connection::other`]
+    /// says.
+    #[inline(always)]
+    fn read_now(
+        &mut self,
+        direction: Direction,
+        cursor: &mut Cursor<'_>,
+        (other_held_at, other_position): (Option<Timestamp>, u64),
+        out: &mut P::Output,
+    ) -> Fed {
         out.stream_counters().overlaps += u64::from(cursor.overlap);
         let start = cursor.position;
-        let fed = self.with_parser(direction, true, out, |parser, cx| parser.feed(direction, cursor, cx));
+        let mut cx = ContextOf::<P> {
+            stream: self.id,
+            limits: &self.limits,
+            out,
+            may_wait: true,
+            other_held_at,
+            other_position,
+        };
+        let fed = self.parser.feed(direction, cursor, &mut cx);
         self.tallies[direction.index()].add(cursor.take_tally());
         self.reassemblers[direction.index()].consumed(cursor.position);
         if fed == Fed::Done && cursor.position > start {
@@ -340,6 +396,7 @@ impl<P: Parser> Connection<P> {
                 self.give_up(out);
             }
         }
+        fed
     }
 
     /// Reads the next held thing of a direction; false when there is none that can be read.
@@ -359,13 +416,14 @@ impl<P: Parser> Connection<P> {
         }
         let start = cursor.position;
         out.stream_counters().overlaps += u64::from(cursor.overlap);
+        let (other_held_at, other_position) = self.other(direction);
         let mut cx = ContextOf::<P> {
             stream: self.id,
             limits: &self.limits,
             out,
             may_wait,
-            other_held_at: self.reassemblers[direction.reverse().index()].held_at(),
-            other_position: self.reassemblers[direction.reverse().index()].delivered_position(),
+            other_held_at,
+            other_position,
         };
         let fed = self.parser.feed(direction, &mut cursor, &mut cx);
         let (position, rest) = (cursor.position, cursor.length);
@@ -410,6 +468,9 @@ impl<P: Parser> Connection<P> {
     /// Asks the source for what the parser needs from `position` on, if that has changed: no events while a long body passes.
     fn ask(&mut self, direction: Direction, position: u64, out: &mut P::Output) {
         let Need { skippable, skipped, whole } = self.parser.need(direction);
+        if skippable == 0 && !whole {
+            return;
+        }
         let skip_bytes = self.bounds().skip_bytes;
         let asked = &mut self.asked[direction.index()];
         let more = whole && asked.capture.mode == CaptureMode::Ends;
@@ -468,13 +529,14 @@ impl<P: Parser> Connection<P> {
         out: &mut P::Output,
         run: impl FnOnce(&mut P, &mut ContextOf<'_, P>) -> T,
     ) -> T {
+        let (other_held_at, other_position) = self.other(direction);
         let mut cx = ContextOf::<P> {
             stream: self.id,
             limits: &self.limits,
             out,
             may_wait,
-            other_held_at: self.reassemblers[direction.reverse().index()].held_at(),
-            other_position: self.reassemblers[direction.reverse().index()].delivered_position(),
+            other_held_at,
+            other_position,
         };
         run(&mut self.parser, &mut cx)
     }
