@@ -101,6 +101,10 @@ fn target(span: &Span) -> String {
     let mut text = String::from(" ");
     if span.kind == SpanKind::Client {
         server(http, &mut text);
+        if span.peer.is_unix() && text.len() > 1 {
+            // Otherwise two paths would be one.
+            text.push(':');
+        }
     }
     text.push_str(&escaped(http.path().unwrap_or("?")));
     if let Some(query) = http.query() {
