@@ -7,7 +7,8 @@ use compact_str::CompactString;
 use super::otlp::key_value::{text_beginning, text_beginning_length, whole_text};
 use crate::trace::{
     http::{Http, Text},
-    span::{Span, Status},
+    operation::{Kind, Operation},
+    span::{Span, SpanKind, Status},
 };
 
 /// The version of the semantic conventions that the names below are from.
@@ -106,9 +107,10 @@ pub(crate) trait Sink {
 
 /// Gives all attributes of `span` to `out`, in a fixed order.
 pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
-    match &span.http {
-        Some(http) => http_attributes(http, out),
-        None => {
+    match (&span.http, &span.operation) {
+        (Some(http), _) => http_attributes(http, out),
+        (None, Some(operation)) => operation_attributes(operation, span, out),
+        (None, None) => {
             // A connect that failed: the peer is all that is known of the server.
             out.address(key!("server.address"), plain(span.peer.ip()));
             out.integer(key!("server.port"), span.peer.port().into());
@@ -122,6 +124,35 @@ pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
         out.integer(key!("thread.id"), span.thread_id.into());
     }
     wirespan_attributes(span, out);
+}
+
+/// The names of RPC are those of version 1.39 and later of the conventions, where they are not stable yet.
+fn operation_attributes(operation: &Operation, span: &Span, out: &mut impl Sink) {
+    let Operation { kind, system, name, target, status } = operation;
+    let (name, target, status) = (name.as_deref(), target.as_deref(), status.as_deref());
+    match kind {
+        Kind::Rpc => {
+            out.text(key!("rpc.system.name"), system);
+            optional_text(key!("rpc.method"), name, out);
+            optional_text(key!("rpc.response.status_code"), status, out);
+        }
+        Kind::Database => {
+            out.text(key!("db.system.name"), system);
+            optional_text(key!("db.operation.name"), name, out);
+            optional_text(key!("db.collection.name"), target, out);
+            optional_text(key!("db.response.status_code"), status, out);
+        }
+        Kind::Messaging => {
+            out.text(key!("messaging.system"), system);
+            optional_text(key!("messaging.operation.type"), name, out);
+            optional_text(key!("messaging.destination.name"), target, out);
+        }
+    }
+    let server = if span.kind == SpanKind::Client { Some(span.peer) } else { span.local };
+    if let Some(server) = server {
+        out.address(key!("server.address"), plain(server.ip()));
+        out.integer(key!("server.port"), server.port().into());
+    }
 }
 
 fn http_attributes(http: &Http, out: &mut impl Sink) {

@@ -168,7 +168,7 @@ impl Tracer {
         let exchange = self.exchanges.get(key)?;
         let live = exchange.live.as_deref()?;
         let mut span = live.span.clone();
-        span.http.get_or_insert_with(semantics::unknown_http);
+        semantics::complete(&mut span);
         let context = exchange.context.clone().unwrap_or_else(|| self.root_context(key, exchange));
         identify(&mut span, exchange, &context, &live.parentage, live.incoming.as_deref());
         span.start = self.unix(exchange.at);

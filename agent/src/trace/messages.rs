@@ -20,10 +20,7 @@ use super::{
 };
 use crate::{
     event::{ConnectionId, Direction, Task, Timestamp},
-    protocol::{
-        ExchangeEnd, Ordinal, Origin, Outcome,
-        http::{RequestHead, ResponseHead},
-    },
+    protocol::{ExchangeEnd, Ordinal, Origin, Outcome, http::RequestHead},
 };
 
 /// What is known of a request before its exchange is made.
@@ -231,7 +228,7 @@ impl Tracer {
     }
 
     /// The first byte of a response.
-    pub(super) fn response(&mut self, key: Key, origin: &Origin, interim: bool, head: &ResponseHead) {
+    pub(super) fn response(&mut self, key: Key, origin: &Origin, interim: bool, status: u16) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
@@ -240,7 +237,7 @@ impl Tracer {
             live.first_response = Some(origin.at);
         }
         if !interim {
-            live.status = Some(head.status).filter(|status| *status != 0);
+            live.status = Some(status).filter(|status| *status != 0);
         }
         match kind {
             SpanKind::Client => {
@@ -322,7 +319,7 @@ impl Tracer {
         live.span.end = at.0.saturating_add(unix_offset);
         let first = live.first_response.map(|first| first.clamp(start, at));
         live.span.first_response_byte = first.map(|first| first.0.saturating_add(unix_offset));
-        live.span.http.get_or_insert_with(semantics::unknown_http);
+        semantics::complete(&mut live.span);
         semantics::conclude(&mut live.span, live.status, end);
         if !live.head_seen {
             // The head will not come any more, and without it the other end cannot be found.

@@ -34,6 +34,7 @@ mod instrumented;
 mod lifetime;
 mod messages;
 mod open;
+pub mod operation;
 mod parents;
 mod parts;
 mod pass_through;

@@ -15,11 +15,12 @@ impl Tracer {
 }
 
 impl Tracer {
-    /// Its receiver may work for this request at any later time, so it counts as open for ever.
-    fn begins_one_way(&mut self, exchange: ExchangeId) {
+    /// It is not answered by its first reply.
+    #[cold]
+    fn shape(&mut self, exchange: ExchangeId, shape: Shape) {
         let Some(key) = self.key(exchange) else { return };
         if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.links.set_one_way();
+            exchange.links.set_shape(shape);
         }
     }
 }
@@ -37,8 +38,8 @@ impl Report for Tracer {
             origin,
             *other_position,
         );
-        if *shape == Shape::OneWay {
-            self.begins_one_way(exchange);
+        if *shape != Shape::RequestReply {
+            self.shape(exchange, *shape);
         }
     }
 
@@ -54,15 +55,26 @@ impl Report for Tracer {
         let Some(key) = self.key(exchange) else { return };
         match operation {
             Operation::Http(head) => self.request_head(key, head),
+            Operation::Rpc(_) | Operation::Database(_) | Operation::Messaging(_) => {
+                self.operation(key, operation);
+            }
         }
     }
 
     #[inline(never)]
     fn reply(&mut self, exchange: ExchangeId, origin: &Origin, progress: Progress, reply: Reply<'_>) {
         let Some(key) = self.key(exchange) else { return };
-        match reply {
-            Reply::Http(head) => self.response(key, origin, progress == Progress::Interim, head),
-        }
+        let interim = progress == Progress::Interim;
+        let status = match reply {
+            Reply::Http(head) => head.status,
+            Reply::Status(status) => {
+                if !interim {
+                    self.reply_status(key, status);
+                }
+                0
+            }
+        };
+        self.response(key, origin, interim, status);
     }
 
     #[inline(never)]

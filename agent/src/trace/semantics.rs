@@ -48,8 +48,14 @@ pub(super) const fn unknown_name() -> Cow<'static, str> {
     Cow::Borrowed(UNKNOWN_NAME)
 }
 
-/// The HTTP part of a span whose head was not seen.
-pub(super) fn unknown_http() -> Http {
+/// A span whose head was not seen is one of HTTP.
+pub(super) fn complete(span: &mut Span) {
+    if span.operation.is_none() {
+        span.http.get_or_insert_with(unknown_http);
+    }
+}
+
+fn unknown_http() -> Http {
     Http { method: OTHER_METHOD, scheme: HTTP, version: version(1), ..Http::default() }
 }
 
@@ -234,7 +240,10 @@ fn put_path(path: Option<&str>, query: Option<&str>, texts: &mut Texts) {
 
 /// Writes the end of an exchange into its span: sizes, status, `error.type`, what was missing.
 pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) {
-    span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
+    // The reply of another protocol has said so already.
+    let by_reply = span.error.take();
+    let error = error_by_status(span.kind, status).or(by_reply);
+    span.error = error.or_else(|| error_by_outcome(end.outcome));
     span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
     span.missing_bytes = end.missing;
     span.incomplete = end.incomplete.names().collect();
@@ -247,6 +256,10 @@ pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) 
         && let Err(index) = span.incomplete.binary_search(&reason)
     {
         span.incomplete.insert(index, reason);
+    }
+    if span.operation.is_some() {
+        // The event of it is one of HTTP.
+        span.first_response_byte = None;
     }
     if let Some(http) = &mut span.http {
         http.status = status;

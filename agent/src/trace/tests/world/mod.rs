@@ -65,6 +65,8 @@ pub(in crate::trace::tests) struct World {
     next_connection: u64,
     /// Threads stand for goroutines with the same numbers.
     pub(in crate::trace::tests) goroutines: bool,
+    /// Of the exchanges that begin.
+    pub(in crate::trace::tests) shape: Shape,
     /// The goroutine that has handed off what is sent next.
     handoff_from: Option<u32>,
 }
@@ -95,6 +97,7 @@ impl World {
             drops: BTreeMap::new(),
             next_connection: 1,
             goroutines: false,
+            shape: Shape::RequestReply,
             handoff_from: None,
         };
         world.event(&Event::Clock { at: Timestamp(SECOND), unix_offset: UNIX_OFFSET });
@@ -283,7 +286,7 @@ impl World {
         let begin = Begin {
             role: Role::of_request(direction),
             origin,
-            shape: Shape::RequestReply,
+            shape: self.shape,
             multiplexed: false,
             other_position,
         };
@@ -391,6 +394,7 @@ impl World {
             Message::Reply { ordinal, origin, progress, head } => {
                 tracer.reply(id(ordinal), &origin, progress, Reply::Http(&head));
             }
+            Message::Other { .. } => unreachable!("the fake host speaks HTTP"),
             Message::End { ordinal, at, end } => crate::protocol::Report::end(tracer, id(ordinal), at, &end),
         }
         self.drain();
