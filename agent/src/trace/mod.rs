@@ -45,6 +45,7 @@ mod semantics;
 mod settings;
 mod slots;
 pub mod span;
+mod start;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,14 @@ impl Tracer {
 }
 
 impl Tracer {
+    /// The ends of a multiplexed connection are joined by its sequence numbers alone.
+    fn multiplexed(&mut self, connection: ConnectionId) {
+        if self.exchanges.multiplex(connection) {
+            self.joins.multiplexed(&mut self.exchanges, &mut self.counters, connection, self.now);
+            self.decide_settled();
+        }
+    }
+
     /// It is not answered by its first reply.
     #[cold]
     fn shape(&mut self, exchange: ExchangeId, shape: Shape) {
@@ -30,7 +38,7 @@ impl Report for Tracer {
     fn begin(&mut self, exchange: ExchangeId, begin: &Begin) {
         let Begin { role, shape, origin, multiplexed, other_position } = begin;
         if *multiplexed {
-            self.exchanges.multiplex(exchange.connection);
+            self.multiplexed(exchange.connection);
         }
         self.request(
             (exchange.connection, exchange.ordinal),
@@ -44,8 +52,8 @@ impl Report for Tracer {
     }
 
     fn part(&mut self, connection: ConnectionId, part: &Part) {
+        self.multiplexed(connection);
         if part.direction == Direction::In {
-            self.exchanges.multiplex(connection);
             self.exchanges.add_part(connection, part.range.clone(), part.exchange);
         }
     }

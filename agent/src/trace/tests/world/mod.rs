@@ -65,6 +65,8 @@ pub(in crate::trace::tests) struct World {
     next_connection: u64,
     /// Threads stand for goroutines with the same numbers.
     pub(in crate::trace::tests) goroutines: bool,
+    /// Exchanges begin on multiplexed connections.
+    pub(in crate::trace::tests) multiplexed: bool,
     /// Of the exchanges that begin.
     pub(in crate::trace::tests) shape: Shape,
     /// The goroutine that has handed off what is sent next.
@@ -98,6 +100,7 @@ impl World {
             next_connection: 1,
             goroutines: false,
             shape: Shape::RequestReply,
+            multiplexed: false,
             handoff_from: None,
         };
         world.event(&Event::Clock { at: Timestamp(SECOND), unix_offset: UNIX_OFFSET });
@@ -162,6 +165,18 @@ impl World {
         thread: Thread,
         first_sequence: [u32; 2],
     ) {
+        self.meet_later(connection, thread, first_sequence, [Earlier::Nothing; 2]);
+    }
+
+    /// The same when so many bytes had moved.
+    pub(in crate::trace::tests) fn meet_later(
+        &mut self,
+        connection: ConnectionId,
+        thread: Thread,
+        first_sequence: [u32; 2],
+        earlier: [Earlier; 2],
+    ) {
+        self.next_connection = self.next_connection.max(connection.0 + 1);
         let at = self.step();
         self.pipes.insert(connection, Pipe { first_sequence, ..Pipe::default() });
         self.event(&Event::Opened(Opened {
@@ -173,7 +188,7 @@ impl World {
             network_namespace: 1,
             first_sequence,
             first_position: 0,
-            earlier: [Earlier::Nothing; 2],
+            earlier,
         }));
     }
 
@@ -287,7 +302,7 @@ impl World {
             role: Role::of_request(direction),
             origin,
             shape: self.shape,
-            multiplexed: false,
+            multiplexed: self.multiplexed,
             other_position,
         };
         self.message(connection, Message::Begin { ordinal, begin });
