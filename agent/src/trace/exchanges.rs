@@ -10,6 +10,7 @@ use super::{
     parts::{Owner, Parts},
     slots::{Slot, Slots},
     span::SpanKind,
+    start::Start,
     table::Table,
 };
 use crate::{
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     /// Absolute sequence numbers when the connection was first observed, by direction; see
     /// [`Opened::first_sequence`].
     pub(super) first_sequence: [u32; 2],
+    /// The first byte of the stream in either direction, if that is known.
+    pub(super) start: Option<Start>,
     /// When it was first observed. A connection that was forgotten may be observed again.
     pub(super) opened_at: Timestamp,
     pub(super) join: ConnectionJoin,
@@ -53,6 +56,7 @@ impl Connection {
             local: opened.local.to_canonical(),
             peer: opened.peer.to_canonical(),
             first_sequence: opened.first_sequence,
+            start: Start::of(opened),
             opened_at: opened.at,
             join: ConnectionJoin::of(&opened.peer),
             connect_cause: None,
@@ -202,11 +206,13 @@ impl Exchanges {
     }
 
     /// Messages of several exchanges are interleaved on this connection.
-    pub(super) fn multiplex(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.parts.get_or_insert_default();
-            self.any_multiplexed = true;
-        }
+    /// Returns whether it was not known before that this connection is multiplexed.
+    pub(super) fn multiplex(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let is_new = connection.parts.is_none();
+        connection.parts.get_or_insert_default();
+        self.any_multiplexed = true;
+        is_new
     }
 
     /// Notes whose these received bytes of a multiplexed connection are.

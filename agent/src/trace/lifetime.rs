@@ -132,6 +132,7 @@ impl Tracer {
     fn remove_connection(&mut self, id: ConnectionId) {
         if let Some(connection) = self.exchanges.remove(id) {
             self.joins.forget(&connection);
+            self.joins.forget_start(id, &connection);
         }
     }
 }

@@ -20,10 +20,7 @@ use super::{
 };
 use crate::{
     event::{ConnectionId, Direction, Endpoint, Task, Timestamp},
-    protocol::{
-        ExchangeEnd, Ordinal, Origin, Outcome,
-        http::{RequestHead, ResponseHead},
-    },
+    protocol::{ExchangeEnd, Ordinal, Origin, Outcome, http::RequestHead},
     words::{self, equal},
 };
 
@@ -242,7 +239,7 @@ impl Tracer {
     }
 
     /// The first byte of a response.
-    pub(super) fn response(&mut self, key: Key, origin: &Origin, interim: bool, head: &ResponseHead) {
+    pub(super) fn response(&mut self, key: Key, origin: &Origin, interim: bool, status: u16) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
@@ -251,7 +248,7 @@ impl Tracer {
             live.first_response = Some(origin.at);
         }
         if !interim {
-            live.status = Some(head.status).filter(|status| *status != 0);
+            live.status = Some(status).filter(|status| *status != 0);
         }
         match kind {
             SpanKind::Client => {

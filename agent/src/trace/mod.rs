@@ -34,6 +34,7 @@ mod instrumented;
 mod lifetime;
 mod messages;
 mod open;
+pub mod operation;
 mod parents;
 mod parts;
 mod pass_through;
@@ -44,6 +45,7 @@ mod semantics;
 mod settings;
 mod slots;
 pub mod span;
+mod start;
 mod table;
 mod target;
 #[cfg(test)]

@@ -309,7 +309,10 @@ fn put_path((path, query): (Option<&str>, Option<&str>), texts: &mut Texts) {
 
 /// Writes the end of an exchange into its span: sizes, status, `error.type`, what was missing.
 pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) {
-    span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
+    // The reply of another protocol has said so already.
+    let by_reply = span.error.take();
+    let error = error_by_status(span.kind, status).or(by_reply);
+    span.error = error.or_else(|| error_by_outcome(end.outcome));
     span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
     span.missing_bytes = end.missing;
     if !end.incomplete.is_empty() {
@@ -324,6 +327,10 @@ pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) 
         && let Err(index) = span.incomplete.binary_search(&reason)
     {
         span.incomplete.insert(index, reason);
+    }
+    if span.operation.is_some() {
+        // The event of it is one of HTTP.
+        span.first_response_byte = None;
     }
     if let Some(http) = &mut span.http {
         http.status = status;

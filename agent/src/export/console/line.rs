@@ -92,6 +92,9 @@ fn method(span: &Span) -> String {
 
 /// What was asked for: the path, on client spans with the server before it.
 fn target(span: &Span) -> String {
+    if span.operation.is_some() && span.kind == SpanKind::Server {
+        return String::new();
+    }
     let Some(http) = &span.http else {
         return match &span.peer {
             Endpoint::Inet(peer) => format!(" {}:{}", plain(peer.ip()), peer.port()),
