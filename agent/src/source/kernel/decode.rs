@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use agent_common::{
     By, Closed as RawClosed, Connecting as RawConnecting, EXEC_ARGUMENTS, EXEC_NAME, ExecRecord,
-    FIRST_POSITION, HalfClosed, Header, LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED,
-    ProcessRecord, Released as RawReleased, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER,
-    UNKNOWN_USER, kind, not_captured, process_flags, transfer_flags,
+    FIRST_POSITION, HalfClosed, Header, LastReceive as RawLastReceive, LocalClosed as RawLocalClosed,
+    Opened as RawOpened, PEER_FINISHED, ProcessRecord, Released as RawReleased, SocketRecord,
+    Transfer as RawTransfer, TransferRest, UNKNOWN_EARLIER, UNKNOWN_USER, kind, not_captured, process_flags,
+    transfer_flags,
 };
 
 use crate::event::{
@@ -145,9 +146,16 @@ fn last_receive(cookie: u64, position: u64) -> Option<LastReceive> {
     Some(LastReceive { connection: connection(cookie)?, position, mark: Mark::default() })
 }
 
+/// A part of a transfer that not every record has; behind it the rest of the record.
+fn part<T: bytemuck::Pod>(present: bool, record: &[u8]) -> Option<(T, &[u8])> {
+    if present { Some((read(record)?, &record[size_of::<T>()..])) } else { Some((T::zeroed(), record)) }
+}
+
 fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
-    let raw: RawTransfer = read(record)?;
-    let payload = &record[size_of::<RawTransfer>()..];
+    let (raw, parts): (RawTransfer, _) = part(true, record)?;
+    let has = |flag: u8| raw.header.flags & flag != 0;
+    let (last, parts): (RawLastReceive, _) = part(has(transfer_flags::LAST_RECEIVE), parts)?;
+    let (rest, payload): (TransferRest, _) = part(has(transfer_flags::REST), parts)?;
     let head = payload.get(..raw.head as usize)?;
     let tail = payload.get(raw.head as usize..)?.get(..raw.tail as usize)?;
     if head.len() + tail.len() > raw.header.length as usize || raw.position > MAX_POSITION {
@@ -165,10 +173,10 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         head,
         tail,
         not_captured: reason(raw.header.not_captured)?,
-        last_receive: last_receive(raw.last_cookie, raw.last_position),
-        task: task(raw.header.flags, raw.task),
-        dropped: raw.dropped,
-        process_drops: raw.process_drops,
+        last_receive: last_receive(last.cookie, last.position),
+        task: task(raw.header.flags, rest.task),
+        dropped: rest.dropped,
+        process_drops: rest.process_drops,
     });
     if raw.header.flags & transfer_flags::FIN == 0 {
         return Some(Notice::Event(event));
@@ -316,11 +324,6 @@ mod tests {
             },
             cookie: 3,
             position: 10,
-            last_cookie: 0,
-            last_position: 0,
-            dropped: 0,
-            process_drops: 0,
-            task: 0,
             pid: 1,
             tid: 2,
             head,
@@ -335,6 +338,41 @@ mod tests {
         let Some(Notice::Event(Event::Transfer(t))) = decode(&record) else { panic!("not decoded") };
         assert_eq!((t.head, t.tail, t.length, t.direction), (&b"abc"[..], &b"yz"[..], 100, Direction::In));
         assert_eq!(t.last_receive, None);
+    }
+
+    /// The transfer of `decode`, of a record that has the parts of `flags`.
+    fn decoded(flags: u8, parts: &[u8]) -> Option<(Option<LastReceive>, Option<Task>, u64, u64, Vec<u8>)> {
+        let mut raw = raw_transfer(3, 3, 0);
+        raw.header.flags = flags;
+        let mut record = bytemuck::bytes_of(&raw).to_vec();
+        record.extend(parts);
+        record.extend(b"abc");
+        match decode(&record)? {
+            Notice::Event(Event::Transfer(t)) => {
+                Some((t.last_receive, t.task, t.dropped, t.process_drops, t.head.to_vec()))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_record_has_the_parts_that_its_flags_name() {
+        let last = RawLastReceive { cookie: 5, position: 6 };
+        let last = bytemuck::bytes_of(&last);
+        let rest = TransferRest { dropped: 7, process_drops: 8, task: 9 };
+        let rest = bytemuck::bytes_of(&rest);
+        let received = Some(LastReceive { connection: ConnectionId(5), position: 6, mark: Mark::default() });
+        let payload = b"abc".to_vec();
+        let (l, r) = (transfer_flags::LAST_RECEIVE, transfer_flags::REST);
+        assert_eq!(decoded(0, &[]), Some((None, None, 0, 0, payload.clone())));
+        assert_eq!(decoded(l, last), Some((received, None, 0, 0, payload.clone())));
+        let task = Some(Task::Goroutine(9));
+        let flags = r | transfer_flags::GOROUTINE;
+        assert_eq!(decoded(flags, rest), Some((None, task, 7, 8, payload.clone())));
+        assert_eq!(decoded(l | flags, &[last, rest].concat()), Some((received, task, 7, 8, payload)));
+        // What the flags name is not there.
+        assert_eq!(decoded(l | r, &[]), None);
+        assert_eq!(decoded(l | r, last), None);
     }
 
     #[test]
