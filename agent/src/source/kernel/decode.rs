@@ -340,39 +340,33 @@ mod tests {
         assert_eq!(t.last_receive, None);
     }
 
-    /// The transfer of `decode`, of a record that has the parts of `flags`.
-    fn decoded(flags: u8, parts: &[u8]) -> Option<(Option<LastReceive>, Option<Task>, u64, u64, Vec<u8>)> {
+    /// Last receive, task, and drop counts of the transfer of a record that has the parts of `flags`.
+    fn decoded(flags: u8, parts: &[u8]) -> Option<(Option<u64>, Option<Task>, [u64; 2])> {
         let mut raw = raw_transfer(3, 3, 0);
         raw.header.flags = flags;
-        let mut record = bytemuck::bytes_of(&raw).to_vec();
-        record.extend(parts);
-        record.extend(b"abc");
-        match decode(&record)? {
-            Notice::Event(Event::Transfer(t)) => {
-                Some((t.last_receive, t.task, t.dropped, t.process_drops, t.head.to_vec()))
-            }
-            other => panic!("{other:?}"),
-        }
+        let record = [bytemuck::bytes_of(&raw), parts, b"abc"].concat();
+        let Notice::Event(Event::Transfer(t)) = decode(&record)? else { panic!("no transfer") };
+        assert_eq!(t.head, b"abc");
+        let last = t.last_receive.map(|last| last.connection.0 + last.position);
+        Some((last, t.task, [t.dropped, t.process_drops]))
     }
 
     #[test]
     fn a_record_has_the_parts_that_its_flags_name() {
-        let last = RawLastReceive { cookie: 5, position: 6 };
+        let last = RawLastReceive { cookie: 500, position: 6 };
         let last = bytemuck::bytes_of(&last);
         let rest = TransferRest { dropped: 7, process_drops: 8, task: 9 };
         let rest = bytemuck::bytes_of(&rest);
-        let received = Some(LastReceive { connection: ConnectionId(5), position: 6, mark: Mark::default() });
-        let payload = b"abc".to_vec();
-        let (l, r) = (transfer_flags::LAST_RECEIVE, transfer_flags::REST);
-        assert_eq!(decoded(0, &[]), Some((None, None, 0, 0, payload.clone())));
-        assert_eq!(decoded(l, last), Some((received, None, 0, 0, payload.clone())));
+        let has_last = transfer_flags::LAST_RECEIVE;
+        let has_rest = transfer_flags::REST | transfer_flags::GOROUTINE;
         let task = Some(Task::Goroutine(9));
-        let flags = r | transfer_flags::GOROUTINE;
-        assert_eq!(decoded(flags, rest), Some((None, task, 7, 8, payload.clone())));
-        assert_eq!(decoded(l | flags, &[last, rest].concat()), Some((received, task, 7, 8, payload)));
+        assert_eq!(decoded(0, &[]), Some((None, None, [0, 0])));
+        assert_eq!(decoded(has_last, last), Some((Some(506), None, [0, 0])));
+        assert_eq!(decoded(has_rest, rest), Some((None, task, [7, 8])));
+        assert_eq!(decoded(has_last | has_rest, &[last, rest].concat()), Some((Some(506), task, [7, 8])));
         // What the flags name is not there.
-        assert_eq!(decoded(l | r, &[]), None);
-        assert_eq!(decoded(l | r, last), None);
+        assert_eq!(decoded(has_last | has_rest, &[]), None);
+        assert_eq!(decoded(has_last | has_rest, last), None);
     }
 
     #[test]
