@@ -151,17 +151,15 @@ impl Semantics {
             SpanKind::Server => span.local.as_ref(),
             SpanKind::Client => Some(&span.peer),
         };
+        let named = authority.map(host_and_port).filter(|(host, _)| !host.is_empty());
         if let Some(Endpoint::Unix(address)) = end {
-            self.unix_server(address, authority, texts, counters);
+            self.unix_server(address, named.map(|(host, _)| host), texts, counters);
             return None;
         }
-        if let Some(authority) = authority {
-            let (host, port) = host_and_port(authority);
-            if !host.is_empty() {
-                let default = if scheme == HTTPS { 443 } else { 80 };
-                texts.push(Text::ServerAddress, limited(host, self.limits.host, counters));
-                return Some(port.unwrap_or(default));
-            }
+        if let Some((host, port)) = named {
+            let default = if scheme == HTTPS { 443 } else { 80 };
+            texts.push(Text::ServerAddress, limited(host, self.limits.host, counters));
+            return Some(port.unwrap_or(default));
         }
         let address = end?.inet()?;
         put_address(Text::ServerAddress, address.ip(), texts);
@@ -173,11 +171,10 @@ impl Semantics {
     fn unix_server(
         &self,
         address: &UnixAddress,
-        authority: Option<&str>,
+        host: Option<&str>,
         texts: &mut Texts,
         counters: &mut Counters,
     ) {
-        let host = authority.map(|authority| host_and_port(authority).0).filter(|host| !host.is_empty());
         match (address.name(), host) {
             (Some(name), _) => texts.push(Text::ServerAddress, &name),
             (None, Some(host)) => texts.push(Text::ServerAddress, limited(host, self.limits.host, counters)),
