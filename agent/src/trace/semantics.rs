@@ -152,11 +152,12 @@ impl Semantics {
         texts: &mut Texts,
         counters: &mut Counters,
     ) -> Option<u16> {
+        let named = authority.filter(|authority| !authority.host.is_empty());
         if let Some(Endpoint::Unix(address)) = own {
-            self.unix_server(address, authority, texts, counters);
+            self.unix_server(address, named.map(|authority| authority.host), texts, counters);
             return None;
         }
-        if let Some(authority) = authority.filter(|authority| !authority.host.is_empty()) {
+        if let Some(authority) = named {
             texts.push(Text::ServerAddress, limited(authority.host, self.limits.host, counters));
             return Some(authority.port(scheme));
         }
@@ -170,11 +171,10 @@ impl Semantics {
     fn unix_server(
         &self,
         address: &UnixAddress,
-        authority: Option<Authority<'_>>,
+        host: Option<&str>,
         texts: &mut Texts,
         counters: &mut Counters,
     ) {
-        let host = authority.map(|authority| authority.host).filter(|host| !host.is_empty());
         match (address.name(), host) {
             (Some(name), _) => texts.push(Text::ServerAddress, &name),
             (None, Some(host)) => texts.push(Text::ServerAddress, limited(host, self.limits.host, counters)),
