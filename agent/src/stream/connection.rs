@@ -2,14 +2,15 @@
 //! what is not needed, balances the ledger.
 
 use super::{
-    Account, ContextOf, Cursor, Fed, Ledger, Limits, Need, Parser, Sink as _, Tally,
+    Account, ContextOf, Cursor, Fed, Ledger, Limits, Parser, Sink as _, Tally,
+    asked::Asked,
     reassembly::{Admission, Reassembler},
 };
 use crate::{
     careful,
     event::{
-        Capture, CaptureMode, Closed, Direction, Earlier, Feedback, Layer, LocalClosed, Opened,
-        PlaintextOpened, StreamId, Timestamp, Transfer,
+        CaptureMode, Closed, Direction, Earlier, Layer, LocalClosed, Opened, PlaintextOpened, StreamId,
+        Timestamp, Transfer,
     },
 };
 
@@ -22,39 +23,18 @@ struct Beginning {
     earlier: [Earlier; 2],
 }
 
-/// What the source was asked of one direction, and what became of it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Asked {
-    capture: Capture,
-    /// Bytes before this position are not needed: it makes no event for them.
-    skip_until: u64,
-    /// What it has taken. In a log of another agent this may be what nobody here asked for.
-    taken: Capture,
-    /// Bytes of holes where it was asked to make no event.
-    suppressed: u64,
-    /// Bytes of holes before `skip_until`, whatever was lost there, too.
-    excused: u64,
-}
-
-impl Asked {
-    /// The source makes no event for bytes before this position.
-    fn skipped_before(&self) -> u64 {
-        if self.skip_until == 0 { self.taken.skip_until } else { self.skip_until }
-    }
-}
-
-/// One stream of a traced connection, the wire or its plaintext. Transfers may come in any order: positions decide, and what cannot be read yet is held for at most
-/// [`Limits::hold_nanos`] of event time.
+/// One stream of a traced connection, the wire or its plaintext. Transfers may come in any order: positions decide, and what
+/// cannot be read yet is held for at most [`Limits::hold_nanos`] of event time.
 #[derive(Debug)]
 pub struct Connection<P: Parser> {
-    id: StreamId,
+    pub(super) id: StreamId,
     pub(super) limits: P::Limits,
     beginning: Beginning,
     pub(super) reassemblers: [Reassembler; 2],
     pub(super) parser: P,
     /// Nothing is read any more.
     pub(super) opaque: bool,
-    asked: [Asked; 2],
+    pub(super) asked: [Asked; 2],
     tallies: [Tally; 2],
     last_activity: Timestamp,
 }
@@ -265,22 +245,6 @@ impl<P: Parser> Connection<P> {
         Ledger { directions: Direction::BOTH.map(account) }
     }
 
-    /// Of the bytes that the kernel skipped, those for which it was asked to make no event: the others were needed, and are
-    /// unseen.
-    fn skipped_as_asked(&self, direction: Direction, skipped: u64) -> u64 {
-        let asked = &self.asked[direction.index()];
-        let nothing = self.opaque || asked.taken.mode == CaptureMode::Nothing;
-        if nothing { skipped } else { skipped.min(asked.excused) }
-    }
-
-    /// The source captures the stream like this from now on, by [`Direction::index`]. It does what it was asked here, unless
-    /// the events are from a log whose agent asked for something else.
-    pub fn taken(&mut self, directions: [Capture; 2]) {
-        for (asked, taken) in self.asked.iter_mut().zip(directions) {
-            asked.taken = taken;
-        }
-    }
-
     /// The kernel counts from first observation on.
     const fn observed(&self, direction: Direction, closed: &Closed) -> u64 {
         let before = self.beginning.position - self.reassemblers[direction.index()].first();
@@ -463,37 +427,6 @@ impl<P: Parser> Connection<P> {
         out.stream_counters().gap_bytes_dropped += dropped;
         out.stream_counters().gap_bytes_unseen += length - dropped;
         self.with_parser(direction, true, out, |parser, cx| parser.gap(direction, length, at, cx));
-    }
-
-    /// Asks the source for what the parser needs from `position` on, if that has changed: no events while a long body passes.
-    fn ask(&mut self, direction: Direction, position: u64, out: &mut P::Output) {
-        let Need { skippable, skipped, whole } = self.parser.need(direction);
-        if skippable == 0 && !whole {
-            return;
-        }
-        let skip_bytes = self.bounds().skip_bytes;
-        let asked = &mut self.asked[direction.index()];
-        let more = whole && asked.capture.mode == CaptureMode::Ends;
-        if more {
-            asked.capture.mode = CaptureMode::Whole;
-        }
-        let endless = skippable == u64::MAX;
-        let long = if endless { skipped > skip_bytes } else { skippable > skip_bytes };
-        let end = position.saturating_add(skippable);
-        let skips = long && asked.skip_until != end;
-        if skips {
-            asked.skip_until = end;
-            // One less, so that the transfer with the last of these bytes makes an event: its time ends the message.
-            asked.capture.skip_until = if endless { end } else { end - 1 };
-        }
-        if more || skips {
-            self.ask_source(out);
-        }
-    }
-
-    fn ask_source(&self, out: &mut P::Output) {
-        let directions = self.asked.each_ref().map(|asked| asked.capture);
-        out.feedback().push(Feedback::Capture { stream: self.id, directions });
     }
 
     /// Counts bytes that nobody reads.

@@ -42,7 +42,7 @@ impl Session {
                 // Other bytes may come in this place first, when transfers overlap.
                 Step::Wait => reader.line = FirstLine::new(role),
                 Step::Next | Step::Opaque | Step::Upgraded(_) | Step::Unknown { .. } => {
-                    reader.buffer.extend_from_slice(front)
+                    reader.buffer.extend_from_slice(front);
                 }
             }
             return self.head_so_far(direction, step, cursor, cx);
