@@ -18,11 +18,11 @@ pub use offsets::{CGROUP_RULES, MISSING, Offsets, PORT_RULES, Tunables};
 pub use record::{
     By, CAPTURE_MAX, Closed, Connecting, EXEC_ARGUMENTS, EXEC_NAME, ExecRecord, FIRST_POSITION, HalfClosed,
     Header, LocalClosed, Opened, PEER_FINISHED, ProcessRecord, Released, SocketRecord, TAIL_MAX, TaskFacts,
-    Transfer, UNKNOWN_EARLIER, UNKNOWN_USER, kind, process_flags, transfer_flags,
+    Transfer, TransferRest, UNKNOWN_EARLIER, UNKNOWN_USER, kind, process_flags, transfer_flags,
 };
 pub use state::{
     Connection, Control, ExeKey, FlowKey, GoKey, GoReceive, LastReceive, PIDS_PER_ENTRY, Pending, Process,
-    Runtime, conn_flags, pending, pid_flags, runtime, verdict,
+    Runtime, THREAD_SLOTS, conn_flags, pending, pid_flags, runtime, thread_slot, verdict,
 };
 
 /// Most iovecs of one system call that the programs look at; bytes beyond them are truncated.

@@ -28,17 +28,22 @@ pub mod kind {
     pub const REDIRECTED: u8 = 14;
 }
 
-/// Bits of `Transfer::flags`. Records with [`By`] have those bits that say what `task` is.
+/// Bits of `Header::flags` of a [`Transfer`]. Records with [`By`] have those bits that say what
+/// `task` is.
 pub mod transfer_flags {
     /// The system call also consumed the peer's FIN: the direction ends with it.
     pub const FIN: u8 = 1;
-    /// `Transfer::task` is a goroutine's id.
+    /// `TransferRest::task` is a goroutine's id.
     pub const GOROUTINE: u8 = 2;
-    /// Goroutine `Transfer::task` had the writer of this connection send for it. The last receive
-    /// is that of `Transfer::task`.
+    /// Goroutine `TransferRest::task` had the writer of this connection send for it. The last
+    /// receive is that of `TransferRest::task`.
     pub const HANDOFF: u8 = 4;
-    /// `Transfer::task` is the address of a CPython context.
+    /// `TransferRest::task` is the address of a CPython context.
     pub const CONTEXT: u8 = 8;
+    /// The record has a [`LastReceive`](crate::LastReceive).
+    pub const LAST_RECEIVE: u8 = 16;
+    /// The record has a [`TransferRest`](crate::TransferRest).
+    pub const REST: u8 = 32;
 }
 
 /// First bytes of every record.
@@ -61,7 +66,8 @@ pub struct Header {
 
 const _: () = assert!(size_of::<Header>() == 16);
 
-/// One system call that moved bytes, followed by `head + tail` bytes of payload.
+/// One system call that moved bytes. [`transfer_flags`] say which of the following parts the record
+/// has: a [`LastReceive`], a [`TransferRest`]. `head + tail` bytes of payload end it.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -69,22 +75,28 @@ pub struct Transfer {
     pub header: Header,
     pub cookie: u64,
     pub position: u64,
-    /// Connection and position of the thread's last receive; 0: none.
-    pub last_cookie: u64,
-    pub last_position: u64,
-    /// Bytes of this connection and direction lost so far.
-    pub dropped: u64,
-    /// Records of this process lost so far.
-    pub process_drops: u64,
-    /// The goroutine or context that runs on this thread, by `flags`; 0: not known.
-    pub task: u64,
     pub pid: u32,
     pub tid: u32,
     pub head: u32,
     pub tail: u32,
 }
 
-const _: () = assert!(size_of::<Transfer>() == 88);
+const _: () = assert!(size_of::<Transfer>() == 48);
+
+/// What most transfers have not: all of it is 0 where a record has no such part.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct TransferRest {
+    /// Bytes of this connection and direction lost so far.
+    pub dropped: u64,
+    /// Records of this process lost so far.
+    pub process_drops: u64,
+    /// The goroutine or context that runs on this thread, by `flags`; 0: not known.
+    pub task: u64,
+}
+
+const _: () = assert!(size_of::<TransferRest>() == 24);
 
 /// A connection was first observed.
 #[derive(Debug, Clone, Copy)]
@@ -126,8 +138,7 @@ pub const FIRST_POSITION: u64 = 1 << 32;
 /// So many bytes or more, or the kernel does not count them.
 pub const UNKNOWN_EARLIER: u32 = u32::MAX;
 
-/// Who made the system call, with the last receive there: the fields of [`Transfer`] with these
-/// names.
+/// Who made the system call, with the last receive and the task there (`transfer_flags`).
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]

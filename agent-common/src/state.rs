@@ -59,6 +59,59 @@ impl LastReceive {
     pub const NONE: Self = Self { cookie: 0, position: 0 };
 }
 
+/// Slots of the map `THREAD_SLOTS`.
+pub const THREAD_SLOTS: u32 = 1 << 16;
+
+/// The two words of a slot of the map `THREAD_SLOTS`, which has the last receive of a thread: cookie
+/// and position, each above a tag that says whose they are among the threads of this slot. 0: the
+/// slot is empty.
+pub mod thread_slot {
+    use crate::{LastReceive, THREAD_SLOTS};
+
+    /// Ids have 22 bits at most (`PID_MAX_LIMIT`,
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/threads.h>), of which 16 name the
+    /// slot; no tag is 0.
+    const TAG_BITS: u32 = 7;
+    const TAG: u64 = (1 << TAG_BITS) - 1;
+
+    const fn tag(tid: u32) -> u64 {
+        (tid / THREAD_SLOTS) as u64 + 1
+    }
+
+    /// Whether a word is this thread's.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of(word: u64, tid: u32) -> bool {
+        word & TAG == tag(tid)
+    }
+
+    /// The words of a thread's receive.
+    #[must_use]
+    #[inline(always)]
+    pub const fn packed(tid: u32, receive: LastReceive) -> [u64; 2] {
+        [receive.cookie << TAG_BITS | tag(tid), receive.position << TAG_BITS | tag(tid)]
+    }
+
+    /// The receive of the thread that has the slot by its first word.
+    #[must_use]
+    #[inline(always)]
+    pub const fn unpacked(tid: u32, [cookie, position]: [u64; 2]) -> LastReceive {
+        if !is_of(position, tid) {
+            return LastReceive::NONE;
+        }
+        LastReceive { cookie: self::cookie(cookie), position: (position as i64 >> TAG_BITS) as u64 }
+    }
+
+    /// The cookie in the first word. Cookies count up from 1 or, when an interrupt takes one while
+    /// another is taken, down from -1 (`gen_cookie_next`,
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/cookie.h>): the sign is kept.
+    #[must_use]
+    #[inline(always)]
+    pub const fn cookie(word: u64) -> u64 {
+        (word as i64 >> TAG_BITS) as u64
+    }
+}
+
 /// Values of [`Runtime::kind`].
 pub mod runtime {
     pub const GO: u32 = 1;

@@ -7,8 +7,7 @@ use core::{
 };
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Counter, FlowKey, GoReceive, IOVECS, OUT, Opened, TAIL_MAX, Transfer,
-    not_captured,
+    CAPTURE_MAX, Connection, Counter, FlowKey, GoReceive, IOVECS, OUT, Opened, TAIL_MAX, not_captured,
 };
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 
@@ -17,6 +16,7 @@ use crate::{
     heads::Scan,
     maps::{SCRATCH, tunable},
     pieces::Pieces,
+    record::Record,
     socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC},
     syscalls::{
         PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, SENDFILE, SENDMMSG, SENDMSG, SENDTO,
@@ -27,12 +27,19 @@ use crate::{
 const TAIL: u32 = TAIL_MAX as u32;
 /// Iovecs that `copy_few` takes.
 const FEW: u32 = 4;
+/// Nothing was captured: [`not_captured::FAULT`], packed.
+const FAULT: u64 = (not_captured::FAULT as u64) << 24;
 
 /// A record with room for its payload. The payload has twice the room that a record may fill: the
 /// verifier bounds an offset and a size one by one, and never their sum.
 #[repr(C)]
 pub(crate) struct Scratch {
-    pub record: Transfer,
+    /// Where the record begins, in bytes behind `record`.
+    pub start: u32,
+    /// What `copy_payload` has captured, packed.
+    captured: u32,
+    /// Ends where the payload begins.
+    pub record: Record,
     pub payload: [u8; 2 * CAPTURE_MAX + 4 * TAIL_MAX],
     pub vector: [[u64; 2]; IOVECS],
     walk: Walk,
@@ -131,20 +138,50 @@ pub(crate) fn locate(direction: usize, flags: u32) -> Result<Source, Counter> {
     if syscall.is_32_bit() {
         return Ok(Source::not_captured(not_captured::TASK_32));
     }
-    Ok(source(&syscall, direction, flags))
+    source(&syscall, direction, flags)
 }
 
-/// Copies the first bytes of a system call that moved `length`, and its last few.
+/// Copies the first bytes of a system call that moved `length`, and its last few. The usual ways
+/// are short: all bytes are copied, from one buffer or from a few iovecs.
 #[inline(always)]
 pub(crate) fn copy_payload(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> Captured {
+    let packed = if source.not_captured != not_captured::NONE {
+        u64::from(source.not_captured) << 24
+    } else if length != limit(length) {
+        copy_ends(scratch, source, slot, length)
+    } else if !source.vector {
+        if copy(scratch, 0, source.address, length) { u64::from(length) } else { FAULT }
+    } else if source.count <= u64::from(FEW) && iovecs_into(scratch, source.address, source.count as u32) {
+        copy_few(slot, source.count as u32, length)
+    } else {
+        copy_ends(scratch, source, slot, length)
+    };
+    // From memory, where the verifier does not know it: what follows is looked at once.
+    //
     // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
     // ends.
+    let packed = unsafe {
+        let captured = &raw mut (*scratch).captured;
+        write_volatile(captured, packed as u32);
+        read_volatile(captured)
+    };
+    Captured::unpacked(u64::from(packed))
+}
+
+/// The same where not all bytes are copied, or from many iovecs.
+#[inline(always)]
+fn copy_ends(scratch: *mut Scratch, source: &Source, slot: u32, length: u32) -> u64 {
+    // SAFETY: as above.
     unsafe { write_volatile(&raw mut (*scratch).source, *source) };
-    Captured::unpacked(if source.vector {
-        capture_vector(slot, length)
-    } else {
-        capture_buffer(slot, length)
-    })
+    if source.vector { capture_vector(slot, length) } else { capture_buffer(slot, length) }
+}
+
+/// Reads the first iovecs, at most `IOVECS`.
+#[inline(always)]
+fn iovecs_into(scratch: *mut Scratch, address: u64, count: u32) -> bool {
+    let size = bounded::<{ (IOVECS * 16) as u32 }>(count * 16);
+    // SAFETY: the vector has room for IOVECS entries; the helper checks the source.
+    unsafe { bpf_probe_read_user((&raw mut (*scratch).vector).cast(), size, address as *const _) == 0 }
 }
 
 /// A global function (`no_mangle`, numbers only): the verifier checks it once, alone, and not again
@@ -152,7 +189,7 @@ pub(crate) fn copy_payload(scratch: *mut Scratch, source: &Source, slot: u32, le
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return FAULT };
     // SAFETY: as above.
     let address = unsafe { read_volatile(&raw const (*scratch).source.address) };
     copy_buffer(scratch, address, length).packed()
@@ -163,7 +200,7 @@ pub(crate) extern "C" fn capture_buffer(slot: u32, length: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return FAULT };
     // SAFETY: as above.
     let (address, count) = unsafe {
         let source = &raw const (*scratch).source;
@@ -174,25 +211,27 @@ pub(crate) extern "C" fn capture_vector(slot: u32, length: u32) -> u64 {
 
 /// Finds the buffer in the system call's arguments.
 #[inline(always)]
-fn source(syscall: &Syscall, direction: usize, flags: u32) -> Source {
+fn source(syscall: &Syscall, direction: usize, flags: u32) -> Result<Source, Counter> {
     let unreadable = MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE;
     let mut flags = flags;
     let sends = direction == OUT;
     let found = match (sends, syscall.number) {
-        (true, WRITE) | (false, READ) => Source::buffer(syscall.second),
+        (true, WRITE) | (false, READ) => Source::buffer(syscall.second()),
         (true, SENDTO) | (false, RECVFROM) => {
-            flags |= syscall.fourth as u32;
-            Source::buffer(syscall.second)
+            flags |= syscall.fourth()? as u32;
+            Source::buffer(syscall.second())
         }
-        (true, WRITEV | PWRITEV2) | (false, READV | PREADV2) => Source::iovecs(syscall.second, syscall.third),
+        (true, WRITEV | PWRITEV2) | (false, READV | PREADV2) => {
+            Source::iovecs(syscall.second(), syscall.third())
+        }
         (true, SENDMSG) | (false, RECVMSG) => {
-            flags |= syscall.third as u32;
-            message(syscall.second)
+            flags |= syscall.third() as u32;
+            message(syscall.second())
         }
         // One message: of several, nobody can say which one this is.
-        (true, SENDMMSG) | (false, RECVMMSG) if syscall.third == 1 => {
-            flags |= syscall.fourth as u32;
-            message(syscall.second)
+        (true, SENDMMSG) | (false, RECVMMSG) if syscall.third() == 1 => {
+            flags |= syscall.fourth()? as u32;
+            message(syscall.second())
         }
         (_, SENDFILE | SPLICE) => Source::not_captured(not_captured::SPLICE),
         _ => Source::not_captured(not_captured::SYSCALL),
@@ -200,9 +239,9 @@ fn source(syscall: &Syscall, direction: usize, flags: u32) -> Source {
     // On sends, TCP ignores MSG_TRUNC and MSG_PEEK. The design refuses them in both directions, and
     // so does this list.
     if flags & unreadable != 0 {
-        return Source::not_captured(not_captured::FLAGS);
+        return Ok(Source::not_captured(not_captured::FLAGS));
     }
-    found
+    Ok(found)
 }
 
 /// `msg_iov` and `msg_iovlen` of a `struct user_msghdr`.
@@ -275,17 +314,10 @@ fn copy_buffer(scratch: *mut Scratch, address: u64, length: u32) -> Captured {
 #[inline(always)]
 fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, length: u32) -> Captured {
     let used = if count > IOVECS as u64 { IOVECS as u32 } else { count as u32 };
-    let size = bounded::<{ (IOVECS * 16) as u32 }>(used * 16);
-    // SAFETY: the vector has room for IOVECS entries; the helper checks the source.
-    let failed =
-        unsafe { bpf_probe_read_user((&raw mut (*scratch).vector).cast(), size, address as *const _) };
-    if failed != 0 {
+    if !iovecs_into(scratch, address, used) {
         return Captured::not_captured(not_captured::FAULT);
     }
     let want = limit(length);
-    if used <= FEW && want == length {
-        return Captured::unpacked(copy_few(slot, used, length));
-    }
     // SAFETY: only the address is taken.
     let walk = unsafe { &raw mut (*scratch).walk };
     // SAFETY: the per-CPU scratch of this direction.
@@ -329,7 +361,7 @@ fn copy_vector(scratch: *mut Scratch, slot: u32, address: u64, count: u64, lengt
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn copy_few(slot: u32, used: u32, length: u32) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return u64::from(not_captured::FAULT) << 24 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return FAULT };
     let mut head = 0u32;
     let mut index = 0usize;
     while index < FEW as usize && (index as u32) < used && head < length {

@@ -42,16 +42,24 @@ pub(crate) fn shut(sock: Sock) -> Result<(), Counter> {
     if !first {
         return Ok(());
     }
-    half_closed(&traced, OUT, position(traced.state, OUT))
+    half_closed(traced.cookie, OUT, position(traced.state, OUT))
 }
 
 /// Reports that a direction has ended, and who ended it.
 #[inline(always)]
-pub(crate) fn half_closed(traced: &Traced, direction: usize, position: u64) -> Result<(), Counter> {
+fn half_closed(cookie: u64, direction: usize, position: u64) -> Result<(), Counter> {
     let header = ring::header(kind::HALF_CLOSED, direction as u8, 0);
-    let mut record = HalfClosed { header, cookie: traced.cookie, position, by: By::NOBODY };
+    let mut record = HalfClosed { header, cookie, position, by: By::NOBODY };
     record.header.flags = task::by_into(&mut record.by) as u8;
     if ring::put(&record) { Ok(()) } else { Err(Counter::DropHalfClosed) }
+}
+
+/// The same of the direction in, for receives: a global function (`no_mangle`, numbers only), so that
+/// they do not carry its stack. 0: it was reported.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn half_closed_in(cookie: u64, position: u64) -> u32 {
+    u32::from(half_closed(cookie, IN, position).is_err())
 }
 
 /// Reports, once, that the program has closed its end. It will never read what it has not read by
@@ -179,18 +187,18 @@ pub(crate) fn drained<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> R
     if connection::flags(traced.state) & conn_flags::DRAINING == 0 {
         return Ok(());
     }
-    drain(ctx, sock, traced)
+    drain(ctx, sock, traced.cookie, traced.state)
 }
 
 /// Not inlined: it runs rarely, and inlined it slowed down every send and receive (measured,
 /// docs/verifier-lessons.md).
 #[inline(never)]
-fn drain<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced) -> Result<(), Counter> {
+fn drain<C: EbpfContext>(ctx: &C, sock: Sock, cookie: u64, state: *mut Connection) -> Result<(), Counter> {
     let copied = kernel::copied_seq(sock)?;
-    if awaited(sock, traced.state, copied)? {
+    if awaited(sock, state, copied)? {
         return Ok(());
     }
-    end(ctx, sock, traced, copied)
+    end(ctx, sock, &Traced { cookie, state }, copied)
 }
 
 /// Reports the end, with the kernel's own counts. The entry stays until the program has closed the
@@ -238,9 +246,7 @@ fn end<C: EbpfContext>(ctx: &C, sock: Sock, traced: &Traced, copied: u32) -> Res
 #[inline(always)]
 fn forget(cookie: u64) {
     let _gone = CONNECTIONS.remove(cookie);
-    if let Some(&posted) = SWITCHES.get(switch::CONTROLS_POSTED)
-        && posted != switch::OFF
-    {
+    if SWITCHES.is_on(switch::CONTROLS_POSTED) {
         let _gone = CONTROLS.remove(cookie);
     }
 }

@@ -104,11 +104,14 @@ pub(crate) fn find<C: EbpfContext>(
             return Ok(Some(Traced { cookie, state }));
         }
     }
-    let opened = open(sock, cookie, length, direction)?;
-    if opened.is_some() {
-        log_opened(ctx, cookie);
+    if !open(sock, cookie, length, direction)? {
+        return Ok(None);
     }
-    Ok(opened)
+    log_opened(ctx, cookie);
+    match CONNECTIONS.get_ptr_mut(cookie) {
+        Some(state) => Ok(Some(Traced { cookie, state })),
+        None => Err(Counter::ConnectionsFull),
+    }
 }
 
 /// Beside `open` and not inside it: the stack frames along a chain of functions add up.
@@ -119,16 +122,17 @@ fn log_opened<C: EbpfContext>(ctx: &C, cookie: u64) {
 
 /// A connection is first observed. Two CPUs may come here at once, one with a send and one with a
 /// receive. The entry of the first one is kept. Each announces the connection before it reports its
-/// own system call, so that the agent never sees a system call on an unknown connection.
+/// own system call, so that the agent never sees a system call on an unknown connection. False: it
+/// is not to be traced.
 #[inline(never)]
 #[expect(
     clippy::needless_borrows_for_generic_args,
     reason = "keys and values by value are copied to the stack"
 )]
-fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option<Traced>, Counter> {
+fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<bool, Counter> {
     let actor = Actor::current();
     if !kernel::traceable(sock)? {
-        return Ok(None);
+        return Ok(false);
     }
     if cookie == 0 {
         return Err(Counter::NoCookie);
@@ -201,15 +205,7 @@ fn open(sock: Sock, cookie: u64, length: u32, direction: usize) -> Result<Option
         // SAFETY: see `Traced`.
         unsafe { (*state).announced = 1 };
     }
-    if own {
-        return Ok(None);
-    }
-    // A second look-up, although the entry is known: otherwise the compiler makes the tag of the
-    // result from the pointer (docs/verifier-lessons.md).
-    match CONNECTIONS.get_ptr_mut(cookie) {
-        Some(state) => Ok(Some(Traced { cookie, state })),
-        None => Err(Counter::ConnectionsFull),
-    }
+    Ok(!own)
 }
 
 /// Bytes that had moved before the connection was first observed, by the kernel's RFC 4898
@@ -304,13 +300,12 @@ pub(crate) fn stands(state: *mut Connection, direction: usize, sequence: u32) ->
 /// Where no sockmap has the socket, the system call of another thread has counted the bytes of
 /// both.
 #[inline(never)]
-pub(crate) fn redirected(sock: Sock, traced: &Traced, direction: usize, length: u32) {
+pub(crate) fn redirected(sock: Sock, cookie: u64, state: *mut Connection, direction: usize, length: u32) {
     if !kernel::replaced(sock) {
         return;
     }
     add(Counter::Redirected, 1);
     let direction = direction & 1;
-    let state = traced.state;
     // SAFETY: see `Traced`.
     unsafe { atomic_add(&raw mut (*state).base[direction], u64::from(length).wrapping_neg()) };
     let flags = flags(state);
@@ -319,7 +314,7 @@ pub(crate) fn redirected(sock: Sock, traced: &Traced, direction: usize, length: 
     }
     let record = HalfClosed {
         header: ring::header(kind::REDIRECTED, direction as u8, 0),
-        cookie: traced.cookie,
+        cookie,
         position: position(state, direction),
         by: By::NOBODY,
     };

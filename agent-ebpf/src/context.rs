@@ -8,13 +8,13 @@ use aya_ebpf::helpers::{
 };
 
 use crate::{
-    count::add,
     kernel::{field, is_set, read},
-    maps::{PROCESSES, THREADS, offset, tunable},
+    maps::{PROCESSES, offset, tunable},
     syscalls::{
         CONNECT, PREADV2, PWRITEV2, READ, READV, RECVMMSG, RECVMSG, SENDFILE, SENDMMSG, SENDTO, SPLICE,
         WRITE, WRITEV,
     },
+    threads,
 };
 
 /// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD
@@ -54,24 +54,13 @@ impl Actor {
     /// The last receive of this thread.
     #[inline(always)]
     pub(crate) fn last_receive(self) -> LastReceive {
-        match THREADS.get_ptr(self.tid) {
-            // SAFETY: only this thread writes its entry while it lives.
-            Some(entry) => unsafe { *entry },
-            None => LastReceive::NONE,
-        }
+        threads::last_receive(self.tid)
     }
 
     /// Remembers a receive of this thread.
     #[inline(always)]
     pub(crate) fn set_last_receive(self, receive: LastReceive) {
-        if let Some(entry) = THREADS.get_ptr_mut(self.tid) {
-            // SAFETY: only this thread writes its entry while it lives.
-            unsafe { *entry = receive };
-            return;
-        }
-        if receive.cookie != 0 && THREADS.insert(self.tid, receive, 0).is_err() {
-            add(Counter::ThreadsFull, 1);
-        }
+        threads::set_last_receive(self.tid, receive);
     }
 }
 
@@ -81,7 +70,7 @@ impl Actor {
 #[inline(always)]
 pub(crate) fn distrust() -> Result<u8, Counter> {
     let (io_uring, flags, status) = if tunable!(has_task_pt_regs) != 0 { known_task() } else { task()? };
-    if flags & WORKER_FLAGS != 0 || io_uring && !Syscall::current()?.is_of_sockets() {
+    if flags & WORKER_FLAGS != 0 || io_uring && !Syscall::current()?.is_of_sockets()? {
         return Ok(not_captured::IO_URING);
     }
     Ok(if status & TS_COMPAT != 0 { not_captured::TASK_32 } else { not_captured::NONE })
@@ -123,6 +112,10 @@ struct SavedRegisters {
     orig_ax: u64,
     ip: u64,
     cs: u64,
+}
+
+impl SavedRegisters {
+    const NONE: Self = Self { dx: 0, si: 0, di: 0, orig_ax: 0, ip: 0, cs: 0 };
 }
 
 // Offsets in `struct pt_regs` (x86-64,
@@ -181,38 +174,28 @@ pub(crate) fn fs_base() -> Result<u64, Counter> {
     read(unsafe { bpf_get_current_task() }, offset!(task_fsbase))
 }
 
-/// A system call's number and arguments.
+/// The system call that the current thread is in. Each plain load of a register takes the kernel's
+/// check of its address, so only those are loaded that are asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Syscall {
     pub number: u64,
-    pub second: u64,
-    pub third: u64,
-    pub fourth: u64,
-    /// The value that it will return; until then -ENOSYS.
-    result: u64,
-    code_segment: u64,
+    /// Address of the saved registers.
+    registers: u64,
+    /// Before 5.15.
+    saved: SavedRegisters,
 }
 
 impl Syscall {
-    /// The system call that the current thread is in.
     #[inline(always)]
     pub(crate) fn current() -> Result<Self, Counter> {
         if tunable!(has_task_pt_regs) != 0 { Ok(Self::known()) } else { Self::saved() }
     }
 
-    /// By plain loads. With FRED `cs` is a union, of which only the low 16 bits may be read.
     #[inline(always)]
     fn known() -> Self {
         // SAFETY: both helpers exist (probed), the second takes what the first returns.
         let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf().cast()) } as u64;
-        Self {
-            number: field(registers, ORIG_AX),
-            second: field(registers, SI),
-            third: field(registers, DX),
-            fourth: field(registers, R10),
-            result: field(registers, AX),
-            code_segment: u64::from(field::<u16>(registers, CS)),
-        }
+        Self { number: field(registers, ORIG_AX), registers, saved: SavedRegisters::NONE }
     }
 
     /// Before 5.15: from the top of the kernel stack.
@@ -223,14 +206,32 @@ impl Syscall {
         let stack: u64 = read(task, offset!(task_stack))?;
         let registers = stack + u64::from(tunable!(stack_size)) - PT_REGS;
         let saved: SavedRegisters = read(registers, DX)?;
-        Ok(Self {
-            number: saved.orig_ax,
-            second: saved.si,
-            third: saved.dx,
-            fourth: read(registers, R10)?,
-            result: read(registers, AX)?,
-            code_segment: saved.cs & 0xffff,
-        })
+        Ok(Self { number: saved.orig_ax, registers, saved })
+    }
+
+    #[inline(always)]
+    pub(crate) fn second(&self) -> u64 {
+        if tunable!(has_task_pt_regs) != 0 { field(self.registers, SI) } else { self.saved.si }
+    }
+
+    #[inline(always)]
+    pub(crate) fn third(&self) -> u64 {
+        if tunable!(has_task_pt_regs) != 0 { field(self.registers, DX) } else { self.saved.dx }
+    }
+
+    #[inline(always)]
+    pub(crate) fn fourth(&self) -> Result<u64, Counter> {
+        self.other(R10)
+    }
+
+    /// A register that is not among those of [`SavedRegisters`].
+    #[inline(always)]
+    fn other(&self, offset: u32) -> Result<u64, Counter> {
+        if tunable!(has_task_pt_regs) != 0 {
+            Ok(field(self.registers, offset))
+        } else {
+            read(self.registers, offset)
+        }
     }
 
     /// Whether the thread is inside a system call that moves bytes of a socket, or connects it. The
@@ -239,19 +240,25 @@ impl Syscall {
     /// (`PUSH_AND_CLEAR_REGS rax=$-ENOSYS`,
     /// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/entry/entry_64.S>).
     #[inline(always)]
-    fn is_of_sockets(&self) -> bool {
+    fn is_of_sockets(&self) -> Result<bool, Counter> {
         // SENDTO to RECVMSG includes RECVFROM and SENDMSG.
         let known = matches!(
             self.number,
             READ | WRITE | READV | WRITEV | SENDFILE | CONNECT | SENDTO
                 ..=RECVMSG | SPLICE | RECVMMSG | SENDMMSG | PREADV2 | PWRITEV2
         );
-        known && self.result == ENOSYS
+        Ok(known && self.other(AX)? == ENOSYS)
     }
 
-    /// Whether it is a 32-bit or x32 system call: its arguments mean something else.
+    /// Whether it is a 32-bit or x32 system call: its arguments mean something else. With FRED `cs`
+    /// is a union, of which only the low 16 bits may be read.
     #[inline(always)]
     pub(crate) fn is_32_bit(&self) -> bool {
-        self.code_segment != USER_CS || self.number & X32 != 0
+        let code_segment = if tunable!(has_task_pt_regs) != 0 {
+            u64::from(field::<u16>(self.registers, CS))
+        } else {
+            self.saved.cs & 0xffff
+        };
+        code_segment != USER_CS || self.number & X32 != 0
     }
 }

@@ -25,11 +25,14 @@ mod maps;
 mod pieces;
 mod process;
 mod python;
+mod record;
 mod ring;
 mod selected;
 mod socket;
 mod syscalls;
 mod task;
+mod threads;
+mod whole;
 
 use agent_common::Counter;
 use aya_ebpf::{
@@ -38,27 +41,30 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RawTracePointContext, SockOpsContext},
 };
 
-use crate::{count::finish, socket::SocketIo};
+use crate::{
+    count::{finish, run},
+    socket::SocketIo,
+};
 
 /// Linux 6.3 and later: after every send on any socket.
 #[btf_tracepoint(function = "sock_send_length")]
 pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: 0 };
-    finish(Counter::CallSend, socket::try_send(&ctx, &io))
+    run(Counter::CallSend, |counts| socket::try_send(counts, &ctx, &io))
 }
 
 /// Linux 6.3 and later: after every receive on any socket.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(1)), flags: ctx.arg(2) };
-    finish(Counter::CallReceive, socket::try_receive(&ctx, &io))
+    run(Counter::CallReceive, |counts| socket::try_receive(counts, &ctx, &io))
 }
 
 /// Before 6.3: `int tcp_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)`.
 #[fexit]
 pub(crate) fn tcp_sendmsg(ctx: FExitContext) -> i32 {
     let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(3)), flags: 0 };
-    finish(Counter::CallSend, socket::try_send(&ctx, &io))
+    run(Counter::CallSend, |counts| socket::try_send(counts, &ctx, &io))
 }
 
 /// Before 6.3: `int tcp_recvmsg(sk, msg, len, [nonblock,] flags, addr_len)`; the slots come from
@@ -67,9 +73,11 @@ pub(crate) fn tcp_sendmsg(ctx: FExitContext) -> i32 {
 pub(crate) fn tcp_recvmsg(ctx: FExitContext) -> i32 {
     let (flags, result) = socket::recvmsg_slots(&ctx);
     let io = SocketIo { socket: ctx.arg(0), result, flags };
-    let outcome = socket::try_receive(&ctx, &io);
-    connection::note_inner_receive(io.socket);
-    finish(Counter::CallReceive, outcome)
+    run(Counter::CallReceive, |counts| {
+        let outcome = socket::try_receive(counts, &ctx, &io);
+        connection::note_inner_receive(io.socket);
+        outcome
+    })
 }
 
 /// Before 6.3, a socket in a sockmap:
@@ -81,7 +89,7 @@ pub(crate) fn tcp_bpf_sendmsg(ctx: FExitContext) -> i32 {
     if !kernel::replaced(io.socket) {
         return 0;
     }
-    finish(Counter::CallSend, socket::try_send(&ctx, &io))
+    run(Counter::CallSend, |counts| socket::try_send(counts, &ctx, &io))
 }
 
 /// Before 6.3, a socket in a sockmap:
@@ -94,7 +102,7 @@ pub(crate) fn tcp_bpf_recvmsg(ctx: FExitContext) -> i32 {
     if !kernel::replaced(io.socket) || connection::take_inner_receive(io.socket) {
         return 0;
     }
-    finish(Counter::CallReceive, socket::try_receive(&ctx, &io))
+    run(Counter::CallReceive, |counts| socket::try_receive(counts, &ctx, &io))
 }
 
 /// Before 6.3:
@@ -103,7 +111,7 @@ pub(crate) fn tcp_bpf_recvmsg(ctx: FExitContext) -> i32 {
 #[fexit]
 pub(crate) fn tcp_sendpage(ctx: FExitContext) -> i32 {
     let io = SocketIo { socket: ctx.arg(0), result: i64::from(ctx.arg::<i32>(5)), flags: 0 };
-    finish(Counter::CallSend, socket::try_send(&ctx, &io))
+    run(Counter::CallSend, |counts| socket::try_send(counts, &ctx, &io))
 }
 
 /// Before 6.3:
@@ -115,7 +123,7 @@ pub(crate) fn tcp_splice_read(ctx: FExitContext) -> i32 {
         return 0;
     }
     let io = SocketIo { socket, result: ctx.arg::<i64>(5), flags: 0 };
-    finish(Counter::CallReceive, socket::try_receive(&ctx, &io))
+    run(Counter::CallReceive, |counts| socket::try_receive(counts, &ctx, &io))
 }
 
 /// Every change of a TCP state: connects, half-closes, ends, listening.

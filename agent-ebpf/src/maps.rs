@@ -1,8 +1,10 @@
 //! All maps. The agent overrides some sizes at load (docs/maps-and-records.md has the table).
 
+use core::cell::UnsafeCell;
+
 use agent_common::{
     COUNTERS as COUNTER_SLOTS, Connection, Control, ExeKey, ExecRecord, FlowKey, GoKey, GoReceive,
-    LastReceive, Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, Tunables, switch,
+    LastReceive, Offsets, PIDS_PER_ENTRY, Pending, Process, Runtime, THREAD_SLOTS as SLOTS, Tunables, switch,
 };
 use aya_ebpf::{
     macros::map,
@@ -38,9 +40,18 @@ pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(1
 pub(crate) static PIDS: Array<[u8; PIDS_PER_ENTRY as usize]> =
     Array::with_max_entries((4 << 20) / PIDS_PER_ENTRY, BPF_F_MMAPABLE);
 
-/// Last receive of each thread of a selected process, by tid.
+/// Last receive of each thread of a selected process, by the low bits of its tid (`threads.rs`).
 #[map]
-pub(crate) static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static THREAD_SLOTS: Array<[u64; 2]> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
+
+/// The same by tid, of threads whose slot another thread has.
+#[map]
+pub(crate) static THREADS: HashMap<u32, LastReceive> = HashMap::with_max_entries(32_768, 0);
+
+/// Whether some thread is in `THREADS`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.crowded")]
+pub(crate) static CROWDED: Switches<1> = Switches::off();
 
 /// Traced connections by socket cookie.
 #[map]
@@ -78,14 +89,47 @@ pub(crate) static GOROUTINES: LruHashMap<GoKey, GoReceive> = LruHashMap::with_ma
 #[map]
 pub(crate) static HANDOFFS: LruHashMap<GoKey, GoReceive> = LruHashMap::with_max_entries(16_384, 0);
 
-/// What the agent has switched on, by `switch`: an array element costs less than a hash look-up
-/// that finds nothing.
-#[map]
-pub(crate) static SWITCHES: Array<u32> = Array::with_max_entries(switch::COUNT, 0);
+/// What the agent has switched on, by `switch`. A global: reading it needs no look-up, and nothing
+/// that the verifier would have to follow twice. The agent writes it as the map of its section.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.switches")]
+pub(crate) static SWITCHES: Switches<{ switch::COUNT as usize }> = Switches::off();
 
-/// Counters by `Counter`.
+/// Words that others write while a program reads.
+#[repr(transparent)]
+pub(crate) struct Switches<const N: usize>(UnsafeCell<[u32; N]>);
+
+// SAFETY: the programs read and write single words of it.
+unsafe impl<const N: usize> Sync for Switches<N> {}
+
+impl<const N: usize> Switches<N> {
+    const fn off() -> Self {
+        Self(UnsafeCell::new([switch::OFF; N]))
+    }
+
+    /// The caller names one of the `N` slots.
+    #[inline(always)]
+    fn slot(&self, slot: u32) -> *mut u32 {
+        // SAFETY: as above.
+        unsafe { self.0.get().cast::<u32>().add(slot as usize) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_on(&self, slot: u32) -> bool {
+        // SAFETY: a word of this value; volatile, because others write meanwhile.
+        unsafe { self.slot(slot).read_volatile() != switch::OFF }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_on(&self, slot: u32) {
+        // SAFETY: as above.
+        unsafe { self.slot(slot).write_volatile(switch::ON) };
+    }
+}
+
+/// Counters by `Counter`, in one entry, so that a program looks up all of them at once.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
+pub(crate) static COUNTERS: PerCpuArray<[u64; COUNTER_SLOTS as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Room to assemble a record. Sends have slot 0 and receives slot 1, so that a receive in an
 /// interrupt cannot overwrite a send.

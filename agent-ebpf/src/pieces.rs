@@ -7,13 +7,14 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_common::{CAPTURE_MAX, Counter, IOVECS, Transfer, not_captured, transfer_flags};
+use agent_common::{CAPTURE_MAX, Counter, IOVECS, not_captured, transfer_flags};
 
 use crate::{
     capture::{Scratch, bounded, copy},
     count::add,
     heads::{self, capture},
     maps::{SCRATCH, tunable},
+    record::Record,
     ring,
 };
 
@@ -142,14 +143,16 @@ pub(crate) extern "C" fn put_piece(slot: u32) -> u32 {
     let copied = copy(scratch, 0, base, head);
     let head = if copied { head } else { 0 };
     // SAFETY: as above.
-    let record = unsafe { &mut (*scratch).record };
+    let record = unsafe { &mut (*scratch).record.transfer };
     record.header.length = length;
     record.header.not_captured = if copied { not_captured::NONE } else { not_captured::FAULT };
     let task = record.header.flags & !transfer_flags::FIN;
     record.header.flags = task | if length == left { now.flags as u8 } else { 0 };
     record.head = head;
     record.tail = 0;
-    if ring::put_bytes(scratch.cast(), size_of::<Transfer>() as u64 + u64::from(head)) {
+    // SAFETY: as above.
+    let whole = unsafe { &raw const (*scratch).record };
+    if ring::put_bytes(whole.cast(), size_of::<Record>() as u64 + u64::from(head)) {
         add(Counter::Events, 1);
         add(Counter::Bytes, u64::from(head));
     } else {
@@ -180,7 +183,7 @@ fn piece(now: &Pieces, room: u32) -> u32 {
 pub(crate) extern "C" fn look_on(slot: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 0 };
     // SAFETY: the per-CPU scratch of this direction.
-    let (pieces, size) = unsafe { (&raw mut (*scratch).pieces, (*scratch).record.head) };
+    let (pieces, size) = unsafe { (&raw mut (*scratch).pieces, (*scratch).record.transfer.head) };
     // SAFETY: as above.
     let (left, done, how) = unsafe { ((*pieces).length - (*pieces).done, (*pieces).done, (*pieces).how) };
     if how != capture::HEAD {

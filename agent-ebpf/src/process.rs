@@ -14,8 +14,8 @@ use crate::{
     context::Actor,
     facts,
     kernel::read,
-    maps::{EXES, THREADS, offset, tunable},
-    ring, selected, task,
+    maps::{EXES, offset, tunable},
+    ring, selected, task, threads,
 };
 
 /// `sched_process_fork(parent, child)`, in the parent's context, before the child runs.
@@ -26,8 +26,8 @@ pub(crate) fn try_fork(child: u64) -> Result<(), Counter> {
     let pid: u32 = read(child, offset!(task_tgid))?;
     let tid: u32 = read(child, offset!(task_pid))?;
     let last = actor.last_receive();
-    if last.cookie != 0 && THREADS.insert(tid, last, 0).is_err() {
-        crate::count::add(Counter::ThreadsFull, 1);
+    if last.cookie != 0 {
+        threads::set_last_receive(tid, last);
     }
     if pid == actor.pid {
         return Ok(());
@@ -51,7 +51,7 @@ pub(crate) fn try_exec(bprm: u64) -> Result<(), Counter> {
     if actor.pid == tunable!(agent_pid) {
         return Ok(());
     }
-    let _gone = THREADS.remove(actor.tid);
+    threads::forget(actor.tid);
     let verdict = executed_verdict(bprm);
     let decided = verdict == verdict::SELECT || may_decide(verdict) && in_selected_cgroup();
     let flags = if decided { process_flags::DECIDED } else { 0 };
@@ -207,7 +207,7 @@ fn is_selected_port(port: u32) -> bool {
 pub(crate) fn try_exit() -> Result<(), Counter> {
     let actor = Actor::current();
     // Also where the process is not selected any more.
-    let _gone = THREADS.remove(actor.tid);
+    threads::forget(actor.tid);
     if actor.process().is_none() {
         return Ok(());
     }

@@ -11,12 +11,7 @@ const BPF_RB_FORCE_WAKEUP: u64 = 2;
 /// While the reader polls every 2 ms, nothing wakes it.
 #[inline(always)]
 fn wake() -> u64 {
-    if let Some(&sleeps) = SWITCHES.get(switch::READER_SLEEPS)
-        && sleeps != switch::OFF
-    {
-        return BPF_RB_FORCE_WAKEUP;
-    }
-    BPF_RB_NO_WAKEUP
+    if SWITCHES.is_on(switch::READER_SLEEPS) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
 }
 
 /// The common start of a record.

@@ -4,8 +4,8 @@
 use core::ptr::read_volatile;
 
 use agent_common::{
-    CAPTURE_MAX, Connection, Control, Counter, FIRST_POSITION, Header, IN, LastReceive, OUT, TAIL_MAX,
-    Transfer, conn_flags, kind, not_captured, pid_flags, switch, transfer_flags,
+    Connection, Control, Counter, Header, IN, LastReceive, OUT, conn_flags, kind, not_captured, switch,
+    transfer_flags,
 };
 use aya_ebpf::{EbpfContext, programs::FExitContext};
 
@@ -14,12 +14,13 @@ use crate::{
     close,
     connection::{self, Traced},
     context::{Actor, distrust, meaningful_receive},
-    count::add,
-    framing, heads,
+    count::Counts,
+    heads,
     kernel::{self, Sock, Tcp},
     maps::{CONTROLS, SCRATCH, SWITCHES, tunable},
-    pieces, ring, selected,
+    record, ring, selected,
     task::Task,
+    whole,
 };
 
 /// A send or receive that has just returned.
@@ -35,16 +36,6 @@ pub(crate) const MSG_OOB: u32 = 0x1;
 pub(crate) const MSG_PEEK: u32 = 0x2;
 pub(crate) const MSG_TRUNC: u32 = 0x20;
 pub(crate) const MSG_ERRQUEUE: u32 = 0x2000;
-
-/// [`LastReceive::NONE`] where it is written to memory. In assembly: for zeros that it knows, the
-/// compiler emits memset, byte by byte.
-#[inline(always)]
-fn nothing() -> LastReceive {
-    let zero: u64;
-    // SAFETY: changes only its output.
-    unsafe { core::arch::asm!("{zero} = 0", zero = out(reg) zero) };
-    LastReceive { cookie: zero, position: zero }
-}
 
 /// A shorter system call is taken for one that leaves no head open.
 const SMALL: u32 = 512;
@@ -72,25 +63,25 @@ fn slot<const N: usize>(ctx: &FExitContext) -> u64 {
 
 /// After a send.
 #[inline(always)]
-pub(crate) fn try_send<C: EbpfContext>(ctx: &C, io: &SocketIo) -> Result<(), Counter> {
+pub(crate) fn try_send<C: EbpfContext>(counts: Counts, ctx: &C, io: &SocketIo) -> Result<(), Counter> {
     if io.result <= 0 {
         return Ok(());
     }
-    moved(ctx, io, OUT)
+    moved(counts, ctx, io, OUT)
 }
 
 /// After a receive.
 #[inline(always)]
-pub(crate) fn try_receive<C: EbpfContext>(ctx: &C, io: &SocketIo) -> Result<(), Counter> {
+pub(crate) fn try_receive<C: EbpfContext>(counts: Counts, ctx: &C, io: &SocketIo) -> Result<(), Counter> {
     if io.result < 0 || io.flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return Ok(());
     }
-    moved(ctx, io, IN)
+    moved(counts, ctx, io, IN)
 }
 
 /// After a system call that may have moved bytes of a traced connection.
 #[inline(always)]
-fn moved<C: EbpfContext>(ctx: &C, io: &SocketIo, direction: usize) -> Result<(), Counter> {
+fn moved<C: EbpfContext>(counts: Counts, ctx: &C, io: &SocketIo, direction: usize) -> Result<(), Counter> {
     let actor = Actor::current();
     let process = selected::flags(actor.pid);
     if process == 0 {
@@ -98,36 +89,36 @@ fn moved<C: EbpfContext>(ctx: &C, io: &SocketIo, direction: usize) -> Result<(),
     }
     let length = io.result as u32;
     let Some(traced) = connection::find(ctx, io.socket, length, direction)? else { return Ok(()) };
-    let outcome = if direction == OUT {
-        send(io, length, actor, process, &traced)
-    } else {
-        receive(io, length, actor, process, &traced)
-    };
+    let who = Who { counts, actor, process };
+    let outcome =
+        if direction == OUT { send(io, length, &who, &traced) } else { receive(io, length, &who, &traced) };
     close::drained(ctx, io.socket, &traced)?;
     outcome
 }
 
+/// Whose system call it is, with the counters of this CPU.
+struct Who {
+    counts: Counts,
+    actor: Actor,
+    /// Bits of `pid_flags`.
+    process: u8,
+}
+
 #[inline(always)]
-fn send(io: &SocketIo, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
+fn send(io: &SocketIo, length: u32, who: &Who, traced: &Traced) -> Result<(), Counter> {
     let tcp = Tcp::of(io.socket).ok_or(Counter::ReadFailed)?;
     let sequence = tcp.write_seq();
     if connection::stands(traced.state, OUT, sequence) {
-        connection::redirected(io.socket, traced, OUT, length);
+        connection::redirected(io.socket, traced.cookie, traced.state, OUT, length);
     }
-    let outcome = sent(tcp, sequence, length, actor, process, traced);
+    let outcome = sent(tcp, sequence, length, who, traced);
     connection::advance(traced.state, OUT, sequence);
     outcome
 }
 
 #[inline(always)]
-fn sent(
-    tcp: Tcp,
-    sequence: u32,
-    length: u32,
-    actor: Actor,
-    process: u8,
-    traced: &Traced,
-) -> Result<(), Counter> {
+fn sent(tcp: Tcp, sequence: u32, length: u32, who: &Who, traced: &Traced) -> Result<(), Counter> {
+    let Who { counts, actor, process } = *who;
     let end = connection::at(traced.state, OUT, sequence);
     let position = end.wrapping_sub(u64::from(length));
     let reason = distrust()?;
@@ -158,11 +149,11 @@ fn sent(
         msg_flags: 0,
         whole: control.whole,
     };
-    emit(tcp, &event)
+    emit(counts, tcp, &event)
 }
 
 #[inline(always)]
-fn receive(io: &SocketIo, length: u32, actor: Actor, process: u8, traced: &Traced) -> Result<(), Counter> {
+fn receive(io: &SocketIo, length: u32, who: &Who, traced: &Traced) -> Result<(), Counter> {
     let tcp = Tcp::of(io.socket).ok_or(Counter::ReadFailed)?;
     let mut copied = tcp.copied_seq();
     let mut fin = 0;
@@ -172,10 +163,10 @@ fn receive(io: &SocketIo, length: u32, actor: Actor, process: u8, traced: &Trace
             fin = transfer_flags::FIN;
         }
         if length != 0 && connection::stands(traced.state, IN, copied) {
-            connection::redirected(io.socket, traced, IN, length);
+            connection::redirected(io.socket, traced.cookie, traced.state, IN, length);
         }
     }
-    let outcome = received(io, tcp, (copied, fin), length, actor, process, traced);
+    let outcome = received(io, tcp, (copied, fin), length, who, traced);
     connection::advance(traced.state, IN, copied);
     outcome
 }
@@ -186,10 +177,10 @@ fn received(
     tcp: Tcp,
     (copied, fin): (u32, u8),
     length: u32,
-    actor: Actor,
-    process: u8,
+    who: &Who,
     traced: &Traced,
 ) -> Result<(), Counter> {
+    let Who { counts, actor, process } = *who;
     let end = connection::at(traced.state, IN, copied);
     if length == 0 {
         return if fin == 0 { Ok(()) } else { half_closed(traced, end) };
@@ -230,11 +221,11 @@ fn received(
         actor,
         process,
         task: task.of_receive(),
-        last: nothing(),
+        last: LastReceive::NONE,
         msg_flags: io.flags,
         whole: control.whole,
     };
-    emit(tcp, &event)
+    emit(counts, tcp, &event)
 }
 
 /// What the agent asks for this connection; not looked up until the agent has asked for anything.
@@ -242,8 +233,7 @@ fn received(
 #[inline(always)]
 fn control(cookie: u64) -> Control {
     let nothing = Control::nothing(cookie);
-    let Some(posted) = SWITCHES.get(switch::CONTROLS_POSTED) else { return nothing };
-    if *posted == switch::OFF {
+    if !SWITCHES.is_on(switch::CONTROLS_POSTED) {
         return nothing;
     }
     let Some(found) = CONTROLS.get_ptr(cookie) else { return nothing };
@@ -281,19 +271,20 @@ fn half_closed(traced: &Traced, position: u64) -> Result<(), Counter> {
         return Ok(());
     }
     connection::set_flags(traced.state, flags | conn_flags::FIN_READ);
-    close::half_closed(traced, IN, position)
+    let dropped = close::half_closed_in(traced.cookie, position) != 0;
+    if dropped { Err(Counter::DropHalfClosed) } else { Ok(()) }
 }
 
 /// Everything that a record says about a system call.
-struct Event {
-    header: Header,
-    traced: Traced,
-    position: u64,
-    actor: Actor,
+pub(crate) struct Event {
+    pub header: Header,
+    pub traced: Traced,
+    pub position: u64,
+    pub actor: Actor,
     /// Bits of `pid_flags`.
-    process: u8,
-    task: Task,
-    last: LastReceive,
+    pub process: u8,
+    pub task: Task,
+    pub last: LastReceive,
     msg_flags: u32,
     /// The directions that, as the agent says, are framed by chunks.
     whole: u64,
@@ -302,11 +293,12 @@ struct Event {
 /// Captures what may be captured. Puts one record into the ring, or several for a system call that
 /// is captured whole.
 #[inline(always)]
-fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
+fn emit(counts: Counts, tcp: Tcp, event: &Event) -> Result<(), Counter> {
     let direction = usize::from(event.header.direction) & 1;
-    let scratch: *mut Scratch = SCRATCH.get_ptr_mut(direction as u32).ok_or(Counter::ReadFailed)?;
+    let slot = direction as u32;
+    let scratch: *mut Scratch = SCRATCH.get_ptr_mut(slot).ok_or(Counter::ReadFailed)?;
     let length = event.header.length;
-    fill(scratch, event, direction);
+    record::begin(scratch, direction, event);
     let source = if event.header.not_captured != not_captured::NONE {
         Source::not_captured(event.header.not_captured)
     } else if tcp.upper_layer() {
@@ -314,18 +306,15 @@ fn emit(tcp: Tcp, event: &Event) -> Result<(), Counter> {
     } else {
         capture::locate(direction, event.msg_flags)?
     };
-    if source.not_captured != not_captured::NONE {
-        return put(scratch, event, length, Captured::not_captured(source.not_captured));
-    }
-    let captured = capture::copy_payload(scratch, &source, direction as u32, length);
+    let captured = capture::copy_payload(scratch, &source, slot, length);
     if captured.not_captured == not_captured::NONE && is_looked_at(scratch, event, captured.head) {
-        let slot = direction as u32;
-        let how = framing::how(slot, captured.head, length, event.whole, event.traced.cookie);
-        if how != heads::capture::ENDS {
-            return put_whole(scratch, event, captured.head, how);
+        match whole::put_whole(slot, captured.head, length, event.whole as u32, event.traced.cookie) {
+            whole::NOT_NEEDED => {}
+            whole::PUT => return Ok(()),
+            _ => return Err(Counter::DropTransfer),
         }
     }
-    put(scratch, event, length, captured)
+    put(counts, scratch, event, captured)
 }
 
 /// Whether more than the first bytes of the system call may be needed, or it may leave a head open.
@@ -339,92 +328,16 @@ fn is_looked_at(scratch: *const Scratch, event: &Event, head: u32) -> bool {
     length > head || open || length >= SMALL && !heads::is_end_of_head(scratch, length)
 }
 
-/// Everything of a record that does not depend on what was captured.
+/// Puts the record, with what was captured of the system call.
 #[inline(always)]
-fn fill(scratch: *mut Scratch, event: &Event, direction: usize) {
-    // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-    let dropped = unsafe { (*event.traced.state).dropped[direction] };
-    let lost = event.process & pid_flags::LOST != 0;
-    let drops = if lost { selected::process_drops(event.actor.pid) } else { 0 };
-    // SAFETY: the per-CPU scratch of this direction; nothing else writes it until this program
-    // ends.
-    let record = unsafe { &mut (*scratch).record };
-    *record = Transfer {
-        header: Header { flags: event.header.flags | event.task.flags, ..event.header },
-        cookie: event.traced.cookie,
-        position: event.position,
-        last_cookie: event.last.cookie,
-        last_position: event.last.position,
-        dropped,
-        process_drops: drops,
-        task: event.task.id,
-        pid: event.actor.pid,
-        tid: event.actor.tid,
-        head: 0,
-        tail: 0,
-    };
-}
-
-/// Puts the record, with what was captured of the `length` bytes from its position.
-#[inline(always)]
-fn put(scratch: *mut Scratch, event: &Event, length: u32, captured: Captured) -> Result<(), Counter> {
-    // SAFETY: the per-CPU scratch of this direction.
-    let record = unsafe { &mut (*scratch).record };
-    // Only the record with the last byte of the system call ends the direction.
-    let last = record.position.wrapping_add(u64::from(length))
-        == event.position.wrapping_add(u64::from(event.header.length));
-    record.header.flags = (if last { event.header.flags } else { 0 }) | event.task.flags;
-    record.header.length = length;
-    record.header.not_captured = captured.not_captured;
-    record.head = captured.head;
-    record.tail = captured.tail;
-    let payload = capture::bounded::<{ (CAPTURE_MAX + TAIL_MAX) as u32 }>(captured.head + captured.tail);
-    if ring::put_bytes(scratch.cast(), size_of::<Transfer>() as u64 + u64::from(payload)) {
-        add(Counter::Events, 1);
-        add(Counter::Bytes, u64::from(payload));
+fn put(counts: Counts, scratch: *mut Scratch, event: &Event, captured: Captured) -> Result<(), Counter> {
+    let direction = usize::from(event.header.direction) & 1;
+    let length = event.header.length;
+    if record::put(scratch, direction, captured) {
+        counts.add(Counter::Events, 1);
+        counts.add(Counter::Bytes, u64::from(captured.head + captured.tail));
         return Ok(());
     }
-    mark_loss(event, length, 1);
+    whole::mark_loss(event.traced.cookie, direction as u32, length, 1, event.position);
     Err(Counter::DropTransfer)
-}
-
-/// Records found no room. The bytes of a system call that began before the connection was first
-/// observed may not be among the observed ones, and are not counted here: those of them that were
-/// observed show as unseen.
-#[inline(always)]
-fn mark_loss(event: &Event, bytes: u32, records: u32) {
-    let direction = usize::from(event.header.direction) & 1;
-    if event.position >= FIRST_POSITION {
-        // SAFETY: an entry of CONNECTIONS; see `connection::Traced`.
-        connection::atomic_add(
-            unsafe { &raw mut (*event.traced.state).dropped[direction] },
-            u64::from(bytes),
-        );
-    }
-    selected::count_lost_records(event.actor.pid, records);
-}
-
-/// A long system call of which more is needed than its ends: one record per piece. Bytes behind the
-/// last piece are truncated.
-#[inline(always)]
-fn put_whole(scratch: *mut Scratch, event: &Event, most: u32, how: u32) -> Result<(), Counter> {
-    let slot = u32::from(event.header.direction) & 1;
-    let length = event.header.length;
-    let plan = pieces::Plan { length, most, how, flags: event.header.flags };
-    let lost = pieces::put_all(scratch, slot, &plan);
-    if how == heads::capture::HEAD {
-        heads::conclude(slot, event.traced.cookie, length);
-    }
-    if lost.records != 0 {
-        mark_loss(event, lost.bytes, lost.records);
-    }
-    if lost.rest != 0 {
-        return put(
-            scratch,
-            event,
-            lost.rest,
-            Captured { head: 0, tail: 0, not_captured: not_captured::NONE },
-        );
-    }
-    Ok(())
 }

@@ -28,8 +28,7 @@ impl Task {
     /// Of the current thread, whose registers describe its system call.
     #[inline(always)]
     pub(crate) fn current(actor: Actor) -> Self {
-        let Some(posted) = SWITCHES.get(switch::RUNTIMES_POSTED) else { return Self::NONE };
-        if *posted == switch::OFF {
+        if !SWITCHES.is_on(switch::RUNTIMES_POSTED) {
             return Self::NONE;
         }
         let Some(found) = RUNTIMES.get_ptr(actor.pid) else { return Self::NONE };

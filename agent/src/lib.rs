@@ -12,6 +12,8 @@ compile_error!(
 
 mod address;
 
+mod careful;
+
 mod causes;
 
 mod elf;
@@ -19,6 +21,8 @@ mod elf;
 pub mod metric;
 
 mod words;
+
+mod blocks;
 
 #[cfg(test)]
 mod skipped;

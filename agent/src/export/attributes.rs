@@ -9,7 +9,8 @@ use crate::{
     event::Endpoint,
     trace::{
         http::{Http, Text},
-        span::{Span, Status},
+        operation::{Kind, Operation},
+        span::{Span, SpanKind, Status},
     },
 };
 
@@ -109,9 +110,10 @@ pub(crate) trait Sink {
 
 /// Gives all attributes of `span` to `out`, in a fixed order.
 pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
-    match &span.http {
-        Some(http) => http_attributes(http, out),
-        None => {
+    match (&span.http, &span.operation) {
+        (Some(http), _) => http_attributes(http, out),
+        (None, Some(operation)) => operation_attributes(operation, span, out),
+        (None, None) => {
             // A connect that failed: the peer is all that is known of the server.
             end(&span.peer, key!("server.address"), key!("server.port"), out);
         }
@@ -124,6 +126,34 @@ pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
         out.integer(key!("thread.id"), span.thread_id.into());
     }
     wirespan_attributes(span, out);
+}
+
+/// The names of RPC are those of version 1.39 and later of the conventions, where they are not stable yet.
+fn operation_attributes(operation: &Operation, span: &Span, out: &mut impl Sink) {
+    let Operation { kind, system, name, target, status } = operation;
+    let (name, target, status) = (name.as_deref(), target.as_deref(), status.as_deref());
+    match kind {
+        Kind::Rpc => {
+            out.text(key!("rpc.system.name"), system);
+            optional_text(key!("rpc.method"), name, out);
+            optional_text(key!("rpc.response.status_code"), status, out);
+        }
+        Kind::Database => {
+            out.text(key!("db.system.name"), system);
+            optional_text(key!("db.operation.name"), name, out);
+            optional_text(key!("db.collection.name"), target, out);
+            optional_text(key!("db.response.status_code"), status, out);
+        }
+        Kind::Messaging => {
+            out.text(key!("messaging.system"), system);
+            optional_text(key!("messaging.operation.type"), name, out);
+            optional_text(key!("messaging.destination.name"), target, out);
+        }
+    }
+    let server = if span.kind == SpanKind::Client { Some(&span.peer) } else { span.local.as_ref() };
+    if let Some(server) = server {
+        end(server, key!("server.address"), key!("server.port"), out);
+    }
 }
 
 fn http_attributes(http: &Http, out: &mut impl Sink) {

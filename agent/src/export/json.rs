@@ -15,7 +15,7 @@ use super::{
 use crate::{
     address::write_address,
     event::ProcessFacts,
-    trace::span::{Span, SpanEvent, SpanKind, Status},
+    trace::span::{OtlpKind, Span, SpanEvent, Status},
 };
 
 /// Writes batches as lines.
@@ -102,9 +102,11 @@ fn span(span: &Span, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(br#","name":"#);
     string(&span.name, out);
-    out.extend_from_slice(match span.kind {
-        SpanKind::Server => br#","kind":2,"startTimeUnixNano":""#,
-        SpanKind::Client => br#","kind":3,"startTimeUnixNano":""#,
+    out.extend_from_slice(match span.otlp_kind() {
+        OtlpKind::Server => br#","kind":2,"startTimeUnixNano":""#,
+        OtlpKind::Client => br#","kind":3,"startTimeUnixNano":""#,
+        OtlpKind::Producer => br#","kind":4,"startTimeUnixNano":""#,
+        OtlpKind::Consumer => br#","kind":5,"startTimeUnixNano":""#,
     });
     decimal(span.start, out);
     out.extend_from_slice(br#"","endTimeUnixNano":""#);

@@ -7,6 +7,7 @@ use crate::{
     event::{Endpoint, ProcessFacts, Timestamp},
     trace::{
         http::{Http, Text},
+        operation::{self, Operation},
         span::{Evidence, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
     },
 };
@@ -81,6 +82,7 @@ pub(crate) fn server_span() -> Span {
             .with(Text::ClientAddress, "192.0.2.7")
             .with(Text::UserAgent, "curl/8.9.1"),
         ),
+        operation: None,
         local: Some(end("[::ffff:192.0.2.1]:8080")),
         peer: end("[::ffff:192.0.2.7]:51000"),
         thread_id: 4712,
@@ -122,6 +124,29 @@ pub(crate) fn client_span() -> Span {
     }
 }
 
+/// A call of each kind that is no HTTP.
+pub(crate) fn operation_span(kind: operation::Kind) -> Span {
+    let (name, target): (&str, Option<&str>) = match kind {
+        operation::Kind::Rpc => ("shop.Orders/Get", None),
+        operation::Kind::Database => ("SELECT", Some("orders")),
+        operation::Kind::Messaging => ("send", Some("orders")),
+    };
+    let operation = Operation {
+        kind,
+        system: "sample",
+        name: Some(name.into()),
+        target: target.map(Into::into),
+        status: Some("UNAVAILABLE".into()).filter(|_| kind != operation::Kind::Messaging),
+    };
+    Span {
+        name: target.map_or(name.into(), |target| format!("{name} {target}").into()),
+        http: None,
+        operation: Some(Box::new(operation)),
+        error: Some("UNAVAILABLE".into()),
+        ..client_span()
+    }
+}
+
 /// A connect that was refused.
 pub(crate) fn connect_span() -> Span {
     Span {
@@ -132,6 +157,7 @@ pub(crate) fn connect_span() -> Span {
         error: Some("ECONNREFUSED".into()),
         first_response_byte: None,
         http: None,
+        operation: None,
         local: None,
         peer: end("192.0.2.9:1"),
         ..client_span()
@@ -151,6 +177,7 @@ pub(crate) fn open() -> SpanEvent {
 /// Ordinary, odd and hostile spans, of several processes.
 pub(crate) fn variety() -> Vec<Span> {
     let mut all = vec![server_span(), client_span(), connect_span()];
+    all.extend(operation::Kind::ALL.map(operation_span));
     let other_process = Arc::new(ProcessFacts {
         pid: u32::MAX,
         service_name: "quote\" back\\slash \u{0} \u{2028} \u{1f980}".into(),

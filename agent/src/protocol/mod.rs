@@ -10,6 +10,7 @@ mod limits;
 mod mask;
 #[cfg(test)]
 pub(crate) mod mux;
+mod operation;
 mod otlp;
 mod parser;
 mod recorder;
@@ -23,10 +24,10 @@ mod toy;
 pub use interest::{Interest, MOST_FIELDS};
 pub use limits::{Counters, Limits};
 pub use mask::ConnectionMask;
+pub use operation::{Database, Messaging, Operation, Reply, Rpc, Status};
 pub use recorder::{Message, Recorder};
 pub use report::{
-    Begin, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress, Reply,
-    Report, Role, Shape,
+    Begin, ExchangeEnd, ExchangeId, Incomplete, Ordinal, Origin, Outcome, Part, Progress, Report, Role, Shape,
 };
 pub use session::Session;
 

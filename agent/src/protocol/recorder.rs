@@ -2,17 +2,38 @@
 
 use super::{
     http::{RequestHead, ResponseHead},
-    report::{Begin, ExchangeEnd, ExchangeId, Operation, Ordinal, Origin, Part, Progress, Reply, Report},
+    operation::{Operation, Reply, Status},
+    report::{Begin, ExchangeEnd, ExchangeId, Ordinal, Origin, Part, Progress, Report},
 };
 use crate::event::{StreamId, Timestamp};
 
 /// One report, without the connection that it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    Begin { ordinal: Ordinal, begin: Begin },
-    Described { ordinal: Ordinal, head: RequestHead<'static> },
-    Reply { ordinal: Ordinal, origin: Origin, progress: Progress, head: ResponseHead },
-    End { ordinal: Ordinal, at: Timestamp, end: ExchangeEnd },
+    Begin {
+        ordinal: Ordinal,
+        begin: Begin,
+    },
+    Described {
+        ordinal: Ordinal,
+        head: RequestHead<'static>,
+    },
+    Reply {
+        ordinal: Ordinal,
+        origin: Origin,
+        progress: Progress,
+        head: ResponseHead,
+    },
+    /// What an exchange of another protocol than HTTP asks for, or the status of a reply, for people.
+    Other {
+        ordinal: Ordinal,
+        text: String,
+    },
+    End {
+        ordinal: Ordinal,
+        at: Timestamp,
+        end: ExchangeEnd,
+    },
 }
 
 /// All reports, in their order.
@@ -35,18 +56,29 @@ impl Report for Recorder {
     }
 
     fn described(&mut self, exchange: ExchangeId, operation: Operation<'_>) {
-        let Operation::Http(head) = operation;
+        let ordinal = exchange.ordinal;
+        let Operation::Http(head) = operation else {
+            return self.messages.push(Message::Other { ordinal, text: format!("{operation:?}") });
+        };
         self.messages.push(Message::Described { ordinal: exchange.ordinal, head: head.clone().into_owned() });
     }
 
     fn reply(&mut self, exchange: ExchangeId, origin: &Origin, progress: Progress, reply: Reply<'_>) {
-        let Reply::Http(head) = reply;
+        let ordinal = exchange.ordinal;
+        let Reply::Http(head) = reply else {
+            return self.messages.push(Message::Other { ordinal, text: format!("{progress:?} {reply:?}") });
+        };
         self.messages.push(Message::Reply {
             ordinal: exchange.ordinal,
             origin: *origin,
             progress,
             head: *head,
         });
+    }
+
+    fn status(&mut self, exchange: ExchangeId, status: Status<'_>) {
+        let text = format!("{status:?}");
+        self.messages.push(Message::Other { ordinal: exchange.ordinal, text });
     }
 
     fn end(&mut self, exchange: ExchangeId, at: Timestamp, end: &ExchangeEnd) {

@@ -6,7 +6,7 @@
 
 use std::{fmt, ops::Range};
 
-use super::http;
+use super::{Operation, Reply, Status};
 use crate::event::{ConnectionId, Direction, LastReceive, Layer, StreamId, Task, Thread, Timestamp};
 
 /// Number of an exchange on its connection, in the order in which they begin: from 0, and those of the plaintext from
@@ -87,6 +87,9 @@ pub enum Shape {
     RequestReply,
     /// No reply will come. How long its receiver works for it, nobody sees.
     OneWay,
+    /// Both ends send messages for as long as it lasts, in any order. It is answered by its last reply, with which its server ends
+    /// it.
+    Stream,
 }
 
 /// The first byte of an exchange.
@@ -102,24 +105,12 @@ pub struct Begin {
     pub other_position: u64,
 }
 
-/// What an exchange asks for.
-#[derive(Debug, Clone, Copy)]
-pub enum Operation<'a> {
-    Http(&'a http::RequestHead<'a>),
-}
-
-/// How an exchange is answered.
-#[derive(Debug, Clone, Copy)]
-pub enum Reply<'a> {
-    Http(&'a http::ResponseHead),
-}
-
 /// How far an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Progress {
-    /// Another reply follows, and this one decides nothing (HTTP's 1xx other than 101).
+    /// Another reply follows, and this one decides nothing: HTTP's 1xx other than 101, and a message of a stream.
     Interim,
-    /// The one that decides.
+    /// The one that decides. Of a stream it is the last one.
     Final,
 }
 
@@ -210,6 +201,8 @@ pub trait Report: fmt::Debug {
     fn described(&mut self, exchange: ExchangeId, operation: Operation<'_>);
     /// The first byte of a reply, which moved at `origin`.
     fn reply(&mut self, exchange: ExchangeId, origin: &Origin, progress: Progress, reply: Reply<'_>);
+    /// The status of an exchange, where it comes after the reply has begun (trailers).
+    fn status(&mut self, exchange: ExchangeId, status: Status<'_>);
     /// The exchange is over.
     fn end(&mut self, exchange: ExchangeId, at: Timestamp, end: &ExchangeEnd);
     /// A process sends traces over OTLP itself.

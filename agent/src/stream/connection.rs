@@ -2,12 +2,16 @@
 //! what is not needed, balances the ledger.
 
 use super::{
-    Account, ContextOf, Cursor, Fed, Ledger, Limits, Need, Parser, Sink as _, Tally,
+    Account, ContextOf, Cursor, Fed, Ledger, Limits, Parser, Sink as _, Tally,
+    asked::Asked,
     reassembly::{Admission, Reassembler},
 };
-use crate::event::{
-    Capture, CaptureMode, Closed, Direction, Earlier, Feedback, Layer, LocalClosed, Opened, PlaintextOpened,
-    StreamId, Timestamp, Transfer,
+use crate::{
+    careful,
+    event::{
+        CaptureMode, Closed, Direction, Earlier, Layer, LocalClosed, Opened, PlaintextOpened, StreamId,
+        Timestamp, Transfer,
+    },
 };
 
 /// What was known of a connection when it was first seen.
@@ -19,39 +23,18 @@ struct Beginning {
     earlier: [Earlier; 2],
 }
 
-/// What the source was asked of one direction, and what became of it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Asked {
-    capture: Capture,
-    /// Bytes before this position are not needed: it makes no event for them.
-    skip_until: u64,
-    /// What it has taken. In a log of another agent this may be what nobody here asked for.
-    taken: Capture,
-    /// Bytes of holes where it was asked to make no event.
-    suppressed: u64,
-    /// Bytes of holes before `skip_until`, whatever was lost there, too.
-    excused: u64,
-}
-
-impl Asked {
-    /// The source makes no event for bytes before this position.
-    fn skipped_before(&self) -> u64 {
-        if self.skip_until == 0 { self.taken.skip_until } else { self.skip_until }
-    }
-}
-
-/// One stream of a traced connection, the wire or its plaintext. Transfers may come in any order: positions decide, and what cannot be read yet is held for at most
-/// [`Limits::hold_nanos`] of event time.
+/// One stream of a traced connection, the wire or its plaintext. Transfers may come in any order: positions decide, and what
+/// cannot be read yet is held for at most [`Limits::hold_nanos`] of event time.
 #[derive(Debug)]
 pub struct Connection<P: Parser> {
-    id: StreamId,
+    pub(super) id: StreamId,
     pub(super) limits: P::Limits,
     beginning: Beginning,
     pub(super) reassemblers: [Reassembler; 2],
     pub(super) parser: P,
     /// Nothing is read any more.
     pub(super) opaque: bool,
-    asked: [Asked; 2],
+    pub(super) asked: [Asked; 2],
     tallies: [Tally; 2],
     last_activity: Timestamp,
 }
@@ -104,26 +87,45 @@ impl<P: Parser> Connection<P> {
     #[inline(never)]
     pub fn transfer(&mut self, transfer: &Transfer<'_>, out: &mut P::Output) {
         let direction = transfer.direction;
-        let reassembler = &mut self.reassemblers[direction.index()];
-        reassembler.note_dropped(transfer.dropped);
+        self.reassemblers[direction.index()].note_dropped(transfer.dropped);
         if transfer.length == 0 {
             return self.skip_known_loss(direction, transfer.position, transfer.at, out);
         }
         self.last_activity = self.last_activity.max(transfer.at);
         let mut cursor = Cursor::new(transfer);
+        let is_next = self.is_next(direction, cursor.position);
+        let other = if is_next {
+            (None, self.reassemblers[direction.reverse().index()].next())
+        } else if self.place(direction, &mut cursor, out) {
+            self.other(direction)
+        } else {
+            return;
+        };
+        let fed = self.read_now(direction, &mut cursor, other, out);
+        let nothing_waits = is_next && fed == Fed::Done;
+        if !nothing_waits && self.needs_tick() {
+            self.settle(out);
+        }
+    }
+
+    /// Finds the place of a transfer. False: it is not to be read now, or ever.
+    #[inline(never)]
+    fn place(&mut self, direction: Direction, cursor: &mut Cursor<'_>, out: &mut P::Output) -> bool {
         if self.opaque {
+            let reassembler = &mut self.reassemblers[direction.index()];
             let position = cursor.position.max(reassembler.next());
             let unread = cursor.end().saturating_sub(position);
             reassembler.consumed(cursor.end());
-            return self.count_skipped(direction, unread);
+            self.count_skipped(direction, unread);
+            return false;
         }
         if self.parser.awaits_beginning(direction) {
-            self.begin(direction, &mut cursor, out);
+            self.begin(direction, cursor, out);
         }
-        self.pass_skippable_hole(direction, &cursor, out);
-        match self.reassemblers[direction.index()].admit(&mut cursor) {
-            Admission::Next => self.read_now(direction, &mut cursor, out),
-            Admission::Later => self.hold(direction, &cursor, out),
+        self.pass_skippable_hole(direction, cursor, out);
+        match self.reassemblers[direction.index()].admit(cursor) {
+            Admission::Next => return true,
+            Admission::Later => self.hold(direction, cursor, out),
             Admission::Late { filled } => {
                 out.stream_counters().transfers_late += 1;
                 self.count_skipped(direction, filled);
@@ -134,6 +136,17 @@ impl<P: Parser> Connection<P> {
         if self.needs_tick() {
             self.settle(out);
         }
+        false
+    }
+
+    /// Whether nothing is in doubt about a transfer of this position: it is read, nothing waits, and it comes next.
+    #[inline(always)]
+    fn is_next(&self, direction: Direction, position: u64) -> bool {
+        !self.opaque
+            && !self.needs_tick()
+            && self.reassemblers[direction.index()].next() == position
+            && !self.parser.awaits_beginning(direction)
+            && !careful::only()
     }
 
     /// The source names the next position after a loss that it has counted: nothing is waited for. A jump that its count of dropped
@@ -232,22 +245,6 @@ impl<P: Parser> Connection<P> {
         Ledger { directions: Direction::BOTH.map(account) }
     }
 
-    /// Of the bytes that the kernel skipped, those for which it was asked to make no event: the others were needed, and are
-    /// unseen.
-    fn skipped_as_asked(&self, direction: Direction, skipped: u64) -> u64 {
-        let asked = &self.asked[direction.index()];
-        let nothing = self.opaque || asked.taken.mode == CaptureMode::Nothing;
-        if nothing { skipped } else { skipped.min(asked.excused) }
-    }
-
-    /// The source captures the stream like this from now on, by [`Direction::index`]. It does what it was asked here, unless
-    /// the events are from a log whose agent asked for something else.
-    pub fn taken(&mut self, directions: [Capture; 2]) {
-        for (asked, taken) in self.asked.iter_mut().zip(directions) {
-            asked.taken = taken;
-        }
-    }
-
     /// The kernel counts from first observation on.
     const fn observed(&self, direction: Direction, closed: &Closed) -> u64 {
         let before = self.beginning.position - self.reassemblers[direction.index()].first();
@@ -320,11 +317,34 @@ impl<P: Parser> Connection<P> {
         }
     }
 
-    /// Reads a transfer without a copy; holds what is left of it if the reader must wait.
-    fn read_now(&mut self, direction: Direction, cursor: &mut Cursor<'_>, out: &mut P::Output) {
+    /// Of the other direction: the time of the first transfer that is held, and the position of the next byte that the
+    /// application has not moved.
+    fn other(&self, direction: Direction) -> (Option<Timestamp>, u64) {
+        let other = &self.reassemblers[direction.reverse().index()];
+        (other.held_at(), other.delivered_position())
+    }
+
+    /// Reads a transfer without a copy; holds what is left of it if the reader must wait. `other` is what [`Connection::other`]
+    /// says.
+    #[inline(always)]
+    fn read_now(
+        &mut self,
+        direction: Direction,
+        cursor: &mut Cursor<'_>,
+        (other_held_at, other_position): (Option<Timestamp>, u64),
+        out: &mut P::Output,
+    ) -> Fed {
         out.stream_counters().overlaps += u64::from(cursor.overlap);
         let start = cursor.position;
-        let fed = self.with_parser(direction, true, out, |parser, cx| parser.feed(direction, cursor, cx));
+        let mut cx = ContextOf::<P> {
+            stream: self.id,
+            limits: &self.limits,
+            out,
+            may_wait: true,
+            other_held_at,
+            other_position,
+        };
+        let fed = self.parser.feed(direction, cursor, &mut cx);
         self.tallies[direction.index()].add(cursor.take_tally());
         self.reassemblers[direction.index()].consumed(cursor.position);
         if fed == Fed::Done && cursor.position > start {
@@ -340,6 +360,7 @@ impl<P: Parser> Connection<P> {
                 self.give_up(out);
             }
         }
+        fed
     }
 
     /// Reads the next held thing of a direction; false when there is none that can be read.
@@ -359,13 +380,14 @@ impl<P: Parser> Connection<P> {
         }
         let start = cursor.position;
         out.stream_counters().overlaps += u64::from(cursor.overlap);
+        let (other_held_at, other_position) = self.other(direction);
         let mut cx = ContextOf::<P> {
             stream: self.id,
             limits: &self.limits,
             out,
             may_wait,
-            other_held_at: self.reassemblers[direction.reverse().index()].held_at(),
-            other_position: self.reassemblers[direction.reverse().index()].delivered_position(),
+            other_held_at,
+            other_position,
         };
         let fed = self.parser.feed(direction, &mut cursor, &mut cx);
         let (position, rest) = (cursor.position, cursor.length);
@@ -407,34 +429,6 @@ impl<P: Parser> Connection<P> {
         self.with_parser(direction, true, out, |parser, cx| parser.gap(direction, length, at, cx));
     }
 
-    /// Asks the source for what the parser needs from `position` on, if that has changed: no events while a long body passes.
-    fn ask(&mut self, direction: Direction, position: u64, out: &mut P::Output) {
-        let Need { skippable, skipped, whole } = self.parser.need(direction);
-        let skip_bytes = self.bounds().skip_bytes;
-        let asked = &mut self.asked[direction.index()];
-        let more = whole && asked.capture.mode == CaptureMode::Ends;
-        if more {
-            asked.capture.mode = CaptureMode::Whole;
-        }
-        let endless = skippable == u64::MAX;
-        let long = if endless { skipped > skip_bytes } else { skippable > skip_bytes };
-        let end = position.saturating_add(skippable);
-        let skips = long && asked.skip_until != end;
-        if skips {
-            asked.skip_until = end;
-            // One less, so that the transfer with the last of these bytes makes an event: its time ends the message.
-            asked.capture.skip_until = if endless { end } else { end - 1 };
-        }
-        if more || skips {
-            self.ask_source(out);
-        }
-    }
-
-    fn ask_source(&self, out: &mut P::Output) {
-        let directions = self.asked.each_ref().map(|asked| asked.capture);
-        out.feedback().push(Feedback::Capture { stream: self.id, directions });
-    }
-
     /// Counts bytes that nobody reads.
     const fn count_skipped(&mut self, direction: Direction, bytes: u64) {
         self.tallies[direction.index()].skipped += bytes;
@@ -468,13 +462,14 @@ impl<P: Parser> Connection<P> {
         out: &mut P::Output,
         run: impl FnOnce(&mut P, &mut ContextOf<'_, P>) -> T,
     ) -> T {
+        let (other_held_at, other_position) = self.other(direction);
         let mut cx = ContextOf::<P> {
             stream: self.id,
             limits: &self.limits,
             out,
             may_wait,
-            other_held_at: self.reassemblers[direction.reverse().index()].held_at(),
-            other_position: self.reassemblers[direction.reverse().index()].delivered_position(),
+            other_held_at,
+            other_position,
         };
         run(&mut self.parser, &mut cx)
     }

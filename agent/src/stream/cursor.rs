@@ -88,6 +88,13 @@ impl<'a> Cursor<'a> {
         self.advance(count);
     }
 
+    /// [`Cursor::parse`] and [`Cursor::skip`] in one: so many bytes there are.
+    pub(crate) fn parse_and_skip(&mut self, parsed: usize, skipped: u64) {
+        self.tally.parsed += parsed as u64;
+        self.tally.skipped += skipped;
+        self.advance(parsed as u64 + skipped);
+    }
+
     /// Reads past bytes that are needed and were not captured; returns how many.
     pub(crate) fn miss(&mut self) -> u64 {
         let hole = self.hole();

@@ -1,6 +1,7 @@
 //! Connections as byte streams: puts the transfers of each direction into the order of their positions, says where bytes are
 //! missing, and keeps the ledger. Knows nothing of any protocol but the [`Parser`] trait.
 
+mod asked;
 mod connection;
 mod cursor;
 mod ledger;

@@ -6,7 +6,6 @@ use super::{
     Tracer,
     deadlines::Deadlines,
     exchange::{Context, Exchange, Incoming, Key, Keys, Live, Parentage},
-    semantics,
     span::{Evidence, Link, Parent, Span, SpanEvent, SpanKind},
 };
 use crate::event::Timestamp;
@@ -48,17 +47,18 @@ impl Tracer {
         let mut parentage = parentage;
         let context = match &parentage {
             Parentage::Undecided => return,
-            Parentage::Root { .. } => Some(self.root_context(key, exchange)),
+            Parentage::Root { .. } => Some(self.root_context(exchange)),
             Parentage::Header => exchange.live.as_deref().and_then(header_context),
             Parentage::Exchange { of, .. } => match self.exchanges.get(*of) {
                 Some(parent) => parent.context.clone(),
                 None => {
                     self.counters.roots_forgotten += 1;
                     parentage = Parentage::Root { unknown: true };
-                    Some(self.root_context(key, exchange))
+                    Some(self.root_context(exchange))
                 }
             },
         };
+        let (kind, pid) = (exchange.kind, exchange.pid);
         if context.is_none()
             && let Parentage::Exchange { of, .. } = &parentage
             && let Some(parent) = self.exchanges.live_mut(*of)
@@ -66,7 +66,9 @@ impl Tracer {
             parent.children.push(key);
         }
         self.count_parent(&parentage);
-        self.count_call(key, !matches!(parentage, Parentage::Root { .. }));
+        if kind == SpanKind::Client {
+            self.processes.count_call(pid, !matches!(parentage, Parentage::Root { .. }));
+        }
         if let Some(live) = self.exchanges.live_mut(key) {
             live.parentage = parentage;
         }
@@ -102,18 +104,22 @@ impl Tracer {
         }
     }
 
-    /// An exchange has ended. Its span is exported if its chain is known, otherwise it waits.
+    /// An exchange has ended. Its span is exported if its chain is known or can be by now, otherwise
+    /// it waits.
     pub(super) fn finish_or_wait(&mut self, key: Key) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        if exchange.context.is_some() && !exchange.fixed_early {
+            return self.export(key);
+        }
+        self.try_decide(key);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let known = exchange.context.is_some();
         let Some(live) = exchange.live.as_deref_mut() else { return };
         if known {
-            self.export(key);
-            return;
+            return self.export(key);
         }
         if self.shutdown {
-            self.expire_span(key, Expiry::Shutdown);
-            return;
+            return self.expire_span(key, Expiry::Shutdown);
         }
         live.waiting = true;
         self.counters.waiting += 1;
@@ -167,9 +173,8 @@ impl Tracer {
     pub(super) fn open_span(&self, key: Key) -> Option<Box<Span>> {
         let exchange = self.exchanges.get(key)?;
         let live = exchange.live.as_deref()?;
-        let mut span = live.span.clone();
-        span.http.get_or_insert_with(semantics::unknown_http);
-        let context = exchange.context.clone().unwrap_or_else(|| self.root_context(key, exchange));
+        let mut span = live.span.clone()?;
+        let context = exchange.context.clone().unwrap_or_else(|| self.root_context(exchange));
         identify(&mut span, exchange, &context, &live.parentage, live.incoming.as_deref());
         span.start = self.unix(exchange.at);
         span.end = self.unix(self.now);
@@ -198,9 +203,11 @@ impl Tracer {
         };
         let (parentage, context) = match header {
             Some(context) => (Parentage::Header, context),
-            None => (Parentage::Root { unknown: true }, self.root_context(key, exchange)),
+            None => (Parentage::Root { unknown: true }, self.root_context(exchange)),
         };
-        self.count_call(key, parentage == Parentage::Header);
+        if exchange.kind == SpanKind::Client {
+            self.processes.count_call(exchange.pid, parentage == Parentage::Header);
+        }
         if let Some(exchange) = self.exchanges.get_mut(key) {
             exchange.fixed_early = true;
             if let Some(live) = exchange.live.as_deref_mut() {
@@ -210,12 +217,12 @@ impl Tracer {
         self.resolve(key, context);
     }
 
-    fn root_context(&self, key: Key, exchange: &Exchange) -> Context {
-        let trace = match Self::is_failed_connect(key, exchange) {
+    fn root_context(&self, exchange: &Exchange) -> Context {
+        let trace = match Self::is_failed_connect(exchange) {
             Some((socket, at)) => self.identifiers.connect(socket, at).0,
             None => {
                 let direction = exchange.kind.request_direction();
-                self.identifiers.trace(key.connection, direction, exchange.stream_offset)
+                self.identifiers.trace(exchange.connection, direction, exchange.stream_offset)
             }
         };
         Context { trace, flags: ROOT_FLAGS, state: None }
@@ -224,11 +231,10 @@ impl Tracer {
     /// The chain of a span is known, and with it the chain of all its descendants.
     fn resolve(&mut self, key: Key, context: Context) {
         let mut descendants = Keys::new();
+        self.resolve_one(key, &context, &mut descendants);
         let mut next = 0;
-        let mut current = Some(key);
-        while let Some(key) = current {
+        while let Some(key) = descendants.get(next).copied() {
             self.resolve_one(key, &context, &mut descendants);
-            current = descendants.get(next).copied();
             next += 1;
         }
     }
@@ -241,7 +247,9 @@ impl Tracer {
         }
         exchange.context = Some(context.clone());
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        descendants.append(&mut live.children);
+        if !live.children.is_empty() {
+            descendants.append(&mut live.children);
+        }
         if live.ended.is_some() {
             self.export(key);
         }
@@ -249,12 +257,12 @@ impl Tracer {
 
     /// Exports a span that has ended and whose chain is known.
     fn export(&mut self, key: Key) {
-        let Some(live) = self.exchanges.take_live(key) else { return };
-        let Live { mut span, parentage, incoming, relations, waiting, .. } = live;
+        let Some(mut live) = self.exchanges.take_live(key) else { return };
+        let Some(mut span) = live.span.take() else { return };
         let Some(exchange) = self.exchanges.get(key) else { return };
         let Some(context) = &exchange.context else { return };
-        identify(&mut span, exchange, context, &parentage, incoming.as_deref());
-        for (other, evidence) in &relations {
+        identify(&mut span, exchange, context, &live.parentage, live.incoming.as_deref());
+        for (other, evidence) in &live.relations {
             // Of two related spans, the one that is exported later gets the link.
             let Some(other) = self.exchanges.get(*other) else { continue };
             if let (true, Some(context)) = (other.exported(), &other.context) {
@@ -262,9 +270,10 @@ impl Tracer {
                 self.counters.late_links += 1;
             }
         }
-        if waiting {
+        if live.waiting {
             self.counters.waiting -= 1;
         }
+        self.exchanges.reuse(live);
         self.emit(span);
     }
 
@@ -307,7 +316,9 @@ fn identify(
 ) {
     span.trace = context.trace;
     span.flags = context.flags;
-    span.trace_state = context.state.as_deref().unwrap_or_default().to_owned();
+    if let Some(state) = context.state.as_deref() {
+        span.trace_state = state.to_owned();
+    }
     span.id = exchange.id;
     span.parent = match parentage {
         Parentage::Undecided | Parentage::Root { .. } => None,

@@ -11,7 +11,7 @@ use super::{
     causality::{CausalLinks, Causality, Cause},
     connection_join::Partner,
     errors,
-    exchange::{Exchange, Key, Live},
+    exchange::Exchange,
     exchanges::Connection,
     span::{Span, SpanKind, Status},
 };
@@ -178,11 +178,13 @@ impl Tracer {
         let mut links = CausalLinks::of_call(epoch, &origin);
         links.call_ended(at, false);
         let span_id = span.id;
-        let mut live = Live::new(span, 0, Partner::Absent);
+        let mut live = self.exchanges.spare();
+        live.begin(span, 0, Partner::Absent);
         (live.ended, live.head_seen) = (Some(at), true);
-        let live = self.exchanges.boxed(live);
         let make = |key| Exchange {
             key,
+            connection: id,
+            ordinal: 0,
             kind: SpanKind::Client,
             id: span_id,
             at: connect.at,
@@ -194,7 +196,7 @@ impl Tracer {
             fixed_early: false,
             passed_on: false,
             links,
-            live,
+            live: Some(live),
         };
         let Some(key) = self.exchanges.push(id, 0, make) else { return };
         if let Some((goroutine, receive)) = connect.started {
@@ -205,15 +207,14 @@ impl Tracer {
         }
         self.task_call(key, &origin);
         Causality::call_over(&mut self.exchanges, &mut self.processes, key);
-        self.try_decide(key);
         self.finish_or_wait(key);
         self.forget_connection_later(id);
     }
 
     /// The socket and the time from which the ids of a failed connect are made. `None` if the
     /// exchange is something else.
-    pub(super) fn is_failed_connect(key: Key, exchange: &Exchange) -> Option<(SocketId, Timestamp)> {
-        (key.connection.0 >= FAILED).then_some((SocketId(exchange.stream_offset), exchange.at))
+    pub(super) fn is_failed_connect(exchange: &Exchange) -> Option<(SocketId, Timestamp)> {
+        (exchange.connection.0 >= FAILED).then_some((SocketId(exchange.stream_offset), exchange.at))
     }
 
     /// A notice of a connect that began at `at` and is still in progress.
@@ -228,8 +229,14 @@ impl Tracer {
     fn connect_span(&mut self, socket: SocketId, connect: &Connect) -> Box<Span> {
         let (trace, id) = self.identifiers.connect(socket, connect.at);
         let (process, _) = self.facts_of(connect.thread.pid);
-        let mut span =
-            Span::begin(SpanKind::Client, NAME.into(), connect.peer.clone(), connect.thread, process);
+        let mut span = Span::begin(
+            SpanKind::Client,
+            NAME.into(),
+            None,
+            (None, connect.peer.clone()),
+            connect.thread,
+            process,
+        );
         span.trace = trace;
         span.id = id;
         span.flags = super::assembly::ROOT_FLAGS;

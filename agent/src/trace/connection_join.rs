@@ -6,6 +6,11 @@
 //! same absolute number. That holds across NAT and network namespaces. Either end may be observed
 //! first, because a receive may be recorded before its own send.
 //!
+//! On a multiplexed connection no request says where the other direction was. Its ends belong
+//! together if both streams of one begin at the absolute sequence numbers of the other's, which
+//! TCP chose at random for this connection ([`Start`]). That needs no request, and is found also on
+//! connections that are older than the agent, as long as TCP knows how many bytes had moved.
+//!
 //! A server's end waits for its partner until events that are
 //! [`Settings::flow_wait`](super::Settings) younger than its first request have been read. A
 //! client's end has nothing to wait for, because its parent comes from its own process. It stays
@@ -20,6 +25,7 @@ use super::{
     exchange::{Exchange, Key},
     exchanges::{Connection, Exchanges},
     span::SpanKind,
+    start::Start,
 };
 use crate::event::{ConnectionId, Direction, Endpoint, Timestamp};
 
@@ -41,8 +47,9 @@ pub(super) enum ConnectionJoin {
         /// How many deadlines have passed.
         missed: u8,
     },
-    /// `offset`: position of a request at the other end minus its position at this end, wrapping.
-    Joined { partner: ConnectionId, offset: u64 },
+    /// `offset`: position of a byte at the other end minus its position at this end, wrapping, by
+    /// this end's direction.
+    Joined { partner: ConnectionId, offset: [u64; 2] },
     /// The other end is not traced here, or could not be recognised.
     Remote,
 }
@@ -59,9 +66,10 @@ impl ConnectionJoin {
 }
 
 /// The other end of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Partner {
     Pending,
+    #[default]
     Absent,
     Exchange(Key),
 }
@@ -90,6 +98,9 @@ enum Wait {
 pub(super) struct ConnectionJoins {
     /// The first exchange that was registered under each key.
     registered: FxHashMap<JoinKey, Key>,
+    /// Multiplexed connections by the sequence numbers at which their streams begin. `None`: more
+    /// than one connection has these numbers, so nobody can tell which.
+    starts: FxHashMap<[u32; 2], Option<ConnectionId>>,
     deadlines: Deadlines<Wait>,
     /// Requests whose [`Partner`] is no longer pending. The caller decides on them.
     settled: Vec<Key>,
@@ -102,6 +113,7 @@ impl ConnectionJoins {
     pub(super) fn new(wait: u64, limit: usize) -> Self {
         Self {
             registered: FxHashMap::default(),
+            starts: FxHashMap::default(),
             deadlines: Deadlines::new(),
             settled: Vec::new(),
             wait,
@@ -137,6 +149,41 @@ impl ConnectionJoins {
         }
     }
 
+    /// A connection turns out to be multiplexed.
+    pub(super) fn multiplexed(
+        &mut self,
+        exchanges: &mut Exchanges,
+        counters: &mut Counters,
+        id: ConnectionId,
+        now: Timestamp,
+    ) {
+        let Some(connection) = exchanges.connection_mut(id) else { return };
+        let ConnectionJoin::Unknown { keys, .. } = &mut connection.join else { return };
+        for key in keys.drain(..) {
+            self.registered.remove(&key);
+        }
+        let Some(start) = connection.start else { return };
+        if let Some(Some(other)) = self.starts.get(&start.opposite()).copied()
+            && other != id
+            && self.starts.get(&start.sequence).is_none_or(|named| *named == Some(id))
+            && let Some(partner) = exchanges.connection(other)
+            && matches!(partner.join, ConnectionJoin::Unknown { .. })
+            && let Some(theirs) = partner.start.filter(|theirs| theirs.sequence == start.opposite())
+        {
+            self.starts.remove(&start.opposite());
+            let ends = [(id, other, start.offset_to(&theirs)), (other, id, theirs.offset_to(&start))];
+            return self.join_ends(exchanges, counters, ends, now);
+        }
+        if self.starts.len() >= self.limit {
+            counters.refused_join_keys += 1;
+            return;
+        }
+        let same = self.starts.entry(start.sequence).or_insert(Some(id));
+        if *same != Some(id) {
+            *same = None;
+        }
+    }
+
     /// The first byte of a request was seen on a connection that may be joined already.
     pub(super) fn request(
         &mut self,
@@ -145,9 +192,9 @@ impl ConnectionJoins {
         key: Key,
         now: Timestamp,
     ) {
-        let Some(connection) = exchanges.connection(key.connection) else { return };
-        let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
         let Some(exchange) = exchanges.get(key) else { return };
+        let Some(connection) = exchanges.connection(exchange.connection) else { return };
+        let ConnectionJoin::Joined { partner, offset: [offset, _] } = connection.join else { return };
         match exchange.kind {
             SpanKind::Server => self.pair(exchanges, counters, key, now),
             SpanKind::Client => {
@@ -173,20 +220,25 @@ impl ConnectionJoins {
         prefix: [u8; 16],
         now: Timestamp,
     ) {
-        let Some(connection) = exchanges.connection(key.connection) else { return };
+        let Some(exchange) = exchanges.get(key) else { return };
+        let (kind, id) = (exchange.kind, exchange.connection);
+        let Some(connection) = exchanges.connection(id) else { return };
         if !matches!(connection.join, ConnectionJoin::Unknown { .. }) {
             return;
         }
-        let Some(exchange) = exchanges.get(key) else { return };
-        let kind = exchange.kind;
+        if connection.is_multiplexed() {
+            if kind == SpanKind::Server {
+                self.set_deadline(exchanges, id, now);
+            }
+            return;
+        }
         let Some(own) = join_key(connection, exchange, prefix) else { return };
         let opposite = match kind {
             SpanKind::Server => JoinKey { kind: SpanKind::Client, ..own },
             SpanKind::Client => JoinKey { kind: SpanKind::Server, ..own },
         };
         if let Some(other) = self.registered.get(&opposite).copied()
-            && other.connection != key.connection
-            && exchanges.get(other).is_some()
+            && exchanges.get(other).is_some_and(|other| other.connection != id)
         {
             match kind {
                 SpanKind::Server => self.join(exchanges, counters, other, key, now),
@@ -196,7 +248,7 @@ impl ConnectionJoins {
         }
         self.register(exchanges, counters, own, key);
         if kind == SpanKind::Server {
-            self.set_deadline(exchanges, key.connection, now);
+            self.set_deadline(exchanges, id, now);
         }
     }
 
@@ -224,7 +276,9 @@ impl ConnectionJoins {
     pub(super) fn give_up_positions(&mut self, exchanges: &mut Exchanges, id: ConnectionId) {
         let Some(connection) = exchanges.connection_mut(id) else { return };
         let join = std::mem::replace(&mut connection.join, ConnectionJoin::Remote);
+        let start = connection.start.take();
         self.unregister(&join);
+        self.unregister_start(id, start);
         for key in pending_requests(exchanges, id) {
             self.settle(exchanges, key, Partner::Absent);
         }
@@ -235,10 +289,17 @@ impl ConnectionJoins {
         self.unregister(&connection.join);
     }
 
+    /// A multiplexed connection is no longer remembered.
+    pub(super) fn forget_start(&mut self, id: ConnectionId, connection: &Connection) {
+        if connection.is_multiplexed() {
+            self.unregister_start(id, connection.start);
+        }
+    }
+
     /// How many requests are registered.
     #[cfg(test)]
     pub(super) fn registered(&self) -> usize {
-        self.registered.len()
+        self.registered.len() + self.starts.len()
     }
 
     fn register(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, own: JoinKey, key: Key) {
@@ -246,7 +307,8 @@ impl ConnectionJoins {
             counters.refused_join_keys += 1;
             return;
         }
-        let Some(connection) = exchanges.connection_mut(key.connection) else { return };
+        let Some(id) = exchanges.get(key).map(|exchange| exchange.connection) else { return };
+        let Some(connection) = exchanges.connection_mut(id) else { return };
         let ConnectionJoin::Unknown { keys, .. } = &mut connection.join else { return };
         if keys.len() < KEYS_PER_CONNECTION && !self.registered.contains_key(&own) {
             keys.push(own);
@@ -259,6 +321,14 @@ impl ConnectionJoins {
             for key in keys {
                 self.registered.remove(key);
             }
+        }
+    }
+
+    fn unregister_start(&mut self, id: ConnectionId, start: Option<Start>) {
+        if let Some(start) = start
+            && self.starts.get(&start.sequence) == Some(&Some(id))
+        {
+            self.starts.remove(&start.sequence);
         }
     }
 
@@ -307,37 +377,49 @@ impl ConnectionJoins {
         server: Key,
         now: Timestamp,
     ) {
-        let position = |key| exchanges.get(key).map(|exchange| exchange.position);
-        let (Some(sent), Some(received)) = (position(client), position(server)) else { return };
+        let begin = |key| exchanges.get(key).map(|exchange| (exchange.connection, exchange.position));
+        let (Some((client, sent)), Some((server, received))) = (begin(client), begin(server)) else { return };
+        // Requests go one way on such a connection.
+        let there = [received.wrapping_sub(sent); 2];
+        let back = [sent.wrapping_sub(received); 2];
+        self.join_ends(exchanges, counters, [(client, server, there), (server, client, back)], now);
+    }
+
+    /// Both ends with their partners and offsets.
+    fn join_ends(
+        &mut self,
+        exchanges: &mut Exchanges,
+        counters: &mut Counters,
+        ends: [(ConnectionId, ConnectionId, [u64; 2]); 2],
+        now: Timestamp,
+    ) {
         counters.connections_joined += 1;
-        for (own, partner, offset) in
-            [(client, server, received.wrapping_sub(sent)), (server, client, sent.wrapping_sub(received))]
-        {
-            if let Some(connection) = exchanges.connection_mut(own.connection) {
-                let joined = ConnectionJoin::Joined { partner: partner.connection, offset };
+        for (own, partner, offset) in ends {
+            if let Some(connection) = exchanges.connection_mut(own) {
+                let joined = ConnectionJoin::Joined { partner, offset };
                 let join = std::mem::replace(&mut connection.join, joined);
                 self.unregister(&join);
             }
         }
-        for key in pending_requests(exchanges, server.connection) {
-            self.pair(exchanges, counters, key, now);
+        for (own, ..) in ends {
+            for key in pending_requests(exchanges, own) {
+                self.pair(exchanges, counters, key, now);
+            }
         }
     }
 
     /// Looks for the other end of a request on a joined connection.
     fn pair(&mut self, exchanges: &mut Exchanges, counters: &mut Counters, key: Key, now: Timestamp) {
-        let Some(connection) = exchanges.connection(key.connection) else { return };
-        let ConnectionJoin::Joined { partner, offset } = connection.join else { return };
-        let Some(position) = exchanges.get(key).map(|exchange| exchange.position) else { return };
-        let position = position.wrapping_add(offset);
+        let Some(exchange) = exchanges.get(key) else { return };
+        let Some(connection) = exchanges.connection(exchange.connection) else { return };
+        let ConnectionJoin::Joined { partner, offset: [_, offset] } = connection.join else { return };
+        let position = exchange.position.wrapping_add(offset);
         let client = exchanges.connection(partner);
         let found = client.and_then(|client| exchanges.by_request(client, SpanKind::Client, position));
         if let Some(found) = found {
             let found = found.key;
             self.settle(exchanges, key, Partner::Exchange(found));
-        } else if client
-            .is_none_or(|client| exchanges.last(client).is_some_and(|last| last.position > position))
-        {
+        } else if client.is_none_or(|client| last_of(exchanges, client).is_some_and(|last| last > position)) {
             counters.unmatched_requests += 1;
             self.settle(exchanges, key, Partner::Absent);
         } else {
@@ -353,6 +435,16 @@ impl ConnectionJoins {
             self.settled.push(key);
         }
     }
+}
+
+/// The position of the last call on this connection.
+fn last_of(exchanges: &Exchanges, connection: &Connection) -> Option<u64> {
+    let last = match connection.is_multiplexed() {
+        false => exchanges.last(connection),
+        // Either end may begin exchanges.
+        true => exchanges.of(connection).filter(|exchange| exchange.kind == SpanKind::Client).next_back(),
+    };
+    last.map(|last| last.position)
 }
 
 /// The key of a request. `None` if the exchange was exported.

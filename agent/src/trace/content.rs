@@ -21,7 +21,9 @@ use super::{
     Tracer,
     causality::{self, UnlinkedReason},
     exchange::{Exchange, Key},
+    exchanges::Exchanges,
     http::Http,
+    process::Process,
     span::SpanKind,
 };
 use crate::{event::Timestamp, protocol::http::Content};
@@ -36,8 +38,14 @@ const LOOKED_AT: usize = 8;
 /// says nothing.
 const WITHOUT_CONTENT: usize = 64;
 
-/// A process and a content.
-type Name = (u32, Content);
+/// Stands for a process and a content. The parts of a content are keyed hashes of 64 bits. So two
+/// names are equal by chance as rarely as two contents.
+type Name = u64;
+
+const fn name(pid: u32, content: Content) -> Name {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    content.base ^ content.identity.rotate_left(32) ^ (pid as u64).wrapping_mul(ODD)
+}
 
 /// The requests and calls of the last minute.
 #[derive(Debug, Default)]
@@ -66,7 +74,7 @@ struct Seen {
 impl Contents {
     /// A request was received.
     pub(super) fn request(&mut self, pid: u32, key: Key, at: Timestamp, content: Content) {
-        let name = (pid, content);
+        let name = name(pid, content);
         self.seen.entry(name).or_default().add(at, key);
         self.note(at, name, Side::Request);
     }
@@ -74,24 +82,27 @@ impl Contents {
     /// A call was sent. A call with a request id may forward a request without one, because proxies
     /// add them.
     pub(super) fn call(&mut self, pid: u32, at: Timestamp, content: Content) {
-        for name in
-            [Some((pid, content)), anonymous(content).map(|content| (pid, content))].into_iter().flatten()
-        {
-            self.seen.entry(name).or_default().calls += 1;
-            self.note(at, name, Side::Call);
+        self.call_named(at, name(pid, content));
+        if let Some(content) = anonymous(content) {
+            self.call_named(at, name(pid, content));
         }
+    }
+
+    fn call_named(&mut self, at: Timestamp, name: Name) {
+        self.seen.entry(name).or_default().calls += 1;
+        self.note(at, name, Side::Call);
     }
 
     /// The only request before `at` that the only call with this content can forward, and whether
     /// both have the same request id.
     fn only(&self, pid: u32, at: Timestamp, content: Content) -> Option<(Key, bool)> {
         if content.identity != 0
-            && let Some(seen) = self.seen.get(&(pid, content)).filter(|seen| seen.first.is_some())
+            && let Some(seen) = self.seen.get(&name(pid, content)).filter(|seen| seen.first.is_some())
         {
             return seen.only(at).map(|key| (key, true));
         }
         let content = anonymous(content).unwrap_or(content);
-        self.seen.get(&(pid, content))?.only(at).map(|key| (key, false))
+        self.seen.get(&name(pid, content))?.only(at).map(|key| (key, false))
     }
 
     fn note(&mut self, at: Timestamp, name: Name, side: Side) {
@@ -162,29 +173,30 @@ impl Tracer {
     /// The head of a request or a call was read.
     pub(super) fn note_content(&mut self, key: Key, content: Option<Content>) {
         let Some(content) = content else { return self.note_without_content(key) };
-        let compared = self.differs_from_others(key);
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let Some(exchange) = self.exchanges.get(key) else { return };
         let (pid, at) = (exchange.pid, exchange.at);
         let Some(process) = self.processes.get_mut(pid).filter(|process| process.keeps_contents()) else {
             return;
         };
-        if let Some(live) = exchange.live.as_deref_mut() {
-            live.content = Some(content);
-        }
-        match exchange.kind {
+        let known = match exchange.kind {
             SpanKind::Server => {
                 if !exchange.links.is_answered() && !exchange.links.has_known_content() {
                     process.unknown_contents = process.unknown_contents.saturating_sub(1);
                 }
-                exchange.links.set_content_known();
                 self.contents.request(pid, key, at, content);
+                true
             }
             SpanKind::Client => {
-                if compared {
-                    exchange.links.set_content_known();
-                }
                 self.contents.call(pid, at, content);
+                differs_from_others(&self.exchanges, process, exchange)
             }
+        };
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        if known {
+            exchange.links.set_content_known();
+        }
+        if let Some(live) = exchange.live.as_deref_mut() {
+            live.content = Some(content);
         }
     }
 
@@ -198,29 +210,6 @@ impl Tracer {
         if process.without_content.len() <= WITHOUT_CONTENT {
             process.without_content.push(key);
         }
-    }
-
-    /// Whether no open request of unknown content can be what this call forwards.
-    fn differs_from_others(&mut self, call: Key) -> bool {
-        let Some(call) = self.exchanges.get(call).filter(|it| it.kind == SpanKind::Client) else {
-            return false;
-        };
-        let Some(process) = self.processes.get_mut(call.pid) else { return false };
-        if process.unknown_contents == 0 {
-            process.without_content.clear();
-            return true;
-        }
-        if process.unknown_contents > WITHOUT_CONTENT as u64 {
-            return false;
-        }
-        let exchanges = &self.exchanges;
-        let waits = |key: &Key| {
-            exchanges.get(*key).filter(|it| !it.links.is_answered() && !it.links.has_known_content())
-        };
-        process.without_content.retain(|key| waits(key).is_some());
-        let unlike = |key: &&Key| waits(key).is_some_and(|request| differ(request, call));
-        let open = &process.without_content;
-        open.len() as u64 == process.unknown_contents && open.iter().filter(unlike).count() == open.len()
     }
 
     /// Looks for the request that a call without another parent forwards.
@@ -274,8 +263,25 @@ impl Tracer {
     }
 }
 
+/// Whether no open request of unknown content can be what this call of the process forwards.
+fn differs_from_others(exchanges: &Exchanges, process: &mut Process, call: &Exchange) -> bool {
+    if process.unknown_contents == 0 {
+        process.without_content.clear();
+        return true;
+    }
+    if process.unknown_contents > WITHOUT_CONTENT as u64 {
+        return false;
+    }
+    let waits =
+        |key: &Key| exchanges.get(*key).filter(|it| !it.links.is_answered() && !it.links.has_known_content());
+    process.without_content.retain(|key| waits(key).is_some());
+    let unlike = |key: &&Key| waits(key).is_some_and(|request| differ(request, call));
+    let open = &process.without_content;
+    open.len() as u64 == process.unknown_contents && open.iter().filter(unlike).count() == open.len()
+}
+
 fn http(exchange: &Exchange) -> Option<&Http> {
-    exchange.live.as_deref()?.span.http.as_ref()
+    exchange.live.as_deref()?.span.as_deref()?.http.as_ref()
 }
 
 /// Whether the call does not forward this request, by method and target. The target of the request
@@ -295,13 +301,12 @@ fn differ(request: &Exchange, call: &Exchange) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::ConnectionId, trace::slots::Slot};
 
     const CONTENT: Content = Content { base: 5, identity: 0 };
     const NAMED: Content = Content { base: 5, identity: 9 };
 
-    fn key(number: u64) -> Key {
-        Key { connection: ConnectionId(number), ordinal: 0, slot: Slot::NONE }
+    fn key(number: u32) -> Key {
+        Key::of_none(number)
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -322,7 +327,7 @@ mod tests {
         assert_eq!(contents.only(1, at(4), CONTENT), None);
         contents.request(1, key(3), at(61), CONTENT);
         contents.request(1, key(4), at(64), CONTENT);
-        assert_eq!(1 + contents.seen[&(1, CONTENT)].more.len(), 2, "older ones are forgotten");
+        assert_eq!(1 + contents.seen[&name(1, CONTENT)].more.len(), 2, "older ones are forgotten");
     }
 
     #[test]
@@ -348,8 +353,8 @@ mod tests {
     #[test]
     fn remembered_contents_are_bounded() {
         let mut contents = Contents::default();
-        for number in 0..2 * REMEMBERED as u64 {
-            contents.request(1, key(number), at(1), Content { base: number, identity: 0 });
+        for number in 0..2 * REMEMBERED as u32 {
+            contents.request(1, key(number), at(1), Content { base: number.into(), identity: 0 });
         }
         assert_eq!((contents.order.len(), contents.seen.len()), (REMEMBERED, REMEMBERED));
         assert_eq!(contents.forgotten, REMEMBERED as u64);

@@ -57,6 +57,10 @@ impl<T: Copy> Deadlines<T> {
 
     /// Drops items from the front until one is still open.
     pub(super) fn drop_front(&mut self, mut still_open: impl FnMut(&T) -> bool) {
+        if self.queue.front().is_none_or(|(_, item)| still_open(item)) {
+            return;
+        }
+        self.queue.pop_front();
         while self.queue.front().is_some_and(|(_, item)| !still_open(item)) {
             self.queue.pop_front();
         }

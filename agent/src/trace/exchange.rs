@@ -1,7 +1,10 @@
 //! One request with its response: what is known of it and of its parent, before and after its span
 //! is exported.
 
-use std::sync::Arc;
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+};
 
 use smallvec::SmallVec;
 
@@ -17,25 +20,43 @@ use crate::{
     protocol::{Ordinal, Origin, http::Content},
 };
 
-/// Identifies an exchange by its connection and its number there, and says in which slot it is
-/// kept.
+/// Identifies an exchange: the slot in which it is kept (lower half), and its number among all
+/// exchanges (upper half, not 0), so that the slot's next exchange is not taken for it. It is one
+/// word, since each exchange keeps keys of many others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) connection: ConnectionId,
-    pub(super) ordinal: Ordinal,
-    pub(super) slot: Slot,
-}
+pub(super) struct Key(NonZeroU64);
 
 impl Key {
-    /// Whether both keys, which have the same slot, identify the same exchange.
+    /// The key of no exchange.
+    pub(super) const NONE: Self = Self(NonZeroU64::MIN);
+
+    pub(super) fn new(slot: Slot, number: NonZeroU32) -> Self {
+        let number = u64::from(number.get()) << 32;
+        NonZeroU64::new(number | u64::from(slot.0)).map_or(Self::NONE, Self)
+    }
+
     #[inline]
-    pub(super) fn names_same(self, other: Self) -> bool {
-        self.ordinal == other.ordinal && self.connection == other.connection
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the slot")]
+    pub(super) const fn slot(self) -> Slot {
+        Slot(self.0.get() as u32)
+    }
+
+    #[inline]
+    pub(super) const fn is_none(self) -> bool {
+        self.0.get() >> 32 == 0
     }
 }
 
-/// A list that mostly has one key or none.
-pub(super) type Keys = SmallVec<[Key; 1]>;
+#[cfg(test)]
+impl Key {
+    /// The key of an exchange that is kept nowhere.
+    pub(super) fn of_none(number: u32) -> Self {
+        Self::new(Slot(u32::MAX), NonZeroU32::MIN.saturating_add(number))
+    }
+}
+
+/// A list that mostly has one or two keys, or none.
+pub(super) type Keys = SmallVec<[Key; 2]>;
 
 /// What a span passes on to its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,21 +74,16 @@ pub(super) struct Incoming {
 }
 
 /// What is known about a span's parent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Parentage {
+    #[default]
     Undecided,
     /// It has none. `unknown`: its parent was not waited for any longer.
-    Root {
-        unknown: bool,
-    },
+    Root { unknown: bool },
     /// The span that the `traceparent` names, which this agent does not see.
     Header,
     /// Another exchange that this agent sees.
-    Exchange {
-        of: Key,
-        id: SpanId,
-        evidence: Evidence,
-    },
+    Exchange { of: Key, id: SpanId, evidence: Evidence },
 }
 
 /// One request with its response. Holds what is needed after its span was exported; the rest is in
@@ -75,6 +91,9 @@ pub(super) enum Parentage {
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) key: Key,
+    pub(super) connection: ConnectionId,
+    /// Its number on the connection.
+    pub(super) ordinal: Ordinal,
     pub(super) kind: SpanKind,
     pub(super) id: SpanId,
     /// When the first byte of the request was read or written.
@@ -95,21 +114,13 @@ pub(super) struct Exchange {
     /// Client: the `traceparent` that it carries is one that its process received.
     pub(super) passed_on: bool,
     pub(super) links: CausalLinks,
-    /// Empty once the span was exported.
-    pub(super) live: LiveBox,
+    /// `None` once the span was exported.
+    pub(super) live: Option<Box<Live>>,
 }
 
 impl Exchange {
     pub(super) fn exported(&self) -> bool {
         self.live.as_deref().is_none()
-    }
-
-    /// The head of the request was read. Returns kind and process the first time while the exchange
-    /// is open.
-    pub(super) fn first_head(&mut self) -> Option<(SpanKind, u32)> {
-        let live = self.live.as_deref_mut().filter(|live| live.ended.is_none() && !live.head_seen)?;
-        live.head_seen = true;
-        Some((self.kind, self.pid))
     }
 
     /// Whether it is neither exported nor ended.
@@ -118,38 +129,12 @@ impl Exchange {
     }
 }
 
-/// Holds the live part of an exchange. When that is taken the memory stays for another exchange,
-/// which saves an allocation.
+/// The part of an exchange that is dropped when its span is exported. Its memory then serves
+/// another exchange.
 #[derive(Debug, Default)]
-pub(super) struct LiveBox(Option<Box<Option<Live>>>);
-
-impl LiveBox {
-    pub(super) fn put(&mut self, live: Live) {
-        match &mut self.0 {
-            Some(memory) => **memory = Some(live),
-            None => self.0 = Some(Box::new(Some(live))),
-        }
-    }
-
-    pub(super) fn take(&mut self) -> Option<Live> {
-        self.0.as_deref_mut()?.take()
-    }
-
-    #[inline]
-    pub(super) fn as_deref(&self) -> Option<&Live> {
-        self.0.as_deref()?.as_ref()
-    }
-
-    #[inline]
-    pub(super) fn as_deref_mut(&mut self) -> Option<&mut Live> {
-        self.0.as_deref_mut()?.as_mut()
-    }
-}
-
-/// The part of an exchange that is dropped when its span is exported.
-#[derive(Debug)]
 pub(super) struct Live {
-    pub(super) span: Box<Span>,
+    /// `None` in memory that is not in use.
+    pub(super) span: Option<Box<Span>>,
     pub(super) status: Option<u16>,
     pub(super) first_response: Option<Timestamp>,
     /// When both messages were over.
@@ -190,29 +175,57 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(span: Box<Span>, other_position: u64, partner: Partner) -> Self {
-        Self {
+    /// A new exchange, in memory that is empty. What is not set here, [`Live::clear`] has set.
+    pub(super) fn begin(&mut self, span: Box<Span>, other_position: u64, partner: Partner) {
+        self.span = Some(span);
+        self.other_position = other_position;
+        self.partner = partner;
+    }
+
+    /// Makes the memory fit for another exchange. Each field is reset where it lies.
+    pub(super) fn clear(&mut self) {
+        let Self {
             span,
-            status: None,
-            first_response: None,
-            ended: None,
-            head_seen: false,
-            incoming: None,
-            parentage: Parentage::Undecided,
-            other_position,
-            partner,
-            join_known: false,
-            partner_request: None,
-            passes_on: None,
-            verdict: None,
-            closing: None,
-            has_waited: false,
-            calls: Keys::new(),
-            content: None,
-            same_content: Vec::new(),
-            children: Keys::new(),
-            relations: Vec::new(),
-            waiting: false,
-        }
+            status,
+            first_response,
+            ended,
+            head_seen,
+            incoming,
+            parentage,
+            other_position: _,
+            join_known,
+            partner: _,
+            partner_request,
+            passes_on,
+            verdict,
+            closing,
+            has_waited,
+            calls,
+            content,
+            same_content,
+            children,
+            relations,
+            waiting,
+        } = self;
+        (*span, *status, *first_response, *ended) = (None, None, None, None);
+        (*head_seen, *join_known, *has_waited, *waiting) = (false, false, false, false);
+        (*incoming, *closing, *content) = (None, None, None);
+        *parentage = Parentage::Undecided;
+        (*partner_request, *passes_on, *verdict) = (None, None, None);
+        (*calls, *children) = (Keys::new(), Keys::new());
+        (*same_content, *relations) = (Vec::new(), Vec::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 100,000 exported exchanges are remembered by default, and up to 200,000 are open or wait.
+    #[test]
+    fn exchanges_stay_small() {
+        assert!(size_of::<Exchange>() <= 272);
+        assert!(size_of::<Live>() <= 264);
+        assert!(size_of::<Span>() <= 624);
     }
 }

@@ -6,10 +6,11 @@ use std::{cell::Cell, collections::VecDeque, ops::Range};
 use super::{
     causality::{Cause, InheritedCauses},
     connection_join::ConnectionJoin,
-    exchange::{Exchange, Key, Live, LiveBox},
+    exchange::{Exchange, Key, Live},
     parts::{Owner, Parts},
     slots::{Slot, Slots},
     span::SpanKind,
+    start::Start,
     table::Table,
 };
 use crate::{
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     /// Absolute sequence numbers when the connection was first observed, by direction; see
     /// [`Opened::first_sequence`].
     pub(super) first_sequence: [u32; 2],
+    /// The first byte of the stream in either direction, if that is known.
+    pub(super) start: Option<Start>,
     /// When it was first observed. A connection that was forgotten may be observed again.
     pub(super) opened_at: Timestamp,
     pub(super) join: ConnectionJoin,
@@ -53,6 +56,7 @@ impl Connection {
             local: opened.local.to_canonical(),
             peer: opened.peer.to_canonical(),
             first_sequence: opened.first_sequence,
+            start: Start::of(opened),
             opened_at: opened.at,
             join: ConnectionJoin::of(&opened.peer),
             connect_cause: None,
@@ -91,9 +95,11 @@ pub(super) struct Exchanges {
     exported: VecDeque<Key>,
     remembered: Remembered,
     /// Memory of live parts that were dropped.
-    spare: Vec<LiveBox>,
-    /// The last key that was looked up by its ordinal. The messages of one exchange come in pairs.
-    asked: Cell<Option<Key>>,
+    #[expect(clippy::vec_box, reason = "the boxes are moved, not what is in them")]
+    spare: Vec<Box<Live>>,
+    /// The last key that was looked up by its ordinal, or made. The messages of one exchange come in
+    /// pairs.
+    asked: Cell<Option<(ConnectionId, Ordinal, Key)>>,
     /// Exchanges of all connections that are not exported.
     pub(super) live: usize,
     any_multiplexed: bool,
@@ -133,9 +139,9 @@ impl Exchanges {
                 && exchange.open()
                 && !exchange.links.is_answered()
         };
-        let mut found: Vec<_> = self.slots.iter().filter(waits).map(|it| (it.key, it.at)).collect();
-        found.sort_unstable_by_key(|(key, at)| (*at, key.connection.0, key.ordinal));
-        found
+        let mut found: Vec<_> = self.slots.iter().filter(waits).collect();
+        found.sort_unstable_by_key(|it| (it.at, it.connection.0, it.ordinal));
+        found.into_iter().map(|it| (it.key, it.at)).collect()
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -162,19 +168,27 @@ impl Exchanges {
         self.slots.get_mut(key)
     }
 
-    /// The key of the exchange with this ordinal on its connection.
+    /// The key of the exchange with this ordinal on its connection. The exchange may be forgotten.
+    #[inline]
     pub(super) fn key(&self, connection: ConnectionId, ordinal: Ordinal) -> Option<Key> {
-        let asked = self.asked.get().filter(|key| key.connection == connection && key.ordinal == ordinal);
-        if let Some(key) = asked
-            && self.get(key).is_some()
-        {
-            return Some(key);
+        match self.asked.get() {
+            Some((id, number, key)) if id == connection && number == ordinal => Some(key),
+            _ => self.search(connection, ordinal),
         }
-        let connection = self.connections.get(connection)?;
-        let index = index_of(connection, &self.slots, ordinal)?;
-        let key = self.slots.at(*connection.exchanges.get(index)?)?.key;
-        self.asked.set(Some(key));
+    }
+
+    fn search(&self, id: ConnectionId, ordinal: Ordinal) -> Option<Key> {
+        let connection = self.connections.get(id)?;
+        // Mostly it is the last one.
+        let last = self.last(connection).filter(|last| last.ordinal == ordinal);
+        let key = last.or_else(|| self.by_ordinal(connection, ordinal))?.key;
+        self.asked.set(Some((id, ordinal, key)));
         Some(key)
+    }
+
+    /// The connection of an exchange.
+    pub(super) fn connection_of(&self, key: Key) -> Option<&Connection> {
+        self.connections.get(self.get(key)?.connection)
     }
 
     /// The exchanges of a connection, in the order of their requests.
@@ -186,16 +200,19 @@ impl Exchanges {
     }
 
     /// The exchange of a connection whose request came last.
+    #[inline]
     pub(super) fn last(&self, connection: &Connection) -> Option<&Exchange> {
         self.slots.at(*connection.exchanges.back()?)
     }
 
     /// Messages of several exchanges are interleaved on this connection.
-    pub(super) fn multiplex(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.parts.get_or_insert_default();
-            self.any_multiplexed = true;
-        }
+    /// Returns whether it was not known before that this connection is multiplexed.
+    pub(super) fn multiplex(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let is_new = connection.parts.is_none();
+        connection.parts.get_or_insert_default();
+        self.any_multiplexed = true;
+        is_new
     }
 
     /// Notes whose these received bytes of a multiplexed connection are.
@@ -290,37 +307,41 @@ impl Exchanges {
         {
             self.slots.empty(oldest);
         }
-        let key = self.slots.insert(id, ordinal, make)?;
+        let key = self.slots.insert(make)?;
+        self.asked.set(Some((id, ordinal, key)));
         connection.touched = true;
         connection.no_exchange_yet = false;
         connection.inherited = None;
-        connection.exchanges.push_back(key.slot);
-        self.asked.set(Some(key));
+        connection.exchanges.push_back(key.slot());
         connection.live += 1;
         self.live += 1;
         Some(key)
     }
 
-    /// Memory with the live part of a new exchange.
-    pub(super) fn boxed(&mut self, live: Live) -> LiveBox {
-        let mut memory = self.spare.pop().unwrap_or_default();
-        memory.put(live);
-        memory
+    /// Memory for the live part of a new exchange.
+    pub(super) fn spare(&mut self) -> Box<Live> {
+        self.spare.pop().unwrap_or_default()
     }
 
-    /// Takes the live part of an exchange, which then counts as exported.
-    pub(super) fn take_live(&mut self, key: Key) -> Option<Live> {
-        let memory = &mut self.slots.get_mut(key)?.live;
-        let live = memory.take()?;
-        if self.spare.len() < SPARE {
-            self.spare.push(std::mem::take(memory));
-        }
-        if let Some(connection) = self.connections.get_mut(key.connection) {
+    /// Takes the live part of an exchange, which then counts as exported. [`Exchanges::reuse`] takes
+    /// its memory back.
+    pub(super) fn take_live(&mut self, key: Key) -> Option<Box<Live>> {
+        let exchange = self.slots.get_mut(key)?;
+        let live = exchange.live.take()?;
+        if let Some(connection) = self.connections.get_mut(exchange.connection) {
             connection.live -= 1;
         }
         self.live -= 1;
         self.remember(key);
         Some(live)
+    }
+
+    /// Takes back the memory of a live part.
+    pub(super) fn reuse(&mut self, mut live: Box<Live>) {
+        if self.spare.len() < SPARE {
+            live.clear();
+            self.spare.push(live);
+        }
     }
 
     /// Remembers an exported exchange. If there are too many, the oldest of all is dropped.
@@ -330,19 +351,20 @@ impl Exchanges {
             return;
         }
         let Some(oldest) = self.exported.pop_front() else { return };
-        if !self.slots.get(oldest).is_some_and(Exchange::exported) {
-            return;
-        }
-        if let Some(connection) = self.connections.get_mut(oldest.connection)
-            && let Some(index) = index_of(connection, &self.slots, oldest.ordinal)
-        {
-            connection.exchanges.remove(index);
+        let Some(exchange) = self.slots.get(oldest).filter(|oldest| oldest.exported()) else { return };
+        if let Some(connection) = self.connections.get_mut(exchange.connection) {
+            // Mostly it is the first one.
+            if connection.exchanges.front() == Some(&oldest.slot()) {
+                connection.exchanges.pop_front();
+            } else if let Some(index) = index_of(connection, &self.slots, exchange.ordinal) {
+                connection.exchanges.remove(index);
+            }
             // Gives back memory that was needed for more.
             if connection.exchanges.capacity() > 4 * connection.exchanges.len().max(4) {
                 connection.exchanges.shrink_to(2 * connection.exchanges.len());
             }
         }
-        self.slots.empty(oldest.slot);
+        self.slots.empty(oldest.slot());
     }
 
     /// Forgets a connection. Its exchanges should have been exported.
@@ -390,7 +412,7 @@ fn take_oldest_exported(connection: &mut Connection, slots: &Slots) -> Option<Sl
 /// exchange, which is in the processor's caches, unlike the oldest.
 fn index_of(connection: &Connection, slots: &Slots, ordinal: Ordinal) -> Option<usize> {
     let exchanges = &connection.exchanges;
-    let number = |slot: &Slot| slots.at(*slot).map(|exchange| exchange.key.ordinal);
+    let number = |slot: &Slot| slots.at(*slot).map(|exchange| exchange.ordinal);
     let behind = usize::try_from(exchanges.back().and_then(number)?.checked_sub(ordinal)?).ok()?;
     let guess = (exchanges.len() - 1).checked_sub(behind);
     if guess.and_then(|guess| exchanges.get(guess)).and_then(number) == Some(ordinal) {

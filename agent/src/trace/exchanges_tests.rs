@@ -1,5 +1,7 @@
 //! Which exchanges are forgotten, and which are kept.
 
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::{
     event::{Earlier, Thread},
@@ -31,11 +33,14 @@ fn exchanges(connections: u64) -> Exchanges {
 }
 
 fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
-    let live = exchanges.boxed(Live::new(Box::new(samples::client_span()), 0, Partner::Absent));
+    let mut live = exchanges.spare();
+    live.begin(Box::new(samples::client_span()), 0, Partner::Absent);
     let thread = Thread { pid: 1, tid: 1 };
     let origin = Origin { at: Timestamp(1), thread, position: ordinal, last_receive: None, task: None };
     let make = |key| Exchange {
         key,
+        connection: ConnectionId(connection),
+        ordinal,
         kind: SpanKind::Client,
         id: SpanId([1; 8]),
         at: Timestamp(1),
@@ -47,7 +52,7 @@ fn push(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -> Key {
         fixed_early: false,
         passed_on: false,
         links: CausalLinks::of_call(0, &origin),
-        live,
+        live: Some(live),
     };
     exchanges.push(ConnectionId(connection), ordinal, make).unwrap()
 }
@@ -60,7 +65,7 @@ fn push_exported(exchanges: &mut Exchanges, connection: u64, ordinal: Ordinal) -
 
 fn known(exchanges: &Exchanges, connection: u64) -> Vec<Ordinal> {
     let connection = exchanges.connection(ConnectionId(connection)).unwrap();
-    exchanges.of(connection).map(|exchange| exchange.key.ordinal).collect()
+    exchanges.of(connection).map(|exchange| exchange.ordinal).collect()
 }
 
 #[test]
@@ -71,11 +76,34 @@ fn a_connection_forgets_its_oldest_exported_exchange_even_behind_a_waiting_one()
     assert_eq!(known(&exchanges, 0), [0, 97, 98, 99]);
     assert!(exchanges.connection(ConnectionId(0)).unwrap().exchanges.capacity() <= 4);
     for (ordinal, key) in (1..).zip(&keys) {
-        let found = exchanges.get(*key).map(|found| found.key.ordinal);
+        let found = exchanges.get(*key).map(|found| found.ordinal);
         assert_eq!(found, (ordinal >= 97).then_some(ordinal), "slots are used again");
         assert_eq!(exchanges.key(ConnectionId(0), ordinal), found.map(|_| *key));
     }
     assert_eq!(exchanges.live, 1);
+}
+
+#[test]
+fn numbers_begin_anew() {
+    let mut exchanges = exchanges(1);
+    exchanges.slots.count_from(NonZeroU32::MAX);
+    let keys: Vec<_> = (0..3).map(|ordinal| push(&mut exchanges, 0, ordinal)).collect();
+    let ordinals: Vec<_> =
+        keys.iter().map(|key| exchanges.get(*key).map(|exchange| exchange.ordinal)).collect();
+    assert_eq!(ordinals, [Some(0), Some(1), Some(2)]);
+}
+
+#[test]
+fn a_key_does_not_name_the_next_exchange_of_its_slot() {
+    let mut exchanges = exchanges(2);
+    let old = push_exported(&mut exchanges, 0, 0);
+    exchanges.remove(ConnectionId(0));
+    let new = push(&mut exchanges, 1, 0);
+    assert_eq!(old.slot(), new.slot());
+    assert!(exchanges.get(old).is_none() && exchanges.get_mut(old).is_none());
+    assert!(exchanges.get(new).is_some());
+    exchanges.remove(ConnectionId(1));
+    assert!(exchanges.get(new).is_none() && exchanges.slots.iter().next().is_none());
 }
 
 #[test]

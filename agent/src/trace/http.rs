@@ -57,6 +57,25 @@ impl Text {
 }
 
 impl Http {
+    /// A request of which nothing else is known. All of it is written at once.
+    pub(super) const fn unknown(method: &'static str, scheme: &'static str, version: &'static str) -> Self {
+        Self {
+            method,
+            scheme,
+            status: None,
+            version,
+            server_port: None,
+            client_port: None,
+            request_headers: Vec::new(),
+            request_body_size: None,
+            response_body_size: None,
+            texts: Texts {
+                buffer: Buffer::Short(ArrayString::new_const()),
+                ranges: [Texts::ABSENT; Text::ALL.len()],
+            },
+        }
+    }
+
     /// The value of an attribute, if it is known.
     #[must_use]
     pub fn text(&self, which: Text) -> Option<&str> {
@@ -132,14 +151,13 @@ impl Default for Texts {
 impl Texts {
     const ABSENT: [u32; 2] = [u32::MAX; 2];
 
-    /// Texts that have about so many bytes.
-    pub(super) fn with_capacity(capacity: usize) -> Self {
-        let mut texts = Self::default();
+    /// Makes room for texts that have about so many bytes. There are none yet.
+    #[inline]
+    pub(super) fn reserve(&mut self, capacity: usize) {
         if capacity > SHORT {
             // Room for another host and port beside, so that the memory is made once.
-            texts.buffer = Buffer::Long(String::with_capacity(capacity + SHORT / 2));
+            self.buffer = Buffer::Long(String::with_capacity(capacity + SHORT / 2));
         }
-        texts
     }
 
     fn get(&self, which: Text) -> Option<&str> {
@@ -225,7 +243,8 @@ mod tests {
         for length in [0, 1, SHORT - 3, SHORT - 2, SHORT, 10 * SHORT] {
             let long = "x".repeat(length);
             for capacity in [0, 10 * SHORT] {
-                let mut texts = Texts::with_capacity(capacity);
+                let mut texts = Texts::default();
+                texts.reserve(capacity);
                 texts.push(Text::Path, "/a");
                 texts.push(Text::Query, &long);
                 texts.push(Text::UserAgent, "é");

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Tracer,
     exchange::Key,
+    process::Processes,
     span::{Span, SpanEvent, SpanKind},
 };
 use crate::protocol::http::RequestHead;
@@ -50,34 +51,51 @@ fn is_export(head: &RequestHead<'_>) -> bool {
     target[..end].ends_with(b"/v1/traces")
 }
 
-impl Tracer {
+impl Processes {
     /// The head of a request or call was read.
+    #[inline]
     pub(super) fn note_export(&mut self, pid: u32, kind: SpanKind, head: &RequestHead<'_>) {
-        if !is_export(head) {
-            return;
-        }
-        let Some(process) = self.processes.get_mut(pid) else { return };
-        match kind {
-            SpanKind::Client => process.otlp.exports = true,
-            SpanKind::Server => process.otlp.receives = true,
+        if is_export(head) {
+            match kind {
+                SpanKind::Client => self.sends_traces(pid),
+                SpanKind::Server => self.receives_traces(pid),
+            }
         }
     }
 
+    fn sends_traces(&mut self, pid: u32) {
+        if let Some(process) = self.get_mut(pid) {
+            process.otlp.exports = true;
+            self.any_exports = true;
+        }
+    }
+
+    fn receives_traces(&mut self, pid: u32) {
+        if let Some(process) = self.get_mut(pid) {
+            process.otlp.receives = true;
+        }
+    }
+}
+
+impl Tracer {
     /// Notes that a process sends traces over gRPC.
     pub fn exports_by_grpc(&mut self, pid: u32) {
-        if let Some(process) = self.processes.get_mut(pid) {
-            process.otlp.exports = true;
-        }
+        self.processes.sends_traces(pid);
     }
 
     /// Whether the spans of a process are left out.
+    #[inline]
     pub(super) fn leaves_out(&self, pid: u32) -> bool {
-        self.settings.instrumented == Instrumented::Skip
+        self.processes.any_exports
+            && self.settings.instrumented == Instrumented::Skip
             && self.processes.get(pid).is_some_and(|process| process.otlp.is_source())
     }
 
     /// Whether `parent` will have no span that `child`, of another process, could refer to.
     pub(super) fn hides(&self, parent: Key, child: Key) -> bool {
+        if !self.processes.any_exports {
+            return false;
+        }
         let pid = |key: Key| self.exchanges.get(key).map(|exchange| exchange.pid);
         match (pid(parent), pid(child)) {
             (Some(parent), Some(child)) => parent != child && self.leaves_out(parent),

@@ -6,7 +6,7 @@ use super::{
     assembly::Expiry,
     exchange::{Exchange, Key},
     settings::nanos,
-    span::SpanEvent,
+    span::{SpanEvent, SpanKind},
 };
 use crate::{
     event::{ConnectionId, SocketId, Timestamp},
@@ -68,8 +68,8 @@ impl Tracer {
         self.expire_span(oldest, Expiry::Limit);
     }
 
-    pub(super) fn notice_exchange(&mut self, key: Key) {
-        self.open.begin(&self.exchanges, key, self.now);
+    pub(super) fn notice_exchange(&mut self, kind: SpanKind, key: Key) {
+        self.open.begin(&self.exchanges, kind, key, self.now);
         let Some(after) = self.settings.open_notice else { return };
         self.notices.push(self.now.plus(nanos(after)), Notice::Exchange(key));
         self.compact_notices();
@@ -132,6 +132,7 @@ impl Tracer {
     fn remove_connection(&mut self, id: ConnectionId) {
         if let Some(connection) = self.exchanges.remove(id) {
             self.joins.forget(&connection);
+            self.joins.forget_start(id, &connection);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{Hash as _, Hasher as _},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -13,16 +14,14 @@ use super::{
     connection_join::{ConnectionJoin, ConnectionJoins, Partner},
     context,
     counters::Counters,
-    exchange::{Exchange, Incoming, Key, Live},
+    exchange::{Exchange, Incoming, Key},
     semantics,
     span::{Span, SpanKind},
 };
 use crate::{
     event::{ConnectionId, Direction, Endpoint, Task, Timestamp},
-    protocol::{
-        ExchangeEnd, Ordinal, Origin, Outcome,
-        http::{RequestHead, ResponseHead},
-    },
+    protocol::{ExchangeEnd, Ordinal, Origin, Outcome, http::RequestHead},
+    words::{self, equal},
 };
 
 /// What is known of a request before its exchange is made.
@@ -89,7 +88,7 @@ impl Tracer {
             self.joins.request(&mut self.exchanges, &mut self.counters, key, self.now);
         }
         self.decide_settled();
-        self.notice_exchange(key);
+        self.notice_exchange(SpanKind::of_request(direction), key);
     }
 
     /// What the connection says about a request that begins on it. `None` if the connection is not
@@ -104,7 +103,7 @@ impl Tracer {
         let kind = SpanKind::of_request(direction);
         let connection = self.exchanges.connection(id)?;
         let last = self.exchanges.last(connection);
-        if last.is_some_and(|last| last.key.ordinal >= ordinal) {
+        if last.is_some_and(|last| last.ordinal >= ordinal) {
             return None;
         }
         let mut begun = Begun {
@@ -162,20 +161,24 @@ impl Tracer {
             SpanKind::Client => other_position,
         };
         // The span is built in place, because its memory is allocated first.
-        let mut span = Box::write(
+        let span = Box::write(
             Box::new_uninit(),
-            Span::begin(kind, semantics::unknown_name(), peer, origin.thread, process),
+            Span::begin(
+                kind,
+                semantics::unknown_name(),
+                Some(semantics::unknown_http()),
+                (Some(local), peer),
+                origin.thread,
+                process,
+            ),
         );
-        span.local = Some(local);
-        let mut live = Live::new(span, other_position, partner);
+        let mut live = self.exchanges.spare();
+        live.begin(span, other_position, partner);
         live.join_known = join_known;
-        let live = self.exchanges.boxed(live);
-        let links = match kind {
-            SpanKind::Server => CausalLinks::of_request(epoch, origin, last_open),
-            SpanKind::Client => CausalLinks::of_call(epoch, origin),
-        };
         let make = |key| Exchange {
             key,
+            connection,
+            ordinal,
             kind,
             id,
             at: origin.at,
@@ -186,41 +189,40 @@ impl Tracer {
             context: None,
             fixed_early: false,
             passed_on: false,
-            links,
-            live,
+            links: match kind {
+                SpanKind::Server => CausalLinks::of_request(epoch, origin, last_open),
+                SpanKind::Client => CausalLinks::of_call(epoch, origin),
+            },
+            live: Some(live),
         };
         self.exchanges.push(connection, ordinal, make)
     }
 
     /// The head of a request.
     pub(super) fn request_head(&mut self, key: Key, head: &RequestHead<'_>) {
-        let first = self.exchanges.get_mut(key).and_then(Exchange::first_head);
-        let Some((kind, pid)) = first else { return };
-        self.note_export(pid, kind, head);
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let (kind, pid) = (exchange.kind, exchange.pid);
         let Some(live) = exchange.live.as_deref_mut() else { return };
-        let incoming = incoming(head, &mut self.counters);
-        let (prefix, content) = (head.prefix, head.content);
-        let signature_hash = signature_hash(head, &live.span.peer);
-        self.semantics.request(&mut live.span, head, &mut self.counters);
-        if let Some(incoming) = incoming {
-            let parent = incoming.parent;
-            match kind {
-                SpanKind::Server => self.pass_through.open(pid, parent, key),
-                SpanKind::Client => {
-                    live.passes_on = self.pass_through.only(pid, parent);
-                    exchange.passed_on = live.passes_on.is_some();
-                }
-            }
-            live.incoming = Some(Box::new(incoming));
+        if live.ended.is_some() || live.head_seen {
+            return;
         }
+        live.head_seen = true;
+        let Some(span) = live.span.as_deref_mut() else { return };
+        let signature_hash = (kind == SpanKind::Client).then(|| signature_hash(head, &span.peer));
+        self.semantics.request(span, head, &mut self.counters);
+        self.processes.note_export(pid, kind, head);
+        let context = (head.traceparent.as_deref(), head.tracestate.as_deref());
+        if let Some(incoming) = incoming(context, &mut self.counters) {
+            self.pass_through.take(exchange, key, incoming);
+        }
+        let Some(live) = exchange.live.as_deref_mut() else { return };
         let (partner_request, join_known) = (live.partner_request.take(), live.join_known);
-        self.note_content(key, content);
-        if kind == SpanKind::Client {
+        self.note_content(key, head.content);
+        if let Some(signature_hash) = signature_hash {
             self.judge_by_request_side(key, signature_hash);
         }
         if !join_known {
-            self.joins.head(&mut self.exchanges, &mut self.counters, key, prefix, self.now);
+            self.joins.head(&mut self.exchanges, &mut self.counters, key, head.prefix, self.now);
         }
         self.decide_settled();
         self.try_decide(key);
@@ -230,7 +232,7 @@ impl Tracer {
     }
 
     /// The first byte of a response.
-    pub(super) fn response(&mut self, key: Key, origin: &Origin, interim: bool, head: &ResponseHead) {
+    pub(super) fn response(&mut self, key: Key, origin: &Origin, interim: bool, status: u16) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref_mut() else { return };
@@ -239,7 +241,7 @@ impl Tracer {
             live.first_response = Some(origin.at);
         }
         if !interim {
-            live.status = Some(head.status).filter(|status| *status != 0);
+            live.status = Some(status).filter(|status| *status != 0);
         }
         match kind {
             SpanKind::Client => {
@@ -250,7 +252,8 @@ impl Tracer {
                     exchange.receives_from = origin.position;
                     exchange.links.response_read(origin);
                     if !join_known {
-                        self.joins.response(&mut self.exchanges, key.connection, self.now);
+                        let connection = exchange.connection;
+                        self.joins.response(&mut self.exchanges, connection, self.now);
                     }
                 }
             }
@@ -317,12 +320,13 @@ impl Tracer {
         let at = at.max(start);
         live.ended = Some(at);
         self.open.end(kind);
-        live.span.start = start.0.saturating_add(unix_offset);
-        live.span.end = at.0.saturating_add(unix_offset);
-        let first = live.first_response.map(|first| first.clamp(start, at));
-        live.span.first_response_byte = first.map(|first| first.0.saturating_add(unix_offset));
-        live.span.http.get_or_insert_with(semantics::unknown_http);
-        semantics::conclude(&mut live.span, live.status, end);
+        if let Some(span) = live.span.as_deref_mut() {
+            span.start = start.0.saturating_add(unix_offset);
+            span.end = at.0.saturating_add(unix_offset);
+            let first = live.first_response.map(|first| first.clamp(start, at));
+            span.first_response_byte = first.map(|first| first.0.saturating_add(unix_offset));
+            semantics::conclude(span, live.status, end);
+        }
         if !live.head_seen {
             // The head will not come any more, and without it the other end cannot be found.
             live.head_seen = true;
@@ -344,7 +348,6 @@ impl Tracer {
             }
             self.request_over(key, closing.map(|closing| *closing));
         }
-        self.try_decide(key);
         self.finish_or_wait(key);
         if let Some(request) = partner_request {
             self.try_decide(request);
@@ -354,22 +357,32 @@ impl Tracer {
 
 /// The hash of a call's signature: peer, method and the first part of the path.
 fn signature_hash(head: &RequestHead<'_>, peer: &Endpoint) -> u64 {
-    let path = head.target.strip_prefix('/').unwrap_or(&head.target);
-    let first = path.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
-    let first = first.map_or(path, |end| &path[..end]);
+    let path = head.target.as_bytes();
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    let ends = |word| equal(word, b'/') | equal(word, b'?') | equal(word, b'#');
+    let end = words::position(path, 0, ends).unwrap_or(path.len());
     let mut hasher = FxHasher::default();
-    (peer, &*head.method, first).hash(&mut hasher);
+    match peer {
+        Endpoint::Inet(SocketAddr::V4(peer)) => hasher.write_u32(peer.ip().to_bits()),
+        Endpoint::Inet(SocketAddr::V6(peer)) => hasher.write_u128(peer.ip().to_bits()),
+        Endpoint::Unix(peer) => peer.hash(&mut hasher),
+    }
+    hasher.write_u16(peer.inet().map_or(0, |peer| peer.port()));
+    hasher.write(head.method.as_bytes());
+    hasher.write(&path[..end]);
     hasher.finish()
 }
 
 /// Reads the trace context from the head of a request.
-fn incoming(head: &RequestHead<'_>, counters: &mut Counters) -> Option<Incoming> {
-    let value = head.traceparent.as_deref()?;
+pub(super) fn incoming(
+    (traceparent, sent): (Option<&str>, Option<&str>),
+    counters: &mut Counters,
+) -> Option<Incoming> {
+    let value = traceparent?;
     let Some(parent) = context::trace_parent(value) else {
         counters.invalid_traceparents += 1;
         return None;
     };
-    let sent = head.tracestate.as_deref();
     let state = sent.and_then(context::trace_state).filter(|state| !state.is_empty());
     let complete = sent.map(|sent| sent.trim_matches([' ', '\t'])).filter(|sent| !sent.is_empty());
     counters.invalid_tracestates += u64::from(state != complete);

@@ -34,6 +34,7 @@ mod instrumented;
 mod lifetime;
 mod messages;
 mod open;
+pub mod operation;
 mod parents;
 mod parts;
 mod pass_through;
@@ -44,7 +45,9 @@ mod semantics;
 mod settings;
 mod slots;
 pub mod span;
+mod start;
 mod table;
+mod target;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -140,6 +143,8 @@ impl Tracer {
                 redaction: settings.redaction.clone(),
                 forwarded: settings.forwarded.clone(),
                 shown: settings.correlation_headers.clone(),
+                hosts: Default::default(),
+                clients: Default::default(),
             },
             identifiers: Identifiers::new(&[0; 16]),
             unix_offset: 0,
@@ -168,8 +173,8 @@ impl Tracer {
     }
 
     /// The event with the ambiguity of its last receive filled in. The parser may hold an event
-    /// back, so this must be known before. `None` if the thread received nothing, or the event does
-    /// not say.
+    /// back, so this must be known before. `None` if the event is no send, or its thread has received
+    /// nothing.
     #[must_use]
     #[inline(never)]
     pub fn with_input_ambiguity<'a>(&mut self, event: &Event<'a>) -> Option<Event<'a>> {

@@ -21,17 +21,11 @@ impl OpenExchanges {
         Self { server: 0, client: 0, order: Deadlines::new() }
     }
 
-    /// A request was seen at `now`.
-    pub(super) fn begin(&mut self, exchanges: &Exchanges, key: Key, now: Timestamp) {
-        let Some(kind) = exchanges.get(key).filter(|exchange| exchange.open()).map(|exchange| exchange.kind)
-        else {
-            return;
-        };
+    /// A request of this kind was seen at `now`.
+    pub(super) fn begin(&mut self, exchanges: &Exchanges, kind: SpanKind, key: Key, now: Timestamp) {
         *self.of(kind) += 1;
-        let open = |key: &Key| exchanges.get(*key).is_some_and(Exchange::open);
-        self.order.drop_front(open);
         self.order.push(now, key);
-        self.order.compact(open);
+        self.order.compact(|key: &Key| exchanges.get(*key).is_some_and(Exchange::open));
     }
 
     /// An exchange of this kind has ended.

@@ -198,22 +198,28 @@ impl Tracer {
     /// Decides on a span's parent as soon as nothing more can be learned.
     pub(super) fn try_decide(&mut self, key: Key) {
         let Some(exchange) = self.exchanges.get(key) else { return };
-        let kind = exchange.kind;
         let Some(live) = exchange.live.as_deref() else { return };
-        let decided = live.parentage != Parentage::Undecided && !exchange.fixed_early;
+        let decided = !matches!(live.parentage, Parentage::Undecided) && !exchange.fixed_early;
         if !live.head_seen || decided {
             return;
         }
-        match kind {
-            SpanKind::Client => self.try_decide_call(key),
-            SpanKind::Server => self.try_decide_request(key),
+        let has_context = live.incoming.is_some();
+        match exchange.kind {
+            SpanKind::Client => {
+                let (passes_on, verdict) = (live.passes_on, live.verdict);
+                if has_context || verdict.is_some() {
+                    self.decide_call(key, passes_on, has_context, verdict);
+                }
+            }
+            SpanKind::Server => match live.partner {
+                Partner::Pending => {}
+                partner => self.decide_request(key, has_context, partner),
+            },
         }
     }
 
-    fn try_decide_call(&mut self, key: Key) {
-        let Some(live) = self.exchanges.live_mut(key) else { return };
-        let own_context = live.incoming.is_some();
-        match (live.passes_on, own_context, live.verdict) {
+    fn decide_call(&mut self, key: Key, passes_on: Option<Key>, has_context: bool, verdict: Option<Verdict>) {
+        match (passes_on, has_context, verdict) {
             (Some(request), _, _) => {
                 self.decide_child(key, request, Evidence::Traceparent);
             }
@@ -236,10 +242,8 @@ impl Tracer {
         }
     }
 
-    fn try_decide_request(&mut self, key: Key) {
-        let Some(live) = self.exchanges.live_mut(key) else { return };
-        let has_context = live.incoming.is_some();
-        let partner = match live.partner {
+    fn decide_request(&mut self, key: Key, has_context: bool, partner: Partner) {
+        let partner = match partner {
             Partner::Pending => return,
             Partner::Absent => None,
             Partner::Exchange(call) => self.exchanges.get(call).map(|exchange| (call, exchange)),

@@ -4,7 +4,11 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{context::TraceParent, exchange::Key};
+use super::{
+    context::TraceParent,
+    exchange::{Exchange, Incoming, Key},
+    span::SpanKind,
+};
 
 /// The open requests with a context, by process and context. Flags are ignored, because a proxy may
 /// change them.
@@ -17,6 +21,20 @@ impl PassThrough {
     /// A request with this context is open in the process.
     pub(super) fn open(&mut self, pid: u32, context: TraceParent, request: Key) {
         self.open.entry(name(pid, context)).or_default().push(request);
+    }
+
+    /// The head of this exchange's request has a context.
+    pub(super) fn take(&mut self, exchange: &mut Exchange, key: Key, incoming: Incoming) {
+        let Some(live) = exchange.live.as_deref_mut() else { return };
+        let parent = incoming.parent;
+        match exchange.kind {
+            SpanKind::Server => self.open(exchange.pid, parent, key),
+            SpanKind::Client => {
+                live.passes_on = self.only(exchange.pid, parent);
+                exchange.passed_on = live.passes_on.is_some();
+            }
+        }
+        live.incoming = Some(Box::new(incoming));
     }
 
     /// The request is over.
@@ -45,21 +63,12 @@ const fn name(pid: u32, context: TraceParent) -> (u32, [u8; 16], [u8; 8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        event::ConnectionId,
-        trace::{
-            slots::Slot,
-            span::{SpanId, TraceId},
-        },
-    };
+    use crate::trace::span::{SpanId, TraceId};
 
     #[test]
     fn only_one_open_request_of_the_same_process() {
         let context = TraceParent { trace: TraceId([1; 16]), span: SpanId([2; 8]), flags: 1 };
-        let (one, two) = (
-            Key { connection: ConnectionId(1), ordinal: 0, slot: Slot::NONE },
-            Key { connection: ConnectionId(2), ordinal: 0, slot: Slot::NONE },
-        );
+        let (one, two) = (Key::of_none(1), Key::of_none(2));
         let mut passes = PassThrough::default();
         assert_eq!(passes.only(7, context), None);
         passes.open(7, context, one);

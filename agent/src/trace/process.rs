@@ -110,11 +110,13 @@ pub(super) struct Processes {
     with_tasks: usize,
     /// How many of them keep contents.
     with_contents: usize,
+    /// Some process was seen to send traces over OTLP. While none was, nobody needs to ask which.
+    pub(super) any_exports: bool,
 }
 
 impl Processes {
     pub(super) fn new(limit: usize) -> Self {
-        Self { by_pid: Table::new(), limit, with_tasks: 0, with_contents: 0 }
+        Self { by_pid: Table::new(), limit, with_tasks: 0, with_contents: 0, any_exports: false }
     }
 
     /// A process was selected or executed a program. Returns `false` if there is no room.

@@ -4,8 +4,8 @@
 
 use super::{Tracer, exchange::Key};
 use crate::{
-    event::{Direction, StreamId, Timestamp},
-    protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Part, Progress, Reply, Report, Shape},
+    event::{ConnectionId, Direction, StreamId, Timestamp},
+    protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Part, Progress, Reply, Report, Shape, Status},
 };
 
 impl Tracer {
@@ -15,11 +15,20 @@ impl Tracer {
 }
 
 impl Tracer {
-    /// Its receiver may work for this request at any later time, so it counts as open for ever.
-    fn begins_one_way(&mut self, exchange: ExchangeId) {
+    /// The ends of a multiplexed connection are joined by its sequence numbers alone.
+    fn multiplexed(&mut self, connection: ConnectionId) {
+        if self.exchanges.multiplex(connection) {
+            self.joins.multiplexed(&mut self.exchanges, &mut self.counters, connection, self.now);
+            self.decide_settled();
+        }
+    }
+
+    /// It is not answered by its first reply.
+    #[cold]
+    fn shape(&mut self, exchange: ExchangeId, shape: Shape) {
         let Some(key) = self.key(exchange) else { return };
         if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.links.set_one_way();
+            exchange.links.set_shape(shape);
         }
     }
 }
@@ -29,7 +38,7 @@ impl Report for Tracer {
     fn begin(&mut self, exchange: ExchangeId, begin: &Begin) {
         let Begin { role, shape, origin, multiplexed, other_position } = begin;
         if *multiplexed {
-            self.exchanges.multiplex(exchange.connection);
+            self.multiplexed(exchange.connection);
         }
         self.request(
             (exchange.connection, exchange.ordinal),
@@ -37,14 +46,14 @@ impl Report for Tracer {
             origin,
             *other_position,
         );
-        if *shape == Shape::OneWay {
-            self.begins_one_way(exchange);
+        if *shape != Shape::RequestReply {
+            self.shape(exchange, *shape);
         }
     }
 
     fn part(&mut self, stream: StreamId, part: &Part) {
+        self.multiplexed(stream.connection);
         if part.direction == Direction::In {
-            self.exchanges.multiplex(stream.connection);
             self.exchanges.add_part(stream.connection, part.range.clone(), part.exchange);
         }
     }
@@ -54,15 +63,31 @@ impl Report for Tracer {
         let Some(key) = self.key(exchange) else { return };
         match operation {
             Operation::Http(head) => self.request_head(key, head),
+            Operation::Rpc(_) | Operation::Database(_) | Operation::Messaging(_) => {
+                self.operation(key, operation);
+            }
         }
     }
 
     #[inline(never)]
     fn reply(&mut self, exchange: ExchangeId, origin: &Origin, progress: Progress, reply: Reply<'_>) {
         let Some(key) = self.key(exchange) else { return };
-        match reply {
-            Reply::Http(head) => self.response(key, origin, progress == Progress::Interim, head),
-        }
+        let interim = progress == Progress::Interim;
+        let status = match reply {
+            Reply::Http(head) => head.status,
+            Reply::Status(status) => {
+                if !interim {
+                    self.reply_status(key, status);
+                }
+                0
+            }
+        };
+        self.response(key, origin, interim, status);
+    }
+
+    fn status(&mut self, exchange: ExchangeId, status: Status<'_>) {
+        let Some(key) = self.key(exchange) else { return };
+        self.reply_status(key, status);
     }
 
     #[inline(never)]

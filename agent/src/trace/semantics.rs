@@ -1,7 +1,6 @@
 //! The stable HTTP semantic conventions: what the head of a request, the status of a response and
 //! the end of an exchange mean for a span
-//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>). Request targets follow RFC
-//! 9112 section 3.2.
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
 
 use std::{
     borrow::Cow,
@@ -19,6 +18,7 @@ use super::{
     redaction::{self, Redaction},
     settings::TextLimits,
     span::{Span, SpanKind, Status},
+    target::{Authority, Form, HTTP, LastHost, Target, range_in},
 };
 use crate::{
     address::with_address,
@@ -27,15 +27,12 @@ use crate::{
         ExchangeEnd, MOST_FIELDS, Outcome,
         http::{RequestHead, Version},
     },
-    words,
 };
 
 /// `http.request.method` of a method that is not a [`known_method`].
 const OTHER_METHOD: &str = "_OTHER";
 /// The span's name if the method is not known.
 const UNKNOWN_NAME: &str = "HTTP";
-const HTTP: &str = "http";
-const HTTPS: &str = "https";
 
 /// Translates heads into the attributes of the conventions.
 #[derive(Debug)]
@@ -45,6 +42,9 @@ pub(super) struct Semantics {
     pub(super) forwarded: Forwarded,
     /// Fields that become attributes, in lower case.
     pub(super) shown: Vec<String>,
+    /// Of requests by the kind of their spans.
+    pub(super) hosts: [LastHost; 2],
+    pub(super) clients: LastClient,
 }
 
 /// The span's name before anything is known of the request.
@@ -53,8 +53,9 @@ pub(super) const fn unknown_name() -> Cow<'static, str> {
 }
 
 /// The HTTP part of a span whose head was not seen.
-pub(super) fn unknown_http() -> Http {
-    Http { method: OTHER_METHOD, scheme: HTTP, version: Version::Http11.name(), ..Http::default() }
+#[inline]
+pub(super) const fn unknown_http() -> Http {
+    Http::unknown(OTHER_METHOD, HTTP, Version::Http11.name())
 }
 
 impl Semantics {
@@ -62,53 +63,60 @@ impl Semantics {
     pub(super) fn request(&mut self, span: &mut Span, head: &RequestHead<'_>, counters: &mut Counters) {
         let known = known_method(&head.method);
         span.name = Cow::Borrowed(known.unwrap_or(UNKNOWN_NAME));
+        let Span { kind, local, peer, http, .. } = span;
 
-        let host = head.host.as_deref().map(trimmed).filter(|host| !host.is_empty());
         let target = Target::parse(&head.method, &head.target);
-        let claims = self.claims(span, head, counters);
+        let claims = match kind {
+            SpanKind::Server => self.claims(peer, head, counters),
+            SpanKind::Client => Claims::default(),
+        };
         let scheme = claims.scheme.unwrap_or(target.scheme);
-        let authority = claims.host.or(target.authority).or(host).map(without_userinfo);
+        let authority = match claims.host.or(target.authority) {
+            Some(authority) => Some(Authority::parse(authority)),
+            None => head.host.as_deref().and_then(|host| self.hosts[*kind as usize].parse(host)),
+        };
         let agent = head.user_agent.as_deref().map(|agent| limited(agent, self.limits.user_agent, counters));
 
-        let room = USUAL_TEXTS + head.target.len() + agent.map_or(0, str::len);
-        let mut texts = Texts::with_capacity(room);
+        // The attributes are written where they lie.
+        let http = http.get_or_insert_with(unknown_http);
+        let texts = &mut http.texts;
+        texts.reserve(USUAL_TEXTS + head.target.len() + agent.map_or(0, str::len));
         if known.is_none() && !head.method.is_empty() {
             texts.push(Text::MethodOriginal, limited(&head.method, self.limits.method, counters));
         }
-        let server_port = self.server(span, scheme, authority, &mut texts, counters);
-        let client_port = match span.kind {
-            SpanKind::Server => client(&span.peer, claims.client, &mut texts),
+        let own = match kind {
+            SpanKind::Server => local.as_ref(),
+            SpanKind::Client => Some(&*peer),
+        };
+        http.server_port = match authority {
+            // A unix socket's path says more than the URI's host.
+            Some(authority)
+                if *kind == SpanKind::Client && !peer.is_unix() && self.is_in_url(&target, authority) =>
+            {
+                Some(authority.port(scheme))
+            }
+            _ => self.server(own, scheme, authority, texts, counters),
+        };
+        http.client_port = match kind {
+            SpanKind::Server => self.clients.put(peer, claims.client, texts),
             SpanKind::Client => None,
         };
-        let path = target.path.map(|path| self.path(path, counters));
+        let path = target.path.map(|path| self.path(path, target.plain, counters));
         let query = target.query.filter(|query| !query.is_empty()).map(|query| self.query(query, counters));
-        match span.kind {
-            SpanKind::Client => {
-                self.full_url(
-                    &target,
-                    authority,
-                    &span.peer,
-                    (path.as_deref(), query.as_deref()),
-                    &mut texts,
-                );
-            }
-            SpanKind::Server => put_path(path.as_deref(), query.as_deref(), &mut texts),
+        let path_and_query = (path.as_deref(), query.as_deref());
+        match kind {
+            SpanKind::Client => self.full_url(&target, authority, peer, path_and_query, texts),
+            SpanKind::Server => put_path(path_and_query, texts),
         }
         if let Some(agent) = agent {
             texts.push(Text::UserAgent, agent);
         }
-        span.http = Some(Http {
-            method: known.unwrap_or(OTHER_METHOD),
-            scheme,
-            status: None,
-            version: head.version.name(),
-            server_port,
-            client_port,
-            request_headers: self.headers(head, counters),
-            request_body_size: None,
-            response_body_size: None,
-            texts,
-        });
+        http.method = known.unwrap_or(OTHER_METHOD);
+        http.scheme = scheme;
+        http.version = head.version.name();
+        if !head.fields.is_empty() {
+            http.request_headers = self.headers(head, counters);
+        }
     }
 
     /// The fields that become attributes.
@@ -125,11 +133,8 @@ impl Semantics {
     }
 
     /// What a proxy says about the client, if it is trusted.
-    fn claims<'a>(&self, span: &Span, head: &'a RequestHead<'_>, counters: &mut Counters) -> Claims<'a> {
-        if span.kind == SpanKind::Client {
-            return Claims::default();
-        }
-        let Some(claims) = self.forwarded.claims(proxy(&span.peer), &head.fields) else {
+    fn claims<'a>(&self, peer: &Endpoint, head: &'a RequestHead<'_>, counters: &mut Counters) -> Claims<'a> {
+        let Some(claims) = self.forwarded.claims(proxy(peer), &head.fields) else {
             return Claims::default();
         };
         // If there are more fields than are kept, the last one is missing, and that is the one that
@@ -139,34 +144,27 @@ impl Semantics {
         if too_many { Claims::default() } else { claims }
     }
 
-    /// `server.address` and `server.port`: from the URI, otherwise from the server's end of the
-    /// connection. The end comes first if it is a unix socket, whose path says more than the URI's
-    /// host; it has no port.
+    /// `server.address` and `server.port`: from the URI, otherwise from `own`, the server's end of
+    /// the connection. The end comes first if it is a unix socket, whose path says more than the
+    /// URI's host; it has no port.
     fn server(
         &self,
-        span: &Span,
+        own: Option<&Endpoint>,
         scheme: &str,
-        authority: Option<&str>,
+        authority: Option<Authority<'_>>,
         texts: &mut Texts,
         counters: &mut Counters,
     ) -> Option<u16> {
-        let end = match span.kind {
-            SpanKind::Server => span.local.as_ref(),
-            SpanKind::Client => Some(&span.peer),
-        };
-        if let Some(Endpoint::Unix(address)) = end {
-            self.unix_server(address, authority, texts, counters);
+        let named = authority.filter(|authority| !authority.host.is_empty());
+        if let Some(Endpoint::Unix(address)) = own {
+            self.unix_server(address, named.map(|authority| authority.host), texts, counters);
             return None;
         }
-        if let Some(authority) = authority {
-            let (host, port) = host_and_port(authority);
-            if !host.is_empty() {
-                let default = if scheme == HTTPS { 443 } else { 80 };
-                texts.push(Text::ServerAddress, limited(host, self.limits.host, counters));
-                return Some(port.unwrap_or(default));
-            }
+        if let Some(authority) = named {
+            texts.push(Text::ServerAddress, limited(authority.host, self.limits.host, counters));
+            return Some(authority.port(scheme));
         }
-        let address = end?.inet()?;
+        let address = own?.inet()?;
         put_address(Text::ServerAddress, address.ip(), texts);
         Some(address.port())
     }
@@ -176,11 +174,10 @@ impl Semantics {
     fn unix_server(
         &self,
         address: &UnixAddress,
-        authority: Option<&str>,
+        host: Option<&str>,
         texts: &mut Texts,
         counters: &mut Counters,
     ) {
-        let host = authority.map(|authority| host_and_port(authority).0).filter(|host| !host.is_empty());
         match (address.name(), host) {
             (Some(name), _) => texts.push(Text::ServerAddress, &name),
             (None, Some(host)) => texts.push(Text::ServerAddress, limited(host, self.limits.host, counters)),
@@ -188,12 +185,22 @@ impl Semantics {
         }
     }
 
-    fn path<'a>(&self, path: &'a str, counters: &mut Counters) -> Cow<'a, str> {
-        redacted(redaction::userinfo(path), self.limits.path, counters)
+    /// `plain`: there is no userinfo in it.
+    fn path<'a>(&self, path: &'a str, plain: bool, counters: &mut Counters) -> Cow<'a, str> {
+        let path = if plain { Cow::Borrowed(path) } else { redaction::userinfo(path) };
+        redacted(path, self.limits.path, counters)
     }
 
     fn query<'a>(&self, query: &'a str, counters: &mut Counters) -> Cow<'a, str> {
         redacted(self.redaction.query(query), self.limits.query, counters)
+    }
+
+    /// Whether the URL of a call contains the server's address as it is, so that this needs no text
+    /// of its own.
+    fn is_in_url(&self, target: &Target<'_>, authority: Authority<'_>) -> bool {
+        matches!(target.form, Form::Origin | Form::Absolute)
+            && !authority.host.is_empty()
+            && authority.text.len() <= self.limits.host
     }
 
     /// `url.full`, built from parts that are already redacted and limited. Path and query are part
@@ -201,16 +208,16 @@ impl Semantics {
     fn full_url(
         &self,
         target: &Target<'_>,
-        authority: Option<&str>,
+        authority: Option<Authority<'_>>,
         peer: &Endpoint,
         (path, query): (Option<&str>, Option<&str>),
         texts: &mut Texts,
     ) {
         match target.form {
             // The target of CONNECT is a host to tunnel to, not a resource.
-            Form::Authority => return put_path(path, query, texts),
+            Form::Authority => return put_path((path, query), texts),
             // The asterisk is no part of the URL.
-            Form::Asterisk => put_path(path, None, texts),
+            Form::Asterisk => put_path((path, None), texts),
             Form::Origin | Form::Absolute => {}
         }
         let start = texts.length();
@@ -219,8 +226,9 @@ impl Semantics {
         if target.authority.is_some_and(|authority| authority.contains('@')) {
             texts.add("REDACTED:REDACTED@");
         }
+        let authority_start = texts.length();
         match authority {
-            Some(authority) => texts.add(cut(authority, self.limits.host + ":65535".len())),
+            Some(authority) => texts.add(cut(authority.text, self.limits.host + ":65535".len())),
             None => match peer {
                 // Writing to a string does not fail.
                 Endpoint::Inet(address) => _ = write!(texts, "{address}"),
@@ -233,9 +241,14 @@ impl Semantics {
                 // A target that has none of RFC 9112's forms must not run into the host.
                 texts.add("/");
             }
-            put_path(path, query, texts);
+            put_path((path, query), texts);
         }
         texts.name(Text::FullUrl, start..texts.length());
+        let named = authority.filter(|authority| !peer.is_unix() && self.is_in_url(target, *authority));
+        if let Some(authority) = named {
+            let host = range_in(authority.text, authority.host);
+            texts.name(Text::ServerAddress, authority_start + host.start..authority_start + host.end);
+        }
     }
 }
 
@@ -251,22 +264,35 @@ const fn proxy(peer: &Endpoint) -> IpAddr {
     }
 }
 
-/// Writes `client.address` and returns `client.port`, if known: what a trusted proxy says,
-/// otherwise the peer's.
-fn client(peer: &Endpoint, claims: Option<Client>, texts: &mut Texts) -> Option<u16> {
-    let (address, port) = match (claims, peer) {
-        (Some(Client::Known(address, port)), _) => (address, port),
-        (Some(Client::Hidden), _) => return None,
-        (None, Endpoint::Inet(peer)) => (peer.ip(), Some(peer.port())),
-        (None, Endpoint::Unix(peer)) => {
-            if let Some(name) = peer.name() {
-                texts.push(Text::ClientAddress, &name);
+/// The address of the last client as text.
+#[derive(Debug, Default)]
+pub(super) struct LastClient {
+    address: Option<IpAddr>,
+    text: String,
+}
+
+impl LastClient {
+    /// Writes `client.address` and returns `client.port`, if known: what a trusted proxy says,
+    /// otherwise the peer's.
+    fn put(&mut self, peer: &Endpoint, claims: Option<Client>, texts: &mut Texts) -> Option<u16> {
+        let (address, port) = match (claims, peer) {
+            (Some(Client::Known(address, port)), _) => (address, port),
+            (Some(Client::Hidden), _) => return None,
+            (None, Endpoint::Inet(peer)) => (peer.ip(), Some(peer.port())),
+            (None, Endpoint::Unix(peer)) => {
+                if let Some(name) = peer.name() {
+                    texts.push(Text::ClientAddress, &name);
+                }
+                return None;
             }
-            return None;
+        };
+        if self.address != Some(address) {
+            self.address = Some(address);
+            with_address(address, |text| text.clone_into(&mut self.text));
         }
-    };
-    put_address(Text::ClientAddress, address, texts);
-    port
+        texts.push(Text::ClientAddress, &self.text);
+        port
+    }
 }
 
 fn put_address(which: Text, address: IpAddr, texts: &mut Texts) {
@@ -274,7 +300,7 @@ fn put_address(which: Text, address: IpAddr, texts: &mut Texts) {
 }
 
 /// Writes path and query, with the question mark between them.
-fn put_path(path: Option<&str>, query: Option<&str>, texts: &mut Texts) {
+fn put_path((path, query): (Option<&str>, Option<&str>), texts: &mut Texts) {
     if let Some(path) = path {
         texts.push(Text::Path, path);
     }
@@ -286,10 +312,15 @@ fn put_path(path: Option<&str>, query: Option<&str>, texts: &mut Texts) {
 
 /// Writes the end of an exchange into its span: sizes, status, `error.type`, what was missing.
 pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) {
-    span.error = error_by_status(span.kind, status).or_else(|| error_by_outcome(end.outcome));
+    // The reply of another protocol has said so already.
+    let by_reply = span.error.take();
+    let error = error_by_status(span.kind, status).or(by_reply);
+    span.error = error.or_else(|| error_by_outcome(end.outcome));
     span.status = if span.error.is_some() { Status::Error } else { Status::Unset };
     span.missing_bytes = end.missing;
-    span.incomplete = end.incomplete.names().collect();
+    if !end.incomplete.is_empty() {
+        span.incomplete = end.incomplete.names().collect();
+    }
     let reason = match end.outcome {
         Outcome::Unfinished => Some("unfinished"),
         Outcome::Lost if span.incomplete.is_empty() => Some("lost"),
@@ -299,6 +330,10 @@ pub(super) fn conclude(span: &mut Span, status: Option<u16>, end: &ExchangeEnd) 
         && let Err(index) = span.incomplete.binary_search(&reason)
     {
         span.incomplete.insert(index, reason);
+    }
+    if span.operation.is_some() {
+        // The event of it is one of HTTP.
+        span.first_response_byte = None;
     }
     if let Some(http) = &mut span.http {
         http.status = status;
@@ -323,113 +358,6 @@ fn error_by_outcome(outcome: Outcome) -> Option<String> {
         Outcome::ConnectionClosed(Some(errno)) => Some(errors::error_type(errno).into_owned()),
         Outcome::ClientAborted(_) => Some("client_aborted".to_owned()),
         Outcome::Reset(reason) => Some(reason.to_owned()),
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// `/path?query`, or a target that has none of these forms.
-    Origin,
-    /// `http://host/path?query`.
-    Absolute,
-    /// `host:port`, of CONNECT.
-    Authority,
-    /// `*`, of OPTIONS.
-    Asterisk,
-}
-
-/// The parts of a request target.
-#[derive(Debug, Clone, Copy)]
-struct Target<'a> {
-    form: Form,
-    scheme: &'static str,
-    /// The scheme as the client wrote it.
-    written_scheme: Option<&'a str>,
-    authority: Option<&'a str>,
-    path: Option<&'a str>,
-    query: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    fn parse(method: &str, target: &'a str) -> Self {
-        let none = Self {
-            form: Form::Origin,
-            scheme: HTTP,
-            written_scheme: None,
-            authority: None,
-            path: None,
-            query: None,
-        };
-        if method == "CONNECT" && !target.starts_with('/') {
-            return Self {
-                form: Form::Authority,
-                authority: Some(target).filter(|target| !target.is_empty()),
-                ..none
-            };
-        }
-        if target == "*" {
-            return Self { form: Form::Asterisk, path: Some(target), ..none };
-        }
-        let Some((scheme, rest)) = absolute(target) else {
-            let (path, query) = path_and_query(target);
-            return Self { path: Some(path).filter(|path| !path.is_empty()), query, ..none };
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (path, query) = path_and_query(&rest[end..]);
-        Self {
-            form: Form::Absolute,
-            scheme: if scheme.eq_ignore_ascii_case(HTTPS) { HTTPS } else { HTTP },
-            written_scheme: Some(scheme),
-            authority: Some(&rest[..end]).filter(|authority| !authority.is_empty()),
-            // An empty path means the root (RFC 9110 section 4.2.3).
-            path: Some(if path.is_empty() { "/" } else { path }),
-            query,
-        }
-    }
-}
-
-/// Splits `scheme://rest` (RFC 3986 section 3.1).
-fn absolute(target: &str) -> Option<(&str, &str)> {
-    if target.starts_with('/') {
-        return None;
-    }
-    let (scheme, rest) = target.split_once("://")?;
-    let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    valid.then_some((scheme, rest))
-}
-
-fn path_and_query(text: &str) -> (&str, Option<&str>) {
-    match words::find(text.as_bytes(), b'?') {
-        Some(mark) => (&text[..mark], Some(&text[mark + 1..])),
-        None => (text, None),
-    }
-}
-
-/// The text without surrounding white space. Most field values have none.
-fn trimmed(text: &str) -> &str {
-    match text.as_bytes() {
-        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
-        _ => text.trim(),
-    }
-}
-
-fn without_userinfo(authority: &str) -> &str {
-    match words::find(authority.as_bytes(), b'@') {
-        Some(_) => authority.rsplit('@').next().unwrap_or_default(),
-        None => authority,
-    }
-}
-
-/// Splits an authority into host and port. The brackets of an IPv6 address are dropped.
-fn host_and_port(authority: &str) -> (&str, Option<u16>) {
-    if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
-    }
-    let colon = words::find(authority.as_bytes(), b':');
-    match colon.map(|colon| (&authority[..colon], &authority[colon + 1..])) {
-        Some((host, port)) if words::find(port.as_bytes(), b':').is_none() => (host, port.parse().ok()),
-        _ => (authority, None),
     }
 }
 

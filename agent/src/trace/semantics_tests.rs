@@ -14,14 +14,15 @@ fn semantics() -> Semantics {
         redaction: Redaction::default(),
         forwarded: Forwarded::default(),
         shown: vec!["x-request-id".to_owned()],
+        hosts: Default::default(),
+        clients: LastClient::default(),
     }
 }
 
 fn span(kind: SpanKind) -> Span {
     let peer: SocketAddr = "203.0.113.9:4711".parse().unwrap();
-    let mut span = Span::begin(kind, unknown_name(), peer.into(), Thread { pid: 1, tid: 1 }, Arc::default());
-    span.local = Some(Endpoint::Inet("192.0.2.1:8080".parse().unwrap()));
-    span
+    let ends = (Some(Endpoint::Inet("192.0.2.1:8080".parse().unwrap())), peer.into());
+    Span::begin(kind, unknown_name(), None, ends, Thread { pid: 1, tid: 1 }, Arc::default())
 }
 
 fn head<'a>(method: &'a str, target: &'a str, host: Option<&'a str>) -> RequestHead<'a> {
@@ -254,6 +255,17 @@ fn forwarded(peer: &str, lines: &[(&str, &str)]) -> (String, Http) {
         counters.invalid_forwarded,
     );
     (shown, http)
+}
+
+#[test]
+fn clients_have_their_own_address_whoever_came_before() {
+    let mut semantics = semantics();
+    for client in ["203.0.113.9", "203.0.113.9", "198.51.100.7", "2001:db8::1", "203.0.113.9"] {
+        let mut span = span(SpanKind::Server);
+        span.peer = SocketAddr::new(client.parse().unwrap(), 4711).into();
+        semantics.request(&mut span, &head("GET", "/", Some("a")), &mut Counters::default());
+        assert_eq!(span.http.unwrap().text(Text::ClientAddress), Some(client));
+    }
 }
 
 #[test]

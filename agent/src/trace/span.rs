@@ -3,7 +3,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::http::Http;
+use super::{
+    http::Http,
+    operation::{self, Operation},
+};
 use crate::event::{Direction, Endpoint, ProcessFacts, Thread};
 
 /// W3C / OTLP trace id. All zeros is invalid.
@@ -126,8 +129,10 @@ pub struct Span {
     pub error: Option<String>,
     /// Unix nanoseconds: first byte of the (first) response.
     pub first_response_byte: Option<u64>,
-    /// `None` for a connect that failed.
+    /// `None` for a connect that failed, and of another protocol.
     pub http: Option<Http>,
+    /// What protocols other than HTTP say.
+    pub operation: Option<Box<Operation>>,
     /// This process's end of the connection.
     pub local: Option<Endpoint>,
     /// The other end.
@@ -143,12 +148,36 @@ pub struct Span {
     pub process: Arc<ProcessFacts>,
 }
 
+/// The kind of a span as OTLP has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtlpKind {
+    Server = 2,
+    Client = 3,
+    Producer = 4,
+    Consumer = 5,
+}
+
 impl Span {
+    /// The kind under which it is exported. Who sends a message is its producer, whoever gets it
+    /// unasked its consumer.
+    #[must_use]
+    pub fn otlp_kind(&self) -> OtlpKind {
+        let is_message = |operation: &Operation| operation.kind == operation::Kind::Messaging;
+        match (self.kind, self.operation.as_deref().is_some_and(is_message)) {
+            (SpanKind::Server, false) => OtlpKind::Server,
+            (SpanKind::Client, false) => OtlpKind::Client,
+            (SpanKind::Client, true) => OtlpKind::Producer,
+            (SpanKind::Server, true) => OtlpKind::Consumer,
+        }
+    }
+
     /// A span of which only the thread and its peer are known.
+    #[inline(always)]
     pub(super) fn begin(
         kind: SpanKind,
         name: Cow<'static, str>,
-        peer: Endpoint,
+        http: Option<Http>,
+        (local, peer): (Option<Endpoint>, Endpoint),
         thread: Thread,
         process: Arc<ProcessFacts>,
     ) -> Self {
@@ -166,8 +195,9 @@ impl Span {
             status: Status::Unset,
             error: None,
             first_response_byte: None,
-            http: None,
-            local: None,
+            http,
+            operation: None,
+            local,
             peer,
             thread_id: thread.tid,
             incomplete: Vec::new(),

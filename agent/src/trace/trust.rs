@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Tracer, exchange::Key, span::SpanKind};
+use super::{Tracer, process::Processes};
 use crate::event::UNKNOWN_SERVICE;
 
 /// The confidence in one process that has made calls.
@@ -194,14 +194,12 @@ impl Tracer {
         });
         (processes.collect(), count)
     }
+}
 
+impl Processes {
     /// Counts for its process whether a call got a parent.
-    pub(super) fn count_call(&mut self, key: Key, linked: bool) {
-        let Some(exchange) = self.exchanges.get(key).filter(|exchange| exchange.kind == SpanKind::Client)
-        else {
-            return;
-        };
-        let Some(process) = self.processes.get_mut(exchange.pid) else { return };
+    pub(super) fn count_call(&mut self, pid: u32, linked: bool) {
+        let Some(process) = self.get_mut(pid) else { return };
         if linked {
             process.linked += 1;
         } else {

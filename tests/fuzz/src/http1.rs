@@ -146,6 +146,7 @@ fn timeless(out: &Output<Recorder>) -> Vec<(u64, String)> {
             (*ordinal, format!("0 {role:?} {}", origin.position))
         }
         Message::Described { ordinal, head } => (*ordinal, format!("1 {head:?}")),
+        Message::Other { ordinal, text } => (*ordinal, format!("4 {text}")),
         Message::Reply { ordinal, origin, progress, head } => {
             (*ordinal, format!("2 {} {progress:?} {head:?}", origin.position))
         }
@@ -166,6 +167,7 @@ fn one_end_each(messages: &[Message]) {
     for message in messages {
         let kept = match message {
             Message::Begin { ordinal, .. } => seen.insert(*ordinal) && open.insert(*ordinal),
+            Message::Other { ordinal, .. } => open.contains(ordinal),
             Message::Described { ordinal, .. } => open.contains(ordinal) && heads.insert(*ordinal),
             Message::Reply { ordinal, .. } => open.contains(ordinal) && heads.contains(ordinal),
             Message::End { ordinal, .. } => open.remove(ordinal),

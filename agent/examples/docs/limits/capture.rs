@@ -74,7 +74,7 @@ fn maps() -> Vec<Limit> {
             &["wirespan_bpf_refused_map_entries_total{map=\"processes\"}"],
         ),
         Limit::fixed(
-            "threads with a last receive",
+            "threads with a last receive whose slot (of 65,536) another thread has",
             entries("THREADS"),
             "their calls have no request side",
             &["wirespan_bpf_refused_map_entries_total{map=\"threads\"}"],

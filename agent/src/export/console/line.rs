@@ -92,6 +92,9 @@ fn method(span: &Span) -> String {
 
 /// What was asked for: the path, on client spans with the server before it.
 fn target(span: &Span) -> String {
+    if span.operation.is_some() && span.kind == SpanKind::Server {
+        return String::new();
+    }
     let Some(http) = &span.http else {
         return match &span.peer {
             Endpoint::Inet(peer) => format!(" {}:{}", plain(peer.ip()), peer.port()),
@@ -101,6 +104,10 @@ fn target(span: &Span) -> String {
     let mut text = String::from(" ");
     if span.kind == SpanKind::Client {
         server(http, &mut text);
+        if span.peer.is_unix() && text.len() > 1 {
+            // Otherwise two paths would be one.
+            text.push(':');
+        }
     }
     text.push_str(&escaped(http.path().unwrap_or("?")));
     if let Some(query) = http.query() {

@@ -7,7 +7,7 @@ use super::{
     *,
 };
 use crate::{
-    event::{FIRST_VIRTUAL_PID, ProcessFacts, Timestamp, UNKNOWN_SERVICE},
+    event::{Endpoint, FIRST_VIRTUAL_PID, ProcessFacts, Timestamp, UNKNOWN_SERVICE, UnixAddress},
     pipeline::samples::{self, MILLI, client_span, connect_span, open, server_span, span_id, trace_id},
     trace::{
         http::Text,
@@ -321,4 +321,23 @@ fn a_reader_that_is_gone_ends_the_console() {
     TreeConsole::new(ConsoleSettings::default(), Arc::clone(&feed), kept).run();
     feed.settle();
     assert_eq!((feed.exported(), feed.summary().dropped_total()), (0, 1));
+}
+
+/// Path of the socket and path of the request are two.
+#[test]
+fn a_call_over_a_unix_socket_names_it_before_the_path() {
+    let mut span = client_span();
+    span.peer = Endpoint::Unix(UnixAddress::Path((*b"/run/stock.sock").into()));
+    if let Some(http) = &mut span.http {
+        http.set(Text::ServerAddress, Some("/run/stock.sock"));
+        http.server_port = None;
+        http.set(Text::Path, Some("/stock/7"));
+        http.set(Text::Query, None);
+    }
+    span.parent = None;
+    let mut forest = Forest::new(10);
+    forest.add(&span, at(0));
+    forest.tick(at(2_000));
+    let line = printed(&mut forest, PLAIN);
+    assert!(line.contains(" /run/stock.sock:/stock/7  "), "{line}");
 }

@@ -17,7 +17,7 @@ use crate::{
         },
         resource::{self, Cache, HostResource, Value},
     },
-    trace::span::{Link, Span, SpanEvent, SpanKind, Status},
+    trace::span::{Link, OtlpKind, Span, SpanEvent, Status},
 };
 
 /// Makes requests, with the resource of each process made once.
@@ -86,9 +86,11 @@ fn convert(span: &Span) -> proto::Span {
         parent_span_id: span.parent.map(|parent| parent.span.0.to_vec()).unwrap_or_default(),
         flags: span_flags(span),
         name: span.name.to_string(),
-        kind: match span.kind {
-            SpanKind::Server => span::SpanKind::Server,
-            SpanKind::Client => span::SpanKind::Client,
+        kind: match span.otlp_kind() {
+            OtlpKind::Server => span::SpanKind::Server,
+            OtlpKind::Client => span::SpanKind::Client,
+            OtlpKind::Producer => span::SpanKind::Producer,
+            OtlpKind::Consumer => span::SpanKind::Consumer,
         }
         .into(),
         start_time_unix_nano: span.start,

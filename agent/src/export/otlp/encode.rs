@@ -20,7 +20,7 @@ use crate::{
         },
         resource::{self, Cache, HostResource, Value},
     },
-    trace::span::{Link, Parent, Span, SpanEvent, SpanKind, Status},
+    trace::span::{Link, Parent, Span, SpanEvent, Status},
 };
 
 /// Room for an ordinary span and for an ordinary resource, so that the buffer is made once and not many times.
@@ -160,10 +160,7 @@ fn write_kind_and_times(span: &Span, out: &mut Vec<u8>) {
         all[11] = tag(8, FIXED64);
         all
     };
-    let kind = match span.kind {
-        SpanKind::Server => 2,
-        SpanKind::Client => 3,
-    };
+    let kind = span.otlp_kind() as u8;
     if span.start == 0 || span.end == 0 {
         return write_kind_and_times_but_zeros(kind, span, out);
     }

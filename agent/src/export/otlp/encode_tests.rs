@@ -18,6 +18,7 @@ use crate::{
     pipeline::samples,
     trace::{
         http::{Http, Text},
+        operation::{Kind, Operation},
         span::{Evidence, Link, Parent, Span, SpanEvent, SpanId, SpanKind, Status, TraceId},
     },
 };
@@ -231,6 +232,14 @@ fn http() -> impl Strategy<Value = Http> {
         )
 }
 
+fn operation() -> impl Strategy<Value = Operation> {
+    let texts = [option::of(text()), option::of(text()), option::of(text())];
+    (sample::select(&Kind::ALL[..]), texts).prop_map(|(kind, texts)| {
+        let [name, target, status] = texts.map(|text| text.map(Into::into));
+        Operation { kind, system: "sample", name, target, status }
+    })
+}
+
 fn span() -> impl Strategy<Value = Span> {
     let place = (any::<[u8; 16]>(), any::<[u8; 8]>(), option::of(parent()), collection::vec(link(), 0..3));
     let context = (any::<u8>(), text(), any::<[bool; 3]>());
@@ -239,8 +248,8 @@ fn span() -> impl Strategy<Value = Span> {
     let ends = (option::of(address()), address());
     let incomplete = sample::subsequence(vec!["gap", "truncated", "limit"], 0..=3);
     let processes = vec![process(1), process(2), process(FIRST_VIRTUAL_PID)];
-    (place, context, said, numbers, ends, incomplete, sample::select(processes)).prop_map(
-        |(place, context, said, numbers, ends, incomplete, process)| Span {
+    (place, context, said, numbers, ends, incomplete, sample::select(processes), option::of(operation()))
+        .prop_map(|(place, context, said, numbers, ends, incomplete, process, operation)| Span {
             trace: TraceId(place.0),
             id: SpanId(place.1),
             parent: place.2,
@@ -252,6 +261,7 @@ fn span() -> impl Strategy<Value = Span> {
             parent_unknown: context.2[2],
             name: said.0.into(),
             error: said.1,
+            operation: operation.filter(|_| said.2.is_none()).map(Box::new),
             http: said.2,
             start: numbers.0[0],
             end: numbers.0[1],
@@ -262,8 +272,7 @@ fn span() -> impl Strategy<Value = Span> {
             peer: ends.1.into(),
             incomplete,
             process,
-        },
-    )
+        })
 }
 
 proptest! {

@@ -3,9 +3,9 @@
 
 use super::{
     body::Body,
+    head,
     kept::Kept,
     line::Role,
-    lines::Lines,
     reader::{Lost, State},
     session::{Answered, Session, Step},
 };
@@ -94,11 +94,14 @@ impl Session {
 
     /// Makes the message of an incomplete head; returns the body that it surely announces.
     fn emit_cut_head(&mut self, direction: Direction, head: &[u8], cx: &mut Context<'_>) -> Option<Body> {
+        let line = self.reader(direction).line;
         if self.role(direction) == Role::Request {
-            let framing = self.emit_request_head(direction, head, &Lines::none(), None, cx);
+            let (request, framing) = head::request(head, &line, None, &cx.out.interest);
+            self.describe(direction, &request, &framing, cx);
             return if framing.is_stated() { framing.request_body() } else { None };
         }
-        let (framing, upgraded) = self.emit_response_head(direction, head, &Lines::none(), None, cx);
+        let framing = head::response(head, &line);
+        let upgraded = self.reply(direction, None, cx);
         if upgraded {
             let at = self.reader(direction).origin.at;
             self.upgrade(direction, at, cx);

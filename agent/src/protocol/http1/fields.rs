@@ -1,11 +1,9 @@
 //! The fields of a head, one after the other: where the name and the value of each lie. Lenient, and the same for whole and
 //! for cut heads, so that the same bytes mean the same however they came.
 
-use std::ops::Range;
-
 use memchr::memchr;
 
-use super::lines::Lines;
+use super::name::Name;
 use crate::words;
 
 /// Where a value lies in its head, without the white space around it.
@@ -23,63 +21,66 @@ impl Value {
     }
 }
 
-/// Tells of the complete fields behind the first line of `head` whose lines are `wanted`. Lines that `lines` does not have are
-/// looked for. Names are not validated: one that equals a known name is valid.
-#[inline]
-pub(super) fn each<'a>(
-    head: &'a [u8],
-    first_line: usize,
-    lines: &Lines,
-    wanted: impl Fn(&[u8]) -> bool,
-    mut tell: impl FnMut(&'a [u8], Value),
-) {
-    let mut tell = |line: Range<usize>, folded| {
-        if wanted(&head[line.clone()])
-            && let Some((name, value)) = field(head, line, folded)
-        {
+/// Tells of the complete fields behind the first line of `head`. Names are not validated: one that equals a known name is valid.
+#[inline(never)]
+pub(super) fn each<'a>(head: &'a [u8], first_line: usize, tell: &mut dyn FnMut(&'a [u8], Value)) {
+    let line_feed = |start| Some(start + memchr(b'\n', head.get(start..)?)?);
+    let mut start = first_line;
+    while let Some(first_feed) = line_feed(start) {
+        let mut feed = first_feed;
+        while matches!(head.get(feed + 1), Some(b' ' | b'\t')) {
+            let Some(next) = line_feed(feed + 1) else { return };
+            feed = next;
+        }
+        if let Some((name, value)) = field(head, start, feed, feed != first_feed) {
             tell(name, value);
         }
-    };
-    match lines.all() {
-        Some(lines) => lines.for_each(|line| tell(line, false)),
-        None => each_line(head, first_line, &mut tell),
+        start = feed + 1;
     }
 }
 
-/// Every line, with those that go on with it, one after the other.
-#[inline(never)]
-fn each_line(head: &[u8], first_line: usize, tell: &mut dyn FnMut(Range<usize>, bool)) {
-    let line_end = |start| Some(start + memchr(b'\n', head.get(start..)?)? + 1);
-    let mut start = first_line;
-    while let Some(first_end) = line_end(start) {
-        let mut end = first_end;
-        while matches!(head.get(end), Some(b' ' | b'\t')) {
-            let Some(next) = line_end(end) else { return };
-            end = next;
-        }
-        tell(start..end, end != first_end);
-        start = end;
-    }
-}
-
-/// The name and where the value lies. `None`: the line has no colon.
-#[inline(always)]
-fn field(head: &[u8], line: Range<usize>, folded: bool) -> Option<(&[u8], Value)> {
-    let Range { start, end } = line;
-    let colon = colon(head, start, end)?;
+/// The name and where the value lies of the field whose line begins at `start` and ends with `feed`. `None`: the line has no colon.
+pub(super) fn field(head: &[u8], start: usize, feed: usize, folded: bool) -> Option<(&[u8], Value)> {
+    let colon = colon(head, start, feed)?;
     // Old peers put spaces before the colon.
     let name = &head[start..trim_end(head, start, colon)];
-    let end = if head[..end].ends_with(b"\r\n") { end - 2 } else { end - 1 };
-    let value_start = trim_start(head, colon + 1, end);
-    let value_end = trim_end(head, value_start, end);
-    Some((name, Value { start: value_start, end: value_end, folded }))
+    Some((name, value(head, colon + 1, feed, folded)))
+}
+
+/// The field of such a line that is whole by itself, if its name is a known one; see [`Name::begins`].
+#[inline(always)]
+pub(super) fn known(head: &[u8], start: usize, feed: usize, content: bool) -> Option<(Name, Value)> {
+    let (name, length) = Name::begins(&head[start..feed], content)?;
+    let end = start + length;
+    match head[end] {
+        b':' => Some((name, value(head, end + 1, feed, false))),
+        byte if is_space(byte) => spaced(head, start, feed),
+        _ => None,
+    }
+}
+
+/// The same with spaces behind what is perhaps a known name.
+#[cold]
+fn spaced(head: &[u8], start: usize, feed: usize) -> Option<(Name, Value)> {
+    let (name, value) = field(head, start, feed, false)?;
+    Some((Name::of(name)?, value))
+}
+
+/// What stands from `start` to the line's end.
+#[inline(always)]
+fn value(head: &[u8], start: usize, feed: usize, folded: bool) -> Value {
+    // One space and a carriage return are what nearly every line has.
+    let start = start + usize::from(head[start] == b' ');
+    let end = feed - usize::from(start < feed && head[feed - 1] == b'\r');
+    let start = trim_start(head, start, end);
+    Value { start, end: trim_end(head, start, end), folded }
 }
 
 /// The first colon of the line; nearly every name that matters has fewer than 16 bytes.
-fn colon(head: &[u8], start: usize, end: usize) -> Option<usize> {
+fn colon(head: &[u8], start: usize, feed: usize) -> Option<usize> {
     match words::first(head, start, 2, |word| words::equal(word, b':')) {
-        Some(colon) => (colon < end).then_some(colon),
-        None => memchr(b':', &head[start..end]).map(|count| start + count),
+        Some(colon) => (colon < feed).then_some(colon),
+        None => memchr(b':', &head[start..feed]).map(|count| start + count),
     }
 }
 

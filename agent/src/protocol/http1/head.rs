@@ -4,12 +4,12 @@
 use std::{borrow::Cow, ops::Range};
 
 use super::{
-    body::Body,
+    body::{BlankLine, Body},
     content::Summary,
     fields::{self, Value},
     framing::Framing,
-    line::{FirstLine, Recognised, Role, begins_with_known_method},
-    lines::Lines,
+    line::{FirstLine, Recognised, RequestLine, Role, begins_with_known_method},
+    lines,
     name::Name,
 };
 use crate::protocol::{
@@ -17,51 +17,18 @@ use crate::protocol::{
     http::{Fields, RequestHead, Version},
 };
 
-/// Reads a request's head; `head` begins with the request line, complete lines follow. `lines`: those that may matter, if known;
-/// `size`: its length, if it is whole. What it says of the body goes into `framing`.
+/// Reads a request's head; `head` begins with the request line, complete lines follow. `size`: its length, if it is whole. Says
+/// also what it says of the body.
 pub(super) fn request<'a>(
     head: &'a [u8],
     line: &FirstLine,
-    lines: &Lines,
     size: Option<u64>,
     interest: &Interest,
-    framing: &mut Framing,
-) -> RequestHead<'a> {
-    let (method, target) = (line.request.method_in(head), line.request.target_in(head));
-    let mut kept = Kept::default();
-    let mut fields = Fields::new();
-    let mut summary = interest.content.then(|| Summary::new(&head[method.clone()], &head[target.clone()]));
-    let wanted = |line: &[u8]| Name::may_begin(line, interest.content) || interest.may_begin(line[0]);
-    fields::each(head, line.length(), lines, wanted, |name, value| {
-        let bytes = value.of(head);
-        if interest.may_begin(name.first().copied().unwrap_or_default())
-            && let Some(name) = interest.field(name)
-            && fields.len() < MOST_FIELDS
-        {
-            fields.push((name.clone(), unfolded(lossy(bytes))));
-        }
-        let Some(name) = Name::of(name) else { return };
-        if let Some(summary) = &mut summary {
-            summary.field(name, bytes);
-        }
-        framing.field(name, bytes);
-        kept.field(name, value);
-    });
-    let texts = Texts::new(head, kept.end.max(target.end));
-    RequestHead {
-        method: texts.part(method),
-        target: texts.part(target),
-        version: Version::of_minor(line.request.minor),
-        host: kept.host.map(|value| texts.value(value)),
-        user_agent: kept.user_agent.map(|value| texts.value(value)),
-        traceparent: kept.traceparent.only().map(|value| texts.value(value)),
-        tracestate: texts.joined(&kept.tracestate),
-        prefix: prefix(head),
-        head_size: size,
-        incomplete: size.is_none(),
-        fields,
-        content: summary.filter(|_| size.is_some()).map(|summary| summary.content()),
-    }
+) -> (RequestHead<'a>, Framing) {
+    let mut reading = Reading::new(head, &line.request, interest);
+    fields::each(head, line.length(), &mut |name, value| reading.field(name, value));
+    let framing = reading.framing;
+    (reading.finish(&line.request, size), framing)
 }
 
 /// The request that stands whole at the front of `bytes`, its method a registered one and without a body: its first line and
@@ -71,25 +38,15 @@ pub(super) fn whole_request(bytes: &[u8]) -> Option<(FirstLine, usize)> {
     if !begins_with_known_method(bytes) || line.advance(bytes) != Recognised::Request {
         return None;
     }
-    let mut lines = Lines::none();
-    let size = lines.find(bytes, line.length(), Name::letters(false))?;
-    let framing = response(&bytes[..size], &line, &lines);
+    let size = line.length() + BlankLine::new().find(&bytes[line.length()..])?;
+    let framing = response(&bytes[..size], &line);
     (framing.request_body() == Some(Body::EMPTY) && !framing.upgrade).then_some((line, size))
 }
 
-/// The first letters of the lines that matter in a head.
-pub(super) const fn letters(role: Role, interest: &Interest) -> u32 {
-    match role {
-        Role::Request => Name::letters(interest.content) | interest.letters(),
-        Role::Response | Role::Unknown => Name::letters(false),
-    }
-}
-
 /// Reads the fields of a response's head that frame its body.
-pub(super) fn response(head: &[u8], line: &FirstLine, lines: &Lines) -> Framing {
+pub(super) fn response(head: &[u8], line: &FirstLine) -> Framing {
     let mut framing = Framing::default();
-    let wanted = |line: &[u8]| Name::may_begin(line, false);
-    fields::each(head, line.length(), lines, wanted, |name, value| {
+    fields::each(head, line.length(), &mut |name, value| {
         if let Some(name) = Name::of(name) {
             framing.field(name, value.of(head));
         }
@@ -97,15 +54,130 @@ pub(super) fn response(head: &[u8], line: &FirstLine, lines: &Lines) -> Framing 
     framing
 }
 
-/// Where the values lie that are kept as text.
-#[derive(Debug, Default)]
-struct Kept {
+/// The same, and the head's length, of one that lies whole at the front of `view`, in one pass; its first line has `first_line`
+/// bytes. `None`: it is not whole, or is for the careful path.
+pub(super) fn response_at_once(view: &[u8], first_line: usize) -> Option<(Framing, usize)> {
+    let mut framing = Framing::default();
+    let end = lines::scan(view, first_line, Name::FRAMING, |start, feed| {
+        if let Some((name, value)) = fields::known(view, start, feed, false) {
+            framing.field(name, value.of(view));
+        }
+    })?;
+    Some((framing, end))
+}
+
+/// What was read of a request's head so far.
+pub(super) struct Reading<'a, 'i> {
+    head: &'a [u8],
+    interest: &'i Interest,
+    /// What it says of the body.
+    pub framing: Framing,
     host: Option<Value>,
     user_agent: Option<Value>,
     traceparent: Repeated,
     tracestate: Repeated,
-    /// The end of the last one.
-    end: usize,
+    /// The end of the last of these values, which are kept as text.
+    kept_end: usize,
+    fields: Fields<'a>,
+    summary: Option<Summary>,
+}
+
+impl<'a, 'i> Reading<'a, 'i> {
+    /// Of a head that begins with this line.
+    #[inline(always)]
+    pub(super) fn new(head: &'a [u8], line: &RequestLine, interest: &'i Interest) -> Self {
+        Self {
+            head,
+            interest,
+            framing: Framing::default(),
+            host: None,
+            user_agent: None,
+            traceparent: Repeated::default(),
+            tracestate: Repeated::default(),
+            kept_end: 0,
+            fields: Fields::new(),
+            summary: interest.content.then(|| Summary::new(line.method(head), line.target(head))),
+        }
+    }
+
+    /// Reads the fields of a head that lies whole at the front of what is there, in one pass; returns its length. `None`: it is not
+    /// whole, or is for the careful path, and what was read means nothing.
+    pub(super) fn at_once(&mut self, line: &RequestLine) -> Option<usize> {
+        let view = self.head;
+        let letters = Name::letters(self.interest.content) | self.interest.letters();
+        let end = lines::scan(view, line.length(), letters, |start, feed| self.line(view, start, feed))?;
+        self.head = &view[..end];
+        Some(end)
+    }
+
+    /// A field in one line, by its start and its line feed.
+    #[inline(always)]
+    fn line(&mut self, view: &[u8], start: usize, feed: usize) {
+        if self.interest.may_begin(view[start]) {
+            self.line_of_interest(start, feed);
+        } else if let Some((name, value)) = fields::known(view, start, feed, self.interest.content) {
+            self.known(name, value, value.of(view));
+        }
+    }
+
+    /// The same of one that may be among those that the owner wants.
+    #[inline(never)]
+    fn line_of_interest(&mut self, start: usize, feed: usize) {
+        if let Some((name, value)) = fields::field(self.head, start, feed, false) {
+            self.field(name, value);
+        }
+    }
+
+    fn field(&mut self, name: &[u8], value: Value) {
+        if let Some(name) = self.interest.field(name)
+            && self.fields.len() < MOST_FIELDS
+        {
+            self.fields.push((name.clone(), unfolded(lossy(value.of(self.head)))));
+        }
+        if let Some(name) = Name::of(name) {
+            self.known(name, value, value.of(self.head));
+        }
+    }
+
+    /// `bytes` are those of the value.
+    #[inline(always)]
+    fn known(&mut self, name: Name, value: Value, bytes: &[u8]) {
+        if let Some(summary) = &mut self.summary {
+            summary.field(name, bytes);
+        }
+        match name {
+            Name::Host if self.host.is_none() => self.host = Some(value),
+            Name::UserAgent if self.user_agent.is_none() => self.user_agent = Some(value),
+            Name::Traceparent => self.traceparent.push(value),
+            Name::Tracestate => self.tracestate.push(value),
+            Name::ContentLength | Name::TransferEncoding | Name::Upgrade | Name::Expect => {
+                return self.framing.field(name, bytes);
+            }
+            _ => return,
+        }
+        self.kept_end = value.end;
+    }
+
+    /// All fields were read; `size` is the head's, if it is whole.
+    #[inline(always)]
+    pub(super) fn finish(&mut self, line: &RequestLine, size: Option<u64>) -> RequestHead<'a> {
+        let (head, target) = (self.head, line.target_in(self.head));
+        let texts = Texts::new(head, self.kept_end.max(target.end));
+        RequestHead {
+            method: texts.part(line.method_in(head)),
+            target: texts.part(target),
+            version: Version::of_minor(line.minor),
+            host: self.host.map(|value| texts.value(value)),
+            user_agent: self.user_agent.map(|value| texts.value(value)),
+            traceparent: self.traceparent.only().map(|value| texts.value(value)),
+            tracestate: texts.joined(&self.tracestate),
+            prefix: prefix(head),
+            head_size: size,
+            incomplete: size.is_none(),
+            fields: std::mem::take(&mut self.fields),
+            content: self.summary.as_ref().filter(|_| size.is_some()).map(Summary::content),
+        }
+    }
 }
 
 /// A field that may stand there more than once, and its further values.
@@ -113,19 +185,6 @@ struct Kept {
 struct Repeated {
     first: Option<Value>,
     more: Vec<Value>,
-}
-
-impl Kept {
-    fn field(&mut self, name: Name, value: Value) {
-        match name {
-            Name::Host if self.host.is_none() => self.host = Some(value),
-            Name::UserAgent if self.user_agent.is_none() => self.user_agent = Some(value),
-            Name::Traceparent => self.traceparent.push(value),
-            Name::Tracestate => self.tracestate.push(value),
-            _ => return,
-        }
-        self.end = value.end;
-    }
 }
 
 impl Repeated {
@@ -155,13 +214,20 @@ impl<'a> Texts<'a> {
         Self { head, checked: head.get(..end).and_then(|bytes| str::from_utf8(bytes).ok()) }
     }
 
+    #[inline(always)]
     fn part(self, part: Range<usize>) -> Cow<'a, str> {
         match self.checked.and_then(|text| text.get(part.clone())) {
             Some(text) => text.into(),
-            None => lossy(&self.head[part]),
+            None => self.lossy(part),
         }
     }
 
+    #[cold]
+    fn lossy(self, part: Range<usize>) -> Cow<'a, str> {
+        lossy(&self.head[part])
+    }
+
+    #[inline(always)]
     fn value(self, value: Value) -> Cow<'a, str> {
         let text = self.part(value.start..value.end);
         if value.folded { unfolded(text) } else { text }
@@ -201,11 +267,18 @@ fn unfolded(value: Cow<'_, str>) -> Cow<'_, str> {
 
 /// The first bytes, filled up with zeros.
 fn prefix(head: &[u8]) -> [u8; 16] {
-    head.first_chunk().copied().unwrap_or_else(|| {
-        let mut prefix = [0; 16];
-        prefix[..head.len()].copy_from_slice(head);
-        prefix
-    })
+    match head.first_chunk() {
+        Some(prefix) => *prefix,
+        None => short_prefix(head),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn short_prefix(head: &[u8]) -> [u8; 16] {
+    let mut prefix = [0; 16];
+    prefix[..head.len()].copy_from_slice(head);
+    prefix
 }
 
 #[cfg(test)]
@@ -215,17 +288,13 @@ mod tests {
     fn read(head: &[u8]) -> (RequestHead<'_>, Framing) {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
-        let mut framing = Framing::default();
-        let size = Some(head.len() as u64);
-        let request = request(head, &line, &Lines::none(), size, &Interest::default(), &mut framing);
-        (request, framing)
+        request(head, &line, Some(head.len() as u64), &Interest::default())
     }
 
     fn read_with<'a>(head: &'a [u8], interest: &Interest) -> RequestHead<'a> {
         let mut line = FirstLine::new(Role::Request);
         line.advance(head);
-        let size = Some(head.len() as u64);
-        request(head, &line, &Lines::none(), size, interest, &mut Framing::default())
+        request(head, &line, Some(head.len() as u64), interest).0
     }
 
     #[test]

@@ -6,11 +6,9 @@
 
 use super::{
     exchange::RequestState,
-    framing::Framing,
     head,
     line::{FirstLine, Role},
-    lines::Lines,
-    reader::empty_lines,
+    reader::{empty_lines, origin},
     session::Session,
 };
 use crate::{
@@ -78,13 +76,7 @@ impl Session {
         let Some((line, size)) = head::whole_request(front) else { return false };
         let reader = self.reader(direction);
         cursor.parse(empty);
-        let origin = Origin {
-            at: cursor.at,
-            thread: cursor.thread,
-            position: cursor.position,
-            last_receive: cursor.last_receive,
-            task: cursor.task,
-        };
+        let origin = origin(cursor);
         cursor.parse(size);
         reader.ended_at = Some(cursor.position);
         reader.last_at = reader.last_at.max(cursor.at);
@@ -124,11 +116,10 @@ impl Session {
         self.client = Some(client);
         self.recognised();
         let around = self.surroundings(client);
-        let ordinal = self.pairing.start(client, kept.origin, around, kept.other_position, cx);
+        let ordinal = self.pairing.start(client, &kept.origin, around, kept.other_position, cx);
         let Kept { head, line, .. } = &kept;
         let size = kept.whole.then_some(head.len() as u64);
-        let mut framing = Framing::default();
-        let request = head::request(head, line, &Lines::none(), size, &cx.out.interest, &mut framing);
+        let (request, framing) = head::request(head, line, size, &cx.out.interest);
         cx.out.counters.heads_incomplete += u64::from(!kept.whole);
         let exchange = self.pairing.get(Some(ordinal))?;
         exchange.head_told(&head[line.request.method_in(head)], &framing);

@@ -6,6 +6,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 use super::ordinary;
+use crate::careful;
 
 /// A method longer than this is none (the longest registered one has 17 bytes).
 const METHOD_BYTES: usize = 64;
@@ -70,6 +71,9 @@ impl FirstLine {
 
     /// A line as nearly every peer writes it, at once. `None`: it may be another one, or is not whole.
     fn ordinary(&mut self, head: &[u8]) -> Option<Recognised> {
+        if careful::only() {
+            return None;
+        }
         let request_possible = self.request.state == RequestState::Method && self.request.at == 0;
         if request_possible && let Some(line) = ordinary::request(head) {
             self.request = line;
@@ -99,8 +103,8 @@ impl FirstLine {
     /// Length of the recognised line with its line end.
     pub(super) const fn length(&self) -> usize {
         match self.request.state {
-            RequestState::Done => self.request.at,
-            _ => self.status.at,
+            RequestState::Done => self.request.length(),
+            _ => self.status.length(),
         }
     }
 }
@@ -226,6 +230,11 @@ impl RequestLine {
         if self.target_start <= end && end <= head.len() { self.target_start..end } else { 0..0 }
     }
 
+    /// Length of the line with its line end, once it is whole.
+    pub(super) const fn length(&self) -> usize {
+        self.at
+    }
+
     /// A line that is known to be whole: where its parts lie.
     pub(super) fn whole(method_end: usize, target: Range<usize>, minor: u8, length: usize) -> Self {
         let (target_start, target_end) = (target.start, target.end);
@@ -322,6 +331,11 @@ impl StatusLine {
         self.status = status;
         self.at = Self::FIXED - 1;
         Progress::Done
+    }
+
+    /// Length of the line with its line end, once it is whole.
+    pub(super) const fn length(&self) -> usize {
+        self.at
     }
 
     /// A line that is known to be whole.

@@ -4,9 +4,8 @@ use super::{
     body::{BlankLine, Body},
     exchange::{Method, RequestState, ResponseState},
     framing::Framing,
-    head,
+    head::{self, Reading},
     line::{FirstLine, Recognised, Role},
-    lines::Lines,
     loose::{self, Loose},
     reader::{Lost, State, is_interim, proven},
     session::{Answered, Session, Step},
@@ -15,7 +14,7 @@ use crate::{
     event::{Direction, Timestamp},
     protocol::{
         Context, ExchangeId, Incomplete, Operation, Ordinal, Progress, Reply,
-        http::{ResponseHead, UpgradeToken, Version},
+        http::{RequestHead, ResponseHead, UpgradeToken, Version},
     },
     stream::Cursor,
 };
@@ -43,7 +42,7 @@ impl Session {
                 // Other bytes may come in this place first, when transfers overlap.
                 Step::Wait => reader.line = FirstLine::new(role),
                 Step::Next | Step::Opaque | Step::Upgraded(_) | Step::Unknown { .. } => {
-                    reader.buffer.extend_from_slice(front)
+                    reader.buffer.extend_from_slice(front);
                 }
             }
             return self.head_so_far(direction, step, cursor, cx);
@@ -130,15 +129,81 @@ impl Session {
                 }
             }
         }
-        let mut lines = Lines::none();
-        let letters = head::letters(self.role(direction), &cx.out.interest);
-        let reader = self.reader(direction);
-        let Some(end) = reader.head_end(view, &mut lines, letters) else {
-            cursor.parse(view.len() - before);
-            return Step::Next;
+        match self.role(direction) {
+            Role::Request => self.request_fields(direction, view, before, cursor, cx),
+            Role::Response | Role::Unknown => self.response_fields(direction, view, before, cursor, cx),
+        }
+    }
+
+    /// The request line was read: goes on once the head is whole. `view` and `before` are those of [`Session::head_bytes`].
+    fn request_fields(
+        &mut self,
+        direction: Direction,
+        view: &[u8],
+        before: usize,
+        cursor: &mut Cursor<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let reader = &mut self.readers[direction.index()];
+        let (line, interest) = (reader.line, &cx.out.interest);
+        let mut reading = Reading::new(view, &line.request, interest);
+        let at_once = if reader.nothing_searched() { reading.at_once(&line.request) } else { None };
+        let (request, framing, end) = match at_once {
+            Some(end) => {
+                let framing = reading.framing;
+                (reading.finish(&line.request, Some(end as u64)), framing, end)
+            }
+            None => {
+                let Some(end) = reader.head_end(view) else {
+                    cursor.parse(view.len() - before);
+                    return Step::Next;
+                };
+                let (request, framing) = head::request(&view[..end], &line, Some(end as u64), interest);
+                (request, framing, end)
+            }
         };
         cursor.parse(end - before);
-        let step = self.head_complete(direction, &view[..end], &lines, cursor.at, cx);
+        self.describe(direction, &request, &framing, cx);
+        self.start_body(direction, framing.request_body(), cursor.at, cx);
+        self.note_end(direction, cursor.position, cx);
+        Step::Next
+    }
+
+    /// The same of a status line.
+    fn response_fields(
+        &mut self,
+        direction: Direction,
+        view: &[u8],
+        before: usize,
+        cursor: &mut Cursor<'_>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let reader = &mut self.readers[direction.index()];
+        let at_once = match reader.nothing_searched() {
+            true => head::response_at_once(view, reader.line.length()),
+            false => None,
+        };
+        let (framing, end) = match at_once {
+            Some(whole) => whole,
+            None => {
+                let Some(end) = reader.head_end(view) else {
+                    cursor.parse(view.len() - before);
+                    return Step::Next;
+                };
+                (head::response(&view[..end], &reader.line), end)
+            }
+        };
+        cursor.parse(end - before);
+        let step = if self.reply(direction, Some(end as u64), cx) {
+            self.upgrade(direction, cursor.at, cx);
+            let switched = self.reader(direction).line.status.status == 101;
+            Step::Upgraded(if switched { UpgradeToken::of_head(&view[..end]) } else { UpgradeToken::Other })
+        } else {
+            let bodyless = self.is_bodyless(direction);
+            let body = if bodyless { Some(Body::EMPTY) } else { framing.response_body() };
+            self.start_body(direction, body, cursor.at, cx);
+            Step::Next
+        };
         self.note_end(direction, cursor.position, cx);
         step
     }
@@ -183,9 +248,8 @@ impl Session {
             // What seemed to be its body may be anything now.
             response.state = State::Lost(Lost::Nothing);
         }
-        let origin = self.reader(direction).origin;
-        let ordinal = self.pairing.start(direction, origin, around, cx.other_position, cx);
-        let reader = self.reader(direction);
+        let reader = &mut self.readers[direction.index()];
+        let ordinal = self.pairing.start(direction, &reader.origin, around, cx.other_position, cx);
         reader.message = Some(ordinal);
         reader.line_done = true;
         reader.searched = reader.line.length();
@@ -258,31 +322,6 @@ impl Session {
         reader.blank = BlankLine::new();
     }
 
-    fn head_complete(
-        &mut self,
-        direction: Direction,
-        head: &[u8],
-        lines: &Lines,
-        at: Timestamp,
-        cx: &mut Context<'_>,
-    ) -> Step {
-        let size = Some(head.len() as u64);
-        if self.role(direction) == Role::Request {
-            let framing = self.emit_request_head(direction, head, lines, size, cx);
-            self.start_body(direction, framing.request_body(), at, cx);
-            return Step::Next;
-        }
-        let (framing, upgraded) = self.emit_response_head(direction, head, lines, size, cx);
-        if upgraded {
-            self.upgrade(direction, at, cx);
-            let switched = self.reader(direction).line.status.status == 101;
-            return Step::Upgraded(if switched { UpgradeToken::of_head(head) } else { UpgradeToken::Other });
-        }
-        let body = if self.is_bodyless(direction) { Some(Body::EMPTY) } else { framing.response_body() };
-        self.start_body(direction, body, at, cx);
-        Step::Next
-    }
-
     /// Whether the response being read has no body whatever its fields say (RFC 9112, section 6.3, rule 1).
     pub(super) fn is_bodyless(&mut self, direction: Direction) -> bool {
         let reader = self.reader(direction);
@@ -291,49 +330,31 @@ impl Session {
         head || matches!(status, 100..200 | 204 | 304)
     }
 
-    /// `size` is the head's, `None` when `head` is only its beginning.
-    pub(super) fn emit_request_head(
+    /// A request's head was read, or as much of it as will come.
+    pub(super) fn describe(
         &mut self,
         direction: Direction,
-        head: &[u8],
-        lines: &Lines,
-        size: Option<u64>,
+        request: &RequestHead<'_>,
+        framing: &Framing,
         cx: &mut Context<'_>,
-    ) -> Framing {
-        let reader = self.reader(direction);
-        let message = reader.message;
-        let method = reader.line.request.method_in(head);
-        let mut framing = Framing::default();
-        cx.out.counters.heads_incomplete += u64::from(size.is_none());
-        let line = &self.readers[direction.index()].line;
-        let mut read = || head::request(head, line, lines, size, &cx.out.interest, &mut framing);
-        let Some(exchange) = self.pairing.get(message) else {
-            read();
-            return framing;
-        };
-        let request = read();
-        exchange.head_told(&head[method], &framing);
+    ) {
+        cx.out.counters.heads_incomplete += u64::from(request.incomplete);
+        let message = self.reader(direction).message;
+        let Some(exchange) = self.pairing.get(message) else { return };
+        exchange.head_told(request.method.as_bytes(), framing);
         let id = ExchangeId::new(cx.stream, exchange.ordinal);
-        cx.out.report.described(id, Operation::Http(&request));
-        framing
+        cx.out.report.described(id, Operation::Http(request));
     }
 
-    /// Says also whether the connection is a tunnel from here.
-    pub(super) fn emit_response_head(
-        &mut self,
-        direction: Direction,
-        head: &[u8],
-        lines: &Lines,
-        size: Option<u64>,
-        cx: &mut Context<'_>,
-    ) -> (Framing, bool) {
-        let reader = self.reader(direction);
-        let (message, origin, status) = (reader.message, reader.origin, reader.line.status);
-        let framing = head::response(head, &reader.line, lines);
-        reader.interim = is_interim(status.status);
-        let interim = reader.interim;
+    /// A response's head was read, or as much of it as will come; `size` is the head's, if it is whole. Says whether the connection
+    /// is a tunnel from here.
+    pub(super) fn reply(&mut self, direction: Direction, size: Option<u64>, cx: &mut Context<'_>) -> bool {
+        let reader = &mut self.readers[direction.index()];
+        let (origin, status) = (&reader.origin, reader.line.status);
+        let interim = is_interim(status.status);
+        reader.interim = interim;
         cx.out.counters.heads_incomplete += u64::from(size.is_none());
-        let Some(exchange) = self.pairing.get(message) else { return (framing, false) };
+        let Some(exchange) = self.pairing.get(reader.message) else { return false };
         if interim {
             exchange.expects_continue = false;
         } else {
@@ -348,9 +369,9 @@ impl Session {
         };
         let id = ExchangeId::new(cx.stream, exchange.ordinal);
         let progress = if interim { Progress::Interim } else { Progress::Final };
-        cx.out.report.reply(id, &origin, progress, Reply::Http(&head));
+        cx.out.report.reply(id, origin, progress, Reply::Http(&head));
         let connected = exchange.method == Method::Connect && matches!(status.status, 200..300);
-        (framing, connected || status.status == 101)
+        connected || status.status == 101
     }
 
     pub(super) fn upgrade(&mut self, direction: Direction, at: Timestamp, cx: &mut Context<'_>) {

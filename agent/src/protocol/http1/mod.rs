@@ -29,6 +29,7 @@ mod protocol;
 mod reader;
 mod resync;
 mod session;
+mod whole;
 
 pub(super) use mask::Mask;
 pub(super) use name::first_letter;

@@ -53,18 +53,46 @@ impl Name {
 
     /// The first letters of fields that matter. `content`: those of [`Content`](crate::protocol::http::Content) do, too.
     pub(super) const fn letters(content: bool) -> u32 {
-        const FIRST: u32 = all_letters(b"cehtu");
+        const ALWAYS: u32 = Name::FRAMING | all_letters(b"h");
         const OF_CONTENT: u32 = all_letters(b"airx");
-        if content { FIRST | OF_CONTENT } else { FIRST }
+        if content { ALWAYS | OF_CONTENT } else { ALWAYS }
     }
 
-    /// Most fields are not ours: their first letters say so, and of those with `c` (Connection, Content-Type, Cookie …) the
-    /// ninth, which is an `l` only in Content-Length.
-    #[inline]
-    pub(super) fn may_begin(line: &[u8], content: bool) -> bool {
-        let first = line.first().copied().unwrap_or_default();
-        first_letter(first) & Self::letters(content) != 0
-            && (content || first | 0x20 != b'c' || line.get(8).is_some_and(|letter| letter | 0x20 == b'l'))
+    /// The first letters of fields that frame a body.
+    pub(super) const FRAMING: u32 = all_letters(b"cetu");
+
+    /// The field whose name the line begins with, in any case, and the name's length: what stands behind it may be more of a name.
+    /// Without `content` those of [`Content`](crate::protocol::http::Content) alone are left out.
+    #[inline(always)]
+    pub(super) fn begins(line: &[u8], content: bool) -> Option<(Self, usize)> {
+        /// Whether the line goes on behind this name.
+        #[inline(always)]
+        fn begins<const N: usize>(line: &[u8], name: &[u8; N]) -> bool {
+            line.len() > N && is(&line[..N], name)
+        }
+        Some(match line.first()? | 0x20 {
+            b'c' if begins(line, b"content-length") => (Self::ContentLength, 14),
+            b'c' if content && begins(line, b"content-type") => (Self::ContentType, 12),
+            b'c' if content && begins(line, b"cookie") => (Self::Cookie, 6),
+            b'h' if begins(line, b"host") => (Self::Host, 4),
+            b'u' if begins(line, b"user-agent") => (Self::UserAgent, 10),
+            b'u' if begins(line, b"upgrade") => (Self::Upgrade, 7),
+            b't' if begins(line, b"transfer-encoding") => (Self::TransferEncoding, 17),
+            b't' if begins(line, b"traceparent") => (Self::Traceparent, 11),
+            b't' if begins(line, b"tracestate") => (Self::Tracestate, 10),
+            b'e' if begins(line, b"expect") => (Self::Expect, 6),
+            _ if !content => return None,
+            b'a' if begins(line, b"accept") => (Self::Accept, 6),
+            b'a' if begins(line, b"authorization") => (Self::Authorization, 13),
+            b'i' if begins(line, b"if-none-match") => (Self::IfNoneMatch, 13),
+            b'r' if begins(line, b"referer") => (Self::Referer, 7),
+            b'r' if begins(line, b"range") => (Self::Range, 5),
+            b'r' if begins(line, b"request-id") => (Self::RequestId, 10),
+            b'x' if begins(line, b"x-request-id") => (Self::XRequestId, 12),
+            b'x' if begins(line, b"x-amzn-trace-id") => (Self::XAmznTraceId, 15),
+            b'x' if begins(line, b"x-correlation-id") => (Self::XCorrelationId, 16),
+            _ => return None,
+        })
     }
 }
 
@@ -156,23 +184,33 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn lines_of_known_names_may_matter() {
+    fn a_line_begins_with_the_name_that_it_has() {
         for (text, name) in NAMES {
-            for line in [format!("{text}: x"), text.to_ascii_uppercase() + ":x"] {
-                assert!(Name::may_begin(line.as_bytes(), true), "{line}");
-                let always = matches!(
-                    name,
-                    Name::ContentLength
-                        | Name::Expect
-                        | Name::Host
-                        | Name::Traceparent
-                        | Name::Tracestate
-                        | Name::TransferEncoding
-                        | Name::Upgrade
-                        | Name::UserAgent
-                );
-                assert!(!always || Name::may_begin(line.as_bytes(), false), "{line}");
+            let of_content = !matches!(
+                name,
+                Name::ContentLength
+                    | Name::Expect
+                    | Name::Host
+                    | Name::Traceparent
+                    | Name::Tracestate
+                    | Name::TransferEncoding
+                    | Name::Upgrade
+                    | Name::UserAgent
+            );
+            let expected = Some((name, text.len()));
+            for line in [format!("{text}: x"), text.to_ascii_uppercase() + ":x", format!("{text} :")] {
+                let line = line.as_bytes();
+                assert_eq!(Name::begins(line, true), expected);
+                assert_eq!(Name::begins(line, false), expected.filter(|_| !of_content));
+                assert_ne!(Name::letters(true) & first_letter(line[0]), 0);
+                assert!(of_content || Name::letters(false) & first_letter(line[0]) != 0);
             }
+            for end in 0..=text.len() {
+                assert_eq!(Name::begins(&text.as_bytes()[..end], true), None, "{text} {end}");
+            }
+            // No name is the beginning of another one: what comes first does not matter.
+            assert!(NAMES.iter().all(|(other, _)| *other == text || !other.starts_with(text)));
         }
+        assert_eq!((Name::begins(b"", true), Name::begins(b"via: x", true)), (None, None));
     }
 }

@@ -4,7 +4,10 @@
 use memchr::memchr;
 
 use super::line::{RequestLine, StatusLine};
-use crate::words::{self, word};
+use crate::{
+    blocks,
+    words::{self, word},
+};
 
 const METHODS: [Start; 7] = [
     Start::of(b"GET "),
@@ -39,7 +42,10 @@ impl Start {
 pub(super) fn request(head: &[u8]) -> Option<RequestLine> {
     let first = word(head, 0)?;
     let method = METHODS.iter().find(|method| first & method.mask == method.word)?.length;
-    let target_end = words::first(head, method, usize::MAX, outside_target)?;
+    let target_end = match blocks::first_invisible(head, method) {
+        Ok(end) => end,
+        Err(rest) => words::first(head, rest, usize::MAX, outside_target)?,
+    };
     // The eighth byte is the minor version.
     if target_end == method || head[target_end] != b' ' {
         return None;

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::exchange::{Exchange, RequestState, ResponseState};
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Begin, Context, ExchangeId, Incomplete, Ordinal, Origin, Outcome, Role, Shape},
+    protocol::{Begin, Context, ExchangeId, Incomplete, Limits, Ordinal, Origin, Outcome, Role, Shape},
 };
 
 /// What a request's start says about the exchanges before it.
@@ -107,7 +107,7 @@ impl Pairing {
     pub(super) fn start(
         &mut self,
         direction: Direction,
-        origin: Origin,
+        origin: &Origin,
         around: Surroundings,
         other_position: u64,
         cx: &mut Context<'_>,
@@ -123,15 +123,51 @@ impl Pairing {
             self.end_all_lost(cx);
             self.lose(cx);
         }
+        self.open(direction, origin, other_position, cx).ordinal
+    }
+
+    /// An exchange begins: what is open stays so.
+    #[inline(always)]
+    pub(super) fn open(
+        &mut self,
+        direction: Direction,
+        origin: &Origin,
+        other_position: u64,
+        cx: &mut Context<'_>,
+    ) -> &mut Exchange {
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
         let mut exchange = Exchange::new(ordinal, origin.at);
         exchange.unpairable = self.needs_idle;
-        self.exchanges.push_back(exchange);
         let role = Role::of_request(direction);
-        let begin = Begin { role, shape: Shape::RequestReply, origin, multiplexed: false, other_position };
+        let begin =
+            Begin { role, shape: Shape::RequestReply, origin: *origin, multiplexed: false, other_position };
         cx.out.report.begin(ExchangeId::new(cx.stream, ordinal), &begin);
-        ordinal
+        self.exchanges.push_back_mut(exchange)
+    }
+
+    /// No request is open, and the next one may be paired.
+    pub(super) fn is_free(&self, limits: &Limits) -> bool {
+        self.exchanges.is_empty() && !self.needs_idle && limits.pending_requests > 0
+    }
+
+    /// The only exchange that is open while order is exact, and whether no request was seen after its own.
+    pub(super) fn only_open(&mut self) -> Option<(&mut Exchange, bool)> {
+        let next_ordinal = self.next_ordinal;
+        match self.exchanges.len() {
+            1 if self.exact => self.exchanges.front_mut().map(|exchange| {
+                let is_last = exchange.ordinal + 1 == next_ordinal;
+                (exchange, is_last)
+            }),
+            _ => None,
+        }
+    }
+
+    /// Both messages of the only exchange were read to their ends.
+    pub(super) fn end_only(&mut self, cx: &mut Context<'_>) {
+        if let Some(exchange) = self.exchanges.front() {
+            self.end(0, Outcome::Complete, exchange.response_at, cx);
+        }
     }
 
     /// Ends the exchanges that must be over because another one starts.
@@ -341,7 +377,7 @@ impl Pairing {
     }
 
     fn end(&mut self, index: usize, outcome: Outcome, at: Timestamp, cx: &mut Context<'_>) {
-        let Some(mut exchange) = self.exchanges.remove(index) else { return };
+        let Some(exchange) = self.exchanges.get_mut(index) else { return };
         let lost = outcome == Outcome::Lost;
         cx.out.counters.exchanges_lost += u64::from(lost);
         if self.joined_mid_stream && exchange.ordinal == 0 && (lost || !exchange.incomplete.is_empty()) {
@@ -349,5 +385,10 @@ impl Pairing {
         }
         let id = ExchangeId::new(cx.stream, exchange.ordinal);
         cx.out.report.end(id, at, &exchange.end(outcome));
+        if index == 0 {
+            self.exchanges.pop_front();
+        } else {
+            self.exchanges.remove(index);
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     line::Role,
     pairing::Pairing,
     reader::{Lost, State},
-    session::{Session, Step},
+    session::Session,
 };
 use crate::{
     event::{Direction, Timestamp},
@@ -43,17 +43,9 @@ impl Protocol for Session {
             self.blame(direction, Incomplete::OVERLAP, 0);
         }
         let start = cursor.position;
-        let read = loop {
-            if cursor.length == 0 {
-                break Read::Done;
-            }
-            match self.step(direction, cursor, cx) {
-                Step::Next => {}
-                Step::Wait => break Read::Wait,
-                Step::Opaque => break Read::Opaque,
-                Step::Upgraded(to) => break Read::Upgraded(to),
-                Step::Unknown { begins } => break Read::Unknown { begins },
-            }
+        let read = match self.read_whole(direction, cursor, cx) {
+            true if cursor.length == 0 => Read::Done,
+            _ => self.steps(direction, cursor, cx),
         };
         if cursor.position == start {
             return read;

@@ -3,9 +3,9 @@
 use super::{
     body::{BlankLine, Body},
     line::{FirstLine, Recognised, Role, begins_with_known_method},
-    lines::Lines,
 };
 use crate::{
+    careful,
     event::{Opening, Thread, Timestamp},
     protocol::{Ordinal, Origin},
     stream::Cursor,
@@ -123,29 +123,40 @@ impl Reader {
         self.unproven = false;
         self.unsure = false;
         self.payload = 0;
-        self.origin = Origin {
-            at: cursor.at,
-            thread: cursor.thread,
-            position: cursor.position,
-            last_receive: cursor.last_receive,
-            task: cursor.task,
-        };
+        self.origin = origin(cursor);
     }
 
-    /// Where the head ends in `view`, which is the head so far. What was searched before is not searched again; `lines` gets
-    /// those that begin with one of `letters`, where all came in one piece.
-    pub(super) fn head_end(&mut self, view: &[u8], lines: &mut Lines, letters: u32) -> Option<usize> {
-        if self.searched == self.line.length()
-            && let Some(end) = lines.find(view, self.searched, letters)
-        {
-            return Some(end);
+    /// A message was read at once, from a boundary to the next one: what may be looked at there is as [`Reader::begin`] and its end
+    /// would have left it.
+    pub(super) fn whole_message(&mut self) {
+        self.message = None;
+        self.interim = false;
+        self.ended_at = None;
+        self.unsure = false;
+    }
+
+    /// The same of a head, and bytes of its body are still to come.
+    pub(super) fn begin_body(&mut self, message: Ordinal, body: Body) {
+        self.whole_message();
+        self.state = State::Body(body);
+        self.message = Some(message);
+        self.buffer.clear();
+        self.unproven = false;
+        self.payload = 0;
+    }
+
+    /// Whether the head may be read at once: its end was not looked for yet.
+    pub(super) fn nothing_searched(&self) -> bool {
+        self.searched == self.line.length() && !careful::only()
+    }
+
+    /// Where the head ends in `view`, which is the head so far. What was searched before is not searched again.
+    pub(super) fn head_end(&mut self, view: &[u8]) -> Option<usize> {
+        let found = self.blank.find(&view[self.searched..]).map(|count| self.searched + count);
+        if found.is_none() {
+            self.searched = view.len();
         }
-        *lines = Lines::none();
-        if let Some(count) = self.blank.find(&view[self.searched..]) {
-            return Some(self.searched + count);
-        }
-        self.searched = view.len();
-        None
+        found
     }
 
     /// Where the message ends, or whether one begins, is not known for sure.
@@ -159,6 +170,18 @@ impl Reader {
         buffer.clear();
         buffer.shrink_to(KEPT);
         self.buffer = buffer;
+    }
+}
+
+/// Where and by whom the transfer's next byte was moved.
+#[inline(always)]
+pub(super) fn origin(cursor: &Cursor<'_>) -> Origin {
+    Origin {
+        at: cursor.at,
+        thread: cursor.thread,
+        position: cursor.position,
+        last_receive: cursor.last_receive,
+        task: cursor.task,
     }
 }
 

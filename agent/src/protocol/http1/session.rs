@@ -12,7 +12,11 @@ use super::{
 };
 use crate::{
     event::{Direction, Timestamp},
-    protocol::{Context, Incomplete, Ordinal, http::UpgradeToken, parser::Protocol as _},
+    protocol::{
+        Context, Incomplete, Ordinal,
+        http::UpgradeToken,
+        parser::{Protocol as _, Read},
+    },
     stream::Cursor,
 };
 
@@ -112,14 +116,29 @@ impl Session {
         if self.client_proven { self.role(direction) } else { Role::Unknown }
     }
 
-    /// Part of the loop in [`Session::feed`]: a message takes two or three of them.
-    #[inline(always)]
-    pub(super) fn step(
+    /// Reads the transfer to its end, or until nothing more can be read of it.
+    #[inline(never)]
+    pub(super) fn steps(
         &mut self,
         direction: Direction,
         cursor: &mut Cursor<'_>,
         cx: &mut Context<'_>,
-    ) -> Step {
+    ) -> Read {
+        while cursor.length > 0 {
+            match self.step(direction, cursor, cx) {
+                Step::Next => {}
+                Step::Wait => return Read::Wait,
+                Step::Opaque => return Read::Opaque,
+                Step::Upgraded(to) => return Read::Upgraded(to),
+                Step::Unknown { begins } => return Read::Unknown { begins },
+            }
+        }
+        Read::Done
+    }
+
+    /// Part of the loop in [`Session::steps`]: a message takes two or three of them.
+    #[inline(always)]
+    fn step(&mut self, direction: Direction, cursor: &mut Cursor<'_>, cx: &mut Context<'_>) -> Step {
         if self.tunnel {
             return Step::Opaque;
         }

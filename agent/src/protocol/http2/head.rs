@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use super::hpack::{Field, Text};
 use crate::protocol::{
-    Interest, MOST_FIELDS,
+    Interest, MOST_FIELDS, Rpc,
     http::{Fields, RequestHead, Version},
 };
 
@@ -25,6 +25,9 @@ pub(super) struct Head {
     tracestate: Option<Range<usize>>,
     fields: Vec<(CompactString, Range<usize>)>,
     status: Option<u16>,
+    /// The content is gRPC's.
+    grpc: bool,
+    grpc_status: Option<u32>,
     /// A pseudo-header field has a name or a value that is not known.
     unknown: bool,
 }
@@ -56,6 +59,8 @@ impl Head {
             b":path" => self.path = Some(self.keep(value)),
             b":authority" => self.authority = Some(self.keep(value)),
             b":status" => self.status = status(value),
+            b"content-type" => self.grpc = is_grpc(value),
+            b"grpc-status" => self.grpc_status = std::str::from_utf8(value).ok().and_then(|code| code.parse().ok()),
             b"host" => self.host = Some(self.keep(value)),
             b"user-agent" => self.user_agent = Some(self.keep(value)),
             b"traceparent" => {
@@ -76,6 +81,24 @@ impl Head {
 
     pub(super) const fn status(&self) -> Option<u16> {
         self.status
+    }
+
+    /// The code of a status of gRPC.
+    pub(super) const fn grpc_status(&self) -> Option<u32> {
+        self.grpc_status
+    }
+
+    /// The remote procedure call that the request is, if it is one of gRPC.
+    pub(super) fn rpc(&self) -> Option<Rpc<'_>> {
+        let text = |range: Option<&Range<usize>>| {
+            std::str::from_utf8(self.texts.get(range?.clone())?).ok()
+        };
+        self.grpc.then(|| Rpc {
+            system: "grpc",
+            method: text(self.path.as_ref()).map(|path| path.strip_prefix('/').unwrap_or(path)),
+            traceparent: text(self.traceparent.as_ref()).filter(|_| !self.repeated),
+            tracestate: text(self.tracestate.as_ref()),
+        })
     }
 
     /// A field that spans need is not known.
@@ -134,6 +157,12 @@ impl Head {
 
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
+}
+
+/// `application/grpc`, perhaps with a format of messages (gRPC over HTTP/2, "Requests").
+fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// Three digits (RFC 9110, section 15).

@@ -6,6 +6,7 @@
 //! exchanges end as lost, and reading goes on with the next transfer that consists of whole frames.
 
 mod frame;
+mod grpc;
 mod head;
 mod hpack;
 mod mask;

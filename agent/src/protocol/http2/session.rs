@@ -3,6 +3,7 @@
 use super::{
     PREFACE,
     frame::{self, Header, Kind},
+    grpc,
     head::Head,
     hpack::Decoder,
     reader::{Reader, Step},
@@ -313,6 +314,14 @@ impl Session {
             return;
         }
         let id = ExchangeId::new(cx.stream, stream.ordinal);
+        if let Some(rpc) = self.head.rpc().filter(|_| read) {
+            stream.grpc = true;
+            if self.client == Some(Direction::Out) && rpc.method == otlp::GRPC_PATH.get(1..) {
+                cx.out.report.exports_traces(block.origin.thread.pid);
+            }
+            cx.out.report.described(id, Operation::Rpc(rpc));
+            return;
+        }
         let head = if read {
             self.head.request(block.prefix)
         } else {
@@ -328,14 +337,27 @@ impl Session {
     /// The head of a response, an interim one included, or its trailers.
     fn response_fields(&mut self, number: u32, read: bool, block: &Whole<'_>, cx: &mut Context<'_>) {
         let status = self.head.status().unwrap_or_default();
+        let grpc_status = self.head.grpc_status();
+        let from_server = self.client == Some(Direction::In);
         let Some(stream) = self.streams.get(number) else { return };
+        let id = ExchangeId::new(cx.stream, stream.ordinal);
         if stream.answered {
+            if let Some(code) = grpc_status.filter(|_| stream.grpc) {
+                cx.out.report.status(id, grpc::status(code, from_server));
+            }
             return;
         }
         let interim = (100..200).contains(&status);
         stream.answered = !interim;
-        let id = ExchangeId::new(cx.stream, stream.ordinal);
         let progress = if interim { Progress::Interim } else { Progress::Final };
+        if stream.grpc {
+            // Trailers-only has the status at once; otherwise the trailers will.
+            let status = match grpc_status {
+                Some(code) => grpc::status(code, from_server),
+                None => grpc::without_status(status),
+            };
+            return cx.out.report.reply(id, &block.origin, progress, Reply::Status(status));
+        }
         let head = ResponseHead { status, version: Version::Http2, head_size: None, incomplete: !read };
         cx.out.report.reply(id, &block.origin, progress, Reply::Http(&head));
     }

@@ -11,6 +11,8 @@ pub(super) struct Stream {
     /// Number of the stream.
     pub(super) number: u32,
     pub(super) ordinal: Ordinal,
+    /// It is a call of gRPC.
+    pub(super) grpc: bool,
     /// The head of the request was reported.
     pub(super) described: bool,
     /// Payload of DATA frames, their padding included.
@@ -32,6 +34,7 @@ impl Stream {
         Self {
             number,
             ordinal,
+            grpc: false,
             described: false,
             request_body: 0,
             response_body: 0,

@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Begin, Context, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress,
-    Reply, Role, Shape,
-    http::{RequestHead, ResponseHead},
+    Begin, Context, ExchangeEnd, ExchangeId, Incomplete, Messaging, Operation, Ordinal, Origin, Outcome,
+    Part, Progress, Reply, Role, Rpc, Shape, Status,
     parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
 };
 use crate::{
@@ -29,6 +28,8 @@ pub(crate) enum Kind {
     Request,
     /// The same; no reply will come.
     OneWay,
+    /// The same; both ends send [`Kind::Data`] or [`Kind::Interim`] until the [`Kind::Reply`].
+    Stream,
     /// More of a request or a reply.
     Data,
     /// A reply that decides nothing.
@@ -42,8 +43,26 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Request, Self::OneWay, Self::Data, Self::Interim, Self::Reply, Self::End, Self::Control];
+    const ALL: [Self; 8] = [
+        Self::Request,
+        Self::OneWay,
+        Self::Stream,
+        Self::Data,
+        Self::Interim,
+        Self::Reply,
+        Self::End,
+        Self::Control,
+    ];
+
+    /// The shape of the exchange that such a frame begins.
+    const fn begins(self) -> Option<Shape> {
+        match self {
+            Self::Request => Some(Shape::RequestReply),
+            Self::OneWay => Some(Shape::OneWay),
+            Self::Stream => Some(Shape::Stream),
+            Self::Data | Self::Interim | Self::Reply | Self::End | Self::Control => None,
+        }
+    }
 }
 
 /// A frame's bytes.
@@ -97,12 +116,11 @@ impl Session {
         let Some(origin) = reader.origin.take() else { return };
         let Some(kind) = Kind::ALL.get(usize::from(frame[2])) else { return reader.lost = true };
         let number = u32::from_be_bytes([frame[3], frame[4], frame[5], frame[6]]);
-        if matches!(kind, Kind::Request | Kind::OneWay) {
+        if let Some(shape) = kind.begins() {
             let role = Role::of_request(direction);
             let ordinal = self.next;
             self.next += 1;
             self.open.insert(number, ordinal);
-            let shape = if *kind == Kind::OneWay { Shape::OneWay } else { Shape::RequestReply };
             let begin = Begin { role, shape, origin, multiplexed: true, other_position: 0 };
             cx.out.report.begin(ExchangeId::new(cx.stream, ordinal), &begin);
         }
@@ -112,19 +130,26 @@ impl Session {
         let Some(ordinal) = exchange else { return };
         let id = ExchangeId::new(cx.stream, ordinal);
         match kind {
-            Kind::Request | Kind::OneWay => {
-                let target = String::from_utf8_lossy(&frame[HEADER..]);
-                let head = RequestHead { method: "GET".into(), target, ..RequestHead::default() };
-                cx.out.report.described(id, Operation::Http(&head));
+            Kind::Request | Kind::OneWay | Kind::Stream => {
+                let path = String::from_utf8_lossy(&frame[HEADER..]);
+                let path = Some(&*path);
+                let operation = match kind {
+                    Kind::OneWay => Operation::Messaging(Messaging {
+                        system: "mux",
+                        operation: "send",
+                        destination: path,
+                    }),
+                    _ => Operation::Rpc(Rpc { system: "mux", method: path, ..Rpc::default() }),
+                };
+                cx.out.report.described(id, operation);
                 if *kind == Kind::OneWay {
                     self.end(number, id, Outcome::Complete, at, cx);
                 }
             }
             Kind::Interim | Kind::Reply => {
-                let (progress, status) =
-                    if *kind == Kind::Reply { (Progress::Final, 200) } else { (Progress::Interim, 103) };
-                let head = ResponseHead { status, ..ResponseHead::default() };
-                cx.out.report.reply(id, &origin, progress, Reply::Http(&head));
+                let progress = if *kind == Kind::Reply { Progress::Final } else { Progress::Interim };
+                let status = Status { code: Some("OK"), is_error: false };
+                cx.out.report.reply(id, &origin, progress, Reply::Status(status));
             }
             Kind::End => self.end(number, id, Outcome::Complete, at, cx),
             Kind::Data | Kind::Control => {}

@@ -244,6 +244,7 @@ pub(super) fn summarise(messages: &[Message]) -> Vec<String> {
                 let line = lines.iter_mut().find(|line| line.0 == *ordinal).expect("Request comes first");
                 line.1 += &format!(" {}", head.status);
             }
+            Message::Other { .. } => {}
             Message::End { ordinal, end, .. } => {
                 let line = lines.iter_mut().find(|line| line.0 == *ordinal).expect("Request comes first");
                 line.1 += &format!(" {:?}", end.outcome);
@@ -264,6 +265,7 @@ fn tell(message: &Message) -> String {
         Message::Reply { ordinal, head, .. } => {
             format!("<{ordinal} {}{}", head.status, cut(head.incomplete))
         }
+        Message::Other { ordinal, text } => format!("?{ordinal} {text}"),
         Message::End { ordinal, end, .. } => {
             let mut line = format!(
                 "={ordinal} {:?} {}/{}",

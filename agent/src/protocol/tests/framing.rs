@@ -120,7 +120,7 @@ fn every_message_in_its_order_with_times_and_origins() {
                 assert_eq!(end.request_end, Some(ms(3)));
                 Some((*at, 0))
             }
-            Message::Described { .. } => None,
+            Message::Described { .. } | Message::Other { .. } => None,
         })
         .collect();
     assert_eq!(times, [(ms(1), 0), (ms(4), 0), (ms(5), 25), (ms(7), 0)]);

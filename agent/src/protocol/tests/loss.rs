@@ -203,13 +203,16 @@ fn malformed_framing_is_no_loss_of_bytes() {
 
 #[test]
 fn a_tunnel_by_a_cut_head() {
-    let mut it = capturing(64, 8);
-    it.send("CONNECT a:443 HTTP/1.1\r\n\r\n");
-    it.receive(format!("HTTP/1.1 200 Connection established\r\nVia: {}\r\n\r\n", "v".repeat(100)));
-    it.send("\x16\x03\x01");
-    assert_eq!(it.ends(), ["=0 Upgraded 0/0 truncated"]);
-    assert!(it.opaque());
-    it.close(0);
+    for carried in ["\x16\x03\x01", FAKE] {
+        let mut it = capturing(64, 8);
+        it.send("CONNECT a:443 HTTP/1.1\r\n\r\n");
+        it.receive(format!("HTTP/1.1 200 Connection established\r\nVia: {}\r\n\r\n", "v".repeat(100)));
+        it.send(carried);
+        assert_eq!(it.ends(), ["=0 Upgraded 0/0 truncated"]);
+        assert_eq!(it.exchanges().len(), 1);
+        assert!(it.opaque());
+        it.close(0);
+    }
 }
 
 /// Text of a body that looks like a whole request.

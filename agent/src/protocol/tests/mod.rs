@@ -8,5 +8,6 @@ mod loss;
 mod order;
 mod outcomes;
 mod properties;
+mod shortcuts;
 mod streams;
 mod unread;

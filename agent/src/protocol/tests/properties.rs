@@ -116,6 +116,7 @@ fn timeless(messages: &[Message]) -> Vec<String> {
                 format!("{ordinal} 0 {role:?} {}", origin.position)
             }
             Message::Described { ordinal, head } => format!("{ordinal} 1 {head:?}"),
+            Message::Other { ordinal, text } => format!("{ordinal} 4 {text}"),
             Message::Reply { ordinal, origin, progress, head } => {
                 format!("{ordinal} 2 {} {progress:?} {head:?}", origin.position)
             }
@@ -308,6 +309,7 @@ fn one_end_each(it: &Conversation) -> Result<(), TestCaseError> {
             Message::Begin { ordinal, .. } => {
                 prop_assert!(seen.insert(*ordinal) && open.insert(*ordinal));
             }
+            Message::Other { ordinal, .. } => prop_assert!(open.contains(ordinal)),
             Message::Described { ordinal, .. } => {
                 prop_assert!(open.contains(ordinal) && heads.insert(*ordinal));
             }

@@ -7,9 +7,8 @@
 use std::collections::VecDeque;
 
 use super::{
-    Begin, Context, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Progress,
-    Reply, Role, Shape,
-    http::{RequestHead, ResponseHead},
+    Begin, Context, Database, ExchangeEnd, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome,
+    Progress, Reply, Role, Shape, Status,
     parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
 };
 use crate::{
@@ -70,9 +69,8 @@ impl Session {
             other_position: self.position[self.client.reverse().index()],
         };
         cx.out.report.begin(id, &begin);
-        let target = key.into();
-        let head = RequestHead { method: "GET".into(), target, ..RequestHead::default() };
-        cx.out.report.described(id, Operation::Http(&head));
+        let operation = Database { system: "toy", operation: Some("ASK"), collection: Some(key) };
+        cx.out.report.described(id, Operation::Database(operation));
         self.open.push_back(self.next);
         self.next += 1;
     }
@@ -80,9 +78,8 @@ impl Session {
     fn reply(&mut self, good: bool, origin: &Origin, at: Timestamp, cx: &mut Context<'_>) {
         let Some(ordinal) = self.open.pop_front() else { return };
         let id = ExchangeId::new(cx.stream, ordinal);
-        let status = if good { 200 } else { 500 };
-        let head = ResponseHead { status, ..ResponseHead::default() };
-        cx.out.report.reply(id, origin, Progress::Final, Reply::Http(&head));
+        let status = Status { code: Some(if good { "OK" } else { "NO" }), is_error: !good };
+        cx.out.report.reply(id, origin, Progress::Final, Reply::Status(status));
         end(id, Outcome::Complete, at, cx);
     }
 

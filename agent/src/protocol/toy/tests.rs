@@ -119,6 +119,11 @@ fn a_recorded_run_has_the_spans_of_its_lines() {
         let parent = call.parent.unwrap();
         assert_eq!((parent.span, parent.evidence), (request.id, Evidence::BothSides));
         assert_eq!((call.status, request.status), (Status::Error, Status::Unset));
+        assert_eq!((&*call.name, &*request.name), ("ASK row", "ASK price"));
+        let status = |span: &Span| span.operation.as_ref().and_then(|operation| operation.status.clone());
+        assert_eq!((status(call).as_deref(), status(request).as_deref()), (Some("NO"), Some("OK")));
+        assert_eq!((call.error.as_deref(), &request.error), (Some("NO"), &None));
+        assert_eq!((call.first_response_byte, &call.http), (None, &None));
         assert!(request.start < call.start && call.end < request.end);
     }
 }

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use agent_common::{
     By, Closed as RawClosed, Connecting as RawConnecting, EXEC_ARGUMENTS, EXEC_NAME, ExecRecord,
-    FIRST_POSITION, HalfClosed, Header, LocalClosed as RawLocalClosed, Opened as RawOpened, PEER_FINISHED,
-    ProcessRecord, Released as RawReleased, SocketRecord, Transfer as RawTransfer, UNKNOWN_EARLIER,
-    UNKNOWN_USER, kind, not_captured, process_flags, transfer_flags,
+    FIRST_POSITION, HalfClosed, Header, LastReceive as RawLastReceive, LocalClosed as RawLocalClosed,
+    Opened as RawOpened, PEER_FINISHED, ProcessRecord, Released as RawReleased, SocketRecord,
+    Transfer as RawTransfer, TransferRest, UNKNOWN_EARLIER, UNKNOWN_USER, kind, not_captured, process_flags,
+    transfer_flags,
 };
 
 use crate::event::{
@@ -147,9 +148,16 @@ fn last_receive(cookie: u64, position: u64) -> Option<LastReceive> {
     Some(LastReceive { connection: connection(cookie)?, layer: Layer::Wire, position, mark: Mark::default() })
 }
 
+/// A part of a transfer that not every record has; behind it the rest of the record.
+fn part<T: bytemuck::Pod>(present: bool, record: &[u8]) -> Option<(T, &[u8])> {
+    if present { Some((read(record)?, &record[size_of::<T>()..])) } else { Some((T::zeroed(), record)) }
+}
+
 fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
-    let raw: RawTransfer = read(record)?;
-    let payload = &record[size_of::<RawTransfer>()..];
+    let (raw, parts): (RawTransfer, _) = part(true, record)?;
+    let has = |flag: u8| raw.header.flags & flag != 0;
+    let (last, parts): (RawLastReceive, _) = part(has(transfer_flags::LAST_RECEIVE), parts)?;
+    let (rest, payload): (TransferRest, _) = part(has(transfer_flags::REST), parts)?;
     let head = payload.get(..raw.head as usize)?;
     let tail = payload.get(raw.head as usize..)?.get(..raw.tail as usize)?;
     if head.len() + tail.len() > raw.header.length as usize || raw.position > MAX_POSITION {
@@ -168,10 +176,10 @@ fn transfer(record: &[u8], at: Timestamp) -> Option<Notice<'_>> {
         head,
         tail,
         not_captured: reason(raw.header.not_captured)?,
-        last_receive: last_receive(raw.last_cookie, raw.last_position),
-        task: task(raw.header.flags, raw.task),
-        dropped: raw.dropped,
-        process_drops: raw.process_drops,
+        last_receive: last_receive(last.cookie, last.position),
+        task: task(raw.header.flags, rest.task),
+        dropped: rest.dropped,
+        process_drops: rest.process_drops,
     });
     if raw.header.flags & transfer_flags::FIN == 0 {
         return Some(Notice::Event(event));
@@ -322,11 +330,6 @@ mod tests {
             },
             cookie: 3,
             position: 10,
-            last_cookie: 0,
-            last_position: 0,
-            dropped: 0,
-            process_drops: 0,
-            task: 0,
             pid: 1,
             tid: 2,
             head,
@@ -341,6 +344,35 @@ mod tests {
         let Some(Notice::Event(Event::Transfer(t))) = decode(&record) else { panic!("not decoded") };
         assert_eq!((t.head, t.tail, t.length, t.direction), (&b"abc"[..], &b"yz"[..], 100, Direction::In));
         assert_eq!(t.last_receive, None);
+    }
+
+    /// Last receive, task, and drop counts of the transfer of a record that has the parts of `flags`.
+    fn decoded(flags: u8, parts: &[u8]) -> Option<(Option<u64>, Option<Task>, [u64; 2])> {
+        let mut raw = raw_transfer(3, 3, 0);
+        raw.header.flags = flags;
+        let record = [bytemuck::bytes_of(&raw), parts, b"abc"].concat();
+        let Notice::Event(Event::Transfer(t)) = decode(&record)? else { panic!("no transfer") };
+        assert_eq!(t.head, b"abc");
+        let last = t.last_receive.map(|last| last.connection.0 + last.position);
+        Some((last, t.task, [t.dropped, t.process_drops]))
+    }
+
+    #[test]
+    fn a_record_has_the_parts_that_its_flags_name() {
+        let last = RawLastReceive { cookie: 500, position: 6 };
+        let last = bytemuck::bytes_of(&last);
+        let rest = TransferRest { dropped: 7, process_drops: 8, task: 9 };
+        let rest = bytemuck::bytes_of(&rest);
+        let has_last = transfer_flags::LAST_RECEIVE;
+        let has_rest = transfer_flags::REST | transfer_flags::GOROUTINE;
+        let task = Some(Task::Goroutine(9));
+        assert_eq!(decoded(0, &[]), Some((None, None, [0, 0])));
+        assert_eq!(decoded(has_last, last), Some((Some(506), None, [0, 0])));
+        assert_eq!(decoded(has_rest, rest), Some((None, task, [7, 8])));
+        assert_eq!(decoded(has_last | has_rest, &[last, rest].concat()), Some((Some(506), task, [7, 8])));
+        // What the flags name is not there.
+        assert_eq!(decoded(has_last | has_rest, &[]), None);
+        assert_eq!(decoded(has_last | has_rest, last), None);
     }
 
     #[test]

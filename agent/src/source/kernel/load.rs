@@ -7,7 +7,7 @@ use std::{
     process,
 };
 
-use agent_common::{Control, Counter, ExeKey, Process, Runtime, switch};
+use agent_common::{COUNTERS, Control, Counter, ExeKey, Process, Runtime, switch};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, RingBuf},
@@ -30,6 +30,7 @@ use super::{
     pod::Plain,
     receives::Receives,
     ring_size, selftest,
+    switches::{self, Switches},
     uprobe::Probes,
 };
 use crate::{
@@ -96,7 +97,7 @@ impl Default for Settings {
 /// the process.
 pub struct KernelSource {
     pub(super) ring: RingBuf<MapData>,
-    pub(super) switches: Array<MapData, u32>,
+    pub(super) switches: Switches,
     pub(super) logger: Option<Logger>,
     pub(super) quiet_rounds: u32,
     pub(super) undecodable: u64,
@@ -115,7 +116,7 @@ pub struct KernelSource {
     exes: HashMap<MapData, Plain<ExeKey>, u32>,
     pub(super) receives: Receives,
     pub(super) probes: Probes,
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, [u64; COUNTERS as usize]>,
     /// Connections for which the agent asked for something, and whose end it has not read yet.
     posted: FxHashSet<u64>,
     ring_bytes: u32,
@@ -140,7 +141,7 @@ impl KernelSource {
         let mut ebpf = object::load(&btf, &root, settings, ring_bytes)?;
         let mut source = Self {
             ring: map(&mut ebpf, "EVENTS", RingBuf::try_from)?,
-            switches: map(&mut ebpf, "SWITCHES", Array::try_from)?,
+            switches: Switches::of(map(&mut ebpf, switches::SECTION, Array::try_from)?),
             logger: object::logger(&mut ebpf, settings.verbose),
             quiet_rounds: 0,
             undecodable: 0,
@@ -154,6 +155,7 @@ impl KernelSource {
             controls: map(&mut ebpf, "CONTROLS", HashMap::try_from)?,
             exes: map(&mut ebpf, "EXES", HashMap::try_from)?,
             receives: Receives {
+                slots: descriptor(&ebpf, "THREAD_SLOTS")?,
                 threads: map(&mut ebpf, "THREADS", HashMap::try_from)?,
                 goroutines: map(&mut ebpf, "GOROUTINES", HashMap::try_from)?,
                 handoffs: map(&mut ebpf, "HANDOFFS", HashMap::try_from)?,
@@ -232,7 +234,7 @@ impl KernelSource {
         };
         self.runtimes.insert(pid, Plain(runtime), 0).map_err(|error| used("RUNTIMES", &error))?;
         // From now on the programs look there.
-        self.switches.set(switch::RUNTIMES_POSTED, switch::ON, 0).map_err(|error| used("SWITCHES", &error))
+        self.switches.set(switch::RUNTIMES_POSTED, switch::ON).map_err(|error| used("SWITCHES", &error))
     }
 
     /// Remembers, for every later exec of this file, whether it selects the process.
@@ -252,7 +254,7 @@ impl KernelSource {
         if self.posted.is_empty() {
             // From now on the programs look there.
             self.switches
-                .set(switch::CONTROLS_POSTED, switch::ON, 0)
+                .set(switch::CONTROLS_POSTED, switch::ON)
                 .map_err(|error| used("SWITCHES", &error))?;
         }
         self.posted.insert(cookie);
@@ -278,8 +280,9 @@ impl KernelSource {
 
     /// The programs' counters, summed over CPUs.
     pub fn counters(&self) -> Vec<(Counter, u64)> {
-        let sum = |counter: Counter| -> u64 {
-            self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
+        let cpus = self.counters.get(&0, 0).ok();
+        let sum = |counter: Counter| {
+            cpus.iter().flat_map(|cpus| cpus.iter()).map(|counters| counters[counter as usize]).sum()
         };
         Counter::ALL.iter().map(|&counter| (counter, sum(counter))).collect()
     }
@@ -365,10 +368,8 @@ impl KernelSource {
 
     fn reset_counters(&mut self) {
         let Ok(cpus) = aya::util::nr_cpus() else { return };
-        for counter in Counter::ALL {
-            if let Ok(zero) = PerCpuValues::try_from(vec![0; cpus]) {
-                drop(self.counters.set(*counter as u32, zero, 0));
-            }
+        if let Ok(zeros) = PerCpuValues::try_from(vec![[0; COUNTERS as usize]; cpus]) {
+            drop(self.counters.set(0, zeros, 0));
         }
     }
 

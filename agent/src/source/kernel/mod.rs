@@ -25,6 +25,8 @@ mod receives;
 mod ring_size;
 mod selftest;
 pub mod sock_diag;
+mod switches;
+mod thread_slots;
 mod uprobe;
 
 pub use attach_mode::{AttachMode, AttachReport, HookReport, HookState, UnknownAttachMode};

@@ -81,7 +81,7 @@ impl KernelSource {
         }
         // From here on a record wakes the reader. One that came before is seen by poll itself,
         // which looks into the ring.
-        if self.switches.set(switch::READER_SLEEPS, switch::ON, 0).is_err() {
+        if self.switches.set(switch::READER_SLEEPS, switch::ON).is_err() {
             thread::sleep(BUSY_PAUSE);
             return;
         }
@@ -89,7 +89,7 @@ impl KernelSource {
         let mut ready = [PollFd::new(self.ring.as_fd(), PollFlags::POLLIN)];
         // After EINTR as after a timeout the reader looks again.
         let _ready = poll(&mut ready, timeout);
-        drop(self.switches.set(switch::READER_SLEEPS, switch::OFF, 0));
+        drop(self.switches.set(switch::READER_SLEEPS, switch::OFF));
     }
 
     /// Connections whose end found no room in the ring, read from the map and then removed. To be

@@ -1,6 +1,8 @@
 //! Forgets last receives on an evicted connection. When the connection is met again, its positions
 //! begin anew, and an old last receive would name another message.
 
+use std::os::fd::OwnedFd;
+
 use aya::maps::{HashMap, MapData, MapError};
 use rustc_hash::FxHashSet;
 
@@ -10,10 +12,13 @@ use super::{
     KernelError, KernelSource,
     load::{ignore_missing, used},
     pod::Plain,
+    thread_slots,
 };
 
 /// The last receives of threads and goroutines.
 pub(super) struct Receives {
+    /// The map `THREAD_SLOTS`.
+    pub(super) slots: OwnedFd,
     pub(super) threads: HashMap<MapData, u32, Plain<LastReceive>>,
     pub(super) goroutines: HashMap<MapData, Plain<GoKey>, Plain<GoReceive>>,
     pub(super) handoffs: HashMap<MapData, Plain<GoKey>, Plain<GoReceive>>,
@@ -29,6 +34,8 @@ impl KernelSource {
             return Ok(());
         }
         let evicted = std::mem::take(&mut receives.evicted);
+        thread_slots::forget(&receives.slots, |cookie| evicted.contains(&cookie))
+            .map_err(|error| used("THREAD_SLOTS", &error))?;
         forget(&mut receives.threads, |receive| evicted.contains(&receive.0.cookie))
             .map_err(|e| used("THREADS", &e))?;
         let stale = |receive: &Plain<GoReceive>| evicted.contains(&receive.0.last.cookie);

@@ -11,6 +11,8 @@ use crate::{event::Timestamp, trace::exchange::Key};
 /// The links of a call.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CallLinks {
+    /// Both ends send messages until its last reply.
+    pub(super) stream: bool,
     /// A goroutine handed it off to the one that wrote it.
     pub(super) handoff: bool,
     /// When it ended without a response; 0 if it has one or is still open.

@@ -68,12 +68,9 @@ impl Causality {
         if !trusted {
             return Verdict::Unlinked(UnlinkedReason::Conflict);
         }
-        let before = request_side
-            .ordinal
-            .checked_sub(1)
-            .and_then(|ordinal| exchanges.key(request_side.connection, ordinal));
-        let multiplexed =
-            exchanges.connection(request_side.connection).is_some_and(Connection::is_multiplexed);
+        let before =
+            request.ordinal.checked_sub(1).and_then(|ordinal| exchanges.key(request.connection, ordinal));
+        let multiplexed = exchanges.connection(request.connection).is_some_and(Connection::is_multiplexed);
         let before = before.filter(|_| !multiplexed);
         let waits = before.and_then(|before| exchanges.get(before)).is_some_and(Exchange::open);
         let overlaps = request.links.request().is_some_and(|links| links.overlaps_previous);

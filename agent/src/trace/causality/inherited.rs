@@ -106,26 +106,24 @@ pub(super) fn inherited_cause(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        event::ConnectionId,
-        trace::{exchange::Key, slots::Slot},
-    };
+    use crate::trace::exchange::Key;
 
-    fn receive(connection: u64) -> Cause {
-        let key = Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
+    fn receive(number: u32) -> Cause {
+        let key = Key::of_none(number);
         Cause::Message { key, for_call: InputAmbiguity::Single, for_response: InputAmbiguity::Single }
     }
 
-    /// The connection of the cause that each receive inherits. `None` in `steps` is a receive.
-    fn received(steps: &[Option<u64>]) -> Vec<Option<u64>> {
+    /// The number of the cause that each receive inherits. `None` in `steps` is a receive.
+    fn received(steps: &[Option<u32>]) -> Vec<Option<u32>> {
+        let number = |key| (0..100).find(|number| Key::of_none(*number) == key);
         let mut inherited = InheritedCauses::default();
         for (end, step) in steps.iter().enumerate() {
             match step {
-                Some(connection) => inherited.write(receive(*connection)),
+                Some(number) => inherited.write(receive(*number)),
                 None => inherited.receive(end as u64),
             }
         }
-        inherited.received.iter().map(|(_, cause)| cause.key().map(|key| key.connection.0)).collect()
+        inherited.received.iter().map(|(_, cause)| cause.key().and_then(number)).collect()
     }
 
     #[test]

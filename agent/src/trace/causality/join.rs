@@ -27,11 +27,10 @@ impl Causality {
             return;
         };
         tasks.opened(key, origin.at);
-        let waits = |other: &Exchange| {
-            other.kind == SpanKind::Server && other.key.ordinal != key.ordinal && !other.links.answered
-        };
+        let waits =
+            |other: &Exchange| other.kind == SpanKind::Server && other.key != key && !other.links.answered;
         let pipelined = exchanges
-            .connection(key.connection)
+            .connection_of(key)
             .is_some_and(|connection| exchanges.of(connection).rev().take(2).any(waits));
         if let Some(request) = exchanges.get_mut(key).and_then(|it| it.links.request_mut()) {
             request.pipelined = pipelined;

@@ -284,8 +284,7 @@ fn superseded(exchanges: &Exchanges, call: Key, response: &Origin) -> bool {
     let Some(receive) = response.last_receive else { return false };
     let last =
         exchanges.connection(receive.connection).and_then(|it| exchanges.by_received(it, receive.position));
-    let is_call =
-        receive.connection == call.connection && last.is_some_and(|it| it.key.ordinal == call.ordinal);
+    let is_call = last.is_some_and(|it| it.key == call);
     !is_call && exchanges.get(call).is_some_and(|call| call.links.reader == Runner::of_origin(response))
 }
 

@@ -3,7 +3,7 @@
 use super::{Runner, call_links::CallLinks};
 use crate::{
     event::{Actor, Timestamp},
-    protocol::Origin,
+    protocol::{Origin, Shape},
     trace::exchange::Key,
 };
 
@@ -59,11 +59,17 @@ impl CausalLinks {
         Self::new(epoch, origin, Role::Request(RequestLinks { overlaps_previous, ..RequestLinks::default() }))
     }
 
-    /// No reply will come for this inbound request.
-    pub(in crate::trace) fn set_one_way(&mut self) {
-        if let Some(request) = self.request_mut() {
-            request.one_way = true;
+    /// The exchange is none of a request with one reply.
+    pub(in crate::trace) fn set_shape(&mut self, shape: Shape) {
+        match &mut self.role {
+            Role::Request(request) => request.one_way = shape == Shape::OneWay,
+            Role::Call(call) => call.stream = shape == Shape::Stream,
         }
+    }
+
+    /// Whether this is a call of whose stream more messages may come.
+    pub(super) fn is_open_stream(&self) -> bool {
+        !self.answered && self.call().is_some_and(|call| call.stream)
     }
 
     /// The links of a call that begins in this epoch of its process.
@@ -245,6 +251,6 @@ mod tests {
     /// All remembered exchanges have links: 100,000 by default.
     #[test]
     fn links_stay_small() {
-        assert!(size_of::<CausalLinks>() <= 240);
+        assert!(size_of::<CausalLinks>() <= 160);
     }
 }

@@ -5,7 +5,11 @@
 use super::{
     Causality, Verdict, ambiguity::InputAmbiguity, confidence::LinkOutcome, response_side::record_coverage,
 };
-use crate::trace::{exchange::Key, exchanges::Exchanges, process::Processes};
+use crate::trace::{
+    exchange::{Key, Keys},
+    exchanges::Exchanges,
+    process::Processes,
+};
 
 impl Causality {
     /// The verdict on a call that has ended and was open when its request was answered. It was
@@ -55,8 +59,11 @@ impl Causality {
 /// other calls.
 pub(super) fn wait_for_closers(exchanges: &mut Exchanges, request: Key, serve_own: bool, all: bool) {
     let Some(live) = exchanges.get(request).and_then(|request| request.live.as_deref()) else { return };
+    if live.calls.is_empty() {
+        return;
+    }
     let is_open = |call: &Key| exchanges.get(*call).is_some_and(|call| call.open() && !call.links.answered);
-    let open: Vec<Key> = live.calls.iter().copied().filter(is_open).collect();
+    let open: Keys = live.calls.iter().copied().filter(is_open).collect();
     for call in open {
         if let Some(links) = exchanges.get_mut(call).and_then(|call| call.links.call_mut()) {
             let first = links.ambiguity == Some(InputAmbiguity::Single)

@@ -72,6 +72,8 @@ struct Received {
 #[derive(Debug, Clone, Copy)]
 struct LastResponse {
     answered: LastAnswered,
+    /// On which it was sent.
+    connection: ConnectionId,
     receive: Option<(ConnectionId, u64)>,
     /// The first open call that was closed after it.
     closed_call: Option<Key>,
@@ -105,7 +107,7 @@ impl ConnectionEnd {
 }
 
 impl Receives {
-    /// A system call moved bytes. Returns its last receive with the ambiguity filled in.
+    /// A system call moved bytes. Returns the last receive of a send with the ambiguity filled in.
     pub(in crate::trace) fn moved(
         &mut self,
         exchanges: &Exchanges,
@@ -113,13 +115,14 @@ impl Receives {
     ) -> Option<LastReceive> {
         let runner = (transfer.thread.pid, Runner::of(transfer.thread, transfer.task));
         match transfer.direction {
-            Direction::In if transfer.length > 0 => {
-                let last = transfer.position.saturating_add(u64::from(transfer.length) - 1);
-                let (connection, first) = (transfer.connection, transfer.position);
-                self.received(exchanges, runner, ReceivedBytes { connection, first, last });
-                transfer.last_receive
+            Direction::In => {
+                if transfer.length > 0 {
+                    let last = transfer.position.saturating_add(u64::from(transfer.length) - 1);
+                    let (connection, first) = (transfer.connection, transfer.position);
+                    self.received(exchanges, runner, ReceivedBytes { connection, first, last });
+                }
+                None
             }
-            Direction::In => transfer.last_receive,
             Direction::Out => {
                 let receive = self.sent(exchanges, runner, transfer.connection, transfer.last_receive);
                 self.deferred(exchanges, runner, transfer.connection, receive)
@@ -222,7 +225,8 @@ impl Receives {
             pending,
             calls: live.map_or(usize::MAX, |live| live.calls.len()),
         };
-        received.response = Some(LastResponse { answered, receive, closed_call: None });
+        let connection = exchange.connection;
+        received.response = Some(LastResponse { answered, connection, receive, closed_call: None });
         explained
     }
 
@@ -301,8 +305,7 @@ impl Receives {
         if let Some(received) = &mut received {
             // A send on another connection than the last response's means that the response is no
             // longer the last send.
-            let before =
-                received.response.take_if(|response| response.answered.request.connection != connection);
+            let before = received.response.take_if(|response| response.connection != connection);
             received.earlier_unexplained |=
                 before.is_some_and(|response| response.answered.pending && response.closed_call.is_none());
         }

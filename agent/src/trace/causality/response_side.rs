@@ -67,6 +67,10 @@ impl Causality {
             }
             return None;
         }
+        // A message of a stream that goes on shows no end that a response could have waited for.
+        if exchanges.get(cause).is_some_and(|message| message.links.is_open_stream()) {
+            return None;
+        }
         // A server closes a connection for many reasons. The failure of a call is one of them; the
         // response to another call is not.
         let has_failed = |message: &Exchange| message.kind == SpanKind::Client && !message.links.answered;

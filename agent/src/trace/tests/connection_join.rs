@@ -1,7 +1,145 @@
 //! Connections with both ends on this host.
 
 use super::world::{MILLISECOND, SECOND, World, thread};
-use crate::trace::span::Evidence;
+use crate::{
+    event::{ConnectionId, Earlier, Thread},
+    trace::span::Evidence,
+};
+
+const CLIENT: Thread = Thread { pid: 1, tid: 1_000 };
+const SERVER: Thread = Thread { pid: 2, tid: 2_000 };
+
+/// Two ends of a multiplexed connection whose streams begin at these sequence numbers. So many bytes had moved before each end
+/// was first observed.
+fn multiplexed(
+    world: &mut World,
+    [sent, received]: [u32; 2],
+    before: [[u64; 2]; 2],
+) -> (ConnectionId, ConnectionId) {
+    world.multiplexed = true;
+    let mut end = |thread, start: [u32; 2], before: [u64; 2]| {
+        let id = ConnectionId(world.pipes.keys().last().map_or(1, |last| last.0 + 1));
+        let sequence = [0, 1].map(|index| start[index].wrapping_add(before[index] as u32));
+        let earlier = before.map(|bytes| if bytes == 0 { Earlier::Nothing } else { Earlier::Bytes(bytes) });
+        world.meet_later(id, thread, sequence, earlier);
+        id
+    };
+    (end(CLIENT, [sent, received], before[0]), end(SERVER, [received, sent], before[1]))
+}
+
+/// A message that no end has observed moves the positions of both: 100 bytes.
+fn exchange(world: &mut World, (out, into): (ConnectionId, ConnectionId), linked: bool) {
+    let call = world.write_request(out, CLIENT, "/");
+    let request = world.read_request(into, SERVER, "/");
+    world.answer(request, SERVER);
+    world.read_response(call, CLIENT);
+    world.pass(SECOND);
+    match linked {
+        true => world.assert_child(request, call, Evidence::Connection),
+        false => world.assert_root(request),
+    }
+    world.assert_root(call);
+}
+
+/// The other direction may stand anywhere when a request begins, and either end may begin exchanges.
+#[test]
+fn multiplexed_connections_are_joined_by_where_their_streams_begin() {
+    for start in [[1_000, 77], [u32::MAX, u32::MAX - 1]] {
+        for before in [[[0; 2]; 2], [[500, 7_000]; 2], [[0, 30], [30, 0]]] {
+            let mut world = World::new();
+            let ends = multiplexed(&mut world, start, before);
+            // What was observed of one end alone is the difference of the counts before.
+            let linked = before[0][0] == before[1][1] && before[0][1] == before[1][0];
+            if linked {
+                for _ in 0..3 {
+                    exchange(&mut world, ends, true);
+                }
+                let push = world.write_request(ends.1, SERVER, "/push");
+                let pushed = world.read_request(ends.0, CLIENT, "/push");
+                world.answer(pushed, CLIENT);
+                world.read_response(push, SERVER);
+                world.pass(SECOND);
+                world.assert_child(pushed, push, Evidence::Connection);
+            } else {
+                exchange(&mut world, ends, false);
+            }
+            assert_eq!(world.tracer.counters().connections_joined, 1, "{before:?}");
+        }
+    }
+}
+
+/// Its first requests had passed before the server's end was observed.
+#[test]
+fn an_end_that_is_observed_later_is_joined_at_the_right_position() {
+    let mut world = World::new();
+    world.multiplexed = true;
+    world.meet_later(ConnectionId(1), CLIENT, [1_000, 77], [Earlier::Nothing; 2]);
+    for _ in 0..3 {
+        let call = world.write_request(ConnectionId(1), CLIENT, "/");
+        world.read_response(call, CLIENT);
+    }
+    let before = [Earlier::Bytes(300); 2];
+    world.meet_later(ConnectionId(2), SERVER, [377, 1_300], before);
+    for _ in 0..3 {
+        exchange(&mut world, (ConnectionId(1), ConnectionId(2)), true);
+    }
+}
+
+/// The same addresses at both ends, as in two network namespaces or after a port was used again.
+#[test]
+fn the_same_addresses_do_not_join_multiplexed_connections() {
+    let mut world = World::new();
+    let ends: Vec<_> =
+        (0..5_u32).map(|number| multiplexed(&mut world, [number * 9, 7], [[0; 2]; 2])).collect();
+    for ends in ends.iter().rev() {
+        exchange(&mut world, *ends, true);
+    }
+    let counters = world.tracer.counters();
+    assert_eq!((counters.connections_joined, counters.parents_connection), (5, 5));
+    let mut world = World::new();
+    let (out, _) = multiplexed(&mut world, [1, 2], [[0; 2]; 2]);
+    let (_, into) = multiplexed(&mut world, [1, 3], [[0; 2]; 2]);
+    exchange(&mut world, (out, into), false);
+}
+
+/// Nobody can tell which of two connections with the same numbers it is.
+#[test]
+fn the_same_numbers_twice_join_nothing() {
+    let mut world = World::new();
+    let (one, into) = multiplexed(&mut world, [1_000, 77], [[0; 2]; 2]);
+    let (two, _) = multiplexed(&mut world, [1_000, 77], [[0; 2]; 2]);
+    let calls = [one, two].map(|out| world.write_request(out, CLIENT, "/"));
+    let request = world.read_request(into, SERVER, "/");
+    world.answer(request, SERVER);
+    calls.into_iter().for_each(|call| world.read_response(call, CLIENT));
+    world.pass(SECOND);
+    world.assert_root(request);
+    assert_eq!(world.tracer.counters().connections_joined, 0);
+}
+
+/// A socket that is connected to itself, and an end of which TCP does not know where its streams began.
+#[test]
+fn what_has_no_other_end_is_not_joined() {
+    let mut world = World::new();
+    let (own, _) = multiplexed(&mut world, [1_000, 1_000], [[0; 2]; 2]);
+    exchange(&mut world, (own, own), false);
+    assert_eq!(world.tracer.counters().connections_joined, 0);
+    let mut world = World::new();
+    let (out, _) = multiplexed(&mut world, [1_000, 77], [[0; 2]; 2]);
+    let into = ConnectionId(9);
+    world.meet_later(into, SERVER, [77, 1_000], [Earlier::Unknown, Earlier::Nothing]);
+    exchange(&mut world, (out, into), false);
+    assert_eq!(world.tracer.counters().connections_joined, 0);
+}
+
+#[test]
+fn a_redirected_multiplexed_connection_is_not_joined() {
+    let mut world = World::new();
+    let ends = multiplexed(&mut world, [1_000, 77], [[0; 2]; 2]);
+    world.redirect(ends.0);
+    exchange(&mut world, ends, false);
+    assert_eq!(world.tracer.counters().connections_joined, 0);
+}
 
 #[test]
 fn the_receive_comes_after_its_send() {

@@ -17,6 +17,7 @@ mod loss;
 mod scenario;
 mod simulation;
 mod stolen;
+mod streams;
 mod tasks;
 mod turns;
 mod world;

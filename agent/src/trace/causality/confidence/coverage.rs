@@ -94,10 +94,9 @@ impl Coverage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::ConnectionId, trace::slots::Slot};
 
-    fn request(connection: u64) -> Key {
-        Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE }
+    fn request(number: u32) -> Key {
+        Key::of_none(number)
     }
 
     /// Two threads reach their time limits at once. Either response may be explained first.

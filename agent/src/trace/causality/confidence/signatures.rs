@@ -7,9 +7,8 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
-
 use super::LinkOutcome;
+use crate::trace::table::Table;
 
 /// Signatures that are remembered per process. Beyond this number the oldest one is dropped.
 const SIGNATURES: usize = 64;
@@ -33,7 +32,7 @@ pub(in crate::trace::causality) struct CallSignature {
 /// The outcomes of the last 64 calls of each signature.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace::causality) struct SignatureStats {
-    known: FxHashMap<u64, Stats>,
+    known: Table<u64, Stats, 16>,
     /// Hashes in the order in which they were first seen.
     order: VecDeque<u64>,
 }
@@ -131,10 +130,11 @@ impl SignatureStats {
         if hash == 0 {
             return;
         }
-        let stats = self.known.entry(hash).or_insert_with(|| {
+        if self.known.get(hash).is_none() {
             self.order.push_back(hash);
-            Stats::default()
-        });
+            self.known.insert(hash, Stats::default());
+        }
+        let Some(stats) = self.known.get_mut(hash) else { return };
         stats.seen = stats.seen << 1 | 1;
         for bits in
             [&mut stats.consistent, &mut stats.in_response, &mut stats.against, &mut stats.unattributed]
@@ -147,13 +147,13 @@ impl SignatureStats {
         if self.order.len() > SIGNATURES
             && let Some(first) = self.order.pop_front()
         {
-            self.known.remove(&first);
+            self.known.remove(first);
         }
     }
 
     /// Replaces the outcome `before` of a call with this signature.
     pub(super) fn correct(&mut self, signature: CallSignature, before: LinkOutcome, outcome: LinkOutcome) {
-        let known = self.known.get_mut(&signature.hash);
+        let known = self.known.get_mut(signature.hash);
         match known.and_then(|stats| Some((stats.like(before, signature.shares_cause)?, stats))) {
             Some((call, stats)) => {
                 stats.long.correct(before, outcome);
@@ -217,7 +217,7 @@ impl SignatureStats {
     }
 
     fn of(&self, hash: u64) -> Option<&Stats> {
-        self.known.get(&hash)
+        self.known.get(hash)
     }
 }
 
@@ -339,7 +339,7 @@ mod tests {
             stats.correct(signature(1), LinkOutcome::Unexplained, LinkOutcome::Consistent);
         });
         assert_eq!((stats.is_unreliable(1), stats.often_conflicts(1)), (false, false), "corrected");
-        assert!(stats.known[&1].long.seen <= LONG);
+        assert!(stats.of(1).unwrap().long.seen <= LONG);
     }
 
     #[test]
@@ -351,16 +351,16 @@ mod tests {
             stats.record(signature(1), LinkOutcome::Unexplained);
             stats.correct(signature(1), LinkOutcome::Unexplained, LinkOutcome::Conflict);
         }
-        assert_eq!(stats.known[&1].in_response, u64::MAX);
+        assert_eq!(stats.of(1).unwrap().in_response, u64::MAX);
         assert!(!stats.rarely_ends_in_response(1) && !stats.is_consistent(1));
         for _ in 0..64 {
             stats.record(signature(1), LinkOutcome::RequestSideOnly);
             stats.correct(signature(1), LinkOutcome::RequestSideOnly, LinkOutcome::Consistent);
         }
-        assert_eq!((stats.known[&1].consistent, stats.known[&1].against), (u64::MAX, 0));
+        assert_eq!((stats.of(1).unwrap().consistent, stats.of(1).unwrap().against), (u64::MAX, 0));
         // The earlier outcome is no longer in the window.
         stats.correct(signature(1), LinkOutcome::Unexplained, LinkOutcome::ResponseSideOnly);
-        assert_eq!(stats.known[&1].against, 1);
+        assert_eq!(stats.of(1).unwrap().against, 1);
     }
 
     #[test]

@@ -50,20 +50,19 @@ impl Unexplained {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::ConnectionId, trace::slots::Slot};
 
     #[test]
     fn the_last_responses_are_remembered_until_they_are_settled() {
-        let request = |connection| Key { connection: ConnectionId(connection), ordinal: 0, slot: Slot::NONE };
         let mut unexplained = Unexplained::default();
         for number in 0..65 {
-            unexplained.add(request(number), Timestamp(10 * number), Timestamp(10 * number + 5));
+            let read_at = 10 * u64::from(number);
+            unexplained.add(Key::of_none(number), Timestamp(read_at), Timestamp(read_at + 5));
         }
         assert!(!unexplained.may_explain(Timestamp(2)), "the first is forgotten");
         assert!(unexplained.may_explain(Timestamp(12)) && unexplained.may_explain(Timestamp(642)));
         assert!(!unexplained.may_explain(Timestamp(17)), "none was open");
-        unexplained.settle(request(1));
-        unexplained.settle(request(99));
+        unexplained.settle(Key::of_none(1));
+        unexplained.settle(Key::of_none(99));
         assert!(!unexplained.may_explain(Timestamp(12)) && unexplained.may_explain(Timestamp(22)));
     }
 }

@@ -65,6 +65,10 @@ pub(in crate::trace::tests) struct World {
     next_connection: u64,
     /// Threads stand for goroutines with the same numbers.
     pub(in crate::trace::tests) goroutines: bool,
+    /// Exchanges begin on multiplexed connections.
+    pub(in crate::trace::tests) multiplexed: bool,
+    /// Of the exchanges that begin.
+    pub(in crate::trace::tests) shape: Shape,
     /// The goroutine that has handed off what is sent next.
     handoff_from: Option<u32>,
 }
@@ -95,6 +99,8 @@ impl World {
             drops: BTreeMap::new(),
             next_connection: 1,
             goroutines: false,
+            shape: Shape::RequestReply,
+            multiplexed: false,
             handoff_from: None,
         };
         world.event(&Event::Clock { at: Timestamp(SECOND), unix_offset: UNIX_OFFSET });
@@ -159,6 +165,18 @@ impl World {
         thread: Thread,
         first_sequence: [u32; 2],
     ) {
+        self.meet_later(connection, thread, first_sequence, [Earlier::Nothing; 2]);
+    }
+
+    /// The same when so many bytes had moved.
+    pub(in crate::trace::tests) fn meet_later(
+        &mut self,
+        connection: ConnectionId,
+        thread: Thread,
+        first_sequence: [u32; 2],
+        earlier: [Earlier; 2],
+    ) {
+        self.next_connection = self.next_connection.max(connection.0 + 1);
         let at = self.step();
         self.pipes.insert(connection, Pipe { first_sequence, ..Pipe::default() });
         self.event(&Event::Opened(Opened {
@@ -170,7 +188,7 @@ impl World {
             network_namespace: 1,
             first_sequence,
             first_position: 0,
-            earlier: [Earlier::Nothing; 2],
+            earlier,
         }));
     }
 
@@ -283,8 +301,8 @@ impl World {
         let begin = Begin {
             role: Role::of_request(direction),
             origin,
-            shape: Shape::RequestReply,
-            multiplexed: false,
+            shape: self.shape,
+            multiplexed: self.multiplexed,
             other_position,
         };
         self.message(connection, Message::Begin { ordinal, begin });
@@ -392,6 +410,7 @@ impl World {
             Message::Reply { ordinal, origin, progress, head } => {
                 tracer.reply(id(ordinal), &origin, progress, Reply::Http(&head));
             }
+            Message::Other { .. } => unreachable!("the fake host speaks HTTP"),
             Message::End { ordinal, at, end } => crate::protocol::Report::end(tracer, id(ordinal), at, &end),
         }
         self.drain();
