@@ -48,8 +48,14 @@ fn the_page_has_the_metrics_that_are_documented() -> Result<()> {
     agent.stop()?;
     let served: BTreeSet<&str> =
         page.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    // Those of every process have the names that Prometheus's clients give them.
+    let is_metric = |word: &&str| {
+        word.starts_with("wirespan_")
+            || word.starts_with("process_cpu_")
+            || word.starts_with("process_resident_")
+    };
     let documented: BTreeSet<&str> =
-        PAGES.iter().flat_map(|page| page.split('`')).filter(|word| word.starts_with("wirespan_")).collect();
+        PAGES.iter().flat_map(|page| page.split('`')).filter(is_metric).collect();
     let undocumented: Vec<_> = served.difference(&documented).collect();
     assert!(undocumented.is_empty(), "served and not documented: {undocumented:?}");
     let missing: Vec<_> = documented.difference(&served).filter(|name| !CONDITIONAL.contains(name)).collect();

@@ -69,7 +69,7 @@ fn a_span_file_is_rotated_by_signals_and_by_others() -> Result<()> {
     let changes = |what: &str| -> Result<f64> {
         Ok(agent.metrics()?.sum("wirespan_export_file_reopens_total", &[&format!("reason=\"{what}\"")]))
     };
-    assert_eq!((changes("asked")?, changes("moved")?, changes("truncated")?), (2.0, 1.0, 1.0));
+    assert_eq!((changes("signal")?, changes("moved")?, changes("truncated")?), (2.0, 1.0, 1.0));
     // Other signals that daemons get: none ends it, and one makes it report its summary.
     agent.signal(Signal::SIGXFSZ)?;
     agent.signal(Signal::SIGPIPE)?;
