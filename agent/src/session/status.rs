@@ -28,7 +28,7 @@ const UNREADABLE: [&str; 4] = [
 ];
 
 /// What parsers do not read, by a label of this metric: connections whose protocol is known.
-const UNREAD_PROTOCOLS: (&str, [&str; 1]) = ("wirespan_protocol_events_total", ["connections_http2"]);
+const UNREAD_PROTOCOLS: (&str, [&str; 1]) = ("wirespan_protocol_events_total", ["connections_not_http1"]);
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,9 +169,9 @@ mod tests {
             labels: vec![("event", event.into())],
             value: 2,
         };
-        let samples = [parsers("connections_http2"), parsers("connections_upgraded")];
+        let samples = [parsers("connections_not_http1"), parsers("connections_upgraded")];
         let unreadable = Status::new(&samples, &[], &[]).unreadable;
-        assert_eq!((unreadable.len(), &*unreadable[0].labels["event"]), (1, "connections_http2"));
+        assert_eq!((unreadable.len(), &*unreadable[0].labels["event"]), (1, "connections_not_http1"));
     }
 
     #[test]

@@ -62,7 +62,6 @@ const UNREAD: [(&str, &str); 6] = [
 
 /// Connections of other protocols, which are no loss.
 const NOT_HTTP1: &str = "connections_not_http1";
-const HTTP2: &str = "connections_http2";
 
 /// A cause of other losses. It counts the system calls of any process, so alone it says nothing
 /// about the traced ones.
@@ -93,10 +92,6 @@ pub(super) fn summary(samples: &[Sample], also: &[String]) -> String {
     let others = sum(samples, PROTOCOL, |label| label == NOT_HTTP1);
     if others > 0 {
         let _ = write!(text, ", {others} connections not read as HTTP/1");
-    }
-    let http2 = sum(samples, PROTOCOL, |label| label == HTTP2);
-    if http2 > 0 {
-        let _ = write!(text, ", {http2} connections of HTTP/2, which is not read yet");
     }
     let mut missed: Vec<String> =
         MISSED.iter().filter_map(|(name, what)| line(samples, name, what)).collect();
@@ -254,9 +249,6 @@ mod tests {
             [parser("connections_not_http1", 2), parser("unknown_starts", 7), parser("transfers_held", 9)];
         let expected = "0 requests received, 0 made, 2 connections not read as HTTP/1; nothing was missed";
         assert_eq!(summary(&others, &[]), expected);
-        let expected =
-            "0 requests received, 0 made, 5 connections of HTTP/2, which is not read yet; nothing was missed";
-        assert_eq!(summary(&[parser("connections_http2", 5)], &[]), expected);
         let unread = [parser("responses_without_request", 3), parser("requests_http09", 1)];
         assert_eq!(
             summary(&unread, &["4 packets in tunnels that are not read".to_owned()]),
@@ -270,7 +262,7 @@ mod tests {
     #[test]
     fn every_counter_of_a_parser_that_is_told_exists() {
         let known: Vec<_> = crate::protocol::Counters::default().samples().collect();
-        for (counter, _) in UNREAD.into_iter().chain([(NOT_HTTP1, ""), (HTTP2, "")]) {
+        for (counter, _) in UNREAD.into_iter().chain([(NOT_HTTP1, "")]) {
             assert!(known.iter().any(|sample| sample.label == Some(("event", counter))), "{counter}");
         }
     }

@@ -442,7 +442,7 @@ fn last_of(exchanges: &Exchanges, connection: &Connection) -> Option<u64> {
     let last = match connection.is_multiplexed() {
         false => exchanges.last(connection),
         // Either end may begin exchanges.
-        true => exchanges.of(connection).filter(|exchange| exchange.kind == SpanKind::Client).next_back(),
+        true => exchanges.of(connection).rfind(|exchange| exchange.kind == SpanKind::Client),
     };
     last.map(|last| last.position)
 }

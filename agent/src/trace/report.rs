@@ -5,7 +5,9 @@
 use super::{Tracer, exchange::Key};
 use crate::{
     event::{ConnectionId, Direction, StreamId, Timestamp},
-    protocol::{Begin, ExchangeEnd, ExchangeId, Operation, Origin, Part, Progress, Reply, Report, Shape, Status},
+    protocol::{
+        Begin, ExchangeEnd, ExchangeId, Operation, Origin, Part, Progress, Reply, Report, Shape, Status,
+    },
 };
 
 impl Tracer {

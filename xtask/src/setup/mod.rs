@@ -18,8 +18,9 @@ struct Need {
     purpose: &'static str,
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     Need { program: "cc", package: "gcc", purpose: "linking Rust programs" },
+    Need { program: "nghttp", package: "nghttp2-client", purpose: "tests of HTTP/2" },
     Need { program: "nginx", package: "nginx-light", purpose: "tests, demo, bench" },
     Need { program: "wrk", package: "wrk", purpose: "load in tests and bench" },
     Need { program: "curl", package: "curl", purpose: "tests, demo" },

@@ -133,18 +133,20 @@ fn outcome(row: &Row, parts: &mut Vec<(Color, String)>) {
         return parts.push((Color::Yellow, format!("  … open {lasted}")));
     }
     let status = span.http.as_ref().and_then(|http| http.status);
+    let named = span.operation.as_ref().and_then(|operation| operation.status.as_deref());
     let color = match (span.status, status) {
         (Status::Error, _) => Color::Red,
         (Status::Unset, Some(400..)) => Color::Yellow,
         (Status::Unset, Some(_)) => Color::Green,
+        (Status::Unset, None) if named.is_some() => Color::Green,
         (Status::Unset, None) => Color::Dim,
     };
-    match status {
-        Some(status) => parts.push((color, format!("  {status}"))),
+    let status_text = status.map(|status| status.to_string()).or(named.map(str::to_owned));
+    match &status_text {
+        Some(status) => parts.push((color, format!("  {}", escaped(status)))),
         None if span.error.is_none() => parts.push((color, "  no status".to_owned())),
         None => {}
     }
-    let status_text = status.map(|status| status.to_string());
     if let Some(error) = span.error.as_ref().filter(|error| Some(*error) != status_text.as_ref()) {
         parts.push((Color::Red, format!("  {}", escaped(error))));
     }

@@ -16,7 +16,10 @@ use super::{
 use crate::{
     careful,
     event::Direction,
-    protocol::{Context, ExchangeId, Operation, Progress, Reply, http::ResponseHead},
+    protocol::{
+        Context, ExchangeId, Operation, Progress, Reply,
+        http::{ResponseHead, Version},
+    },
     stream::Cursor,
 };
 

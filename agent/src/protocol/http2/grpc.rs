@@ -31,7 +31,10 @@ pub(super) fn status(code: u32, of_server: bool) -> Status<'static> {
     // A code without a name means UNKNOWN.
     let name = name.unwrap_or("UNKNOWN");
     let is_error = if of_server {
-        matches!(name, "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS")
+        matches!(
+            name,
+            "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
+        )
     } else {
         name != "OK"
     };

@@ -60,7 +60,9 @@ impl Head {
             b":authority" => self.authority = Some(self.keep(value)),
             b":status" => self.status = status(value),
             b"content-type" => self.grpc = is_grpc(value),
-            b"grpc-status" => self.grpc_status = std::str::from_utf8(value).ok().and_then(|code| code.parse().ok()),
+            b"grpc-status" => {
+                self.grpc_status = std::str::from_utf8(value).ok().and_then(|code| code.parse().ok());
+            }
             b"host" => self.host = Some(self.keep(value)),
             b"user-agent" => self.user_agent = Some(self.keep(value)),
             b"traceparent" => {
@@ -90,9 +92,7 @@ impl Head {
 
     /// The remote procedure call that the request is, if it is one of gRPC.
     pub(super) fn rpc(&self) -> Option<Rpc<'_>> {
-        let text = |range: Option<&Range<usize>>| {
-            std::str::from_utf8(self.texts.get(range?.clone())?).ok()
-        };
+        let text = |range: Option<&Range<usize>>| std::str::from_utf8(self.texts.get(range?.clone())?).ok();
         self.grpc.then(|| Rpc {
             system: "grpc",
             method: text(self.path.as_ref()).map(|path| path.strip_prefix('/').unwrap_or(path)),

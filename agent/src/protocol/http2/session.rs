@@ -31,14 +31,14 @@ pub(in crate::protocol) struct Session {
     counted: bool,
     /// The direction of requests. `None`: the connection was upgraded, and the preface will say it.
     client: Option<Direction>,
-    directions: [Half; 2],
+    directions: Box<[Half; 2]>,
     streams: Streams,
     /// The highest number of a stream that the client has begun.
     last: u32,
     next: Ordinal,
     /// The client has sent its last byte.
     client_finished: bool,
-    head: Head,
+    head: Box<Head>,
 }
 
 /// What is known of one direction.
@@ -83,12 +83,12 @@ impl Session {
         Self {
             counted: false,
             client,
-            directions: Direction::BOTH.map(half),
+            directions: Box::new(Direction::BOTH.map(half)),
             streams: Streams::default(),
             last: 0,
             next: 0,
             client_finished: false,
-            head: Head::default(),
+            head: Box::default(),
         }
     }
 
