@@ -357,7 +357,7 @@ mod tests {
             let mut span = samples::client_span();
             span.name = text.clone().into();
             span.error = Some(text + &tail);
-            span.trace_state = tail;
+            span.trace_state = tail.into();
             assert_same(&[SpanEvent::Span(Box::new(span))]);
         }
     }

@@ -52,7 +52,7 @@ pub(crate) fn server_span() -> Span {
         parent: None,
         links: vec![],
         flags: 1,
-        trace_state: String::new(),
+        trace_state: Box::default(),
         kind: SpanKind::Server,
         name: "GET".into(),
         start: START,

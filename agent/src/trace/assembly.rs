@@ -317,7 +317,7 @@ fn identify(
     span.trace = context.trace;
     span.flags = context.flags;
     if let Some(state) = context.state.as_deref() {
-        span.trace_state = state.to_owned();
+        span.trace_state = state.into();
     }
     span.id = exchange.id;
     span.parent = match parentage {

@@ -115,7 +115,7 @@ pub struct Span {
     pub links: Vec<Link>,
     /// W3C trace flags (bit 0: sampled).
     pub flags: u8,
-    pub trace_state: String,
+    pub trace_state: Box<str>,
     pub kind: SpanKind,
     /// Low-cardinality name per semantic conventions: the method (`HTTP` when unknown), `connect`
     /// for a failed connect.
@@ -187,7 +187,7 @@ impl Span {
             parent: None,
             links: Vec::new(),
             flags: 0,
-            trace_state: String::new(),
+            trace_state: Box::default(),
             kind,
             name,
             start: 0,

@@ -82,7 +82,7 @@ fn convert(span: &Span) -> proto::Span {
     proto::Span {
         trace_id: span.trace.0.to_vec(),
         span_id: span.id.0.to_vec(),
-        trace_state: span.trace_state.clone(),
+        trace_state: span.trace_state.to_string(),
         parent_span_id: span.parent.map(|parent| parent.span.0.to_vec()).unwrap_or_default(),
         flags: span_flags(span),
         name: span.name.to_string(),

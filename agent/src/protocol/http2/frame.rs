@@ -3,6 +3,9 @@
 /// Octets in front of a frame's payload.
 pub(super) const HEADER: usize = 9;
 
+/// Largest payload that a frame may have unless its receiver has said otherwise (section 4.2).
+const USUAL_SIZE: u32 = 16_384;
+
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -126,7 +129,8 @@ impl Header {
             Kind::Ping => on_connection && length == 8,
             Kind::GoAway => on_connection && length >= 8,
             Kind::WindowUpdate => length == 4,
-            Kind::Unknown => true,
+            // Extensions are small (RFC 7838, RFC 9218): a long one is no frame.
+            Kind::Unknown => length <= USUAL_SIZE,
         }
     }
 }
@@ -210,6 +214,7 @@ mod tests {
             (5, 8, 0, 0),
             (7, 7, 0, 0),
             (3, 5, 0, 1),
+            (16_385, 0xbe, 0, 1),
         ] {
             assert!(!valid(length, kind, flags, stream), "{length} {kind} {flags} {stream}");
         }

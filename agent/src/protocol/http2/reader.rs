@@ -114,6 +114,10 @@ impl Reader {
         self.origin = None;
     }
 
+    pub(super) const fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost)
+    }
+
     /// The stream whose frame is being read.
     pub(super) const fn current(&self) -> Option<Header> {
         match self.state {

@@ -13,7 +13,7 @@ use crate::{
     event::{Direction, Timestamp},
     protocol::{
         Begin, Context, ExchangeId, Incomplete, Operation, Ordinal, Origin, Outcome, Part, Progress, Reply,
-        Role, Shape,
+        Role, Shape, detect,
         http::{RequestHead, ResponseHead, UpgradeToken, Version},
         mask, otlp,
         parser::{FirstBytes, Protocol, Read, Recognised, Recognition},
@@ -507,9 +507,18 @@ impl Protocol for Session {
         }
         self.look_for_preface(direction, cursor);
         let (at, most) = (cursor.at, cx.limits.head_bytes);
+        let sent = cursor.front();
         loop {
             match self.half(direction).reader.step(cursor, most) {
-                Step::Done => return Read::Done,
+                Step::Done => {
+                    // Frames that cannot be read may still have the path of OTLP, as those of a redacted log do.
+                    if (self.client, direction) == (Some(Direction::Out), Direction::Out)
+                        && self.half(direction).reader.is_lost()
+                    {
+                        detect::look_for_traces(cursor.thread.pid, sent, cx);
+                    }
+                    return Read::Done;
+                }
                 Step::Found => {}
                 Step::Preface { from } => {
                     let part = Part { direction, range: from..cursor.position, exchange: None };

@@ -139,14 +139,6 @@ fn other_protocols_are_given_up_soon() {
         assert!(it.opaque(), "{sent:?}");
     }
     let mut it = Conversation::new();
-    it.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0");
-    for _ in 0..3 {
-        it.receive("\0\0\0\x04\0").send("\0\0\0\x04\x01");
-    }
-    assert!(!it.opaque());
-    it.receive("\0\0\0\x04\0");
-    assert!(it.opaque(), "HTTP/2");
-    let mut it = Conversation::new();
     for _ in 0..64 {
         assert!(!it.opaque());
         it.send("a stream of one direction");
