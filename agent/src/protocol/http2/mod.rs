@@ -5,11 +5,13 @@
 //! inserted; the frames go on. Where the next frame begins is not known any more after a hole outside a payload: the open
 //! exchanges end as lost, and reading goes on with the next transfer that consists of whole frames.
 
+mod blocks;
 mod frame;
 mod grpc;
 mod head;
 mod hpack;
 mod mask;
+mod protocol;
 mod reader;
 mod session;
 mod stream;
