@@ -1,5 +1,5 @@
 //! `--redact`: which bytes of a connection may be recorded. The detector says which protocol it speaks, and that protocol's parser
-//! what masks it ([`Protocol::mask`]). Every byte keeps its place, and whatever is not surely structure becomes `x`: after a loss,
+//! what masks it ([`Protocol::mask`](super::parser::Protocol::mask)). Every byte keeps its place, and whatever is not surely structure becomes `x`: after a loss,
 //! on a connection of a protocol without a mask, in a body.
 //!
 //! Transfers are masked in the order of events, before anything is held for another one. So a mask cannot ask a parser that
