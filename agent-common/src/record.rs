@@ -67,7 +67,7 @@ pub struct Header {
 const _: () = assert!(size_of::<Header>() == 16);
 
 /// One system call that moved bytes. [`transfer_flags`] say which of the following parts the record
-/// has: a [`LastReceive`], a [`TransferRest`]. `head + tail` bytes of payload end it.
+/// has: a [`LastReceive`](crate::LastReceive), a [`TransferRest`]. `head + tail` bytes of payload end it.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
