@@ -41,7 +41,7 @@ const SELECTORS: &str = "Processes to trace (those that match any of these; each
 /// Arguments of `trace` and `record`.
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// This process and no other.
+    /// This process, and the children that it forks until they execute another program.
     #[arg(long, value_name = "PID", help_heading = SELECTORS)]
     pid: Vec<u32>,
     /// Processes whose executable has this path; `*` also matches `/`. A bare name matches in any

@@ -129,6 +129,8 @@ pub(crate) fn span_attributes(span: &Span, out: &mut impl Sink) {
 }
 
 /// The names of RPC are those of version 1.39 and later of the conventions, where they are not stable yet.
+#[cold]
+#[inline(never)]
 fn operation_attributes(operation: &Operation, span: &Span, out: &mut impl Sink) {
     let Operation { kind, system, name, target, status } = operation;
     let (name, target, status) = (name.as_deref(), target.as_deref(), status.as_deref());

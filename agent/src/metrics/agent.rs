@@ -76,7 +76,7 @@ fn confidence() -> Vec<Metric> {
         ),
         Metric::new(
             "wirespan_process_confidence",
-            "Processes by what may name parents in them, of those with most calls.",
+            "Processes by the evidence that the agent accepts for the parents of their calls, of those with most calls.",
         )
         .by("service", &[])
         .by(

@@ -68,7 +68,7 @@ counters! {
                 by a process whose sides have not agreed 30 times in such a case";
             unlinked_loss = "records_lost": "a call that was open, or caused by something open, when records of its \
                 process were lost";
-            unlinked_pipelined = "pipelined": "a call handed over by a goroutine that had received more than one \
+            unlinked_pipelined = "pipelined": "a call of Go handed over by a goroutine that had received more than one \
                 request of a connection";
             unlinked_limit = "call_limit": "a call beyond the limit of calls per request";
             roots_forgotten = "parent_evicted": "the parent was known and is no longer remembered";

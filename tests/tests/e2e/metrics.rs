@@ -18,7 +18,7 @@ const PAGES: [&str; 4] = [
 ];
 
 /// Metrics that need more than a run with a span file in which no call is made.
-const CONDITIONAL: [&str; 10] = [
+const CONDITIONAL: [&str; 13] = [
     // Kernels that count them.
     "wirespan_bpf_recursion_misses_total",
     // A system call whose bytes could not be captured.
@@ -26,6 +26,9 @@ const CONDITIONAL: [&str; 10] = [
     // Processes that make calls.
     "wirespan_process_confidence",
     "wirespan_process_calls",
+    "wirespan_process_recent_calls",
+    "wirespan_process_recent_responses",
+    "wirespan_process_concurrent_consistent_calls",
     // A CPython process.
     "wirespan_runtime_lookups_total",
     // A recording.

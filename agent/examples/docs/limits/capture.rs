@@ -218,6 +218,12 @@ fn parser() -> Vec<Limit> {
             &["wirespan_protocol_events_total{event=\"fields_forgotten\"}"],
         ),
         Limit::fixed(
+            "octets of an HPACK integer behind its prefix",
+            count(constant("hpack/primitive", "OCTETS")),
+            "the header block is malformed; the span says so",
+            &["wirespan_protocol_events_total{event=\"heads_incomplete\"}"],
+        ),
+        Limit::fixed(
             "requests that only a response proves",
             format!(
                 "{}, {}",

@@ -141,9 +141,9 @@ fn outcome(row: &Row, parts: &mut Vec<(Color, String)>) {
         (Status::Unset, None) if named.is_some() => Color::Green,
         (Status::Unset, None) => Color::Dim,
     };
-    let status_text = status.map(|status| status.to_string()).or(named.map(str::to_owned));
+    let status_text = status.map(|status| status.to_string()).or_else(|| named.map(escaped));
     match &status_text {
-        Some(status) => parts.push((color, format!("  {}", escaped(status)))),
+        Some(status) => parts.push((color, format!("  {status}"))),
         None if span.error.is_none() => parts.push((color, "  no status".to_owned())),
         None => {}
     }

@@ -133,7 +133,8 @@ impl Session {
                 });
                 stream.missing += block.missed;
             } else if unknown {
-                stream.incomplete.add(Incomplete::JOINED_MID_STREAM);
+                // What inserted the field was lost.
+                stream.incomplete.add(Incomplete::GAP);
             }
             if self.client == Some(direction) {
                 self.request_fields(number, read, block, cx);

@@ -10,6 +10,9 @@ use crate::{
 /// Octets that are kept of a payload other than a header block: of GOAWAY the last stream and the code.
 const CODES: usize = 8;
 
+/// Octets for which memory is kept between frames.
+const USUAL_KEPT: usize = 512;
+
 /// One direction.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -160,6 +163,7 @@ impl Reader {
         }
         if self.origin.is_none() {
             self.kept.clear();
+            self.kept.shrink_to(USUAL_KEPT);
         }
         let origin = *self.origin.get_or_insert_with(|| origin(cursor));
         let octets = match front.first_chunk::<HEADER>() {

@@ -270,7 +270,7 @@ fn a_header_block_that_is_not_captured_begins_a_new_epoch() {
     );
     let ends: Vec<_> = it.told().into_iter().filter(|line| line.starts_with('=')).collect();
     assert!(ends[0].ends_with("truncated"), "{ends:?}");
-    assert!(ends[1].ends_with("joined_mid_stream"), "{ends:?}");
+    assert!(ends[1].ends_with("gap"), "{ends:?}");
     assert_eq!(ends[2], "=2 Complete 0/0");
 }
 
