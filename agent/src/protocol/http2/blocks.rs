@@ -110,16 +110,17 @@ impl Session {
         let Self { directions, head, .. } = self;
         let decoder = &mut directions[direction.index()].decoder;
         head.clear();
-        let interest = &cx.out.interest;
+        let (interest, most) = (&cx.out.interest, cx.limits.head_bytes);
         let read = block
             .bytes
-            .is_some_and(|bytes| decoder.block(bytes, |field| head.field(field, interest)).is_ok());
+            .is_some_and(|bytes| decoder.block(bytes, |field| head.field(field, interest, most)).is_ok());
         if !read {
             decoder.lose();
             cx.out.counters.heads_incomplete += 1;
         }
         cx.out.counters.fields_forgotten += decoder.take_forgotten();
-        let unknown = head.is_unknown();
+        let (unknown, cut) = (head.is_unknown(), head.is_cut());
+        cx.out.counters.heads_too_large += u64::from(cut);
         if block.frame.kind == Kind::PushPromise {
             return;
         }
@@ -135,6 +136,9 @@ impl Session {
             } else if unknown {
                 // What inserted the field was lost.
                 stream.incomplete.add(Incomplete::GAP);
+            }
+            if cut {
+                stream.incomplete.add(Incomplete::TRUNCATED);
             }
             if self.client == Some(direction) {
                 self.request_fields(number, read, block, cx);

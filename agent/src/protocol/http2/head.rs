@@ -30,18 +30,26 @@ pub(super) struct Head {
     grpc_status: Option<u32>,
     /// A pseudo-header field has a name or a value that is not known.
     unknown: bool,
+    /// A text was left out, since there are too many bytes of them: an index of one octet may stand for any text that was
+    /// inserted, as often as the peer likes.
+    cut: bool,
 }
+
+/// Octets of texts for which memory is kept between header blocks.
+const USUAL_TEXTS: usize = 1_024;
 
 impl Head {
     pub(super) fn clear(&mut self) {
         let Self { mut texts, mut fields, .. } = std::mem::take(self);
         texts.clear();
+        texts.shrink_to(USUAL_TEXTS);
         fields.clear();
         (self.texts, self.fields) = (texts, fields);
     }
 
-    /// Takes one field of the block.
-    pub(super) fn field(&mut self, field: Field<'_>, interest: &Interest) {
+    /// Takes one field of the block. `most`: octets of all texts together. Of a field that may stand there only once the first
+    /// one counts.
+    pub(super) fn field(&mut self, field: Field<'_>, interest: &Interest, most: usize) {
         let (name, value) = match (field.name, field.value) {
             (Text::Known(name), Text::Known(value)) => (name, value),
             (Text::Known(name), Text::Unknown(_)) => {
@@ -55,29 +63,29 @@ impl Head {
             }
         };
         match name {
-            b":method" => self.method = Some(self.keep(value)),
-            b":path" => self.path = Some(self.keep(value)),
-            b":authority" => self.authority = Some(self.keep(value)),
+            b":method" if self.method.is_none() => self.method = self.keep(value, most),
+            b":path" if self.path.is_none() => self.path = self.keep(value, most),
+            b":authority" if self.authority.is_none() => self.authority = self.keep(value, most),
             b":status" => self.status = status(value),
             b"content-type" => self.grpc = is_grpc(value),
             b"grpc-status" => {
                 self.grpc_status = std::str::from_utf8(value).ok().and_then(|code| code.parse().ok());
             }
-            b"host" => self.host = Some(self.keep(value)),
-            b"user-agent" => self.user_agent = Some(self.keep(value)),
-            b"traceparent" => {
-                self.repeated |= self.traceparent.is_some();
-                self.traceparent = Some(self.keep(value));
-            }
-            b"tracestate" => self.tracestate(value),
+            b"host" if self.host.is_none() => self.host = self.keep(value, most),
+            b"user-agent" if self.user_agent.is_none() => self.user_agent = self.keep(value, most),
+            b"traceparent" if self.traceparent.is_none() => self.traceparent = self.keep(value, most),
+            b"traceparent" => self.repeated = true,
+            b"tracestate" => self.tracestate(value, most),
             _ => {}
         }
         if name.first().is_some_and(|letter| interest.may_begin(*letter))
             && self.fields.len() < MOST_FIELDS
             && let Some(name) = interest.field(name)
         {
-            let value = self.keep(value);
-            self.fields.push((name.clone(), value));
+            let name = name.clone();
+            if let Some(value) = self.keep(value, most) {
+                self.fields.push((name, value));
+            }
         }
     }
 
@@ -99,6 +107,11 @@ impl Head {
             traceparent: text(self.traceparent.as_ref()).filter(|_| !self.repeated),
             tracestate: text(self.tracestate.as_ref()),
         })
+    }
+
+    /// A text is missing, since all together were too long.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// A field that spans need is not known.
@@ -127,22 +140,31 @@ impl Head {
             tracestate: self.text(self.tracestate.as_ref()),
             prefix,
             head_size: None,
-            incomplete: self.unknown,
+            incomplete: self.unknown || self.cut,
             fields: fields.collect::<Fields<'_>>(),
             content: None,
         }
     }
 
-    fn keep(&mut self, value: &[u8]) -> Range<usize> {
+    fn keep(&mut self, value: &[u8], most: usize) -> Option<Range<usize>> {
         let from = self.texts.len();
+        if from + value.len() > most {
+            self.cut = true;
+            return None;
+        }
         self.texts.extend_from_slice(value);
-        from..self.texts.len()
+        Some(from..self.texts.len())
     }
 
     /// All of them joined by a comma.
-    fn tracestate(&mut self, value: &[u8]) {
+    fn tracestate(&mut self, value: &[u8], most: usize) {
+        let earlier = self.tracestate.clone().unwrap_or_default();
         let from = self.texts.len();
-        if let Some(earlier) = self.tracestate.take() {
+        if from + earlier.len() + 1 + value.len() > most {
+            self.cut = true;
+            return;
+        }
+        if !earlier.is_empty() {
             self.texts.extend_from_within(earlier);
             self.texts.push(b',');
         }
@@ -169,4 +191,43 @@ fn is_grpc(content_type: &[u8]) -> bool {
 fn status(value: &[u8]) -> Option<u16> {
     let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = *value else { return None };
     Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(head: &mut Head, name: &str, value: &str) {
+        let (name, value) = (Text::Known(name.as_bytes()), Text::Known(value.as_bytes()));
+        head.field(Field { name, value }, &Interest::default(), 1_000);
+    }
+
+    /// An index of one octet may stand for a text of any length.
+    #[test]
+    fn texts_have_a_ceiling_however_often_they_come() {
+        for name in [":path", "user-agent", "tracestate", "traceparent", "host", ":authority", ":method"] {
+            let mut head = Head::default();
+            for _ in 0..10_000 {
+                take(&mut head, name, &"x".repeat(90));
+            }
+            assert!(head.texts.len() <= 1_000, "{name}: {}", head.texts.len());
+            assert_eq!(head.is_cut(), name == "tracestate", "{name}");
+        }
+        let mut head = Head::default();
+        take(&mut head, ":path", &"x".repeat(1_001));
+        assert!(head.is_cut() && head.request([0; 16]).incomplete);
+    }
+
+    #[test]
+    fn the_first_of_a_repeated_field_counts_and_two_traceparents_are_none() {
+        let mut head = Head::default();
+        for value in ["/one", "/two"] {
+            take(&mut head, ":path", value);
+            take(&mut head, "traceparent", value);
+            take(&mut head, "tracestate", value);
+        }
+        let request = head.request([0; 16]);
+        assert_eq!((&*request.target, request.traceparent), ("/one", None));
+        assert_eq!(request.tracestate.as_deref(), Some("/one,/two"));
+    }
 }

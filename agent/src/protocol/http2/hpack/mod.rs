@@ -46,6 +46,9 @@ pub(crate) struct Decoder {
     value: Vec<u8>,
 }
 
+/// Octets of a string for which memory is kept between blocks.
+const USUAL_STRING: usize = 512;
+
 /// How a field is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Representation {
@@ -82,6 +85,10 @@ impl Decoder {
     ///
     /// The block is malformed. Fields in front of the fault have been given.
     pub(crate) fn block(&mut self, block: &[u8], mut each: impl FnMut(Field<'_>)) -> Result<(), Malformed> {
+        for scratch in [&mut self.name, &mut self.value] {
+            scratch.clear();
+            scratch.shrink_to(USUAL_STRING);
+        }
         let mut reader = Reader::new(block);
         let mut any = false;
         while let Some(first) = reader.peek() {
