@@ -290,6 +290,8 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod hand_written;
 #[cfg(test)]
 mod redacted;

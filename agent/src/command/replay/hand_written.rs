@@ -19,10 +19,10 @@ use crate::{
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 /// Attributes of a span as text, by name; also its kind and its parent.
-type Attributes = BTreeMap<String, String>;
+pub(super) type Attributes = BTreeMap<String, String>;
 
 /// The spans of a replay, whose bytes must be those of the live run. The calls come last.
-fn spans(events: &[Owned]) -> Vec<Attributes> {
+pub(super) fn spans(events: &[Owned]) -> Vec<Attributes> {
     let directory = tempfile::tempdir().unwrap();
     let (bytes, log) = live(directory.path(), events, false);
     assert_eq!(replayed(directory.path(), &log, "replay.jsonl").0, bytes);

@@ -288,6 +288,17 @@ fn after_a_lost_frame_header_reading_goes_on() {
     assert_eq!(it.out.counters.framing_lost, 1);
 }
 
+/// What only begins like a frame is none: a frame's header, and not all of its payload.
+#[test]
+fn after_a_loss_only_whole_frames_are_believed() {
+    let mut it = server();
+    it.receive(frame(HEADERS, BOTH, 1, &get("/open")));
+    it.drop(In, frame(HEADERS, BOTH, 3, &get("/lost")));
+    it.tick(2_000);
+    it.receive(&frame(DATA, NONE, 1, &[0; 200])[..60]).receive(frame(HEADERS, BOTH, 5, &get("/again")));
+    assert_eq!(it.exchanges(), ["GET /open Lost", "GET /again"]);
+}
+
 #[test]
 fn an_upgrade_leads_here() {
     let mut it = Conversation::new();
