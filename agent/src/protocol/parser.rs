@@ -37,16 +37,24 @@ pub(super) trait Protocol: Sized {
     fn local_closed(&mut self, peer_finished: bool, at: Timestamp, cx: &mut Context<'_>);
     fn closed(&mut self, errno: u16, at: Timestamp, cx: &mut Context<'_>);
     fn finish(&mut self, at: Timestamp, cx: &mut Context<'_>);
-    fn awaits_beginning(&self, direction: Direction) -> bool;
-    fn begins(&mut self, direction: Direction, from_start: bool);
+
+    fn awaits_beginning(&self, _direction: Direction) -> bool {
+        false
+    }
+
+    fn begins(&mut self, _direction: Direction, _from_start: bool) {}
+
     fn need(&self, direction: Direction) -> Need;
     fn buffered(&self) -> usize;
 
     /// How sure it is that the connection speaks this protocol.
     fn recognition(&self) -> Recognition;
 
-    /// Whether a message has begun that parses, since this was last asked.
-    fn take_recognised(&mut self) -> bool;
+    /// Whether a message has begun that parses, since this was last asked. Of use where a parser can meet what it does not know
+    /// ([`Read::Unknown`]).
+    fn take_recognised(&mut self) -> bool {
+        false
+    }
 
     /// Nothing more will be read, since too much was not of this protocol: what is open ends.
     fn give_up(&mut self, cx: &mut Context<'_>);

@@ -176,12 +176,6 @@ impl Protocol for Session {
         self.end_all(Outcome::Unfinished, at, cx);
     }
 
-    fn awaits_beginning(&self, _: Direction) -> bool {
-        false
-    }
-
-    fn begins(&mut self, _: Direction, _: bool) {}
-
     fn need(&self, _: Direction) -> Need {
         Need::ALL
     }
@@ -192,10 +186,6 @@ impl Protocol for Session {
 
     fn recognition(&self) -> Recognition {
         Recognition { seen: true, mid_stream: false, understood: true }
-    }
-
-    fn take_recognised(&mut self) -> bool {
-        false
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>) {
